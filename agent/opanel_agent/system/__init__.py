@@ -1,0 +1,1 @@
+"""The outside, one thing a file, each behind a small Protocol that tests/fakes implements."""
