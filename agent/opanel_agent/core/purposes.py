@@ -1,0 +1,105 @@
+"""Every request that the agent can make belongs to one purpose; there is no other way out (docs/ARCHITECTURE.md).
+
+The table below *is* the list: what a purpose may say, what governs it, and what do-not-track does to it. The two
+consent-based purposes and the rights requests join it with the promise; until then nothing of theirs can be sent.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Final
+
+MAX_REPLY_BYTES: Final = 512 * 1024
+
+
+@unique
+class Purpose(StrEnum):
+    LICENSE_STATUS = "license_status"
+    SECURITY_ADVISORIES = "security_advisories"
+    LICENSE_RENEWAL = "license_renewal"
+    LICENSE_ACTIVATION = "license_activation"
+
+
+@unique
+class Governor(StrEnum):
+    """What says yes to a purpose: a setting that stands, or the administrator's command, each time."""
+
+    CHECK_SETTING = "[license] check"
+    RENEW_SETTING = "[license] renew"
+    ADVISORIES_SETTING = "advisories"
+    COMMAND = "command"
+
+
+@unique
+class UnderDoNotTrack(StrEnum):
+    GOES_ON = "goes_on"  # the same bytes for everyone say nothing about this server
+    DENIED = "denied"
+    TO_FILE = "to_file"  # the command writes the request to a file, to be carried by other ways
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """One row: `paths` are all that may be asked for; `fields` all that a body may say."""
+
+    governor: Governor
+    under_do_not_track: UnderDoNotTrack
+    paths: frozenset[str]
+    fields: frozenset[str] = frozenset()
+
+
+_REQUEST_CLAIMS: Final = frozenset(
+    {"ver", "iss", "iat", "jti", "kind", "key_sha256", "license_sha256", "jwk", "salt", "components", "nonce"}
+)
+
+TERMS: Final[dict[Purpose, Terms]] = {
+    Purpose.LICENSE_STATUS: Terms(
+        governor=Governor.CHECK_SETTING,
+        under_do_not_track=UnderDoNotTrack.GOES_ON,
+        paths=frozenset({"/v1/status.jwt", "/v1/roots.jws"}),
+    ),
+    Purpose.SECURITY_ADVISORIES: Terms(
+        governor=Governor.ADVISORIES_SETTING,
+        under_do_not_track=UnderDoNotTrack.GOES_ON,
+        paths=frozenset({"/v1/advisories.jws"}),
+    ),
+    Purpose.LICENSE_RENEWAL: Terms(
+        governor=Governor.RENEW_SETTING,
+        under_do_not_track=UnderDoNotTrack.DENIED,
+        paths=frozenset({"/v1/renewals"}),
+        fields=_REQUEST_CLAIMS,
+    ),
+    Purpose.LICENSE_ACTIVATION: Terms(
+        governor=Governor.COMMAND,
+        under_do_not_track=UnderDoNotTrack.TO_FILE,
+        paths=frozenset({"/v1/activations", "/v1/releases", "/v1/bundles"}),
+        fields=_REQUEST_CLAIMS | {"schema"},
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedGet:
+    """A GET that is the same for everyone: all that `fetch` can do. `max_bytes` caps the reply."""
+
+    purpose: Purpose
+    path: str
+    content_type: str
+    max_bytes: int
+
+
+FIXED_GETS: Final[dict[str, FixedGet]] = {
+    "status": FixedGet(
+        purpose=Purpose.LICENSE_STATUS,
+        path="/v1/status.jwt",
+        content_type="application/statuslist+jwt",
+        max_bytes=MAX_REPLY_BYTES,
+    ),
+    "roots": FixedGet(
+        purpose=Purpose.LICENSE_STATUS, path="/v1/roots.jws", content_type="application/jose", max_bytes=MAX_REPLY_BYTES
+    ),
+    "advisories": FixedGet(
+        purpose=Purpose.SECURITY_ADVISORIES,
+        path="/v1/advisories.jws",
+        content_type="application/jose",
+        max_bytes=256 * 1024,
+    ),
+}
