@@ -1,8 +1,8 @@
 """Adds up what the test runs did, from the reports that pytest wrote.
 
 `tally.py REPORT…` (JUnit XML files, or folders of them) prints one line, `N passed, N failed, N skipped`, and exits 1
-when nothing passed or anything failed: a run that proved nothing must not look like one that did. Errors in set-up count
-as failed. A run that died before it wrote its report is not seen here; its exit status is the caller's to judge.
+when nothing passed or anything failed: a run that proved nothing must not look like one that did. Errors in set-up
+count as failed. A run that died before it wrote its report is not seen here; its exit status is the caller's to judge.
 """
 
 import sys
