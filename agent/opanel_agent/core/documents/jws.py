@@ -1,0 +1,125 @@
+"""The envelope of every signed document: a compact JWS (RFC 7515 section 7.1) in one admissible form.
+
+Order, each step before the next: size, shape, header (`parse`); then type, key, signature, claims (`Envelope.open`).
+Nothing is read for its meaning before its signature holds. Left out, and refused by the header rule: `crit` (RFC 7515
+section 4.1.11), `b64` (RFC 7797), `jwk`, `jku`, `x5c` and every other way for a document to bring its own key or rules;
+the JSON serializations; every algorithm but EdDSA over Ed25519 (RFC 8037 section 3.1).
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Final
+
+from opanel_agent.core.base64url import base64url, unbase64url
+from opanel_agent.core.documents.keys import PublicKey
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import Members, dumps, loads
+
+ALGORITHM: Final = "EdDSA"
+THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_MAX_HEADER_BYTES: Final = 512
+
+
+@unique
+class Typ(StrEnum):
+    """What a document is (RFC 7515 section 4.1.9); a key signs only that of its role."""
+
+    ROOT = "opanel-root+jws"
+    DELEGATION = "opanel-delegation+jwt"
+    LICENSE = "opanel-license+jwt"
+    ACTIVATION = "opanel-activation+jwt"
+    STATUS_LIST = "statuslist+jwt"
+    RECEIPT = "opanel-receipt+jwt"
+    REQUEST = "opanel-request+jwt"
+    ADVISORY = "opanel-advisory+jwt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """A document whose shape and header hold, and whose signature nobody has looked at yet."""
+
+    token: bytes
+    typ: str
+    kid: str
+    signing_input: bytes
+    payload: bytes
+    signature: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole document, in hex. Shape admits one spelling, so equal digests mean equal documents."""
+        return hashlib.sha256(self.token).hexdigest()
+
+    def signed_by(self, key: PublicKey) -> bool:
+        return key.verify(self.signature, self.signing_input)
+
+    def open(self, keys: Mapping[str, PublicKey], typ: Typ) -> Members:
+        """The claims, once one of `keys` (by thumbprint: those that the parent names for this type) signed them."""
+        where = typ.name.lower()
+        if self.typ != typ:
+            raise Untrusted(Reason.FORMAT_INVALID, "jws_typ", where=where)
+        key = keys.get(self.kid)
+        if key is None:
+            raise Untrusted(Reason.CHAIN_INVALID, "key_unknown", where=where)
+        if not self.signed_by(key):
+            raise Untrusted(Reason.SIGNATURE_INVALID, "signature", where=where)
+        return self.unverified(typ)
+
+    def unverified(self, typ: Typ) -> Members:
+        """The claims before any signature was checked: for documents that must be asked for their own key."""
+        # The envelope's own size was capped before.
+        claims = Members(loads(self.payload, max_bytes=len(self.payload)), typ.name.lower())
+        if typ is not Typ.STATUS_LIST:  # a status list may come from somebody else's publisher
+            claims.constant("ver", 1)
+        return claims
+
+
+def parse(token: bytes, *, max_bytes: int) -> Envelope:
+    """Size, shape and header of a compact JWS."""
+    if len(token) > max_bytes:
+        raise Untrusted(Reason.FORMAT_INVALID, "jws_size", max_bytes=max_bytes)
+    segments = token.split(b".")
+    if len(segments) != 3:
+        raise Untrusted(Reason.FORMAT_INVALID, "jws_shape")
+    header, payload, signature = (_decode(segment) for segment in segments)
+    typ, kid = _header(header)
+    return Envelope(
+        token=token,
+        typ=typ,
+        kid=kid,
+        signing_input=token[: token.rindex(b".")],
+        payload=payload,
+        signature=signature,
+    )
+
+
+def signing_input(typ: Typ, kid: str, payload: bytes) -> bytes:
+    """What a signer signs (RFC 7515 section 5.1)."""
+    header = dumps({"alg": ALGORITHM, "kid": kid, "typ": typ.value})
+    return f"{base64url(header)}.{base64url(payload)}".encode("ascii")
+
+
+def assemble(signed: bytes, signature: bytes) -> bytes:
+    """The compact JWS of a signing input and the signature over it."""
+    return signed + b"." + base64url(signature).encode("ascii")
+
+
+def _decode(segment: bytes) -> bytes:
+    try:
+        return unbase64url(segment.decode("ascii"))
+    except (UnicodeDecodeError, Untrusted) as error:
+        raise Untrusted(Reason.FORMAT_INVALID, "jws_shape") from error
+
+
+def _header(header: bytes) -> tuple[str, str]:
+    """`typ` and `kid` of a header that equals `{alg, kid, typ}`."""
+    said = loads(header, max_bytes=_MAX_HEADER_BYTES)
+    match said:
+        case {"alg": "EdDSA", "kid": str(kid), "typ": str(typ), **others} if not others and THUMBPRINT.fullmatch(kid):
+            return typ, kid
+        case _:
+            raise Untrusted(Reason.FORMAT_INVALID, "jws_header")

@@ -1,0 +1,81 @@
+"""Ed25519 public keys (RFC 8032) as JSON web keys (RFC 8037 section 2), named by their thumbprint (RFC 7638).
+
+Keys come out of documents, so those that `cryptography` would take but nobody may hold are refused here: encodings
+that another encoding equals, and points of low order, for which one signature fits every message. Whether a point lies
+on the curve is not asked: no signature verifies under one that does not.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from opanel_agent.core.base64url import base64url
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import Json, Members
+
+_P: Final = 2**255 - 19
+_Y_OF_ORDER_8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+# The y coordinates of the eight points whose order divides 8. Where x = 0 (y = 1 and -1, the only points for which the
+# sign bit could make a second encoding) the point is among them.
+_LOW_ORDER: Final = frozenset({0, 1, _P - 1, _Y_OF_ORDER_8, _P - _Y_OF_ORDER_8})
+
+# RFC 8037 appendix A.2: its private half is printed in the RFC.
+_PUBLISHED: Final = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKey:
+    """32 bytes, canonical, not of low order; make it with `from_raw` or `from_jwk`."""
+
+    raw: bytes
+
+    @staticmethod
+    def from_raw(raw: bytes) -> "PublicKey":
+        if len(raw) != 32:
+            raise Untrusted(Reason.FORMAT_INVALID, "key_size")
+        y = int.from_bytes(raw, "little") & (2**255 - 1)
+        if y >= _P:
+            raise Untrusted(Reason.FORMAT_INVALID, "key_not_canonical")
+        if y in _LOW_ORDER:
+            raise Untrusted(Reason.FORMAT_INVALID, "key_low_order")
+        return PublicKey(raw=raw)
+
+    @staticmethod
+    def from_jwk(jwk: Members) -> "PublicKey":
+        """A key that a document names: exactly `kty`, `crv`, `x`, and not the key whose secret everybody can read."""
+        jwk.constant("kty", "OKP")
+        jwk.constant("crv", "Ed25519")
+        raw = jwk.b64("x", size=32)
+        jwk.end()
+        key = PublicKey.from_raw(raw)
+        if key.is_published_test_key:
+            raise Untrusted(Reason.CHAIN_INVALID, "key_published", where=jwk.where)
+        return key
+
+    @property
+    def is_published_test_key(self) -> bool:
+        return self.raw == _PUBLISHED
+
+    @property
+    def kid(self) -> str:
+        """RFC 7638 section 3: SHA-256 over the required members, in this order, without white space."""
+        canonical = f'{{"crv":"Ed25519","kty":"OKP","x":"{base64url(self.raw)}"}}'
+        return base64url(hashlib.sha256(canonical.encode("ascii")).digest())
+
+    def jwk(self) -> dict[str, Json]:
+        return {"kty": "OKP", "crv": "Ed25519", "x": base64url(self.raw)}
+
+    def verify(self, signature: bytes, data: bytes) -> bool:
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def by_kid(keys: "tuple[PublicKey, ...]") -> dict[str, PublicKey]:
+    return {key.kid: key for key in keys}

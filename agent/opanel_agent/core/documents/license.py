@@ -1,0 +1,153 @@
+"""A license: what one installation has, until when, and whom its administrator calls.
+
+`sub` is the license key, canonical. Whether the license fits its delegation is `outside`; whether its time has come or
+gone is the verdict's business, because an expired license is still a true one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from opanel_agent.core import license_key
+from opanel_agent.core.documents.delegation import Delegation, limits_within
+from opanel_agent.core.documents.jws import Envelope, Typ
+from opanel_agent.core.documents.keys import PublicKey
+from opanel_agent.core.documents.parts import (
+    DAY_S,
+    JTI,
+    URI,
+    StatusRef,
+    read_contact,
+    read_days,
+    read_span,
+    read_status,
+)
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import NAME, Members
+
+PRODUCT: Final = "opanel"
+AUDIENCE: Final = "opanel-agent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationTerms:
+    """`min_p`: platform-borne components that a binding must have; `seats`: servers at one time."""
+
+    required: bool
+    within_days: int
+    min_p: int
+    seats: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reseller:
+    name: str
+    email: str | None
+    phone: str | None
+    url: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class License:
+    """`digest` is the SHA-256 of the license's line, in hex: what an activation request names it by."""
+
+    jti: str
+    sub: str
+    iss: str
+    iat: int
+    nbf: int
+    exp: int
+    product: str
+    features: frozenset[str]
+    limits: Mapping[str, int]
+    tier: str
+    grace_days: int
+    stale_days: int
+    activation: ActivationTerms
+    reseller: Reseller
+    slot: int
+    status: StatusRef
+    digest: str
+
+
+def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> License:
+    """A license that one of `keys` (the last delegation's only one) signed."""
+    claims = envelope.open(keys, Typ.LICENSE)
+    claims.constant("aud", AUDIENCE)
+    nbf, exp = read_span(claims)
+    license_ = License(
+        jti=claims.text("jti", pattern=JTI),
+        sub=_key(claims),
+        iss=claims.text("iss", pattern=URI),
+        iat=claims.integer("iat"),
+        nbf=nbf,
+        exp=exp,
+        product=_product(claims),
+        features=claims.texts("features", pattern=NAME),
+        limits=claims.integers("limits"),
+        tier=claims.text("tier", pattern=NAME),
+        grace_days=read_days(claims, "grace_days"),
+        stale_days=read_days(claims, "stale_days"),
+        activation=_activation(claims.members("activation")),
+        reseller=_reseller(claims.members("reseller")),
+        slot=claims.integer("slot"),
+        status=read_status(claims),
+        digest=envelope.digest,
+    )
+    claims.end()
+    return license_
+
+
+def outside(license_: License, delegation: Delegation) -> str | None:
+    """None where the license is within the delegation that it was issued under; else the first claim that is not."""
+    may = delegation.may
+    within = {
+        "product": license_.product in may.products,
+        "features": license_.features <= may.features,
+        "tier": license_.tier in may.tiers,
+        "limits": limits_within(license_.limits, may.limits),
+        "exp": license_.exp - license_.nbf <= may.max_term_days * DAY_S,
+        "grace_days": license_.grace_days <= may.grace_days,
+        "stale_days": license_.stale_days <= may.stale_days,
+        "iat": license_.iat <= may.issue_until,
+        "slot": license_.slot in may.slots,
+        "status": license_.status.idx in may.status_range,
+    }
+    return next((name for name, holds in within.items() if not holds), None)
+
+
+def _key(claims: Members) -> str:
+    sub = claims.text("sub")
+    try:
+        canonical = license_key.parse(sub)
+    except Untrusted as error:
+        raise claims.refuse("sub") from error
+    if canonical != sub:
+        raise claims.refuse("sub")
+    return sub
+
+
+def _product(claims: Members) -> str:
+    product = claims.text("product", pattern=NAME)
+    if product != PRODUCT:
+        raise Untrusted(Reason.PRODUCT_MISMATCH, "license_product", where=claims.where)
+    return product
+
+
+def _activation(said: Members) -> ActivationTerms:
+    terms = ActivationTerms(
+        required=said.boolean("required"),
+        within_days=read_days(said, "within_days"),
+        min_p=said.integer("min_p"),
+        seats=said.integer("seats", low=1),
+    )
+    said.end()
+    return terms
+
+
+def _reseller(said: Members) -> Reseller:
+    contact = read_contact(said)
+    reseller = Reseller(name=said.text("name"), email=contact.email, phone=contact.phone, url=contact.url)
+    said.end()
+    return reseller

@@ -1,0 +1,219 @@
+"""The root of trust: who may sign what, and where the world is found. Updated as TUF does (specification 5.3).
+
+A root is several lines with byte-identical payload segments, one signature each. The first ships with the package (TUF
+5.2) and is only asked whether it agrees with itself; after it, from `seq` N only N+1 is accepted, signed by the
+threshold of N's root keys *and* of N+1's (5.3.4), one at a time (5.3.5). Thresholds count distinct raw keys: a key id
+is only a name, and counting names is how one key could vote twice.
+
+Expiry is not judged here (5.3.10 belongs to whoever accepts something new under a root), nor is what may replace a
+compromised root: a release does.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from opanel_agent.core.documents.jws import Envelope, Typ, parse
+from opanel_agent.core.documents.keys import PublicKey, by_kid
+from opanel_agent.core.documents.parts import URI
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import NAME, Members
+
+MAX_BYTES: Final = 64 * 1024
+MAX_STEPS: Final = 64
+ROLES: Final = ("root", "issuer", "activation", "status", "receipt", "advisory")
+_MAX_LINES: Final = 32
+_MAX_KEYS: Final = 16
+_MAX_DESTINATIONS: Final = 16
+_MIN_THRESHOLD: Final = 2
+_BASE_URL: Final = re.compile(r"https?://[!-~]{1,247}")
+_REGION: Final = re.compile(r"[A-Za-z0-9-]{1,32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """A base URL and the region that its server stands in."""
+
+    url: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """One accepted root. `lines` are its bytes as received, `digest` the SHA-256 of its payload in hex."""
+
+    iss: str
+    sub: str
+    iat: int
+    exp: int
+    seq: int
+    threshold: int
+    keys: Mapping[str, tuple[PublicKey, ...]]
+    status_uri: str
+    endpoints: Mapping[str, tuple[Destination, ...]]
+    mirrors: tuple[Destination, ...]
+    digest: str
+    lines: bytes
+
+    def keys_of(self, role: str) -> Mapping[str, PublicKey]:
+        """The keys of a role by thumbprint; none for a role that the root does not name."""
+        return by_kid(self.keys.get(role, ()))
+
+
+def first(text: bytes) -> Root:
+    """The root that trust starts from. Its origin is the trust; its own threshold only shows that it is whole."""
+    envelopes = _envelopes(text)
+    root = _read(envelopes[0], text)
+    if not threshold_met(envelopes, root.keys["root"], root.threshold):
+        raise Untrusted(Reason.SIGNATURE_INVALID, "root_threshold_self", threshold=root.threshold)
+    return root
+
+
+def next_after(trusted: Root, text: bytes) -> Root:
+    """The successor of a trusted root (TUF 5.3.4 and 5.3.5)."""
+    envelopes = _envelopes(text)
+    # The old keys first: nothing of the new root is read before they vouch for it.
+    if not threshold_met(envelopes, trusted.keys["root"], trusted.threshold):
+        raise Untrusted(Reason.SIGNATURE_INVALID, "root_threshold_old", threshold=trusted.threshold)
+    root = _read(envelopes[0], text)
+    if not threshold_met(envelopes, root.keys["root"], root.threshold):
+        raise Untrusted(Reason.SIGNATURE_INVALID, "root_threshold_new", threshold=root.threshold)
+    if root.seq != trusted.seq + 1:
+        raise Untrusted(Reason.CHAIN_INVALID, "root_seq", expected=trusted.seq + 1)
+    return root
+
+
+def threshold_met(envelopes: Iterable[Envelope], keys: Iterable[PublicKey], threshold: int) -> bool:
+    """Whether `threshold` distinct keys or more signed. A signature that is nobody's, or does not hold, is not counted.
+
+    The envelopes must share one payload; `first` and `next_after` see to that.
+    """
+    by_id = {key.kid: key for key in keys}
+    signers: set[bytes] = set()
+    for envelope in envelopes:
+        key = by_id.get(envelope.kid)
+        if key is not None and key.raw not in signers and envelope.signed_by(key):
+            signers.add(key.raw)
+    return len(signers) >= threshold
+
+
+def split(text: bytes) -> tuple[bytes, ...]:
+    """Several roots in one file (`roots.jws`): neighbouring lines with the same payload segment are one root."""
+    roots: list[bytes] = []
+    before: bytes | None = None
+    for line in text.removesuffix(b"\n").split(b"\n"):
+        segments = line.split(b".")
+        if len(segments) != 3:
+            raise Untrusted(Reason.FORMAT_INVALID, "jws_shape", where="root")
+        if segments[1] == before:
+            roots[-1] += line + b"\n"
+        else:
+            roots.append(line + b"\n")
+        before = segments[1]
+    return tuple(roots)
+
+
+def steps(trusted: Root, text: bytes) -> tuple[Root, ...]:
+    """The roots after `trusted` that a `roots.jws` holds, each verified by the one before it.
+
+    The file may begin before `trusted`: `seq` is read before its signature only to pass over what is older, and whoever
+    lies about it hides his own root.
+    """
+    walked = {trusted.seq: trusted.digest}
+    taken: list[Root] = []
+    newest = trusted
+    for each in split(text):
+        envelope = _envelopes(each)[0]
+        seq = envelope.unverified(Typ.ROOT).integer("seq", low=1)
+        if seq < trusted.seq:
+            continue
+        if seq in walked:
+            if walked[seq] != _digest(envelope):
+                raise Untrusted(Reason.CHAIN_INVALID, "root_fork", seq=seq)
+            continue
+        if len(taken) == MAX_STEPS:
+            raise Untrusted(Reason.CHAIN_INVALID, "root_steps", max_steps=MAX_STEPS)
+        newest = next_after(newest, each)
+        walked[newest.seq] = newest.digest
+        taken.append(newest)
+    return tuple(taken)
+
+
+def walk(trusted: Root, text: bytes) -> Root:
+    """The newest root that `steps` reaches, `trusted` itself where there is none."""
+    return (trusted, *steps(trusted, text))[-1]
+
+
+def _envelopes(text: bytes) -> Sequence[Envelope]:
+    if len(text) > MAX_BYTES:
+        raise Untrusted(Reason.FORMAT_INVALID, "jws_size", max_bytes=MAX_BYTES)
+    lines = text.removesuffix(b"\n").split(b"\n")
+    if len(lines) > _MAX_LINES:
+        raise Untrusted(Reason.FORMAT_INVALID, "root_lines", max_lines=_MAX_LINES)
+    envelopes = [parse(line, max_bytes=MAX_BYTES) for line in lines]
+    if any(envelope.typ != Typ.ROOT for envelope in envelopes):
+        raise Untrusted(Reason.FORMAT_INVALID, "jws_typ", where="root")
+    if any(envelope.payload != envelopes[0].payload for envelope in envelopes):
+        raise Untrusted(Reason.FORMAT_INVALID, "root_payloads")
+    return envelopes
+
+
+def _digest(envelope: Envelope) -> str:
+    return hashlib.sha256(envelope.payload).hexdigest()
+
+
+def _read(envelope: Envelope, text: bytes) -> Root:
+    claims = envelope.unverified(Typ.ROOT)
+    iat, exp = claims.integer("iat"), claims.integer("exp")
+    sub = claims.text("sub", pattern=URI)
+    claims.constant("iss", sub)  # nobody stands above a root
+    keys = _keys(claims.members("keys"))
+    root = Root(
+        iss=sub,
+        sub=sub,
+        iat=iat,
+        exp=exp,
+        seq=claims.integer("seq", low=1),
+        threshold=claims.integer("threshold", low=_MIN_THRESHOLD, high=len(keys["root"])),
+        keys=keys,
+        status_uri=claims.text("status_uri", pattern=URI),
+        endpoints=_endpoints(claims.members("endpoints")),
+        mirrors=_destinations(claims, "mirrors"),
+        digest=_digest(envelope),
+        lines=text.removesuffix(b"\n") + b"\n",
+    )
+    claims.end()
+    if iat >= exp:
+        raise claims.refuse("exp")
+    return root
+
+
+def _keys(said: Members) -> Mapping[str, tuple[PublicKey, ...]]:
+    """Keys by role. No `end` here: a role that this version does not know is ignored, and so are its keys."""
+    keys = {role: tuple(map(PublicKey.from_jwk, said.each(role, _MAX_KEYS))) for role in ROLES if said.has(role)}
+    if "root" not in keys:
+        raise Untrusted(Reason.FORMAT_INVALID, "member_missing", where=said.where, name="root")
+    every = [key.raw for of_role in keys.values() for key in of_role]
+    # Across roles too: a key signs only the documents of its role, so it can have only one.
+    if len(set(every)) != len(every):
+        raise Untrusted(Reason.CHAIN_INVALID, "key_duplicate", where=said.where)
+    return keys
+
+
+def _endpoints(said: Members) -> Mapping[str, tuple[Destination, ...]]:
+    if not all(NAME.fullmatch(purpose) for purpose in said.names()):
+        raise said.refuse("purpose")
+    return {purpose: _destinations(said, purpose) for purpose in said.names()}
+
+
+def _destinations(said: Members, name: str) -> tuple[Destination, ...]:
+    return tuple(_destination(each) for each in said.each(name, _MAX_DESTINATIONS))
+
+
+def _destination(said: Members) -> Destination:
+    destination = Destination(url=said.text("url", pattern=_BASE_URL), region=said.text("region", pattern=_REGION))
+    said.end()
+    return destination

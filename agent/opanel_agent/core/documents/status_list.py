@@ -1,0 +1,129 @@
+"""The status list (IETF Token Status List, draft 20): one signed array that says what became of every document.
+
+The whole list is fetched and read here, so that a publisher learns nothing about who asks. An index beyond the list is
+*unavailable*, not revoked: a publisher's slip must not stop a fleet. Left out: fetching by `uri` (section 8.1; ours is
+the list's name), caching by `ttl` (section 13.7; when to look again is the schedule's), the CWT form (section 5.2).
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, unique
+from typing import Final
+
+from opanel_agent.core.base64url import unbase64url
+from opanel_agent.core.documents.jws import Typ, parse
+from opanel_agent.core.documents.parts import URI
+from opanel_agent.core.documents.root import Root
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import Members
+
+MAX_TOKEN_BYTES: Final = 512 * 1024
+MAX_INFLATED_BYTES: Final = 16 * 1024 * 1024
+BITS: Final = 2
+_WIDTHS: Final = frozenset({1, 2, 4, 8})
+
+
+@unique
+class Status(IntEnum):
+    """Section 7.1 names the first three; `SUPERSEDED` is an activation that was released or moved to another server."""
+
+    VALID = 0
+    REVOKED = 1
+    SUSPENDED = 2
+    SUPERSEDED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statuses:
+    """Section 4.1: entries of `bits` bits, the first in the lowest bits of the first byte."""
+
+    bits: int
+    data: bytes
+
+    def __len__(self) -> int:
+        return len(self.data) * 8 // self.bits
+
+    def at(self, idx: int) -> int | None:
+        """The entry, or None beyond the list."""
+        byte, bit = divmod(idx * self.bits, 8)
+        if not 0 <= byte < len(self.data):
+            return None
+        return self.data[byte] >> bit & (1 << self.bits) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusList:
+    """An accepted list. `kid` names the key whose floor its `iat` raises."""
+
+    sub: str
+    iat: int
+    exp: int
+    ttl: int | None
+    kid: str
+    statuses: Statuses
+
+    def status(self, idx: int) -> int | None:
+        """0..3, or None beyond the list, which says nothing at all."""
+        return self.statuses.at(idx)
+
+
+def accept(token: bytes, root: Root, *, floor: Mapping[str, int], now: int) -> StatusList:
+    """The list, iff it is signed by a status key, is ours, is not older than the newest seen, and has not expired.
+
+    `floor` is the newest `iat` accepted by key; a key that is not in it has none. `now` is effective time, in seconds.
+    Section 8.3 lets a list live without `exp`; here it must say when its word ends.
+    """
+    envelope = parse(token, max_bytes=MAX_TOKEN_BYTES)
+    claims = envelope.open(root.keys_of("status"), Typ.STATUS_LIST)
+    if claims.text("sub", pattern=URI) != root.status_uri:
+        raise Untrusted(Reason.CHAIN_INVALID, "status_list_sub")
+    iat, exp = claims.integer("iat"), claims.integer("exp")
+    ttl = claims.integer("ttl", low=1) if claims.has("ttl") else None
+    _admit_foreign(claims)
+    bits, lst = _list(claims.members("status_list"))
+    claims.end()
+    if iat < floor.get(envelope.kid, 0):
+        raise Untrusted(Reason.CHAIN_INVALID, "status_list_older")
+    if exp <= now:
+        raise Untrusted(Reason.STATUS_STALE, "status_list_expired")
+    statuses = decode(bits, lst, MAX_INFLATED_BYTES)
+    return StatusList(sub=root.status_uri, iat=iat, exp=exp, ttl=ttl, kid=envelope.kid, statuses=statuses)
+
+
+def decode(bits: int, lst: str, max_bytes: int) -> Statuses:
+    """Section 4.2: base64url of exactly one whole zlib stream (RFC 1950) that holds at most `max_bytes`."""
+    if bits not in _WIDTHS:
+        raise Untrusted(Reason.FORMAT_INVALID, "status_list_bits")
+    compressed = unbase64url(lst)
+    inflater = zlib.decompressobj()
+    try:
+        data = inflater.decompress(compressed, max_bytes + 1)
+    except zlib.error as error:
+        raise Untrusted(Reason.FORMAT_INVALID, "status_list_zlib") from error
+    if len(data) > max_bytes:
+        raise Untrusted(Reason.FORMAT_INVALID, "status_list_size", max_bytes=max_bytes)
+    if not inflater.eof or inflater.unused_data:
+        raise Untrusted(Reason.FORMAT_INVALID, "status_list_zlib")
+    return Statuses(bits=bits, data=data)
+
+
+def _admit_foreign(claims: Members) -> None:
+    """What somebody else's publisher may add, and ours may leave out."""
+    if claims.has("ver"):
+        claims.constant("ver", 1)
+    for name in ("iss", "jti"):
+        if claims.has(name):
+            claims.text(name)
+
+
+def _list(said: Members) -> tuple[int, str]:
+    if said.has("aggregation_uri"):  # section 9.1
+        said.text("aggregation_uri")
+    lst = said.text("lst", max_length=MAX_TOKEN_BYTES)
+    bits = said.integer("bits")
+    said.end()
+    if bits != BITS:
+        raise Untrusted(Reason.FORMAT_INVALID, "status_list_bits")
+    return bits, lst
