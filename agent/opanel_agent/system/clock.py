@@ -1,0 +1,45 @@
+"""The two clocks and the boot they belong to, read together.
+
+The wall clock is what the machine believes; CLOCK_BOOTTIME counts since the boot, sleep included, and nobody can set
+it. Which of them to believe is not decided here (`core.effective_time`).
+"""
+
+import time
+from pathlib import Path
+from typing import Final, Protocol
+
+from opanel_agent.core.effective_time import Reading, Wall
+from opanel_agent.core.errors import Storage
+from opanel_agent.core.reasons import Fault
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Clock(Protocol):
+    """One reading of both clocks, in whole seconds."""
+
+    def read(self) -> Reading: ...
+
+
+class LocalClock:
+    """This machine's clocks."""
+
+    def __init__(self, boot_id: Path = BOOT_ID) -> None:
+        self._boot_id = boot_id
+
+    def read(self) -> Reading:
+        """Raises Storage where the kernel does not tell its boot id: elapsed time could not be told from a reboot."""
+        return Reading(
+            wall_s=Wall(int(time.time())),
+            boottime_s=int(time.clock_gettime(time.CLOCK_BOOTTIME)),
+            boot_id=self._read_boot_id(),
+        )
+
+    def _read_boot_id(self) -> str:
+        try:
+            boot_id = self._boot_id.read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise Storage(Fault.IO_FAILED, "boot_id", file=str(self._boot_id)) from exc
+        if not boot_id:
+            raise Storage(Fault.IO_FAILED, "boot_id", file=str(self._boot_id))
+        return boot_id
