@@ -1,0 +1,272 @@
+"""The resident's one thread: waits, and gives what happened to whom it concerns.
+
+`Resident.run` is a `selectors` loop over the listening socket and its clients (`clients`), the pipes of the running
+job (`children`), and a socket pair into which the interpreter writes the signals. What to do is decided elsewhere
+(`work`, `api`); here is when. Nothing waits but `select`, so an idle resident costs no context switch between
+deadlines.
+
+Signals: SIGTERM and SIGINT end it (a running job gets a moment to finish, then it is killed with all it started),
+SIGHUP makes it evaluate now. The clock is CLOCK_BOOTTIME: it counts the time a machine sleeps, and nobody can set it.
+"""
+
+import math
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+
+from opanel_agent.core.errors import AgentError
+from opanel_agent.resident.children import Child, Ended, Limits, clean_environment
+from opanel_agent.resident.claim import Claim, Ground
+from opanel_agent.resident.clients import Clients, Crowd
+from opanel_agent.resident.connection import Patience
+from opanel_agent.resident.notify import Notifier
+from opanel_agent.resident.work import TICK, Pace, Replies, Task, Work, narrowed, overdue, stopping
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_SLEEP_MAX_S = 600.0  # select counts no time asleep, so a machine that woke up is noticed within this
+_KILL_S = 3.0  # what the kernel gets to end a killed job before the resident leaves without it
+
+Log = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Every figure of the resident in one place."""
+
+    limits: Limits = field(default_factory=Limits)
+    patience: Patience = field(default_factory=Patience)
+    crowd: Crowd = field(default_factory=Crowd)
+    pace: Pace = field(default_factory=Pace)
+    stop_s: float = 2.0  # what a running job gets to finish in at the end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """How a job is started: evaluate, for everyone but the tests."""
+
+    command: list[str]
+    environment: Mapping[str, str]
+
+
+def clock_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Resident:
+    def __init__(self, ground: Ground, job: Job, *, notifier: Notifier, log: Log, terms: Terms) -> None:
+        self._ground = ground
+        self._job = job
+        self._notifier = notifier
+        self._log = log
+        self._terms = terms
+        self._selector = DefaultSelector()
+        self._work = Work(terms.pace, ground.owner)
+        self._child: Child | None = None
+        self._watched: set[int] = set()  # the child's pipes
+        self._alive_s = -math.inf if notifier.watchdog_s else math.inf
+        self._end_s = math.inf  # when it is over, whatever still runs
+
+    def run(self) -> int:
+        """Until a signal ends it. Raises what `Claim` raises, before anything is touched."""
+        self._catch_signals()
+        self._claim = Claim(self._ground)
+        try:
+            self._clients = Clients(
+                self._selector,
+                self._claim.listener,
+                self._work,
+                crowd=self._terms.crowd,
+                patience=self._terms.patience,
+            )
+            self._notifier.ready("no answer yet")
+            self._log("started", socket=self._ground.socket)
+            while self._turn(clock_s()):
+                for key, mask in self._selector.select(self._sleep_s()):
+                    key.data(mask, clock_s())
+        finally:
+            self._leave()
+        self._log("stopped")
+        return 0
+
+    def _turn(self, now_s: float) -> bool:
+        """What time brings. False when it is over."""
+        self._clients.turn(now_s)
+        if self._child is not None:
+            self._judge(self._child, now_s)
+        elif self._end_s == math.inf:
+            self._begin(self._work.next_task(now_s), now_s)
+        if self._alive_s <= now_s:
+            self._notifier.alive()
+            self._alive_s = now_s + (self._notifier.watchdog_s or math.inf)
+        return self._end_s == math.inf or (self._child is not None and now_s < self._end_s)
+
+    def _sleep_s(self) -> float:
+        child_s = self._child.deadline_s if self._child else math.inf
+        work_s = self._work.due_s() if self._end_s == math.inf else math.inf
+        due_s = min(self._clients.due_s(), work_s, child_s, self._alive_s, self._end_s)
+        return min(max(due_s - clock_s(), 0.0), _SLEEP_MAX_S)
+
+    # jobs
+
+    def _begin(self, task: Task | None, now_s: float) -> None:
+        if task is None:
+            return
+        try:
+            self._child = Child(self._job.command, self._job.environment, task.start.frame(), self._terms.limits, now_s)
+        except AgentError as error:
+            self._finish(Ended(output=b"", error=error), now_s)
+            return
+        self._watch(self._child, self._child.stdin, EVENT_WRITE)
+        self._watch(self._child, self._child.stdout, EVENT_READ)
+
+    def _watch(self, child: Child, pipe: int | None, events: int) -> None:
+        if pipe is not None:
+            self._watched.add(pipe)
+            self._selector.register(pipe, events, lambda mask, _now_s: self._pipe(child, mask))
+
+    def _pipe(self, child: Child, mask: int) -> None:
+        if child is self._child:
+            if mask & EVENT_WRITE:
+                child.feed()
+            else:
+                child.listen()
+            self._unwatch(self._watched - {child.stdin, child.stdout})
+
+    def _unwatch(self, pipes: set[int]) -> None:
+        for pipe in pipes:
+            self._watched.discard(pipe)
+            self._selector.unregister(pipe)
+
+    def _judge(self, child: Child, now_s: float) -> None:
+        if self._work.narrowed:
+            self._work.narrowed = False
+            child.end(narrowed())
+        elif child.deadline_s <= now_s:
+            child.end(overdue(self._terms.limits.deadline_s) if self._end_s == math.inf else stopping())
+
+    def _reap(self, now_s: float) -> None:
+        ended = self._child.reap() if self._child else None
+        if ended is not None:
+            self._child = None
+            self._unwatch(set(self._watched))
+            self._finish(ended, now_s)
+        if self._child is None:
+            _reap_orphans()
+
+    def _finish(self, ended: Ended, now_s: float) -> None:
+        before = self._work.answer
+        outcome = self._work.finished(ended, now_s)
+        if outcome.failure is not None:
+            self._log("job_failed", error=str(outcome.failure))
+        if outcome.answer is not None:
+            self._publish(outcome.answer.whole)
+            if before is None or before.summary != outcome.answer.summary:
+                self._notifier.status(f"license {outcome.answer.summary}")
+                self._log("license", state=outcome.answer.summary)
+        self._reply(outcome.replies, now_s)
+
+    def _publish(self, answer: bytes) -> None:
+        try:
+            self._claim.publish(answer)
+        except AgentError as error:  # the socket still gives it
+            self._log("answer_not_written", error=str(error))
+
+    def _reply(self, replies: Replies, now_s: float) -> None:
+        for connection, response in replies:
+            self._clients.answer(connection, response, now_s)
+
+    # signals and the end
+
+    def _catch_signals(self) -> None:
+        self._signals, wakeup = socket.socketpair()
+        self._wakeup = wakeup
+        for end in (self._signals, wakeup):
+            end.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, _noted)
+        self._selector.register(self._signals, EVENT_READ, self._signalled)
+
+    def _signalled(self, _mask: int, now_s: float) -> None:
+        for number in set(self._signals.recv(4096)):
+            if number == signal.SIGCHLD:
+                self._reap(now_s)
+            elif number == signal.SIGHUP:
+                self._work.ask(TICK)
+            else:
+                self._stop(now_s)
+
+    def _stop(self, now_s: float) -> None:
+        """The beginning of the end; a second signal changes nothing."""
+        if self._end_s < math.inf:
+            return
+        self._log("stopping")
+        self._notifier.stopping()
+        self._clients.stop_accepting()
+        self._claim.close_door()
+        self._reply(self._work.abandon(), now_s)
+        self._end_s = now_s + self._terms.stop_s + _KILL_S
+        if self._child is not None:
+            self._child.deadline_s = min(self._child.deadline_s, now_s + self._terms.stop_s)
+
+    def _leave(self) -> None:
+        if self._child is not None:
+            self._child.end(stopping())
+        self._clients.close()
+        self._claim.release()
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        self._signals.close()
+        self._wakeup.close()
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """The interpreter has written it to the wakeup socket already."""
+
+
+def _reap_orphans() -> None:
+    """What jobs left behind, where this is PID 1 (a container)."""
+    try:
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+    except ChildProcessError:
+        return
+
+
+def main() -> int:
+    """`opanel-agent resident`. Returns the exit status."""
+    from opanel_agent.system.log import line
+    from opanel_agent.system.paths import find
+
+    try:
+        paths = find()
+        ground = Ground(
+            directory=str(paths.runtime_dir),
+            lock=str(paths.resident_lock),
+            socket=str(paths.socket),
+            answer=str(paths.answer),
+            owner=paths.owner,
+            make=not paths.system,
+        )
+        job = Job(
+            command=[sys.executable, "-I", "-m", "opanel_agent", "evaluate"],
+            environment=clean_environment(os.environ, system=paths.system),
+        )
+        notifier = Notifier(os.environ, pid=os.getpid())
+        return Resident(ground, job, notifier=notifier, log=line, terms=Terms()).run()
+    except AgentError as error:
+        return _explain(error)
+
+
+def _explain(error: AgentError) -> int:
+    """The refusal to start, in the words that commands use too: only here are they worth their memory."""
+    from opanel_agent.texts import language, problem
+
+    title, hint = problem(error, language(None, None, os.environ))
+    sys.stderr.write(f"{title}\n{hint}\n")
+    return error.exit_status

@@ -1,0 +1,206 @@
+"""What the resident knows and wants done: the last answer, the jobs that wait and who for.
+
+No process and no socket is touched here. The loop asks `next_task`, runs it (`children`), and brings its end to
+`finished`, which says what to tell whom. One job runs at a time. A tick or refresh that is asked for while the same
+waits already joins it; one that runs already may have read the world before the asking, so another is made.
+
+A job that fails changes nothing but when the next one runs: the last answer stands.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+
+from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Unavailable
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.resident.api import Answer, Peer, Response, Route, Start, admit, problem, respond, told
+from opanel_agent.resident.children import Ended
+from opanel_agent.resident.connection import Connection
+
+TICK = Start(intent="tick")
+_JOINED = ("tick", "refresh")
+_DAY_S = 86_400
+
+Replies = list[tuple[Connection, Response]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    reply_s: float = 30.0  # a POST that takes longer gets 202
+    retry_first_s: float = 60.0  # after a job that failed; doubled each time
+    retry_last_s: float = 3600.0
+    tasks: int = 8  # that may wait
+
+    def retry_s(self, failures: int) -> float:
+        return min(self.retry_first_s * 2.0 ** min(failures - 1, 16), self.retry_last_s)
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    start: Start
+    waiting: list[Connection] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What evaluate said. `answer` None: the last one stands."""
+
+    ok: bool
+    error: object
+    result: object
+    next_run_s: int
+    answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A job's end, as things to do: the replies to give, the answer to publish, the failure to log."""
+
+    replies: Replies
+    answer: Answer | None = None
+    failure: AgentError | None = None
+
+
+class Work:
+    """The desk that the connections come to. Times are the loop's clock, in seconds."""
+
+    def __init__(self, pace: Pace, owner: int) -> None:
+        self.answer: Answer | None = None
+        self.running: Task | None = None
+        self.narrowed = False  # a request wants the running job ended
+        self._pace = pace
+        self._owner = owner
+        self._queue: list[Task] = []
+        self._next_s = -math.inf
+        self._failures = 0
+        self._refreshed_s = -math.inf
+
+    def peer(self, uid: int) -> Peer:
+        return Peer(uid=uid, owner=uid in (0, self._owner))
+
+    def admit(self, method: str, target: str, peer: Peer, now_s: float) -> Route | Response:
+        return admit(method, target, peer, since_refresh_s=now_s - self._refreshed_s)
+
+    def take(self, route: Route, body: bytes, connection: Connection, now_s: float) -> Response | None:
+        made = respond(route, body, self.answer)
+        if isinstance(made, Response):
+            return made
+        if not self.ask(made, connection):
+            return problem("jobs_taken", headers=(("Retry-After", "60"),))
+        if route.every_s and not connection.peer.owner:
+            self._refreshed_s = now_s
+        self.narrowed = self.narrowed or (made.ends_running and self.running is not None)
+        connection.wait(now_s + self._pace.reply_s)
+        return None
+
+    def late(self, connection: Connection) -> Response:
+        for task in (*self._queue, *([self.running] if self.running else [])):
+            if connection in task.waiting:
+                task.waiting.remove(connection)
+        return told(ok=None, error=None, result=None, answer=self.answer)
+
+    def ask(self, start: Start, connection: Connection | None = None) -> bool:
+        """Puts a job in the queue, or its asker beside one who asked the same; False when the queue is full."""
+        task = next((known for known in self._queue if known.start.intent == start.intent in _JOINED), None)
+        if task is None:
+            if len(self._queue) >= self._pace.tasks:
+                return False
+            task = Task(start=start)
+            self._queue.append(task)
+        if connection is not None:
+            task.waiting.append(connection)
+        return True
+
+    def due_s(self) -> float:
+        """When `next_task` has one."""
+        if self.running is not None:
+            return math.inf
+        return -math.inf if self._queue else self._next_s
+
+    def next_task(self, now_s: float) -> Task | None:
+        """The job to run now, which is then the running one."""
+        if self.due_s() > now_s:
+            return None
+        self.running = self._queue.pop(0) if self._queue else Task(start=TICK)
+        return self.running
+
+    def finished(self, ended: Ended, now_s: float) -> Outcome:
+        """Takes up what the running job brought."""
+        task, self.running, self.narrowed = self.running, None, False
+        waiting = task.waiting if task else []
+        try:
+            frame = _frame(ended)
+        except AgentError as error:
+            self._failures += 1
+            self._next_s = now_s + self._pace.retry_s(self._failures)
+            reply = told(ok=False, error=error.to_json(), result=None, answer=self.answer)
+            return Outcome(replies=[(connection, reply) for connection in waiting], failure=error)
+        self._failures = 0
+        self._next_s = now_s + min(max(frame.next_run_s, 1), _DAY_S)
+        self.answer = frame.answer or self.answer
+        reply = told(ok=frame.ok, error=frame.error, result=frame.result, answer=self.answer)
+        return Outcome(replies=[(connection, reply) for connection in waiting], answer=frame.answer)
+
+    def abandon(self) -> Replies:
+        """The end is near: whoever waits for a job that has not begun hears so."""
+        reply = told(ok=False, error=stopping().to_json(), result=None, answer=self.answer)
+        queue, self._queue = self._queue, []
+        return [(connection, reply) for task in queue for connection in task.waiting]
+
+
+def stopping() -> AgentError:
+    return Unavailable(Fault.NOT_RUNNING, "resident_stopping")
+
+
+def overdue(deadline_s: float) -> AgentError:
+    return Unavailable(Fault.JOB_TIMEOUT, "job_timeout", seconds=int(deadline_s))
+
+
+def narrowed() -> AgentError:
+    """What the job was started under no longer holds."""
+    return NotPermitted(Reason.NOT_PERMITTED, "job_narrowed")
+
+
+def _frame(ended: Ended) -> Frame:
+    if ended.error is not None:
+        raise ended.error
+    try:
+        return _read(json.loads(ended.output))
+    except (ValueError, RecursionError) as error:
+        raise Bug(Fault.PROTOCOL, "job_frame") from error
+
+
+def _read(told: object) -> Frame:
+    match told:
+        case {
+            "schema": 1,
+            "ok": bool(ok),
+            "error": None | {"kind": str(), "code": str(), "detail": str(), "values": {}} as error,
+            "answer": answer,
+            "next_run_s": int(next_run_s),
+            "result": result,
+        }:
+            return Frame(ok=ok, error=error, result=result, next_run_s=next_run_s, answer=_answer(answer))
+    raise ValueError
+
+
+def _answer(told: object) -> Answer | None:
+    match told:
+        case None:
+            return None
+        case {
+            "schema": 1,
+            "license": {"state": str(state), "reasons": [*reasons]} as license_part,
+            "consent": {} as consent,
+        }:
+            return Answer(
+                whole=_bytes(told),
+                license=_bytes(license_part),
+                consent=_bytes(consent),
+                summary=f"{state} ({', '.join(str(reason) for reason in reasons)})",
+            )
+    raise ValueError
+
+
+def _bytes(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
