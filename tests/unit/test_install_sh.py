@@ -1,7 +1,7 @@
 """install.sh says what it does, checks before it changes, and ends with the status that its help names.
 
-It runs in a copy of what it reads, so that "nothing was changed" can be seen. The slow tests make the environment of the
-demo as a stranger would, from the package registry; the story itself has its own test.
+It runs in a copy of what it reads, so that "nothing was changed" can be seen. The slow tests make the environment
+of the demo as a stranger would, from the package registry; the story itself has its own test.
 """
 
 import os

@@ -1,0 +1,72 @@
+"""What verifying a license costs beyond its arithmetic: a whole bundle against three bare Ed25519 verifications.
+
+Ours is `core.documents.bundle.verify` of delegation, license and activation: size, shape, JSON, keys, chain, narrowing,
+claims. Bare is what no verifier can leave out: three keys made from their 32 bytes, three signatures checked over the same
+signing inputs. Both run in turn, in small batches, so that a noisy machine disturbs them alike; the figure is the median of
+the batches' ratios. Run by tests/bench/run.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from fakes import forge
+from opanel_agent.core.documents import bundle
+from opanel_agent.core.documents.jws import parse
+
+GOAL = 1.6
+BATCHES = 60
+CALLS = 20
+
+
+def bare() -> Callable[[], None]:
+    signers = (forge.ISSUER, forge.DELEGATE, forge.ACTIVATION)
+    envelopes = [parse(line, max_bytes=bundle.MAX_BYTES) for line in forge.bundle().splitlines()]
+    triples = [
+        (signer.public.raw, envelope.signature, envelope.signing_input)
+        for signer, envelope in zip(signers, envelopes, strict=True)
+    ]
+
+    def verify_three() -> None:
+        for raw, signature, signed in triples:
+            Ed25519PublicKey.from_public_bytes(raw).verify(signature, signed)
+
+    return verify_three
+
+
+def ours() -> Callable[[], None]:
+    text, root = forge.bundle(), forge.trusted_root()
+
+    def verify_bundle() -> None:
+        bundle.verify(text, root, now=forge.NOW)
+
+    return verify_bundle
+
+
+def timed(call: Callable[[], None]) -> float:
+    """Seconds a call, over one batch."""
+    begun = time.perf_counter()
+    for _ in range(CALLS):
+        call()
+    return (time.perf_counter() - begun) / CALLS
+
+
+def main() -> int:
+    calls = (ours(), bare())
+    for call in calls:
+        timed(call)
+    pairs = [(timed(calls[0]), timed(calls[1])) for _ in range(BATCHES)]
+    ratio = statistics.median(ours_s / bare_s for ours_s, bare_s in pairs)
+    mine, base = (statistics.median(times) * 1e3 for times in zip(*pairs, strict=True))
+    sys.stdout.write(
+        "verification of delegation + license + activation, to three bare Ed25519 verifications: "
+        f"{ratio:.2f} × ({mine:.3f} ms to {base:.3f} ms); goal ≤ {GOAL} ×: {'reached' if ratio <= GOAL else 'MISSED'}\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
