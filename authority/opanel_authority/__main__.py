@@ -1,0 +1,13 @@
+"""`opanel-authority` and `python -m opanel_authority`."""
+
+import sys
+
+from opanel_authority.cli import main as _main
+
+
+def main() -> int:
+    return _main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""Answers to what agents ask: a key's bundle, an activation, a release, a renewal. Online and offline alike.
+
+Seats. A license has `seats` activations that count. The same request, byte for byte, has the same answer and takes no
+second seat. The same machine (its activation key) that activates anew keeps its seat. Another machine takes a free
+seat; where none is free it takes the seat of the *oldest* activation, whose status becomes 3: that is how a license
+moves when the old server is gone, and the old server counts 72 hours of grace if it is not. So that two servers
+cannot hand one seat to and fro for ever, a license moves so at most three times in 30 days; after that it is
+`seats_taken`, until the old server releases its seat or the reseller supersedes it. A release is free and never
+counted.
+
+The agent's components are digests under its own salt. Whether they are the machine's is not known here and not asked;
+how many there are decides `k` and `p` (license-format.md, "Activation").
+
+Every refusal is an error with the code that the problem document carries.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from opanel_agent.core import binding
+from opanel_agent.core.base64url import base64url
+from opanel_agent.core.documents import bundle as bundles
+from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.license import License
+from opanel_agent.core.documents.parts import SHA256_HEX
+from opanel_agent.core.documents.request import Kind, RequestClaims
+from opanel_agent.core.errors import NotPermitted
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.strict_json import Json, Members, dumps, loads
+from opanel_authority.home import DAY_S, Authority
+from opanel_authority.issue import renewed
+from opanel_authority.keys import Role
+from opanel_authority.publish import sign_status_list
+from opanel_authority.store import VENDOR, ActivationRow, Books, Ended, LicenseRow
+
+MOVES: Final = 3
+MOVES_WITHIN_S: Final = 30 * DAY_S
+# Activations outlast the renewals of their license; an end nearer than this would be a second thing to renew.
+ACTIVATION_DAYS: Final = 3650
+MAX_REQUEST_BYTES: Final = 64 * 1024
+JOSE: Final = "application/jose"
+JSON: Final = "application/json"
+_REVOKED: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A reply's body and its content type."""
+
+    content_type: str
+    body: bytes
+
+
+def key_of(body: bytes) -> str:
+    """`key_sha256` of a request for a bundle: `{"schema":1,"key_sha256":…}`."""
+    asked = Members(loads(body, max_bytes=1024), "body")
+    asked.constant("schema", 1)
+    digest = asked.text("key_sha256", max_length=64, pattern=SHA256_HEX)
+    asked.end()
+    return digest
+
+
+def hold_known(authority: Authority, key_sha256: str) -> None:
+    """Raises NotPermitted (key_unknown) for a license key that was never issued."""
+    with authority.store.transaction() as books:
+        _license_row(books, key_sha256)
+
+
+def bundle(authority: Authority, key_sha256: str) -> Answer:
+    """The newest bundle of a license key. It takes no seat and may be asked as often as needed."""
+    with authority.store.transaction() as books:
+        return Answer(content_type=JOSE, body=_license_row(books, key_sha256).text.encode("ascii"))
+
+
+def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: int) -> Answer:
+    """The answer to a verified request, by its kind. `token` is what was verified."""
+    with authority.store.transaction() as books:
+        row = _license_row(books, claims.key_sha256)
+        verified = bundles.verify(row.text.encode("ascii"), authority.root, now=None)
+        asked = _Case(authority=authority, books=books, row=row, license=verified.license, claims=claims, now=now)
+        digest = hashlib.sha256(token).hexdigest()
+        match claims.kind:
+            case Kind.ACTIVATION:
+                return _activation(asked, digest)
+            case Kind.RELEASE:
+                return _release(asked, digest)
+            case Kind.RENEWAL:
+                return _renewal(asked)
+            case _:
+                assert_never(claims.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """A request and what it is about, within one transaction. `license` is the newest edition."""
+
+    authority: Authority
+    books: Books
+    row: LicenseRow
+    license: License
+    claims: RequestClaims
+    now: int
+
+    @property
+    def jkt(self) -> str:
+        """The thumbprint of the key of the machine that asks."""
+        return self.claims.jwk.kid
+
+
+def _activation(case: _Case, digest: str) -> Answer:
+    before = case.books.answered(digest)
+    if before is not None:
+        return _same_again(case.books, before)
+    if case.row.status == _REVOKED:
+        raise NotPermitted(Reason.REVOKED, "license_revoked")
+    if not case.books.has_edition(case.row.id, case.claims.license_sha256):
+        raise NotPermitted(Reason.NOT_PERMITTED, "license_foreign")
+    if case.license.exp <= case.now:
+        raise NotPermitted(Reason.EXPIRED, "license_expired")
+    quorum = _quorum(case)
+    seat = _take_seat(case)
+    made = _sign(case, quorum, seat, case.books.draw(VENDOR, case.now))
+    case.books.add_activation(made)
+    case.books.add_answer(digest, made.jti)
+    sign_status_list(case.authority, case.books, now=case.now)
+    return _line(made)
+
+
+def _same_again(books: Books, jti: str) -> Answer:
+    row = books.activation(jti)
+    if row is None or row.ended is not None:
+        raise NotPermitted(Reason.SUPERSEDED, "activation_ended")
+    return _line(row)
+
+
+def _quorum(case: _Case) -> tuple[int, int]:
+    """`k` and `p` for what the machine shows, if that is enough for the license."""
+    components, min_p = case.claims.components, case.license.activation.min_p
+    if not components.keys() <= binding.TYPES.keys():
+        raise NotPermitted(Reason.NOT_PERMITTED, "component_unknown")  # it would raise k and never match
+    k, p = binding.quorum(components)
+    if k < 1 or p < min_p:
+        raise NotPermitted(Fault.BINDING_IMPOSSIBLE, "binding_impossible", min_p=min_p, p=p)
+    return k, p
+
+
+def _take_seat(case: _Case) -> int:
+    """A free seat, freed first where it must be. Raises NotPermitted (seats_taken) for the fourth move in 30 days."""
+    every = case.books.activations(case.row.id)
+    live = [one for one in every if one.ended is None]
+    own = next((one for one in live if one.jkt == case.jkt), None)
+    if own is not None:
+        case.books.end_activation(own, Ended.REPLACED, case.now)
+        return own.seat
+    seats = case.license.activation.seats
+    free = set(range(seats)) - {one.seat for one in live}
+    if free:
+        return min(free)
+    moves = [one for one in every if one.ended is Ended.MOVED and (one.ended_at or 0) > case.now - MOVES_WITHIN_S]
+    if len(moves) >= MOVES:
+        raise NotPermitted(Fault.SEATS_TAKEN, "seats_taken", seats=seats)
+    case.books.end_activation(live[0], Ended.MOVED, case.now)
+    return live[0].seat
+
+
+def _sign(case: _Case, quorum: tuple[int, int], seat: int, idx: int) -> ActivationRow:
+    """Signed, and verified as part of the bundle that the agent will hold."""
+    jti = secrets.token_hex(16)
+    root, claims = case.authority.root, case.claims
+    components: dict[str, Json] = {name: base64url(digest) for name, digest in claims.components.items()}
+    said: dict[str, Json] = {
+        "ver": 1,
+        "iss": root.sub,
+        "jti": jti,
+        "sub": case.license.sub,
+        "iat": case.now,
+        "nbf": case.now,
+        "exp": max(case.license.exp, case.now + ACTIVATION_DAYS * DAY_S),
+        "bind": {"salt": base64url(claims.salt), "k": quorum[0], "p": quorum[1], "components": components},
+        "cnf": {"jkt": case.jkt},
+        "seat": seat,
+        "status": {"status_list": {"idx": idx, "uri": root.status_uri}},
+    }
+    line = case.authority.key(Role.ACTIVATION).sign(Typ.ACTIVATION, said)
+    bundles.verify(f"{case.row.text}{line}\n".encode("ascii"), root, now=case.now)
+    return ActivationRow(jti=jti, license=case.row.id, jkt=case.jkt, seat=seat, idx=idx, iat=case.now, line=line)
+
+
+def _release(case: _Case, digest: str) -> Answer:
+    """Frees the seat of the machine that asks. A second copy of the request cannot free what was taken since."""
+    before = case.books.answered(digest)
+    if before is not None:
+        return _released(before)
+    own = [one for one in case.books.activations(case.row.id) if one.jkt == case.jkt]
+    if not own:
+        raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
+    if own[-1].ended is None:
+        case.books.end_activation(own[-1], Ended.RELEASED, case.now)
+        sign_status_list(case.authority, case.books, now=case.now)
+    case.books.add_answer(digest, own[-1].jti)
+    return _released(own[-1].jti)
+
+
+def _released(jti: str) -> Answer:
+    return Answer(content_type=JSON, body=dumps({"schema": 1, "released": jti}))
+
+
+def _renewal(case: _Case) -> Answer:
+    """The newest bundle, for who holds the key of an activation (or where the license asks for none), with that."""
+    live = (one for one in case.books.activations(case.row.id) if one.ended is None and one.jkt == case.jkt)
+    own = next(live, None)
+    if own is None and case.license.activation.required:
+        raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
+    text = renewed(case.authority, case.books, case.row, now=case.now)
+    return Answer(content_type=JOSE, body=(text + ("" if own is None else f"{own.line}\n")).encode("ascii"))
+
+
+def _license_row(books: Books, key_sha256: str) -> LicenseRow:
+    row = books.license_of_key(key_sha256)
+    if row is None:
+        raise NotPermitted(Fault.KEY_UNKNOWN, "key_unknown")
+    return row
+
+
+def _line(row: ActivationRow) -> Answer:
+    return Answer(content_type=JOSE, body=f"{row.line}\n".encode("ascii"))

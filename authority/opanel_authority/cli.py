@@ -1,0 +1,262 @@
+"""The vendor's and the reseller's command (interface.md, "opanel-authority").
+
+Each command is one function from its arguments to what it made, as names and values: shown a line each, or with
+`--json` as the envelope that the agent's commands use. Results go to stdout, everything else to stderr. An error is
+one sentence that starts with "cannot", a hint and a code, and the exit status of interface.md; never a traceback.
+
+Left out until their time comes: advise, received, rotate, reports and rights.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn, cast
+
+from opanel_agent.core.documents import request as requests
+from opanel_agent.core.errors import AgentError, Storage, Usage
+from opanel_agent.core.reasons import Fault
+from opanel_agent.core.request import Sealed
+from opanel_agent.core.strict_json import Json, dumps
+from opanel_authority import answer, home, issue, keys, publish, serve
+from opanel_authority.issue import DelegationTerms, LicenseTerms
+from opanel_authority.publish import Change
+from opanel_authority.sentences import cure, say
+
+Result = Mapping[str, str | int]
+Command = Callable[[argparse.Namespace], Result]
+_DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; the exit status."""
+    as_json = "--json" in argv
+    try:
+        told = _parser().parse_args(argv)
+        result = cast("Command", told.command)(told)
+    except AgentError as error:
+        return _fail(error, as_json=as_json)
+    except OSError as error:
+        path = str(error.filename or "a file")
+        return _fail(Storage(Fault.IO_FAILED, "io_failed", path=path, why=str(error.strerror)), as_json=as_json)
+    except KeyboardInterrupt:
+        return 130
+    _show(result, as_json=as_json)
+    return 0
+
+
+def _init(told: argparse.Namespace) -> Result:
+    terms = home.RootTerms(
+        name=told.name,
+        url=told.url,
+        region=told.region,
+        threshold=told.threshold,
+        keys=told.keys,
+        days=told.days,
+    )
+    now = _now()
+    made = home.init(told.directory, terms, now=now)
+    publish.current_status_list(made, now=now)
+    return {
+        "name": made.root.sub,
+        "root": str(told.directory / "root.jws"),
+        "thumbprint": made.root.digest,
+        "root_keys": f"{terms.threshold} of {terms.keys}, keys/root-*.pem: carry them to offline media",
+        "keys": str(told.directory / "keys"),
+        "serves": made.root.mirrors[0].url,
+        "status_uri": made.root.status_uri,
+    }
+
+
+def _delegate(told: argparse.Namespace) -> Result:
+    given = _given(
+        told,
+        *("name", "email", "phone", "url", "products", "features", "tiers", "max_term_days", "grace_days"),
+        *("stale_days", "days", "slots", "depth", "status_entries"),
+    )
+    terms = DelegationTerms(limits=dict(told.limit), **given)
+    made = issue.delegate(home.open_home(told.dir), terms, told.output, now=_now())
+    return {
+        "reseller": made.name,
+        "id": made.jti,
+        "key": str(told.output / "key.pem"),
+        "delegation": str(told.output / "delegation.jws"),
+    }
+
+
+def _issue(told: argparse.Namespace) -> Result:
+    given = _given(
+        told, "features", "tier", "days", "grace_days", "stale_days", "within_days", "min_p", "seats", "activation"
+    )
+    if told.output.exists():
+        raise FileExistsError(17, os.strerror(17), str(told.output))
+    terms = LicenseTerms(limits=dict(told.limit), **given)
+    made = issue.issue(home.open_home(told.dir), told.reseller, terms, now=_now())
+    keys.write_private(told.output, made.text.encode("ascii"))  # the bundle says the license key
+    return {"license_key": made.key, "id": made.jti, "bundle": str(told.output)}
+
+
+def _change(told: argparse.Namespace) -> Result:
+    subject = publish.change(home.open_home(told.dir), Change(told.change), told.id, now=_now())
+    return {"id": told.id, "kind": subject.kind.value, "status": subject.status}
+
+
+def _answer(told: argparse.Namespace) -> Result:
+    authority = home.open_home(told.dir)
+    with told.request.open("rb") as file:
+        body = _body(file.read(2 * answer.MAX_REQUEST_BYTES))
+    if body.startswith(b"{"):
+        made, kind = answer.bundle(authority, answer.key_of(body)), "bundle"
+    else:
+        claims = requests.verify(body)
+        made, kind = answer.signed(authority, body, claims, now=_now()), str(claims.kind)
+    keys.write_private(told.output, made.body)
+    return {"answered": kind, "file": str(told.output)}
+
+
+def _body(data: bytes) -> bytes:
+    """What the agent would have sent: of a sealed request its body, of anything else all of it."""
+    line, newline, rest = data.partition(b"\n")
+    if newline and rest and line.startswith(b"{"):
+        return Sealed.decode(data).body
+    return data.strip()
+
+
+def _publish(told: argparse.Namespace) -> Result:
+    made = publish.publish(home.open_home(told.dir), told.directory, now=_now())
+    return {path.name: str(path) for path in made}
+
+
+def _serve(told: argparse.Namespace) -> Result:
+    serve.run(home.open_home(told.dir), told.listen, log_file=told.log)
+    return {}
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _given(told: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options that were given; the terms know the defaults of the others."""
+    return {name: value for name in names if (value := getattr(told, name)) is not None}
+
+
+def _show(result: Result, *, as_json: bool) -> None:
+    if as_json:
+        print(dumps({"schema": 1, "result": dict(result), "warnings": [], "errors": []}).decode())
+        return
+    width = max((len(name) for name in result), default=0)
+    for name, value in result.items():
+        print(f"{name.replace('_', ' '):{width}}  {value}")
+
+
+def _fail(error: AgentError, *, as_json: bool) -> int:
+    sentence, hint = say(error.detail, error.values), cure(error.detail, error.values)
+    print(f"{sentence}\n  {hint}\n  code: {error.code}", file=sys.stderr)
+    if as_json:
+        told: Json = {"code": str(error.code), "title": sentence, "hint": hint}
+        print(dumps({"schema": 1, "result": None, "warnings": [], "errors": [told]}).decode())
+    return error.exit_status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Usage(Fault.USAGE, "command_line", why=message)
+
+
+def _parser_of(**given: Any) -> argparse.ArgumentParser:
+    return _Parser(**given)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(",") if word)
+
+
+def _limit(text: str) -> tuple[str, int]:
+    name, equals, number = text.partition("=")
+    if not (name and equals and number.isascii() and number.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=number")
+    return name, int(number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _parser_of(prog="opanel-authority", description="Delegates, issues, activates and publishes licenses.")
+    common = _parser_of(add_help=False)
+    common.add_argument("--json", action="store_true", help="the result as JSON")
+    here = _parser_of(add_help=False, parents=[common])
+    directory = os.environ.get(_DIRECTORY_VARIABLE, ".")
+    here.add_argument(
+        "--dir", type=Path, default=Path(directory), help=f"the authority's directory (or ${_DIRECTORY_VARIABLE})"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        name: str, command: Command, summary: str, *, parent: argparse.ArgumentParser = here
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary, parents=[parent])
+        added.set_defaults(command=command, change=name)
+        return added
+
+    _init_arguments(add("init", _init, "make keys, the first root, an empty status list", parent=common))
+    _delegate_arguments(add("delegate", _delegate, "make a reseller's key and delegation"))
+    _issue_arguments(add("issue", _issue, "make a license: its key for the e-mail, its bundle as a file"))
+    for change in Change:
+        add(change.value, _change, f"{change.value} and publish at once").add_argument("id", metavar="ID")
+    answered = add("answer", _answer, "answer a request that came as a file")
+    answered.add_argument("request", type=Path, metavar="REQUEST")
+    answered.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    add("publish", _publish, "write the static files").add_argument("directory", type=Path, metavar="DIR")
+    served = add("serve", _serve, "serve static files, bundles, activations, releases, renewals")
+    served.add_argument("--listen", default="127.0.0.1:8470", metavar="ADDRESS:PORT")
+    served.add_argument("--log", type=Path, metavar="FILE", help="a line for each request, instead of on stderr")
+    return parser
+
+
+def _init_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("--url", required=True, help="where agents reach this authority")
+    parser.add_argument("--region", required=True, help="where that is, such as tr or eu")
+    parser.add_argument("--name", default="OPanel", help="how the root is called")
+    parser.add_argument("--threshold", type=int, default=2, help="how many root keys sign a root")
+    parser.add_argument("--keys", type=int, default=3, help="how many root keys there are")
+    parser.add_argument("--days", type=int, default=1825, help="until the root expires")
+
+
+def _delegate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    for contact in ("email", "phone", "url"):
+        parser.add_argument(f"--{contact}", help="shown to end users")
+    for sets in ("products", "features", "tiers"):
+        parser.add_argument(f"--{sets}", type=_words, metavar="A,B", help="all that he may sell")
+    parser.add_argument("--limit", type=_limit, action="append", default=[], metavar="NAME=MAX")
+    for number, meaning in (
+        ("max-term-days", "the longest license"),
+        ("grace-days", "the longest grace"),
+        ("stale-days", "the longest time without a status list; 3650 is for ever"),
+        ("days", "how long he may issue"),
+        ("slots", "how many licenses at a time"),
+        ("depth", "how many levels of resellers below him"),
+        ("status-entries", "how many licenses in all"),
+    ):
+        parser.add_argument(f"--{number}", type=int, metavar="N", help=meaning)
+
+
+def _issue_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as", dest="reseller", required=True, metavar="RESELLER")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--features", type=_words, metavar="A,B")
+    parser.add_argument("--limit", type=_limit, action="append", default=[], metavar="NAME=NUMBER")
+    parser.add_argument("--tier")
+    for number, meaning in (
+        ("days", "the term"),
+        ("grace-days", "everything goes on that long after the end"),
+        ("stale-days", "that long without a status list"),
+        ("within-days", "activation is due within"),
+        ("min-p", "platform components that an activation must show"),
+        ("seats", "servers at a time"),
+    ):
+        parser.add_argument(f"--{number}", type=int, metavar="N", help=meaning)
+    parser.add_argument("--no-activation", dest="activation", action="store_false", default=None)

@@ -1,0 +1,148 @@
+"""The private keys, and the only code in this project that signs.
+
+A key is one PKCS #8 PEM file (RFC 8410), mode 0600, in a directory of mode 0700 that belongs to who runs the
+authority. A key that anybody else can read or replace is refused, not used with a warning: what it signed could be
+anybody's.
+
+A key has one role and signs only what its role signs (license-format.md, "One envelope"). What was signed is verified
+by the agent's own code before it is handed out, so a document that no agent would take never leaves here.
+
+What is left out: passphrases and hardware tokens. The root's keys are used by `init` only; carry them to offline
+media.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from opanel_agent.core.documents import jws
+from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.keys import PublicKey
+from opanel_agent.core.errors import Bug, Misconfigured
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.strict_json import Json, dumps
+
+_MAX_PEM_BYTES: Final = 4096
+_MAX_SIGNED_BYTES: Final = 512 * 1024
+
+
+@unique
+class Role(StrEnum):
+    """What a key is for. All but the reseller's stand in the root, under these names."""
+
+    ROOT = "root"
+    ISSUER = "issuer"
+    ACTIVATION = "activation"
+    STATUS = "status"
+    RECEIPT = "receipt"
+    ADVISORY = "advisory"
+    RESELLER = "reseller"
+
+
+SIGNS: Final[Mapping[Role, frozenset[Typ]]] = {
+    Role.ROOT: frozenset({Typ.ROOT}),
+    Role.ISSUER: frozenset({Typ.DELEGATION}),
+    Role.ACTIVATION: frozenset({Typ.ACTIVATION}),
+    Role.STATUS: frozenset({Typ.STATUS_LIST}),
+    Role.RECEIPT: frozenset({Typ.RECEIPT}),
+    Role.ADVISORY: frozenset({Typ.ADVISORY}),
+    # a reseller's key signs licenses, and delegations where his own has depth
+    Role.RESELLER: frozenset({Typ.LICENSE, Typ.DELEGATION}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateKey:
+    """One Ed25519 key and its role. Its repr shows the thumbprint, never the key."""
+
+    role: Role
+    public: PublicKey
+    secret: Ed25519PrivateKey
+
+    def __repr__(self) -> str:
+        return f"PrivateKey(role={self.role.value!r}, kid={self.public.kid!r})"
+
+    @classmethod
+    def of(cls, role: Role, secret: Ed25519PrivateKey) -> Self:
+        raw = secret.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return cls(role=role, public=PublicKey.from_raw(raw), secret=secret)
+
+    @classmethod
+    def make(cls, role: Role) -> Self:
+        return cls.of(role, Ed25519PrivateKey.generate())
+
+    def sign(self, typ: Typ, claims: Mapping[str, Json]) -> str:
+        """A compact JWS (RFC 7515) whose envelope the agent's code has verified."""
+        return self.sign_payload(typ, dumps(dict(claims)))
+
+    def sign_payload(self, typ: Typ, payload: bytes) -> str:
+        """As `sign`, for a root: several keys sign byte-identical payloads."""
+        if typ not in SIGNS[self.role]:
+            raise Bug(Reason.INTERNAL, "role_signs_not", role=self.role.value, typ=typ.value)
+        said = jws.signing_input(typ, self.public.kid, payload)
+        token = jws.assemble(said, self.secret.sign(said))
+        jws.parse(token, max_bytes=_MAX_SIGNED_BYTES).open({self.public.kid: self.public}, typ)
+        return token.decode("ascii")
+
+    def pem(self) -> bytes:
+        return self.secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def make_directory(directory: Path) -> None:
+    """A directory for keys, 0700. One that exists already must be as tight, or is refused."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _hold_tight(directory, directory.lstat(), directory=True)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """A new file of mode 0600, on the disk when this returns; an existing one is never overwritten."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def save(key: PrivateKey, path: Path) -> None:
+    make_directory(path.parent)
+    write_private(path, key.pem())
+
+
+def load(path: Path, role: Role) -> PrivateKey:
+    """Raises Misconfigured for a file or directory that others may read or write, and for what is no Ed25519 key."""
+    _hold_tight(path.parent, path.parent.lstat(), directory=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        _hold_tight(path, os.fstat(descriptor), directory=False)
+        pem = file.read(_MAX_PEM_BYTES)
+    try:
+        secret = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise Misconfigured(Fault.FILE_REFUSED, "key_unreadable", path=str(path)) from error
+    if not isinstance(secret, Ed25519PrivateKey):
+        raise Misconfigured(Fault.FILE_REFUSED, "key_unreadable", path=str(path))
+    return PrivateKey.of(role, secret)
+
+
+def _hold_tight(path: Path, found: os.stat_result, *, directory: bool) -> None:
+    right_type = stat.S_ISDIR(found.st_mode) if directory else stat.S_ISREG(found.st_mode)
+    if not right_type:
+        raise Misconfigured(Fault.FILE_REFUSED, "key_file_type", path=str(path))
+    if found.st_uid != os.geteuid():
+        raise Misconfigured(Fault.FILE_REFUSED, "key_owner", path=str(path))
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise Misconfigured(Fault.FILE_REFUSED, "key_readable", path=str(path))

@@ -1,0 +1,82 @@
+"""What this tool says when it cannot: one sentence that starts with "cannot", and what to do about it.
+
+English only: its readers are the vendor and his resellers. Refusals that the agent's verifier finds have no row here;
+they are told by their detail, which docs/license-format.md explains.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from opanel_agent.core.errors import Value
+
+# detail -> (sentence, hint)
+_TABLE: Final[Mapping[str, tuple[str, str]]] = {
+    # keys
+    "key_unreadable": ("cannot read {path} as an Ed25519 key", "restore the file from its copy"),
+    "key_file_type": ("cannot use {path}: it is not what should be there", "put the key file back, not a link to it"),
+    "key_owner": ("cannot trust {path}: it belongs to somebody else", "run as its owner, or chown it"),
+    "key_readable": ("cannot trust {path}: others may read it", "replace the key; for a mere slip: chmod go= {path}"),
+    # the directory
+    "directory_not_empty": ("cannot make an authority in {path}: it is not empty", "name a new directory"),
+    "no_authority_here": ("cannot find an authority in {path}", "name its directory: --dir DIR"),
+    "store_missing": ("cannot find the books {path}", "restore the file from its copy"),
+    "store_schema": ("cannot read the books {path}: another version wrote them", "use that version"),
+    "store_failed": ("cannot read or write the books {path}", "look at space, permissions and other processes"),
+    "io_failed": ("cannot use {path}: {why}", "look at space and permissions"),
+    # what was asked for
+    "command_line": ("cannot understand the command line: {why}", "see --help"),
+    "url_inadmissible": ("cannot use {url}: agents ask https only (http on loopback)", "give --url https://…"),
+    "threshold_range": ("cannot have {threshold} of {keys} root keys", "take at least 2, and no more than there are"),
+    "reseller_exists": ("cannot delegate to {name} again", "give the new delegation a name of its own"),
+    "reseller_unknown": ("cannot issue as {name}: no such reseller", "delegate first"),
+    "contact_missing": ("cannot delegate to {name}: end users must reach him", "give --email, --phone or --url"),
+    "license_wider": ("cannot issue this license: its {name} is outside the delegation", "narrow it, or delegate anew"),
+    "root_expired": ("cannot issue: the root has expired", "make its successor"),
+    "id_unknown": ("cannot find {id}", "give the id that delegate, issue or the activation showed"),
+    "change_refused": (
+        "cannot {change} this {kind} in its state",
+        "licenses are suspended, resumed, revoked; delegations revoked, resumed; activations superseded",
+    ),
+    "status_range_full": ("cannot issue more under this delegation", "delegate anew, with --status-entries"),
+    "listen_failed": ("cannot listen on {address}: {why}", "choose another --listen"),
+    # what an agent asked for
+    "key_unknown": ("cannot find this license key", "type it again, or ask the reseller"),
+    "license_revoked": ("cannot activate a revoked license", "ask the reseller"),
+    "license_expired": ("cannot activate a license that has ended", "ask the reseller for a renewal"),
+    "license_foreign": ("cannot activate this license document: it is not of this key", "install the bundle again"),
+    "activation_ended": ("cannot answer again: that activation was released or moved", "activate anew"),
+    "binding_impossible": (
+        "cannot bind: the license asks for {min_p} platform components, the machine shows {p}",
+        "ask the reseller for a license with a lower min_p",
+    ),
+    "seats_taken": (
+        "cannot activate: all {seats} seats are taken and the license has moved too often lately",
+        "release it on another server first, or ask the reseller",
+    ),
+    "not_activated_here": ("cannot find an activation of this machine", "activate first"),
+    "kind_elsewhere": ("cannot answer this kind of request here", "send it to its own address"),
+    "component_unknown": (
+        "cannot bind: the request names an unknown component",
+        "use an authority as new as the agent",
+    ),
+    "rate_limited": ("cannot answer so often for one license key", "try again in {retry_after_s} s"),
+    "content_type": ("cannot read the request: wrong content type", "send what interface.md names"),
+    "body_size": ("cannot read the request: it is too large", "send at most 64 KiB"),
+    "no_such_request": ("cannot answer: no such request", "see interface.md"),
+    "unavailable_here": ("cannot answer now", "try again later"),
+}
+
+
+def say(detail: str, values: Mapping[str, Value]) -> str:
+    """The sentence."""
+    if detail in _TABLE:
+        return _TABLE[detail][0].format_map(values)
+    told = " ".join(f"{name}={value}" for name, value in values.items())
+    return f"cannot accept the document: {detail}" + (f" ({told})" if told else "")
+
+
+def cure(detail: str, values: Mapping[str, Value]) -> str:
+    """The hint."""
+    if detail in _TABLE:
+        return _TABLE[detail][1].format_map(values)
+    return "docs/license-format.md has the rule"

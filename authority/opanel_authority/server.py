@@ -1,0 +1,207 @@
+"""The small HTTP side: the static files, and answers to agents (interface.md, "What the agent asks of the world").
+
+Each handler is: bounded body, strict types, one decision of `answer`. What is refused is an RFC 9457 problem whose
+code the agent knows. The fixed GETs are the same bytes for everybody: no ETag, no cookie, no variation, nothing to
+condition on.
+
+It keeps no address. uvicorn's access log is off; instead each request is one line, "method path status", and that is
+all that is ever written about it. The rate limit counts license keys, never peers.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from opanel_agent.core.documents import request as requests
+from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Value
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.strict_json import Json, dumps
+from opanel_authority import answer, publish
+from opanel_authority.answer import JOSE, JSON, Answer
+from opanel_authority.home import Authority
+from opanel_authority.sentences import say
+
+STATUS_LIST: Final = "application/statuslist+jwt"
+PROBLEM: Final = "application/problem+json"
+_MAX_SHOWN: Final = 200
+
+# the code of a refusal -> (code in the problem, status)
+_REFUSALS: Final[dict[str, tuple[str, int]]] = {
+    Fault.KEY_UNKNOWN: ("key_unknown", 404),
+    Fault.SEATS_TAKEN: ("seats_taken", 409),
+    Fault.BINDING_IMPOSSIBLE: ("binding_impossible", 422),
+    Fault.RATE_LIMITED: ("rate_limited", 429),
+    Reason.SUPERSEDED: ("superseded", 409),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Limiter:
+    """A bucket of `burst` requests for each license key, one more every `refill_s`. Only full buckets are forgotten."""
+
+    burst: int = 20
+    refill_s: int = 60
+    spent: dict[str, float] = field(default_factory=dict)
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, key_sha256: str, now_s: float) -> None:
+        """Raises NotPermitted (rate_limited) with `retry_after_s`. `spent` holds when each bucket is full again."""
+        with self.guard:
+            for full in [key for key, at in self.spent.items() if at <= now_s]:
+                del self.spent[full]
+            full_at = max(self.spent.get(key_sha256, now_s), now_s) + self.refill_s
+            over_s = full_at - now_s - self.burst * self.refill_s
+            if over_s > 0:
+                raise NotPermitted(Fault.RATE_LIMITED, "rate_limited", retry_after_s=int(over_s) + 1)
+            self.spent[key_sha256] = full_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What the handlers need. `now` is the wall clock in seconds, `elapsed` a clock that only goes forward."""
+
+    authority: Authority
+    limiter: Limiter = field(default_factory=Limiter)
+    now: Callable[[], int] = field(default=lambda: int(time.time()))
+    elapsed: Callable[[], float] = time.monotonic
+
+
+def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
+    """The ASGI application; `log` gets one line for each request that was answered."""
+
+    async def status(_request: Request) -> Response:
+        token = await run_in_threadpool(publish.current_status_list, served.authority, now=served.now())
+        return Response(token, media_type=STATUS_LIST)
+
+    async def roots(_request: Request) -> Response:
+        return Response(publish.roots_text(served.authority), media_type=JOSE)
+
+    async def bundles(request: Request) -> Response:
+        return await _answered(request, JSON, partial(_bundle, served))
+
+    async def activations(request: Request) -> Response:
+        return await _answered(request, JOSE, partial(_signed, served, "activation"))
+
+    async def releases(request: Request) -> Response:
+        return await _answered(request, JOSE, partial(_signed, served, "release"))
+
+    async def renewals(request: Request) -> Response:
+        return await _answered(request, JOSE, partial(_signed, served, "renewal"))
+
+    routes = [
+        Route("/v1/status.jwt", status),
+        Route("/v1/roots.jws", roots),
+        Route("/v1/bundles", bundles, methods=["POST"]),
+        Route("/v1/activations", activations, methods=["POST"]),
+        Route("/v1/releases", releases, methods=["POST"]),
+        Route("/v1/renewals", renewals, methods=["POST"]),
+    ]
+
+    async def broken(_request: Request, error: Exception) -> Response:
+        log(f"error {error}")  # an AgentError: a code, a detail and values of ours, never a payload's
+        return _problem("unavailable", 503, "unavailable_here")
+
+    handlers = {AgentError: broken, HTTPException: _no_such}
+    inner = Starlette(routes=routes, exception_handlers=handlers)
+    inner.router.redirect_slashes = False  # one address each; nothing here redirects
+    return _Logged(inner, log)
+
+
+def _bundle(served: Served, body: bytes) -> Answer:
+    key_sha256 = answer.key_of(body)
+    _hold_back(served, key_sha256)
+    return answer.bundle(served.authority, key_sha256)
+
+
+def _signed(served: Served, kind: str, body: bytes) -> Answer:
+    claims = requests.verify(body)
+    if claims.kind != kind:
+        raise NotPermitted(Reason.NOT_PERMITTED, "kind_elsewhere")
+    _hold_back(served, claims.key_sha256)
+    return answer.signed(served.authority, body, claims, now=served.now())
+
+
+def _hold_back(served: Served, key_sha256: str) -> None:
+    """Only keys that exist have a bucket: guesses (of 128 bits) cannot fill the memory."""
+    answer.hold_known(served.authority, key_sha256)
+    served.limiter.take(key_sha256, served.elapsed())
+
+
+async def _answered(request: Request, content_type: str, decide: Callable[[bytes], Answer]) -> Response:
+    if request.headers.get("content-type", "").lower() != content_type:
+        return _problem("request_refused", 415, "content_type")
+    body = await _body(request)
+    if body is None:
+        return _problem("request_refused", 413, "body_size")
+    try:
+        made = await run_in_threadpool(decide, body)
+    except Untrusted as error:
+        return _problem("request_refused", 400, error.detail, error.values)
+    except NotPermitted as error:
+        code, status = _REFUSALS.get(error.code, ("request_refused", 403))
+        return _problem(code, status, error.detail, error.values)
+    return Response(made.body, media_type=made.content_type)
+
+
+async def _body(request: Request) -> bytes | None:
+    """The whole body, or None as soon as it is larger than any request of an agent."""
+    body = b""
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > answer.MAX_REQUEST_BYTES:
+                return None
+    except ClientDisconnect:
+        return None  # nobody is there to read what we answer
+    return body
+
+
+async def _no_such(_request: Request, error: Exception) -> Response:
+    """No such path, or not this method there."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return _problem("request_refused", status, "no_such_request")
+
+
+def _problem(code: str, status: int, detail: str, values: Mapping[str, Value] | None = None) -> Response:
+    known = {} if values is None else values
+    told: dict[str, Json] = {"type": f"urn:opanel:problem:{code}", "title": say(detail, known), "status": status}
+    headers = {"Retry-After": str(known["retry_after_s"])} if "retry_after_s" in known else {}
+    return Response(dumps(told), status_code=status, media_type=PROBLEM, headers=headers)
+
+
+class _Logged:
+    """One line for each request: method, path, status. The path is quoted: a client cannot write a line of its own."""
+
+    def __init__(self, inner: ASGIApp, log: Callable[[str], None]) -> None:
+        self._inner = inner
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        status = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._inner(scope, receive, watched)
+        finally:
+            path = quote(scope["path"], safe="/-._~")[:_MAX_SHOWN]
+            self._log(f"{quote(scope['method'], safe='')[:16]} {path} {status}")

@@ -1,0 +1,387 @@
+"""What the authority remembers: SQLite in one file of mode 0600, through SQLAlchemy Core.
+
+One transaction at a time: each begins with BEGIN IMMEDIATE, so the server and a command cannot draw one seat, slot or
+entry twice, nor give two status lists one `iat`. Whatever a method of `Books` read still holds when it writes.
+
+A license is looked up by the SHA-256 of its key. The key itself stands nowhere but in the signed line, whose `sub` it
+is. Nothing here says who asked from where: there is no column for an address.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, Text, create_engine, event, func, select
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_authority.indexes import Pool
+
+SCHEMA: Final = "1"
+VENDOR: Final = "vendor"
+VENDOR_POOL: Final = 1 << 16
+_BUSY_S: Final = 10
+
+_meta_data = MetaData()
+_facts = Table("facts", _meta_data, Column("name", String(32), primary_key=True), Column("value", String(128)))
+_pools = Table(
+    "pools",
+    _meta_data,
+    Column("first", Integer, primary_key=True),
+    Column("end", Integer, nullable=False),
+    Column("owner", String(64), nullable=False, index=True),
+    Column("drawn", Integer, nullable=False),
+)
+_entries = Table(
+    "entries",
+    _meta_data,
+    Column("idx", Integer, primary_key=True),
+    Column("status", Integer, nullable=False, index=True),
+    Column("changed_at", Integer, nullable=False),
+)
+_delegations = Table(
+    "delegations",
+    _meta_data,
+    Column("jti", String(64), primary_key=True),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("idx", Integer, ForeignKey("entries.idx"), nullable=False, unique=True),
+    Column("directory", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+_licenses = Table(
+    "licenses",
+    _meta_data,
+    Column("id", String(64), primary_key=True),
+    Column("delegation", String(64), ForeignKey("delegations.jti"), nullable=False, index=True),
+    Column("key_sha256", String(64), nullable=False, unique=True),
+    Column("slot", Integer, nullable=False),
+    Column("idx", Integer, ForeignKey("entries.idx"), nullable=False, unique=True),
+)
+_editions = Table(
+    "editions",
+    _meta_data,
+    Column("jti", String(64), primary_key=True),
+    Column("license", String(64), ForeignKey("licenses.id"), nullable=False, index=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("iat", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+)
+_activations = Table(
+    "activations",
+    _meta_data,
+    Column("jti", String(64), primary_key=True),
+    Column("license", String(64), ForeignKey("licenses.id"), nullable=False, index=True),
+    Column("jkt", String(64), nullable=False),
+    Column("seat", Integer, nullable=False),
+    Column("idx", Integer, ForeignKey("entries.idx"), nullable=False, unique=True),
+    Column("iat", Integer, nullable=False),
+    Column("line", Text, nullable=False),
+    Column("ended", String(16)),
+    Column("ended_at", Integer),
+)
+_answers = Table(
+    "answers",
+    _meta_data,
+    Column("request_sha256", String(64), primary_key=True),
+    Column("activation", String(64), ForeignKey("activations.jti"), nullable=False),
+)
+_published = Table(
+    "published",
+    _meta_data,
+    Column("name", String(32), primary_key=True),
+    Column("iat", Integer, nullable=False),
+    Column("token", Text, nullable=False),
+)
+
+
+@unique
+class Kind(StrEnum):
+    """What has an entry in the status list."""
+
+    DELEGATION = "delegation"
+    LICENSE = "license"
+    ACTIVATION = "activation"
+
+
+@unique
+class Ended(StrEnum):
+    """Why an activation holds no seat any more."""
+
+    RELEASED = "released"  # its own machine asked for it
+    MOVED = "moved"  # another machine took the seat
+    REPLACED = "replaced"  # the same machine activated anew
+    SUPERSEDED = "superseded"  # a command of the authority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whose status entry it is. `id` is the jti that the row is kept under."""
+
+    kind: Kind
+    id: str
+    idx: int
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelegationRow:
+    """`text` is the chain from the vendor on, a line each; `directory` is where the reseller's key is."""
+
+    jti: str
+    name: str
+    idx: int
+    directory: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseRow:
+    """A license through all its renewals. `text` is the newest edition's bundle without activation."""
+
+    id: str
+    delegation: str
+    key_sha256: str
+    slot: int
+    idx: int
+    status: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationRow:
+    """`ended` is None while it holds its seat."""
+
+    jti: str
+    license: str
+    jkt: str
+    seat: int
+    idx: int
+    iat: int
+    line: str
+    ended: Ended | None = None
+    ended_at: int | None = None
+
+
+class Books:
+    """The rows, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def fact(self, name: str) -> str | None:
+        return self._scalar_text(select(_facts.c.value).where(_facts.c.name == name))
+
+    def add_fact(self, name: str, value: str) -> None:
+        self._connection.execute(_facts.insert().values(name=name, value=value))
+
+    def new_range(self, owner: str, size: int) -> tuple[int, int]:
+        """The next free range [start, end) of status entries, now the owner's."""
+        start = self.list_entries()
+        self._connection.execute(_pools.insert().values(first=start, end=start + size, owner=owner, drawn=0))
+        return start, start + size
+
+    def list_entries(self) -> int:
+        """How many entries the status list has: up to the end of the last range."""
+        return int(self._connection.execute(select(func.coalesce(func.max(_pools.c.end), 0))).scalar_one())
+
+    def draw(self, owner: str, now: int) -> int:
+        """A status entry never drawn before, valid. The vendor's ranges grow; a reseller's stand in his delegation."""
+        row = self._connection.execute(
+            select(_pools).where(_pools.c.owner == owner, _pools.c.drawn < _pools.c.end - _pools.c.first)
+        ).first()
+        if row is None and owner != VENDOR:
+            raise NotPermitted(Reason.NOT_PERMITTED, "status_range_full")
+        if row is None:
+            self.new_range(VENDOR, VENDOR_POOL)
+            return self.draw(owner, now)
+        pool = Pool(key=bytes.fromhex(self.fact("status_order_key") or ""), start=row.first, end=row.end)
+        idx = pool.entry(row.drawn)
+        self._connection.execute(_pools.update().where(_pools.c.first == row.first).values(drawn=row.drawn + 1))
+        self._connection.execute(_entries.insert().values(idx=idx, status=0, changed_at=now))
+        return idx
+
+    def set_status(self, idx: int, status: int, now: int) -> None:
+        self._connection.execute(_entries.update().where(_entries.c.idx == idx).values(status=status, changed_at=now))
+
+    def not_valid(self) -> dict[int, int]:
+        """Every entry whose status is not 0."""
+        rows = self._connection.execute(select(_entries.c.idx, _entries.c.status).where(_entries.c.status != 0))
+        return {int(row.idx): int(row.status) for row in rows}
+
+    def subject(self, jti: str) -> Subject | None:
+        """Whom a `jti` means: a delegation, any edition of a license, an activation."""
+        license_id = self._scalar_text(select(_editions.c.license).where(_editions.c.jti == jti))
+        for kind, table, column, value in (
+            (Kind.DELEGATION, _delegations, _delegations.c.jti, jti),
+            (Kind.LICENSE, _licenses, _licenses.c.id, license_id),
+            (Kind.ACTIVATION, _activations, _activations.c.jti, jti),
+        ):
+            query = select(table.c.idx, _entries.c.status).where(column == value, table.c.idx == _entries.c.idx)
+            row = self._connection.execute(query).first()
+            if row is not None:
+                return Subject(kind=kind, id=str(value), idx=int(row.idx), status=int(row.status))
+        return None
+
+    def add_delegation(self, row: DelegationRow) -> None:
+        self._connection.execute(
+            _delegations.insert().values(
+                jti=row.jti, name=row.name, idx=row.idx, directory=row.directory, text=row.text
+            )
+        )
+
+    def delegation(self, *, name: str | None = None, jti: str | None = None) -> DelegationRow | None:
+        wanted = _delegations.c.name == name if jti is None else _delegations.c.jti == jti
+        row = self._connection.execute(select(_delegations).where(wanted)).mappings().first()
+        return None if row is None else DelegationRow(**row)
+
+    def free_slot(self, delegation: str, first: int) -> int:
+        """The lowest slot from `first` on that no license holds which is not revoked."""
+        query = select(_licenses.c.slot).where(
+            _licenses.c.delegation == delegation, _licenses.c.idx == _entries.c.idx, _entries.c.status != 1
+        )
+        taken = {int(row.slot) for row in self._connection.execute(query)}
+        return next(slot for slot in range(first, first + len(taken) + 1) if slot not in taken)
+
+    def add_license(self, *, jti: str, delegation: str, key_sha256: str, slot: int, idx: int) -> None:
+        self._connection.execute(
+            _licenses.insert().values(id=jti, delegation=delegation, key_sha256=key_sha256, slot=slot, idx=idx)
+        )
+
+    def add_edition(self, *, jti: str, license_id: str, sha256: str, iat: int, text: str) -> None:
+        self._connection.execute(
+            _editions.insert().values(jti=jti, license=license_id, sha256=sha256, iat=iat, text=text)
+        )
+
+    def license_of_key(self, key_sha256: str) -> LicenseRow | None:
+        query = (
+            select(_licenses, _entries.c.status, _editions.c.text)
+            .where(_licenses.c.key_sha256 == key_sha256)
+            .where(_licenses.c.idx == _entries.c.idx, _editions.c.license == _licenses.c.id)
+            .order_by(_editions.c.iat.desc())
+        )
+        row = self._connection.execute(query).mappings().first()
+        return None if row is None else LicenseRow(**row)
+
+    def has_edition(self, license_id: str, sha256: str) -> bool:
+        query = select(_editions.c.jti).where(_editions.c.license == license_id, _editions.c.sha256 == sha256)
+        return self._connection.execute(query).first() is not None
+
+    def add_activation(self, row: ActivationRow) -> None:
+        self._connection.execute(
+            _activations.insert().values(
+                jti=row.jti,
+                license=row.license,
+                jkt=row.jkt,
+                seat=row.seat,
+                idx=row.idx,
+                iat=row.iat,
+                line=row.line,
+            )
+        )
+
+    def activations(self, license_id: str) -> tuple[ActivationRow, ...]:
+        """All there ever were of a license, the oldest first."""
+        query = (
+            select(_activations)
+            .where(_activations.c.license == license_id)
+            .order_by(_activations.c.iat, _activations.c.jti)
+        )
+        return tuple(_activation(dict(row)) for row in self._connection.execute(query).mappings())
+
+    def activation(self, jti: str) -> ActivationRow | None:
+        row = self._connection.execute(select(_activations).where(_activations.c.jti == jti)).mappings().first()
+        return None if row is None else _activation(dict(row))
+
+    def end_activation(self, row: ActivationRow, why: Ended, now: int) -> None:
+        """The seat is free; the list says 3 from the next publication on."""
+        changed = _activations.update().where(_activations.c.jti == row.jti).values(ended=why.value, ended_at=now)
+        self._connection.execute(changed)
+        self.set_status(row.idx, 3, now)
+
+    def answered(self, request_sha256: str) -> str | None:
+        """The jti of the activation that this very request was answered with."""
+        return self._scalar_text(select(_answers.c.activation).where(_answers.c.request_sha256 == request_sha256))
+
+    def add_answer(self, request_sha256: str, activation: str) -> None:
+        self._connection.execute(_answers.insert().values(request_sha256=request_sha256, activation=activation))
+
+    def published(self, name: str) -> tuple[int, str] | None:
+        """(iat, token) of what was last signed under this name."""
+        row = self._connection.execute(select(_published).where(_published.c.name == name)).first()
+        return None if row is None else (int(row.iat), str(row.token))
+
+    def set_published(self, name: str, iat: int, token: str) -> None:
+        self._connection.execute(_published.delete().where(_published.c.name == name))
+        self._connection.execute(_published.insert().values(name=name, iat=iat, token=token))
+
+    def _scalar_text(self, query: Any) -> str | None:  # noqa: ANN401 - its type's name differs between 1.4 and 2.x
+        found = self._connection.execute(query).scalar()
+        return None if found is None else str(found)
+
+
+def _activation(row: dict[str, Any]) -> ActivationRow:
+    ended = row["ended"]
+    return ActivationRow(**{**row, "ended": None if ended is None else Ended(ended)})
+
+
+class Store:
+    """The database file. `create` makes it, `open` takes one that is there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine = _engine(path)
+
+    @classmethod
+    def create(cls, path: Path, *, status_order_key: bytes) -> "Store":
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        store = cls(path)
+        with store.transaction() as books:
+            _meta_data.create_all(books._connection)  # noqa: SLF001 - Books and Store are one module's two halves
+            books.add_fact("schema", SCHEMA)
+            books.add_fact("status_order_key", status_order_key.hex())
+            books.new_range(VENDOR, VENDOR_POOL)
+        return store
+
+    @classmethod
+    def open(cls, path: Path) -> "Store":
+        if not path.is_file():
+            raise Misconfigured(Fault.FILE_REFUSED, "store_missing", path=str(path))
+        store = cls(path)
+        with store.transaction() as books:
+            if books.fact("schema") != SCHEMA:
+                raise Misconfigured(Fault.FILE_REFUSED, "store_schema", path=str(path))
+        return store
+
+    @contextmanager
+    def transaction(self) -> Iterator[Books]:
+        """All or nothing. Raises Storage where the database cannot be read or written (locked, full, damaged)."""
+        try:
+            with self._engine.begin() as connection:
+                yield Books(connection)
+        except DBAPIError as error:
+            raise Storage(Fault.IO_FAILED, "store_failed", path=str(self._path)) from error
+
+
+def _engine(path: Path) -> Engine:
+    # NullPool: a connection a transaction, so that none crosses a thread and none outlives its use
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(url, future=True, poolclass=NullPool, connect_args={"timeout": _BUSY_S})
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - the DB-API's own object
+        connection.isolation_level = None  # sqlite3 must not begin by itself: we do, below
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
