@@ -9,13 +9,15 @@ not chown); a user installation makes its own, 0700.
 
 import errno
 import fcntl
+import json
 import os
 import socket
 import stat
 from dataclasses import dataclass
+from typing import NoReturn
 
-from opanel_agent.core.errors import AgentError, Storage, Unavailable
-from opanel_agent.core.reasons import Fault
+from opanel_agent.core.errors import AgentError, Bug, Storage, Unavailable
+from opanel_agent.core.reasons import Fault, Reason
 
 _BACKLOG = 32
 _PATH_MAX_BYTES = 107  # sun_path, less its NUL
@@ -38,6 +40,48 @@ class Ground:
     answer: str
     owner: int
     make: bool
+
+
+def find_ground() -> Ground:
+    """The ground of the installation that this code belongs to.
+
+    `system.paths` is asked in a fork that ends at once: pathlib and platformdirs would stay for ever, at 0.8 MB of the
+    resident's 14.5 (Debian 12, 2026-11-24).
+    """
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _tell_ground(theirs)
+    os.close(theirs)
+    with open(ours, "rb") as told:  # noqa: PTH123 - pathlib is 0.7 MB that stay
+        found = told.read()
+    os.waitpid(pid, 0)
+    try:
+        return Ground(**json.loads(found))
+    except (ValueError, TypeError) as error:
+        raise Bug(Reason.INTERNAL, "paths_not_found", cause=found.decode(errors="replace")) from error
+
+
+def _tell_ground(pipe: int) -> NoReturn:
+    told = ""
+    try:
+        from opanel_agent.system.paths import find
+
+        paths = find()
+        ground = {
+            "directory": str(paths.runtime_dir),
+            "lock": str(paths.resident_lock),
+            "socket": str(paths.socket),
+            "answer": str(paths.answer),
+            "owner": paths.owner,
+            "make": not paths.system,
+        }
+        told = json.dumps(ground)
+    except (ImportError, OSError) as error:
+        told = str(error)
+    finally:
+        os.write(pipe, told.encode())
+        os._exit(0)  # no handler, buffer or caller of the parent's may run here
 
 
 class Claim:

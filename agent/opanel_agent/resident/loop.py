@@ -21,11 +21,12 @@ from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 
 from opanel_agent.core.errors import AgentError
 from opanel_agent.resident.children import Child, Ended, Limits, clean_environment
-from opanel_agent.resident.claim import Claim, Ground
+from opanel_agent.resident.claim import Claim, Ground, find_ground
 from opanel_agent.resident.clients import Clients, Crowd
 from opanel_agent.resident.connection import Patience
 from opanel_agent.resident.notify import Notifier
 from opanel_agent.resident.work import TICK, Pace, Replies, Task, Work, narrowed, overdue, stopping
+from opanel_agent.system.log import line
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _SLEEP_MAX_S = 600.0  # select counts no time asleep, so a machine that woke up is noticed within this
@@ -240,22 +241,11 @@ def _reap_orphans() -> None:
 
 def main() -> int:
     """`opanel-agent resident`. Returns the exit status."""
-    from opanel_agent.system.log import line
-    from opanel_agent.system.paths import find
-
     try:
-        paths = find()
-        ground = Ground(
-            directory=str(paths.runtime_dir),
-            lock=str(paths.resident_lock),
-            socket=str(paths.socket),
-            answer=str(paths.answer),
-            owner=paths.owner,
-            make=not paths.system,
-        )
+        ground = find_ground()
         job = Job(
             command=[sys.executable, "-I", "-m", "opanel_agent", "evaluate"],
-            environment=clean_environment(os.environ, system=paths.system),
+            environment=clean_environment(os.environ, system=not ground.make),
         )
         notifier = Notifier(os.environ, pid=os.getpid())
         return Resident(ground, job, notifier=notifier, log=line, terms=Terms()).run()
