@@ -5,22 +5,26 @@ several texts would name the same bytes and a signed document would have many sp
 re-encoding gives is taken.
 """
 
-import base64
 import binascii
+from typing import Final
 
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.reasons import Reason
 
+_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
+_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
+
 
 def base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode("ascii")
 
 
 def unbase64url(text: str) -> bytes:
     """The bytes that `text` spells. Raises Untrusted for padding, white space, foreign characters, stray bits."""
     try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (ValueError, binascii.Error) as error:
+        # Too much padding is ignored, as everything is that the comparison below will miss.
+        data = binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL) + b"==")
+    except ValueError as error:  # UnicodeEncodeError and binascii.Error are both
         raise Untrusted(Reason.FORMAT_INVALID, "base64url") from error
     if base64url(data) != text:
         raise Untrusted(Reason.FORMAT_INVALID, "base64url")

@@ -25,8 +25,9 @@ MAX_DEPTH: Final = 8
 # The identifiers of this format: products, features, limits, roles, component types.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
 _BRACKET: Final = re.compile(r"[\[\]{}]")
+_SIGN_OR_LONG: Final = re.compile(r"-|[0-9]{16,}")
 # C0, DEL, C1, and the characters that turn the direction of writing: names are printed on root's terminal.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -41,7 +42,9 @@ def loads(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> Json:
         raise Untrusted(Reason.FORMAT_INVALID, "json_utf8") from error
     if text.startswith("\ufeff"):
         raise Untrusted(Reason.FORMAT_INVALID, "json_bom")
-    _check_depth(text, max_depth)
+    skeleton = _skeleton(text)
+    _check_depth(skeleton, max_depth)
+    _check_integers(skeleton)
     try:
         value: Json = _DECODER.decode(text)
     except ValueError as error:
@@ -56,13 +59,25 @@ def dumps(value: Json) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode("utf-8")
 
 
-def _check_depth(text: str, max_depth: int) -> None:
-    """Before parsing, because the parser recurses. Up to the first syntax error both see the same strings."""
+def _skeleton(text: str) -> str:
+    """What stands outside of strings. Up to the first syntax error the parser sees the same strings."""
+    return "".join(_ESCAPE.sub("", text).split('"')[::2])
+
+
+def _check_depth(skeleton: str, max_depth: int) -> None:
+    """Before parsing, because the parser recurses."""
     depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+    for bracket in _BRACKET.findall(skeleton):
         depth += 1 if bracket in "[{" else -1
         if depth > max_depth:
             raise Untrusted(Reason.FORMAT_INVALID, "json_depth", max_depth=max_depth)
+
+
+def _check_integers(skeleton: str) -> None:
+    """Before parsing, because a parsed 0 no longer says that it was -0; 2^53 - 1 has 16 digits."""
+    for found in _SIGN_OR_LONG.findall(skeleton):
+        if found == "-" or len(found) > 16 or int(found) > MAX_INT:
+            raise Untrusted(Reason.FORMAT_INVALID, "json_integer")
 
 
 def _check_surrogates(value: Json) -> None:
@@ -79,20 +94,16 @@ def _distinct(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     return said
 
 
-def _integer(digits: str) -> int:
-    # The length first: int() of a megabyte of digits is slow, and Python itself refuses more than 4300.
-    if digits.startswith("-") or len(digits) > 16 or int(digits) > MAX_INT:
-        raise Untrusted(Reason.FORMAT_INVALID, "json_integer")
-    return int(digits)
-
-
 def _no_float(_digits: str) -> NoReturn:
     raise Untrusted(Reason.FORMAT_INVALID, "json_float")
 
 
-_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_distinct, parse_int=_integer, parse_float=_no_float, parse_constant=_no_float
-)
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_float=_no_float, parse_constant=_no_float)
+
+
+def _fits(text: str, pattern: re.Pattern[str] | None) -> bool:
+    """Without a pattern, control characters are what is refused; every pattern excludes them by itself."""
+    return not _CONTROL.search(text) if pattern is None else bool(pattern.fullmatch(text))
 
 
 class Members:
@@ -121,18 +132,30 @@ class Members:
 
     def value(self, name: str) -> Json:
         """The member as it is."""
-        if name not in self._said:
-            raise self._fault("member_missing", name)
+        try:
+            value = self._said[name]
+        except KeyError:
+            raise self._fault("member_missing", name) from None
         self._taken.add(name)
-        return self._said[name]
+        return value
 
     def text(self, name: str, *, max_length: int = 256, pattern: re.Pattern[str] | None = None) -> str:
-        """A string of at most `max_length` characters, none a control character, as a whole matching `pattern`."""
-        return self._text(self.value(name), name, max_length, pattern)
+        """A string of at most `max_length` characters that matches `pattern` as a whole; none is a control character."""
+        value = self.value(name)
+        if not isinstance(value, str):
+            raise self._fault("member_type", name)
+        if len(value) > max_length or not _fits(value, pattern):
+            raise self._fault("member_value", name)
+        return value
 
     def integer(self, name: str, *, low: int = 0, high: int = MAX_INT) -> int:
         """`low` <= n <= `high`; a bool is not an integer."""
-        return self._integer(self.value(name), name, low, high)
+        value = self.value(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self._fault("member_type", name)
+        if not low <= value <= high:
+            raise self._fault("member_value", name)
+        return value
 
     def boolean(self, name: str) -> bool:
         value = self.value(name)
@@ -150,8 +173,10 @@ class Members:
     ) -> frozenset[str]:
         """An array of distinct strings."""
         items = self._list(name, max_items)
-        texts = frozenset(self._text(item, name, max_length, pattern) for item in items)
-        if len(texts) != len(items):
+        texts = frozenset(item for item in items if isinstance(item, str))
+        if not all(isinstance(item, str) for item in items):
+            raise self._fault("member_type", name)
+        if len(texts) != len(items) or not all(len(text) <= max_length and _fits(text, pattern) for text in texts):
             raise self._fault("member_value", name)
         return texts
 
@@ -205,21 +230,6 @@ class Members:
         if not isinstance(value, list):
             raise self._fault("member_type", name)
         if len(value) > max_items:
-            raise self._fault("member_value", name)
-        return value
-
-    def _text(self, value: Json, name: str, max_length: int, pattern: re.Pattern[str] | None) -> str:
-        if not isinstance(value, str):
-            raise self._fault("member_type", name)
-        wrong = len(value) > max_length or (pattern is not None and not pattern.fullmatch(value))
-        if wrong or _CONTROL.search(value):
-            raise self._fault("member_value", name)
-        return value
-
-    def _integer(self, value: Json, name: str, low: int, high: int) -> int:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self._fault("member_type", name)
-        if not low <= value <= high:
             raise self._fault("member_value", name)
         return value
 

@@ -5,10 +5,9 @@ with time. The one exception is asked for by `now`: an expired root accepts noth
 accepted before.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from opanel_agent.core.documents import activation, delegation, license  # noqa: A004  the document's own name
 from opanel_agent.core.documents.activation import Activation
@@ -24,6 +23,9 @@ from opanel_agent.core.reasons import Reason
 MAX_BYTES: Final = 64 * 1024
 MAX_LINES: Final = 8
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
@@ -38,11 +40,15 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Link:
-    """Who may sign the next line: an issuer's name, his keys, and the delegation they come from."""
+    """Who may sign the next line: an issuer's name and keys, and the delegations that they come through.
+
+    `held` are all keys that have a role already.
+    """
 
     iss: str
     keys: Mapping[str, PublicKey]
-    delegation: Delegation | None
+    chain: tuple[Delegation, ...]
+    held: frozenset[bytes]
 
 
 def verify(text: bytes, root: Root, *, now: int | None) -> Bundle:
@@ -51,29 +57,25 @@ def verify(text: bytes, root: Root, *, now: int | None) -> Bundle:
         raise Untrusted(Reason.CHAIN_INVALID, "root_expired")
     envelopes = _envelopes(text)
     count = _count_delegations(envelopes)
-    chain = _chain(envelopes[:count], root)
-    with _at_line(count + 1):
-        license_ = _license(envelopes[count], chain, root)
+    link = _first_link(root)
+    for number, envelope in enumerate(envelopes[:count], start=1):
+        link = _at_line(number, _next_link, envelope, link, root)
+    license_ = _at_line(count + 1, _license, envelopes[count], link, root)
     activation_ = None
     if len(envelopes) == count + 2:
-        with _at_line(count + 2):
-            activation_ = _activation(envelopes[-1], license_, root)
-    issued_at = [license_.iat, *(link.iat for link in chain)]
+        activation_ = _at_line(count + 2, _activation, envelopes[-1], license_, root)
+    issued_at = [license_.iat, *(parent.iat for parent in link.chain)]
     if activation_ is not None:
         issued_at.append(activation_.iat)
     return Bundle(
-        delegations=chain,
-        license=license_,
-        activation=activation_,
-        text=text,
-        newest_iat=max(issued_at),
+        delegations=link.chain, license=license_, activation=activation_, text=text, newest_iat=max(issued_at)
     )
 
 
-@contextmanager
-def _at_line(number: int) -> Iterator[None]:
+def _at_line(number: int, read: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """What `read` gives; its refusal tells the line."""
     try:
-        yield
+        return read(*args, **kwargs)
     except Untrusted as error:
         raise error.but(line=number) from error
 
@@ -84,11 +86,7 @@ def _envelopes(text: bytes) -> Sequence[Envelope]:
     lines = text.removesuffix(b"\n").split(b"\n")
     if len(lines) > MAX_LINES:
         raise Untrusted(Reason.FORMAT_INVALID, "bundle_lines", max_lines=MAX_LINES)
-    envelopes = []
-    for number, line in enumerate(lines, start=1):
-        with _at_line(number):
-            envelopes.append(parse(line, max_bytes=MAX_BYTES))
-    return envelopes
+    return [_at_line(number, parse, line, max_bytes=MAX_BYTES) for number, line in enumerate(lines, start=1)]
 
 
 def _count_delegations(envelopes: Sequence[Envelope]) -> int:
@@ -101,54 +99,49 @@ def _count_delegations(envelopes: Sequence[Envelope]) -> int:
     return count
 
 
-def _chain(envelopes: Sequence[Envelope], root: Root) -> tuple[Delegation, ...]:
-    link = _Link(iss=root.sub, keys=root.keys_of("issuer"), delegation=None)
-    held = {key.raw for keys in root.keys.values() for key in keys}
-    chain: list[Delegation] = []
-    for number, envelope in enumerate(envelopes, start=1):
-        with _at_line(number):
-            child = _delegation(envelope, link, root)
-            # A key signs only the documents of its role, so it can have only one.
-            if child.key.raw in held:
-                raise Untrusted(Reason.CHAIN_INVALID, "key_duplicate", where="delegation.cnf.jwk")
-        held.add(child.key.raw)
-        chain.append(child)
-        link = _link(child)
-    return tuple(chain)
+def _first_link(root: Root) -> _Link:
+    held = frozenset(key.raw for keys in root.keys.values() for key in keys)
+    return _Link(iss=root.sub, keys=root.keys_of("issuer"), chain=(), held=held)
 
 
-def _link(parent: Delegation) -> _Link:
-    return _Link(iss=parent.sub, keys={parent.key.kid: parent.key}, delegation=parent)
-
-
-def _delegation(envelope: Envelope, link: _Link, root: Root) -> Delegation:
+def _next_link(envelope: Envelope, link: _Link, root: Root) -> _Link:
     child = delegation.read(envelope, link.keys)
     _check_issuer(child.iss, link.iss, "delegation")
     _check_status(child.status, root, "delegation")
-    if link.delegation is not None:
-        may = link.delegation.may
-        wider = delegation.within(child.may, may)
-        # Its entry too: a delegate must not be given one that somebody else switches.
-        if wider is None and child.status.idx not in may.status_range:
-            wider = "status"
-        if wider is not None:
-            raise Untrusted(Reason.CHAIN_INVALID, "delegation_wider", name=wider)
-    return child
+    if link.chain:
+        _check_within(child, link.chain[-1])
+    # A key signs only the documents of its role, so it can have only one.
+    if child.key.raw in link.held:
+        raise Untrusted(Reason.CHAIN_INVALID, "key_duplicate", where="delegation.cnf.jwk")
+    return _Link(
+        iss=child.sub,
+        keys={child.key.kid: child.key},
+        chain=(*link.chain, child),
+        held=link.held | {child.key.raw},
+    )
 
 
-def _license(envelope: Envelope, chain: Sequence[Delegation], root: Root) -> License:
-    link = _link(chain[-1])
+def _check_within(child: Delegation, parent: Delegation) -> None:
+    wider = delegation.within(child.may, parent.may)
+    # Its entry too: a delegate must not be given one that somebody else switches.
+    if wider is None and child.status.idx not in parent.may.status_range:
+        wider = "status"
+    if wider is not None:
+        raise Untrusted(Reason.CHAIN_INVALID, "delegation_wider", name=wider)
+
+
+def _license(envelope: Envelope, link: _Link, root: Root) -> License:
     license_ = license.read(envelope, link.keys)
     _check_issuer(license_.iss, link.iss, "license")
     _check_status(license_.status, root, "license")
-    outside = license.outside(license_, chain[-1])
+    outside = license.outside(license_, link.chain[-1])
+    # The term of every delegation: links need not nest in time, and the shortest one counts.
+    if outside is None and any(license_.nbf < parent.nbf for parent in link.chain):
+        outside = "nbf"
+    if outside is None and any(license_.exp > parent.exp for parent in link.chain):
+        outside = "exp"
     if outside is not None:
         raise Untrusted(Reason.CHAIN_INVALID, "license_wider", name=outside)
-    # Every delegation's term: links need not nest in time, and the shortest one counts.
-    if any(license_.nbf < parent.nbf for parent in chain):
-        raise Untrusted(Reason.CHAIN_INVALID, "license_wider", name="nbf")
-    if any(license_.exp > parent.exp for parent in chain):
-        raise Untrusted(Reason.CHAIN_INVALID, "license_wider", name="exp")
     return license_
 
 

@@ -93,7 +93,7 @@ def accept(token: bytes, root: Root, *, floor: Mapping[str, int], now: int) -> S
 
 
 def decode(bits: int, lst: str, max_bytes: int) -> Statuses:
-    """Section 4.2: base64url of exactly one whole zlib stream (RFC 1950) that holds at most `max_bytes`."""
+    """Sections 4.1 and 4.2: base64url of exactly one whole zlib stream (RFC 1950) that holds at most `max_bytes`."""
     if bits not in _WIDTHS:
         raise Untrusted(Reason.FORMAT_INVALID, "status_list_bits")
     compressed = unbase64url(lst)
@@ -119,7 +119,7 @@ def _admit_foreign(claims: Members) -> None:
 
 
 def _list(said: Members) -> tuple[int, str]:
-    if said.has("aggregation_uri"):  # section 9.1
+    if said.has("aggregation_uri"):  # sections 4.2 and 9.2
         said.text("aggregation_uri")
     lst = said.text("lst", max_length=MAX_TOKEN_BYTES)
     bits = said.integer("bits")
