@@ -100,7 +100,7 @@ class Connection:
         self._write(response)
         if self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
             self._http.start_next_cycle()
-            self._route, self._begun = None, bool(self._http.trailing_data[0])
+            self._route, self._bodiless, self._begun = None, False, bool(self._http.trailing_data[0])
             self._body.clear()
             self.phase = Phase.READING
             self.deadline_s = now_s + max(self._patience.request_s, self._patience.write_s if self.out else 0)
@@ -145,6 +145,9 @@ class Connection:
 
     def _head(self, event: h11.Request, desk: Desk, now_s: float) -> None:
         self._bodiless = event.method == b"HEAD"
+        if event.http_version not in (b"1.0", b"1.1"):  # h11 takes any digits
+            self.refuse("request_malformed", now_s)
+            return
         admitted = desk.admit(event.method.decode("latin-1"), event.target.decode("latin-1"), self.peer, now_s)
         if isinstance(admitted, Response):
             self._refuse(admitted, now_s)

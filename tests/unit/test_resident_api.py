@@ -1,0 +1,154 @@
+"""The local API as a table: who may ask what, and what it gets. No sockets, no processes."""
+
+import base64
+import json
+import math
+
+import pytest
+
+from opanel_agent.resident.api import PROBLEMS, ROUTES, Answer, Peer, Response, Route, Start, admit, problem, respond, told
+
+ROOT = Peer(uid=0, owner=True)
+PANEL = Peer(uid=33, owner=False)
+ANSWER = Answer(whole=b'{"w":1}', license=b'{"l":1}', consent=b'{"c":1}', summary="active (ok)")
+
+# interface.md "Local API", as far as it is built
+GET = {"/v1/license", "/v1/consent", "/v1/answer"}
+POST_OF_ANYONE = {"/v1/refresh"}
+POST_OF_OWNER = {"/v1/bundle", "/v1/activate", "/v1/release", "/v1/remove", "/v1/narrowed"}
+
+
+def name(response: Route | Response | Start) -> str:
+    assert isinstance(response, Response)
+    return str(json.loads(response.body)["type"]).removeprefix("urn:opanel:problem:")
+
+
+def route(method: str, path: str) -> Route:
+    found = admit(method, path, ROOT, since_refresh_s=math.inf)
+    assert isinstance(found, Route)
+    return found
+
+
+def test_the_table_has_the_paths_of_the_specification_and_no_other() -> None:
+    assert {path for path, rows in ROUTES.items() if "GET" in rows} == GET
+    assert {path for path, rows in ROUTES.items() if "POST" in rows} == POST_OF_ANYONE | POST_OF_OWNER
+    assert all(len(rows) == 1 for rows in ROUTES.values())
+
+
+@pytest.mark.parametrize("path", sorted(GET | POST_OF_ANYONE))
+def test_whoever_may_connect_may_read_and_refresh(path: str) -> None:
+    method = next(iter(ROUTES[path]))
+    assert isinstance(admit(method, path, PANEL, since_refresh_s=math.inf), Route)
+
+
+@pytest.mark.parametrize("path", sorted(POST_OF_OWNER))
+def test_only_the_owner_changes_anything(path: str) -> None:
+    assert name(admit("POST", path, PANEL, since_refresh_s=math.inf)) == "owner_only"
+    assert isinstance(admit("POST", path, ROOT, since_refresh_s=math.inf), Route)
+
+
+@pytest.mark.parametrize("target", ["/", "", "/v1/license/", "/v1/license?x", "//v1/license", "/v1/LICENSE", "*"])
+def test_a_path_is_exactly_one_of_the_table(target: str) -> None:
+    assert name(admit("GET", target, ROOT, since_refresh_s=math.inf)) == "path_unknown"
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD", "get", "DELETE", "CONNECT"])
+def test_a_method_is_exactly_the_rows(method: str) -> None:
+    refused = admit(method, "/v1/license", ROOT, since_refresh_s=math.inf)
+    assert name(refused) == "method_unknown"
+    assert isinstance(refused, Response)
+    assert ("Allow", "GET") in refused.headers
+
+
+@pytest.mark.parametrize(("since_s", "taken"), [(0.0, False), (59.9, False), (60.0, True), (math.inf, True)])
+def test_the_group_refreshes_once_a_minute(since_s: float, taken: bool) -> None:
+    assert isinstance(admit("POST", "/v1/refresh", PANEL, since_refresh_s=since_s), Route) is taken
+
+
+def test_a_refresh_too_soon_says_when() -> None:
+    refused = admit("POST", "/v1/refresh", PANEL, since_refresh_s=10.5)
+    assert name(refused) == "refresh_too_soon"
+    assert isinstance(refused, Response)
+    assert ("Retry-After", "50") in refused.headers
+
+
+def test_root_refreshes_any_time() -> None:
+    assert isinstance(admit("POST", "/v1/refresh", ROOT, since_refresh_s=0), Route)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/v1/license", b'{"l":1}'), ("/v1/consent", b'{"c":1}'), ("/v1/answer", b'{"w":1}')]
+)
+def test_what_is_read_comes_from_memory(path: str, body: bytes) -> None:
+    assert respond(route("GET", path), b"", ANSWER) == Response(status=200, body=body)
+
+
+@pytest.mark.parametrize("path", sorted(GET))
+def test_without_an_answer_it_says_so(path: str) -> None:
+    refused = respond(route("GET", path), b"", None)
+    assert name(refused) == "answer_not_yet"
+
+
+@pytest.mark.parametrize(
+    ("path", "intent", "ends"),
+    [
+        ("/v1/refresh", "refresh", False),
+        ("/v1/activate", "activate", False),
+        ("/v1/release", "release", False),
+        ("/v1/remove", "remove", False),
+        ("/v1/narrowed", "tick", True),
+    ],
+)
+def test_a_post_starts_its_intent(path: str, intent: str, ends: bool) -> None:
+    assert respond(route("POST", path), b"", ANSWER) == Start(intent=intent, ends_running=ends)
+
+
+def test_a_bundle_is_handed_on_as_bytes() -> None:
+    started = respond(route("POST", "/v1/bundle"), b"\xff\xfe\xfb?", None)
+    assert started == Start(intent="bundle", document=b"\xff\xfe\xfb?")
+    assert isinstance(started, Start)
+    frame = json.loads(started.frame())
+    assert base64.urlsafe_b64decode(frame["document"] + "==") == b"\xff\xfe\xfb?"
+    assert set(frame) == {"schema", "intent", "document"}
+    assert "+" not in frame["document"]
+    assert "/" not in frame["document"]
+
+
+def test_a_bundle_needs_a_document() -> None:
+    assert name(respond(route("POST", "/v1/bundle"), b"", ANSWER)) == "document_missing"
+
+
+@pytest.mark.parametrize(("body", "to_file"), [(b"", False), (b"{}", False), (b'{"to_file":true}', True)])
+def test_options(body: bytes, to_file: bool) -> None:
+    started = respond(route("POST", "/v1/activate"), body, ANSWER)
+    assert started == Start(intent="activate", to_file=to_file)
+    assert isinstance(started, Start)
+    assert json.loads(started.frame()).get("to_file", False) is to_file
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"1", b"{", b'{"to_file":1}', b'{"to_file":true,"x":1}', b"\xff", b"[" * 1000, b"null"]
+)
+def test_options_that_are_none(body: bytes) -> None:
+    assert name(respond(route("POST", "/v1/activate"), body, ANSWER)) == "options_refused"
+
+
+@pytest.mark.parametrize("known", sorted(PROBLEMS))
+def test_a_problem_is_one_of_rfc_9457(known: str) -> None:
+    response = problem(known)
+    body = json.loads(response.body)
+    assert response.media == "application/problem+json"
+    assert set(body) == {"type", "title", "status", "code"}
+    assert body["status"] == response.status
+    assert 400 <= response.status < 600
+
+
+def test_the_reply_to_a_post_carries_the_license() -> None:
+    done = told(ok=False, error={"code": "x"}, result=None, answer=ANSWER)
+    assert (done.status, json.loads(done.body)) == (
+        200,
+        {"schema": 1, "ok": False, "error": {"code": "x"}, "result": None, "license": {"l": 1}},
+    )
+    later = told(ok=None, error=None, result=None, answer=None)
+    assert later.status == 202
+    assert json.loads(later.body)["license"] is None
