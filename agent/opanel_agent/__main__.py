@@ -1,0 +1,38 @@
+"""The one program: the processes by their word, everything else a command for a person.
+
+A process is told apart before anything is imported, because the resident stays small for ever and the courier starts anew
+for every request.
+"""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs what the arguments name and returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    match arguments:
+        case ["resident"]:
+            from opanel_agent.resident.loop import main as resident
+
+            return resident()
+        case ["evaluate"]:
+            from opanel_agent.jobs.evaluate import main as evaluate
+
+            return evaluate()
+        case ["fetch"]:
+            from opanel_agent.jobs.fetch import main as fetch
+
+            return fetch()
+        case ["courier"]:
+            from opanel_agent.jobs.courier import main as courier
+
+            return courier()
+        case _:
+            from opanel_agent.cli.main import main as command
+
+            return command(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

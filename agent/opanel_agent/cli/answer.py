@@ -1,0 +1,122 @@
+"""The agent's last answer as a command reads it: from the resident, or from the file that it leaves for monitoring.
+
+The answer is another process's word, perhaps of another version: members that are unknown here are ignored, and what is
+missing or of another type is one error, never a guess.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from opanel_agent.cli.world import World
+from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
+from opanel_agent.core.reasons import Fault
+from opanel_agent.core.strict_json import Json, Members, loads
+
+MAX_BYTES: Final = 1024 * 1024
+PERMITS: Final = ("run", "change", "create", "paid_features")
+CONTACT: Final = ("email", "phone", "url")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class License:
+    """`GET /v1/license`. Times are seconds since the epoch; `told` is the whole as it came."""
+
+    state: str
+    reasons: tuple[str, ...]
+    since: int
+    until: int | None
+    permits: Mapping[str, bool]
+    features: tuple[str, ...]
+    limits: Mapping[str, Json]
+    tier: str | None
+    reseller: Mapping[str, str]
+    action: str
+    action_texts: Mapping[str, str]
+    as_of: int
+    good_until: int
+    warned: bool
+    told: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """`GET /v1/answer`. `live`: the resident itself gave it; else it is what the file held."""
+
+    license: License
+    told: Mapping[str, Json]
+    live: bool
+
+    def part(self, name: str) -> Mapping[str, Json]:
+        """A member that is an object; an empty one where this version's resident tells none."""
+        value = self.told.get(name)
+        return value if isinstance(value, dict) else {}
+
+
+def latest(world: World) -> Answer:
+    """From the resident, else from the file. Raises the resident's own failure where there is neither."""
+    try:
+        return read(world.client.get("/v1/answer"), live=True)
+    except (Unavailable, NotPermitted) as failure:
+        kept = _kept(world)
+        if kept is None:
+            raise
+        return read(kept, live=failure.code is not Fault.NOT_RUNNING)
+
+
+def read(told: Members, *, live: bool) -> Answer:
+    """Raises Unavailable for anything but an answer."""
+    try:
+        return Answer(
+            license=license_of(told.members("license")),
+            told={name: told.value(name) for name in told.names()},
+            live=live,
+        )
+    except Untrusted as exc:
+        raise Unavailable(Fault.PROTOCOL, "resident_garbled") from exc
+
+
+def license_of(told: Members) -> License:
+    """Raises Untrusted where it is not what docs/json.md says."""
+    permits, action = told.members("permits"), told.members("next_action")
+    reseller, limits = told.value("reseller"), told.value("limits")
+    return License(
+        state=told.text("state"),
+        reasons=_texts(told, "reasons"),
+        since=told.integer("since"),
+        until=_or_none(told, "until"),
+        permits={name: permits.boolean(name) for name in PERMITS},
+        features=_texts(told, "features"),
+        limits=limits if isinstance(limits, dict) else {},
+        tier=None if told.value("tier") is None else told.text("tier"),
+        reseller=_contact(Members(reseller, "reseller")) if isinstance(reseller, dict) else {},
+        action=action.text("code"),
+        action_texts={lang: action.text(lang, max_length=2048) for lang in ("tr", "en")},
+        as_of=told.integer("as_of"),
+        good_until=told.integer("good_until"),
+        warned=bool(told.value("warnings")),
+        told={name: told.value(name) for name in told.names()},
+    )
+
+
+def _kept(world: World) -> Members | None:
+    """The file, where there is one that this user may read and that holds an object."""
+    try:
+        data = world.files.read(world.paths.answer, max_bytes=MAX_BYTES)
+        return None if data is None else Members(loads(data, max_bytes=MAX_BYTES), "answer")
+    except (Storage, Misconfigured, Untrusted):
+        return None  # the resident's failure says more: it is what has to be cured
+
+
+def _texts(told: Members, name: str) -> tuple[str, ...]:
+    value = told.value(name)
+    return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()
+
+
+def _or_none(told: Members, name: str) -> int | None:
+    return None if told.value(name) is None else told.integer(name)
+
+
+def _contact(told: Members) -> dict[str, str]:
+    known = {name: told.value(name) for name in ("name", *CONTACT) if told.has(name)}
+    return {name: value for name, value in known.items() if isinstance(value, str)}

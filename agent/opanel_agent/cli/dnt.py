@@ -1,0 +1,47 @@
+"""`dnt on | off | explain`: nothing that says anything about this server leaves."""
+
+from typing import Final
+
+from opanel_agent.cli import switch
+from opanel_agent.cli.grammar import Command, Options
+from opanel_agent.cli.output import Outcome
+from opanel_agent.cli.world import World
+from opanel_agent.core.purposes import TERMS
+
+
+def on(_: Options, world: World) -> Outcome:
+    return switch.on(world, world.paths.do_not_track, "dnt")
+
+
+def off(_: Options, world: World) -> Outcome:
+    return switch.off(world, world.paths.do_not_track, "dnt", lambda: world.optouts.read().do_not_track)
+
+
+def explain(_: Options, world: World) -> Outcome:
+    """Which signals are seen where, and what they do to each purpose. Needs neither root nor the daemon."""
+    seen = world.optouts.read()
+    lines = [
+        world.say("dnt.in_force" if seen.do_not_track else "dnt.not_in_force"),
+        *switch.signal_lines(world, seen.do_not_track),
+        *([world.say("offline.in_force"), *switch.signal_lines(world, seen.offline)] if seen.offline else []),
+        "",
+        world.say("dnt.meaning"),
+        world.say("dnt.under"),
+    ]
+    for purpose, terms in TERMS.items():
+        under = world.say(f"under_dnt.{terms.under_do_not_track}")
+        lines.append(world.say("dnt.purpose", purpose=world.say(f"purpose.{purpose}"), under=under))
+    lines += ["", world.say("dnt.places")]
+    result = {
+        "do_not_track": switch.shown(seen.do_not_track),
+        "offline": switch.shown(seen.offline),
+        "purposes": {str(purpose): str(terms.under_do_not_track) for purpose, terms in TERMS.items()},
+    }
+    return Outcome(result=result, lines=tuple(lines))
+
+
+COMMANDS: Final = (
+    Command(words=("dnt", "on"), run=on),
+    Command(words=("dnt", "off"), run=off),
+    Command(words=("dnt", "explain"), run=explain),
+)

@@ -1,0 +1,243 @@
+"""`license install | show | verify | refresh | activate | release | remove`.
+
+What changes the state is asked of the resident, whose hands the state is in; this prints what it came to. A command that
+sends shows first, on stderr, exactly what will leave, and then has those very bytes sent by their id. Installing works with
+the daemon stopped, too: the document is verified here and lies ready for the next start.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.cli import answer as answers
+from opanel_agent.cli import documents
+from opanel_agent.cli.client import Done
+from opanel_agent.cli.grammar import Command, Options
+from opanel_agent.cli.output import Outcome, Shown
+from opanel_agent.cli.status import license_lines, moment, not_live
+from opanel_agent.cli.world import World
+from opanel_agent.core import license_key
+from opanel_agent.core.base64url import unbase64url
+from opanel_agent.core.documents.root import Root
+from opanel_agent.core.errors import Unavailable, Untrusted
+from opanel_agent.core.purposes import FIXED_GETS, TERMS, Purpose
+from opanel_agent.core.reasons import Fault
+from opanel_agent.core.strict_json import Json, Members
+from opanel_agent.jobs import gate
+from opanel_agent.system.settings import Settings
+
+MAX_POST_BYTES: Final = 64 * 1024  # what the resident takes; a larger document goes by way of import.d
+MAX_WAIT_S: Final = 30  # the resident's own patience
+NOT_YET: Final = 75
+REQUEST_MODE: Final = 0o600
+# Long enough that no sensible file name is taken for a mistyped key.
+_LIKE_A_KEY: Final = re.compile(r"[0-9A-Za-z -]{24,48}")
+
+
+def install(options: Options, world: World) -> Outcome:
+    """A license key, or signed documents of any kind, told apart by content."""
+    outcome = Outcome(result=None)
+    for operand in options.operands:
+        key = _key(operand)
+        outcome = _exchange(options, world, key) if key else _document(options, world, operand)
+    return outcome
+
+
+def show(options: Options, world: World) -> Outcome:
+    if "--urls" in options.flags:
+        return _urls(world)
+    answer = answers.latest(world)
+    return Outcome(
+        result=answer.license.told, lines=tuple(license_lines(world, answer.license)), warnings=not_live(world, answer)
+    )
+
+
+def verify(options: Options, world: World) -> Outcome:
+    """Needs neither the daemon nor the network nor root."""
+    data = documents.read(world, options.operands[0])
+    told = documents.verify(data, documents.trusted_root(world))
+    lines = (world.say("verify.good", kind=world.say(f"typ.{told['typ']}")), *_claim_lines(world, told))
+    return Outcome(result=told, lines=lines)
+
+
+def refresh(options: Options, world: World) -> Outcome:
+    """The fixed GETs: shown as they went over the wire, since they are the same for everyone."""
+    world.note("refresh.leaves")
+    done = world.client.post("/v1/refresh", wait_s=_wait(options))
+    asked = done.result.each("asked", 16) if done.result.has("asked") else ()
+    lines = [line for each in asked for line in _asked_lines(world, each)]
+    return _outcome(world, done, tuple(lines))
+
+
+def activate(options: Options, world: World) -> Outcome:
+    return _send(options, world, "/v1/activate", {}, "activation")
+
+
+def release(options: Options, world: World) -> Outcome:
+    return _send(options, world, "/v1/release", {}, "release")
+
+
+def remove(options: Options, world: World) -> Outcome:
+    done = world.client.post("/v1/remove", wait_s=_wait(options))
+    return _outcome(world, done, (world.say("license.removed"),))
+
+
+def _exchange(options: Options, world: World, key: str) -> Outcome:
+    """A license key for its bundle: what leaves of it is its SHA-256."""
+    return _send(options, world, "/v1/bundle", {"key": key}, "exchange")
+
+
+def _document(options: Options, world: World, name: str) -> Outcome:
+    data = documents.read(world, name)
+    if len(data) > MAX_POST_BYTES:
+        return _put(world, data, "install.at_next_run")
+    try:
+        done = world.client.post("/v1/bundle", data, wait_s=_wait(options))
+    except Unavailable as error:
+        if error.code is not Fault.NOT_RUNNING:
+            raise
+        return _put(world, data, "install.at_next_start")
+    return _outcome(world, done, (world.say("install.accepted"),))
+
+
+def _put(world: World, data: bytes, when: str) -> Outcome:
+    world.need_owner()
+    told = documents.verify(data, documents.trusted_root(world))
+    path = documents.put(world, data)
+    lines = (world.say("verify.good", kind=world.say(f"typ.{told['typ']}")), world.say(when, file=str(path)))
+    result: dict[str, Json] = {"file": str(path), "adopted": False, **told}
+    return Outcome(result=result, lines=lines, exit_status=NOT_YET)
+
+
+def _send(options: Options, world: World, path: str, asked: dict[str, Json], errand: str) -> Outcome:
+    """Shown, then sent by the id of what was shown; or written to a file where that is wished or nothing may be sent."""
+    shown = world.client.post(path, asked | {"preview": True}, wait_s=_wait(options)).result
+    why = shown.each("why", 64)
+    if "-o" in options.values or why:
+        written = world.client.post(path, asked | {"to_file": True}, wait_s=_wait(options)).result
+        return _write_out(options, world, errand, written)
+    _leaves(world, shown)
+    done = world.client.post(path, asked | {"confirm": shown.text("id")}, wait_s=_wait(options))
+    return _outcome(world, done, (world.say(f"{errand}.done"),))
+
+
+def _leaves(world: World, shown: Members) -> None:
+    """To stderr, before anything is sent: in words, then the very bytes."""
+    world.note("leaves.head", purpose=world.say(f"purpose.{shown.text('purpose')}"), url=shown.text("url"))
+    for name in sorted(shown.texts("leaves")):
+        world.note("leaves.line", name=name, meaning=world.named("field", name))
+    world.note("leaves.address")
+    world.note("leaves.bytes")
+    raw = shown.value("head"), shown.value("body")
+    for line in "".join(part for part in raw if isinstance(part, str)).splitlines():
+        world.note("leaves.raw", line=line)
+
+
+def _write_out(options: Options, world: World, errand: str, written: Members) -> Outcome:
+    """The request into a file of the administrator's, to be carried by other ways. Nothing was sent."""
+    request_id = written.text("id")
+    file = Path(options.values.get("-o", f"{request_id}.jwt"))
+    world.files.write(file, unbase64url(written.text("request", max_length=2 * MAX_POST_BYTES)), mode=REQUEST_MODE)
+    why = written.each("why", 64)
+    grounds = tuple(_ground(world, each) for each in why)
+    lines = (
+        world.say("carry.not_sent"),
+        *grounds,
+        world.say("carry.file", file=str(file)),
+        world.say(f"carry.{errand}"),
+    )
+    return Outcome(result={"sent": False, "file": str(file), "why": [_plain(each) for each in why]}, lines=lines)
+
+
+def _ground(world: World, each: Members) -> str:
+    line = each.value("line")
+    if isinstance(line, int):
+        return world.say("carry.because_line", place=each.text("place"), line=line)
+    return world.say("carry.because", place=each.text("place"))
+
+
+def _asked_lines(world: World, each: Members) -> Iterator[str]:
+    url = each.value("url")
+    failure = each.value("code")
+    head = each.value("head")
+    if isinstance(failure, str):
+        yield world.say("refresh.failed", url=str(url or "?"), reason=world.named("reason", failure), code=failure)
+    else:
+        yield world.say("refresh.fetched", url=str(url))
+    if isinstance(head, str):
+        yield from (f"    {line}" for line in head.splitlines() if line)
+
+
+def _outcome(world: World, done: Done, lines: tuple[str, ...]) -> Outcome:
+    """What a job came to, and the license as it stands now."""
+    try:
+        license_ = answers.license_of(done.license)
+    except Untrusted:  # no answer yet, or of another version: the job is done all the same
+        return Outcome(result=_plain(done.result), lines=lines)
+    told: dict[str, Shown] = {**_plain(done.result), "license": license_.told}
+    return Outcome(result=told, lines=(*lines, *license_lines(world, license_)))
+
+
+def _urls(world: World) -> Outcome:
+    """Every address that the agent may contact, by purpose. Works without the daemon."""
+    settings, root = world.settings(), documents.trusted_root(world)
+    by_purpose = {purpose: tuple(_addresses(purpose, settings, root)) for purpose in TERMS}
+    lines: list[str] = []
+    for purpose, addresses in by_purpose.items():
+        lines.append(world.say("urls.purpose", purpose=world.say(f"purpose.{purpose}"), code=str(purpose)))
+        lines += [f"  {method} {url}" for method, url in addresses] or [world.say("urls.none")]
+    result = {
+        str(purpose): [{"method": method, "url": url} for method, url in addresses]
+        for purpose, addresses in by_purpose.items()
+    }
+    return Outcome(result=result, lines=tuple(lines))
+
+
+def _addresses(purpose: Purpose, settings: Settings, root: Root) -> Iterator[tuple[str, str]]:
+    fixed = {get.path for get in FIXED_GETS.values()}
+    for base in gate.destinations(purpose, settings, root):
+        for path in sorted(TERMS[purpose].paths):
+            yield "GET" if path in fixed else "POST", base.rstrip("/") + path
+
+
+def _claim_lines(world: World, told: dict[str, Json]) -> Iterator[str]:
+    for name, value in told.items():
+        if name in ("nbf", "exp", "iat") and isinstance(value, int):
+            yield f"  {world.named('claim', name)}: {moment(value)}"
+        elif isinstance(value, list):
+            yield f"  {world.named('claim', name)}: {', '.join(map(str, value))}"
+        elif isinstance(value, dict):
+            yield f"  {world.named('claim', name)}: {', '.join(f'{key} {limit}' for key, limit in value.items())}"
+        elif isinstance(value, bool):
+            yield f"  {world.named('claim', name)}: {world.say(f'yesno.{value}')}"
+        elif name != "typ":
+            yield f"  {world.named('claim', name)}: {value}"
+
+
+def _key(operand: str) -> str | None:
+    """The license key that was typed, or None where the operand names a file. Raises Untrusted for a mistyped key."""
+    if operand == "-" or not _LIKE_A_KEY.fullmatch(operand) or Path(operand).exists():
+        return None
+    return license_key.parse(operand)
+
+
+def _wait(options: Options) -> int:
+    return options.number("--wait", MAX_WAIT_S, high=MAX_WAIT_S)
+
+
+def _plain(members: Members) -> dict[str, Json]:
+    return {name: members.value(name) for name in members.names()}
+
+
+_WAIT: Final = frozenset({"--wait"})
+_SENDING: Final = frozenset({"--wait", "-o"})
+COMMANDS: Final = (
+    Command(words=("license", "install"), run=install, valued=_SENDING, operands=(1, 64), operand="KEY|FILE"),
+    Command(words=("license", "show"), run=show, flags=frozenset({"--urls"})),
+    Command(words=("license", "verify"), run=verify, operands=(1, 1), operand="FILE"),
+    Command(words=("license", "refresh"), run=refresh, valued=_WAIT),
+    Command(words=("license", "activate"), run=activate, valued=_SENDING),
+    Command(words=("license", "release"), run=release, valued=_SENDING),
+    Command(words=("license", "remove"), run=remove, valued=_WAIT),
+)

@@ -1,0 +1,101 @@
+"""Runs one command: finds it, runs it, prints what it came to, and turns every failure into a sentence and a status.
+
+No traceback reaches a person. An exception that is none of ours is our mistake and says so, with its place in the code but
+never with its message, which may hold what must not be printed.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from opanel_agent import __version__
+from opanel_agent.cli import dnt, license, offline, status  # noqa: A004 - the command group is called so
+from opanel_agent.cli.grammar import HELP, Command, find, language_flag, read
+from opanel_agent.cli.output import Console, Outcome, complain, publish, standard_streams
+from opanel_agent.cli.world import World, local
+from opanel_agent.core.errors import AgentError, Bug, Usage
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.texts import Language, language, say
+
+COMMANDS: Final[tuple[Command, ...]] = (*status.COMMANDS, *license.COMMANDS, *dnt.COMMANDS, *offline.COMMANDS)
+INTERRUPTED: Final = 130
+OUTPUT_GONE: Final = 74
+
+
+def main(argv: Sequence[str]) -> int:
+    """The whole life of a command, to its exit status."""
+    console, flag = standard_streams(), language_flag(argv)
+    try:
+        world = local(console, flag, os.environ)
+    except AgentError as error:
+        return _complain(console, error, language(flag, None, os.environ), as_json="--json" in argv)
+    return run(argv, world)
+
+
+def run(argv: Sequence[str], world: World) -> int:
+    """One command in the given world. Raises nothing."""
+    as_json = "--json" in argv
+    try:
+        outcome = _outcome(argv, world)
+        publish(world.console, outcome, world.lang, as_json=as_json)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_gone()
+    except AgentError as error:
+        return _complain(world.console, error, world.lang, as_json=as_json)
+    except Exception as exc:  # noqa: BLE001 - the last line before a traceback would reach a person
+        bug = Bug(Reason.INTERNAL, "internal", place=_place(exc))
+        return _complain(world.console, bug, world.lang, as_json=as_json)
+    return outcome.exit_status
+
+
+def _outcome(argv: Sequence[str], world: World) -> Outcome:
+    command, rest = find(COMMANDS, argv)
+    if command is None:
+        return _without_command(argv, world.lang)
+    options = read(command, rest)
+    if options.flags & HELP:
+        return _help(".".join(command.words), world.lang)
+    return command.run(options, world)
+
+
+def _without_command(argv: Sequence[str], lang: Language) -> Outcome:
+    if "--version" in argv:
+        return Outcome(result={"version": __version__}, lines=(f"opanel-agent {__version__}",))
+    if HELP.intersection(argv):
+        return _help("main" if argv[0].startswith("-") else argv[0], lang)
+    raise Usage(Fault.USAGE, "command_missing")
+
+
+def _help(topic: str, lang: Language) -> Outcome:
+    text = say(f"help.{topic}", lang)
+    return Outcome(result={"help": text}, lines=tuple(text.splitlines()))
+
+
+def _complain(console: Console, error: AgentError, lang: Language, *, as_json: bool) -> int:
+    """Says what went wrong and returns its exit status, even where there is nobody left to say it to."""
+    try:
+        complain(console, error, lang, as_json=as_json)
+    except BrokenPipeError:
+        _reader_gone()
+    except AgentError:
+        pass  # stdout is gone; stderr has the sentence, and the status tells it, too
+    return error.exit_status
+
+
+def _reader_gone() -> int:
+    """The reader of a pipe has left. Nothing to say; but Python would flush into the same pipe at exit, so not there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno()) if sys.__stdout__ else None
+    return OUTPUT_GONE
+
+
+def _place(exc: Exception) -> str:
+    """Where in our code: the innermost frame of this package."""
+    package = str(Path(__file__).parent.parent)
+    ours = [frame for frame in traceback.extract_tb(exc.__traceback__) if frame.filename.startswith(package)]
+    at = f" {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
+    return f"{type(exc).__name__}{at}"

@@ -1,0 +1,127 @@
+"""Where what a command says goes: results on stdout, everything else on stderr, nothing lost without a word.
+
+A command returns an `Outcome`; this prints it as lines for a person or as the documented envelope (docs/json.md). Names and
+texts that come from documents or other processes pass through `printable`: a reseller's name must not be able to move the
+reader's cursor.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from opanel_agent.core.errors import AgentError, Storage
+from opanel_agent.core.reasons import Fault
+from opanel_agent.texts import Language, problem, say
+
+Shown = None | bool | int | str | Sequence["Shown"] | Mapping[str, "Shown"]
+
+# Beside the control characters (C0, DEL, C1): line and paragraph separators, and what reorders a line that is read.
+_INVISIBLE = frozenset(
+    {
+        *range(0x20),
+        *range(0x7F, 0xA0),
+        0x061C,
+        0x200E,
+        0x200F,
+        0x2028,
+        0x2029,
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """Something to know beside the result."""
+
+    code: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a command came to: `result` for machines, `lines` for people, the exit status for scripts."""
+
+    result: Shown
+    lines: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
+    exit_status: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """The two streams, either of which may have been closed by whoever started this process."""
+
+    out: TextIO | None
+    err: TextIO | None
+
+    def say(self, text: str) -> None:
+        """Raises Storage where the reader cannot get it. A reader who has gone (`| head`) is BrokenPipeError."""
+        if self.out is None:
+            raise Storage(Fault.IO_FAILED, "output_closed")
+        try:
+            self.out.write(text + "\n")
+            self.out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise Storage(Fault.IO_FAILED, "output_failed") from exc
+
+    def note(self, text: str) -> None:
+        """A line beside the result. Where stderr is gone there is nobody to tell."""
+        try:
+            print(text, file=self.err, flush=True) if self.err else None
+        except OSError:
+            return
+
+
+def envelope(outcome: Outcome, errors: Sequence[Mapping[str, Shown]] = ()) -> str:
+    """The documented JSON of every command. Members may be added; none changes its meaning."""
+    told = {
+        "schema": 1,
+        "result": outcome.result,
+        "warnings": [{"code": warned.code, "title": warned.title} for warned in outcome.warnings],
+        "errors": list(errors),
+    }
+    return json.dumps(told, ensure_ascii=False, indent=2)
+
+
+def publish(console: Console, outcome: Outcome, lang: Language, *, as_json: bool) -> None:
+    if as_json:
+        console.say(envelope(outcome))
+        return
+    for line in outcome.lines:
+        console.say(printable(line))
+    for warned in outcome.warnings:
+        console.note(printable(say("output.warning", lang, title=warned.title)))
+
+
+def complain(console: Console, error: AgentError, lang: Language, *, as_json: bool) -> None:
+    """An error as one sentence, what to do, and its stable code; with --json as an envelope on stdout, too."""
+    title, hint = (printable(text) for text in problem(error, lang))
+    console.note(title)
+    console.note(say("output.hint", lang, hint=hint))
+    console.note(say("output.code", lang, code=str(error.code), detail=error.detail))
+    if as_json:
+        told = {"code": str(error.code), "title": title, "hint": hint}
+        console.say(envelope(Outcome(result=None), [told]))
+
+
+def printable(text: str) -> str:
+    """The text with every character that a terminal obeys written as its escape."""
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    return f"\\u{ord(character):04x}" if ord(character) in _INVISIBLE else character
+
+
+def standard_streams() -> Console:
+    """This process's own. Letters that the terminal's encoding lacks become question marks rather than an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    return Console(out=sys.stdout, err=sys.stderr)

@@ -1,0 +1,199 @@
+"""`status`: one screen for a person, the envelope for a program, one line for Nagios, gauges for Prometheus.
+
+None of them needs root or the network: they read the last answer, from the resident or from the file that it leaves.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from opanel_agent.cli import answer as answers
+from opanel_agent.cli.answer import CONTACT, PERMITS, Answer, License
+from opanel_agent.cli.grammar import Command, Options, one_of
+from opanel_agent.cli.output import Outcome, Warned
+from opanel_agent.cli.world import World
+from opanel_agent.core.errors import AgentError
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.strict_json import Json
+from opanel_agent.core.verdict import Action, State
+from opanel_agent.texts import problem
+
+DAY_S: Final = 86400
+CHECK_OK, CHECK_WARNING, CHECK_CRITICAL, CHECK_UNKNOWN = range(4)
+# Told like any reason, but no fault of the license: a container or the demo simply has no systemd to confine it.
+NO_WARNING: Final = frozenset({Reason.OK, Reason.ISOLATION_PARTIAL, Reason.ISOLATION_NONE})
+METRIC: Final = "opanel_agent"
+
+
+def status(options: Options, world: World) -> Outcome:
+    match one_of(options, "--check", "--metrics", "--json"):
+        case "--check":
+            return check(world)
+        case "--metrics":
+            return metrics(world)
+        case _:
+            return screen(world)
+
+
+def screen(world: World) -> Outcome:
+    """License, isolation and what is next, in a screenful."""
+    answer = answers.latest(world)
+    lines = (*license_lines(world, answer.license), *_house_lines(world, answer))
+    return Outcome(result=answer.told, lines=tuple(lines), warnings=not_live(world, answer))
+
+
+def check(world: World) -> Outcome:
+    """One line and the exit status of the Nagios convention; 3 where nothing is known, whatever the cause."""
+    try:
+        answer = answers.latest(world)
+    except AgentError as error:
+        title, _ = problem(error, world.lang)
+        line = world.say("check.unknown", problem=title)
+        return Outcome(
+            result={"exit": CHECK_UNKNOWN, "code": str(error.code)}, lines=(line,), exit_status=CHECK_UNKNOWN
+        )
+    license_ = answer.license
+    level = _level(answer, int(time.time()))
+    word = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[level]
+    reasons = ", ".join(world.named("reason", code) for code in license_.reasons)
+    line = f"OPANEL {word} - {world.named('state', license_.state)}: {reasons}"
+    if not answer.live:
+        line += f"; {world.say('status.not_live', as_of=moment(license_.as_of))}"
+    result: dict[str, Json] = {"exit": level, "state": license_.state, "reasons": list(license_.reasons)}
+    return Outcome(result=result, lines=(line,), exit_status=level)
+
+
+def _level(answer: Answer, now_s: int) -> int:
+    license_ = answer.license
+    if not answer.live and now_s > license_.good_until:
+        return CHECK_UNKNOWN
+    if license_.state not in (State.ACTIVE, State.GRACE):
+        return CHECK_CRITICAL
+    well = license_.state == State.ACTIVE and NO_WARNING.issuperset(license_.reasons) and not license_.warned
+    return CHECK_OK if well and answer.live else CHECK_WARNING
+
+
+def metrics(world: World) -> Outcome:
+    """OpenMetrics, of gauges only: what node_exporter's textfile collector reads knows no state sets."""
+    try:
+        answer = answers.latest(world)
+    except AgentError as error:
+        lines = (*_gauge("up", "the resident answers", {"": 0}), "# EOF")
+        return Outcome(result={"up": False, "code": str(error.code)}, lines=lines)
+    license_ = answer.license
+    known = dict.fromkeys((str(state) for state in State), 0) | {license_.state: 1}
+    families = (
+        _gauge("up", "the resident answers", {"": int(answer.live)}),
+        _gauge("license_state", "1 for the state that holds", _labelled("state", known)),
+        _gauge(
+            "license_reason", "1 for each reason that holds", _labelled("reason", dict.fromkeys(license_.reasons, 1))
+        ),
+        _gauge(
+            "license_permits",
+            "1 for what the panel may do",
+            _labelled("permit", {name: int(license_.permits[name]) for name in PERMITS}),
+        ),
+        _gauge("license_since_seconds", "when the state began, seconds since the epoch", {"": license_.since}),
+        _gauge("license_until_seconds", "when time alone changes the state", _maybe(license_.until)),
+        _gauge("answer_seconds", "when the answer was made, seconds since the epoch", {"": license_.as_of}),
+        _gauge("answer_good_until_seconds", "how long the panel may rely on it", {"": license_.good_until}),
+    )
+    lines = tuple(line for family in families for line in family)
+    return Outcome(result=license_.told, lines=(*lines, "# EOF"))
+
+
+def license_lines(world: World, license_: License) -> Iterator[str]:
+    """The license as people ask about it: what holds and why, since and until when, what is allowed, whom to call."""
+    yield world.say("status.license", state=world.named("state", license_.state))
+    for code in license_.reasons:
+        yield world.say("status.reason", reason=world.named("reason", code), code=code)
+    yield world.say("status.since", since=moment(license_.since))
+    if license_.until is not None:
+        days = max(0, license_.until - license_.as_of) // DAY_S
+        yield world.say("status.until", until=moment(license_.until), days=days)
+    for name in PERMITS:
+        yield world.say(
+            "status.permit", permit=world.say(f"permit.{name}"), given=world.say(f"yesno.{license_.permits[name]}")
+        )
+    if license_.features:
+        yield world.say("status.features", features=", ".join(license_.features))
+    if license_.limits:
+        limits = ", ".join(f"{name} {value}" for name, value in license_.limits.items())
+        yield world.say("status.limits", limits=limits)
+    if license_.reseller:
+        name = license_.reseller.get("name", "?")
+        contact = ", ".join(license_.reseller[way] for way in CONTACT if way in license_.reseller)
+        known = world.say("status.reseller", name=name, contact=contact)
+        yield known if contact else world.say("status.reseller_name", name=name)
+    if license_.action != Action.NONE:
+        yield world.say("status.action", action=license_.action_texts[world.lang])
+
+
+def _house_lines(world: World, answer: Answer) -> Iterator[str]:
+    """What the agent says of itself: what may leave, how it is confined, whom it trusts, when it looks next."""
+    consent, check = answer.part("consent"), answer.part("last_check")
+    purposes = consent.get("purposes")
+    for purpose, told in purposes.items() if isinstance(purposes, dict) else ():
+        permitted = isinstance(told, dict) and told.get("permitted") is True
+        word = world.say("status.may_leave" if permitted else "status.may_not_leave")
+        yield world.say("status.purpose", purpose=world.named("purpose", purpose), word=word)
+    level = answer.part("isolation").get("level")
+    if isinstance(level, str):
+        yield world.say("status.isolation", isolation=world.named("isolation", level))
+    root = answer.part("root")
+    if isinstance(root.get("name"), str):
+        yield world.say("status.root", name=str(root["name"]), sha256=str(root.get("sha256", "?"))[:16])
+    yield _last_check(world, check.get("at"), check.get("failure"))
+    at = answer.part("next_run").get("at")
+    if isinstance(at, int):
+        yield world.say("status.next_run", at=moment(at))
+    yield world.say("status.as_of", as_of=moment(answer.license.as_of), good_until=moment(answer.license.good_until))
+    seen = world.optouts.read()
+    if seen.offline:
+        yield world.say("offline.in_force")
+    if seen.do_not_track:
+        yield world.say("dnt.in_force")
+
+
+def _last_check(world: World, at: Json, failure: Json) -> str:
+    when = moment(at) if isinstance(at, int) else world.say("status.never")
+    if isinstance(failure, str):
+        return world.say("status.check_failed", at=when, reason=world.named("reason", failure))
+    return world.say("status.checked", at=when)
+
+
+def not_live(world: World, answer: Answer) -> tuple[Warned, ...]:
+    if answer.live:
+        return ()
+    as_of = moment(answer.license.as_of)
+    return (Warned(code=Fault.NOT_RUNNING, title=world.say("status.not_live", as_of=as_of)),)
+
+
+def moment(seconds: int) -> str:
+    """A time as a person reads it, in this server's zone and saying which. Far ones mean never and have no date."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
+
+
+def _gauge(name: str, what: str, samples: Mapping[str, int]) -> Iterator[str]:
+    yield f"# TYPE {METRIC}_{name} gauge"
+    yield f"# HELP {METRIC}_{name} {what}"
+    for labels, value in samples.items():
+        yield f"{METRIC}_{name}{labels} {value}"
+
+
+def _labelled(label: str, values: Mapping[str, int]) -> dict[str, int]:
+    return {f'{{{label}="{_escaped(name)}"}}': value for name, value in values.items()}
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _maybe(value: int | None) -> dict[str, int]:
+    return {} if value is None else {"": value}
+
+
+COMMANDS: Final = (Command(words=("status",), run=status, flags=frozenset({"--check", "--metrics"})),)

@@ -1,0 +1,83 @@
+"""What a command may touch, gathered in one value so that a test can hand over another world.
+
+Only `local` builds the real one.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from opanel_agent.cli.client import Client
+from opanel_agent.cli.output import Console, printable
+from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Value
+from opanel_agent.core.reasons import Fault
+from opanel_agent.system import paths as installation
+from opanel_agent.system import settings as settings_file
+from opanel_agent.system.files import Files, LocalFiles
+from opanel_agent.system.optouts import LocalOptOuts, OptOuts
+from opanel_agent.system.paths import Paths
+from opanel_agent.system.settings import Settings
+from opanel_agent.texts import Language, language, named, say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """`lang` is decided once, from the flag, the settings and the locale."""
+
+    paths: Paths
+    files: Files
+    optouts: OptOuts
+    client: Client
+    console: Console
+    stdin: BinaryIO | None
+    lang: Language
+    euid: int
+
+    def say(self, text_id: str, /, **values: Value) -> str:
+        return say(text_id, self.lang, **values)
+
+    def named(self, kind: str, code: str) -> str:
+        return named(kind, code, self.lang)
+
+    def note(self, text_id: str, /, **values: Value) -> None:
+        """A line on stderr, now: for what must be read before something happens."""
+        self.console.note(printable(self.say(text_id, **values)))
+
+    def need_owner(self) -> None:
+        """Raises NotPermitted unless this is who owns the settings: root, or the user of a user installation."""
+        if self.euid not in (0, self.paths.owner):
+            raise NotPermitted(Fault.NO_PERMISSION, "need_owner")
+
+    def settings(self) -> Settings:
+        """Raises Misconfigured where the file is refused."""
+        return settings_file.load(self.files, self.paths)
+
+    def read_stdin(self, max_bytes: int) -> bytes:
+        """Raises Storage where there is no standard input."""
+        if self.stdin is None:
+            raise Storage(Fault.IO_FAILED, "input_closed")
+        try:
+            return self.stdin.read(max_bytes)
+        except OSError as exc:
+            raise Storage(Fault.IO_FAILED, "input_failed") from exc
+
+
+def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -> World:
+    """This machine. A settings file that is refused decides no language; who needs more of it will be told why."""
+    paths, files = installation.find(), LocalFiles()
+    try:
+        preferred = settings_file.load(files, paths).language
+    except (Misconfigured, Storage):
+        preferred = None
+    return World(
+        paths=paths,
+        files=files,
+        optouts=LocalOptOuts(files, paths, environ),
+        client=Client(socket_path=paths.socket),
+        console=console,
+        stdin=sys.stdin.buffer if sys.stdin else None,
+        lang=language(lang_flag, preferred, environ),
+        euid=os.geteuid(),
+    )
