@@ -105,7 +105,7 @@ make_env() {
 }
 
 pip() {
-    "$env/bin/python" -I -m pip --quiet --disable-pip-version-check --no-input "$@"
+    "$env/bin/python" -I -m pip -qq --disable-pip-version-check --no-input "$@"
 }
 
 demo() {

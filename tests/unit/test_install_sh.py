@@ -42,10 +42,12 @@ def clone(tmp_path: Path) -> Path:
 
 
 def run(clone: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """As a stranger would, on the Python that runs this test."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
         [str(clone / "install.sh"), *arguments],
         cwd="/",
-        env={**os.environ, **environment},
+        env={**os.environ, "PATH": path, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
