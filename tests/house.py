@@ -158,9 +158,14 @@ def _imports(node: ast.AST, known: frozenset[str], *, lazy: bool) -> Iterator[Im
                 full = f"{base}.{alias.name}"
                 yield Import(target=full if full in known else base, name=alias.name, line=node.lineno, lazy=lazy)
         case _:
-            inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or _for_types(node)
             for child in ast.iter_child_nodes(node):
                 yield from _imports(child, known, lazy=inside)
+
+
+def _for_types(node: ast.AST) -> bool:
+    """`if TYPE_CHECKING:`, which nothing runs; the arrow is there all the same."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def objections(sources: Sources) -> list[str]:
@@ -203,7 +208,7 @@ def _crossing(room: Room, item: Import) -> str | None:
 
 
 def _own(room: Room, item: Import) -> str | None:
-    if item.target == AGENT and item.name == "__version__":
+    if item.target == AGENT and item.name in {None, "__version__"}:  # the package itself: its place, its version
         return None
     if any(under(item.target, f"{AGENT}.{own}") for own in room.own):
         return None

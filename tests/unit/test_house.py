@@ -203,6 +203,7 @@ GOOD = [
     ("opanel_agent.core.good", "from datetime import UTC, datetime\ndatetime.fromtimestamp(1, UTC)"),
     ("opanel_agent.core.good", "from cryptography.exceptions import InvalidSignature"),
     ("opanel_agent.resident.good", "import h11, selectors\ndef f():\n    from opanel_agent import texts"),
+    ("opanel_agent.jobs.good", "import opanel_agent"),
     ("opanel_agent.cli.good", "from opanel_agent import __version__\nfrom importlib import resources"),
     ("opanel_authority.good", "import starlette.applications, uvicorn\nfrom sqlalchemy import orm"),
     ("opanel_authority.good", "from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey"),
@@ -218,16 +219,17 @@ def test_reachable_follows_functions_packages_and_stops_where_told() -> None:
     sources = {
         "opanel_agent": "import platform",
         "opanel_agent.a": "from opanel_agent import b",
-        "opanel_agent.b": "def f():\n    import httpx",
+        "opanel_agent.b": "def f():\n    import httpx\nif TYPE_CHECKING:\n    import structlog",
     }
     assert house.reachable(sources, "opanel_agent.a") == {
         "opanel_agent",
         "opanel_agent.a",
         "opanel_agent.b",
         "httpx",
+        "structlog",
         "platform",
     }
-    assert "httpx" not in house.reachable(sources, "opanel_agent.a", house.at_once)
+    assert not house.reachable(sources, "opanel_agent.a", house.at_once) & {"httpx", "structlog"}
 
 
 def test_a_second_holder_of_a_key_would_be_counted() -> None:
@@ -240,17 +242,26 @@ def test_a_second_holder_of_a_key_would_be_counted() -> None:
 
 
 def mocks(source: str) -> bool:
-    """Whether a test module patches instead of using a fake: by unittest.mock, or by setting what is ours."""
+    """Whether a test module patches instead of using a fake: by unittest.mock, or by setting what is not Python's."""
     return any(
         (isinstance(node, ast.Import) and any(alias.name.startswith(("unittest.mock", "mock")) for alias in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "") in {"unittest", "unittest.mock", "mock"})
         or (
-            isinstance(node, ast.Attribute)
-            and node.attr == "setattr"
-            and getattr(node.value, "id", "") == "monkeypatch"
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) == "monkeypatch.setattr"
+            and not pythons_own(node.args[0])
         )
         for node in ast.walk(ast.parse(source))
     )
+
+
+def pythons_own(target: ast.expr) -> bool:
+    """Such as sys.stderr: what the interpreter itself lets be replaced."""
+    match target:
+        case ast.Constant(value=str(name)) | ast.Name(id=name):
+            return name.partition(".")[0] in sys.stdlib_module_names
+        case _:
+            return False
 
 
 def test_no_test_patches() -> None:
@@ -265,7 +276,14 @@ def test_no_test_patches() -> None:
         "from unittest import mock",
         "from unittest.mock import patch",
         "def test(monkeypatch):\n    monkeypatch.setattr(x, 'y', 1)",
+        "def test(monkeypatch):\n    monkeypatch.setattr('opanel_agent.core.x', 1)",
+        "def test(monkeypatch):\n    monkeypatch.setattr(opanel_agent.core, 'x', 1)",
     ],
 )
 def test_a_patch_is_seen(source: str) -> None:
     assert mocks(source)
+
+
+@pytest.mark.parametrize("target", ["'sys.stderr'", "sys, 'stderr'"])
+def test_pythons_own_may_be_set(target: str) -> None:
+    assert not mocks(f"def test(monkeypatch):\n    monkeypatch.setattr({target}, 1)")
