@@ -6,9 +6,12 @@ translated in one place per file of `system/`. An error is handled once and logg
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from opanel_agent.core.reasons import Code, Fault, Reason
+
+if TYPE_CHECKING:
+    from opanel_agent.core.strict_json import Json  # which raises these errors
 
 Value = str | int
 
@@ -32,9 +35,10 @@ class AgentError(Exception):
         shown = " ".join(f"{name}={value}" for name, value in self.values.items())
         return f"{self.code}/{self.detail}" + (f" {shown}" if shown else "")
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> "dict[str, Json]":
         """Shape: {kind, code, detail, values}; `from_json` reads it on the other side of a pipe."""
-        return {"kind": type(self).__name__, "code": str(self.code), "detail": self.detail, "values": dict(self.values)}
+        values: dict[str, Json] = dict(self.values)
+        return {"kind": type(self).__name__, "code": str(self.code), "detail": self.detail, "values": values}
 
     @staticmethod
     def from_json(told: Mapping[str, object]) -> "AgentError":
