@@ -1,0 +1,210 @@
+"""Documents into the state: each verified whole from its bytes, written durably, and only then counted.
+
+A refused document never replaces a good one. A document put there by hand (a command of root's, a file of root's) may go
+back to an older bundle; one that came over the network may not.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.core import binding, effective_time, license_key
+from opanel_agent.core.documents import bundle as bundle_document
+from opanel_agent.core.documents import jws
+from opanel_agent.core.documents import root as root_document
+from opanel_agent.core.documents import status_list as status_document
+from opanel_agent.core.documents.bundle import Bundle
+from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.status_list import StatusList
+from opanel_agent.core.errors import AgentError, Untrusted
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.verdict import Sighting
+from opanel_agent.jobs import agent_key
+from opanel_agent.jobs.desk import MAX_STATUS_BYTES, Desk
+from opanel_agent.jobs.memory import Seen
+from opanel_agent.system.log import line
+
+MAX_DOCUMENT_BYTES: Final = MAX_STATUS_BYTES
+
+
+def document(desk: Desk, data: bytes) -> str:
+    """Any signed document, told apart by its first line's `typ`. Returns that typ. Raises Untrusted."""
+    first_line = data.strip().split(b"\n", 1)[0].strip()
+    typ = jws.parse(first_line, max_bytes=MAX_DOCUMENT_BYTES).typ
+    match typ:
+        case Typ.DELEGATION:
+            bundle(desk, data)
+        case Typ.ACTIVATION:
+            activation(desk, data)
+        case Typ.STATUS_LIST:
+            status(desk, data.strip())
+        case Typ.ROOT:
+            roots(desk, data)
+        case _:
+            raise Untrusted(Reason.FORMAT_INVALID, "document_kind", typ=str(typ)[:64])
+    return str(typ)
+
+
+def bundle(desk: Desk, text: bytes) -> None:
+    """A license, put here by hand: older ones too."""
+    new = bundle_document.verify(text, desk.root, now=desk.now)
+    _keep(desk, _with_known_activation(desk, new))
+
+
+def exchanged(desk: Desk, text: bytes, *, key_sha256: str) -> None:
+    """A bundle that a license key was exchanged for: it must be that key's."""
+    new = bundle_document.verify(text, desk.root, now=desk.now)
+    if license_key.digest(new.license.sub) != key_sha256:
+        raise Untrusted(Reason.PRODUCT_MISMATCH, "bundle_other_key")
+    _keep(desk, _with_known_activation(desk, new))
+
+
+def activation(desk: Desk, token: bytes) -> None:
+    """An activation of the installed license, for this very machine."""
+    if desk.bundle is None:
+        raise Untrusted(Reason.NO_LICENSE, "activation_without_license")
+    rows = _rows(desk.bundle)
+    kept = rows if desk.bundle.activation is None else rows[:-1]
+    new = bundle_document.verify(b"\n".join([*kept, token.strip(), b""]), desk.root, now=desk.now)
+    if new.activation is None or not binding.match(new.activation.bind, desk.components).ok:
+        raise Untrusted(Reason.MACHINE_MISMATCH, "activation_elsewhere")
+    key = agent_key.load(desk.world.files, desk.world.paths)
+    if key is None or key.public.kid != new.activation.jkt:
+        raise Untrusted(Reason.MACHINE_MISMATCH, "activation_other_key")
+    _keep(desk, new)
+    desk.memory.unmatched_since = None
+
+
+def status(desk: Desk, token: bytes) -> None:
+    """A status list: newer than any before it from the same key, whole, unexpired."""
+    new = status_document.accept(token, desk.root, floor=desk.memory.floors, now=desk.now)
+    desk.world.files.write(desk.world.paths.status_list, token)
+    alive = desk.root.keys_of("status")
+    desk.memory.floors = {kid: iat for kid, iat in desk.memory.floors.items() if kid in alive}
+    desk.memory.floors[new.kid] = max(new.iat, desk.memory.floors.get(new.kid, 0))
+    desk.status = new
+    desk.mark = effective_time.lift(desk.mark, new.kid, new.iat, desk.reading)
+    sight(desk)
+
+
+def roots(desk: Desk, text: bytes) -> None:
+    """Every root since the first, walked one by one. Fewer than are known change nothing."""
+    newest = root_document.walk(desk.first_root, text)
+    if newest.seq <= desk.root.seq:
+        return
+    desk.world.files.write(desk.world.paths.roots, text)
+    desk.root = newest
+    desk.mark = effective_time.lift(desk.mark, newest.keys["root"][0].kid, newest.iat, desk.reading)
+
+
+def forget(desk: Desk) -> None:
+    """`license remove`: both bundles go, durably, the older first so that a crash between leaves the newer.
+
+    When the license was accepted and what was seen of its status stay: to remove and install again begins no count anew.
+    """
+    for path in (desk.world.paths.previous_bundle, desk.world.paths.bundle):
+        desk.world.files.remove(path)
+    desk.bundle, desk.bundle_refused = None, None
+    desk.memory.refused_since = None
+
+
+def files_of_root(desk: Desk) -> list[AgentError]:
+    """What lies in the configuration folder, each once per digest. Returns the refusals; the files stay."""
+    refusals: list[AgentError] = []
+    for path in _lying_there(desk):
+        data = desk.world.files.read(path, max_bytes=MAX_DOCUMENT_BYTES, owners=desk.world.paths.owners)
+        digest = hashlib.sha256(data or b"").hexdigest()
+        if data is None or digest in desk.memory.adopted:
+            continue
+        try:
+            line("document_adopted", file=str(path), typ=document(desk, data))
+        except Untrusted as refused:
+            refusals.append(refused.but(file=str(path)))
+            line("document_refused", file=str(path), code=str(refused.code), detail=refused.detail)
+        desk.memory.adopted.append(digest)
+    return refusals
+
+
+def sight(desk: Desk) -> None:
+    """What the held list says of the installed documents: when a status other than 0 was first and last seen."""
+    if desk.bundle is None or desk.status is None:
+        return
+    for name, jti, status_now in _statuses(desk.bundle, desk.status):
+        if status_now is None:  # beyond the list: a publisher's slip must not stop a fleet
+            continue
+        known = desk.memory.seen.get(name)
+        if status_now == 0:
+            desk.memory.seen.pop(name, None)
+        elif known is None or known.jti != jti or known.sighting.status != status_now:
+            desk.memory.seen[name] = Seen(
+                jti=jti,
+                sighting=Sighting(
+                    status=status_now, first_iat=desk.status.iat, last_iat=desk.status.iat, seen_at=desk.now
+                ),
+            )
+        else:
+            first = known.sighting
+            desk.memory.seen[name] = Seen(
+                jti=jti,
+                sighting=Sighting(
+                    status=status_now,
+                    first_iat=first.first_iat,
+                    last_iat=max(first.last_iat, desk.status.iat),
+                    seen_at=first.seen_at,
+                ),
+            )
+
+
+def _statuses(held: Bundle, listed: StatusList) -> list[tuple[str, str, int | None]]:
+    """Of the license, the activation, and of the delegations the first that is not valid, else the last."""
+    told = [("license", held.license.jti, listed.status(held.license.status.idx))]
+    if held.activation is not None:
+        told.append(("activation", held.activation.jti, listed.status(held.activation.status.idx)))
+    links = [("delegation", link.jti, listed.status(link.status.idx)) for link in held.delegations]
+    told.append(next((link for link in links if link[2]), links[-1]))
+    return told
+
+
+def _keep(desk: Desk, new: Bundle) -> None:
+    """The previous good one first, then the new one: at every moment a good bundle is readable."""
+    files, paths = desk.world.files, desk.world.paths
+    old = desk.bundle
+    if old is not None and old.text != new.text:
+        files.write(paths.previous_bundle, old.text)
+    files.write(paths.bundle, new.text)
+    desk.memory.accept(license_key.digest(new.license.sub), desk.now)
+    if old is None or old.license.sub != new.license.sub:
+        desk.memory.unmatched_since = None
+    desk.bundle, desk.bundle_refused = new, None
+    desk.memory.refused_since = None
+    _drop_foreign_sightings(desk, new)
+    sight(desk)
+
+
+def _drop_foreign_sightings(desk: Desk, new: Bundle) -> None:
+    jtis = {new.license.jti, *(link.jti for link in new.delegations)}
+    if new.activation is not None:
+        jtis.add(new.activation.jti)
+    desk.memory.seen = {name: seen for name, seen in desk.memory.seen.items() if seen.jti in jtis}
+
+
+def _with_known_activation(desk: Desk, new: Bundle) -> Bundle:
+    """A renewal keeps `sub`, so the activation at hand stays good: it goes along where the new bundle has none."""
+    old = desk.bundle
+    if new.activation is not None or old is None or old.activation is None or old.license.sub != new.license.sub:
+        return new
+    try:
+        return bundle_document.verify(b"\n".join([*_rows(new), _rows(old)[-1], b""]), desk.root, now=desk.now)
+    except Untrusted:  # it ends before the new license does: activate again
+        return new
+
+
+def _rows(held: Bundle) -> list[bytes]:
+    """A bundle's lines: delegations, the license, and last the activation where there is one."""
+    return held.text.removesuffix(b"\n").split(b"\n")
+
+
+def _lying_there(desk: Desk) -> list[Path]:
+    paths, files = desk.world.paths, desk.world.files
+    names = files.names(paths.import_dir)
+    return [paths.license, *(paths.import_dir / name for name in sorted(names) if not name.startswith("."))]

@@ -1,0 +1,247 @@
+"""What evaluate asks of the world: the fixed GETs through fetch, and the license requests through the courier.
+
+Each request is decided by the gate before anything is collected for it, sealed, decided again on its own bytes, kept, and
+only then handed over. Where an opt-out forbids sending, an administrator's own command gets the request to carry by other
+ways: it never fails for that reason alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from opanel_agent.core import binding, license_key, schedule
+from opanel_agent.core.base64url import base64url
+from opanel_agent.core.consent import Denial, Permit, decide
+from opanel_agent.core.documents import jws
+from opanel_agent.core.documents import request as request_document
+from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.request import Kind, RequestClaims
+from opanel_agent.core.errors import AgentError, NotPermitted, Unavailable, Untrusted
+from opanel_agent.core.purposes import Purpose
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.request import JOSE, JSON, Reply, Sealed, fields_of, head, seal
+from opanel_agent.core.strict_json import Json, dumps
+from opanel_agent.jobs import adopt, agent_key, gate, sent
+from opanel_agent.jobs.desk import Desk, machine_components
+from opanel_agent.system.log import line
+
+Result = dict[str, Json]
+
+# After one of these the same mirrors will not answer a second question either.
+_UNREACHABLE: Final = frozenset(
+    {Reason.UNREACHABLE_DNS, Reason.UNREACHABLE_TCP, Reason.TLS_UNTRUSTED, Reason.PROXY_ERROR}
+)
+# What a server may tell of why it refused, as the `type` of an RFC 9457 problem names it.
+_REFUSALS: Final = {
+    str(code): code
+    for code in (
+        Fault.KEY_UNKNOWN,
+        Fault.SEATS_TAKEN,
+        Fault.BINDING_IMPOSSIBLE,
+        Fault.RATE_LIMITED,
+        Reason.SUPERSEDED,
+        Reason.REVOKED,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """One kind of request to an endpoint: where it goes, and what is done with the answer."""
+
+    kind: str
+    path: str
+
+
+ACTIVATION: Final = Errand(kind="activation", path="/v1/activations")
+RELEASE: Final = Errand(kind="release", path="/v1/releases")
+EXCHANGE: Final = Errand(kind="exchange", path="/v1/bundles")
+
+
+def check(desk: Desk) -> Result:
+    """Roots, then the status list. Raises NotPermitted; every other failure is a remark in the memory and a later try."""
+    gate.require(Purpose.LICENSE_STATUS, desk.snapshot(Purpose.LICENSE_STATUS))
+    asked: list[Json] = []
+    failure: AgentError | None = None
+    for word, take in (("roots", adopt.roots), ("status", adopt.status)):
+        reply = desk.world.outlet.fetch(word, signalled=bool(desk.signals.offline))
+        failure = _failure(reply)
+        if failure is None:
+            try:
+                take(desk, reply.body)
+            except Untrusted as refused:
+                failure = refused
+        asked.append(_told(reply, failure))
+        if failure is not None and failure.code in _UNREACHABLE:
+            break
+    _plan(desk, failure)
+    return {"asked": asked}
+
+
+def denied(desk: Desk) -> bool:
+    """Whether the gate would refuse a check now."""
+    return isinstance(decide(Purpose.LICENSE_STATUS, desk.snapshot(Purpose.LICENSE_STATUS)), Denial)
+
+
+def prepare(desk: Desk, errand: Errand, key: str | None) -> Sealed:
+    """The sealed request, held. An unanswered one for the same license is the same request: no second seat."""
+    url = _endpoint(desk) + errand.path
+    body, content_type = _body(desk, errand, key)
+    sealed = seal(
+        request_id=sent.new_id(desk, errand.kind),
+        purpose=Purpose.LICENSE_ACTIVATION,
+        url=url,
+        accept=f"{JOSE}, {JSON}",
+        body=body,
+        content_type=content_type,
+    )
+    sent.hold(desk, sealed)
+    return sealed
+
+
+def command(desk: Desk, errand: Errand, options: Mapping[str, Json], key: str | None) -> Result:
+    """An administrator's own command: shown first (`preview`), sent (`confirm` or neither), or written out (`to_file`)."""
+    verdict = decide(Purpose.LICENSE_ACTIVATION, desk.snapshot(Purpose.LICENSE_ACTIVATION, commanded=True))
+    if isinstance(verdict, Denial) and not verdict.to_file:
+        gate.require(Purpose.LICENSE_ACTIVATION, desk.snapshot(Purpose.LICENSE_ACTIVATION, commanded=True))
+    confirmed = options.get("confirm")
+    sealed = sent.held(desk, confirmed) if isinstance(confirmed, str) else _unanswered(desk, errand, key)
+    sealed = sealed or prepare(desk, errand, key)
+    if options.get("preview") is True:
+        return show(sealed) | {"why": _why(verdict)}
+    if options.get("to_file") is True or isinstance(verdict, Denial):
+        return {"sent": False, "id": sealed.id, "request": base64url(sealed.body), "why": _why(verdict)}
+    return _send(desk, errand, sealed, key)
+
+
+def show(sealed: Sealed) -> Result:
+    """What will leave, exactly."""
+    leaves: list[Json] = [*sorted(fields_of(sealed))]
+    return {
+        "id": sealed.id,
+        "purpose": sealed.purpose,
+        "method": sealed.method,
+        "url": sealed.url,
+        "head": head(sealed).decode("ascii"),
+        "body": sealed.body.decode("utf-8"),
+        "leaves": leaves,
+    }
+
+
+def _send(desk: Desk, errand: Errand, sealed: Sealed, key: str | None) -> Result:
+    asked = desk.snapshot(Purpose.LICENSE_ACTIVATION, asked=gate.asked(sealed), commanded=True)
+    gate.require(Purpose.LICENSE_ACTIVATION, asked)
+    sent.attempted(desk, sealed)
+    opted_out = bool(desk.signals.offline or desk.signals.do_not_track)
+    reply = desk.world.outlet.courier(sealed, signalled=opted_out)
+    sent.replied(desk, sealed, reply)
+    failure = _failure(reply)
+    if failure is not None:
+        raise failure
+    match errand.kind:
+        case "activation":
+            adopt.activation(desk, reply.body)
+        case "exchange":
+            adopt.exchanged(desk, reply.body, key_sha256=license_key.digest(license_key.parse(key or "")))
+        case _:
+            line("license_released", id=sealed.id)
+    return {"sent": True, "id": sealed.id, "url": sealed.url, "reply_status": reply.status}
+
+
+def _unanswered(desk: Desk, errand: Errand, key: str | None) -> Sealed | None:
+    """The held request of this kind, where it still says the same of the same license to the same place."""
+    expected = None if desk.bundle is None else desk.bundle.license.digest
+    for name in desk.world.files.names(desk.world.paths.held):
+        if not name.startswith(errand.kind + "-"):
+            continue
+        sealed = sent.held(desk, name)
+        same_place = sealed.url == _endpoint(desk) + errand.path
+        if same_place and _license_of(sealed) == (expected or _key_body(key)):
+            return sealed
+    return None
+
+
+def _license_of(sealed: Sealed) -> str | bytes:
+    if dict(sealed.headers)["Content-Type"] == JOSE:
+        return request_document.verify(sealed.body).license_sha256
+    return sealed.body
+
+
+def _body(desk: Desk, errand: Errand, key: str | None) -> tuple[bytes, str]:
+    if errand is EXCHANGE:
+        return _key_body(key), JSON
+    if desk.bundle is None:
+        raise Untrusted(Reason.NO_LICENSE, "license_needed")
+    signer = agent_key.load_or_make(desk.world.files, desk.world.paths, desk.world.chance)
+    desk.components = machine_components(desk.world)  # the key may be a new one
+    salt = desk.world.chance.octets(16)
+    components = binding.digests(salt, desk.components) if errand is ACTIVATION else {}
+    claims = RequestClaims(
+        kind=Kind(errand.kind),
+        jti=desk.world.chance.octets(16).hex(),
+        iat=desk.now,
+        key_sha256=license_key.digest(desk.bundle.license.sub),
+        license_sha256=desk.bundle.license.digest,
+        jwk=signer.public,
+        salt=salt,
+        components=components,
+        nonce=desk.world.chance.octets(16),
+    )
+    signing_input = jws.signing_input(Typ.REQUEST, signer.public.kid, request_document.claims_json(claims))
+    return jws.assemble(signing_input, signer.sign(signing_input)), JOSE
+
+
+def _key_body(key: str | None) -> bytes:
+    return dumps({"schema": 1, "key_sha256": license_key.digest(license_key.parse(key or ""))})
+
+
+def _endpoint(desk: Desk) -> str:
+    places = gate.destinations(Purpose.LICENSE_ACTIVATION, desk.settings, desk.root)
+    if not places:
+        raise NotPermitted(Reason.REGION, "no_endpoint", purpose=Purpose.LICENSE_ACTIVATION.value)
+    return places[0]
+
+
+def _failure(reply: Reply) -> AgentError | None:
+    """The reply's failure as an error: of the network, of the gate's second look, or the server's own refusal."""
+    if reply.ok:
+        return None
+    detail = reply.detail or "reply_failed"
+    known = {str(reason): reason for reason in Reason}.get(reply.code or "", Reason.INTERNAL)
+    kind = NotPermitted if detail in {"gate_denied", "outlet_refused"} else Unavailable
+    refusal = _REFUSALS.get(detail.removeprefix("problem_"))
+    if refusal is not None:
+        return Untrusted(refusal, detail)
+    values: dict[str, str | int] = {} if reply.url is None else {"url": reply.url}
+    if reply.retry_after_s is not None:
+        values["retry_after_s"] = reply.retry_after_s
+    return kind(known, detail, **values)
+
+
+def _told(reply: Reply, failure: AgentError | None) -> Json:
+    return {
+        "url": reply.url,
+        "ok": failure is None,
+        "code": None if failure is None else str(failure.code),
+        "head": reply.sent_head.decode("ascii"),
+    }
+
+
+def _plan(desk: Desk, failure: AgentError | None) -> None:
+    draw = desk.world.chance.fraction()
+    if failure is None:
+        desk.memory.failure = None
+        desk.memory.checked_at = desk.now
+        desk.schedule = schedule.after_success(desk.schedule, desk.now, draw, sighting=bool(desk.memory.seen))
+        return
+    desk.memory.failure = str(failure.code)
+    retry_after = failure.values.get("retry_after_s")
+    desk.schedule = schedule.after_failure(
+        desk.schedule, desk.now, draw, retry_after_s=retry_after if isinstance(retry_after, int) else None
+    )
+
+
+def _why(verdict: Permit | Denial) -> list[Json]:
+    if isinstance(verdict, Permit):
+        return []
+    return [{"reason": str(g.reason), "place": g.place, "line": g.line} for g in verdict.grounds]

@@ -1,0 +1,221 @@
+"""The desk of one pass: everything that evaluate read before it decides, and what it will write when it is done.
+
+Reading order matters: settings, opt-outs, roots, time, bundle, status list. Documents are verified from their bytes here,
+every time. A file of the state's own that cannot be read any more is set aside under another name and said, never
+silently replaced; one of a signed document's that is refused leaves the previous good one in place.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from opanel_agent.core import binding, effective_time, schedule
+from opanel_agent.core.consent import Asked, Signals, Snapshot
+from opanel_agent.core.documents import bundle as bundle_document
+from opanel_agent.core.documents import status_list as status_document
+from opanel_agent.core.documents.bundle import Bundle
+from opanel_agent.core.documents.root import Root
+from opanel_agent.core.documents.status_list import StatusList
+from opanel_agent.core.effective_time import Mark, Reading
+from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
+from opanel_agent.core.schedule import Schedule
+from opanel_agent.core.strict_json import Members, dumps, loads
+from opanel_agent.jobs import agent_key, gate, trust
+from opanel_agent.jobs.memory import MAX_BYTES as MAX_MEMORY_BYTES
+from opanel_agent.jobs.memory import Memory
+from opanel_agent.jobs.outlet import Outlet
+from opanel_agent.system.chance import Chance
+from opanel_agent.system.clock import Clock
+from opanel_agent.system.files import Files
+from opanel_agent.system.log import line
+from opanel_agent.system.machine import Machine
+from opanel_agent.system.optouts import OptOuts
+from opanel_agent.system.paths import Paths
+from opanel_agent.system.settings import Settings, load, parse
+
+MAX_BUNDLE_BYTES: Final = 64 * 1024
+MAX_STATUS_BYTES: Final = 512 * 1024
+MAX_SMALL_BYTES: Final = 16 * 1024
+MAX_SETTINGS_BYTES: Final = 64 * 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The outside, as evaluate needs it."""
+
+    files: Files
+    paths: Paths
+    clock: Clock
+    machine: Machine
+    opt_outs: OptOuts
+    outlet: Outlet
+    chance: Chance
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    world: World
+    settings: Settings
+    settings_refused: AgentError | None
+    signals: Signals
+    first_root: Root
+    root: Root
+    reading: Reading
+    mark: Mark
+    memory: Memory
+    schedule: Schedule
+    bundle: Bundle | None = None
+    bundle_refused: Untrusted | None = None
+    status: StatusList | None = None
+    components: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def now(self) -> int:
+        return effective_time.now(self.mark)
+
+    def snapshot(self, purpose: str, *, asked: Asked | None = None, commanded: bool = False) -> Snapshot:
+        """What the gate is asked with. Opt-outs are read afresh: one may have come since the pass began."""
+        self.signals = self.world.opt_outs.read()
+        return gate.snapshot(
+            purpose,
+            settings=self.settings,
+            refused=self.settings_refused,
+            signals=self.signals,
+            root=self.root,
+            asked=asked,
+            commanded=commanded,
+        )
+
+    def save(self) -> None:
+        """Writes what this pass learned. Documents were written when they were adopted."""
+        files, paths = self.world.files, self.world.paths
+        files.write(paths.clock, dumps(effective_time.to_json(self.mark)))
+        files.write(paths.schedule, dumps(schedule.to_json(self.schedule)))
+        files.write(paths.state, self.memory.encode())
+
+
+def sit_down(world: World) -> Desk:
+    """Raises Misconfigured where there is no root to trust, Storage where the state cannot be read."""
+    settings, refused = _settings(world)
+    first = trust.first_root(world.files, world.paths, settings)
+    root = _roots(world, first)
+    reading = world.clock.read()
+    mark = _mark(world, root, reading)
+    desk = Desk(
+        world=world,
+        settings=settings,
+        settings_refused=refused,
+        signals=world.opt_outs.read(),
+        first_root=first,
+        root=root,
+        reading=reading,
+        mark=mark,
+        memory=_own(world, world.paths.state, MAX_MEMORY_BYTES, Memory.decode) or Memory(),
+        schedule=_schedule(world, effective_time.now(mark)),
+    )
+    load_bundle(desk)
+    load_status(desk)
+    desk.components = machine_components(world)
+    return desk
+
+
+def load_bundle(desk: Desk) -> None:
+    """The current bundle, or the previous good one where the current is refused; the first refusal is kept."""
+    desk.bundle, desk.bundle_refused = None, None
+    for path in (desk.world.paths.bundle, desk.world.paths.previous_bundle):
+        text = desk.world.files.read(path, max_bytes=MAX_BUNDLE_BYTES)
+        if text is None:
+            continue
+        try:
+            desk.bundle = bundle_document.verify(text, desk.root, now=None)
+        except Untrusted as refused:
+            desk.bundle_refused = desk.bundle_refused or refused
+        else:
+            return
+
+
+def load_status(desk: Desk) -> None:
+    """The held list. It rules past its own `exp` (see `verdict.rules_until`), so that is not asked here."""
+    token = desk.world.files.read(desk.world.paths.status_list, max_bytes=MAX_STATUS_BYTES)
+    if token is None:
+        return
+    try:
+        desk.status = status_document.accept(token, desk.root, floor={}, now=0)
+    except Untrusted as refused:
+        line("status_list_refused", code=str(refused.code), detail=refused.detail)
+
+
+def _settings(world: World) -> tuple[Settings, AgentError | None]:
+    """The settings; where they are refused, the last good ones (every request is then denied) and why."""
+    kept = world.paths.last_settings
+    try:
+        settings = load(world.files, world.paths)
+    except Misconfigured as refused:
+        last_good = world.files.read(kept, max_bytes=MAX_SETTINGS_BYTES)
+        return parse(b"schema = 1" if last_good is None else last_good), refused
+    text = world.files.read(world.paths.settings, max_bytes=MAX_SETTINGS_BYTES, owners=world.paths.owners)
+    if text is not None and text != world.files.read(kept, max_bytes=MAX_SETTINGS_BYTES):
+        world.files.write(kept, text)
+    return settings, None
+
+
+def _roots(world: World, first: Root) -> Root:
+    try:
+        return trust.newest_root(world.files, world.paths, first)
+    except Untrusted as refused:
+        _set_aside(world, world.paths.roots, refused)
+        return first
+
+
+def _mark(world: World, root: Root, reading: Reading) -> Mark:
+    kept = _own(
+        world, world.paths.clock, MAX_SMALL_BYTES, lambda data: effective_time.from_json(_members(data, "clock.json"))
+    )
+    if kept is None:
+        return effective_time.first(reading, root.iat)
+    alive = frozenset(key.kid for keys in root.keys.values() for key in keys)
+    return effective_time.drop(effective_time.advance(kept, reading), alive)
+
+
+def _schedule(world: World, now: int) -> Schedule:
+    kept = _own(
+        world, world.paths.schedule, MAX_SMALL_BYTES, lambda data: schedule.from_json(_members(data, "schedule.json"))
+    )
+    return kept or schedule.plan_first(now, world.chance.fraction())
+
+
+def machine_components(world: World) -> dict[str, str]:
+    """This machine's binding components, junk left out, the agent's own key among them."""
+    raw = dict(world.machine.components())
+    key = agent_key.load(world.files, world.paths)
+    if key is not None:
+        raw["agent_key"] = key.public.kid
+    return dict(binding.normalize(raw))
+
+
+def _own(world: World, path: Path, max_bytes: int, decode: Callable[[bytes], T]) -> T | None:
+    """A file of the state's own; one that is not what this agent writes is set aside, and the count begins anew."""
+    data = world.files.read(path, max_bytes=max_bytes)
+    if data is None:
+        return None
+    try:
+        return decode(data)
+    except Untrusted as refused:
+        _set_aside(world, path, refused)
+        return None
+
+
+def _set_aside(world: World, path: Path, refused: Untrusted) -> None:
+    broken = path.with_name(path.name + ".broken")
+    data = world.files.read(path, max_bytes=MAX_STATUS_BYTES)
+    if data is not None:
+        world.files.write(broken, data)
+        world.files.remove(path)
+    line("state_set_aside", file=path.name, kept_as=broken.name, detail=refused.detail)
+
+
+def _members(data: bytes, where: str) -> Members:
+    return Members(loads(data, max_bytes=MAX_SMALL_BYTES), where)

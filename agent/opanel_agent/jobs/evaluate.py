@@ -1,0 +1,165 @@
+"""evaluate: one pass. Reads, decides, asks where the decision is to ask, decides again, writes, answers.
+
+One JSON line in (the intent), one JSON line out: what the command came to, the answer to serve from now on, and in how
+many seconds it wants to run again. Everything that a command can get wrong comes back as an error beside a fresh answer;
+only a pass that cannot judge at all (no root to trust, no state to read) has none. It never imports httpx.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.core import schedule
+from opanel_agent.core.base64url import unbase64url
+from opanel_agent.core.errors import AgentError, Bug, Usage
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.verdict import Verdict
+from opanel_agent.jobs import adopt, answer, ask
+from opanel_agent.jobs.desk import Desk, World, sit_down
+from opanel_agent.jobs.outlet import LocalOutlet
+from opanel_agent.system.chance import SystemChance
+from opanel_agent.system.clock import LocalClock
+from opanel_agent.system.files import LocalFiles
+from opanel_agent.system.log import line
+from opanel_agent.system.machine import LocalMachine
+from opanel_agent.system.optouts import LocalOptOuts
+from opanel_agent.system.paths import find
+
+MAX_INTENT_BYTES: Final = 128 * 1024
+LONGEST_SLEEP_S: Final = 86400
+SUSPECT_SLEEP_S: Final = 3600
+DENIED_SLEEP_S: Final = 900
+
+Result = dict[str, Json]
+
+
+def run(world: World, intent: Members) -> dict[str, Json]:
+    """The frame for one intent. Raises AgentError only where no verdict is possible at all."""
+    kind = intent.text("intent", max_length=16)
+    act = _ACTS.get(kind)
+    if act is None:
+        raise Usage(Fault.USAGE, "intent_unknown", intent=kind)
+    with world.files.lock(world.paths.lock):
+        desk = sit_down(world)
+        adopt.files_of_root(desk)
+        result, error = _attempt(lambda: act(desk, intent))
+        found = answer.judge(desk)
+        desk.save()
+        return {
+            "schema": 1,
+            "ok": error is None,
+            "error": None if error is None else error.to_json(),
+            "answer": answer.compose(desk, found),
+            "next_run_s": _sleep_s(desk, found),
+            "result": result,
+        }
+
+
+def _attempt(act: Callable[[], Result]) -> tuple[Result | None, AgentError | None]:
+    try:
+        return act(), None
+    except AgentError as error:
+        line("command_failed", code=str(error.code), detail=error.detail)
+        return None, error
+
+
+def _tick(desk: Desk, _intent: Members) -> Result:
+    """Looks whether a check is due; one that the gate denies is simply not made, and looked at again later."""
+    if not schedule.due(desk.schedule, desk.now) or ask.denied(desk):
+        return {"asked": []}
+    return ask.check(desk)
+
+
+def _start(desk: Desk, _intent: Members) -> Result:
+    """A start alone is no reason for a request: a check that was missed is made up a little later."""
+    desk.schedule = schedule.at_start(desk.schedule, desk.now, desk.world.chance.fraction())
+    return {"asked": []}
+
+
+def _refresh(desk: Desk, _intent: Members) -> Result:
+    return ask.check(desk)
+
+
+def _document(desk: Desk, intent: Members) -> Result:
+    data = unbase64url(intent.text("document", max_length=MAX_INTENT_BYTES))
+    return {"typ": adopt.document(desk, data)}
+
+
+def _remove(desk: Desk, _intent: Members) -> Result:
+    adopt.forget(desk)
+    return {"removed": True}
+
+
+def _errand(errand: ask.Errand) -> Callable[[Desk, Members], Result]:
+    def act(desk: Desk, intent: Members) -> Result:
+        key = intent.text("key", max_length=64) if intent.has("key") else None
+        return ask.command(desk, errand, _options(intent), key)
+
+    return act
+
+
+def _options(intent: Members) -> Mapping[str, Json]:
+    return {name: intent.value(name) for name in ("preview", "confirm", "to_file") if intent.has(name)}
+
+
+_ACTS: Final[dict[str, Callable[[Desk, Members], Result]]] = {
+    "start": _start,
+    "tick": _tick,
+    "refresh": _refresh,
+    "bundle": _document,
+    "activate": _errand(ask.ACTIVATION),
+    "release": _errand(ask.RELEASE),
+    "exchange": _errand(ask.EXCHANGE),
+    "remove": _remove,
+}
+
+
+def _sleep_s(desk: Desk, found: Verdict) -> int:
+    """Until the next check, or the next moment at which time alone changes the verdict."""
+    due = schedule.due(desk.schedule, desk.now)  # still due: the gate denied it
+    check_s = DENIED_SLEEP_S if due else schedule.wait_s(desk.schedule, desk.now)
+    moments = [desk.now + check_s, desk.now + LONGEST_SLEEP_S]
+    if found.until is not None:
+        moments.append(found.until)
+    if Reason.CLOCK_SUSPECT in found.reasons:
+        moments.append(desk.now + SUSPECT_SLEEP_S)
+    return max(1, min(moments) - desk.now)
+
+
+def local_world() -> World:
+    files, paths = LocalFiles(), find()
+    return World(
+        files=files,
+        paths=paths,
+        clock=LocalClock(),
+        machine=LocalMachine(os.environ),
+        opt_outs=LocalOptOuts(files, paths, os.environ),
+        outlet=LocalOutlet(paths),
+        chance=SystemChance(),
+    )
+
+
+def main() -> int:
+    """Exit status 0 whenever a frame was written: what went wrong is in it."""
+    try:
+        intent = Members(loads(sys.stdin.buffer.read(MAX_INTENT_BYTES + 1), max_bytes=MAX_INTENT_BYTES), "intent")
+        intent.constant("schema", 1)
+        frame = run(local_world(), intent)
+    except AgentError as error:
+        frame = _no_answer(error)
+    except Exception as unforeseen:  # noqa: BLE001 - a fault of ours is told as one, and its place, never its values
+        where = traceback.extract_tb(unforeseen.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        frame = _no_answer(Bug(Reason.INTERNAL, "unforeseen", kind=type(unforeseen).__name__, place=place))
+    sys.stdout.buffer.write(dumps(frame) + b"\n")
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _no_answer(error: AgentError) -> dict[str, Json]:
+    line("evaluate_failed", code=str(error.code), detail=error.detail)
+    return {"schema": 1, "ok": False, "error": error.to_json(), "answer": None, "next_run_s": 300, "result": None}

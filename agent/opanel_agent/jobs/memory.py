@@ -1,0 +1,121 @@
+"""state.json: what counts days, and nothing that was ever "verified".
+
+Documents are verified from their bytes at every load. What cannot be read off them is when this installation first saw a
+thing: that is kept here, in effective time. Losing the file costs the start of those counts; it never makes a document
+good that is not.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.verdict import Sighting
+
+MAX_BYTES: Final = 64 * 1024
+MAX_DIGESTS: Final = 64
+MAX_WARNINGS: Final = 64
+MAX_LICENSES: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A status other than 0, of the document `jti`."""
+
+    jti: str
+    sighting: Sighting
+
+
+@dataclass(slots=True, kw_only=True)
+class Memory:
+    """Mutable on purpose: one pass of evaluate fills it in and writes it once.
+
+    All times are effective seconds. `accepted` tells when each license key (by its digest) was first accepted. `floors`
+    are the newest `iat` accepted per status key. `adopted` are SHA-256 of files of root's that were taken up or refused,
+    so that each is looked at once. `failure` is the reason of the last failed check, None after a success.
+    """
+
+    unmatched_since: int | None = None
+    refused_since: int | None = None
+    state: str | None = None
+    state_since: int | None = None
+    checked_at: int | None = None
+    failure: str | None = None
+    accepted: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)
+    floors: dict[str, int] = field(default_factory=dict)
+    adopted: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def accept(self, key_sha256: str, now: int) -> None:
+        """The first acceptance of a license key counts, whatever comes and goes after it."""
+        self.accepted.setdefault(key_sha256, now)
+
+    def encode(self) -> bytes:
+        told: dict[str, Json] = {"schema": 1}
+        told |= {name: getattr(self, name) for name in (*_TIMES, *_TEXTS)}
+        told["seen"] = {name: _seen_json(seen) for name, seen in self.seen.items()}
+        told["accepted"] = dict(list(self.accepted.items())[-MAX_LICENSES:])
+        told["floors"] = dict(self.floors)
+        told["adopted"] = list(self.adopted[-MAX_DIGESTS:])
+        told["warnings"] = list(self.warnings[-MAX_WARNINGS:])
+        return dumps(told)
+
+    @staticmethod
+    def decode(data: bytes) -> "Memory":
+        """Raises Untrusted for anything but what `encode` writes."""
+        told = Members(loads(data, max_bytes=MAX_BYTES), "state.json")
+        told.constant("schema", 1)
+        memory = Memory()
+        for name in _TIMES:
+            setattr(memory, name, None if told.value(name) is None else told.integer(name))
+        for name in _TEXTS:
+            setattr(memory, name, None if told.value(name) is None else told.text(name))
+        seen = told.members("seen")
+        memory.seen = {name: _seen(seen.members(name)) for name in _DOCUMENTS if seen.has(name)}
+        seen.end()
+        memory.accepted = dict(told.integers("accepted"))
+        memory.floors = dict(told.integers("floors"))
+        memory.adopted = _ordered(told, "adopted", MAX_DIGESTS)
+        memory.warnings = _ordered(told, "warnings", MAX_WARNINGS)
+        told.end()
+        return memory
+
+
+_TIMES: Final = ("unmatched_since", "refused_since", "state_since", "checked_at")
+_TEXTS: Final = ("state", "failure")
+_DOCUMENTS: Final = ("license", "activation", "delegation")
+
+
+def _ordered(told: Members, name: str, max_items: int) -> list[str]:
+    value = told.value(name)
+    items = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    if items != value or len(items) > max_items:
+        raise Untrusted(Reason.FORMAT_INVALID, "member_type", where="state.json", name=name)
+    return items
+
+
+def _seen_json(seen: Seen) -> Json:
+    sighting = seen.sighting
+    return {
+        "jti": seen.jti,
+        "status": sighting.status,
+        "first_iat": sighting.first_iat,
+        "last_iat": sighting.last_iat,
+        "seen_at": sighting.seen_at,
+    }
+
+
+def _seen(told: Members) -> Seen:
+    seen = Seen(
+        jti=told.text("jti"),
+        sighting=Sighting(
+            status=told.integer("status", low=1, high=3),
+            first_iat=told.integer("first_iat"),
+            last_iat=told.integer("last_iat"),
+            seen_at=told.integer("seen_at"),
+        ),
+    )
+    told.end()
+    return seen
