@@ -1,0 +1,402 @@
+"""The story of a license, told by running it: ./install.sh --demo execs this in the demo's environment.
+
+Each step prints one sentence, then commands that anyone could type and their true output. An authority and an agent run
+as real processes on loopback, in a folder of their own; what a step promises is checked, and a broken promise ends the
+story with exit status 70. Nothing stays behind but the environment (with --keep: until you stop it).
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+BIN: Final = Path(sys.executable).parent
+READY_S: Final = 20.0
+FAILED: Final = 70
+# What a step says, in both languages; {name} is filled in.
+WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "authority": (
+        "Yetkili: bir kök (3 anahtardan 2'si), bir bayi ve bir lisans. Sunucu yalnızca bu makineden erişilebilir.",
+        "The authority: a root (2 of 3 keys), a reseller, a license. It serves on loopback only.",
+    ),
+    "resident": (
+        "Aracı başlıyor. Henüz lisans yok; ne yapılacağını kendisi söylüyor.",
+        "The agent starts. There is no license yet, and it says what to do.",
+    ),
+    "install": (
+        "Lisans çevrimdışı doğrulanıyor: yetkiliye hiçbir istek gitmedi.",
+        "The license is verified offline: the authority has seen no request.",
+    ),
+    "silent": ("Yetkilinin gördüğü istekler: yok.", "Requests that the authority has seen: none."),
+    "activate": (
+        "Etkinleştirme: önce ne gideceği gösteriliyor, sonra tam olarak o gidiyor.",
+        "Activation: first it shows what will leave, then exactly that leaves.",
+    ),
+    "carried": (
+        "Bu makinede bir izleme reddi var ({place}): etkinleştirme isteği dosyaya yazılıyor ve elle taşınıyor.",
+        "This machine asks not to be tracked ({place}): the activation is written to a file and carried by hand.",
+    ),
+    "refresh": (
+        "Durum listesi alınıyor. İstek, ağdan geçtiği haliyle: her müşteri için aynı baytlar.",
+        "The status list is fetched. The request as it went over the wire: the same bytes for every customer.",
+    ),
+    "panel": (
+        "Panel, sokete neye izin olduğunu soruyor.",
+        "The panel asks the socket what it may do.",
+    ),
+    "suspend": (
+        "Bayi lisansı askıya alıyor: önce uyarı, ne zaman yürürlüğe gireceği ve kimin aranacağı; izinler aynı.",
+        "The reseller suspends: a warning first, when it takes effect, whom to call; permits are unchanged.",
+    ),
+    "resume": ("Bayi vazgeçiyor: sonraki yenilemede her şey düzelir.", "Resumed: all is well at the next refresh."),
+    "edit": (
+        "Lisans dosyasında tek bir karakter değiştiriliyor: reddedilir, eldeki lisans kalır.",
+        "One character of the bundle is edited: it is refused with a reason, and the good one stays.",
+    ),
+    "stopped": (
+        "Yetkili durduruluyor: ulaşılamamak bir nedendir, durum değildir.",
+        "The authority is stopped: unreachable is a reason, never a state.",
+    ),
+    "end": (
+        "Hikâye bitti: {count} komut, {seconds} saniye. Geride yalnızca .env/demo kaldı.",
+        "The story is told: {count} commands, {seconds} seconds. Nothing stays behind but .env/demo.",
+    ),
+    "keep": (
+        "Yetkili ve aracı çalışmaya devam ediyor. Onlarla konuşmak için:",
+        "The authority and the agent go on running. To talk to them:",
+    ),
+    "stop": ("Durdurmak ve silmek için:", "To stop them and remove everything:"),
+}
+
+
+class Broken(Exception):
+    """A step did not come to what it promised."""
+
+
+class Story:
+    """One telling: a folder, two processes, and a transcript on stdout."""
+
+    def __init__(self, folder: Path, lang: str) -> None:
+        self.folder = folder
+        self.lang = lang
+        self.count = 0
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.log = folder / "requests.log"
+        self.variables = {
+            "HOME": folder,
+            "XDG_CONFIG_HOME": folder / "config",
+            "XDG_STATE_HOME": folder / "state",
+            "XDG_RUNTIME_DIR": folder / "run",
+            "OPANEL_AUTHORITY_DIR": folder / "authority",
+        }
+        self.environment = {
+            **{name: os.environ[name] for name in ("LANG", "TERM", "DO_NOT_TRACK") if name in os.environ},
+            **{name: str(path) for name, path in self.variables.items()},
+            "PATH": f"{BIN}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+        }
+
+    def say(self, word: str, **values: object) -> None:
+        turkish, english = WORDS[word]
+        print("\n" + (turkish if self.lang == "tr" else english).format(**values), flush=True)
+
+    def run(self, command: str, *, status: int = 0) -> str:
+        """Type a command: show it, show what it prints, hold it to its exit status. Returns its stdout."""
+        self.count += 1
+        print(f"\n  $ {command}", flush=True)
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for line in (done.stderr + done.stdout).splitlines():
+            print(f"    {line}", flush=True)
+        if done.returncode != status:
+            raise Broken(f"{command}: exit {done.returncode} instead of {status}")
+        return done.stdout
+
+    def start(self, name: str, command: str) -> None:
+        self.count += 1
+        print(f"\n  $ {command} &", flush=True)
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                shlex.split(command),
+                executable=shutil.which(shlex.split(command)[0], path=self.environment["PATH"]),
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C is the story's to handle
+            )
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+    def until(self, name: str, ready: "Ready") -> None:
+        """Wait for a process to be reachable; one that ended instead shows what it said."""
+        ends_at = time.monotonic() + READY_S
+        while not ready():
+            ended = self.processes[name].poll() is not None
+            if ended or time.monotonic() > ends_at:
+                raise Broken(f"{name} did not come up:\n{(self.folder / f'{name}.log').read_text()}")
+            time.sleep(0.02)
+
+    def license(self) -> dict[str, Any]:
+        """What the panel would be told now, read apart from the transcript to hold a step to its promise."""
+        done = subprocess.run(
+            [str(BIN / "opanel-agent"), "status", "--json"], env=self.environment, capture_output=True, check=True
+        )
+        told: dict[str, Any] = json.loads(done.stdout)["result"]
+        return told
+
+    def expect(self, *, state: str, reason: str | None = None) -> None:
+        told = self.license()["license"]
+        if told["state"] != state or (reason is not None and reason not in told["reasons"]):
+            raise Broken(f"the state is {told['state']} {told['reasons']} instead of {state} {reason or ''}")
+
+    def requests(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+class Ready:
+    """Whether something listens at an address."""
+
+    def __init__(self, family: socket.AddressFamily, address: object) -> None:
+        self.family = family
+        self.address = address
+
+    def __call__(self) -> bool:
+        with socket.socket(self.family, socket.SOCK_STREAM) as probe:
+            return probe.connect_ex(self.address) == 0  # type: ignore[arg-type]
+
+
+def tell(story: Story) -> None:
+    port = free_port()
+    authority(story, port)
+    agent(story)
+    install(story)
+    activate(story)
+    refresh(story)
+    panel(story)
+    suspend(story)
+    edit(story)
+    unreachable(story)
+
+
+def authority(story: Story, port: int) -> None:
+    story.say("authority")
+    story.run(f"opanel-authority init authority --url http://127.0.0.1:{port} --region tr --name 'Demo'")
+    story.run(
+        "opanel-authority delegate 'Örnek Hosting' --email destek@hosting.example --phone '+90 212 000 00 00'"
+        " --features backup,mail,dns --limit accounts=1000 -o reseller"
+    )
+    story.run(
+        "opanel-authority issue --as 'Örnek Hosting' --features backup,mail --limit accounts=100 --days 365"
+        " --min-p 0 -o license.jws"
+    )
+    story.start("authority", f"opanel-authority serve --listen 127.0.0.1:{port} --log {story.log}")
+    story.until("authority", Ready(socket.AF_INET, ("127.0.0.1", port)))
+
+
+def agent(story: Story) -> None:
+    settings = story.folder / "config" / "opanel-agent" / "agent.toml"
+    settings.parent.mkdir(parents=True, mode=0o700)
+    (story.folder / "run").mkdir(mode=0o700)
+    settings.write_text(
+        f'schema = 1\nlanguage = "{story.lang}"\ntrust_root = "{story.folder / "authority" / "root.jws"}"\n'
+    )
+    story.say("resident")
+    story.run(f"cat {settings}")
+    story.start("agent", "opanel-agent resident")
+    story.until("agent", Ready(socket.AF_UNIX, str(story.folder / "run" / "opanel-agent" / "agent.sock")))
+    story.run("opanel-agent status")
+    story.expect(state="unlicensed")
+
+
+def install(story: Story) -> None:
+    story.say("install")
+    before = len(story.requests())
+    story.run("opanel-agent license install license.jws")
+    story.expect(state="active", reason="activation_due")
+    if len(story.requests()) != before or before != 0:
+        raise Broken(f"the authority has seen {story.requests()}")
+    story.say("silent")
+    story.run(f"cat {story.log} 2>/dev/null || true")
+
+
+def activate(story: Story) -> None:
+    signals = story.license()["consent"]["do_not_track"]
+    if signals:
+        story.say("carried", place=signals[0]["place"])
+        story.run("opanel-agent license activate -o request.jws")
+        story.run("opanel-authority answer request.jws -o activation.jws")
+        story.run("opanel-agent license install activation.jws")
+    else:
+        story.say("activate")
+        story.run("opanel-agent license activate")
+    story.expect(state="active", reason=None)
+    if "activation_due" in story.license()["license"]["reasons"]:
+        raise Broken("the activation did not take")
+
+
+def refresh(story: Story) -> None:
+    story.say("refresh")
+    story.run("opanel-agent license refresh")
+    story.run(f"tail -n 2 {story.log}")
+    story.expect(state="active")
+
+
+def panel(story: Story) -> None:
+    story.say("panel")
+    if shutil.which("curl"):
+        ask = "curl -sS --unix-socket run/opanel-agent/agent.sock http://opanel/v1/license"
+    else:  # the same request with what Python brings along
+        (story.folder / "ask.py").write_text(ASK)
+        ask = "python3 ask.py run/opanel-agent/agent.sock"
+    told = json.loads(story.run(f"{ask} | python3 -m json.tool --no-ensure-ascii"))
+    if told["permits"] != {"run": True, "change": True, "create": True, "paid_features": True}:
+        raise Broken(f"the panel may only {told['permits']}")
+
+
+def suspend(story: Story) -> None:
+    jti = license_id(story)
+    story.say("suspend")
+    permits = story.license()["license"]["permits"]
+    story.run(f"opanel-authority suspend {jti}")
+    story.run("opanel-agent license refresh")
+    story.run("opanel-agent status")
+    story.expect(state="grace", reason="suspended")
+    if story.license()["license"]["permits"] != permits:
+        raise Broken("the permits changed")
+    story.say("resume")
+    story.run(f"opanel-authority resume {jti}")
+    story.run("opanel-agent license refresh")
+    story.expect(state="active")
+
+
+def edit(story: Story) -> None:
+    story.say("edit")
+    text = (story.folder / "license.jws").read_text()
+    place = len(text) // 2
+    (story.folder / "edited.jws").write_text(text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :])
+    story.run("cmp license.jws edited.jws", status=1)
+    story.run("opanel-agent license install edited.jws", status=65)
+    story.expect(state="active")
+
+
+def unreachable(story: Story) -> None:
+    story.say("stopped")
+    print(f"\n  $ kill {story.processes['authority'].pid}", flush=True)
+    story.stop("authority")
+    story.run("opanel-agent license refresh", status=69)
+    story.run("opanel-agent status")
+    story.expect(state="active", reason="unreachable_tcp")
+
+
+ASK: Final = """import http.client, socket, sys
+
+class Unix(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(sys.argv[1])
+
+asked = Unix("opanel")
+asked.request("GET", "/v1/license")
+print(asked.getresponse().read().decode())
+"""
+
+
+def license_id(story: Story) -> str:
+    """The `jti` that the reseller's list shows for his license: here read from the bundle's second line."""
+    import base64
+
+    payload = (story.folder / "license.jws").read_text().splitlines()[1].split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return str(claims["jti"])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def explain_keep(story: Story) -> None:
+    story.say("keep")
+    for name, path in story.variables.items():
+        print(f"    export {name}={shlex.quote(str(path))}")
+    print(f'    export PATH={shlex.quote(str(BIN))}:"$PATH"')
+    print("    opanel-agent status")
+    story.say("stop")
+    pids = " ".join(str(process.pid) for process in story.processes.values())
+    print(f"    kill {pids}; rm -r {shlex.quote(str(story.folder))}", flush=True)
+
+
+@contextlib.contextmanager
+def cleaned_up(story: Story, *, keep: bool) -> Iterator[None]:
+    """Whatever ends the story, no process and no file outlives it, unless it was told to its end with --keep."""
+    told = False
+    try:
+        yield
+        told = True
+    finally:
+        if not (told and keep):
+            for name in list(story.processes):
+                story.stop(name)
+            shutil.rmtree(story.folder, ignore_errors=True)
+
+
+def interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="install.sh --demo")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--lang", choices=("tr", "en"))
+    told = parser.parse_args()
+    signal.signal(signal.SIGTERM, interrupted)
+    locale = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
+    story = Story(
+        Path(tempfile.mkdtemp(prefix="opanel-demo-")), told.lang or ("tr" if locale.startswith("tr") else "en")
+    )
+    begun = time.monotonic()
+    try:
+        with cleaned_up(story, keep=told.keep):
+            tell(story)
+    except Broken as broken:
+        print(f"\ncannot go on with the story: {broken}\n  please report it with the lines above", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+    if told.keep:
+        explain_keep(story)
+    else:
+        story.say("end", count=story.count, seconds=round(time.monotonic() - begun))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
