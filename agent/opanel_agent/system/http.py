@@ -79,7 +79,7 @@ def limits_for(sealed: Sealed) -> Limits:
     return Limits(max_bytes=min((g.max_bytes for g in FIXED_GETS.values() if path.endswith(g.path)), default=64 * 1024))
 
 
-class Overdue(Exception):  # noqa: N818 - not an error of ours: a translated one follows
+class Overdue(Exception):
     """The deadline passed."""
 
 

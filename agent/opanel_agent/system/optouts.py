@@ -25,6 +25,7 @@ _SAYS_NOTHING: Final = re.compile(
     r"""\s*(?:export\s+)?(?:OPANEL_AGENT_)?DO_NOT_TRACK=(?:0|""|''|"0"|'0')?\s*""", re.ASCII
 )
 _COMMENT: Final = re.compile(r"\s*[#;]")
+_LINE_END: Final = re.compile(r"\r\n|\n|\r")  # a lone carriage return ends a comment for systemd
 _ASSIGNMENT: Final = re.compile(r"(?:export\s+)?(\w+=\S{1,32})", re.ASCII)
 
 
@@ -101,7 +102,7 @@ def in_environment(environ: Mapping[str, str]) -> tuple[Signal, ...]:
 
 def in_text(text: str, place: str) -> Iterator[Signal]:
     """Signals among the lines of an environment file: `NAME=value`, `export NAME=value`, or anything odder."""
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_LINE_END.split(text), start=1):
         named = _NAMED.search(line)
         if named is None or _COMMENT.match(line) or _SAYS_NOTHING.fullmatch(line):
             continue

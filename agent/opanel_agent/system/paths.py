@@ -219,7 +219,7 @@ def _of_user(uid: int) -> Paths:
 def _runtime_of_user(uid: int) -> Path | None:
     """None without a login session (cron, a container, su).
 
-    Not platformdirs: its newest falls back to a directory in /tmp with a warning, its older ones to one that is missing.
+    Not platformdirs: its newest falls back to /tmp with a warning, its older ones to what does not exist.
     """
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}")
     return runtime / NAME if runtime.is_absolute() and _is_own_directory(runtime, uid) else None

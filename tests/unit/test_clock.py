@@ -1,0 +1,40 @@
+"""Both clocks are read together with their boot, and a boot that is not told is an error rather than a guess."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from fakes.clock import FakeClock
+from opanel_agent.core.errors import Storage
+from opanel_agent.system.clock import BOOT_ID, LocalClock
+
+
+def test_a_reading_is_of_now() -> None:
+    wall, boot = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+    reading = LocalClock().read()
+    assert 0 <= reading.wall_s - int(wall) <= 60
+    assert 0 <= reading.boottime_s - int(boot) <= 60
+    assert reading.boot_id == BOOT_ID.read_text().strip()
+    assert LocalClock().read().boot_id == reading.boot_id
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"])
+def test_a_boot_that_is_not_told_is_an_error(tmp_path: Path, content: bytes | None) -> None:
+    boot_id = tmp_path / "boot_id"
+    if content is not None:
+        boot_id.write_bytes(content)
+    with pytest.raises(Storage, match="boot_id"):
+        LocalClock(boot_id).read()
+
+
+def test_the_fake_moves_when_told() -> None:
+    clock = FakeClock(wall_s=1000, boottime_s=10)
+    first = clock.read()
+    clock.advance(5)
+    later = clock.read()
+    assert (later.wall_s, later.boottime_s, later.boot_id) == (1005, 15, first.boot_id)
+    clock.reboot(off_s=60)
+    again = clock.read()
+    assert (again.wall_s, again.boottime_s) == (1065, 20)
+    assert again.boot_id != first.boot_id
