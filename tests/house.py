@@ -10,6 +10,7 @@ import ast
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 AGENT = "opanel_agent"
@@ -142,9 +143,14 @@ def read(root: Path) -> dict[str, str]:
     return found
 
 
+@cache
+def _tree(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
 def imports(source: str, known: frozenset[str]) -> Iterator[Import]:
     """Every import statement of one module, wherever it stands; `from a import b` is `a.b` where that is a module."""
-    yield from _imports(ast.parse(source), known, lazy=False)
+    yield from _imports(_tree(source), known, lazy=False)
 
 
 def _imports(node: ast.AST, known: frozenset[str], *, lazy: bool) -> Iterator[Import]:
@@ -228,7 +234,7 @@ def _impure(module: str, source: str, _known: frozenset[str]) -> Told:
     """The core reads no clock and does no I/O, by whatever name."""
     if not under(module, f"{AGENT}.core"):
         return
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(_tree(source)):
         match node:
             case ast.Call(func=ast.Name(id=name)) if name in IMPURE_CALLS:
                 yield node.lineno, f"{name}() in the core"
@@ -253,7 +259,7 @@ def _signing(module: str, source: str, _known: frozenset[str]) -> Told:
 
 
 def private_keys(source: str) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(_tree(source)):
         names = {node.id} if isinstance(node, ast.Name) else set()
         names |= {node.attr} if isinstance(node, ast.Attribute) else set()
         names |= {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else set()
@@ -271,7 +277,7 @@ def _by_string(_module: str, source: str, known: frozenset[str]) -> Told:
     for item in imports(source, known):
         if under(item.target, "importlib") and not {item.target, f"{item.target}.{item.name}"} & READS_DATA:
             yield item.line, f"{item.target} imports what no reader sees"
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(_tree(source)):
         if isinstance(node, ast.Name) and node.id == "__import__":
             yield node.lineno, "__import__ imports what no reader sees"
 
