@@ -11,6 +11,7 @@ What is left out: passphrases and hardware tokens. The root's keys are used by `
 media.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -125,7 +126,12 @@ def save(key: PrivateKey, path: Path) -> None:
 def load(path: Path, role: Role) -> PrivateKey:
     """Raises Misconfigured for a file or directory that others may read or write, and for what is no Ed25519 key."""
     _hold_tight(path.parent, path.parent.lstat(), directory=True)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # what O_NOFOLLOW says of a link
+            raise Misconfigured(Fault.FILE_REFUSED, "key_file_type", path=str(path)) from error
+        raise
     with os.fdopen(descriptor, "rb") as file:
         _hold_tight(path, os.fstat(descriptor), directory=False)
         pem = file.read(_MAX_PEM_BYTES)

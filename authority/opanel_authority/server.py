@@ -182,7 +182,10 @@ def _problem(code: str, status: int, detail: str, values: Mapping[str, Value] | 
 
 
 class _Logged:
-    """One line for each request: method, path, status. The path is quoted: a client cannot write a line of its own."""
+    """One line for each request: method, path, status, written before the reply leaves: what was answered is in the log.
+
+    The path is quoted: a client cannot write a line of its own.
+    """
 
     def __init__(self, inner: ASGIApp, log: Callable[[str], None]) -> None:
         self._inner = inner
@@ -192,16 +195,11 @@ class _Logged:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        status = 500
+        line = f"{quote(scope['method'], safe='')[:16]} {quote(scope['path'], safe='/-._~')[:_MAX_SHOWN]}"
 
         async def watched(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                self._log(f"{line} {message['status']}")
             await send(message)
 
-        try:
-            await self._inner(scope, receive, watched)
-        finally:
-            path = quote(scope["path"], safe="/-._~")[:_MAX_SHOWN]
-            self._log(f"{quote(scope['method'], safe='')[:16]} {path} {status}")
+        await self._inner(scope, receive, watched)

@@ -67,7 +67,8 @@ _licenses = Table(
 _editions = Table(
     "editions",
     _meta_data,
-    Column("jti", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("jti", String(64), nullable=False, unique=True),
     Column("license", String(64), ForeignKey("licenses.id"), nullable=False, index=True),
     Column("sha256", String(64), nullable=False, unique=True),
     Column("iat", Integer, nullable=False),
@@ -76,7 +77,8 @@ _editions = Table(
 _activations = Table(
     "activations",
     _meta_data,
-    Column("jti", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True),  # their order; two can have one `iat`
+    Column("jti", String(64), nullable=False, unique=True),
     Column("license", String(64), ForeignKey("licenses.id"), nullable=False, index=True),
     Column("jkt", String(64), nullable=False),
     Column("seat", Integer, nullable=False),
@@ -264,7 +266,7 @@ class Books:
             select(_licenses, _entries.c.status, _editions.c.text)
             .where(_licenses.c.key_sha256 == key_sha256)
             .where(_licenses.c.idx == _entries.c.idx, _editions.c.license == _licenses.c.id)
-            .order_by(_editions.c.iat.desc())
+            .order_by(_editions.c.number.desc())
         )
         row = self._connection.execute(query).mappings().first()
         return None if row is None else LicenseRow(**row)
@@ -288,11 +290,7 @@ class Books:
 
     def activations(self, license_id: str) -> tuple[ActivationRow, ...]:
         """All there ever were of a license, the oldest first."""
-        query = (
-            select(_activations)
-            .where(_activations.c.license == license_id)
-            .order_by(_activations.c.iat, _activations.c.jti)
-        )
+        query = select(_activations).where(_activations.c.license == license_id).order_by(_activations.c.number)
         return tuple(_activation(dict(row)) for row in self._connection.execute(query).mappings())
 
     def activation(self, jti: str) -> ActivationRow | None:
@@ -327,8 +325,8 @@ class Books:
 
 
 def _activation(row: dict[str, Any]) -> ActivationRow:
-    ended = row["ended"]
-    return ActivationRow(**{**row, "ended": None if ended is None else Ended(ended)})
+    known = {name: value for name, value in row.items() if name != "number"}
+    return ActivationRow(**{**known, "ended": None if row["ended"] is None else Ended(row["ended"])})
 
 
 class Store:

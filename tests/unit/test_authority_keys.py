@@ -1,0 +1,116 @@
+"""Private keys: files that only their owner can read, one role each, and signatures that the agent's code takes."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from opanel_agent.core.documents import jws
+from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.errors import Bug, Misconfigured
+from opanel_authority import keys
+from opanel_authority.keys import SIGNS, PrivateKey, Role
+
+
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "keys" / "status.pem"
+    keys.save(PrivateKey.make(Role.STATUS), path)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(Misconfigured) as caught:
+        keys.load(path, Role.STATUS)
+    return caught.value.detail
+
+
+def test_a_key_is_read_back_and_nobody_else_can(tmp_path: Path) -> None:
+    key = PrivateKey.make(Role.STATUS)
+    path = tmp_path / "keys" / "status.pem"
+    before = os.umask(0)
+    try:
+        keys.save(key, path)
+    finally:
+        os.umask(before)
+    assert keys.load(path, Role.STATUS).public == key.public
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
+def test_a_key_that_others_reach_is_refused(tmp_path: Path, mode: int) -> None:
+    path = saved(tmp_path)
+    path.chmod(mode)
+    assert refusal(path) == "key_readable"
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o701, 0o770])
+def test_a_directory_that_others_enter_is_refused(tmp_path: Path, mode: int) -> None:
+    path = saved(tmp_path)
+    path.parent.chmod(mode)
+    assert refusal(path) == "key_readable"
+    with pytest.raises(Misconfigured):
+        keys.save(PrivateKey.make(Role.STATUS), path.parent / "another.pem")
+
+
+@pytest.mark.root
+def test_somebody_elses_key_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    os.chown(path, 12345, -1)
+    assert refusal(path) == "key_owner"
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    link = path.with_name("link.pem")
+    link.symlink_to(path)
+    assert refusal(link) == "key_file_type"
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    keys.make_directory(tmp_path / "keys")
+    os.mkfifo(tmp_path / "keys" / "status.pem", 0o600)
+    assert refusal(tmp_path / "keys" / "status.pem") == "key_file_type"
+
+
+def test_what_is_no_ed25519_key_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    for wrong in (
+        b"",
+        b"\xff" * 100,
+        X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+    ):
+        path.write_bytes(wrong)
+        assert refusal(path) == "key_unreadable"
+
+
+def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError):
+        keys.save(PrivateKey.make(Role.STATUS), path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_key_signs_only_what_its_role_signs(role: Role) -> None:
+    key = PrivateKey.make(role)
+    for typ in Typ:
+        if typ in SIGNS[role]:
+            token = key.sign(typ, {"ver": 1}).encode()
+            jws.parse(token, max_bytes=1024).open({key.public.kid: key.public}, typ)
+        else:
+            with pytest.raises(Bug):
+                key.sign(typ, {"ver": 1})
+
+
+def test_requests_are_signed_by_agents_only() -> None:
+    assert not any(Typ.REQUEST in typs for typs in SIGNS.values())
+
+
+def test_a_key_shows_its_thumbprint_only() -> None:
+    key = PrivateKey.make(Role.ISSUER)
+    assert repr(key) == f"PrivateKey(role='issuer', kid='{key.public.kid}')"
