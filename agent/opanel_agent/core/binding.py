@@ -102,7 +102,7 @@ _JUNK_PATTERNS: Final = (
     re.compile(r"(.)\1*"),  # one character again and again: zeros, f's
     re.compile(r"(..)\1+"),  # two in turn: fefefefe…
     re.compile(
-        r"(?:\w*qemuharddisk)?drive(?:scsi|virtio|ide|sata)\d+"
+        r"(?:\w*qemuharddisk)?drive(?:scsi|virtio|ide|sata)(?:disk)?\d+"
     ),  # QEMU's drive ids, as Proxmox and libvirt give them
     re.compile(r"qm\d{5}"),  # QEMU's default IDE and SATA serials
     re.compile(r"(?:google)?(?:localssd|localnvmessd)\d+"),

@@ -91,7 +91,9 @@ def advance(mark: Mark, reading: Reading) -> Mark:
     ahead_s = max(0, reading.wall_s - run.own_s)
     earned_s = RATE * elapsed_s
     credit_s = run.allowance_s + earned_s
-    taken_s = min(ahead_s, credit_s if ahead_s <= FAR_S else earned_s)
+    taken_s = min(ahead_s, earned_s)
+    if ahead_s - taken_s <= FAR_S:
+        taken_s = min(ahead_s, credit_s)
     adopted = replace(_jump(run, taken_s), allowance_s=min(FAR_S, credit_s - taken_s))
     return _compare(adopted, reading, elapsed_s)
 

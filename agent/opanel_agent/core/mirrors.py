@@ -10,60 +10,45 @@ another reads differently. Not here: whether a request is permitted at all (the 
 
 import re
 from collections.abc import Iterable
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
-from opanel_agent.core.documents.root import Destination, Root
+from opanel_agent.core.documents.root import Destination
 
 MAX_LENGTH: Final = 255
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://"
-    r"(?:(?P<name>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)|\[(?P<six>[0-9A-Fa-f:.]+)\])"
+    r"(?P<host>[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9][A-Za-z0-9-]*)*|\[[0-9A-Fa-f:]+\])"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
-    r"(?:/[A-Za-z0-9._~-]+)*/?"
+    r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?"  # no segment begins with a dot, so none goes up
 )
-_DOTS: Final = re.compile(r"/\.{1,2}(?=/|$)|\.\.")
+_LOOPBACK: Final = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
 def admissible(url: str) -> bool:
     """Whether this may be a mirror's or an endpoint's address."""
-    found = _URL.fullmatch(url)
-    if found is None or len(url) > MAX_LENGTH or _DOTS.search(url) or int(found["port"] or 1) > 65535:
+    found = _URL.fullmatch(url) if len(url) <= MAX_LENGTH else None
+    if found is None or int(found["port"] or 1) > 65535:
         return False
-    if found["six"] is not None and _six(found["six"]) is None:
+    host = found["host"]
+    address = _address(host)
+    if host.startswith("[") and address is None:
         return False
-    return found["scheme"] == "https" or _loopback(found["name"], found["six"])
+    loopback = host == "localhost" or any(address in network for network in _LOOPBACK if address is not None)
+    return loopback or found["scheme"] == "https"
 
 
 def order(root_mirrors: Iterable[Destination], settings_mirrors: Iterable[str], region: str | None) -> tuple[str, ...]:
-    """The mirrors to try, each once, no final slash: the root's within `region` (None: any), then the settings'."""
-    urls = [*_within(root_mirrors, region), *settings_mirrors]
-    return tuple(dict.fromkeys(url.rstrip("/") for url in urls if admissible(url)))
+    """What to try, each once, no final slash: the root's within `region` (None: any), then the settings'.
+
+    For a purpose with endpoints instead of mirrors, those are the root's and the settings have none.
+    """
+    within = [each.url for each in root_mirrors if region is None or each.region == region]
+    return tuple(dict.fromkeys(url.rstrip("/") for url in (*within, *settings_mirrors) if admissible(url)))
 
 
-def endpoint(root: Root, purpose: str, region: str | None) -> str | None:
-    """Where a request of this purpose goes; None where the root names no place for it within `region`."""
-    urls = (url for url in _within(root.endpoints.get(purpose, ()), region) if admissible(url))
-    first = next(urls, None)
-    return None if first is None else first.rstrip("/")
-
-
-def _within(destinations: Iterable[Destination], region: str | None) -> list[str]:
-    return [each.url for each in destinations if region is None or each.region == region]
-
-
-def _loopback(name: str | None, six: str | None) -> bool:
-    if name is None:
-        address = _six(six or "")
-        return address is not None and address.is_loopback
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        return name == "localhost" or IPv4Address(name).is_loopback
-    except AddressValueError:
-        return False
-
-
-def _six(text: str) -> IPv6Address | None:
-    try:
-        return IPv6Address(text)
-    except AddressValueError:
+        return ip_address(host.strip("[]"))
+    except ValueError:
         return None

@@ -18,18 +18,35 @@ revocation at 30 days or `exp`; a second suspending list that never comes leaves
 1 or 2 of an activation counts like 3, under its own name; of a delegation only status 1 counts; a suspended license
 that is then revoked stays suspended through its 72 hours.
 
-Not here: where evidence comes from, what was seen when (the caller keeps that), what is said to a person (texts).
+Not here: what a state permits and what to do about a reason (states), where evidence comes from, what was seen when
+(the caller keeps that), what is said to a person (texts).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum, unique
-from types import MappingProxyType
 from typing import Final
 
 from opanel_agent.core.binding import Match
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.reasons import Reason
+from opanel_agent.core.states import ACTIONS, EVERYTHING, PERMITS, Action, Permits, State
+
+__all__ = [
+    "NEVER",
+    "ROWS",
+    "Action",
+    "Countdown",
+    "Evidence",
+    "Period",
+    "Permits",
+    "Refusal",
+    "Sighting",
+    "State",
+    "Verdict",
+    "judge",
+    "rules_until",
+    "warning",
+]
 
 HOUR_S: Final = 3600
 DAY_S: Final = 24 * HOUR_S
@@ -48,66 +65,6 @@ WARN_AT: Final = (10, 25, 50, 100)
 """Per cent of a period that are left when its warnings are given, the last one first."""
 
 VALID, REVOKED, SUSPENDED, SUPERSEDED = range(4)
-
-
-@unique
-class State(StrEnum):
-    """What the panel is told, in the order of evaluation."""
-
-    UNLICENSED = "unlicensed"
-    REVOKED = "revoked"
-    NOT_YET_VALID = "not_yet_valid"
-    EXPIRED = "expired"
-    SUSPENDED = "suspended"
-    WRONG_MACHINE = "wrong_machine"
-    NOT_ACTIVATED = "not_activated"
-    GRACE = "grace"
-    ACTIVE = "active"
-
-
-@unique
-class Action(StrEnum):
-    """The one thing to do next."""
-
-    NONE = "none"
-    INSTALL_LICENSE = "install_license"
-    ACTIVATE = "activate"
-    RENEW = "renew"
-    CONTACT_RESELLER = "contact_reseller"
-    CHECK_NETWORK = "check_network"
-    CHECK_CLOCK = "check_clock"
-    MOVE_BACK_OR_RELEASE = "move_back_or_release"
-    REINSTALL_BUNDLE = "reinstall_bundle"
-    UPDATE_AGENT = "update_agent"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permits:
-    """`run` is everything that keeps sites, mail, backups and exports going: true in every state."""
-
-    run: bool = True
-    change: bool = False
-    create: bool = False
-    paid_features: bool = False
-
-
-_RUN: Final = Permits()
-_CHANGE: Final = Permits(change=True)
-_ALL: Final = Permits(change=True, create=True, paid_features=True)
-
-PERMITS: Final[Mapping[State, Permits]] = MappingProxyType(
-    {
-        State.UNLICENSED: _RUN,
-        State.REVOKED: _RUN,
-        State.NOT_YET_VALID: _RUN,
-        State.EXPIRED: _CHANGE,
-        State.SUSPENDED: _CHANGE,
-        State.WRONG_MACHINE: _CHANGE,
-        State.NOT_ACTIVATED: _CHANGE,
-        State.GRACE: _ALL,
-        State.ACTIVE: _ALL,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +188,7 @@ def _not_yet_valid(e: Evidence) -> Countdown | None:
 def _held(e: Evidence) -> Countdown | None:
     """The license became unreadable while it permitted less than everything: damaging a file must not be a cure."""
     refused = _unreadable(e)
-    if refused is None or e.previous_state is None or PERMITS[e.previous_state] == _ALL:
+    if refused is None or e.previous_state is None or PERMITS[e.previous_state] == EVERYTHING:
         return None
     return Countdown(state=e.previous_state, reason=refused.reason, starts_s=e.now, due_s=e.now)
 
@@ -321,35 +278,6 @@ ROWS: Final[tuple[Row, ...]] = (
     _not_activated,
 )
 
-_ACTIONS: Final[Mapping[Reason, Action]] = MappingProxyType(
-    {
-        Reason.NO_LICENSE: Action.INSTALL_LICENSE,
-        Reason.REVOKED: Action.CONTACT_RESELLER,
-        Reason.SUSPENDED: Action.CONTACT_RESELLER,
-        Reason.RESELLER_REVOKED: Action.CONTACT_RESELLER,
-        Reason.NOT_YET_VALID: Action.CHECK_CLOCK,
-        Reason.CLOCK_SUSPECT: Action.CHECK_CLOCK,
-        Reason.EXPIRED: Action.RENEW,
-        Reason.RENEW_SOON: Action.RENEW,
-        Reason.STATUS_STALE: Action.CHECK_NETWORK,
-        Reason.STATUS_UNAVAILABLE: Action.CHECK_NETWORK,
-        Reason.UNREACHABLE_DNS: Action.CHECK_NETWORK,
-        Reason.UNREACHABLE_TCP: Action.CHECK_NETWORK,
-        Reason.TLS_UNTRUSTED: Action.CHECK_NETWORK,
-        Reason.PROXY_ERROR: Action.CHECK_NETWORK,
-        Reason.SERVER_ERROR: Action.CHECK_NETWORK,
-        Reason.CAPTIVE_PORTAL: Action.CHECK_NETWORK,
-        Reason.MACHINE_MISMATCH: Action.MOVE_BACK_OR_RELEASE,
-        Reason.SUPERSEDED: Action.MOVE_BACK_OR_RELEASE,
-        Reason.ACTIVATION_DUE: Action.ACTIVATE,
-        Reason.SIGNATURE_INVALID: Action.REINSTALL_BUNDLE,
-        Reason.CHAIN_INVALID: Action.REINSTALL_BUNDLE,
-        Reason.FORMAT_INVALID: Action.REINSTALL_BUNDLE,
-        Reason.PRODUCT_MISMATCH: Action.REINSTALL_BUNDLE,
-        Reason.ROOT_OLD: Action.UPDATE_AGENT,
-    }
-)
-
 
 def judge(e: Evidence) -> Verdict:
     """The state that this evidence makes."""
@@ -368,7 +296,7 @@ def judge(e: Evidence) -> Verdict:
         since=e.previous_since if e.previous_state is state and e.previous_since is not None else min(began_s, e.now),
         until=_until(rows, state, e.now),
         permits=PERMITS[state],
-        next_action=next((_ACTIONS[reason] for reason in reasons if reason in _ACTIONS), Action.NONE),
+        next_action=next((ACTIONS[reason] for reason in reasons if reason in ACTIONS), Action.NONE),
         period=_period(state, running, terms),
     )
 
