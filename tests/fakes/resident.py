@@ -51,7 +51,13 @@ class Running:
     """One resident process. `directory` must be short: a socket's path has 107 bytes."""
 
     def __init__(
-        self, directory: Path, job: str = ECHO, *, env: Mapping[str, str] | None = None, owner: int | None = None, **terms: Any
+        self,
+        directory: Path,
+        job: str = ECHO,
+        *,
+        env: Mapping[str, str] | None = None,
+        owner: int | None = None,
+        **terms: Any,
     ) -> None:
         self.directory = directory
         self.socket = directory / "agent.sock"
@@ -77,8 +83,19 @@ class Running:
     def connect(self) -> socket.socket:
         connected = socket.socket(socket.AF_UNIX)
         connected.settimeout(10)
-        connected.connect(str(self.socket))
+        try:
+            connected.connect(str(self.socket))
+        except OSError:
+            connected.close()
+            raise
         return connected
+
+    def listens(self) -> bool:
+        try:
+            self.connect().close()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     def ask(self, method: str, path: str, body: bytes = b"") -> Reply:
         with self.connect() as connected:
@@ -87,7 +104,7 @@ class Running:
 
     def wait(self, *, answered: bool = True) -> "Running":
         """Until it listens, and has an answer."""
-        until(lambda: self.socket.exists() or self.process.poll() is not None)
+        until(self.listens)
         if answered:
             until(lambda: self.ask("GET", "/v1/license").status == 200)
         return self

@@ -6,7 +6,19 @@ import math
 
 import pytest
 
-from opanel_agent.resident.api import PROBLEMS, ROUTES, Answer, Peer, Response, Route, Start, admit, problem, respond, told
+from opanel_agent.resident.api import (
+    PROBLEMS,
+    ROUTES,
+    Answer,
+    Peer,
+    Response,
+    Route,
+    Start,
+    admit,
+    problem,
+    respond,
+    told,
+)
 
 ROOT = Peer(uid=0, owner=True)
 PANEL = Peer(uid=33, owner=False)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fakes.resident import Reply, request
 from opanel_agent.resident.api import BODY_MAX_BYTES, Body, Peer, Response, Route, Who, problem
-from opanel_agent.resident.connection import Connection, Patience, Phase
+from opanel_agent.resident.connection import DRAIN_MAX_BYTES, Connection, Patience, Phase
 
 PATIENCE = Patience(request_s=2, write_s=5, linger_s=0.5)
 PEER = Peer(uid=1, owner=False)
@@ -97,6 +97,15 @@ def test_a_refusal_before_the_body_is_read() -> None:
     assert feed(connection, desk, b"x" * 60000) == []
     assert connection.phase is Phase.LINGER
     connection.receive(b"")
+    assert connection.phase is Phase.CLOSED
+
+
+def test_what_is_thrown_away_has_an_end() -> None:
+    connection, desk = new(), Counter()
+    feed(connection, desk, b"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
+    connection.receive(b"x" * DRAIN_MAX_BYTES)
+    assert connection.phase is Phase.LINGER
+    connection.receive(b"x")
     assert connection.phase is Phase.CLOSED
 
 

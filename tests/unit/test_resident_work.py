@@ -236,7 +236,7 @@ def test_jobs_that_fail_are_tried_less_and_less_often() -> None:
     work = Work(Pace(), OWNER)
     waits = []
     for _ in range(9):
-        run(work, work.due_s() if work.due_s() > 0 else 0, ended(b"", Bug(Fault.JOB_FAILED, "job_failed", exit=1)))
+        run(work, max(0, work.due_s()), ended(b"", Bug(Fault.JOB_FAILED, "job_failed", exit=1)))
         waits.append(work.due_s())
     assert [round(after - before) for before, after in zip([0, *waits], waits, strict=False)] == [
         60,

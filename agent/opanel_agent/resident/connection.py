@@ -21,6 +21,8 @@ import h11
 
 from opanel_agent.resident.api import HEAD_MAX_BYTES, Peer, Response, Route, problem
 
+DRAIN_MAX_BYTES = 1024 * 1024  # thrown away after a refusal; a larger body finds the connection closed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
@@ -69,13 +71,15 @@ class Connection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX_BYTES)
         self._route: Route | None = None
         self._body = bytearray()
+        self._drained = 0
         self._begun = False  # a byte of the current request has come
         self._bodiless = False  # the current request is a HEAD
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client; empty for the end of them."""
         if self.phase is Phase.LINGER:
-            if not data:
+            self._drained += len(data)
+            if not data or self._drained > DRAIN_MAX_BYTES:
                 self.close()
             return
         self._begun = self._begun or bool(data)

@@ -220,6 +220,7 @@ class Resident:
             self._child.end(stopping())
         self._clients.close()
         self._claim.release()
+        self._notifier.close()
         signal.set_wakeup_fd(-1)
         self._selector.close()
         self._signals.close()

@@ -30,6 +30,10 @@ class Notifier:
     def stopping(self) -> None:
         self._send("STOPPING=1\nSTATUS=stopping")
 
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
     @staticmethod
     def _open() -> socket.socket:
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

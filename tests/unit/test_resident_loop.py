@@ -1,0 +1,468 @@
+"""The resident as a process with real jobs and real clients: what it serves, survives, refuses, and leaves behind."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from select import select
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from fakes.resident import Reply, Running, as_uid, gone, read_all, read_one, request, running, until
+
+root = pytest.mark.root
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someone else")
+
+# Does what the intent says, so that one job serves many tests.
+BY_INTENT = """
+if told["intent"] == "tick":
+    say(result="ticked")
+elif told["intent"] == "activate":
+    {}
+else:
+    say(result=told)
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One resident for the tests that leave it as it was."""
+    with running(tmp_path_factory.mktemp("shared") / "r", patience={"request_s": 0.5, "write_s": 1.0}) as resident:
+        yield resident.wait()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "r"
+
+
+def alive(resident: Running) -> bool:
+    return resident.ask("GET", "/v1/license").status == 200
+
+
+# what it serves
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("/v1/license", {"schema": 1, "state": "active", "reasons": ["ok"]}),
+        ("/v1/consent", {"asked": []}),
+    ],
+)
+def test_a_part_of_the_answer(shared: Running, path: str, wanted: Any) -> None:
+    reply = shared.ask("GET", path)
+    assert (reply.status, reply.json, reply.headers["content-type"]) == (200, wanted, "application/json")
+
+
+def test_the_whole_answer_is_also_a_file(shared: Running) -> None:
+    reply = shared.ask("GET", "/v1/answer")
+    assert set(reply.json) == {"schema", "license", "consent", "advisories"}
+    assert (shared.directory / "answer.json").read_bytes() == reply.body
+
+
+def test_a_document_reaches_the_job_as_it_is(shared: Running) -> None:
+    reply = shared.ask("POST", "/v1/bundle", bytes(range(256)) * 256)
+    assert (reply.status, reply.json["ok"]) == (200, True)
+    assert reply.json["result"]["intent"] == "bundle"
+    assert len(reply.json["result"]["document"]) == 87382
+    assert reply.json["license"]["state"] == "active"
+
+
+def test_options_reach_the_job(shared: Running) -> None:
+    reply = shared.ask("POST", "/v1/activate", b'{"to_file": true}')
+    assert reply.json["result"] == {"schema": 1, "intent": "activate", "to_file": True}
+
+
+def test_a_connection_serves_many_requests(shared: Running) -> None:
+    with closing(shared.connect()) as client:
+        for _ in range(50):
+            client.sendall(request("GET", "/v1/license"))
+            assert read_one(client).status == 200
+
+
+def test_pipelined_requests(shared: Running) -> None:
+    with closing(shared.connect()) as client:
+        client.sendall(request("GET", "/v1/license") * 300 + request("GET", "/v1/consent", close=True))
+        got = read_all(client)
+    assert got.count(b"HTTP/1.1 200") == 301
+    assert got.endswith(b'{"asked":[]}')
+
+
+def test_a_reply_is_pipelined_behind_a_job(shared: Running) -> None:
+    with closing(shared.connect()) as client:
+        client.sendall(request("POST", "/v1/remove") + request("GET", "/v1/consent", close=True))
+        assert read_one(client).json["result"]["intent"] == "remove"
+        assert read_one(client).json == {"asked": []}
+
+
+def test_a_client_that_only_listens_on(shared: Running) -> None:
+    """Half-closed: it has said all, and waits."""
+    with closing(shared.connect()) as client:
+        client.sendall(request("POST", "/v1/release"))
+        client.shutdown(socket.SHUT_WR)
+        assert b'"intent":"release"' in read_all(client)
+
+
+# what it refuses
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"400"),
+        (b"GET /v1/license HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /v1/license HTTP/2.0\r\nHost: a\r\n\r\n", b"400"),
+        (b"GET /v1/license HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", b"431"),
+        (request("GET", "/v1/licence"), b"404"),
+        (request("DELETE", "/v1/license"), b"405"),
+        (request("HEAD", "/v1/license"), b"405"),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", b"404"),
+        (request("GET", "/v1/license", b"a body"), b"413"),
+        (request("POST", "/v1/bundle", b"x" * (64 * 1024 + 1)), b"413"),
+        (request("POST", "/v1/activate", b"[1]"), b"400"),
+    ],
+    ids=range(11),
+)
+def test_a_wrong_request_gets_a_4xx_that_can_be_read_and_the_end(shared: Running, sent: bytes, status: bytes) -> None:
+    with closing(shared.connect()) as client:
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        got = read_all(client)
+    assert got.startswith(b"HTTP/1.1 " + status)
+    assert got.count(b"HTTP/1.1 4") == 1
+    assert alive(shared)
+
+
+def test_a_client_that_floods(shared: Running) -> None:
+    """An endless body: refused, drained for a moment, cut off."""
+    begun = time.monotonic()
+    with closing(shared.connect()) as client:
+        client.sendall(b"POST /v1/bundle HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            client.sendall(b"x" * 99_999_999)
+        assert read_all(client).startswith(b"HTTP/1.1 413")
+    assert time.monotonic() < begun + 5
+    assert alive(shared)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [(b"", b""), (b"GET /v1/lic", b"HTTP/1.1 408"), (b"POST /v1/bundle HTTP/1.1\r\n", b"HTTP/1.1 408")],
+)
+def test_a_slow_client(shared: Running, said: bytes, told: bytes) -> None:
+    begun = time.monotonic()
+    with closing(shared.connect()) as client:
+        client.sendall(said)
+        got = read_all(client)
+    assert got[:12] == told
+    assert 0.4 < time.monotonic() - begun < 3
+
+
+def test_a_client_that_drips_wins_no_time(shared: Running) -> None:
+    begun = time.monotonic()
+    with closing(shared.connect()) as client:
+        for byte in request("GET", "/v1/license"):
+            if select([client], [], [], 0.02)[0]:
+                break
+            client.send(bytes([byte]))
+        assert read_all(client).startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - begun < 3
+
+
+def test_a_client_that_takes_nothing_holds_nobody_up(shared: Running) -> None:
+    with closing(shared.connect()) as rude:
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        rude.setblocking(False)
+        try:
+            for _ in range(2000):
+                rude.send(request("GET", "/v1/answer") * 10)
+        except (BlockingIOError, BrokenPipeError):
+            pass
+        begun = time.monotonic()
+        assert alive(shared)
+        assert time.monotonic() - begun < 0.5
+        rude.settimeout(10)
+        read_all(rude)  # it is cut off in the end
+        with pytest.raises(BrokenPipeError):
+            rude.send(b"x")
+
+
+def test_clients_that_leave(shared: Running) -> None:
+    for sent in (b"", b"GET /v1", request("GET", "/v1/license"), request("POST", "/v1/release")):
+        with closing(shared.connect()) as client:
+            client.sendall(sent)
+    until(lambda: alive(shared))
+
+
+def test_four_connections_a_uid(place: Path) -> None:
+    with running(place, patience={"request_s": 10.0}) as resident, ExitStack() as stack:
+        resident.wait()
+        clients = [stack.enter_context(closing(resident.connect())) for _ in range(4)]
+        with closing(resident.connect()) as fifth:
+            assert Reply(read_all(fifth)).problem == "connections_taken"
+        for client in clients:
+            client.sendall(request("GET", "/v1/license"))
+            assert read_one(client).status == 200
+        clients[0].close()
+        until(lambda: alive(resident))
+
+
+# other people
+
+
+@pytest.fixture
+def public() -> Iterator[Running]:
+    """A resident whose socket everyone reaches, as the group does in a system installation."""
+    with TemporaryDirectory() as base, running(Path(base) / "r", patience={"request_s": 10.0}) as resident:
+        resident.wait()
+        Path(base).chmod(0o755)
+        resident.directory.chmod(0o755)
+        resident.socket.chmod(0o666)
+        yield resident
+
+
+def connect_as(resident: Running, uid: int) -> socket.socket:
+    with as_uid(uid):
+        return resident.connect()
+
+
+@root
+@only_root
+def test_others_read_and_refresh_but_change_nothing(public: Running) -> None:
+    for method, path, status in [
+        ("GET", "/v1/license", 200),
+        ("POST", "/v1/bundle", 403),
+        ("POST", "/v1/activate", 403),
+        ("POST", "/v1/release", 403),
+        ("POST", "/v1/remove", 403),
+        ("POST", "/v1/narrowed", 403),
+        ("POST", "/v1/refresh", 200),
+        ("POST", "/v1/refresh", 429),
+    ]:
+        with closing(connect_as(public, 65534)) as client:
+            client.sendall(request(method, path, close=True))
+            assert (path, read_one(client).status) == (path, status)
+    assert public.ask("POST", "/v1/refresh").status == 200
+    assert public.ask("POST", "/v1/refresh").status == 200
+
+
+@root
+@only_root
+def test_who_one_is_was_decided_at_connect(public: Running) -> None:
+    with closing(connect_as(public, 65534)) as client:
+        client.sendall(request("POST", "/v1/remove"))  # written by root, and of no use
+        assert read_one(client).status == 403
+
+
+@root
+@only_root
+def test_the_last_connection_is_kept_for_root(public: Running) -> None:
+    others = [connect_as(public, uid) for uid in (2001, 2002, 2003, 2004) for _ in range(4)]
+    try:
+        assert read_all(others[15]).startswith(b"HTTP/1.1 503")
+        others[14].sendall(request("GET", "/v1/license"))
+        assert read_one(others[14]).status == 200
+        assert public.ask("GET", "/v1/license").status == 200
+        with closing(public.connect()), closing(public.connect()) as second:
+            assert read_all(second).startswith(b"HTTP/1.1 503")
+    finally:
+        for client in others:
+            client.close()
+
+
+# jobs that go wrong
+
+
+def test_before_the_first_answer_it_says_so(place: Path) -> None:
+    with running(place, "time.sleep(60)") as resident:
+        reply = resident.ask("GET", "/v1/license")
+        assert (reply.status, reply.problem) == (503, "answer_not_yet")
+
+
+@pytest.mark.parametrize(
+    ("job", "detail"),
+    [
+        ("time.sleep(60)", "job_timeout"),
+        ("while True: os.write(1, b'x' * 65536)", "job_flooded"),
+        ("os._exit(7)", "job_failed"),
+        ("os.kill(os.getpid(), 9)", "job_killed"),
+        ("bytearray(1 << 30)", "job_failed"),
+        ("print('nonsense')", "job_frame"),
+        ("say(); say()", "job_frame"),
+        ("pass", "job_frame"),
+    ],
+)
+def test_a_job_that_goes_wrong_changes_nothing(place: Path, job: str, detail: str) -> None:
+    with running(place, BY_INTENT.format(job), limits={"deadline_s": 1.0}) as resident:
+        before = resident.wait().ask("GET", "/v1/answer").body
+        reply = resident.ask("POST", "/v1/activate")
+        assert (reply.status, reply.json["ok"], reply.json["error"]["detail"]) == (200, False, detail)
+        assert reply.json["license"]["state"] == "active"
+        assert resident.ask("GET", "/v1/answer").body == before
+        assert resident.ask("POST", "/v1/release").json["ok"] is True
+        assert detail in resident.log
+
+
+def test_it_answers_while_a_job_hangs(place: Path) -> None:
+    with running(place, BY_INTENT.format("time.sleep(60)"), pace={"reply_s": 0.3}) as resident:
+        resident.wait()
+        reply = resident.ask("POST", "/v1/activate")
+        assert (reply.status, reply.json["ok"]) == (202, None)
+        begun = time.monotonic()
+        assert alive(resident)
+        assert time.monotonic() - begun < 0.5
+
+
+def test_narrowing_ends_the_running_job_and_all_it_started(place: Path) -> None:
+    job = BY_INTENT.format(
+        'open(sys.argv[0] + ".pid", "w").write(str(subprocess.Popen(["sleep", "60"], process_group=0).pid)); time.sleep(60)'
+    )
+    with running(place, job) as resident, closing(resident.wait().connect()) as asker:
+        asker.sendall(request("POST", "/v1/activate"))
+        left = place.parent / "r.job.py.pid"
+        until(lambda: left.exists() and left.read_text() != "")
+        narrowed = resident.ask("POST", "/v1/narrowed")
+        assert (narrowed.json["ok"], narrowed.json["result"]) == (True, "ticked")
+        ended = read_one(asker).json
+        assert (ended["ok"], ended["error"]["detail"]) == (False, "job_narrowed")
+        until(lambda: gone(int(left.read_text())))
+
+
+def test_a_failed_job_is_tried_again(place: Path) -> None:
+    """And what failed once for want of anything works then."""
+    job = "seen = sys.argv[0] + '.seen'\nif os.path.exists(seen): say()\nelse: open(seen, 'w'); sys.exit(1)"
+    with running(place, job, pace={"retry_first_s": 0.2}) as resident:
+        resident.wait()
+
+
+def test_evaluate_runs_again_when_it_said(place: Path) -> None:
+    job = "open(sys.argv[0] + '.runs', 'a').write('x'); say(next_run_s=1)"
+    with running(place, job):
+        runs = place.parent / "r.job.py.runs"
+        until(lambda: runs.exists() and len(runs.read_text()) >= 2)
+
+
+def test_a_changed_answer_is_one_line_in_the_log(place: Path) -> None:
+    with running(place, "say(state='grace' if told['intent'] == 'refresh' else 'active')") as resident:
+        resident.wait()
+        for path in ("/v1/release", "/v1/refresh", "/v1/refresh"):
+            resident.ask("POST", path)
+        assert resident.log.count("event=license") == 2
+
+
+# signals, start and end
+
+
+def test_hup_evaluates_now(place: Path) -> None:
+    with running(place, "say(reasons=[time.monotonic_ns()])") as resident:
+        before = resident.wait().ask("GET", "/v1/license").body
+        resident.process.send_signal(signal.SIGHUP)
+        until(lambda: resident.ask("GET", "/v1/license").body != before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_without_a_socket_or_a_child(place: Path, number: int) -> None:
+    with running(place, "time.sleep(60)", stop_s=0.2) as resident:
+        until(lambda: resident.children() != [])
+        children = resident.children()
+        assert resident.stop(number) == 0
+        assert not resident.socket.exists()
+        until(lambda: all(gone(pid) for pid in children))
+        assert "event=stopped" in resident.log
+
+
+def test_a_job_that_is_nearly_done_may_finish_and_its_asker_hears_it(place: Path) -> None:
+    job = BY_INTENT.format("open(sys.argv[0] + '.on', 'w'); time.sleep(0.4); say(result='done')")
+    with (
+        running(place, job) as resident,
+        closing(resident.wait().connect()) as asker,
+        closing(resident.connect()) as queued,
+    ):
+        asker.sendall(request("POST", "/v1/activate"))
+        until((place.parent / "r.job.py.on").exists)
+        queued.sendall(request("POST", "/v1/release"))
+        time.sleep(0.1)
+        resident.process.send_signal(signal.SIGTERM)
+        assert read_one(asker).json["result"] == "done"
+        assert read_one(queued).json["error"]["detail"] == "resident_stopping"
+        assert resident.process.wait(20) == 0
+
+
+def test_a_second_resident_is_refused_and_the_first_serves_on(shared: Running) -> None:
+    second = Running(shared.directory)
+    assert second.process.wait(10) == 69
+    assert "already_running/resident_running" in second.log
+    assert alive(shared)
+
+
+def test_after_a_kill_the_next_one_takes_over(place: Path) -> None:
+    with running(place) as first:
+        first.wait().process.kill()
+        first.process.wait()
+        assert first.socket.exists()
+    with running(place) as second:
+        second.wait()
+
+
+def test_the_socket_is_for_owner_and_group(shared: Running) -> None:
+    assert stat.S_IMODE(shared.socket.stat().st_mode) == 0o660
+
+
+def test_systemd_is_told(place: Path, tmp_path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind(str(tmp_path / "n"))
+        manager.settimeout(10)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "n"), "WATCHDOG_USEC": "400000"}
+        job = "say(state='active' if 'NOTIFY_SOCKET' not in os.environ else 'leaked')"
+        with running(place, job, env=environment) as resident:
+            resident.wait()
+            time.sleep(1)
+            resident.stop()
+        manager.setblocking(False)
+        told = []
+        while True:
+            try:
+                told.append(manager.recv(1000).decode())
+            except BlockingIOError:
+                break
+    assert told[0] == "READY=1\nSTATUS=no answer yet"
+    assert "STATUS=license active (ok)" in told
+    assert 5 <= told.count("WATCHDOG=1") <= 8
+    assert told[-1] == "STOPPING=1\nSTATUS=stopping"
+
+
+def test_an_idle_resident_does_nothing(place: Path) -> None:
+    def switches() -> str:
+        status = (Path("/proc") / str(resident.process.pid) / "status").read_text()
+        return next(line for line in status.splitlines() if line.startswith("voluntary_ctxt"))
+
+    with running(place) as resident:
+        resident.wait()
+        time.sleep(0.3)
+        before = switches()
+        time.sleep(0.7)
+        assert switches() == before
+
+
+def test_nothing_grows(place: Path) -> None:
+    """Descriptors and children after many clients and jobs."""
+    with running(place) as resident:
+        resident.wait()
+
+        def held() -> int:
+            return sum(1 for _ in Path(f"/proc/{resident.process.pid}/fd").iterdir())
+
+        time.sleep(0.2)
+        before = held()
+        for _ in range(20):
+            resident.ask("GET", "/v1/license")
+            assert json.loads(resident.ask("POST", "/v1/release").body)["ok"]
+        until(lambda: held() == before and resident.children() == [])
