@@ -1,0 +1,75 @@
+"""Proves that a request speaks for the one key that it names, and says nothing beside its claims."""
+
+from typing import Any
+
+import pytest
+
+from fakes import forge
+from fakes.refusal import refused
+from opanel_agent.core.base64url import base64url
+from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.request import Kind, claims_json, verify
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import loads
+
+
+def said(**changes: Any) -> bytes:
+    claims = loads(claims_json(forge.request_claims()), max_bytes=65536)
+    assert isinstance(claims, dict)
+    return forge.AGENT.sign(Typ.REQUEST, forge.overridden(claims, changes))
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_request_reads_as_it_was_written(kind: Kind) -> None:
+    assert verify(forge.request(kind=kind)) == forge.request_claims(kind=kind)
+
+
+def test_the_same_request_is_the_same_bytes() -> None:
+    assert forge.request() == forge.request()
+
+
+def test_components_may_be_none() -> None:
+    assert verify(forge.request(components={})).components == {}
+
+
+def test_the_key_that_signs_is_the_key_that_it_names() -> None:
+    with refused("key_unknown", Reason.CHAIN_INVALID, where="request"):
+        verify(forge.request(by=forge.DELEGATE))
+    token = forge.request()
+    with refused("signature", Reason.SIGNATURE_INVALID):
+        verify(token[:-4] + b"AAAA")
+
+
+def test_the_published_key_is_nobodys() -> None:
+    with refused("key_published"):
+        verify(said(jwk={"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"hostname": "server1"}, "member_unknown"),
+        ({"iss": "somebody"}, "member_value"),
+        ({"kind": "steal"}, "request_kind"),
+        ({"key_sha256": "A" * 64}, "member_value"),
+        ({"license_sha256": "0" * 63}, "member_value"),
+        ({"salt": base64url(bytes(15))}, "member_value"),
+        ({"nonce": base64url(bytes(17))}, "member_value"),
+        ({"components": {"machine_id": "c2VydmVyMQ"}}, "member_value"),
+        ({"jwk": {**forge.AGENT.jwk, "use": "sig"}}, "member_unknown"),
+        *[
+            ({name: forge.DROP}, "member_missing")
+            for name in loads(claims_json(forge.request_claims()), max_bytes=9999)
+        ],
+    ],
+)
+def test_what_a_request_must_say(changes: dict[str, Any], detail: str) -> None:
+    with refused(detail):
+        verify(said(**changes))
+
+
+def test_size_and_type() -> None:
+    with refused("jws_size"):
+        verify(said(x={"padding": "a" * 16_384}))
+    with refused("jws_typ"):
+        verify(forge.AGENT.sign(Typ.ACTIVATION, claims_json(forge.request_claims())))
