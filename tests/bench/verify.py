@@ -18,8 +18,8 @@ from opanel_agent.core.documents import bundle
 from opanel_agent.core.documents.jws import parse
 
 GOAL = 1.6
-BATCHES = 60
-CALLS = 20
+BATCHES = 200
+CALLS = 10
 
 
 def bare() -> Callable[[], None]:
@@ -47,11 +47,11 @@ def ours() -> Callable[[], None]:
 
 
 def timed(call: Callable[[], None]) -> float:
-    """Seconds a call, over one batch."""
-    begun = time.perf_counter()
+    """Seconds of processor time a call, over one batch: what other programs take does not count."""
+    begun = time.process_time()
     for _ in range(CALLS):
         call()
-    return (time.perf_counter() - begun) / CALLS
+    return (time.process_time() - begun) / CALLS
 
 
 def main() -> int:
