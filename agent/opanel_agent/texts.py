@@ -10,7 +10,6 @@ Left out: where a sentence goes, and making it safe for a terminal. That is `cli
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from opanel_agent.core.errors import AgentError, Bug, Value
@@ -46,15 +45,15 @@ def problem(error: AgentError, lang: Language) -> tuple[str, str]:
     Values that the sentence does not use (which file, which line) follow it in parentheses. The error may come from
     another process, of another version: what is unknown here is shown as it came, and nothing raises.
     """
-    sentence, hint = _sentence(f"error.{error.detail}", lang), _sentence(f"cure.{error.detail}", lang)
+    known = all(_sentence(f"{part}.{error.detail}", lang) for part in ("error", "cure"))
+    said_as = error.detail if known else "unknown_detail"
     values: dict[str, Value] = {name: _meant(name, value, lang) for name, value in error.values.items()}
-    if sentence is None or hint is None:
-        sentence, hint = say("error.unknown_detail", lang), say("cure.unknown_detail", lang)
-        values = {"detail": error.detail, **values}
-    used = {name for name in values if "{" + name + "}" in sentence}
-    rest = ", ".join(f"{named('value', name, lang)}: {value}" for name, value in values.items() if name not in used)
+    if not known:
+        values["detail"] = error.detail
+    sentence, hint = (_sentence(f"{part}.{said_as}", lang) or said_as for part in ("error", "cure"))
+    rest = [f"{named('value', name, lang)}: {value}" for name, value in values.items() if f"{{{name}}}" not in sentence]
     title = sentence.format_map(_Shown(values))
-    return (f"{title} ({rest})" if rest else title), hint.format_map(_Shown(values))
+    return (f"{title} ({', '.join(rest)})" if rest else title), hint.format_map(_Shown(values))
 
 
 def language(lang_flag: str | None, settings_language: str | None, environ: Mapping[str, str]) -> Language:
@@ -84,8 +83,9 @@ def _sentence(text_id: str, lang: Language) -> str | None:
 
 @cache
 def _catalog(lang: Language) -> "GNUTranslations":
-    # Imported late: only a process that says something pays for it.
+    # Imported late: only a process that says something pays for them.
     from gettext import GNUTranslations
+    from pathlib import Path
 
     with (Path(__file__).parent / "locale" / lang / "LC_MESSAGES" / f"{DOMAIN}.mo").open("rb") as file:
         return GNUTranslations(file)

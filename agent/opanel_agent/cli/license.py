@@ -7,6 +7,7 @@ the daemon stopped, too: the document is verified here and lies ready for the ne
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from opanel_agent.system.settings import Settings
 
 MAX_POST_BYTES: Final = 64 * 1024  # what the resident takes; a larger document goes by way of import.d
 MAX_WAIT_S: Final = 30  # the resident's own patience
+UNAVAILABLE: Final = 69
 NOT_YET: Final = 75
 REQUEST_MODE: Final = 0o600
 # Long enough that no sensible file name is taken for a mistyped key.
@@ -56,7 +58,7 @@ def show(options: Options, world: World) -> Outcome:
 def verify(options: Options, world: World) -> Outcome:
     """Needs neither the daemon nor the network nor root."""
     data = documents.read(world, options.operands[0])
-    told = documents.verify(data, documents.trusted_root(world))
+    told = _verified(world, data)
     lines = (world.say("verify.good", kind=world.say(f"typ.{told['typ']}")), *_claim_lines(world, told))
     return Outcome(result=told, lines=lines)
 
@@ -66,8 +68,9 @@ def refresh(options: Options, world: World) -> Outcome:
     world.note("refresh.leaves")
     done = world.client.post("/v1/refresh", wait_s=_wait(options))
     asked = done.result.each("asked", 16) if done.result.has("asked") else ()
-    lines = [line for each in asked for line in _asked_lines(world, each)]
-    return _outcome(world, done, tuple(lines))
+    lines = tuple(line for each in asked for line in _asked_lines(world, each))
+    missed = bool(asked) and asked[-1].value("ok") is not True
+    return replace(_outcome(world, done, lines), exit_status=UNAVAILABLE if missed else 0)
 
 
 def activate(options: Options, world: World) -> Outcome:
@@ -101,9 +104,13 @@ def _document(options: Options, world: World, name: str) -> Outcome:
     return _outcome(world, done, (world.say("install.accepted"),))
 
 
+def _verified(world: World, data: bytes) -> dict[str, Json]:
+    return documents.verify(data, documents.trusted_root(world), int(world.now_s()))
+
+
 def _put(world: World, data: bytes, when: str) -> Outcome:
     world.need_owner()
-    told = documents.verify(data, documents.trusted_root(world))
+    told = _verified(world, data)
     path = documents.put(world, data)
     lines = (world.say("verify.good", kind=world.say(f"typ.{told['typ']}")), world.say(when, file=str(path)))
     result: dict[str, Json] = {"file": str(path), "adopted": False, **told}

@@ -14,8 +14,8 @@ from opanel_agent.cli.output import Outcome, Warned
 from opanel_agent.cli.world import World
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.states import Action, State
 from opanel_agent.core.strict_json import Json
-from opanel_agent.core.verdict import Action, State
 from opanel_agent.texts import problem
 
 DAY_S: Final = 86400
@@ -53,7 +53,7 @@ def check(world: World) -> Outcome:
             result={"exit": CHECK_UNKNOWN, "code": str(error.code)}, lines=(line,), exit_status=CHECK_UNKNOWN
         )
     license_ = answer.license
-    level = _level(answer, int(time.time()))
+    level = _level(answer, int(world.now_s()))
     word = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[level]
     reasons = ", ".join(world.named("reason", code) for code in license_.reasons)
     line = f"OPANEL {word} - {world.named('state', license_.state)}: {reasons}"

@@ -5,7 +5,8 @@ Only `local` builds the real one.
 
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -24,7 +25,7 @@ from opanel_agent.texts import Language, language, named, say
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """`lang` is decided once, from the flag, the settings and the locale."""
+    """`lang` is decided once, from the flag, the settings and the locale. `now_s` is the wall clock."""
 
     paths: Paths
     files: Files
@@ -34,6 +35,7 @@ class World:
     stdin: BinaryIO | None
     lang: Language
     euid: int
+    now_s: Callable[[], float]
 
     def say(self, text_id: str, /, **values: Value) -> str:
         return say(text_id, self.lang, **values)
@@ -80,4 +82,5 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
         stdin=sys.stdin.buffer if sys.stdin else None,
         lang=language(lang_flag, preferred, environ),
         euid=os.geteuid(),
+        now_s=time.time,
     )
