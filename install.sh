@@ -98,6 +98,7 @@ make_env() {
     copy=$env/source
     mkdir "$copy"
     cp -R "$root/agent" "$root/authority" "$root/pyproject.toml" "$root/README.md" "$copy"
+    rm -rf "$copy/build" "$copy/authority/build"   # what an earlier build left would be taken along
     pip install --no-index --no-deps --no-build-isolation "$copy" "$copy/authority" ||
         fail 70 'install opanel-agent and opanel-authority in .env/demo' 'the lines above say why; please report them'
     rm -rf "$copy"
