@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from typing import Any
 
 import pytest
 
@@ -130,19 +131,56 @@ def test_a_bundle_needs_a_document() -> None:
     assert name(respond(route("POST", "/v1/bundle"), b"", ANSWER)) == "document_missing"
 
 
-@pytest.mark.parametrize(("body", "to_file"), [(b"", False), (b"{}", False), (b'{"to_file":true}', True)])
-def test_options(body: bytes, to_file: bool) -> None:
-    started = respond(route("POST", "/v1/activate"), body, ANSWER)
-    assert started == Start(intent="activate", to_file=to_file)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"to_file": True}, {"preview": True}, {"confirm": "activation-1"}, {"to_file": False, "preview": True}],
+)
+def test_options(options: dict[str, Any]) -> None:
+    started = respond(route("POST", "/v1/activate"), json.dumps(options).encode(), ANSWER)
+    assert started == Start(intent="activate", options=options)
     assert isinstance(started, Start)
-    assert json.loads(started.frame()).get("to_file", False) is to_file
+    assert json.loads(started.frame()) == {"schema": 1, "intent": "activate", **options}
+
+
+def test_without_a_body_there_are_no_options() -> None:
+    assert respond(route("POST", "/v1/activate"), b"", ANSWER) == Start(intent="activate")
+
+
+def test_a_license_key_is_exchanged_where_documents_are_taken() -> None:
+    started = respond(route("POST", "/v1/bundle"), b'{"key":"K","preview":true}', ANSWER)
+    assert started == Start(intent="exchange", options={"key": "K", "preview": True})
+
+
+@pytest.mark.parametrize(("path", "body"), [("/v1/bundle", b'{"preview":true}'), ("/v1/activate", b'{"key":"K"}')])
+def test_a_key_is_told_where_it_belongs(path: str, body: bytes) -> None:
+    assert name(respond(route("POST", path), body, ANSWER)) == "options_refused"
 
 
 @pytest.mark.parametrize(
-    "body", [b"[]", b"1", b"{", b'{"to_file":1}', b'{"to_file":true,"x":1}', b"\xff", b"[" * 1000, b"null"]
+    "body",
+    [
+        *(b"[]", b"1", b"{", b'{"to_file":1}', b'{"to_file":true,"x":1}', b"\xff", b"[" * 1000, b"null"),
+        *(b'{"confirm":true}', b'{"confirm":"' + b"a" * 65 + b'"}', b'{"to_file":"true"}'),
+        b'{"to_file":true' + b" " * 1024 + b"}",
+    ],
 )
 def test_options_that_are_none(body: bytes) -> None:
     assert name(respond(route("POST", "/v1/activate"), body, ANSWER)) == "options_refused"
+
+
+def test_without_an_answer_the_reason_is_told() -> None:
+    trouble = {"kind": "Storage", "code": "disk_full", "detail": "disk_full", "values": {}}
+    response = respond(route("GET", "/v1/license"), b"", None, trouble)
+    assert isinstance(response, Response)
+    assert (response.status, json.loads(response.body)["error"]) == (503, trouble)
+
+
+def test_with_an_answer_the_trouble_stands_beside_it() -> None:
+    trouble = {"kind": "Storage", "code": "disk_full", "detail": "disk_full", "values": {}}
+    response = respond(route("GET", "/v1/answer"), b"", ANSWER, trouble)
+    assert isinstance(response, Response)
+    assert json.loads(response.body)["trouble"] == trouble
+    assert respond(route("GET", "/v1/license"), b"", ANSWER, trouble) == Response(status=200, body=ANSWER.license)
 
 
 @pytest.mark.parametrize("known", sorted(PROBLEMS))

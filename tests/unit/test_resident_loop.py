@@ -302,12 +302,13 @@ def test_before_the_first_answer_it_says_so(place: Path) -> None:
 )
 def test_a_job_that_goes_wrong_changes_nothing(place: Path, job: str, detail: str) -> None:
     with running(place, BY_INTENT.format(job), limits={"deadline_s": 1.0}) as resident:
-        before = resident.wait().ask("GET", "/v1/answer").body
+        before = resident.wait().ask("GET", "/v1/answer").json
         reply = resident.ask("POST", "/v1/activate")
         assert (reply.status, reply.json["ok"], reply.json["error"]["detail"]) == (200, False, detail)
         assert reply.json["license"]["state"] == "active"
-        assert resident.ask("GET", "/v1/answer").body == before
+        assert resident.ask("GET", "/v1/answer").json == before | {"trouble": reply.json["error"]}
         assert resident.ask("POST", "/v1/release").json["ok"] is True
+        assert resident.ask("GET", "/v1/answer").json == before
         assert detail in resident.log
 
 

@@ -57,9 +57,9 @@ def test_who_is_the_owner(uid: int, owner: bool) -> None:
     assert Work(Pace(), OWNER).peer(uid).owner is owner
 
 
-def test_a_tick_at_once_and_then_when_evaluate_said() -> None:
+def test_a_start_at_once_and_then_a_tick_when_evaluate_said() -> None:
     work = Work(Pace(), OWNER)
-    assert intents(work, 10) == ["tick"]
+    assert intents(work, 10) == ["start"]
     assert work.due_s() == 110
     assert work.next_task(109) is None
     assert intents(work, 110) == ["tick"]

@@ -11,17 +11,21 @@ Refusals are RFC 9457 problems: `{type, title, status, code}`; the last part of 
 import json
 from binascii import b2a_base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Final
 
 from opanel_agent.core.reasons import Code, Fault
 
 Headers = tuple[tuple[str, str], ...]
+Option = bool | str
 
 HEAD_MAX_BYTES: Final = 8 * 1024
 BODY_MAX_BYTES: Final = 64 * 1024
 OPTIONS_MAX_BYTES: Final = 1024
+OPTION_MAX_CHARS: Final = 64
+# What a command may add to its intent; evaluate says what each means.
+OPTIONS: Final[Mapping[str, type]] = {"to_file": bool, "preview": bool, "confirm": str, "key": str}
 _URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -35,7 +39,7 @@ class Who(Enum):
 
 @unique
 class Body(Enum):
-    """What a request may carry, and how many bytes of it."""
+    """What a request may carry, and how many bytes of it. Options begin with a brace, a document never does."""
 
     NONE = 0
     OPTIONS = OPTIONS_MAX_BYTES
@@ -69,7 +73,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
 
 PROBLEMS: Final[Mapping[str, tuple[int, Code, str]]] = {
     "request_malformed": (400, Fault.PROTOCOL, "The request is not HTTP/1.1 as this socket speaks it."),
-    "options_refused": (400, Fault.USAGE, 'The options are not {"to_file": true or false}.'),
+    "options_refused": (400, Fault.USAGE, "The options are not a JSON object of those that the path takes."),
     "document_missing": (400, Fault.USAGE, "There is no document in the request."),
     "owner_only": (403, Fault.NO_PERMISSION, "Only root may ask for this."),
     "path_unknown": (404, Fault.USAGE, "There is no such path."),
@@ -80,6 +84,7 @@ PROBLEMS: Final[Mapping[str, tuple[int, Code, str]]] = {
     "head_too_large": (431, Fault.PROTOCOL, "The request's head is larger than 8 KiB."),
     "connections_taken": (503, Fault.BUSY, "Too many connections are open."),
     "jobs_taken": (503, Fault.BUSY, "Too many jobs are waiting."),
+    "evaluate_failed": (503, Fault.JOB_FAILED, "There is no answer: the last evaluation failed, and says why."),
     "answer_not_yet": (503, Fault.NOT_YET, "There is no answer yet."),
 }
 
@@ -106,16 +111,14 @@ class Start:
 
     intent: str
     document: bytes = b""
-    to_file: bool = False
+    options: Mapping[str, Option] = field(default_factory=dict)
     ends_running: bool = False
 
     def frame(self) -> bytes:
         """The job's stdin: one JSON line."""
-        told: dict[str, object] = {"schema": 1, "intent": self.intent}
+        told: dict[str, object] = {"schema": 1, "intent": self.intent, **self.options}
         if self.document:
             told["document"] = _base64url(self.document)
-        if self.to_file:
-            told["to_file"] = True
         return json.dumps(told).encode() + b"\n"
 
 
@@ -132,10 +135,12 @@ class Answer:
         return {"license": self.license, "consent": self.consent}.get(name, self.whole)
 
 
-def problem(name: str, *, headers: Headers = ()) -> Response:
-    """A refusal by its name in PROBLEMS."""
+def problem(name: str, *, headers: Headers = (), error: object = None) -> Response:
+    """A refusal by its name in PROBLEMS; `error` is the one behind it, as evaluate told it."""
     status, code, title = PROBLEMS[name]
-    told = {"type": f"urn:opanel:problem:{name}", "title": title, "status": status, "code": code}
+    told: dict[str, object] = {"type": f"urn:opanel:problem:{name}", "title": title, "status": status, "code": code}
+    if error is not None:
+        told["error"] = error
     return Response(status=status, body=_json(told), media="application/problem+json", headers=headers)
 
 
@@ -160,13 +165,17 @@ def admit(method: str, target: str, peer: Peer, *, since_refresh_s: float) -> Ro
     return route
 
 
-def respond(route: Route, body: bytes, answer: Answer | None) -> Response | Start:
-    """What an admitted request gets: bytes from memory, or a job."""
+def respond(route: Route, body: bytes, answer: Answer | None, trouble: object = None) -> Response | Start:
+    """What an admitted request gets: bytes from memory, or a job. `trouble`: the error that the last job ended with."""
     if route.shows is None:
         return _start(route, body)
     if answer is None:
+        if trouble is not None:
+            return problem("evaluate_failed", error=trouble)
         return problem("answer_not_yet", headers=(("Retry-After", "1"),))
-    return Response(status=200, body=answer.part(route.shows))
+    if route.shows or trouble is None:
+        return Response(status=200, body=answer.part(route.shows))
+    return Response(status=200, body=answer.whole[:-1] + b',"trouble":' + _json(trouble) + b"}")
 
 
 def told(*, ok: bool | None, error: object, result: object, answer: Answer | None) -> Response:
@@ -177,28 +186,30 @@ def told(*, ok: bool | None, error: object, result: object, answer: Answer | Non
 
 
 def _start(route: Route, body: bytes) -> Response | Start:
-    if route.body is Body.DOCUMENT:
+    if route.body is Body.DOCUMENT and not body.startswith(b"{"):
         return Start(intent=route.starts, document=body) if body else problem("document_missing")
-    to_file = _to_file(body)
-    if to_file is None:
+    options = _options(body)
+    if options is None:
         return problem("options_refused")
-    return Start(intent=route.starts, to_file=to_file, ends_running=route.ends_running)
+    if route.body is Body.DOCUMENT:
+        return Start(intent="exchange", options=options) if "key" in options else problem("options_refused")
+    if "key" in options:
+        return problem("options_refused")
+    return Start(intent=route.starts, options=options, ends_running=route.ends_running)
 
 
-def _to_file(body: bytes) -> bool | None:
-    """The one option there is; None when the body says anything else."""
+def _options(body: bytes) -> dict[str, Option] | None:
+    """Those of OPTIONS that the body names; None when it says anything else."""
     if not body:
-        return False
+        return {}
     try:
-        options = json.loads(body)
+        told = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if options == {}:
-        return False
-    match options:
-        case {"to_file": bool(to_file)} if len(options) == 1:
-            return to_file
-    return None
+    if not isinstance(told, dict) or len(body) > OPTIONS_MAX_BYTES:
+        return None
+    good = all(type(value) is OPTIONS.get(name) and len(str(value)) <= OPTION_MAX_CHARS for name, value in told.items())
+    return told if good else None
 
 
 def _base64url(data: bytes) -> str:

@@ -17,6 +17,7 @@ from opanel_agent.resident.api import Answer, Peer, Response, Route, Start, admi
 from opanel_agent.resident.children import Ended
 from opanel_agent.resident.connection import Connection
 
+START = Start(intent="start")
 TICK = Start(intent="tick")
 _JOINED = ("tick", "refresh")
 _DAY_S = 86_400
@@ -70,7 +71,9 @@ class Work:
         self.narrowed = False  # a request wants the running job ended
         self._pace = pace
         self._owner = owner
+        self._trouble: object = None  # the error of the last job, while it left no answer
         self._queue: list[Task] = []
+        self._routine = START  # what runs when nothing was asked for: the first time, and then TICK
         self._next_s = -math.inf
         self._failures = 0
         self._refreshed_s = -math.inf
@@ -82,7 +85,7 @@ class Work:
         return admit(method, target, peer, since_refresh_s=now_s - self._refreshed_s)
 
     def take(self, route: Route, body: bytes, connection: Connection, now_s: float) -> Response | None:
-        made = respond(route, body, self.answer)
+        made = respond(route, body, self.answer, self._trouble)
         if isinstance(made, Response):
             return made
         if not self.ask(made, connection):
@@ -121,7 +124,8 @@ class Work:
         """The job to run now, which is then the running one."""
         if self.due_s() > now_s:
             return None
-        self.running = self._queue.pop(0) if self._queue else Task(start=TICK)
+        self.running = self._queue.pop(0) if self._queue else Task(start=self._routine)
+        self._routine = TICK if self.running.start == START else self._routine
         return self.running
 
     def finished(self, ended: Ended, now_s: float) -> Outcome:
@@ -132,12 +136,14 @@ class Work:
             frame = _frame(ended)
         except AgentError as error:
             self._failures += 1
+            self._trouble = error.to_json()
             self._next_s = now_s + self._pace.retry_s(self._failures)
             reply = told(ok=False, error=error.to_json(), result=None, answer=self.answer)
             return Outcome(replies=[(connection, reply) for connection in waiting], failure=error)
         self._failures = 0
         self._next_s = now_s + min(max(frame.next_run_s, 1), _DAY_S)
         self.answer = frame.answer or self.answer
+        self._trouble = frame.error if frame.answer is None else None
         reply = told(ok=frame.ok, error=frame.error, result=frame.result, answer=self.answer)
         return Outcome(replies=[(connection, reply) for connection in waiting], answer=frame.answer)
 
