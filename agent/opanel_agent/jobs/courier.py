@@ -41,4 +41,4 @@ def _send(sealed: Sealed, reading: Reading) -> Reply:
 
 
 def main() -> int:
-    return serve(MAX_FRAME_BYTES, answer)
+    return serve("courier", MAX_FRAME_BYTES, answer)

@@ -43,7 +43,11 @@ def run(world: World, intent: Members) -> dict[str, Json]:
     act = _ACTS.get(kind)
     if act is None:
         raise Usage(Fault.USAGE, "intent_unknown", intent=kind)
+    for directory in (world.paths.state_dir, world.paths.held, world.paths.sent):
+        world.files.make_dir(directory, mode=0o700)
     with world.files.lock(world.paths.lock):
+        for directory in (world.paths.state_dir, world.paths.held, world.paths.sent):
+            world.files.sweep(directory)
         desk = sit_down(world)
         adopt.files_of_root(desk)
         result, error = _attempt(lambda: act(desk, intent))
@@ -63,7 +67,7 @@ def _attempt(act: Callable[[], Result]) -> tuple[Result | None, AgentError | Non
     try:
         return act(), None
     except AgentError as error:
-        line("command_failed", code=str(error.code), detail=error.detail)
+        line("command_failed", error=str(error))
         return None, error
 
 
@@ -161,5 +165,5 @@ def main() -> int:
 
 
 def _no_answer(error: AgentError) -> dict[str, Json]:
-    line("evaluate_failed", code=str(error.code), detail=error.detail)
+    line("evaluate_failed", error=str(error))
     return {"schema": 1, "ok": False, "error": error.to_json(), "answer": None, "next_run_s": 300, "result": None}

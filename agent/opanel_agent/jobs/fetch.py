@@ -17,6 +17,7 @@ from opanel_agent.core.purposes import FIXED_GETS
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.request import Reply, fixed_get
 from opanel_agent.jobs import gate, trust
+from opanel_agent.system import log
 from opanel_agent.system.files import Files, LocalFiles
 from opanel_agent.system.http import HttpxTransport, Transport, limits_for
 from opanel_agent.system.optouts import LocalOptOuts, OptOuts
@@ -101,15 +102,16 @@ def local_reading() -> Reading:
 
 
 def main() -> int:
-    return serve(MAX_WORD_BYTES, answer)
+    return serve("fetch", MAX_WORD_BYTES, answer)
 
 
-def serve(max_bytes: int, reply_to: Callable[[bytes, Reading], Reply]) -> int:
+def serve(program: str, max_bytes: int, reply_to: Callable[[bytes, Reading], Reply]) -> int:
     """One question in, one reply out: the whole life of fetch and of courier."""
     try:
         reply = reply_to(sys.stdin.buffer.read(max_bytes + 1), local_reading())
     except AgentError as error:
         reply = refusal(error)
+    log.get().info(f"{program}_replied", ok=reply.ok, code=reply.code, status=reply.status, url=reply.url)
     sys.stdout.buffer.write(reply.encode())
     sys.stdout.buffer.flush()
     return 0
