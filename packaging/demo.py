@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -154,7 +155,7 @@ class Story:
             process.kill()
             process.wait()
 
-    def until(self, name: str, ready: "Ready") -> None:
+    def until(self, name: str, ready: Callable[[], bool]) -> None:
         """Wait for a process to be reachable; one that ended instead shows what it said."""
         ends_at = time.monotonic() + READY_S
         while not ready():
@@ -180,16 +181,9 @@ class Story:
         return self.log.read_text().splitlines() if self.log.exists() else []
 
 
-class Ready:
-    """Whether something listens at an address."""
-
-    def __init__(self, family: socket.AddressFamily, address: object) -> None:
-        self.family = family
-        self.address = address
-
-    def __call__(self) -> bool:
-        with socket.socket(self.family, socket.SOCK_STREAM) as probe:
-            return probe.connect_ex(self.address) == 0  # type: ignore[arg-type]
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def tell(story: Story) -> None:
@@ -217,7 +211,7 @@ def authority(story: Story, port: int) -> None:
         " --min-p 0 -o license.jws"
     )
     story.start("authority", f"opanel-authority serve --listen 127.0.0.1:{port} --log {story.log}")
-    story.until("authority", Ready(socket.AF_INET, ("127.0.0.1", port)))
+    story.until("authority", partial(listens, port))
 
 
 def agent(story: Story) -> None:
@@ -230,7 +224,7 @@ def agent(story: Story) -> None:
     story.say("resident")
     story.run(f"cat {settings}")
     story.start("agent", "opanel-agent resident")
-    story.until("agent", Ready(socket.AF_UNIX, str(story.folder / "run" / "opanel-agent" / "agent.sock")))
+    story.until("agent", (story.folder / "run" / "opanel-agent" / "answer.json").exists)
     story.run("opanel-agent status")
     story.expect(state="unlicensed")
 
