@@ -254,10 +254,12 @@ def test_a_line_holds_no_newline(path: Path) -> None:
 
 
 def test_an_append_follows_no_link(path: Path, tmp_path: Path) -> None:
-    path.symlink_to(tmp_path / "victim")
+    victim = tmp_path / "victim"
+    victim.write_bytes(OLD)
+    path.symlink_to(victim)
     with pytest.raises(Storage):
         LocalFiles().append(path, b"one")
-    assert not (tmp_path / "victim").exists()
+    assert victim.read_bytes() == OLD
 
 
 # remove, names, exists, directories

@@ -96,10 +96,22 @@ def test_one_request_is_one_connection_and_is_never_repeated() -> None:
     assert len(server.received) == 1
 
 
-def test_a_malformed_request_is_our_fault() -> None:
+@pytest.mark.parametrize("headers", [(), (("Host", "a"), ("Bad Name", ""))], ids=["no host is added", "bad name"])
+def test_a_malformed_request_is_our_fault(headers: tuple[tuple[str, str], ...]) -> None:
     with wire(says(GOOD)) as server:
         url = f"http://127.0.0.1:{server.port}/"
-        error = fails(Sealed(id="1", purpose="p", method="GET", url=url, headers=(("Bad Name", ""),), body=b""))
+        error = fails(Sealed(id="1", purpose="p", method="GET", url=url, headers=headers, body=b""))
+    assert (type(error), *said(error)) == (Bug, Reason.INTERNAL, "request_malformed")
+    assert server.received == []
+
+
+@pytest.mark.parametrize("declared", [(), (("Content-Length", "2"),), (("Content-Length", "0"),)])
+def test_a_body_of_another_length_than_sealed_does_not_leave(declared: tuple[tuple[str, str], ...]) -> None:
+    """Refused, rather than declared by a library or cut off in the middle."""
+    with wire(says(GOOD)) as server:
+        host = f"127.0.0.1:{server.port}"
+        headers = (("Host", host), *declared)
+        error = fails(Sealed(id="1", purpose="p", method="POST", url=f"http://{host}/", headers=headers, body=b"x"))
     assert (type(error), *said(error)) == (Bug, Reason.INTERNAL, "request_malformed")
     assert server.received == []
 
@@ -190,8 +202,9 @@ def test_a_redirect_is_not_followed() -> None:
     assert target.received == []
 
 
-def test_a_posts_answer_must_be_what_it_asked_for() -> None:
-    with wire(says(answer("200 OK", "Content-Type: application/octet-stream", body=b"a"))) as server:
+@pytest.mark.parametrize("content_type", ["application/octet-stream", PROBLEM, LIST])
+def test_a_posts_answer_must_be_what_it_asked_for(content_type: str) -> None:
+    with wire(says(answer("200 OK", f"Content-Type: {content_type}", body=b"{}"))) as server:
         assert said(fails(post(server.port))) == (Reason.CAPTIVE_PORTAL, "wrong_type")
 
 

@@ -130,6 +130,8 @@ def test_the_users_variables_are_heeded(at_home: Path, monkeypatch: pytest.Monke
 def test_without_a_runtime_directory_of_ones_own_it_is_in_the_state(
     at_home: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:
+    (at_home / "relative").mkdir(mode=0o700)
+    monkeypatch.chdir(at_home)
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
     code = at_home / "paths.py"
     code.touch()

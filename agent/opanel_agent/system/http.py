@@ -110,6 +110,7 @@ class HttpxTransport:
         self._wall = wall
 
     def send(self, sealed: Sealed, limits: Limits) -> Reply:
+        _judge_length(sealed)
         try:
             with deadline(limits.whole_s), self._open(sealed) as transport:
                 return self._exchange(transport, sealed, limits)
@@ -211,6 +212,13 @@ class HttpxTransport:
             return None
         now = _date(response.headers.get("date", ""))
         return max(0, min(int(until - (self._wall() if now is None else now)), MAX_RETRY_AFTER_S))
+
+
+def _judge_length(sealed: Sealed) -> None:
+    """Before connecting: h11 would notice only after the head had left, and httpx passes its error on as it is."""
+    declared = [text for name, text in sealed.headers if name.lower() == "content-length"]
+    if declared != ([str(len(sealed.body))] if sealed.method == "POST" else []):
+        raise Bug(Reason.INTERNAL, "request_malformed")
 
 
 def _is_loopback(host: str) -> bool:

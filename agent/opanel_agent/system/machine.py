@@ -21,7 +21,6 @@ APP_ID: Final = uuid.UUID("6f1f7c1e-9b0d-4c5a-8f0e-3a52c9d47b61")
 MAX_BYTES: Final = 4096
 MAX_MOUNTINFO_BYTES: Final = 1024 * 1024
 _MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
-_DEVICE: Final = re.compile(r"[0-9]+:[0-9]+")
 _DISK_NAMES: Final = ("wwid", "device/wwid", "serial", "device/serial")  # a world wide name before a serial
 
 
@@ -70,7 +69,7 @@ class LocalMachine:
             return None
         device, rest = fields[-1][2], fields[-1][fields[-1].index("-") + 1 :]
         if not device.startswith("0:"):
-            return device if _DEVICE.fullmatch(device) else None
+            return device
         # btrfs shows an anonymous device; its source names the real one. An overlay or tmpfs has none
         source = rest[1] if len(rest) > 1 else ""
         return self._text(f"sys/class/block/{source.removeprefix('/dev/')}/dev") if source.startswith("/dev/") else None
