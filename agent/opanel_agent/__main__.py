@@ -29,9 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return courier()
         case _:
-            from opanel_agent.cli.main import main as command
+            return _command(arguments)
 
-            return command(arguments)
+
+def _command(arguments: Sequence[str]) -> int:
+    """For a person, who may press Ctrl-C while this is still loading and wants to read no traceback then."""
+    try:
+        from opanel_agent.cli.main import main as command
+
+        return command(arguments)
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ calls of the function that takes a parameter `detail`, and to what is assigned t
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ class Raised:
     file: str
 
 
+@cache
 def trees() -> Mapping[str, ast.Module]:
     return {str(path.relative_to(SOURCE)): ast.parse(path.read_text("utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
 
@@ -38,6 +40,18 @@ def added() -> frozenset[str]:
     """The names of values that an error is given on its way (`error.but(line=…)`)."""
     calls = [node for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return frozenset().union(*(_given(call) for call in calls if _name(call.func) == "but"))
+
+
+def said() -> frozenset[str]:
+    """Every id that stands as a whole where something is said; of one that is put together, the part before the first value.
+
+    `status.since` is an id, `purpose.` the beginning of several.
+    """
+    calls = [node for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    first = [call.args[0] for call in calls if _name(call.func) in {"say", "note"} and call.args]
+    whole = {text for node in first for text in _texts(node)}
+    begun = {node.values[0].value for node in first if isinstance(node, ast.JoinedStr) and _constant(node.values[0])}
+    return frozenset(str(text) for text in whole | begun)
 
 
 def literals(tree: ast.AST) -> frozenset[str]:
@@ -104,6 +118,10 @@ def _texts(node: ast.expr) -> Iterator[str]:
                 yield from _texts(value)
         case _:
             return
+
+
+def _constant(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant)
 
 
 def _given(call: ast.Call) -> frozenset[str]:

@@ -19,7 +19,7 @@ from opanel_agent.system.paths import Paths
 from opanel_agent.texts import Language
 
 
-class Said:
+class SetSignals:
     """Opt-outs as a test sets them."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Terminal:
     euid: int | None = None
     now_s: float = forge.NOW
     files: Files = field(default_factory=LocalFiles)
-    optouts: OptOuts = field(default_factory=Said)
+    optouts: OptOuts = field(default_factory=SetSignals)
 
     @property
     def paths(self) -> Paths:

@@ -94,6 +94,13 @@ def test_whatever_can_happen_has_a_sentence(catalog: Mapping[str, str]) -> None:
     assert [text_id for text_id, text in catalog.items() if not text.strip()] == []
 
 
+def test_whatever_the_commands_say_has_a_sentence() -> None:
+    families = of_codes().keys() | {"error", "cure", "value", "claim", "status"}
+    unknown = [text_id for text_id in details.said() if text_id not in ENGLISH and text_id.rstrip(".") not in families]
+    assert sorted(unknown) == []
+    assert {"status.since", "status.may_leave", "purpose."} <= details.said()
+
+
 def test_both_languages_say_the_same_things_with_the_same_values() -> None:
     assert ENGLISH.keys() == TURKISH.keys()
     differing = [text_id for text_id in ENGLISH if placeholders(ENGLISH[text_id]) != placeholders(TURKISH[text_id])]

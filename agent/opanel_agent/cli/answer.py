@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from opanel_agent.cli.client import understood
 from opanel_agent.cli.world import World
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
 from opanel_agent.core.reasons import Fault
@@ -66,14 +67,12 @@ def latest(world: World) -> Answer:
 
 def read(told: Members, *, live: bool) -> Answer:
     """Raises Unavailable for anything but an answer."""
-    try:
+    with understood():
         return Answer(
             license=license_of(told.members("license")),
             told={name: told.value(name) for name in told.names()},
             live=live,
         )
-    except Untrusted as exc:
-        raise Unavailable(Fault.PROTOCOL, "resident_garbled") from exc
 
 
 def license_of(told: Members) -> License:

@@ -7,7 +7,8 @@ unknown here are ignored.
 
 import http.client
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,15 @@ ANSWER_TIMEOUT_S: Final = 5
 GRACE_S: Final = 5
 OCTETS: Final = "application/octet-stream"
 JSON: Final = "application/json"
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Reads a reply's members: what is not as agreed is the resident's fault, and no refused document."""
+    try:
+        yield
+    except Untrusted as exc:
+        raise Unavailable(Fault.PROTOCOL, "resident_garbled") from exc
 
 
 Body = bytes | Mapping[str, Json] | None
@@ -77,10 +87,8 @@ class Client:
         return read
 
     def _members(self, read: bytes) -> Members:
-        try:
+        with understood():
             return Members(loads(read, max_bytes=MAX_REPLY_BYTES), "reply")
-        except Untrusted as exc:
-            raise Unavailable(Fault.PROTOCOL, "resident_garbled") from exc
 
 
 def _carried(body: Body) -> tuple[bytes | None, dict[str, str]]:
@@ -125,9 +133,11 @@ def _failure(exc: Exception, path: str) -> AgentError:
 def _refusal(status: int, read: bytes) -> AgentError:
     """An RFC 9457 problem of the resident, as the error that it stands for."""
     try:
-        code = Members(loads(read, max_bytes=MAX_REPLY_BYTES), "problem").text("code")
+        told = Members(loads(read, max_bytes=MAX_REPLY_BYTES), "problem")
+        code = told.text("code")
+        error = _mapping(told, "error")
     except Untrusted:
-        code = ""
+        code, error = "", {}
     match status:
         case 403:
             return NotPermitted(Fault.NO_PERMISSION, "resident_refuses")
@@ -135,6 +145,8 @@ def _refusal(status: int, read: bytes) -> AgentError:
             return Unavailable(Fault.RATE_LIMITED, "refresh_too_soon")
         case 503 if code == Fault.NOT_YET:
             return NotYet(Fault.NOT_YET, "no_answer_yet")
+        case 503 if error:
+            return AgentError.from_json(error)
         case 503:
             return Unavailable(Fault.BUSY, "resident_busy")
         case _:

@@ -5,6 +5,7 @@ reader's language and a usage error is 64. What remains is one loop. There are n
 that an option of a later version cannot change what a script of today means.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
@@ -51,20 +52,25 @@ class Command:
 
 
 def find(commands: Sequence[Command], arguments: Sequence[str]) -> tuple[Command | None, tuple[str, ...]]:
-    """The command that the leading words name and the rest; None where no words were given. Raises Usage."""
-    first = next((n for n, argument in enumerate(arguments) if argument.startswith("-")), len(arguments))
-    words = tuple(arguments[:first])
+    """The command that the words name and everything else; None where there is none to run. Raises Usage.
+
+    What every command takes may stand before its words, too.
+    """
+    first = _first_word(arguments)
+    words = tuple(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments[first:]))
     for command in commands:
         if words[: len(command.words)] == command.words:
-            return command, tuple(arguments[len(command.words) :])
-    if not words:
-        return None, tuple(arguments)
-    known = {command.words[0] for command in commands}
-    if words[0] not in known:
-        raise Usage(Fault.USAGE, "command_unknown", command=words[0])
-    if len(words) == 1:
-        return None, tuple(arguments)
-    raise Usage(Fault.USAGE, "command_unknown", command=" ".join(words[:2]))
+            return command, (*arguments[:first], *arguments[first + len(command.words) :])
+    if words and (len(words) > 1 or all(command.words[0] != words[0] for command in commands)):
+        raise Usage(Fault.USAGE, "command_unknown", command=" ".join(words[:2]))
+    return None, words
+
+
+def _first_word(arguments: Sequence[str]) -> int:
+    place = 0
+    while place < len(arguments) and arguments[place].startswith("-") and arguments[place] != "--":
+        place += 2 if arguments[place] in EVERYWHERE_VALUED else 1
+    return place
 
 
 def read(command: Command, arguments: Sequence[str]) -> Options:

@@ -13,13 +13,13 @@ from typing import Final
 
 from opanel_agent.cli import answer as answers
 from opanel_agent.cli import documents
-from opanel_agent.cli.client import Done
+from opanel_agent.cli.client import Done, understood
 from opanel_agent.cli.grammar import Command, Options
 from opanel_agent.cli.output import Outcome, Shown
+from opanel_agent.cli.sending import send, wait_s
 from opanel_agent.cli.status import license_lines, moment, not_live
 from opanel_agent.cli.world import World
 from opanel_agent.core import license_key
-from opanel_agent.core.base64url import unbase64url
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Unavailable, Untrusted
 from opanel_agent.core.purposes import FIXED_GETS, TERMS, Purpose
@@ -29,10 +29,8 @@ from opanel_agent.jobs import gate
 from opanel_agent.system.settings import Settings
 
 MAX_POST_BYTES: Final = 64 * 1024  # what the resident takes; a larger document goes by way of import.d
-MAX_WAIT_S: Final = 30  # the resident's own patience
 UNAVAILABLE: Final = 69
 NOT_YET: Final = 75
-REQUEST_MODE: Final = 0o600
 # Long enough that no sensible file name is taken for a mistyped key.
 _LIKE_A_KEY: Final = re.compile(r"[0-9A-Za-z -]{24,48}")
 
@@ -65,11 +63,13 @@ def verify(options: Options, world: World) -> Outcome:
 
 def refresh(options: Options, world: World) -> Outcome:
     """The fixed GETs: shown as they went over the wire, since they are the same for everyone."""
+    patience_s = wait_s(options)
     world.note("refresh.leaves")
-    done = world.client.post("/v1/refresh", wait_s=_wait(options))
-    asked = done.result.each("asked", 16) if done.result.has("asked") else ()
-    lines = tuple(line for each in asked for line in _asked_lines(world, each))
-    missed = bool(asked) and asked[-1].value("ok") is not True
+    done = world.client.post("/v1/refresh", wait_s=patience_s)
+    with understood():
+        asked = done.result.each("asked", 16)
+        lines = tuple(line for each in asked for line in _asked_lines(world, each))
+        missed = any(each.value("ok") is not True for each in asked[-1:])
     return replace(_outcome(world, done, lines), exit_status=UNAVAILABLE if missed else 0)
 
 
@@ -82,7 +82,7 @@ def release(options: Options, world: World) -> Outcome:
 
 
 def remove(options: Options, world: World) -> Outcome:
-    done = world.client.post("/v1/remove", wait_s=_wait(options))
+    done = world.client.post("/v1/remove", wait_s=wait_s(options))
     return _outcome(world, done, (world.say("license.removed"),))
 
 
@@ -96,7 +96,7 @@ def _document(options: Options, world: World, name: str) -> Outcome:
     if len(data) > MAX_POST_BYTES:
         return _put(world, data, "install.at_next_run")
     try:
-        done = world.client.post("/v1/bundle", data, wait_s=_wait(options))
+        done = world.client.post("/v1/bundle", data, wait_s=wait_s(options))
     except Unavailable as error:
         if error.code is not Fault.NOT_RUNNING:
             raise
@@ -118,50 +118,10 @@ def _put(world: World, data: bytes, when: str) -> Outcome:
 
 
 def _send(options: Options, world: World, path: str, asked: dict[str, Json], errand: str) -> Outcome:
-    """Shown, then sent by the id of what was shown; or written to a file where that is wished or nothing may be sent."""
-    shown = world.client.post(path, asked | {"preview": True}, wait_s=_wait(options)).result
-    why = shown.each("why", 64)
-    if "-o" in options.values or why:
-        written = world.client.post(path, asked | {"to_file": True}, wait_s=_wait(options)).result
-        return _write_out(options, world, errand, written)
-    _leaves(world, shown)
-    done = world.client.post(path, asked | {"confirm": shown.text("id")}, wait_s=_wait(options))
-    return _outcome(world, done, (world.say(f"{errand}.done"),))
-
-
-def _leaves(world: World, shown: Members) -> None:
-    """To stderr, before anything is sent: in words, then the very bytes."""
-    world.note("leaves.head", purpose=world.say(f"purpose.{shown.text('purpose')}"), url=shown.text("url"))
-    for name in sorted(shown.texts("leaves")):
-        world.note("leaves.line", name=name, meaning=world.named("field", name))
-    world.note("leaves.address")
-    world.note("leaves.bytes")
-    raw = shown.value("head"), shown.value("body")
-    for line in "".join(part for part in raw if isinstance(part, str)).splitlines():
-        world.note("leaves.raw", line=line)
-
-
-def _write_out(options: Options, world: World, errand: str, written: Members) -> Outcome:
-    """The request into a file of the administrator's, to be carried by other ways. Nothing was sent."""
-    request_id = written.text("id")
-    file = Path(options.values.get("-o", f"{request_id}.jwt"))
-    world.files.write(file, unbase64url(written.text("request", max_length=2 * MAX_POST_BYTES)), mode=REQUEST_MODE)
-    why = written.each("why", 64)
-    grounds = tuple(_ground(world, each) for each in why)
-    lines = (
-        world.say("carry.not_sent"),
-        *grounds,
-        world.say("carry.file", file=str(file)),
-        world.say(f"carry.{errand}"),
-    )
-    return Outcome(result={"sent": False, "file": str(file), "why": [_plain(each) for each in why]}, lines=lines)
-
-
-def _ground(world: World, each: Members) -> str:
-    line = each.value("line")
-    if isinstance(line, int):
-        return world.say("carry.because_line", place=each.text("place"), line=line)
-    return world.say("carry.because", place=each.text("place"))
+    sent = send(options, world, path, asked)
+    if isinstance(sent, Done):
+        return _outcome(world, sent, (world.say(f"{errand}.done"),))
+    return replace(sent, lines=(*sent.lines, world.say(f"carry.{errand}")))
 
 
 def _asked_lines(world: World, each: Members) -> Iterator[str]:
@@ -227,10 +187,6 @@ def _key(operand: str) -> str | None:
     if operand == "-" or not _LIKE_A_KEY.fullmatch(operand) or Path(operand).exists():
         return None
     return license_key.parse(operand)
-
-
-def _wait(options: Options) -> int:
-    return options.number("--wait", MAX_WAIT_S, high=MAX_WAIT_S)
 
 
 def _plain(members: Members) -> dict[str, Json]:

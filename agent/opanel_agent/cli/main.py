@@ -4,10 +4,11 @@ No traceback reaches a person. An exception that is none of ours is our mistake 
 never with its message, which may hold what must not be printed.
 """
 
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,46 +29,53 @@ OUTPUT_GONE: Final = 74
 def main(argv: Sequence[str]) -> int:
     """The whole life of a command, to its exit status."""
     console, flag = standard_streams(), language_flag(argv)
-    try:
-        world = local(console, flag, os.environ)
-    except AgentError as error:
-        return _complain(console, error, language(flag, None, os.environ), as_json="--json" in argv)
-    return run(argv, world)
+    lang = language(flag, None, os.environ)
+    status_ = _ending(lambda: run(argv, local(console, flag, os.environ)), console, lang, as_json="--json" in argv)
+    _settle()
+    return status_
 
 
 def run(argv: Sequence[str], world: World) -> int:
-    """One command in the given world. Raises nothing."""
+    """One command in the given world, to its exit status. Raises nothing."""
     as_json = "--json" in argv
-    try:
+
+    def act() -> int:
         outcome = _outcome(argv, world)
         publish(world.console, outcome, world.lang, as_json=as_json)
+        return outcome.exit_status
+
+    return _ending(act, world.console, world.lang, as_json=as_json)
+
+
+def _ending(act: Callable[[], int], console: Console, lang: Language, *, as_json: bool) -> int:
+    """What `act` returns, or the exit status of what went wrong once it has been said."""
+    try:
+        return act()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        return _reader_gone()
+        return OUTPUT_GONE
     except AgentError as error:
-        return _complain(world.console, error, world.lang, as_json=as_json)
+        return _complain(console, error, lang, as_json=as_json)
     except Exception as exc:  # noqa: BLE001 - the last line before a traceback would reach a person
-        bug = Bug(Reason.INTERNAL, "internal", place=_place(exc))
-        return _complain(world.console, bug, world.lang, as_json=as_json)
-    return outcome.exit_status
+        return _complain(console, Bug(Reason.INTERNAL, "internal", place=_place(exc)), lang, as_json=as_json)
 
 
 def _outcome(argv: Sequence[str], world: World) -> Outcome:
     command, rest = find(COMMANDS, argv)
     if command is None:
-        return _without_command(argv, world.lang)
+        return _without_command(argv, rest, world.lang)
     options = read(command, rest)
     if options.flags & HELP:
         return _help(".".join(command.words), world.lang)
     return command.run(options, world)
 
 
-def _without_command(argv: Sequence[str], lang: Language) -> Outcome:
+def _without_command(argv: Sequence[str], words: Sequence[str], lang: Language) -> Outcome:
     if "--version" in argv:
         return Outcome(result={"version": __version__}, lines=(f"opanel-agent {__version__}",))
     if HELP.intersection(argv):
-        return _help("main" if argv[0].startswith("-") else argv[0], lang)
+        return _help(words[0] if words else "main", lang)
     raise Usage(Fault.USAGE, "command_missing")
 
 
@@ -78,19 +86,20 @@ def _help(topic: str, lang: Language) -> Outcome:
 
 def _complain(console: Console, error: AgentError, lang: Language, *, as_json: bool) -> int:
     """Says what went wrong and returns its exit status, even where there is nobody left to say it to."""
-    try:
+    # Where stdout is gone, stderr has the sentence, and the status tells it, too.
+    with contextlib.suppress(AgentError, BrokenPipeError):
         complain(console, error, lang, as_json=as_json)
-    except BrokenPipeError:
-        _reader_gone()
-    except AgentError:
-        pass  # stdout is gone; stderr has the sentence, and the status tells it, too
     return error.exit_status
 
 
-def _reader_gone() -> int:
-    """The reader of a pipe has left. Nothing to say; but Python would flush into the same pipe at exit, so not there."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno()) if sys.__stdout__ else None
-    return OUTPUT_GONE
+def _settle() -> None:
+    """What could not be written is given up here: Python would try again at exit, complain, and change the status."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _place(exc: Exception) -> str:

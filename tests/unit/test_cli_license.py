@@ -1,0 +1,411 @@
+"""`license …`: documents verified offline or handed to the resident, and nothing sent that was not shown first."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes import forge
+from fakes.agent import FakeOptOuts
+from fakes.files import MemoryFiles
+from fakes.porter import Porter, Said, answer, license_, porter, problem
+from fakes.terminal import Terminal
+from opanel_agent.core import license_key
+from opanel_agent.core.base64url import base64url
+from opanel_agent.core.errors import Storage, Unavailable, Untrusted
+from opanel_agent.core.purposes import TERMS
+from opanel_agent.core.reasons import Fault, Reason
+
+KEY = license_key.make(bytes(range(16))) or license_key.make(bytes(range(1, 17))) or ""
+SHOWN: dict[str, Any] = {
+    "id": "activation-0123456789abcdef",
+    "purpose": "license_activation",
+    "method": "POST",
+    "url": "https://licensing.example/v1/activations",
+    "head": "POST /v1/activations HTTP/1.1\r\nHost: licensing.example\r\n\r\n",
+    "body": "e30.e30.AA",
+    "leaves": ["salt", "components", "of_tomorrow"],
+    "why": [],
+}
+FORBIDDEN = {"reason": "opt_out", "place": "DO_NOT_TRACK=1 in /etc/environment", "line": 3}
+WRITTEN = {"sent": False, "id": SHOWN["id"], "request": base64url(b"e30.e30.AA"), "why": []}
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(folder=tmp_path)
+    terminal.trust()
+    with contextlib.chdir(tmp_path):
+        yield terminal
+
+
+def lay(terminal: Terminal, data: bytes, name: str = "document") -> str:
+    file = terminal.folder / name
+    file.write_bytes(data)
+    return str(file)
+
+
+DOCUMENTS = {
+    "bundle": (forge.bundle(), "license bundle"),
+    "license alone": (forge.bundle(activated=False), "license bundle"),
+    "activation": (forge.activation(), "activation"),
+    "status list": (forge.status_list(), "status list"),
+    "root": (forge.root(), "roots of trust"),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_verify_tells_documents_apart_by_content_without_a_daemon(terminal: Terminal, name: str) -> None:
+    data, kind = DOCUMENTS[name]
+    printed = terminal.type("license", "verify", lay(terminal, data))
+    assert (printed.status, printed.err) == (0, "")
+    assert printed.out.startswith(f"Good: {kind}\n")
+    assert terminal.type("license", "verify", "-", stdin=data).out == printed.out
+    assert terminal.type("license", "verify", "-", "--json", stdin=data).json()["result"]["typ"]
+
+
+def test_verify_says_what_the_license_says(terminal: Terminal) -> None:
+    told = terminal.type("license", "verify", "-", "--json", stdin=forge.bundle()).json()["result"]
+    license_ = forge.verified().license
+    assert told["license"] == license_.jti
+    assert told["exp"] == license_.exp
+    assert told["features"] == sorted(license_.features)
+    assert told["limits"] == dict(license_.limits)
+    assert told["activated"] is True
+    out = terminal.type("license", "verify", "-", stdin=forge.bundle()).out
+    assert f"  reseller: {license_.reseller.name}" in out
+    assert "  with an activation: yes" in out
+    assert license_.sub not in out
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "detail"),
+    [
+        (b"", "format_invalid", "jws_shape"),
+        (b"hello\n", "format_invalid", "jws_shape"),
+        (b"\x7fELF" + bytes(range(256)) * 9, "format_invalid", "jws_shape"),
+        (forge.bundle()[:-9], "format_invalid", "jws_shape"),
+        (forge.bundle()[:-9] + b"AAAAAAAA\n", "signature_invalid", "signature"),
+        (forge.bundle() * 9, "format_invalid", "bundle_size"),
+        (b"A" * (512 * 1024 + 1), "format_invalid", "jws_size"),
+        (forge.request(), "format_invalid", "document_kind"),
+        (forge.status_list(by=forge.signer("stranger")), "chain_invalid", "key_unknown"),
+        (forge.status_list(exp=forge.NOW), "status_stale", "status_list_expired"),
+    ],
+)
+def test_what_is_refused_is_refused_with_a_reason_and_65(
+    terminal: Terminal, data: bytes, code: str, detail: str
+) -> None:
+    printed = terminal.type("license", "verify", "-", stdin=data)
+    assert printed.status == 65
+    assert printed.out == ""
+    assert f"  code: {code} (" in printed.err
+    if detail != "bundle_size":
+        assert f"({detail})" in printed.err
+
+
+def test_a_file_that_can_be_no_document(terminal: Terminal) -> None:
+    assert terminal.type("license", "verify", str(terminal.folder)).status == 65
+    assert terminal.type("license", "verify", lay(terminal, b"A" * (512 * 1024 + 1))).status == 65
+    absent = terminal.type("license", "verify", "absent")
+    assert (absent.status, "(file_absent)" in absent.err) == (74, True)
+    link = terminal.folder / "link"
+    link.symlink_to(lay(terminal, forge.bundle()))
+    assert terminal.type("license", "verify", str(link)).status == 0
+
+
+def test_verify_without_a_root_of_trust_or_with_settings_that_are_refused(terminal: Terminal) -> None:
+    (terminal.folder / "root.jws").unlink()
+    assert "(root_absent)" in terminal.type("license", "verify", "-", stdin=forge.bundle()).err
+    terminal.paths.settings.write_text("schema = 2\n")
+    printed = terminal.type("license", "verify", "-", stdin=forge.bundle())
+    assert (printed.status, "(settings_schema)" in printed.err) == (78, True)
+
+
+def test_the_owner_verifies_under_the_newest_root_and_others_under_the_first(terminal: Terminal) -> None:
+    terminal.paths.state_dir.mkdir()
+    terminal.paths.roots.write_bytes(b"broken\n")
+    assert terminal.type("license", "verify", "-", stdin=forge.bundle()).status == 65
+    terminal.euid = terminal.paths.owner + 1
+    assert terminal.type("license", "verify", "-", stdin=forge.bundle()).status == 0
+
+
+def test_install_hands_the_bytes_to_the_resident(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/bundle", {"typ": "opanel-delegation+jwt"}, reasons=["activation_due"])
+        printed = terminal.type("license", "install", lay(terminal, forge.bundle()))
+        assert told.posts() == [("/v1/bundle", forge.bundle())]
+    assert printed.status == 0
+    assert printed.out.startswith("Accepted:")
+    assert "the license still has to be activated" in printed.out
+    assert not terminal.paths.license.exists()
+
+
+def test_install_of_what_the_resident_refuses(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.failed("/v1/bundle", Untrusted(Reason.SIGNATURE_INVALID, "signature", line=2).to_json())
+        printed = terminal.type("license", "install", lay(terminal, forge.bundle()))
+    assert printed.status == 65
+    assert "its signature does not hold" in printed.err
+    assert "(line: 2)" in printed.err
+
+
+def test_install_of_several_stops_at_the_first_that_is_refused(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/bundle", {"typ": "x"})
+        told.failed("/v1/bundle", Untrusted(Reason.FORMAT_INVALID, "jws_shape").to_json())
+        files = [lay(terminal, name.encode(), name) for name in ("a", "b", "c")]
+        assert terminal.type("license", "install", *files).status == 65
+        assert [body for _, body in told.posts()] == [b"a", b"b"]
+
+
+def test_with_the_daemon_stopped_a_bundle_is_verified_and_lies_ready(terminal: Terminal) -> None:
+    printed = terminal.type("license", "install", "-", stdin=forge.bundle())
+    assert printed.status == 75
+    assert "at its next start" in printed.out
+    assert terminal.paths.license.read_bytes() == forge.bundle()
+    assert terminal.paths.license.stat().st_mode & 0o777 == 0o640
+    told = terminal.type("license", "install", "-", "--json", stdin=forge.bundle()).json()["result"]
+    assert (told["adopted"], told["file"]) == (False, str(terminal.paths.license))
+
+
+def test_with_the_daemon_stopped_another_document_lies_in_the_import_folder(terminal: Terminal) -> None:
+    assert terminal.type("license", "install", "-", stdin=forge.status_list()).status == 75
+    digest = hashlib.sha256(forge.status_list()).hexdigest()
+    assert [path.name for path in terminal.paths.import_dir.iterdir()] == [f"{digest[:16]}.jws"]
+    assert not terminal.paths.license.exists()
+
+
+def test_a_bad_bundle_never_replaces_a_good_one_that_lies_ready(terminal: Terminal) -> None:
+    terminal.type("license", "install", "-", stdin=forge.bundle())
+    bad = forge.bundle().replace(b".", b"A.", 1)
+    assert terminal.type("license", "install", "-", stdin=bad).status == 65
+    assert terminal.paths.license.read_bytes() == forge.bundle()
+
+
+def test_only_the_owner_may_lay_a_document_ready(terminal: Terminal) -> None:
+    terminal.euid = terminal.paths.owner + 1
+    assert terminal.type("license", "install", "-", stdin=forge.bundle()).status == 77
+    assert not terminal.paths.license.exists()
+
+
+def test_a_document_larger_than_the_socket_takes_goes_by_way_of_the_import_folder(terminal: Terminal) -> None:
+    large = forge.status_list(status_list={"bits": 2, "lst": forge.lst(noise(), size=300_000)})
+    assert len(large) > 64 * 1024
+    with porter(terminal.paths.socket) as told:
+        printed = terminal.type("license", "install", "-", stdin=large)
+        assert told.posts() == []
+    assert printed.status == 75
+    assert "at its next evaluation" in printed.out
+    assert len(list(terminal.paths.import_dir.iterdir())) == 1
+
+
+def noise() -> dict[int, int]:
+    """Entries that no compression makes small."""
+    stream = b"".join(hashlib.sha256(n.to_bytes(4, "big")).digest() for n in range(9000))
+    return {n: byte & 3 for n, byte in enumerate(stream)}
+
+
+def full(step: str, path: Path) -> None:
+    if step == "write":
+        raise Storage(Fault.DISK_FULL, "disk_full", file=str(path), errno="ENOSPC")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    files = MemoryFiles(uid=tmp_path.stat().st_uid, fault=full)
+    terminal = Terminal(folder=tmp_path, files=files, optouts=FakeOptOuts())
+    root = tmp_path / "root.jws"
+    files.put(root, forge.root(), owner=files.uid)
+    files.put(terminal.paths.settings, f'schema = 1\ntrust_root = "{root}"\n'.encode(), owner=files.uid)
+    printed = terminal.type("license", "install", "-", stdin=forge.bundle())
+    assert (printed.status, "code: disk_full (disk_full)" in printed.err) == (74, True)
+    assert not files.exists(terminal.paths.license)
+
+
+@pytest.mark.parametrize("command", ["activate", "release"])
+def test_what_leaves_is_shown_first_and_then_sent_by_its_id(terminal: Terminal, command: str) -> None:
+    path = f"/v1/{command}"
+    with porter(terminal.paths.socket) as told:
+        told.done(path, SHOWN)
+        told.done(path, {"sent": True, "id": SHOWN["id"], "url": SHOWN["url"], "reply_status": 200})
+        printed = terminal.type("license", command)
+        assert told.posts() == [(path, {"preview": True}), (path, {"confirm": SHOWN["id"]})]
+    assert printed.status == 0
+    assert "License: active" in printed.out
+    for line in (
+        "What leaves, for license activation, to https://licensing.example/v1/activations:",
+        "  components: salted digests of machine components, never their values",
+        "  of_tomorrow: of_tomorrow",
+        "  The server also sees this server's IP address, as with any connection.",
+        "  POST /v1/activations HTTP/1.1",
+        "  e30.e30.AA",
+    ):
+        assert line in printed.err.splitlines()
+
+
+@pytest.mark.parametrize(
+    "change", [{"id": 7}, {"id": "../../etc/x"}, {"head": None}, {"body": 1}, {"leaves": "x"}, {"why": None}]
+)
+def test_nothing_is_sent_where_it_could_not_be_shown(terminal: Terminal, change: dict[str, Any]) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/activate", SHOWN | change)
+        assert terminal.type("license", "activate").status == 69
+        assert [body for _, body in told.posts()] == [{"preview": True}]
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "x", ""])
+def test_nothing_that_the_resident_says_becomes_a_path(terminal: Terminal, name: str) -> None:
+    """It runs as another user, and this as root."""
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/activate", SHOWN | {"why": [FORBIDDEN]})
+        told.done("/v1/activate", WRITTEN | {"id": name})
+        before = sorted(terminal.folder.rglob("*"))
+        assert terminal.type("license", "activate").status == 69
+        assert sorted(terminal.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("why", [[], [FORBIDDEN]])
+def test_a_request_for_a_file_is_written_and_not_sent(terminal: Terminal, why: list[Any]) -> None:
+    argv = ["-o", "request.jwt"] if not why else []
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/activate", {**SHOWN, "why": why})
+        told.done("/v1/activate", {**WRITTEN, "why": why})
+        printed = terminal.type("license", "activate", *argv)
+        assert told.posts() == [("/v1/activate", {"preview": True}), ("/v1/activate", {"to_file": True})]
+    name = "request.jwt" if not why else f"{SHOWN['id']}.jwt"
+    assert printed.status == 0
+    assert Path(name).read_bytes() == b"e30.e30.AA"
+    assert Path(name).stat().st_mode & 0o777 == 0o600
+    assert "Nothing was sent." in printed.out
+    assert ("  forbidden by: DO_NOT_TRACK=1 in /etc/environment, line 3" in printed.out) is bool(why)
+
+
+def test_a_request_that_may_not_be_sent_says_so_in_json(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/release", {**SHOWN, "why": [FORBIDDEN]})
+        told.done("/v1/release", {**WRITTEN, "why": [FORBIDDEN]})
+        result = terminal.type("license", "release", "--json").json()["result"]
+    assert result == {"sent": False, "file": f"{SHOWN['id']}.jwt", "why": [FORBIDDEN]}
+
+
+def test_a_key_is_exchanged_and_only_its_digest_is_shown(terminal: Terminal) -> None:
+    body = f'{{"key_sha256":"{license_key.digest(KEY)}","schema":1}}'
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/bundle", {**SHOWN, "body": body, "leaves": ["key_sha256", "schema"]})
+        told.done("/v1/bundle", {"sent": True})
+        printed = terminal.type("license", "install", KEY.lower().replace("-", " "))
+        assert told.posts() == [
+            ("/v1/bundle", {"key": KEY, "preview": True}),
+            ("/v1/bundle", {"key": KEY, "confirm": SHOWN["id"]}),
+        ]
+    assert printed.status == 0
+    assert license_key.digest(KEY) in printed.err
+    assert KEY not in printed.err + printed.out
+
+
+def test_a_mistyped_key_is_told_before_anything_is_asked(terminal: Terminal) -> None:
+    other = "B" if KEY[-1] != "B" else "C"
+    printed = terminal.type("license", "install", KEY[:-1] + other)
+    assert (printed.status, "(license_key_check)" in printed.err) == (65, True)
+
+
+def test_a_file_with_a_name_like_a_key_is_a_file(terminal: Terminal) -> None:
+    lay(terminal, forge.bundle(), KEY)
+    assert terminal.type("license", "install", KEY).status == 75
+
+
+def test_refresh_shows_the_requests_as_they_went(terminal: Terminal) -> None:
+    head = "GET /v1/status.jwt HTTP/1.1\r\nHost: mirror.example\r\n\r\n"
+    asked = [
+        {"url": "https://mirror.example/v1/roots.jws", "ok": True, "code": None, "head": head},
+        {"url": "https://mirror.example/v1/status.jwt", "ok": True, "code": None, "head": head},
+    ]
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/refresh", {"asked": asked})
+        printed = terminal.type("license", "refresh")
+        assert told.posts() == [("/v1/refresh", b"")]
+    assert printed.status == 0
+    assert "the same bytes for everyone" in printed.err
+    assert "Fetched https://mirror.example/v1/status.jwt" in printed.out
+    assert printed.out.count("    GET /v1/status.jwt HTTP/1.1\n    Host: mirror.example\n") == 2
+
+
+def test_a_refresh_that_reached_nobody_is_69_and_the_state_stands(terminal: Terminal) -> None:
+    missed = {"url": None, "ok": False, "code": "unreachable_tcp", "head": ""}
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/refresh", {"asked": [missed]}, reasons=["unreachable_tcp"])
+        printed = terminal.type("license", "refresh")
+        told.replies.clear()
+        told.failed("/v1/refresh", Unavailable(Reason.UNREACHABLE_TCP, "connect_failed").to_json())
+        assert terminal.type("license", "refresh").status == 69
+    assert printed.status == 69
+    assert "the server could not be reached [unreachable_tcp]" in printed.out
+    assert "License: active" in printed.out
+
+
+def test_remove_asks_the_resident(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/remove", {"removed": True}, state="unlicensed", reasons=["no_license"])
+        printed = terminal.type("license", "remove", "--json")
+        assert told.posts() == [("/v1/remove", b"")]
+    result = printed.json()["result"]
+    assert (result["removed"], result["license"]["state"]) == (True, "unlicensed")
+
+
+@pytest.mark.parametrize("command", ["activate", "release", "remove", "refresh"])
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (Said(status=202, body=b'{"ok": null}'), 75),
+        (problem(403, "no_permission"), 77),
+        (problem(429, "rate_limited"), 69),
+        (Said(body=b"?"), 69),
+    ],
+)
+def test_what_the_resident_says_is_the_status(terminal: Terminal, command: str, said: Said, status: int) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.says_raw(f"/v1/{command}", said)
+        assert terminal.type("license", command).status == status
+
+
+@pytest.mark.parametrize("command", ["activate", "release", "remove", "refresh", "show"])
+def test_without_a_resident_it_is_69_with_the_cure(terminal: Terminal, command: str) -> None:
+    printed = terminal.type("license", command)
+    assert printed.status == 69
+    assert "systemctl start opanel-agent" in printed.err
+
+
+def test_show(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer())
+        assert "License: active" in terminal.type("license", "show").out
+        assert terminal.type("license", "show", "--json").json()["result"] == license_()
+
+
+def test_show_urls_lists_every_address_by_purpose_without_a_daemon(terminal: Terminal) -> None:
+    told = terminal.type("license", "show", "--urls", "--json").json()["result"]
+    assert set(told) == set(TERMS)
+    assert told["license_status"] == [
+        {"method": "GET", "url": f"{forge.MIRROR}/v1/roots.jws"},
+        {"method": "GET", "url": f"{forge.MIRROR}/v1/status.jwt"},
+    ]
+    assert {"method": "POST", "url": f"{forge.ENDPOINT}/v1/activations"} in told["license_activation"]
+    out = terminal.type("license", "show", "--urls").out
+    assert f"  POST {forge.ENDPOINT}/v1/activations" in out
+    with terminal.paths.settings.open("a") as settings:
+        settings.write('region = "nowhere"\n')
+    assert "(none in the allowed region)" in terminal.type("license", "show", "--urls").out
+
+
+def test_a_job_done_without_an_answer_is_done(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.says("/v1/remove", {"schema": 1, "ok": True, "error": None, "result": {"removed": True}, "license": None})
+        assert terminal.type("license", "remove").status == 0
+
+
+def test_the_porter_notes_what_is_asked(tmp_path: Path) -> None:
+    """The proof that nothing was sent rests on this."""
+    assert Porter(socket_path=tmp_path).posts() == []

@@ -1,0 +1,225 @@
+"""`status` in its four forms: the screen, the envelope, Nagios's line, OpenMetrics; from the resident and from the file."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.porter import DAY, NOW, Said, answer, porter, problem
+from fakes.terminal import Printed, Terminal
+from opanel_agent.cli.status import moment
+from opanel_agent.core.consent import Signal, SignalKind, Signals
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.states import State
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    return Terminal(folder=tmp_path)
+
+
+def ask(terminal: Terminal, *argv: str, **license_members: Any) -> Printed:
+    with porter(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer(**license_members))
+        return terminal.type("status", *argv)
+
+
+def leave(terminal: Terminal, **license_members: Any) -> None:
+    """The file of a resident that does not run any more."""
+    terminal.paths.runtime_dir.mkdir(exist_ok=True)
+    terminal.paths.answer.write_text(json.dumps(answer(**license_members)))
+
+
+def test_one_screen_says_what_people_ask(terminal: Terminal) -> None:
+    printed = ask(
+        terminal,
+        state="grace",
+        reasons=["suspended"],
+        next_action={"code": "contact_reseller", "tr": "Arayın.", "en": "Call Örnek Hosting."},
+    )
+    assert printed.status == 0
+    assert printed.err == ""
+    for line in (
+        "License: grace period",
+        "  reason: the reseller suspended the license [suspended]",
+        f"  since: {moment(NOW - DAY)}",
+        f"  until: {moment(NOW + 300 * DAY)} (days left: 300)",
+        "  create accounts, domains, mailboxes, databases: yes",
+        "  features: backup, mail",
+        "  limits: accounts 100",
+        "  reseller: Örnek Hosting (destek@hosting.example)",
+        "  what to do: Call Örnek Hosting.",
+        "May leave this server, license status (the same bytes for everyone): yes",
+        "May leave this server, license renewal: no",
+        "Isolation: none; systemd did not start the processes",
+        "Root of trust: urn:opanel:demo (SHA-256 abababababababab…)",
+        f"Last check of the status list: {moment(NOW)}",
+        f"Next check: {moment(NOW + DAY)}",
+    ):
+        assert line in printed.out.splitlines()
+    assert len(printed.out.splitlines()) <= 24
+
+
+def test_the_screen_in_turkish(terminal: Terminal) -> None:
+    terminal.lang = "tr"
+    action = {"code": "contact_reseller", "tr": "Bayinizi arayın.", "en": "x"}
+    out = ask(terminal, state="grace", reasons=["suspended"], next_action=action).out
+    assert "Lisans: ek süre" in out
+    assert "  neden: bayi lisansı askıya aldı [suspended]" in out
+    assert "  yapılacak: Bayinizi arayın." in out
+
+
+def test_what_is_not_there_takes_no_line(terminal: Terminal) -> None:
+    out = ask(
+        terminal,
+        state="unlicensed",
+        reasons=["no_license"],
+        until=None,
+        features=[],
+        limits={},
+        tier=None,
+        reseller=None,
+    ).out
+    assert not re.search(r"until: |^  features:|limits:|reseller:", out, re.MULTILINE)
+
+
+def test_a_reseller_without_any_contact_is_named(terminal: Terminal) -> None:
+    out = ask(terminal, reseller={"name": "X", "email": None, "phone": None, "url": None}).out
+    assert "  reseller: X\n" in out
+
+
+def test_opt_outs_and_a_failed_check_are_said(terminal: Terminal) -> None:
+    found = Signal(kind=SignalKind.FILE, what="offline", place="/etc/opanel-agent")
+    terminal.optouts.signals = Signals(do_not_track=(found,), offline=(found,))  # type: ignore[attr-defined]
+    with porter(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer() | {"last_check": {"at": None, "failure": "unreachable_tcp"}})
+        out = terminal.type("status").out
+    assert "Offline is in force" in out
+    assert "Do-not-track is in force" in out
+    assert "check of the status list: never; the latest attempt failed: the server could not be reached" in out
+
+
+def test_the_envelope_holds_the_whole_answer(terminal: Terminal) -> None:
+    printed = ask(terminal, "--json")
+    assert printed.json() == {"schema": 1, "result": answer(), "warnings": [], "errors": []}
+
+
+def test_codes_of_a_newer_resident_and_members_that_it_added_do_no_harm(terminal: Terminal) -> None:
+    printed = ask(terminal, state="hovering", reasons=["of_tomorrow"], surprise={"x": [1]})
+    assert printed.status == 0
+    assert "License: hovering" in printed.out
+    assert "[of_tomorrow]" in printed.out
+
+
+def test_without_a_resident_the_last_answer_is_shown_as_such(terminal: Terminal) -> None:
+    leave(terminal)
+    printed = terminal.type("status")
+    assert printed.status == 0
+    assert "License: active" in printed.out
+    assert printed.err.startswith("warning: opanel-agent is not running; this is its last answer")
+    told = terminal.type("status", "--json").json()
+    assert [warning["code"] for warning in told["warnings"]] == ["not_running"]
+
+
+def test_a_resident_that_cannot_answer_yet_is_not_covered_up(terminal: Terminal) -> None:
+    leave(terminal)
+    with porter(terminal.paths.socket) as told:
+        told.says_raw("/v1/answer", problem(503, "not_yet"))
+        assert terminal.type("status").status == 75
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"license": []}'])
+def test_a_file_that_is_no_answer_leaves_the_resident_s_own_failure_or_says_so(
+    terminal: Terminal, content: bytes
+) -> None:
+    terminal.paths.runtime_dir.mkdir()
+    terminal.paths.answer.write_bytes(content)
+    printed = terminal.type("status")
+    assert printed.status == 69
+    assert printed.out == ""
+    assert terminal.type("status", "--check").status == 3
+
+
+@pytest.mark.parametrize(
+    ("members", "status", "word"),
+    [
+        ({}, 0, "OK"),
+        ({"reasons": ["ok", "isolation_none", "isolation_partial"]}, 0, "OK"),
+        ({"reasons": ["renew_soon"]}, 1, "WARNING"),
+        ({"reasons": ["unreachable_tcp"]}, 1, "WARNING"),
+        ({"warnings": [{"state": "active"}]}, 1, "WARNING"),
+        ({"state": "grace", "reasons": ["suspended"]}, 1, "WARNING"),
+        *(
+            ({"state": str(state), "reasons": ["expired"]}, 2, "CRITICAL")
+            for state in State
+            if state not in (State.ACTIVE, State.GRACE)
+        ),
+        ({"state": "hovering"}, 2, "CRITICAL"),
+    ],
+)
+def test_check_is_one_line_and_a_status(terminal: Terminal, members: dict[str, Any], status: int, word: str) -> None:
+    printed = ask(terminal, "--check", **members)
+    assert printed.status == status
+    assert printed.out.startswith(f"OPANEL {word} - ")
+    assert printed.out.count("\n") == 1
+    assert printed.err == ""
+
+
+def test_every_reason_but_three_is_a_warning(terminal: Terminal) -> None:
+    well = {reason for reason in Reason if ask(terminal, "--check", reasons=[str(reason)]).status == 0}
+    assert well == {Reason.OK, Reason.ISOLATION_NONE, Reason.ISOLATION_PARTIAL}
+
+
+@pytest.mark.parametrize(("age_s", "status"), [(0, 1), (7 * DAY, 1), (7 * DAY + 1, 3)])
+def test_check_of_a_stopped_agent_warns_and_then_knows_nothing(terminal: Terminal, age_s: int, status: int) -> None:
+    leave(terminal)
+    terminal.now_s = NOW + age_s
+    printed = terminal.type("status", "--check")
+    assert printed.status == status
+    assert "not running" in printed.out
+
+
+def test_check_knows_nothing_where_nobody_answers(terminal: Terminal) -> None:
+    printed = terminal.type("status", "--check")
+    assert printed.status == 3
+    assert printed.out == "OPANEL UNKNOWN - cannot reach opanel-agent: it is not running\n"
+    with porter(terminal.paths.socket) as told:
+        told.says_raw("/v1/answer", Said(body=b"?"))
+        assert terminal.type("status", "--check").status == 3
+
+
+SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"\n]*"\})? -?\d+')
+COMMENT = re.compile(r"# (TYPE [a-z_]+ gauge|HELP [a-z_]+ \S.*)")
+
+
+def test_metrics_are_openmetrics_that_a_textfile_collector_reads(terminal: Terminal) -> None:
+    lines = ask(terminal, "--metrics", state="grace", reasons=["suspended", 'odd"one\n'], until=None).out.splitlines()
+    assert lines[-1] == "# EOF"
+    assert all(SAMPLE.fullmatch(line.replace('\\"', "")) or COMMENT.fullmatch(line) for line in lines[:-1])
+    assert [line for line in lines if line.startswith("opanel_agent_license_state") and line.endswith(" 1")] == [
+        'opanel_agent_license_state{state="grace"} 1'
+    ]
+    assert len([line for line in lines if line.startswith("opanel_agent_license_state{")]) == len(State)
+    assert "opanel_agent_up 1" in lines
+    assert 'opanel_agent_license_permits{permit="paid_features"} 1' in lines
+    assert f"opanel_agent_answer_seconds {NOW}" in lines
+    assert 'opanel_agent_license_reason{reason="odd\\"one\\n"} 1' in lines
+    assert not any(line.startswith("opanel_agent_license_until_seconds ") for line in lines)
+    families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(families) == len(set(families))
+
+
+def test_metrics_without_a_resident_say_that_it_is_down(terminal: Terminal) -> None:
+    printed = terminal.type("status", "--metrics")
+    assert printed.status == 0
+    assert "opanel_agent_up 0\n" in printed.out
+    assert printed.out.endswith("# EOF\n")
+    leave(terminal)
+    assert "opanel_agent_up 0\n" in terminal.type("status", "--metrics").out
+
+
+def test_a_time_beyond_every_calendar_is_still_shown() -> None:
+    assert moment(2**53 - 1)
+    assert re.fullmatch(r"2026-11-2\d \d\d:\d\d \S+", moment(NOW))
