@@ -32,6 +32,7 @@ ECHO = "say(result=told)"
 
 class Reply:
     def __init__(self, raw: bytes) -> None:
+        self.size = len(raw)
         head, _, self.body = raw.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
         self.status = int(lines[0].split()[1]) if lines[0] else 0

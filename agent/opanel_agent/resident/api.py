@@ -11,9 +11,9 @@ Refusals are RFC 9457 problems: `{type, title, status, code}`; the last part of 
 import json
 from binascii import b2a_base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum, unique
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from opanel_agent.core.reasons import Code, Fault
 
@@ -26,6 +26,7 @@ OPTIONS_MAX_BYTES: Final = 1024
 OPTION_MAX_CHARS: Final = 64
 # What a command may add to its intent; evaluate says what each means.
 OPTIONS: Final[Mapping[str, type]] = {"to_file": bool, "preview": bool, "confirm": str, "key": str}
+NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
 _URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -46,8 +47,7 @@ class Body(Enum):
     DOCUMENT = BODY_MAX_BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(NamedTuple):
     """One row. `shows` is a member of the answer, or "" for all of it; `starts` is an intent of evaluate."""
 
     who: Who
@@ -89,29 +89,26 @@ PROBLEMS: Final[Mapping[str, tuple[int, Code, str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(NamedTuple):
     """Who is at the other end, as the kernel told at accept."""
 
     uid: int
     owner: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
+class Response(NamedTuple):
     status: int
     body: bytes
     media: str = "application/json"
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(NamedTuple):
     """A job to start: evaluate, with this intent. The response waits for it."""
 
     intent: str
     document: bytes = b""
-    options: Mapping[str, Option] = field(default_factory=dict)
+    options: Mapping[str, Option] = NO_OPTIONS
     ends_running: bool = False
 
     def frame(self) -> bytes:
@@ -122,8 +119,7 @@ class Start:
         return json.dumps(told).encode() + b"\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """The last answer of evaluate, each part as the bytes that are served."""
 
     whole: bytes

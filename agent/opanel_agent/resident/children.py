@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opanel_agent.core.errors import AgentError, Bug
 from opanel_agent.core.reasons import Fault
@@ -25,8 +25,7 @@ _PASSED_OF_A_USER = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """What one job may use. The caller keeps the deadline."""
 
     deadline_s: float = 120.0
@@ -46,8 +45,7 @@ class Limits:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(NamedTuple):
     """A job's end: all it wrote, or why that does not count."""
 
     output: bytes

@@ -13,8 +13,7 @@ import json
 import os
 import socket
 import stat
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from opanel_agent.core.errors import AgentError, Bug, Storage, Unavailable
 from opanel_agent.core.reasons import Fault, Reason
@@ -30,8 +29,7 @@ _FAULTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class Ground(NamedTuple):
     """Where the resident stands. `owner` is the uid that counts as root; `make` allows making `directory`."""
 
     directory: str

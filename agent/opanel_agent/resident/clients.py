@@ -8,8 +8,8 @@ over a limit is told so and closed at once. Every call here returns without wait
 import math
 import socket
 import struct
-from dataclasses import dataclass
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
+from typing import NamedTuple
 
 from opanel_agent.resident.api import Peer, Response
 from opanel_agent.resident.connection import Connection, Desk, Patience, Phase
@@ -19,8 +19,7 @@ _RECEIVE_BYTES = 16 * 1024
 _ACCEPTS = 16  # in one turn of the loop
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crowd:
+class Crowd(NamedTuple):
     """How many connections there may be at once."""
 
     at_once: int = 16

@@ -13,9 +13,8 @@ for:
 Pipelined requests are answered in order, one for each call of `step`, so that no client has the loop to itself.
 """
 
-from dataclasses import dataclass
 from enum import Enum, unique
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import h11
 
@@ -24,8 +23,7 @@ from opanel_agent.resident.api import HEAD_MAX_BYTES, Peer, Response, Route, pro
 DRAIN_MAX_BYTES = 1024 * 1024  # thrown away after a refusal; a larger body finds the connection closed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(NamedTuple):
     """How long a client is waited for, in seconds."""
 
     request_s: float = 2.0  # from the start of a request's turn to its last byte

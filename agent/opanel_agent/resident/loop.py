@@ -16,8 +16,8 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from typing import NamedTuple
 
 from opanel_agent.core.errors import AgentError
 from opanel_agent.resident.children import Child, Ended, Limits, clean_environment
@@ -35,19 +35,17 @@ _KILL_S = 3.0  # what the kernel gets to end a killed job before the resident le
 Log = Callable[..., None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(NamedTuple):
     """Every figure of the resident in one place."""
 
-    limits: Limits = field(default_factory=Limits)
-    patience: Patience = field(default_factory=Patience)
-    crowd: Crowd = field(default_factory=Crowd)
-    pace: Pace = field(default_factory=Pace)
+    limits: Limits = Limits()
+    patience: Patience = Patience()
+    crowd: Crowd = Crowd()
+    pace: Pace = Pace()
     stop_s: float = 2.0  # what a running job gets to finish in at the end
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(NamedTuple):
     """How a job is started: evaluate, for everyone but the tests."""
 
     command: list[str]

@@ -9,7 +9,7 @@ A job that fails changes nothing but when the next one runs: the last answer sta
 
 import json
 import math
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Unavailable
 from opanel_agent.core.reasons import Fault, Reason
@@ -25,8 +25,7 @@ _DAY_S = 86_400
 Replies = list[tuple[Connection, Response]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(NamedTuple):
     reply_s: float = 30.0  # a POST that takes longer gets 202
     retry_first_s: float = 60.0  # after a job that failed; doubled each time
     retry_last_s: float = 3600.0
@@ -36,14 +35,17 @@ class Pace:
         return min(self.retry_first_s * 2.0 ** min(failures - 1, 16), self.retry_last_s)
 
 
-@dataclass(slots=True, kw_only=True)
 class Task:
-    start: Start
-    waiting: list[Connection] = field(default_factory=list)
+    """A job that waits or runs, and those who wait for it."""
+
+    __slots__ = ("start", "waiting")
+
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        self.waiting: list[Connection] = []
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(NamedTuple):
     """What evaluate said. `answer` None: the last one stands."""
 
     ok: bool
@@ -53,8 +55,7 @@ class Frame:
     answer: Answer | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A job's end, as things to do: the replies to give, the answer to publish, the failure to log."""
 
     replies: Replies
@@ -108,7 +109,7 @@ class Work:
         if task is None:
             if len(self._queue) >= self._pace.tasks:
                 return False
-            task = Task(start=start)
+            task = Task(start)
             self._queue.append(task)
         if connection is not None:
             task.waiting.append(connection)
@@ -124,7 +125,7 @@ class Work:
         """The job to run now, which is then the running one."""
         if self.due_s() > now_s:
             return None
-        self.running = self._queue.pop(0) if self._queue else Task(start=self._routine)
+        self.running = self._queue.pop(0) if self._queue else Task(self._routine)
         self._routine = TICK if self.running.start == START else self._routine
         return self.running
 

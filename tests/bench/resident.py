@@ -1,0 +1,216 @@
+"""What the resident costs while it waits, and how fast it answers: against a bare interpreter, an exporter and an echo.
+
+The resident is the real one (`opanel-agent resident`, a user installation in a temporary home, its first evaluation done).
+Memory is RSS and PSS from /proc/PID/smaps_rollup after 1,000 `GET /v1/license`, of all processes at the same moment, so that
+what they share is shared alike; prometheus-node-exporter, where it is installed, has been scraped as many times. Speed is
+`GET /v1/license` against an echo of the same number of bytes, in turn, on a kept connection and on a new one each time, as a
+panel does that keeps nothing. Run by tests/bench/run.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import venv
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from fakes import forge
+from fakes.resident import read_one, request, until
+
+REQUESTS = 1000
+BATCHES = 20
+CALLS = 200
+RSS_GOAL = 1.8
+P99_GOAL_MS = 2.0
+ASK = request("GET", "/v1/license")
+
+ECHO = """
+import socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+while True:
+    client, _ = listener.accept()
+    while client.recv(4096):
+        client.sendall(b"x" * int(sys.argv[2]))
+    client.close()
+"""
+
+
+@contextmanager
+def process(*command: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is ended in the end, by its id."""
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as started:
+        try:
+            yield started
+        finally:
+            started.send_signal(signal.SIGTERM)
+            try:
+                started.wait(10)
+            except subprocess.TimeoutExpired:
+                started.kill()
+
+
+def memory_kb(pid: int) -> tuple[int, int]:
+    """RSS and PSS."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in rollup.splitlines()[1:])}
+    return found["Rss"], found["Pss"]
+
+
+def connect(path: Path) -> socket.socket:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(str(path))
+    return client
+
+
+def listens(path: Path) -> bool:
+    try:
+        connect(path).close()
+    except OSError:
+        return False
+    return True
+
+
+def answered(path: Path) -> bool:
+    if not listens(path):
+        return False
+    with closing(connect(path)) as client:
+        client.sendall(ASK)
+        return read_one(client).status == 200
+
+
+def whole(client: socket.socket, size: int) -> None:
+    got = 0
+    while got < size:
+        got += len(client.recv(size))
+
+
+def kept(path: Path, size: int) -> list[float]:
+    """Seconds of each call on one connection."""
+    with closing(connect(path)) as client:
+        return [timed(lambda: (client.sendall(ASK), whole(client, size))) for _ in range(CALLS)]
+
+
+def anew(path: Path, size: int) -> list[float]:
+    def call() -> None:
+        with closing(connect(path)) as client:
+            client.sendall(ASK)
+            whole(client, size)
+
+    return [timed(call) for _ in range(CALLS)]
+
+
+def timed(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def speed(resident: Path, echo: Path, size: int) -> None:
+    for name, call in (("a kept connection", kept), ("a new connection each", anew)):
+        call(resident, size)
+        call(echo, size)
+        pairs = [(call(resident, size), call(echo, size)) for _ in range(BATCHES)]
+        for which, at in (("p50", 0.5), ("p99", 0.99)):
+            mine, bare = (quantile_ms(side, at) for side in zip(*pairs, strict=True))
+            goal = f"; goal < {P99_GOAL_MS} ms: {verdict(mine < P99_GOAL_MS)}" if which == "p99" else ""
+            say(f"GET /v1/license on {name}, {which} to a bare echo: {ratio(mine, bare, 'ms')}{goal}")
+
+
+def quantile_ms(batches: Iterable[list[float]], at: float) -> float:
+    """The median of the batches' own quantiles: a neighbour's burst spoils its batches, not the figure."""
+    return statistics.median(sorted(batch)[int(at * len(batch))] for batch in batches) * 1e3
+
+
+def scrape(stack: ExitStack) -> int | None:
+    """The exporter's pid after as many scrapes; None where it is not installed."""
+    program = shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
+    if program is None:
+        return None
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    exporter = stack.enter_context(process(program, f"--web.listen-address=127.0.0.1:{port}"))
+    url = f"http://127.0.0.1:{port}/metrics"
+    until(lambda: reached(port))
+    for _ in range(REQUESTS):
+        with urllib.request.urlopen(url) as page:
+            page.read()
+    return exporter.pid
+
+
+def reached(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def weigh(resident: int, bare: int, exporter: int | None) -> None:
+    weights = {"a bare interpreter": memory_kb(bare)}
+    if exporter is not None:
+        weights[f"prometheus-node-exporter after {REQUESTS} scrapes"] = memory_kb(exporter)
+    for index, kind in enumerate(("RSS", "PSS")):
+        mine = memory_kb(resident)[index] / 1024
+        for (name, weight), goal in zip(weights.items(), (RSS_GOAL if kind == "RSS" else None, 1.0), strict=False):
+            base = weight[index] / 1024
+            judged = f"; goal ≤ {goal} ×: {verdict(mine / base <= goal)}" if goal else ""
+            say(f"resident {kind} after {REQUESTS} requests, to {name}: {ratio(mine, base, 'MB')}{judged}")
+
+
+def settle(home: Path) -> None:
+    """A trust root and the settings that name it: a test's, as a vendor's is not in the source."""
+    settings = home / ".config/opanel-agent/agent.toml"
+    settings.parent.mkdir(parents=True)
+    root = home / "root.jws"
+    root.write_bytes(forge.root())
+    settings.write_text(f'schema = 1\ntrust_root = "{root}"\n')
+
+
+def ratio(mine: float, base: float, unit: str) -> str:
+    return f"{mine / base:.2f} × ({mine:.3g} {unit} to {base:.3g} {unit})"
+
+
+def verdict(reached_goal: bool) -> str:
+    return "reached" if reached_goal else "MISSED"
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def main() -> int:
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        settle(home)
+        environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+        resident = stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "resident", env=environment))
+        # An environment of its own: what .pth files import (an editable install, coverage) is no part of bare.
+        venv.create(home / "bare", symlinks=True)
+        bare = stack.enter_context(process(str(home / "bare/bin/python"), "-I", "-c", "import os; os.read(0, 1)"))
+        path = home / ".local/state/opanel-agent/run/agent.sock"
+        until(lambda: answered(path), 30)
+        with closing(connect(path)) as client:
+            client.sendall(ASK)
+            first = read_one(client)
+            size = first.size
+            for _ in range(REQUESTS - 1):
+                client.sendall(ASK)
+                whole(client, size)
+        weigh(resident.pid, bare.pid, scrape(stack))
+        echo = home / "echo.sock"
+        stack.enter_context(process(sys.executable, "-I", "-c", ECHO, str(echo), str(size)))
+        until(lambda: listens(echo))
+        speed(path, echo, size)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
