@@ -44,6 +44,7 @@ DIGEST = base64url(bytes(16))
 @pytest.mark.parametrize(
     ("changes", "detail", "where", "name"),
     [
+        ({"jti": "a b c d e"}, "member_value", "activation", "jti"),
         ({"order": 1}, "member_unknown", "activation", "order"),
         ({"nbf": forge.NOW, "exp": forge.NOW}, "member_value", "activation", "exp"),
         ({"cnf": {"jkt": "short"}}, "member_value", "activation.cnf", "jkt"),

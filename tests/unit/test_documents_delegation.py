@@ -79,6 +79,8 @@ PARENT = May(
         ({"may": forge.may(anything=1)}, "member_unknown", "delegation.may", "anything"),
         ({"may": forge.may(products=["a", "a"])}, "member_value", "delegation.may", "products"),
         ({"may": forge.may(features=["a b"])}, "member_value", "delegation.may", "features"),
+        ({"may": forge.may(products=["a b"])}, "member_value", "delegation.may", "products"),
+        ({"may": forge.may(tiers=["a b"])}, "member_value", "delegation.may", "tiers"),
         ({"may": forge.may(max_term_days=36_501)}, "member_value", "delegation.may", "max_term_days"),
         *[({"may": forge.may(slots=slots)}, "member_value", "delegation.may", "slots")
           for slots in ([1, 1], [2, 1], [1], [1, 2, 3], [False, 2], [0, True], ["0", "9"], {}, None)],

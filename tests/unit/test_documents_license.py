@@ -61,6 +61,8 @@ def test_x_is_where_a_reseller_may_put_his_own() -> None:
         ({"nbf": forge.NOW, "exp": forge.NOW}, "member_value", "license", "exp"),
         ({"limits": {"accounts": -1}}, None, "", ""),
         ({"limits": {"accounts": True}}, "member_type", "license.limits", "accounts"),
+        ({"jti": "a b c d e"}, "member_value", "license", "jti"),
+        ({"features": ["a b"]}, "member_value", "license", "features"),
         ({"tier": ""}, "member_value", "license", "tier"),
         ({"activation": {**TERMS, "required": 1}}, "member_type", "license.activation", "required"),
         ({"activation": {**TERMS, "seats": 0}}, "member_value", "license.activation", "seats"),

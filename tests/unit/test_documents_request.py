@@ -51,6 +51,7 @@ def test_the_published_key_is_nobodys() -> None:
         ({"hostname": "server1"}, "member_unknown"),
         ({"iss": "somebody"}, "member_value"),
         ({"kind": "steal"}, "request_kind"),
+        ({"jti": "a b c d e"}, "member_value"),
         ({"key_sha256": "A" * 64}, "member_value"),
         ({"license_sha256": "0" * 63}, "member_value"),
         ({"salt": base64url(bytes(15))}, "member_value"),

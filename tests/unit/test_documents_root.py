@@ -87,6 +87,7 @@ def test_a_signature_that_does_not_hold_counts_nothing() -> None:
         ({"endpoints": {"a b": []}}, "member_value"),
         ({"endpoints": []}, "member_type"),
         ({"status_uri": ""}, "member_value"),
+        ({"iss": "a b", "sub": "a b"}, "member_value"),
         *[({name: forge.DROP}, "member_missing") for name in forge.root_claims() if name != "ver"],
     ],
 )
@@ -113,6 +114,9 @@ def test_shape_of_the_lines() -> None:
         first((one + b"\n") * 33)
     with refused("jws_size"):
         first(b"a" * (64 * 1024 + 1))
+    padded = forge.root_lines(forge.root_claims(x={"padding": "a" * 30_000}), [R1, R2])
+    with refused("jws_size"):
+        first(padded)
     for text in (b"", one + b"\n\n" + two, one + b"\r\n" + two, good + b"\n"):
         with refused("jws_shape"):
             first(text)

@@ -10,7 +10,7 @@ from typing import Final
 
 from opanel_agent.core.documents.jws import THUMBPRINT, Envelope, Typ
 from opanel_agent.core.documents.keys import PublicKey
-from opanel_agent.core.documents.parts import JTI, URI, StatusRef, read_span, read_status
+from opanel_agent.core.documents.parts import JTI, StatusRef, read_span, read_status
 from opanel_agent.core.strict_json import NAME, Members
 
 DIGEST_BYTES: Final = 16
@@ -52,7 +52,7 @@ def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Activation:
     activation = Activation(
         jti=claims.text("jti", pattern=JTI),
         sub=claims.text("sub"),
-        iss=claims.text("iss", pattern=URI),
+        iss=claims.text("iss"),
         iat=claims.integer("iat"),
         nbf=nbf,
         exp=exp,

@@ -64,7 +64,7 @@ def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Delegation:
     nbf, exp = read_span(claims)
     delegation = Delegation(
         jti=claims.text("jti", pattern=JTI),
-        iss=claims.text("iss", pattern=URI),
+        iss=claims.text("iss"),
         sub=claims.text("sub", pattern=URI),
         name=claims.text("name"),
         contact=read_contact(contact),

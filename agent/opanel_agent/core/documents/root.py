@@ -127,7 +127,7 @@ def steps(trusted: Root, text: bytes) -> tuple[Root, ...]:
     newest = trusted
     for each in split(text):
         envelope = _envelopes(each)[0]
-        seq = envelope.unverified(Typ.ROOT).integer("seq", low=1)
+        seq = envelope.unverified(Typ.ROOT).integer("seq")
         if seq < trusted.seq:
             continue
         if seq in walked:
