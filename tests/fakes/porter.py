@@ -133,9 +133,15 @@ def answer(**license_members: Json) -> dict[str, Json]:
     }
 
 
-def problem(status: int, code: str) -> Said:
+def problem(status: int, code: str, **more: Json) -> Said:
     """An RFC 9457 problem, as the resident writes them."""
-    told: Mapping[str, Json] = {"type": f"urn:opanel:problem:{code}", "title": "…", "status": status, "code": code}
+    told: Mapping[str, Json] = {
+        "type": f"urn:opanel:problem:{code}",
+        "title": "…",
+        "status": status,
+        "code": code,
+        **more,
+    }
     return Said(status=status, body=json.dumps(told).encode())
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fakes.porter import Said, answer, license_, porter, problem
 from opanel_agent.cli.client import MAX_REPLY_BYTES, Client
-from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, NotYet, Unavailable, Untrusted
+from opanel_agent.core.errors import AgentError, Bug, Misconfigured, NotPermitted, NotYet, Unavailable, Untrusted
 from opanel_agent.core.reasons import Fault, Reason
 
 
@@ -66,6 +66,12 @@ def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
         (problem(429, "rate_limited"), Unavailable, Fault.RATE_LIMITED, "refresh_too_soon"),
         (problem(503, "not_yet"), NotYet, Fault.NOT_YET, "no_answer_yet"),
         (problem(503, "busy"), Unavailable, Fault.BUSY, "resident_busy"),
+        (
+            problem(503, "job_failed", error=Bug(Fault.JOB_FAILED, "job_killed", signal=9).to_json()),
+            Bug,
+            Fault.JOB_FAILED,
+            "job_killed",
+        ),
         (problem(404, "usage"), Unavailable, Fault.PROTOCOL, "resident_problem"),
         (Said(status=500, body=b"\xff"), Unavailable, Fault.PROTOCOL, "resident_problem"),
         (Said(body=b"[]"), Unavailable, Fault.PROTOCOL, "resident_garbled"),

@@ -20,13 +20,15 @@ from opanel_agent.core.purposes import TERMS
 from opanel_agent.core.reasons import Fault, Reason
 
 KEY = license_key.make(bytes(range(16))) or license_key.make(bytes(range(1, 17))) or ""
+CLAIMS = b'{"salt":"c2FsdA","components":{"disk":"ZGlzaw"}}'
+BODY = f"e30.{base64url(CLAIMS)}.AA"
 SHOWN: dict[str, Any] = {
     "id": "activation-0123456789abcdef",
     "purpose": "license_activation",
     "method": "POST",
     "url": "https://licensing.example/v1/activations",
     "head": "POST /v1/activations HTTP/1.1\r\nHost: licensing.example\r\n\r\n",
-    "body": "e30.e30.AA",
+    "body": BODY,
     "leaves": ["salt", "components", "of_tomorrow"],
     "why": [],
 }
@@ -237,17 +239,19 @@ def test_what_leaves_is_shown_first_and_then_sent_by_its_id(terminal: Terminal, 
     assert "License: active" in printed.out
     for line in (
         "What leaves, for license activation, to https://licensing.example/v1/activations:",
-        "  components: salted digests of machine components, never their values",
-        "  of_tomorrow: of_tomorrow",
+        '  components: salted digests of machine components, never their values: {"disk":"ZGlzaw"}',
+        '  salt: a random salt for the digests: "c2FsdA"',
+        "  of_tomorrow: of_tomorrow: ?",
         "  The server also sees this server's IP address, as with any connection.",
         "  POST /v1/activations HTTP/1.1",
-        "  e30.e30.AA",
+        f"  {BODY}",
     ):
         assert line in printed.err.splitlines()
 
 
 @pytest.mark.parametrize(
-    "change", [{"id": 7}, {"id": "../../etc/x"}, {"head": None}, {"body": 1}, {"leaves": "x"}, {"why": None}]
+    "change",
+    [{"id": 7}, {"id": "../../etc/x"}, {"head": None}, {"body": 1}, {"body": "?"}, {"leaves": "x"}, {"why": None}],
 )
 def test_nothing_is_sent_where_it_could_not_be_shown(terminal: Terminal, change: dict[str, Any]) -> None:
     with porter(terminal.paths.socket) as told:

@@ -11,7 +11,8 @@ from fakes.porter import DAY, NOW, Said, answer, porter, problem
 from fakes.terminal import Printed, Terminal
 from opanel_agent.cli.status import moment
 from opanel_agent.core.consent import Signal, SignalKind, Signals
-from opanel_agent.core.reasons import Reason
+from opanel_agent.core.errors import Storage
+from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.states import State
 
 
@@ -170,6 +171,20 @@ def test_check_is_one_line_and_a_status(terminal: Terminal, members: dict[str, A
 def test_every_reason_but_three_is_a_warning(terminal: Terminal) -> None:
     well = {reason for reason in Reason if ask(terminal, "--check", reasons=[str(reason)]).status == 0}
     assert well == {Reason.OK, Reason.ISOLATION_NONE, Reason.ISOLATION_PARTIAL}
+
+
+def test_an_evaluation_that_failed_is_told_beside_the_answer(terminal: Terminal) -> None:
+    trouble = Storage(Fault.DISK_FULL, "disk_full", file="/var/lib/opanel-agent/clock.json", errno="ENOSPC").to_json()
+    with porter(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer() | {"trouble": trouble})
+        printed = terminal.type("status")
+        assert (printed.status, "License: active" in printed.out) == (0, True)
+        assert "the last evaluation failed" in printed.err
+        assert "the disk is full" in printed.err
+        check = terminal.type("status", "--check")
+        assert (check.status, "the disk is full" in check.out) == (1, True)
+        envelope = terminal.type("status", "--json").json()
+        assert [warning["code"] for warning in envelope["warnings"]] == ["disk_full"]
 
 
 @pytest.mark.parametrize(("age_s", "status"), [(0, 1), (7 * DAY, 1), (7 * DAY + 1, 3)])

@@ -10,7 +10,7 @@ from typing import Final
 
 from opanel_agent.cli.client import understood
 from opanel_agent.cli.world import World
-from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
+from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
 from opanel_agent.core.reasons import Fault
 from opanel_agent.core.strict_json import Json, Members, loads
 
@@ -48,6 +48,12 @@ class Answer:
     told: Mapping[str, Json]
     live: bool
 
+    @property
+    def trouble(self) -> AgentError | None:
+        """Why the last evaluation failed, where it did; the answer is then that of an earlier one."""
+        told = self.part("trouble")
+        return AgentError.from_json(told) if told else None
+
     def part(self, name: str) -> Mapping[str, Json]:
         """A member that is an object; an empty one where this version's resident tells none."""
         value = self.told.get(name)
@@ -59,6 +65,8 @@ def latest(world: World) -> Answer:
     try:
         return read(world.client.get("/v1/answer"), live=True)
     except (Unavailable, NotPermitted) as failure:
+        if failure.code not in (Fault.NOT_RUNNING, Fault.NO_PERMISSION):
+            raise
         kept = _kept(world)
         if kept is None:
             raise

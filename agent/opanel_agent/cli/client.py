@@ -131,22 +131,20 @@ def _failure(exc: Exception, path: str) -> AgentError:
 
 
 def _refusal(status: int, read: bytes) -> AgentError:
-    """An RFC 9457 problem of the resident, as the error that it stands for."""
+    """An RFC 9457 problem of the resident, as the error that it stands for, or that it tells of."""
     try:
         told = Members(loads(read, max_bytes=MAX_REPLY_BYTES), "problem")
-        code = told.text("code")
-        error = _mapping(told, "error")
     except Untrusted:
-        code, error = "", {}
+        told = Members({}, "problem")
     match status:
         case 403:
             return NotPermitted(Fault.NO_PERMISSION, "resident_refuses")
         case 429:
             return Unavailable(Fault.RATE_LIMITED, "refresh_too_soon")
-        case 503 if code == Fault.NOT_YET:
+        case 503 if _mapping(told, "error"):
+            return AgentError.from_json(_mapping(told, "error"))
+        case 503 if _value(told, "code") == Fault.NOT_YET:
             return NotYet(Fault.NOT_YET, "no_answer_yet")
-        case 503 if error:
-            return AgentError.from_json(error)
         case 503:
             return Unavailable(Fault.BUSY, "resident_busy")
         case _:

@@ -17,7 +17,7 @@ from opanel_agent.cli.client import Done, understood
 from opanel_agent.cli.grammar import Command, Options
 from opanel_agent.cli.output import Outcome, Shown
 from opanel_agent.cli.sending import send, wait_s
-from opanel_agent.cli.status import license_lines, moment, not_live
+from opanel_agent.cli.status import beside, license_lines, moment
 from opanel_agent.cli.world import World
 from opanel_agent.core import license_key
 from opanel_agent.core.documents.root import Root
@@ -49,7 +49,7 @@ def show(options: Options, world: World) -> Outcome:
         return _urls(world)
     answer = answers.latest(world)
     return Outcome(
-        result=answer.license.told, lines=tuple(license_lines(world, answer.license)), warnings=not_live(world, answer)
+        result=answer.license.told, lines=tuple(license_lines(world, answer.license)), warnings=beside(world, answer)
     )
 
 

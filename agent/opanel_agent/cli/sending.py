@@ -5,6 +5,7 @@ carried by other ways. The resident runs as a user of its own and this as root: 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ from opanel_agent.cli.grammar import Options
 from opanel_agent.cli.output import Outcome
 from opanel_agent.cli.world import World
 from opanel_agent.core.base64url import unbase64url
-from opanel_agent.core.strict_json import Json, Members
+from opanel_agent.core.strict_json import Json, Members, dumps, loads
 
 MAX_WAIT_S: Final = 30  # the resident's own patience
 MAX_REQUEST_CHARACTERS: Final = 128 * 1024
@@ -33,13 +34,14 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
-    """A sealed request before it is sent. `raw` is its head and body, `names` what the body says, by name."""
+    """A sealed request before it is sent. `raw` is its head and body; `names` what the body says, `values` as it says it."""
 
     id: str
     purpose: str
     url: str
     raw: str
     names: tuple[str, ...]
+    values: Mapping[str, Json]
     why: tuple[Ground, ...]
 
 
@@ -61,14 +63,23 @@ def send(options: Options, world: World, path: str, asked: dict[str, Json]) -> D
 
 
 def _leaving(told: Members) -> Leaving:
+    body = _lines(told, "body")
     return Leaving(
         id=told.text("id", pattern=_ID),
         purpose=told.text("purpose"),
         url=told.text("url"),
-        raw=_lines(told, "head") + _lines(told, "body"),
+        raw=_lines(told, "head") + body,
         names=tuple(sorted(told.texts("leaves"))),
+        values=_values(body),
         why=_why(told),
     )
+
+
+def _values(body: str) -> Mapping[str, Json]:
+    """The claims of a signed request, or the members of a plain one. The bytes are shown as well, whatever they say."""
+    _, _, after = body.partition(".")
+    said = loads(unbase64url(after.partition(".")[0]) if after else body.encode(), max_bytes=MAX_REQUEST_CHARACTERS)
+    return said if isinstance(said, dict) else {}
 
 
 def _lines(told: Members, name: str) -> str:
@@ -94,7 +105,8 @@ def _show(world: World, leaving: Leaving) -> None:
     """On stderr, before anything is sent: in words, then the bytes themselves."""
     world.note("leaves.head", purpose=world.named("purpose", leaving.purpose), url=leaving.url)
     for name in leaving.names:
-        world.note("leaves.line", name=name, meaning=world.named("field", name))
+        value = dumps(leaving.values[name]).decode() if name in leaving.values else "?"
+        world.note("leaves.line", name=name, value=value, meaning=world.named("field", name))
     world.note("leaves.address")
     world.note("leaves.bytes")
     for line in leaving.raw.splitlines():

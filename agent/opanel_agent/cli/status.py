@@ -39,7 +39,7 @@ def screen(world: World) -> Outcome:
     """License, isolation and what is next, in a screenful."""
     answer = answers.latest(world)
     lines = (*license_lines(world, answer.license), *_house_lines(world, answer))
-    return Outcome(result=answer.told, lines=tuple(lines), warnings=not_live(world, answer))
+    return Outcome(result=answer.told, lines=tuple(lines), warnings=beside(world, answer))
 
 
 def check(world: World) -> Outcome:
@@ -57,8 +57,7 @@ def check(world: World) -> Outcome:
     word = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[level]
     reasons = ", ".join(world.named("reason", code) for code in license_.reasons)
     line = f"OPANEL {word} - {world.named('state', license_.state)}: {reasons}"
-    if not answer.live:
-        line += f"; {world.say('status.not_live', as_of=moment(license_.as_of))}"
+    line = "; ".join([line, *(warned.title for warned in beside(world, answer))])
     result: dict[str, Json] = {"exit": level, "state": license_.state, "reasons": list(license_.reasons)}
     return Outcome(result=result, lines=(line,), exit_status=level)
 
@@ -70,7 +69,7 @@ def _level(answer: Answer, now_s: int) -> int:
     if license_.state not in (State.ACTIVE, State.GRACE):
         return CHECK_CRITICAL
     well = license_.state == State.ACTIVE and NO_WARNING.issuperset(license_.reasons) and not license_.warned
-    return CHECK_OK if well and answer.live else CHECK_WARNING
+    return CHECK_OK if well and answer.live and answer.trouble is None else CHECK_WARNING
 
 
 def metrics(world: World) -> Outcome:
@@ -162,11 +161,16 @@ def _last_check(world: World, at: Json, failure: Json) -> str:
     return world.say("status.checked", at=when)
 
 
-def not_live(world: World, answer: Answer) -> tuple[Warned, ...]:
-    if answer.live:
-        return ()
-    as_of = moment(answer.license.as_of)
-    return (Warned(code=Fault.NOT_RUNNING, title=world.say("status.not_live", as_of=as_of)),)
+def beside(world: World, answer: Answer) -> tuple[Warned, ...]:
+    """What to know of an answer that is not the resident's latest word."""
+    told: list[Warned] = []
+    if not answer.live:
+        title = world.say("status.not_live", as_of=moment(answer.license.as_of))
+        told.append(Warned(code=Fault.NOT_RUNNING, title=title))
+    if answer.trouble is not None:
+        title, _ = problem(answer.trouble, world.lang)
+        told.append(Warned(code=str(answer.trouble.code), title=world.say("status.trouble", problem=title)))
+    return tuple(told)
 
 
 def moment(seconds: int) -> str:
