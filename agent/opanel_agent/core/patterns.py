@@ -1,0 +1,95 @@
+"""How many strings a pattern admits, so that what a field can tell is computed and never estimated.
+
+The patterns of the field catalog are Python's, cut down to what can be counted by multiplying: literal characters,
+classes of characters and ranges, `(?:a|b)` groups, `?`, `{n}` and `{m,n}`. Nothing is unbounded, so a field's length is
+bounded too. A pattern that can spell one string in two ways counts it twice: the figure is then an upper bound.
+"""
+
+import re
+from typing import Final
+
+_BOUNDS: Final = re.compile(r"\?|\{(\d{1,4})(?:,(\d{1,4}))?\}")
+_SPECIAL: Final = frozenset(".^$*+?{}[]\\|()")
+
+
+def count(pattern: str) -> int:
+    """The number of strings that `re.fullmatch(pattern, …)` admits. Raises ValueError for any other construction."""
+    re.compile(pattern)  # re.error is a ValueError only from Python 3.13 on, so callers see either
+    rest = _Rest(pattern)
+    total = _alternatives(rest)
+    if rest.text:
+        raise ValueError(pattern)
+    return total
+
+
+class _Rest:
+    """What of the pattern is still to be read."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def take(self, start: str) -> bool:
+        taken = self.text.startswith(start)
+        self.text = self.text.removeprefix(start)
+        return taken
+
+    def character(self) -> str:
+        """One literal character, written as itself or after a backslash."""
+        escaped = self.take("\\")
+        character, self.text = self.text[:1], self.text[1:]
+        if not character or (escaped and character.isalnum()):  # \d, \w, \1 … stand for more than themselves
+            raise ValueError(self.text)
+        return character
+
+
+def _alternatives(rest: _Rest) -> int:
+    total = _sequence(rest)
+    while rest.take("|"):
+        total += _sequence(rest)
+    return total
+
+
+def _sequence(rest: _Rest) -> int:
+    product = 1
+    while rest.text and rest.text[0] not in "|)":
+        product *= _repeated(_atom(rest), rest)
+    return product
+
+
+def _atom(rest: _Rest) -> int:
+    if rest.take("(?:"):
+        inner = _alternatives(rest)
+        if not rest.take(")"):
+            raise ValueError(rest.text)
+        return inner
+    if rest.take("["):
+        return len(_members(rest))
+    if rest.text[0] in _SPECIAL - {"\\"}:
+        raise ValueError(rest.text)
+    rest.character()
+    return 1
+
+
+def _members(rest: _Rest) -> set[str]:
+    if rest.text.startswith("^"):
+        raise ValueError(rest.text)
+    members: set[str] = set()
+    while not rest.take("]"):
+        first = rest.character()
+        last = rest.character() if rest.text[:1] == "-" and rest.text[1:2] != "]" and rest.take("-") else first
+        members |= {chr(point) for point in range(ord(first), ord(last) + 1)}
+    return members
+
+
+def _repeated(each: int, rest: _Rest) -> int:
+    found = _BOUNDS.match(rest.text)
+    if found is None:
+        return each
+    rest.text = rest.text[found.end() :]
+    low, high = (0, 1) if found[0] == "?" else (int(found[1]), int(found[2] or found[1]))
+    return powers(each, low, high)
+
+
+def powers(base: int, low: int, high: int) -> int:
+    """base^low + … + base^high: the sequences of `low` to `high` things, each one of `base`."""
+    return sum(base**exponent for exponent in range(low, high + 1))

@@ -1,0 +1,61 @@
+"""What ships beside the code: the field catalog and the notices.
+
+They are as trustworthy as the code, being part of the same package, and are read the same way: by their place beside it.
+A fault in them is therefore ours (`Bug`), never the administrator's. The trust root, which settings may replace, is read
+in `jobs.trust`.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.core import catalog
+from opanel_agent.core.catalog import Catalog
+from opanel_agent.core.errors import Bug, Untrusted
+from opanel_agent.core.reasons import Reason
+
+DATA: Final = Path(__file__).parent.parent / "data"
+
+
+class Data:
+    """The package's data; `place` is a parameter so that a test can lay out another."""
+
+    def __init__(self, place: Path = DATA) -> None:
+        self._place = place
+
+    def catalog(self) -> Catalog:
+        """The declarations in force: data/fields/*.toml."""
+        files = sorted((self._place / "fields").glob("*.toml"))
+        try:
+            return catalog.load({path.stem: _bytes(path) for path in files})
+        except Untrusted as error:
+            raise Bug(Reason.INTERNAL, error.detail, **error.values) from error
+
+    def installed_notice(self) -> str:
+        """The version of the notice that this package carries: what `notice` in consent.toml must say."""
+        return _bytes(self._place / "notices" / "current").decode("ascii").strip()
+
+    def notice(self, language: str) -> str:
+        """The installed notice's text, `tr` or `en`, its placeholders still open (`core.notice.fill`)."""
+        return _bytes(self._notice_dir() / f"notice.{language}.md").decode("utf-8")
+
+    def notice_catalog(self) -> bytes:
+        """The catalog as the installed notice froze it."""
+        return _bytes(self._notice_dir() / "fields.json")
+
+    def _notice_dir(self) -> Path:
+        return self._place / "notices" / self.installed_notice()
+
+
+def load_catalog() -> Catalog:
+    return Data().catalog()
+
+
+def installed_notice() -> str:
+    return Data().installed_notice()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Bug(Reason.INTERNAL, "data_missing", file=path.name) from error
