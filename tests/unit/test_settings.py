@@ -77,48 +77,48 @@ def test_every_example_of_the_file_that_ships_is_good_and_names_every_key() -> N
 def test_a_key_without_its_value_is_named_with_its_line(line: int) -> None:
     lines = WHOLE.split("\n")
     lines[line - 1] = lines[line - 1].partition(" =")[0] + " ="
-    assert refusal("\n".join(lines).encode()) == ("settings_syntax", line, "")
+    assert refusal("\n".join(lines).encode()) == ("toml_syntax", line, "")
 
 
 @pytest.mark.parametrize(
     ("text", "detail", "line", "name"),
     [
-        ("", "settings_schema", 1, "schema"),
-        ("schema = 2", "settings_schema", 1, "schema"),
-        ("\nschema = true", "settings_type", 2, "schema"),
-        ("schema = 1.0", "settings_type", 1, "schema"),
-        ("schema = 1\nmirors = []", "settings_unknown", 2, "mirors"),
-        ("schema = 1\n[licence]\ncheck = true", "settings_unknown", 2, "licence"),
-        ("schema = 1\n[license]\nchek = true", "settings_unknown", 3, "license.chek"),
-        ("schema = 1\nlicense = {check = true, x = 1}", "settings_unknown", 2, "license.x"),
-        ("schema = 1\nlicense.renew = 1", "settings_type", 2, "license.renew"),
-        ('schema = 1\nlicense = "yes"', "settings_type", 2, "license"),
-        ('schema = 1\n[license]\ncheck = "true"', "settings_type", 3, "license.check"),
-        ("schema = 1\n[license]\nrenew = 1", "settings_type", 3, "license.renew"),
-        ("schema = 1\nadvisories = 0", "settings_type", 2, "advisories"),
-        ('schema = 1\n\n"language" = "de"', "settings_value", 3, "language"),
-        ("schema = 1\nlanguage = 1", "settings_type", 2, "language"),
-        ('schema = 1\nregion = "TR"', "settings_value", 2, "region"),
-        ('schema = 1\nregion = ""', "settings_value", 2, "region"),
-        ('schema = 1\nmirrors = "https://a.example"', "settings_type", 2, "mirrors"),
-        ("schema = 1\nmirrors = [1]", "settings_type", 2, "mirrors"),
-        ('schema = 1\nmirrors = ["http://a.example"]', "settings_value", 2, "mirrors"),
-        ('schema = 1\nmirrors = ["https://a.example", "https://a.example"]', "settings_value", 2, "mirrors"),
-        ('schema = 1\nmirrors = ["https://a.example/?id=7"]', "settings_value", 2, "mirrors"),
-        ('schema = 1\nproxy = "proxy.example:3128"', "settings_value", 2, "proxy"),
-        ('schema = 1\nproxy = "socks5://proxy.example"', "settings_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://"', "settings_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://a:99999"', "settings_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://a:0"', "settings_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://[::1"', "settings_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://a/path"', "settings_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://a b"', "settings_value", 2, "proxy"),
-        ('schema = 1\nca_file = "ca.pem"', "settings_value", 2, "ca_file"),
-        ('schema = 1\ntrust_root = ""', "settings_value", 2, "trust_root"),
-        ('schema = 1\npanel_version_file = "/a\\u0000b"', "settings_value", 2, "panel_version_file"),
-        ("schema = 1\nschema = 1", "settings_syntax", 2, ""),
-        ("schema = 1\nproxy", "settings_syntax", 2, ""),
-        ("schema = 1\nx = " + "[" * 5000, "settings_syntax", 2, ""),
+        ("", "toml_schema", 1, "schema"),
+        ("schema = 2", "toml_schema", 1, "schema"),
+        ("\nschema = true", "toml_type", 2, "schema"),
+        ("schema = 1.0", "toml_type", 1, "schema"),
+        ("schema = 1\nmirors = []", "toml_unknown", 2, "mirors"),
+        ("schema = 1\n[licence]\ncheck = true", "toml_unknown", 2, "licence"),
+        ("schema = 1\n[license]\nchek = true", "toml_unknown", 3, "license.chek"),
+        ("schema = 1\nlicense = {check = true, x = 1}", "toml_unknown", 2, "license.x"),
+        ("schema = 1\nlicense.renew = 1", "toml_type", 2, "license.renew"),
+        ('schema = 1\nlicense = "yes"', "toml_type", 2, "license"),
+        ('schema = 1\n[license]\ncheck = "true"', "toml_type", 3, "license.check"),
+        ("schema = 1\n[license]\nrenew = 1", "toml_type", 3, "license.renew"),
+        ("schema = 1\nadvisories = 0", "toml_type", 2, "advisories"),
+        ('schema = 1\n\n"language" = "de"', "toml_value", 3, "language"),
+        ("schema = 1\nlanguage = 1", "toml_type", 2, "language"),
+        ('schema = 1\nregion = "TR"', "toml_value", 2, "region"),
+        ('schema = 1\nregion = ""', "toml_value", 2, "region"),
+        ('schema = 1\nmirrors = "https://a.example"', "toml_type", 2, "mirrors"),
+        ("schema = 1\nmirrors = [1]", "toml_type", 2, "mirrors"),
+        ('schema = 1\nmirrors = ["http://a.example"]', "toml_value", 2, "mirrors"),
+        ('schema = 1\nmirrors = ["https://a.example", "https://a.example"]', "toml_value", 2, "mirrors"),
+        ('schema = 1\nmirrors = ["https://a.example/?id=7"]', "toml_value", 2, "mirrors"),
+        ('schema = 1\nproxy = "proxy.example:3128"', "toml_value", 2, "proxy"),
+        ('schema = 1\nproxy = "socks5://proxy.example"', "toml_value", 2, "proxy"),
+        ('schema = 1\nproxy = "http://"', "toml_value", 2, "proxy"),
+        ('schema = 1\nproxy = "http://a:99999"', "toml_value", 2, "proxy"),
+        ('schema = 1\nproxy = "http://a:0"', "toml_value", 2, "proxy"),
+        ('schema = 1\nproxy = "http://[::1"', "toml_value", 2, "proxy"),
+        ('schema = 1\nproxy = "http://a/path"', "toml_value", 2, "proxy"),
+        ('schema = 1\nproxy = "http://a b"', "toml_value", 2, "proxy"),
+        ('schema = 1\nca_file = "ca.pem"', "toml_value", 2, "ca_file"),
+        ('schema = 1\ntrust_root = ""', "toml_value", 2, "trust_root"),
+        ('schema = 1\npanel_version_file = "/a\\u0000b"', "toml_value", 2, "panel_version_file"),
+        ("schema = 1\nschema = 1", "toml_syntax", 2, ""),
+        ("schema = 1\nproxy", "toml_syntax", 2, ""),
+        ("schema = 1\nx = " + "[" * 5000, "toml_syntax", 2, ""),
     ],
 )
 def test_every_fault_is_refused_with_its_line(text: str, detail: str, line: int, name: str) -> None:
@@ -127,12 +127,12 @@ def test_every_fault_is_refused_with_its_line(text: str, detail: str, line: int,
 
 def test_too_many_mirrors_are_refused() -> None:
     mirrors = ",".join(f'"https://m{number}.example"' for number in range(17))
-    assert refusal(f"schema = 1\nmirrors = [{mirrors}]".encode())[0] == "settings_value"
+    assert refusal(f"schema = 1\nmirrors = [{mirrors}]".encode())[0] == "toml_value"
 
 
 def test_another_encoding_is_refused_with_its_line() -> None:
-    assert refusal("schema = 1\n# T\xfcrk\xe7e\n".encode("latin-1")) == ("settings_utf8", 2, "")
-    assert refusal("\ufeffschema = 1\n".encode())[0] == "settings_syntax"
+    assert refusal("schema = 1\n# T\xfcrk\xe7e\n".encode("latin-1")) == ("toml_utf8", 2, "")
+    assert refusal("\ufeffschema = 1\n".encode())[0] == "toml_syntax"
 
 
 # from the disk

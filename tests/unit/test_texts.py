@@ -85,7 +85,7 @@ def literals() -> frozenset[str]:
 def test_the_details_are_read_out_of_every_room() -> None:
     found = {each.file.partition("/")[0] for each in RAISED}
     assert {"core", "system", "jobs", "resident", "cli", "texts.py"} <= found
-    assert {"json_size", "file_owner", "disk_full", "settings_type", "runtime_dir_failed", "reply_failed"} <= DETAILS
+    assert {"json_size", "file_owner", "disk_full", "toml_type", "runtime_dir_failed", "reply_failed"} <= DETAILS
 
 
 @pytest.mark.parametrize("catalog", [ENGLISH, TURKISH], ids=["en", "tr"])
