@@ -49,7 +49,9 @@ def test_a_list_that_gave_this_installation_a_status_is_looked_at_again_in_15_mi
     assert schedule.due(watched, NOON + 900)
 
 
-@pytest.mark.parametrize(("failures", "most_s"), [(0, 120), (1, 240), (2, 480), (7, 15360), (8, 21600), (500, 21600)])
+@pytest.mark.parametrize(
+    ("failures", "most_s"), [(0, 120), (1, 240), (2, 480), (7, 15360), (8, 21600), (2**53 - 2, 21600)]
+)
 def test_back_off_doubles_up_to_6_hours_and_draws_from_the_whole_range(failures: int, most_s: int) -> None:
     before = Schedule(next_check_s=NOON, failures=failures)
     soonest = schedule.after_failure(before, NOON, 0.0)

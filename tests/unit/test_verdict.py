@@ -226,6 +226,11 @@ def test_a_state_says_since_when_it_would_have_held_though_nobody_looked(cause: 
     assert judge(replace(evidence, now=due + 5 * DAY)).since == due
 
 
+def test_nobody_is_told_to_renew_or_activate_what_permits_less_already() -> None:
+    revoked = replace(NOT_ACTIVATED, now=EXP - DAY, accepted_at=EXP - DAY, license_sighting=seen(1))
+    assert judge(revoked).reasons == (Reason.REVOKED,)
+
+
 # The causes that no countdown leads to
 
 
