@@ -1,6 +1,7 @@
 """A machine that is what a test says it is."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 FULL: Mapping[str, str] = {
     "machine_id": "0d3f3a5c1b2e4f60a1b2c3d4e5f60718",
@@ -10,10 +11,31 @@ FULL: Mapping[str, str] = {
     "cloud_instance_id": "i-0abc123def4567890",
 }
 
+FACTS: Mapping[str, str] = {
+    "agent_version": "0.1.0",
+    "panel_version": "4.2.0",
+    "os_id": "debian",
+    "os_version": "12",
+    "kernel": "6.1",
+    "architecture": "x86_64",
+    "virtualization": "kvm",
+    "cpu_class": "3-4",
+    "memory_class": "3",
+    "install_channel": "installer",
+}
+
 
 class FakeMachine:
-    def __init__(self, parts: Mapping[str, str] = FULL) -> None:
+    """`asked` are the names of all the facts that were ever collected."""
+
+    def __init__(self, parts: Mapping[str, str] = FULL, facts: Mapping[str, str] = FACTS) -> None:
         self.parts = dict(parts)
+        self.told = dict(facts)
+        self.asked: set[str] = set()
 
     def components(self) -> Mapping[str, str]:
         return dict(self.parts)
+
+    def facts(self, names: Collection[str], *, panel_version_file: Path | None) -> Mapping[str, str]:
+        self.asked |= set(names)
+        return {name: value for name, value in self.told.items() if name in names}

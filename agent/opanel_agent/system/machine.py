@@ -1,25 +1,35 @@
-"""What tells this machine from another: the raw values that an activation's digests are made of.
+"""What tells this machine from another, and what it has in common with many: two things that never meet.
 
-Each is looked up on its own and is simply absent where the machine does not tell it (a container has no DMI, a
-virtual disk no serial); which are junk, and how many must match, is decided in `core.binding`. Raw values never leave
-the process that called this. Hostname, addresses, MAC, kernel, processor and memory size are never read.
+`components` are the raw values that an activation's digests are made of. Each is looked up on its own and is simply
+absent where the machine does not tell it (a container has no DMI, a virtual disk no serial); which are junk, and how many
+must match, is decided in `core.binding`. Raw values never leave the process that called this.
 
-Sources, as readable inside the service's sandbox: /etc/machine-id, /proc/self/mountinfo, /run/udev/data, sysfs, the
-credential `product_uuid` that systemd loads for us, and cloud-init's instance-id.
+`facts` are the coarse classes of a usage report (`core.fingerprint`). Only what is asked for by name is read at all, and
+psutil is loaded only for the two facts that need it.
+
+Sources, as readable inside the service's sandbox: /etc, /proc, /run/udev/data, sysfs, the credential `product_uuid` that
+systemd loads for us, and cloud-init's instance-id. Hostname, addresses and MAC are never read.
 """
 
 import hashlib
 import hmac
+import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+from opanel_agent import __version__
+from opanel_agent.core import fingerprint
+from opanel_agent.system.paths import CODE
 
 # Drawn once for this program. It separates our derived machine id from every other program's (machine-id(5)).
 APP_ID: Final = uuid.UUID("6f1f7c1e-9b0d-4c5a-8f0e-3a52c9d47b61")
 MAX_BYTES: Final = 4096
 MAX_MOUNTINFO_BYTES: Final = 1024 * 1024
+MAX_CPUINFO_BYTES: Final = 16 * 1024  # the first processor's flags; the others have the same
 _MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _DISK_NAMES: Final = ("wwid", "device/wwid", "serial", "device/serial")  # a world wide name before a serial
 
@@ -29,13 +39,47 @@ class Machine(Protocol):
         """Raw values by component type; a type that this machine does not tell is missing. Without the agent's key."""
         ...
 
+    def facts(self, names: Collection[str], *, panel_version_file: Path | None) -> Mapping[str, str]:
+        """Those of `names` that a machine knows, each already as coarse as a report may say it."""
+        ...
+
+
+def _processors() -> int | None:
+    import psutil  # evaluate runs many times a day, and a report is made once a week
+
+    count: int | None = psutil.cpu_count()
+    return count
+
+
+def _memory_bytes() -> int | None:
+    import psutil  # as above
+
+    try:
+        total: int = psutil.virtual_memory().total
+    except OSError:  # a container may hide /proc/meminfo
+        return None
+    return total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """What is asked of the kernel by call instead of by file."""
+
+    uname: Callable[[], os.uname_result] = os.uname
+    processors: Callable[[], int | None] = _processors
+    memory_bytes: Callable[[], int | None] = _memory_bytes
+
 
 class LocalMachine:
-    """This machine. `root` and `environ` are parameters so that a test can lay out another."""
+    """This machine. The parameters are so that a test can lay out another; `code` is a file of this package."""
 
-    def __init__(self, environ: Mapping[str, str], root: Path = Path("/")) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], root: Path = Path("/"), *, kernel: Kernel = Kernel(), code: Path = CODE
+    ) -> None:
         self._environ = environ
         self._root = root
+        self._kernel = kernel
+        self._code = code
 
     def components(self) -> Mapping[str, str]:
         device = self._root_device()
@@ -47,6 +91,50 @@ class LocalMachine:
             "cloud_instance_id": self._text("var/lib/cloud/data/instance-id"),
         }
         return {kind: value for kind, value in found.items() if value}
+
+    def facts(self, names: Collection[str], *, panel_version_file: Path | None) -> Mapping[str, str]:
+        readers: dict[str, Callable[[], str]] = {
+            "agent_version": lambda: fingerprint.release(__version__),
+            "panel_version": lambda: self._panel_version(panel_version_file),
+            "os_id": lambda: fingerprint.os_id(self._os_release()),
+            "os_version": lambda: fingerprint.os_version(self._os_release()),
+            "kernel": lambda: fingerprint.kernel(self._kernel.uname().release),
+            "architecture": lambda: fingerprint.architecture(self._kernel.uname().machine),
+            "virtualization": lambda: fingerprint.virtualization(self._hints()),
+            "cpu_class": lambda: fingerprint.cpu_class(self._kernel.processors()),
+            "memory_class": lambda: fingerprint.memory_class(self._kernel.memory_bytes()),
+            "install_channel": self._install_channel,
+        }
+        return {name: read() for name, read in readers.items() if name in names}
+
+    def _panel_version(self, file: Path | None) -> str:
+        if file is None:
+            return fingerprint.UNKNOWN
+        path = self._root / file.relative_to("/")
+        return fingerprint.release(_text(path) if path.is_file() else None)  # a FIFO would make us wait for ever
+
+    def _os_release(self) -> Mapping[str, str]:
+        return fingerprint.os_release(self._text("etc/os-release") or self._text("usr/lib/os-release"))
+
+    def _install_channel(self) -> str:
+        """As install.sh and packages lay their code (docs/ARCHITECTURE.md, "On disk")."""
+        code = self._code.resolve()
+        if code.is_relative_to("/opt/opanel-agent"):
+            return "installer"
+        return "package" if code.is_relative_to("/usr") else "user"
+
+    def _hints(self) -> fingerprint.Hints:
+        """What systemd-detect-virt(1) looks at, as far as it is readable without root."""
+        marks = ("run/systemd/container", ".dockerenv", "run/.containerenv")
+        maker = [self._text(f"sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name")]
+        openvz = (self._root / "proc/vz").exists() and not (self._root / "proc/bc").exists()
+        return fingerprint.Hints(
+            marked_container=openvz or any((self._root / mark).exists() for mark in marks),
+            cgroup=self._text("proc/self/cgroup"),
+            maker=" ".join(filter(None, maker)) or None,
+            hypervisor=self._text("sys/hypervisor/type"),
+            cpu=_text(self._root / "proc/cpuinfo", MAX_CPUINFO_BYTES),
+        )
 
     def _machine_id(self) -> str | None:
         told = self._text("etc/machine-id")
