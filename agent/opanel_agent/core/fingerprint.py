@@ -1,0 +1,149 @@
+"""From what a machine tells to the coarse classes that a usage report may say (data/fields/usage_statistics.toml).
+
+Each function makes one transform and is total: what it does not know is `unknown` or `other`, never the value itself.
+Reading the machine is left to `system.machine`; nothing here is an identifier, and none of those is ever given to it.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+UNKNOWN: Final = "unknown"
+OTHER: Final = "other"
+
+OS_IDS: Final = frozenset(
+    [
+        "almalinux",
+        "alpine",
+        "amzn",
+        "arch",
+        "centos",
+        "cloudlinux",
+        "debian",
+        "fedora",
+        "ol",
+        "opensuse-leap",
+        "opensuse-tumbleweed",
+        "pardus",
+        "rhel",
+        "rocky",
+        "sles",
+        "ubuntu",
+    ]
+)
+ARCHITECTURES: Final = frozenset({"x86_64", "aarch64", "armv7l", "ppc64le", "riscv64", "s390x"})
+_CPU_CLASSES: Final = ((1, "1"), (2, "2"), (4, "3-4"), (8, "5-8"), (16, "9-16"), (32, "17-32"))
+_MEMORY_CLASS_MAX: Final = 9
+
+# The same ranges as the catalog's patterns, so that a number out of the ordinary cannot single a server out.
+_RELEASE: Final = re.compile(r"([0-9]\.(?:[0-9]|[1-4][0-9]))(\.(?:[0-9]|[1-4][0-9]))?(?:[-+~ ].*)?", re.DOTALL)
+_OS_VERSION: Final = re.compile(r"([1-9][0-9]?(?:\.(?:[0-9]|04|[12][0-9]))?)(?:\.[0-9]+)*")
+_KERNEL: Final = re.compile(r"([3-9]\.(?:[0-9]|[12][0-9]))(?:[^0-9].*)?", re.DOTALL)
+_OS_RELEASE_LINE: Final = re.compile(r"""([A-Z_]+)=["']?([^"']*)["']?""")
+_CONTAINER: Final = re.compile(r"docker|kubepods|libpod|containerd|\blxc\b|garden")
+
+# Where the firmware names its maker. The first that fits: a cloud says more than the hypervisor that it is built on.
+_MAKERS: Final = (
+    ("amazon ec2", "cloud"),
+    ("google", "cloud"),
+    ("digitalocean", "cloud"),
+    ("hetzner", "cloud"),
+    ("vultr", "cloud"),
+    ("linode", "cloud"),
+    ("akamai", "cloud"),
+    ("alibaba", "cloud"),
+    ("openstack", "cloud"),
+    ("scaleway", "cloud"),
+    ("upcloud", "cloud"),
+    ("microsoft corporation virtual machine", "hyperv"),
+    ("vmware", "vmware"),
+    ("virtualbox", "virtualbox"),
+    ("innotek", "virtualbox"),
+    ("xen", "xen"),
+    ("qemu", "kvm"),
+    ("kvm", "kvm"),
+    ("ovirt", "kvm"),
+    ("bochs", "vm-other"),
+    ("bhyve", "vm-other"),
+    ("parallels", "vm-other"),
+    ("nutanix", "vm-other"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """What a process without privileges can see of what it runs in; None is what the machine does not tell.
+
+    `maker` is the firmware's vendor and product, `cpu` the text of /proc/cpuinfo, `hypervisor` that of /sys/hypervisor/type.
+    """
+
+    marked_container: bool
+    cgroup: str | None = None
+    maker: str | None = None
+    hypervisor: str | None = None
+    cpu: str | None = None
+
+
+def release(text: str | None) -> str:
+    """`major.minor.patch` of a program's version; what follows (a build, a commit) is cut off."""
+    found = _RELEASE.fullmatch(text or "")
+    return UNKNOWN if found is None else found[1] + (found[2] or ".0")
+
+
+def os_release(text: str | None) -> Mapping[str, str]:
+    """The assignments of os-release(5)."""
+    found = (_OS_RELEASE_LINE.fullmatch(line.strip()) for line in (text or "").split("\n"))
+    return MappingProxyType({match[1]: match[2] for match in found if match})
+
+
+def os_id(told: Mapping[str, str]) -> str:
+    if "ID" not in told:
+        return UNKNOWN
+    return told["ID"] if told["ID"] in OS_IDS else OTHER
+
+
+def os_version(told: Mapping[str, str]) -> str:
+    """`major.minor`, for a distribution that is listed: the version of a rare one would say more than its name may."""
+    found = _OS_VERSION.fullmatch(told.get("VERSION_ID", ""))
+    return found[1] if found and told.get("ID") in OS_IDS else UNKNOWN
+
+
+def kernel(told: str) -> str:
+    found = _KERNEL.fullmatch(told)
+    return UNKNOWN if found is None else found[1]
+
+
+def architecture(told: str) -> str:
+    return told if told in ARCHITECTURES else OTHER
+
+
+def cpu_class(processors: int | None) -> str:
+    if not processors:
+        return UNKNOWN
+    return next((name for most, name in _CPU_CLASSES if processors <= most), "33+")
+
+
+def memory_class(memory_bytes: int | None) -> str:
+    """log2 of GiB, rounded, between 0 and 9."""
+    if not memory_bytes:
+        return UNKNOWN
+    return str(min(max(round(math.log2(memory_bytes / 2**30)), 0), _MEMORY_CLASS_MAX))
+
+
+def virtualization(hints: Hints) -> str:
+    """A container first, whatever its host is; `none` only where firmware and processor both speak and neither says so."""
+    if hints.marked_container or _CONTAINER.search(hints.cgroup or ""):
+        return "container"
+    maker = (hints.maker or "").casefold()
+    named = next((kind for needle, kind in _MAKERS if needle in maker), None)
+    if named is not None:
+        return named
+    if hints.hypervisor == "xen":
+        return "xen"
+    flags = next((line for line in (hints.cpu or "").split("\n") if line.startswith("flags")), "")
+    if "hypervisor" in flags.split():
+        return "vm-other"
+    return "none" if maker and flags else UNKNOWN
