@@ -26,8 +26,7 @@ MAX_DEPTH: Final = 8
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
-_BRACKET: Final = re.compile(r"[\[\]{}]")
-_SIGN_OR_LONG: Final = re.compile(r"-|[0-9]{16,}")
+_MARK: Final = re.compile(r"[\[\]{}-]|[0-9]{16,}")
 # C0, DEL, C1, and the characters that turn the direction of writing: names are printed on root's terminal.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -42,9 +41,7 @@ def loads(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> Json:
         raise Untrusted(Reason.FORMAT_INVALID, "json_utf8") from error
     if text.startswith("\ufeff"):
         raise Untrusted(Reason.FORMAT_INVALID, "json_bom")
-    skeleton = _skeleton(text)
-    _check_depth(skeleton, max_depth)
-    _check_integers(skeleton)
+    _check_outside_of_strings(text, max_depth)
     try:
         value: Json = _DECODER.decode(text)
     except ValueError as error:
@@ -59,24 +56,20 @@ def dumps(value: Json) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode("utf-8")
 
 
-def _skeleton(text: str) -> str:
-    """What stands outside of strings. Up to the first syntax error the parser sees the same strings."""
-    return "".join(_ESCAPE.sub("", text).split('"')[::2])
+def _check_outside_of_strings(text: str, max_depth: int) -> None:
+    """Before parsing, because the parser recurses, and because a parsed 0 no longer says that it was -0.
 
-
-def _check_depth(skeleton: str, max_depth: int) -> None:
-    """Before parsing, because the parser recurses."""
+    Up to the first syntax error the parser sees the same strings. 2^53 - 1 has 16 digits.
+    """
     depth = 0
-    for bracket in _BRACKET.findall(skeleton):
-        depth += 1 if bracket in "[{" else -1
-        if depth > max_depth:
-            raise Untrusted(Reason.FORMAT_INVALID, "json_depth", max_depth=max_depth)
-
-
-def _check_integers(skeleton: str) -> None:
-    """Before parsing, because a parsed 0 no longer says that it was -0; 2^53 - 1 has 16 digits."""
-    for found in _SIGN_OR_LONG.findall(skeleton):
-        if found == "-" or len(found) > 16 or int(found) > MAX_INT:
+    for mark in _MARK.findall("".join(_ESCAPE.sub("", text).split('"')[::2])):
+        if mark in "[{":
+            depth += 1
+            if depth > max_depth:
+                raise Untrusted(Reason.FORMAT_INVALID, "json_depth", max_depth=max_depth)
+        elif mark in "]}":
+            depth -= 1
+        elif mark == "-" or len(mark) > 16 or int(mark) > MAX_INT:
             raise Untrusted(Reason.FORMAT_INVALID, "json_integer")
 
 
