@@ -37,7 +37,7 @@ def typed(folder: Path, *argv: str, **more: str) -> "subprocess.CompletedProcess
     """A real process of a user installation that lies in `folder`."""
     return subprocess.run(
         [sys.executable, "-m", "opanel_agent", *argv],
-        env={**environment(folder, **more), "PYTHONPATH": str(AGENT)},
+        env=environment(folder, **{"PYTHONPATH": str(AGENT), **more}),
         capture_output=True,
         text=True,
         check=False,
@@ -166,17 +166,21 @@ def test_a_fault_of_ours_shows_its_place_and_neither_its_message_nor_a_traceback
     assert "code: internal (internal)" in printed.err
 
 
+def loading(folder: Path, package: str, code: str) -> "subprocess.CompletedProcess[str]":
+    """A command during which another package of that name is loaded, which runs this code."""
+    place = folder / "site" / package
+    place.mkdir(parents=True)
+    (place / "__init__.py").write_text(code + "\n")
+    return typed(folder, "status", PYTHONPATH=f"{place.parent}:{AGENT}")
+
+
+def test_ctrl_c_while_it_is_still_loading_leaves_no_traceback(tmp_path: Path) -> None:
+    told = loading(tmp_path, "cryptography", "raise KeyboardInterrupt")
+    assert (told.returncode, told.stderr) == (130, "")
+
+
 def test_a_fault_before_there_is_a_world_is_told_the_same_way(tmp_path: Path) -> None:
-    package = tmp_path / "site" / "platformdirs"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("raise ZeroDivisionError('secret-value')\n")
-    told = subprocess.run(
-        [sys.executable, "-m", "opanel_agent", "status"],
-        env={**environment(tmp_path), "PYTHONPATH": f"{package.parent}:{AGENT}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    told = loading(tmp_path, "platformdirs", "raise ZeroDivisionError('secret-value')")
     assert told.returncode == 70
     assert "ZeroDivisionError paths.py:" in told.stderr
     assert "secret-value" not in told.stderr

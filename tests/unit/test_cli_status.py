@@ -131,6 +131,14 @@ def test_a_resident_that_cannot_answer_yet_is_not_covered_up(terminal: Terminal)
         assert terminal.type("status").status == 75
 
 
+def test_a_resident_that_answers_nonsense_is_not_covered_up_either(terminal: Terminal) -> None:
+    leave(terminal)
+    with porter(terminal.paths.socket) as told:
+        told.says_raw("/v1/answer", Said(body=b"?"))
+        assert terminal.type("status").status == 69
+        assert terminal.type("status", "--check").status == 3
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"license": []}'])
 def test_a_file_that_is_no_answer_leaves_the_resident_s_own_failure_or_says_so(
     terminal: Terminal, content: bytes

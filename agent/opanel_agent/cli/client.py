@@ -80,8 +80,6 @@ class Client:
             raise _failure(exc, str(self.socket_path)) from exc
         finally:
             connection.close()
-        if len(read) > MAX_REPLY_BYTES:
-            raise Unavailable(Fault.PROTOCOL, "resident_garbled")
         if response.status not in (200, 202):
             raise _refusal(response.status, read)
         return read
