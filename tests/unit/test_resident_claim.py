@@ -188,6 +188,13 @@ def test_the_answer_is_for_the_group_and_whole(claim: Claim, place: Path) -> Non
     assert sorted(entry.name for entry in place.iterdir()) == ["answer.json", "lock", "sock"]
 
 
+def test_a_link_in_the_way_of_the_answer_is_not_followed(claim: Claim, place: Path, tmp_path: Path) -> None:
+    (place / "answer.json.new").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Storage, match="answer_not_written"):
+        claim.publish(b"x")
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_an_answer_that_cannot_be_written_leaves_the_last(claim: Claim, place: Path) -> None:
     claim.publish(b"first")
     (place / "answer.json.new").mkdir()

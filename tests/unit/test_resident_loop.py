@@ -34,7 +34,7 @@ else:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One resident for the tests that leave it as it was."""
-    with running(tmp_path_factory.mktemp("shared") / "r", patience={"request_s": 0.5, "write_s": 1.0}) as resident:
+    with running(tmp_path_factory.mktemp("shared") / "r", patience={"request_s": 0.8, "write_s": 1.0}) as resident:
         yield resident.wait()
 
 
@@ -143,11 +143,12 @@ def test_a_wrong_request_gets_a_4xx_that_can_be_read_and_the_end(shared: Running
 
 def test_a_client_that_floods(shared: Running) -> None:
     """An endless body: refused, drained for a moment, cut off."""
+    endless = b"x" * 16_000_000
     begun = time.monotonic()
     with closing(shared.connect()) as client:
         client.sendall(b"POST /v1/bundle HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n")
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            client.sendall(b"x" * 99_999_999)
+            client.sendall(endless)
         assert read_all(client).startswith(b"HTTP/1.1 413")
     assert time.monotonic() < begun + 5
     assert alive(shared)
@@ -163,7 +164,7 @@ def test_a_slow_client(shared: Running, said: bytes, told: bytes) -> None:
         client.sendall(said)
         got = read_all(client)
     assert got[:12] == told
-    assert 0.4 < time.monotonic() - begun < 3
+    assert 0.7 < time.monotonic() - begun < 3
 
 
 def test_a_client_that_drips_wins_no_time(shared: Running) -> None:
@@ -374,7 +375,9 @@ def test_it_ends_without_a_socket_or_a_child(place: Path, number: int) -> None:
     with running(place, "time.sleep(60)", stop_s=0.2) as resident:
         until(lambda: resident.children() != [])
         children = resident.children()
+        begun = time.monotonic()
         assert resident.stop(number) == 0
+        assert time.monotonic() - begun < 2  # not the job's deadline, nor what the kernel gets to kill it
         assert not resident.socket.exists()
         until(lambda: all(gone(pid) for pid in children))
         assert "event=stopped" in resident.log

@@ -35,13 +35,12 @@ class Crowd(NamedTuple):
 class Client:
     """One accepted socket and its protocol state."""
 
-    __slots__ = ("http", "mask", "shut", "socket")
+    __slots__ = ("http", "mask", "socket")
 
     def __init__(self, accepted: socket.socket, http: Connection) -> None:
         self.socket = accepted
         self.http = http
         self.mask = 0  # what the selector watches it for
-        self.shut = False  # our direction is closed
 
 
 class Clients:
@@ -150,8 +149,7 @@ class Clients:
         try:
             while out:
                 del out[: client.socket.send(out)]
-            if client.http.phase is Phase.LINGER and not client.shut:
-                client.shut = True
+            if client.http.phase is Phase.LINGER:
                 client.socket.shutdown(socket.SHUT_WR)
         except BlockingIOError:
             return

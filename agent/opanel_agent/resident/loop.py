@@ -129,12 +129,11 @@ class Resident:
             self._selector.register(pipe, events, lambda mask, _now_s: self._pipe(child, mask))
 
     def _pipe(self, child: Child, mask: int) -> None:
-        if child is self._child:
-            if mask & EVENT_WRITE:
-                child.feed()
-            else:
-                child.listen()
-            self._unwatch(self._watched - {child.stdin, child.stdout})
+        if mask & EVENT_WRITE:
+            child.feed()
+        else:
+            child.listen()
+        self._unwatch(self._watched - {child.stdin, child.stdout})
 
     def _unwatch(self, pipes: set[int]) -> None:
         for pipe in pipes:
