@@ -87,7 +87,9 @@ class Book:
         except AgentError as error:
             self._ledger = None  # what is on the disk now is read again before anything else is written
             self.trouble = error
-            raise _as_storage(error) from error
+            if isinstance(error, Misconfigured):
+                raise _as_storage(error) from error
+            raise
         self.trouble = None
 
     def request(self, kind: Kind, now_s: int, sealed: Sealed, **data: Datum) -> None:
@@ -196,8 +198,6 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _as_storage(error: AgentError) -> AgentError:
-    """A ledger that is no readable file is this machine's trouble to whoever wants to write a line; a bug stays one."""
-    if isinstance(error, Misconfigured | Untrusted):
-        return Storage(Fault.IO_FAILED, error.detail, **error.values)
-    return error
+def _as_storage(error: Misconfigured | Untrusted) -> Storage:
+    """A ledger that is no readable file is this machine's trouble to whoever wants to write a line."""
+    return Storage(Fault.IO_FAILED, error.detail, **error.values)
