@@ -110,7 +110,7 @@ def test_settings_that_are_refused_leave_the_locale_to_decide(tmp_path: Path) ->
     told = typed(tmp_path, "license", "show", "--urls", LANG="tr_TR.UTF-8")
     assert told.returncode == 78
     assert "“language”" in told.stderr
-    assert told.stderr.startswith("Ayar dosyası kullanılamıyor")
+    assert "kullanılamıyor" in told.stderr
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
