@@ -90,11 +90,11 @@ def _issue(told: argparse.Namespace) -> Result:
     given = _given(
         told, "features", "tier", "days", "grace_days", "stale_days", "within_days", "min_p", "seats", "activation"
     )
-    if told.output.exists():
-        raise FileExistsError(17, os.strerror(17), str(told.output))
     terms = LicenseTerms(limits=dict(told.limit), **given)
-    made = issue.issue(home.open_home(told.dir), told.reseller, terms, now=_now())
-    keys.write_private(told.output, made.text.encode("ascii"))  # the bundle says the license key
+    authority = home.open_home(told.dir)
+    with keys.new_private(told.output) as file:  # first: a license that could not be handed out is not issued
+        made = issue.issue(authority, told.reseller, terms, now=_now())
+        file.write(made.text.encode("ascii"))
     return {"license_key": made.key, "id": made.jti, "bundle": str(told.output)}
 
 

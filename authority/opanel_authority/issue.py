@@ -146,10 +146,9 @@ def renewed(authority: Authority, books: Books, row: LicenseRow, *, now: int) ->
     if reseller is None or old.exp - now > RENEW_WITHIN_S or row.status != 0 or not _key_file(reseller).exists():
         return row.text
     parent = _last(authority, reseller.text)
-    exp = min(now + old.exp - old.nbf, parent.exp)
-    if now > parent.may.issue_until or exp <= old.exp or now <= old.iat:
+    if now > parent.may.issue_until or now <= old.iat:
         return row.text
-    claims = _same_again(old) | {"jti": secrets.token_hex(16), "iat": now, "nbf": now, "exp": exp}
+    claims = _same_again(old) | {"jti": secrets.token_hex(16), "iat": now, "nbf": now, "exp": now + old.exp - old.nbf}
     claims["status"] = _status(authority, row.idx)
     text, verified = _sign(authority, reseller, claims, now)
     fresh = verified.license

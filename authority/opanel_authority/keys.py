@@ -14,11 +14,12 @@ media.
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from pathlib import Path
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -109,13 +110,23 @@ def make_directory(directory: Path) -> None:
     _hold_tight(directory, directory.lstat(), directory=True)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """A new file of mode 0600, on the disk when this returns; an existing one is never overwritten."""
+@contextmanager
+def new_private(path: Path) -> Iterator[BinaryIO]:
+    """A new file of mode 0600, on the disk at the end; gone again if anything fails. None that exists is overwritten."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def write_private(path: Path, data: bytes) -> None:
+    with new_private(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def save(key: PrivateKey, path: Path) -> None:

@@ -87,4 +87,5 @@ def vendor(directory: Path, *, now: int = NOW, **delegation: Any) -> Vendor:
     authority = home.init(directory / "vendor", terms, now=now)
     allowed = DelegationTerms(name=RESELLER, **{"email": "destek@ornek.example", **delegation})
     issue.delegate(authority, allowed, directory / "reseller", now=now)
+    publish.current_status_list(authority, now=now)  # so that a change which is not published is not seen
     return Vendor(authority=authority, now=now)

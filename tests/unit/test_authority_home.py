@@ -1,5 +1,6 @@
 """`init`: a root that agents trust, keys that nobody else reads, and no second authority over a first."""
 
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,12 @@ def test_a_damaged_root_is_refused(tmp_path: Path) -> None:
 
 def test_a_public_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "www" / "v1" / "status.jwt"
-    home.write_public(path, b"old")
-    home.write_public(path, b"new")
+    before = os.umask(0o077)
+    try:
+        home.write_public(path, b"old")
+        home.write_public(path, b"new")
+    finally:
+        os.umask(before)
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert list(path.parent.iterdir()) == [path]

@@ -220,12 +220,19 @@ def test_no_renewal_without_the_resellers_key_or_after_his_time(tmp_path: Path) 
     assert made.renew(issued).license.jti != issued.jti
 
 
-def test_a_renewal_ends_with_the_delegation_at_the_latest(tmp_path: Path) -> None:
+def test_the_last_renewal_still_has_its_whole_term(tmp_path: Path) -> None:
     made = vendor(tmp_path, days=340, max_term_days=365)
     issued = made.issue(activation=False)
     made.now = NOW + 340 * DAY
-    first = made.renew(issued).license
-    assert first.exp == NOW + (340 + 365) * DAY
+    assert made.renew(issued).license.exp == NOW + (340 + 365) * DAY
+
+
+def test_the_newest_edition_is_the_one_that_is_given(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    issued = made.issue(days=20, activation=False)
+    for _ in range(6):
+        made.now += DAY
+        assert made.renew(issued).license.iat == made.now
 
 
 def test_a_command_means_the_license_by_any_of_its_editions(tmp_path: Path) -> None:

@@ -94,6 +94,15 @@ def test_only_what_the_table_says_can_change(tmp_path: Path, change: Change, kin
         assert made.status(document.status.idx) == 0
 
 
+def test_a_revoked_license_is_not_merely_suspended(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    issued = made.issue()
+    publish.change(made.authority, Change.REVOKE, issued.jti, now=NOW)
+    with pytest.raises(NotPermitted):
+        publish.change(made.authority, Change.SUSPEND, issued.jti, now=NOW)
+    assert made.status(made.bundle(issued).license.status.idx) == 1
+
+
 def test_an_unknown_id_changes_nothing(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     before = publish.current_status_list(made.authority, now=NOW)

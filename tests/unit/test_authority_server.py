@@ -22,7 +22,7 @@ from opanel_agent.core.documents import status_list
 from opanel_agent.core.documents.request import Kind
 from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.strict_json import dumps, loads
-from opanel_authority import publish
+from opanel_authority import publish, server
 from opanel_authority.issue import Issued
 from opanel_authority.publish import Change
 from opanel_authority.server import Limiter
@@ -220,6 +220,14 @@ def test_a_bucket_fills_again_and_is_forgotten() -> None:
     limiter.take("a", 111.0)
     limiter.take("b", 131.0)
     assert set(limiter.spent) == {"b"}
+
+
+def test_guesses_fill_no_memory(tmp_path: Path) -> None:
+    here = server.Served(authority=vendor(tmp_path).authority)
+    for number in range(3):
+        with pytest.raises(NotPermitted):
+            server._bundle(here, dumps({"schema": 1, "key_sha256": f"{number:064x}"}))
+    assert here.limiter.spent == {}
 
 
 def test_a_line_for_each_request_and_no_address(served: Served) -> None:
