@@ -16,7 +16,7 @@ from opanel_agent.core.consent import (
     Standing,
     decide,
 )
-from opanel_agent.core.purposes import TERMS, Purpose
+from opanel_agent.core.purposes import CONSENT_BASED, TERMS, Purpose
 from opanel_agent.core.reasons import Reason
 
 MIRROR = "https://mirror.example"
@@ -31,6 +31,7 @@ REQUESTS = {
     "security_advisories": Asked(method="GET", url=MIRROR + "/v1/advisories.jws"),
     "license_renewal": Asked(method="POST", url=MIRROR + "/v1/renewals", fields=CLAIMS),
     "license_activation": Asked(method="POST", url=MIRROR + "/v1/activations", fields=CLAIMS),
+    "data_rights": Asked(method="POST", url=MIRROR + "/v1/rights", fields=frozenset({"schema", "kind", "reveals"})),
 }
 
 
@@ -59,12 +60,12 @@ def specified(purpose: str, *, offline: bool, opted_out: bool, yes: bool, comman
             return yes
         case "license_renewal":
             return yes and not opted_out
-        case "license_activation":
+        case "license_activation" | "data_rights":
             return commanded and not opted_out
     raise AssertionError(purpose)
 
 
-@pytest.mark.parametrize("purpose", [str(purpose) for purpose in TERMS])
+@pytest.mark.parametrize("purpose", sorted(REQUESTS))
 def test_the_whole_lattice_permits_exactly_what_is_specified(purpose: str) -> None:
     permitted = 0
     for offline, opted_out, yes, commanded, refused in product([False, True], repeat=5):
@@ -88,11 +89,11 @@ def test_the_whole_lattice_permits_exactly_what_is_specified(purpose: str) -> No
 
 def test_every_purpose_has_a_row_and_a_request_in_this_test() -> None:
     assert set(TERMS) == set(Purpose)
-    assert {str(purpose) for purpose in TERMS} == set(REQUESTS)
+    assert {str(purpose) for purpose in TERMS if purpose not in CONSENT_BASED} == set(REQUESTS)
 
 
 def test_an_unknown_purpose_is_denied() -> None:
-    assert reasons("usage_statistics_2") == [Reason.INTERNAL]
+    assert reasons("telemetry") == [Reason.INTERNAL]
 
 
 def test_every_reason_is_told_with_its_place_and_line() -> None:
@@ -124,8 +125,8 @@ def test_each_setting_governs_its_own_purpose_only() -> None:
 
 
 def test_a_refused_settings_file_denies_and_says_which_rule() -> None:
-    decided = decide("license_status", snapshot(standing=Standing(refused="settings_unknown")))
-    assert decided == Denial(grounds=(Ground(reason=Reason.SETTINGS_REFUSED, place="settings_unknown"),))
+    decided = decide("license_status", snapshot(standing=Standing(refused="toml_unknown")))
+    assert decided == Denial(grounds=(Ground(reason=Reason.SETTINGS_REFUSED, place="toml_unknown"),))
 
 
 def test_before_anything_is_collected_destination_and_fields_are_not_asked_yet() -> None:

@@ -1,16 +1,22 @@
 """The gate: may this request leave, now? Pure and total; every "no" is told, each with its reason and its place.
 
-Any one "no" wins and anything unclear is a "no". Evaluate asks before collecting and before sealing; courier and fetch ask
-again, from their own reading, immediately before sending. The rows for consent-based purposes join with the promise; a
-purpose that has no row is denied.
+Any one "no" wins and anything unclear is a "no". A grant comes from one place, the administrator's consent file; every other
+input can only narrow. Evaluate asks before collecting and before sealing; courier and fetch ask again, from their own
+reading, immediately before sending.
+
+For a consent-based purpose, a permit takes all of: the file is good, says yes to this purpose and to the installed notice
+· no policy and no opt-out objects · not offline · the ledger is good, the machine no clone · the fields are declared · hold
+and review are over · the destination is the root's, in an allowed region. For the others: what their row says, never
+offline, declared fields, destination. A purpose that has no row is denied.
 
 A *signal* is an opt-out that was found somewhere: existence is enough, its absence never grants anything.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, unique
 
-from opanel_agent.core.purposes import TERMS, Governor, Purpose, Terms, UnderDoNotTrack
+from opanel_agent.core.consent_file import ConsentReading
+from opanel_agent.core.purposes import FIXED, TERMS, Governor, Purpose, Terms, UnderDoNotTrack
 from opanel_agent.core.reasons import Reason
 
 
@@ -51,11 +57,18 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The request in question. `fields` is None when the body could not be read."""
+    """The request in question.
+
+    `fields` is None when the body could not be read; `offending` are those that the catalog objects to, by name, type or
+    value. `waited_s` is how long a report has lain ready, `reviewed` whether somebody released it.
+    """
 
     method: str
     url: str
     fields: frozenset[str] | None = frozenset()
+    offending: tuple[str, ...] = ()
+    waited_s: int = 0
+    reviewed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +77,8 @@ class Snapshot:
 
     `destinations` are base URLs that the root or the settings name for this purpose in an allowed region; `elsewhere`
     those that the root names in other regions. `asked` is None while nothing is collected yet. `commanded` is true only
-    for the run that an administrator's command started.
+    for the run that an administrator's command started. `ledger` says what is wrong with the ledger, `clone` that this
+    machine is another than the one whose administrator answered; the courier knows neither, and they only narrow.
     """
 
     signals: Signals
@@ -73,6 +87,10 @@ class Snapshot:
     elsewhere: tuple[str, ...] = ()
     asked: Asked | None = None
     commanded: bool = False
+    consent: ConsentReading = field(default_factory=ConsentReading)
+    installed_notice: str = ""
+    ledger: str | None = None
+    clone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +124,10 @@ def decide(purpose: str, snapshot: Snapshot) -> Permit | Denial:
     grounds = (
         *_offline(snapshot),
         *_opt_outs(terms, snapshot),
-        *_governor(terms, snapshot),
-        *_destination(terms, snapshot),
+        *_governor(known, terms, snapshot),
+        *_proof(terms, snapshot),
+        *_waiting(known, terms, snapshot),
+        *_destination(known, terms, snapshot),
         *_fields(terms, snapshot),
     )
     if not grounds:
@@ -131,13 +151,24 @@ def _offline(snapshot: Snapshot) -> tuple[Ground, ...]:
 def _opt_outs(terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
     if terms.under_do_not_track is UnderDoNotTrack.GOES_ON:
         return ()
-    return tuple(_ground(Reason.OPT_OUT, signal) for signal in snapshot.signals.do_not_track)
+    consent = snapshot.consent
+    said = [_ground(Reason.OPT_OUT, signal) for signal in snapshot.signals.do_not_track]
+    if consent.file is not None and consent.file.do_not_track:
+        said.append(Ground(reason=Reason.OPT_OUT, place="do_not_track in consent.toml"))
+    said += [
+        Ground(reason=Reason.OPT_OUT, place=f"do_not_track in {policy.place}")
+        for policy in consent.policies
+        if policy.do_not_track
+    ]
+    return tuple(said)
 
 
-def _governor(terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
+def _governor(purpose: Purpose, terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
+    if terms.governor is Governor.CONSENT:
+        return (*_settings(snapshot), *_answer(purpose, snapshot), *_policies(purpose, snapshot))
     standing = snapshot.standing
     if standing.refused is not None:
-        return (Ground(reason=Reason.SETTINGS_REFUSED, place=standing.refused),)
+        return _settings(snapshot)
     says_yes = {
         Governor.CHECK_SETTING: standing.check,
         Governor.RENEW_SETTING: standing.renew,
@@ -150,12 +181,63 @@ def _governor(terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
     return (Ground(reason=reason, place=terms.governor.value),)
 
 
-def _destination(terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
+def _settings(snapshot: Snapshot) -> tuple[Ground, ...]:
+    refused = snapshot.standing.refused
+    return () if refused is None else (Ground(reason=Reason.SETTINGS_REFUSED, place=refused),)
+
+
+def _answer(purpose: Purpose, snapshot: Snapshot) -> tuple[Ground, ...]:
+    """The administrator's own word, in the one file that can grant."""
+    consent = snapshot.consent
+    if consent.refused is not None:
+        line = consent.refused.values.get("line")
+        place = str(consent.refused.values.get("file", "consent.toml"))
+        return (Ground(reason=Reason.CONSENT_REFUSED, place=place, line=line if isinstance(line, int) else None),)
+    choice = None if consent.file is None else consent.file.purposes.get(purpose)
+    if consent.file is None or choice is None:
+        return (Ground(reason=Reason.NOT_ASKED, place="consent.toml"),)
+    if not choice.allow:
+        return (Ground(reason=Reason.DENIED_BY_FILE, place="consent.toml"),)
+    if consent.file.notice != snapshot.installed_notice:
+        return (Ground(reason=Reason.NOTICE_CHANGED, place=f"notice {snapshot.installed_notice}"),)
+    return ()
+
+
+def _policies(purpose: Purpose, snapshot: Snapshot) -> tuple[Ground, ...]:
+    return tuple(
+        Ground(reason=Reason.POLICY, place=policy.place)
+        for policy in snapshot.consent.policies
+        if purpose in policy.denied
+    )
+
+
+def _proof(terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
+    """What cannot be proven later, or was answered for another machine, does not leave."""
+    if terms.governor is not Governor.CONSENT:
+        return ()
+    grounds = [] if snapshot.ledger is None else [Ground(reason=Reason.LEDGER, place=snapshot.ledger)]
+    if snapshot.clone:
+        grounds.append(Ground(reason=Reason.CLONE, place="machine identity"))
+    return tuple(grounds)
+
+
+def _waiting(purpose: Purpose, terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
+    asked = snapshot.asked
+    if asked is None or terms.governor is not Governor.CONSENT or asked.reviewed:
+        return ()
+    if snapshot.consent.review(purpose):
+        return (Ground(reason=Reason.REVIEW_PENDING, place="review in consent.toml"),)
+    if asked.waited_s < snapshot.consent.hold_s(purpose):
+        return (Ground(reason=Reason.HELD, place="hold in consent.toml"),)
+    return ()
+
+
+def _destination(purpose: Purpose, terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
     asked = snapshot.asked
     if asked is None:
         return ()
     base, path = _base_and_path(asked.url, terms.paths)
-    if path is None or asked.method != ("POST" if terms.fields else "GET"):
+    if path is None or asked.method != ("GET" if purpose in FIXED else "POST"):
         return (Ground(reason=Reason.DESTINATION, place=asked.url),)
     if base in snapshot.destinations:
         return ()
@@ -177,7 +259,9 @@ def _fields(terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
     fields = snapshot.asked.fields
     if fields is None:
         return (Ground(reason=Reason.FIELD_UNDECLARED, place="body"),)
-    return tuple(Ground(reason=Reason.FIELD_UNDECLARED, place=name) for name in sorted(fields - terms.fields))
+    undeclared = frozenset() if terms.governor is Governor.CONSENT else fields - terms.fields
+    names = sorted(undeclared | frozenset(snapshot.asked.offending))
+    return tuple(Ground(reason=Reason.FIELD_UNDECLARED, place=name) for name in names)
 
 
 def _ground(reason: Reason, signal: Signal) -> Ground:

@@ -1,7 +1,7 @@
 """Every request that the agent can make belongs to one purpose; there is no other way out (docs/ARCHITECTURE.md).
 
-The table below *is* the list: what a purpose may say, what governs it, and what do-not-track does to it. The two
-consent-based purposes and the rights requests join it with the promise; until then nothing of theirs can be sent.
+The table below *is* the list: what a purpose may say, what governs it, and what do-not-track does to it. What a report may
+say is the catalog's to declare (`core.catalog`), field by field; the other bodies have the fields named here.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,20 @@ class Purpose(StrEnum):
     SECURITY_ADVISORIES = "security_advisories"
     LICENSE_RENEWAL = "license_renewal"
     LICENSE_ACTIVATION = "license_activation"
+    USAGE_STATISTICS = "usage_statistics"
+    CRASH_REPORTS = "crash_reports"
+    DATA_RIGHTS = "data_rights"
 
 
 @unique
 class Governor(StrEnum):
-    """What says yes to a purpose: a setting that stands, or the administrator's command, each time."""
+    """What says yes to a purpose: a setting that stands, the administrator's command, each time, or his consent file."""
 
     CHECK_SETTING = "[license] check"
     RENEW_SETTING = "[license] renew"
     ADVISORIES_SETTING = "advisories"
     COMMAND = "command"
+    CONSENT = "consent"
 
 
 @unique
@@ -38,7 +42,7 @@ class UnderDoNotTrack(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """One row: `paths` are all that may be asked for; `fields` all that a body may say."""
+    """One row: `paths` are all that may be asked for; `fields` all that a body may say (a report's are the catalog's)."""
 
     governor: Governor
     under_do_not_track: UnderDoNotTrack
@@ -73,7 +77,28 @@ TERMS: Final[dict[Purpose, Terms]] = {
         paths=frozenset({"/v1/activations", "/v1/releases", "/v1/bundles"}),
         fields=_REQUEST_CLAIMS | {"schema"},
     ),
+    Purpose.USAGE_STATISTICS: Terms(
+        governor=Governor.CONSENT,
+        under_do_not_track=UnderDoNotTrack.DENIED,
+        paths=frozenset({"/v1/reports/usage_statistics"}),
+    ),
+    Purpose.CRASH_REPORTS: Terms(
+        governor=Governor.CONSENT,
+        under_do_not_track=UnderDoNotTrack.DENIED,
+        paths=frozenset({"/v1/reports/crash_reports"}),
+    ),
+    Purpose.DATA_RIGHTS: Terms(
+        governor=Governor.COMMAND,
+        under_do_not_track=UnderDoNotTrack.TO_FILE,
+        paths=frozenset({"/v1/rights"}),
+        fields=frozenset({"schema", "kind", "reveals", "text"}),
+    ),
 }
+
+# Those that are asked for, one question each, in this order.
+CONSENT_BASED: Final = tuple(purpose for purpose, terms in TERMS.items() if terms.governor is Governor.CONSENT)
+# Those that are fixed GETs, made by fetch; all others are posted by the courier.
+FIXED: Final = frozenset({Purpose.LICENSE_STATUS, Purpose.SECURITY_ADVISORIES})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

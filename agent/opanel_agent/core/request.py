@@ -166,23 +166,27 @@ def head(sealed: Sealed) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
 
-def fields_of(sealed: Sealed) -> frozenset[str]:
-    """The names of what the body says, read from the bytes themselves: JSON members, or the claims of a compact JWS.
+def said(sealed: Sealed) -> bytes:
+    """What the body says, as JSON: the body itself, or the claims of a compact JWS. Raises Untrusted where it is neither."""
+    if dict(sealed.headers).get("Content-Type") != JOSE:
+        return sealed.body
+    segments = sealed.body.split(b".")
+    if len(segments) != 3:
+        raise Untrusted(Reason.FORMAT_INVALID, "jws_shape", where="body")
+    return unbase64url(segments[1].decode("ascii", "replace"))
 
-    Raises Untrusted when the body is neither: what cannot be read cannot be shown to be declared.
+
+def fields_of(sealed: Sealed) -> frozenset[str]:
+    """The names of what the body says, read from the bytes themselves.
+
+    Raises Untrusted where they cannot be read: what cannot be read cannot be shown to be declared.
     """
     if not sealed.body:
         return frozenset()
-    claims = sealed.body
-    if dict(sealed.headers).get("Content-Type") == JOSE:
-        segments = sealed.body.split(b".")
-        if len(segments) != 3:
-            raise Untrusted(Reason.FORMAT_INVALID, "jws_shape", where="body")
-        claims = unbase64url(segments[1].decode("ascii", "replace"))
-    said = loads(claims, max_bytes=MAX_BODY_BYTES)
-    if not isinstance(said, dict):
+    claims = loads(said(sealed), max_bytes=MAX_BODY_BYTES)
+    if not isinstance(claims, dict):
         raise Untrusted(Reason.FORMAT_INVALID, "member_type", where="body", name="")
-    return frozenset(said)
+    return frozenset(claims)
 
 
 def _line(told: Mapping[str, Json], body: bytes) -> bytes:
