@@ -5,6 +5,7 @@
 """
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,8 @@ from opanel_agent.core.strict_json import Members, dumps, loads
 from opanel_agent.jobs import courier, evaluate, fetch
 from opanel_agent.jobs.desk import World
 from opanel_agent.jobs.fetch import Reading
-from opanel_agent.system import settings
+from opanel_agent.system import data, settings
+from opanel_agent.system.consents import LocalConsents
 from opanel_agent.system.paths import Paths
 
 ROOT_FILE: Final = Path("/etc/opanel-agent/root.jws")
@@ -81,13 +83,7 @@ class InProcessOutlet:
 
     def _fresh(self) -> Reading:
         """Each is a new process with its own reading of the settings."""
-        return Reading(
-            files=self.reading.files,
-            paths=self.reading.paths,
-            opt_outs=self.reading.opt_outs,
-            settings=settings.load(self.reading.files, self.reading.paths),
-            transport=self.reading.transport,
-        )
+        return replace(self.reading, settings=settings.load(self.reading.files, self.reading.paths))
 
 
 class Simulated:
@@ -105,8 +101,12 @@ class Simulated:
             files=self.files,
             paths=PATHS,
             opt_outs=self.opt_outs,
+            consents=LocalConsents(self.files, PATHS),
+            catalog=data.load_catalog(),
+            notice=data.installed_notice(),
             settings=settings.load(self.files, PATHS),
             transport=self.network,
+            clock=self.clock,
         )
         self.world = World(
             files=self.files,
@@ -114,6 +114,9 @@ class Simulated:
             clock=self.clock,
             machine=self.machine,
             opt_outs=self.opt_outs,
+            consents=reading.consents,
+            catalog=reading.catalog,
+            notice=reading.notice,
             outlet=InProcessOutlet(reading),
             chance=SeededChance(seed),
         )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fakes import forge
-from fakes.agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
+from fakes.agent import PATHS, ROOT_FILE, ROOTS_URL, STATUS_URL, Simulated
 from fakes.network import ok
 from opanel_agent.core.documents import request
 from opanel_agent.core.errors import Misconfigured, Unavailable
@@ -146,6 +146,16 @@ def test_do_not_track_leaves_the_fixed_gets_and_nothing_else(agent: Simulated) -
     assert [sealed.url for sealed in agent.network.sent] == [ROOTS_URL, STATUS_URL]
 
 
+def test_of_each_fixed_get_the_latest_is_kept(agent: Simulated) -> None:
+    agent.run("refresh")
+    agent.clock.advance(60)
+    agent.run("refresh")
+    assert agent.files.names(PATHS.sent) == ("roots.attempted", "roots.reply", "status.attempted", "status.reply")
+    kept = agent.files.read(PATHS.sent / "status.reply", max_bytes=10**6)
+    assert kept is not None
+    assert Reply.decode(kept).sent_head == head(agent.network.sent[-1])
+
+
 def test_a_settings_file_that_is_refused_denies_every_request_and_the_answer_stands(agent: Simulated) -> None:
     agent.install(FREE)
     agent.files.put(PATHS.settings, b"schema = 1\nshell = 1\n")
@@ -272,6 +282,42 @@ def test_removing_and_installing_again_begins_no_count_anew(agent: Simulated) ->
     assert agent.run("remove")["answer"]["license"]["state"] == "unlicensed"
     again = agent.install(FREE)["answer"]["license"]
     assert again["until"] == first["until"]
+
+
+def test_damaging_the_bundle_stops_no_count(agent: Simulated) -> None:
+    agent.install(FREE)
+    agent.publish({forge.LICENSE_IDX: 1})
+    agent.run("refresh")
+    agent.clock.advance(71 * 3600)
+    agent.files.put(PATHS.bundle, b"rot", owner=0, mode=0o600)
+    assert agent.license()["state"] == "grace"
+    agent.clock.advance(3600)
+    assert agent.license()["state"] == "revoked"
+
+
+def test_a_status_key_may_begin_with_any_character(agent: Simulated) -> None:
+    """A thumbprint begins with - or _ for one key in 32; the state that remembers it must stay readable."""
+    keys = (forge.signer(f"status {number}") for number in range(1000))
+    odd = next(key for key in keys if key.kid[0] in "-_")
+    agent.files.put(ROOT_FILE, forge.root(keys=forge.role_keys(status=[odd])))
+    agent.install(FREE)
+    agent.network.serve(STATUS_URL, forge.status_list({}, by=odd, iat=forge.NOW), "application/statuslist+jwt")
+    agent.network.serve(ROOTS_URL, forge.root(keys=forge.role_keys(status=[odd])), "application/jose")
+    assert agent.run("refresh")["answer"]["license"]["reasons"] == ["ok"]
+    agent.run("tick")
+    assert not agent.files.exists(PATHS.state.with_name("state.json.broken"))
+
+
+def test_an_activation_that_moved_and_was_then_revoked_gets_no_second_time(agent: Simulated) -> None:
+    activate(agent)
+    agent.install(DUE)
+    agent.run("activate")
+    agent.publish({forge.ACTIVATION_IDX: 3})
+    first = agent.run("refresh")["answer"]["license"]
+    assert (first["state"], first["reasons"][0]) == ("grace", "superseded")
+    agent.clock.advance(3600)
+    agent.publish({forge.ACTIVATION_IDX: 1})
+    assert agent.run("refresh")["answer"]["license"]["until"] == first["until"]
 
 
 def test_files_of_root_are_adopted_once_and_stay(agent: Simulated) -> None:

@@ -5,6 +5,7 @@ back to an older bundle; one that came over the network may not.
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -132,27 +133,21 @@ def sight(desk: Desk) -> None:
     for name, jti, status_now in _statuses(desk.bundle, desk.status):
         if status_now is None:  # beyond the list: a publisher's slip must not stop a fleet
             continue
-        known = desk.memory.seen.get(name)
         if status_now == 0:
             desk.memory.seen.pop(name, None)
-        elif known is None or known.jti != jti or known.sighting.status != status_now:
-            desk.memory.seen[name] = Seen(
-                jti=jti,
-                sighting=Sighting(
-                    status=status_now, first_iat=desk.status.iat, last_iat=desk.status.iat, seen_at=desk.now
-                ),
-            )
         else:
-            first = known.sighting
-            desk.memory.seen[name] = Seen(
-                jti=jti,
-                sighting=Sighting(
-                    status=status_now,
-                    first_iat=first.first_iat,
-                    last_iat=max(first.last_iat, desk.status.iat),
-                    seen_at=first.seen_at,
-                ),
-            )
+            known = desk.memory.seen.get(name)
+            same = known if known is not None and known.jti == jti else None
+            sighting = _sighting(same, status_now, desk.status.iat, desk.now, keeps_since=name == "activation")
+            desk.memory.seen[name] = Seen(jti=jti, sighting=sighting)
+
+
+def _sighting(known: Seen | None, status_now: int, iat: int, now: int, *, keeps_since: bool) -> Sighting:
+    """The sighting that goes on, or one that begins. An activation that is bad in another way now keeps its beginning."""
+    if known is not None and known.sighting.status == status_now:
+        return replace(known.sighting, last_iat=max(known.sighting.last_iat, iat))
+    seen_at = known.sighting.seen_at if known is not None and keeps_since else now
+    return Sighting(status=status_now, first_iat=iat, last_iat=iat, seen_at=seen_at)
 
 
 def _statuses(held: Bundle, listed: StatusList) -> list[tuple[str, str, int | None]]:

@@ -75,7 +75,7 @@ def _evidence(desk: Desk, match: binding.Match | None) -> Evidence:
 
 def _sighting(desk: Desk, name: str) -> Sighting | None:
     seen = desk.memory.seen.get(name)
-    return None if seen is None or desk.bundle is None else seen.sighting
+    return None if seen is None else seen.sighting
 
 
 def _rules_until(desk: Desk, held: Bundle) -> int:
@@ -162,8 +162,8 @@ def _period(desk: Desk, period: verdict.Period) -> Json:
         "state": str(period.state),
         "reason": str(period.reason),
         "start": period.start_s,
-        "end": period.end_s,
-        "days_left": max(0, (period.end_s - desk.now) // 86400),
+        "end": None if period.end_s == verdict.NEVER else period.end_s,
+        "days_left": None if period.end_s == verdict.NEVER else max(0, (period.end_s - desk.now) // 86400),
     }
 
 

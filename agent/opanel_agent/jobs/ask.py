@@ -64,7 +64,9 @@ def check(desk: Desk) -> Result:
     asked: list[Json] = []
     failure: AgentError | None = None
     for word, take in (("roots", adopt.roots), ("status", adopt.status)):
+        sent.attempted_get(desk, word)
         reply = desk.world.outlet.fetch(word, signalled=bool(desk.signals.offline))
+        sent.replied_get(desk, word, reply)
         failure = _failure(reply)
         if failure is None:
             try:
@@ -129,7 +131,9 @@ def show(sealed: Sealed) -> Result:
 
 
 def _send(desk: Desk, errand: Errand, sealed: Sealed, key: str | None) -> Result:
-    asked = desk.snapshot(Purpose.LICENSE_ACTIVATION, asked=gate.asked(sealed), commanded=True)
+    asked = desk.snapshot(
+        Purpose.LICENSE_ACTIVATION, asked=gate.asked(sealed, desk.world.catalog, desk.now), commanded=True
+    )
     gate.require(Purpose.LICENSE_ACTIVATION, asked)
     sent.attempted(desk, sealed)
     opted_out = bool(desk.signals.offline or desk.signals.do_not_track)

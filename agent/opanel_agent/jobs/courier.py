@@ -27,16 +27,8 @@ def answer(frame: bytes, reading: Reading) -> Reply:
 
 def _send(sealed: Sealed, reading: Reading) -> Reply:
     root = trust.first_root(reading.files, reading.paths, reading.settings)
-    reading_now = gate.snapshot(
-        sealed.purpose,
-        settings=reading.settings,
-        refused=None,
-        signals=reading.opt_outs.read(),
-        root=root,
-        asked=gate.asked(sealed),
-        commanded=True,
-    )
-    gate.require(sealed.purpose, reading_now)
+    asked = gate.asked(sealed, reading.catalog, reading.clock.read().wall_s)
+    gate.require(sealed.purpose, gate.snapshot(sealed.purpose, reading.stand(root), asked=asked, commanded=True))
     return reading.transport.send(sealed, replace(limits_for(sealed), whole_s=WHOLE_S))
 
 

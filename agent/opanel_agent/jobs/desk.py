@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from opanel_agent.core import binding, effective_time, schedule
+from opanel_agent.core.catalog import Catalog
 from opanel_agent.core.consent import Asked, Signals, Snapshot
+from opanel_agent.core.consent_file import ConsentReading
 from opanel_agent.core.documents import bundle as bundle_document
 from opanel_agent.core.documents import status_list as status_document
 from opanel_agent.core.documents.bundle import Bundle
@@ -22,11 +24,13 @@ from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
 from opanel_agent.core.schedule import Schedule
 from opanel_agent.core.strict_json import Members, dumps, loads
 from opanel_agent.jobs import agent_key, gate, trust
+from opanel_agent.jobs.ledger import Book, open_book
 from opanel_agent.jobs.memory import MAX_BYTES as MAX_MEMORY_BYTES
 from opanel_agent.jobs.memory import Memory
 from opanel_agent.jobs.outlet import Outlet
 from opanel_agent.system.chance import Chance
 from opanel_agent.system.clock import Clock
+from opanel_agent.system.consents import Consents
 from opanel_agent.system.files import Files
 from opanel_agent.system.log import line
 from opanel_agent.system.machine import Machine
@@ -51,6 +55,9 @@ class World:
     clock: Clock
     machine: Machine
     opt_outs: OptOuts
+    consents: Consents
+    catalog: Catalog
+    notice: str
     outlet: Outlet
     chance: Chance
 
@@ -67,6 +74,9 @@ class Desk:
     mark: Mark
     memory: Memory
     schedule: Schedule
+    consent: ConsentReading
+    book: Book
+    clone: bool = False
     bundle: Bundle | None = None
     bundle_refused: Untrusted | None = None
     status: StatusList | None = None
@@ -77,17 +87,23 @@ class Desk:
         return effective_time.now(self.mark)
 
     def snapshot(self, purpose: str, *, asked: Asked | None = None, commanded: bool = False) -> Snapshot:
-        """What the gate is asked with. Opt-outs are read afresh: one may have come since the pass began."""
+        """What the gate is asked with. Opt-outs and consent are read afresh: a "no" may have come since the pass began."""
         self.signals = self.world.opt_outs.read()
-        return gate.snapshot(
-            purpose,
+        self.consent = self.world.consents.read()
+        stand = gate.Stand(
             settings=self.settings,
             refused=self.settings_refused,
             signals=self.signals,
+            consent=self.consent,
+            notice=self.world.notice,
             root=self.root,
-            asked=asked,
-            commanded=commanded,
+            ledger=None if self.book.good else self._ledger_fault(),
+            clone=self.clone,
         )
+        return gate.snapshot(purpose, stand, asked=asked, commanded=commanded)
+
+    def _ledger_fault(self) -> str:
+        return "review_due" if self.book.trouble is None else self.book.trouble.detail
 
     def save(self) -> None:
         """Writes what this pass learned. Documents were written when they were adopted."""
@@ -115,6 +131,8 @@ def sit_down(world: World) -> Desk:
         mark=mark,
         memory=_own(world, world.paths.state, MAX_MEMORY_BYTES, Memory.decode) or Memory(),
         schedule=_schedule(world, effective_time.now(mark)),
+        consent=world.consents.read(),
+        book=open_book(world.files, world.paths, effective_time.now(mark)),
     )
     load_bundle(desk)
     load_status(desk)

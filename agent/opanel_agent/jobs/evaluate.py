@@ -14,15 +14,17 @@ from typing import Final
 
 from opanel_agent.core import schedule
 from opanel_agent.core.base64url import unbase64url
-from opanel_agent.core.errors import AgentError, Bug, Usage
+from opanel_agent.core.errors import AgentError, Bug, Unavailable, Usage
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.verdict import Verdict
 from opanel_agent.jobs import adopt, answer, ask
 from opanel_agent.jobs.desk import Desk, World, sit_down
 from opanel_agent.jobs.outlet import LocalOutlet
+from opanel_agent.system import data
 from opanel_agent.system.chance import SystemChance
 from opanel_agent.system.clock import LocalClock
+from opanel_agent.system.consents import LocalConsents
 from opanel_agent.system.files import LocalFiles
 from opanel_agent.system.log import line
 from opanel_agent.system.machine import LocalMachine
@@ -85,6 +87,9 @@ def _start(desk: Desk, _intent: Members) -> Result:
 
 
 def _refresh(desk: Desk, _intent: Members) -> Result:
+    silent_s = schedule.held_off_s(desk.schedule, desk.now)
+    if silent_s:  # a server's Retry-After holds for commands too
+        raise Unavailable(Reason.SERVER_ERROR, "held_off", seconds=silent_s)
     return ask.check(desk)
 
 
@@ -142,6 +147,9 @@ def local_world() -> World:
         clock=LocalClock(),
         machine=LocalMachine(os.environ),
         opt_outs=LocalOptOuts(files, paths, os.environ),
+        consents=LocalConsents(files, paths),
+        catalog=data.load_catalog(),
+        notice=data.installed_notice(),
         outlet=LocalOutlet(paths),
         chance=SystemChance(),
     )

@@ -12,12 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from opanel_agent.core.catalog import Catalog
+from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, Unavailable, Untrusted
 from opanel_agent.core.purposes import FIXED_GETS
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.request import Reply, fixed_get
 from opanel_agent.jobs import gate, trust
-from opanel_agent.system import log
+from opanel_agent.system import data, log
+from opanel_agent.system.clock import Clock, LocalClock
+from opanel_agent.system.consents import Consents, LocalConsents
 from opanel_agent.system.files import Files, LocalFiles
 from opanel_agent.system.http import HttpxTransport, Transport, limits_for
 from opanel_agent.system.optouts import LocalOptOuts, OptOuts
@@ -35,8 +39,23 @@ class Reading:
     files: Files
     paths: Paths
     opt_outs: OptOuts
+    consents: Consents
+    catalog: Catalog
+    notice: str
     settings: Settings
     transport: Transport
+    clock: Clock
+
+    def stand(self, root: Root) -> gate.Stand:
+        """This process's own reading of what the administrator says, made now."""
+        return gate.Stand(
+            settings=self.settings,
+            refused=None,
+            signals=self.opt_outs.read(),
+            consent=self.consents.read(),
+            notice=self.notice,
+            root=root,
+        )
 
 
 def answer(word: bytes, reading: Reading) -> Reply:
@@ -67,17 +86,8 @@ def _ask(word: str, reading: Reading) -> Reply:
     failure: AgentError = Unavailable(Reason.DESTINATION, "no_mirror")
     for mirror in gate.destinations(get.purpose, reading.settings, root):
         sealed = fixed_get(word, mirror)
-        gate.require(
-            get.purpose,
-            gate.snapshot(
-                get.purpose,
-                settings=reading.settings,
-                refused=None,
-                signals=reading.opt_outs.read(),
-                root=root,
-                asked=gate.asked(sealed),
-            ),
-        )
+        asked = gate.asked(sealed, reading.catalog, reading.clock.read().wall_s)
+        gate.require(get.purpose, gate.snapshot(get.purpose, reading.stand(root), asked=asked))
         left_s = ends_at - time.monotonic()
         if left_s <= 0:
             break
@@ -96,7 +106,11 @@ def local_reading() -> Reading:
         files=files,
         paths=paths,
         opt_outs=LocalOptOuts(files, paths, os.environ),
+        consents=LocalConsents(files, paths),
+        catalog=data.load_catalog(),
+        notice=data.installed_notice(),
         settings=settings,
+        clock=LocalClock(),
         transport=HttpxTransport(ca_file=settings.ca_file, proxy=settings.proxy),
     )
 

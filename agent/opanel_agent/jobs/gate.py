@@ -1,11 +1,15 @@
 """The reading that a decision of the gate rests on: made afresh, by each process, from its own view of this machine."""
 
+from dataclasses import dataclass
+
 from opanel_agent.core import mirrors
+from opanel_agent.core.catalog import Catalog
 from opanel_agent.core.consent import Asked, Denial, Permit, Signals, Snapshot, Standing, decide
+from opanel_agent.core.consent_file import ConsentReading
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
-from opanel_agent.core.purposes import TERMS, Purpose
-from opanel_agent.core.request import Sealed, fields_of
+from opanel_agent.core.purposes import FIXED
+from opanel_agent.core.request import Sealed, fields_of, said
 from opanel_agent.system.settings import Settings
 
 
@@ -20,40 +24,56 @@ def standing(settings: Settings, refused: AgentError | None) -> Standing:
 
 def destinations(purpose: str, settings: Settings, root: Root) -> tuple[str, ...]:
     """Base URLs, in the order in which they are tried, within the allowed region. A fixed GET may use any mirror."""
-    if purpose in TERMS and not TERMS[Purpose(purpose)].fields:
+    if purpose in FIXED:
         return mirrors.order(root.mirrors, settings.mirrors, settings.region)
     return mirrors.order(root.endpoints.get(purpose, ()), (), settings.region)
 
 
-def snapshot(
-    purpose: str,
-    *,
-    settings: Settings,
-    refused: AgentError | None,
-    signals: Signals,
-    root: Root,
-    asked: Asked | None = None,
-    commanded: bool = False,
-) -> Snapshot:
-    named = (*root.mirrors, *root.endpoints.get(purpose, ()))
-    allowed = destinations(purpose, settings, root)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """What a process knows of this machine's word, before it is asked about one purpose."""
+
+    settings: Settings
+    refused: AgentError | None
+    signals: Signals
+    consent: ConsentReading
+    notice: str
+    root: Root
+    ledger: str | None = None
+    clone: bool = False
+
+
+def snapshot(purpose: str, stand: Stand, *, asked: Asked | None = None, commanded: bool = False) -> Snapshot:
+    named = (*stand.root.mirrors, *stand.root.endpoints.get(purpose, ()))
+    allowed = destinations(purpose, stand.settings, stand.root)
     return Snapshot(
-        signals=signals,
-        standing=standing(settings, refused),
+        signals=stand.signals,
+        standing=standing(stand.settings, stand.refused),
         destinations=allowed,
         elsewhere=tuple(place.url for place in named if place.url not in allowed),
         asked=asked,
         commanded=commanded,
+        consent=stand.consent,
+        installed_notice=stand.notice,
+        ledger=stand.ledger,
+        clone=stand.clone,
     )
 
 
-def asked(sealed: Sealed) -> Asked:
+def asked(sealed: Sealed, catalog: Catalog, now_s: int) -> Asked:
     """What a sealed request asks for, read from its own bytes. A body that cannot be read has no declared fields."""
     try:
         fields = fields_of(sealed)
     except Untrusted:
         return Asked(method=sealed.method, url=sealed.url, fields=None)
-    return Asked(method=sealed.method, url=sealed.url, fields=fields)
+    return Asked(
+        method=sealed.method,
+        url=sealed.url,
+        fields=fields,
+        offending=catalog.check(sealed.purpose, said(sealed)) if catalog.fields(sealed.purpose) else (),
+        waited_s=max(0, now_s - sealed.held_since) if sealed.held_since is not None else 0,
+        reviewed=sealed.reviewed,
+    )
 
 
 def require(purpose: str, reading: Snapshot) -> None:

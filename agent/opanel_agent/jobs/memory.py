@@ -17,6 +17,7 @@ MAX_BYTES: Final = 64 * 1024
 MAX_DIGESTS: Final = 64
 MAX_WARNINGS: Final = 64
 MAX_LICENSES: Final = 16
+MAX_SIGNALS: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +35,28 @@ class Memory:
     All times are effective seconds. `accepted` tells when each license key (by its digest) was first accepted. `floors`
     are the newest `iat` accepted per status key. `adopted` are SHA-256 of files of root's that were taken up or refused,
     so that each is looked at once. `failure` is the reason of the last failed check, None after a success.
+
+    Of the promise: `answers` is what was last recorded of each consent, `consent_sha256` the file it was read from,
+    `signals` the opt-outs that stood, `reports` when the next report of a purpose is due. `identity` is a digest of the
+    machine; where it changed, `clone_of` is the consent file that was answered for the other machine. Until `quiet_until`
+    no run but of the purpose `quiet_but` is made.
     """
 
+    version: str | None = None
+    identity: str | None = None
+    clone_of: str | None = None
+    consent_sha256: str | None = None
+    quiet_until: int | None = None
+    quiet_but: str | None = None
     unmatched_since: int | None = None
     refused_since: int | None = None
     state: str | None = None
     state_since: int | None = None
     checked_at: int | None = None
     failure: str | None = None
+    answers: dict[str, str] = field(default_factory=dict)
+    signals: list[str] = field(default_factory=list)
+    reports: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
     floors: dict[str, int] = field(default_factory=dict)
@@ -56,6 +71,9 @@ class Memory:
         told: dict[str, Json] = {"schema": 1}
         told |= {name: getattr(self, name) for name in (*_TIMES, *_TEXTS)}
         told["seen"] = {name: _seen_json(seen) for name, seen in self.seen.items()}
+        told["answers"] = dict(self.answers)
+        told["signals"] = list(self.signals[:MAX_SIGNALS])
+        told["reports"] = dict(self.reports)
         told["accepted"] = dict(list(self.accepted.items())[-MAX_LICENSES:])
         told["floors"] = dict(self.floors)
         told["adopted"] = list(self.adopted[-MAX_DIGESTS:])
@@ -75,16 +93,21 @@ class Memory:
         seen = told.members("seen")
         memory.seen = {name: _seen(seen.members(name)) for name in _DOCUMENTS if seen.has(name)}
         seen.end()
+        answers = told.members("answers")
+        memory.answers = {name: answers.text(name) for name in answers.names()}
+        memory.signals = _ordered(told, "signals", MAX_SIGNALS)
+        memory.reports = dict(told.integers("reports"))
         memory.accepted = dict(told.integers("accepted"))
-        memory.floors = dict(told.integers("floors"))
+        floors = told.members("floors")  # thumbprints: one in 32 begins as no name may
+        memory.floors = {kid: floors.integer(kid) for kid in floors.names()}
         memory.adopted = _ordered(told, "adopted", MAX_DIGESTS)
         memory.warnings = _ordered(told, "warnings", MAX_WARNINGS)
         told.end()
         return memory
 
 
-_TIMES: Final = ("unmatched_since", "refused_since", "state_since", "checked_at")
-_TEXTS: Final = ("state", "failure")
+_TIMES: Final = ("quiet_until", "unmatched_since", "refused_since", "state_since", "checked_at")
+_TEXTS: Final = ("version", "identity", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
 _DOCUMENTS: Final = ("license", "activation", "delegation")
 
 

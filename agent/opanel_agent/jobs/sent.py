@@ -2,10 +2,11 @@
 
 A sealed request waits in `held/<id>`. Before its connection is opened it is written to `sent/<id>.request` and marked
 `attempted`, durably; the reply joins it as `sent/<id>.reply`. After a crash in between it is not sent again without a new
-decision.
+decision. Of each fixed GET, which is the same for everyone, the latest is kept: what went over the wire, and the reply's head.
 """
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from opanel_agent.core.errors import Untrusted
@@ -50,3 +51,11 @@ def replied(desk: Desk, sealed: Sealed, reply: Reply) -> None:
     files.write(paths.sent / f"{sealed.id}.reply", reply.encode())
     if reply.ok:
         files.remove(paths.held / sealed.id)
+
+
+def attempted_get(desk: Desk, word: str) -> None:
+    desk.world.files.write(desk.world.paths.sent / f"{word}.attempted", dumps({"schema": 1, "at": desk.now}) + b"\n")
+
+
+def replied_get(desk: Desk, word: str, reply: Reply) -> None:
+    desk.world.files.write(desk.world.paths.sent / f"{word}.reply", replace(reply, body=b"").encode())
