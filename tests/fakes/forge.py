@@ -322,3 +322,21 @@ def request_claims(**changes: Any) -> RequestClaims:
 
 def request(*, by: Signer = AGENT, **changes: Any) -> bytes:
     return by.sign(Typ.REQUEST, claims_json(request_claims(**changes)))
+
+
+def receipt_claims(body: bytes = b"", **changes: Any) -> Claims:
+    claims: Claims = {
+        "ver": 1,
+        "iss": VENDOR,
+        "iat": NOW,
+        "jti": "receipt-1",
+        "sub": hashlib.sha256(body).hexdigest(),
+        "kind": "usage_statistics",
+        "due": NOW + 180 * DAY,
+    }
+    return overridden(claims, changes)
+
+
+def receipt(body: bytes = b"", *, by: Signer = RECEIPT, **changes: Any) -> bytes:
+    """The authority's receipt for a body."""
+    return by.sign(Typ.RECEIPT, receipt_claims(body, **changes))

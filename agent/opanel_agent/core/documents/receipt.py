@@ -1,0 +1,54 @@
+"""A receipt: the authority's word that a report or a rights request arrived, and by when it owes what follows.
+
+`sub` is the SHA-256 of the body that was received, so a receipt belongs to bytes that are kept here and to nothing else; it
+names no server. `due` is when the answer to a rights request is owed at the latest; for a report, when it is erased there
+at the latest. What an authority answers to a rights request is again a receipt of the same `sub`.
+"""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+from opanel_agent.core.documents.jws import Typ, parse
+from opanel_agent.core.documents.parts import JTI, SHA256_HEX, URI
+from opanel_agent.core.documents.root import Root
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import NAME
+
+MAX_BYTES: Final = 4 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """`kind` is the purpose of a report, or what a rights request asked for; times in seconds."""
+
+    jti: str
+    iss: str
+    iat: int
+    sub: str
+    kind: str
+    due: int
+
+    def answers(self, body: bytes) -> bool:
+        """Whether these are the bytes that it was given for."""
+        return hmac.compare_digest(self.sub, hashlib.sha256(body).hexdigest())
+
+
+def verify(token: bytes, root: Root) -> Receipt:
+    """The receipt, iff a receipt key of the root signed it and its issuer is the root's. Raises Untrusted."""
+    claims = parse(token, max_bytes=MAX_BYTES).open(root.keys_of("receipt"), Typ.RECEIPT)
+    iat = claims.integer("iat")
+    receipt = Receipt(
+        jti=claims.text("jti", pattern=JTI),
+        iss=claims.text("iss", pattern=URI),
+        iat=iat,
+        sub=claims.text("sub", pattern=SHA256_HEX),
+        kind=claims.text("kind", pattern=NAME),
+        due=claims.integer("due", low=iat),
+    )
+    claims.end()
+    if receipt.iss != root.sub:
+        raise Untrusted(Reason.CHAIN_INVALID, "receipt_iss")
+    return receipt
