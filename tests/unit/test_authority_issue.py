@@ -14,7 +14,7 @@ from fakes.vendor import DAY, NOW, RESELLER, Vendor, vendor
 from opanel_agent.core import license_key
 from opanel_agent.core.documents.bundle import verify
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Usage
-from opanel_authority import home, issue, publish
+from opanel_authority import answer, home, issue, publish
 from opanel_authority.home import RootTerms
 from opanel_authority.issue import DelegationTerms, LicenseTerms
 from opanel_authority.publish import Change
@@ -230,9 +230,12 @@ def test_the_last_renewal_still_has_its_whole_term(tmp_path: Path) -> None:
 def test_the_newest_edition_is_the_one_that_is_given(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     issued = made.issue(days=20, activation=False)
+    assert made.renew(issued).license.jti == issued.jti  # nothing can be newer within the same second
     for _ in range(6):
         made.now += DAY
-        assert made.renew(issued).license.iat == made.now
+        renewed = made.renew(issued)
+        given = answer.bundle(made.authority, license_key.digest(issued.key)).body
+        assert (given, renewed.license.iat) == (renewed.text, made.now)
 
 
 def test_a_command_means_the_license_by_any_of_its_editions(tmp_path: Path) -> None:
