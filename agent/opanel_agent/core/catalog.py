@@ -248,12 +248,12 @@ def _toml(purpose: str, text: bytes) -> Members:
     told = Members(table, purpose)
     told.constant("schema", 1)
     told.constant("purpose", purpose)
-    every = table.get("every", {})
-    fields = table.get("fields")
+    every, fields = table.get("every", {}), table.get("fields")
     if isinstance(every, dict) and isinstance(fields, dict):
         # what [every] says holds for each field that does not say otherwise
         fields = {name: {**every, **field} if isinstance(field, dict) else field for name, field in fields.items()}
-    return Members({"recipients": table.get("recipients"), "fields": fields}, purpose)
+    rest = {name: value for name, value in table.items() if name not in ("schema", "purpose", "every")}
+    return Members({**rest, "fields": fields}, purpose)
 
 
 def _sheet(purpose: str, told: Members) -> Sheet:
@@ -281,7 +281,7 @@ def _field(name: str, told: Members) -> Field:
         type=Type(kind),
         values=_values(told),
         pattern=told.text("pattern", max_length=512) if told.has("pattern") else None,
-        max_items=told.integer("max_items", low=1, high=64) if told.has("max_items") else 1,
+        max_items=told.integer("max_items", high=64) if told.has("max_items") else 1,
         example=told.value("example"),
         retention_days_here=told.integer("retention_days_here", low=1, high=3650),
         retention_days_there=told.integer("retention_days_there", low=1, high=3650),

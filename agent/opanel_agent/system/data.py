@@ -38,12 +38,12 @@ class Data:
         """The installed notice's text, `tr` or `en`, its placeholders still open (`core.notice.fill`)."""
         return _bytes(self._notice_dir() / f"notice.{language}.md").decode("utf-8")
 
-    def notice_catalog(self) -> bytes:
-        """The catalog as the installed notice froze it."""
-        return _bytes(self._notice_dir() / "fields.json")
+    def notice_catalog(self, version: str | None = None) -> bytes:
+        """The catalog as a notice froze it: the installed one, or an earlier one that ships too."""
+        return _bytes(self._notice_dir(version) / "fields.json")
 
-    def _notice_dir(self) -> Path:
-        return self._place / "notices" / self.installed_notice()
+    def _notice_dir(self, version: str | None = None) -> Path:
+        return self._place / "notices" / (version or self.installed_notice())
 
 
 def load_catalog() -> Catalog:
