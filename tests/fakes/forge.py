@@ -340,3 +340,24 @@ def receipt_claims(body: bytes = b"", **changes: Any) -> Claims:
 def receipt(body: bytes = b"", *, by: Signer = RECEIPT, **changes: Any) -> bytes:
     """The authority's receipt for a body."""
     return by.sign(Typ.RECEIPT, receipt_claims(body, **changes))
+
+
+def advisory_claims(**changes: Any) -> Claims:
+    claims: Claims = {
+        "ver": 1,
+        "iss": VENDOR,
+        "iat": NOW - 3600,
+        "jti": "advisory-1",
+        "seq": 1,
+        "severity": "high",
+        "title": {"tr": "Güncelleyin", "en": "Please update"},
+        "body": {"tr": "Bir açık kapatıldı.", "en": "A hole was closed."},
+        "fixed_in": "0.1.1",
+        "exp": NOW + 90 * DAY,
+    }
+    return overridden(claims, changes)
+
+
+def advisory(*, by: Signer = ADVISORY, **changes: Any) -> bytes:
+    """One line of an `advisories.jws`, without its newline."""
+    return by.sign(Typ.ADVISORY, advisory_claims(**changes))

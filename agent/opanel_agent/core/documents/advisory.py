@@ -1,0 +1,133 @@
+"""Security advisories: what the vendor tells everyone in the same bytes (`advisories.jws`), a compact JWS a line.
+
+Each line is signed by a key of the role `advisory`; `seq` grows from line to line. A newly read set takes the place of the
+one before, whole, so that an advisory can be withdrawn. The newest `seq` ever taken is the floor: a mirror that serves an
+older set, or an empty one, is refused. As with status lists the floor is kept by key and goes when the root drops the
+key, which is the way back after somebody else signed with it.
+
+Whether an advisory has ended (`exp`) is for the caller to say, who knows the time: one that has ended is still part of a
+good set. Left out: lines that a mirror leaves away below the newest cannot be missed here, because each is signed alone.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Final
+
+from opanel_agent.core.documents.jws import Envelope, Typ, parse
+from opanel_agent.core.documents.keys import PublicKey
+from opanel_agent.core.documents.parts import JTI, URI
+from opanel_agent.core.documents.root import Root
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import Members
+
+MAX_BYTES: Final = 256 * 1024  # as interface.md and `purposes.FIXED_GETS` say
+MAX_ADVISORIES: Final = 64
+MAX_TITLE: Final = 200
+MAX_BODY: Final = 4000
+LANGUAGES: Final = ("tr", "en")
+_MAX_LINE_BYTES: Final = 64 * 1024
+_VERSION: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")
+# Printed on root's terminal: nothing that moves the cursor, ends the line or turns the direction of writing.
+_SHOWN: Final = re.compile("[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+
+
+@unique
+class Severity(StrEnum):
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advisory:
+    """`title` and `body` by language; `fixed_in` is the version that mends it, None where none does yet.
+
+    `kid` names the key whose floor its `seq` raises. Times in seconds.
+    """
+
+    jti: str
+    iss: str
+    iat: int
+    exp: int
+    seq: int
+    severity: Severity
+    title: Mapping[str, str]
+    body: Mapping[str, str]
+    fixed_in: str | None
+    kid: str
+
+
+def read(text: bytes, root: Root, *, floors: Mapping[str, int]) -> tuple[Advisory, ...]:
+    """The whole set, oldest first; none for an empty file. Raises Untrusted: one bad line refuses all of them.
+
+    `floors` is the newest `seq` taken by key. Floors of keys that the root does not name (any more) do not count.
+    """
+    if len(text) > MAX_BYTES:
+        raise Untrusted(Reason.FORMAT_INVALID, "jws_size", max_bytes=MAX_BYTES)
+    lines = text.removesuffix(b"\n").split(b"\n") if text else []
+    if len(lines) > MAX_ADVISORIES:
+        raise Untrusted(Reason.FORMAT_INVALID, "advisory_count", max_lines=MAX_ADVISORIES)
+    keys = root.keys_of("advisory")
+    advisories = tuple(_read(parse(line, max_bytes=_MAX_LINE_BYTES), keys, root) for line in lines)
+    newest = _newest(advisories)
+    if newest < max((floors.get(kid, 0) for kid in keys), default=0):
+        raise Untrusted(Reason.CHAIN_INVALID, "advisories_older")
+    return advisories
+
+
+def raised(floors: Mapping[str, int], advisories: tuple[Advisory, ...], root: Root) -> dict[str, int]:
+    """The floors after this set was taken; keys that the root dropped lose theirs."""
+    alive = root.keys_of("advisory")
+    after = {kid: seq for kid, seq in floors.items() if kid in alive}
+    for each in advisories:
+        after[each.kid] = max(each.seq, after.get(each.kid, 0))
+    return after
+
+
+def _newest(advisories: tuple[Advisory, ...]) -> int:
+    """The last `seq`. Raises where they do not grow, or two advisories have one name."""
+    last = 0
+    for each in advisories:
+        if each.seq <= last:
+            raise Untrusted(Reason.FORMAT_INVALID, "advisory_seq", seq=each.seq)
+        last = each.seq
+    if len({each.jti for each in advisories}) != len(advisories):
+        raise Untrusted(Reason.FORMAT_INVALID, "advisory_jti")
+    return last
+
+
+def _read(envelope: Envelope, keys: Mapping[str, PublicKey], root: Root) -> Advisory:
+    claims = envelope.open(keys, Typ.ADVISORY)
+    iat, exp = claims.integer("iat"), claims.integer("exp")
+    severity = claims.text("severity", max_length=16)
+    if severity not in list(Severity):
+        raise claims.refuse("severity")
+    advisory = Advisory(
+        jti=claims.text("jti", pattern=JTI),
+        iss=claims.text("iss", pattern=URI),
+        iat=iat,
+        exp=exp,
+        seq=claims.integer("seq", low=1),
+        severity=Severity(severity),
+        title=_texts(claims.members("title"), MAX_TITLE),
+        body=_texts(claims.members("body"), MAX_BODY),
+        fixed_in=None if claims.value("fixed_in") is None else claims.text("fixed_in", pattern=_VERSION),
+        kid=envelope.kid,
+    )
+    claims.end()
+    if iat >= exp:
+        raise claims.refuse("exp")
+    if advisory.iss != root.sub:
+        raise Untrusted(Reason.CHAIN_INVALID, "advisory_iss")
+    return advisory
+
+
+def _texts(said: Members, max_length: int) -> Mapping[str, str]:
+    texts = {language: said.text(language, max_length=max_length, pattern=_SHOWN) for language in LANGUAGES}
+    said.end()
+    return texts
