@@ -1,0 +1,111 @@
+"""Advisories on this machine: taken, kept, told.
+
+`advisories.jws` holds the newest set as it was signed and is verified from its bytes at every load. `advisories.json` holds
+the newest `seq` taken by key and which advisories the journal already has; losing it costs a second line in the journal,
+because the kept set raises the floors again by itself.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.core.documents import advisory
+from opanel_agent.core.documents.advisory import MAX_ADVISORIES, Advisory, Severity
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.strict_json import Json, Members, dumps, loads
+from opanel_agent.jobs.desk import Desk
+from opanel_agent.system.log import line
+
+_MAX_BYTES: Final = 16 * 1024
+_LOUD: Final = frozenset({Severity.HIGH, Severity.CRITICAL})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """`floors` is the newest `seq` by key, `told` the names of those that the journal has."""
+
+    floors: dict[str, int] = field(default_factory=dict)
+    told: frozenset[str] = frozenset()
+
+
+def adopt(desk: Desk, text: bytes) -> None:
+    """A set of advisories, from a mirror or put here by hand. Raises Untrusted; the set at hand then stays."""
+    known = _known(desk)
+    floors = advisory.raised(known.floors, _kept(desk), desk.root)
+    taken = advisory.read(text, desk.root, floors=floors)
+    # The set first: after a crash in between it raises the floors again, and is told once more.
+    desk.world.files.write(desk.world.paths.advisories, text)
+    _tell(each for each in taken if each.jti not in known.told and each.exp > desk.now)
+    _write(desk, advisory.raised(floors, taken, desk.root), taken)
+
+
+def load(desk: Desk) -> list[Json]:
+    """What is in force now, newest first, as the answer carries it."""
+    return [_json(each) for each in reversed(_kept(desk)) if each.exp > desk.now]
+
+
+def _kept(desk: Desk) -> tuple[Advisory, ...]:
+    """The set at hand; none where it does not verify any more (the root dropped its key), until the next one comes."""
+    text = desk.world.files.read(desk.world.paths.advisories, max_bytes=advisory.MAX_BYTES)
+    try:
+        return () if text is None else advisory.read(text, desk.root, floors={})
+    except Untrusted as refused:
+        line("advisories_refused", level="warning", code=str(refused.code), detail=refused.detail)
+        return ()
+
+
+def _tell(advisories: Iterable[Advisory]) -> None:
+    for each in advisories:
+        line(
+            "security_advisory",
+            level="warning" if each.severity in _LOUD else "info",
+            id=each.jti,
+            severity=str(each.severity),
+            title=each.title["en"],
+            fixed_in=each.fixed_in or "none",
+        )
+
+
+def _json(told: Advisory) -> Json:
+    return {
+        "id": told.jti,
+        "seq": told.seq,
+        "severity": str(told.severity),
+        "title": dict(told.title),
+        "body": dict(told.body),
+        "fixed_in": told.fixed_in,
+        "exp": told.exp,
+    }
+
+
+def _path(desk: Desk) -> Path:
+    return desk.world.paths.advisories.with_suffix(".json")
+
+
+def _known(desk: Desk) -> _Known:
+    """A file that is not what `_write` writes is said and written anew."""
+    data = desk.world.files.read(_path(desk), max_bytes=_MAX_BYTES)
+    try:
+        return _Known() if data is None else _decode(data)
+    except Untrusted as refused:
+        line("advisories_state_lost", level="warning", detail=refused.detail)
+        return _Known()
+
+
+def _write(desk: Desk, floors: dict[str, int], taken: tuple[Advisory, ...]) -> None:
+    """One that was not told because it had ended counts as told: it will not begin again."""
+    told: dict[str, Json] = {"schema": 1, "floors": dict(floors), "told": [each.jti for each in taken]}
+    desk.world.files.write(_path(desk), dumps(told))
+
+
+def _decode(data: bytes) -> _Known:
+    said = Members(loads(data, max_bytes=_MAX_BYTES), "advisories.json")
+    said.constant("schema", 1)
+    floors = said.members("floors")  # thumbprints, which need not begin as a name does
+    known = _Known(
+        floors={kid: floors.integer(kid) for kid in floors.names()},
+        told=said.texts("told", max_items=MAX_ADVISORIES),
+    )
+    said.end()
+    return known
