@@ -277,8 +277,8 @@ def test_every_path_of_the_socket_is_told() -> None:
 
 
 def test_every_option_is_told() -> None:
-    kinds = {bool: "boolean", str: "text"}
-    told = dict(re.findall(r"`(\w+)`\s\((boolean|text)\)", section(CONTRACT, "POST")))
+    kinds = {bool: "boolean", str: "text", list: "texts"}
+    told = dict(re.findall(r"`(\w+)`\s\((boolean|texts?)\)", section(CONTRACT, "POST")))
     assert told == {name: kinds[kind] for name, kind in api.OPTIONS.items()}
 
 

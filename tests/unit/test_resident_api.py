@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from opanel_agent.resident.api import (
+    OPTIONS,
     PROBLEMS,
     ROUTES,
     Answer,
@@ -28,7 +29,11 @@ ANSWER = Answer(whole=b'{"w":1}', license=b'{"l":1}', consent=b'{"c":1}', summar
 # interface.md "Local API", as far as it is built
 GET = {"/v1/license", "/v1/consent", "/v1/answer"}
 POST_OF_ANYONE = {"/v1/refresh"}
-POST_OF_OWNER = {"/v1/bundle", "/v1/activate", "/v1/release", "/v1/remove", "/v1/narrowed"}
+ABOUT_REPORTS = {
+    f"/v1/{name}"
+    for name in ("preview", "held", "sent", "rights", "review", "purge", "export", "history", "receipts", "noticed")
+}
+POST_OF_OWNER = {"/v1/bundle", "/v1/activate", "/v1/release", "/v1/remove", "/v1/narrowed"} | ABOUT_REPORTS
 
 
 def name(response: Route | Response | Start) -> str:
@@ -58,6 +63,13 @@ def test_whoever_may_connect_may_read_and_refresh(path: str) -> None:
 def test_only_the_owner_changes_anything(path: str) -> None:
     assert name(admit("POST", path, PANEL, since_refresh_s=math.inf)) == "owner_only"
     assert isinstance(admit("POST", path, ROOT, since_refresh_s=math.inf), Route)
+
+
+@pytest.mark.parametrize("path", sorted(ABOUT_REPORTS))
+def test_what_is_said_of_this_server_is_in_no_get(path: str) -> None:
+    """A panel of the group may read every GET; the owner's things are not among them, not even for the owner."""
+    assert name(admit("GET", path, ROOT, since_refresh_s=math.inf)) == "method_unknown"
+    assert not route("POST", path).shows
 
 
 @pytest.mark.parametrize("target", ["/", "", "/v1/license/", "/v1/license?x", "//v1/license", "/v1/LICENSE", "*"])
@@ -110,6 +122,7 @@ def test_without_an_answer_it_says_so(path: str) -> None:
         ("/v1/release", "release", False),
         ("/v1/remove", "remove", False),
         ("/v1/narrowed", "tick", True),
+        *((path, path.removeprefix("/v1/"), False) for path in sorted(ABOUT_REPORTS)),
     ],
 )
 def test_a_post_starts_its_intent(path: str, intent: str, ends: bool) -> None:
@@ -142,6 +155,76 @@ def test_options(options: dict[str, Any]) -> None:
     assert json.loads(started.frame()) == {"schema": 1, "intent": "activate", **options}
 
 
+# every option that a path takes, with a value of the most that it may be
+TAKEN: dict[str, dict[str, Any]] = {
+    "/v1/bundle": {"key": "K" * 64, "preview": True, "confirm": "c" * 64, "to_file": False},
+    "/v1/activate": {"preview": True, "confirm": "c" * 64, "to_file": False},
+    "/v1/release": {"preview": True, "confirm": "c" * 64, "to_file": False},
+    "/v1/preview": {"purpose": "p" * 64},
+    "/v1/held": {"action": "a" * 64, "id": "i" * 64},
+    "/v1/sent": {"id": "i" * 64},
+    "/v1/rights": {
+        "kind": "k" * 64,
+        "ids": ["i" * 64] * 64,
+        "text": "t" * 2000,
+        "preview": True,
+        "confirm": "c" * 64,
+        "to_file": False,
+    },
+    "/v1/review": {},
+    "/v1/purge": {},
+    "/v1/export": {"id": "i" * 64},
+    "/v1/history": {"id": "i" * 64},
+    "/v1/receipts": {"id": "i" * 64},
+    "/v1/noticed": {"version": "v" * 64, "lang": "l" * 64},
+}
+LONGER: dict[type, Any] = {
+    bool: [0, "true", None],
+    str: ["x" * 65, 1, None, ["x"]],
+    list: [["x"] * 65, ["x" * 65], [1], [None], [["x"]], [True], "x", {}],
+}
+
+
+@pytest.mark.parametrize("path", sorted(TAKEN))
+def test_a_path_takes_its_own_options_and_no_other(path: str) -> None:
+    taken = TAKEN[path]
+    started = respond(route("POST", path), json.dumps(taken).encode(), ANSWER)
+    assert isinstance(started, Start)
+    assert started.options == taken
+    assert json.loads(started.frame()) == {"schema": 1, "intent": started.intent, **taken}
+    assert set(route("POST", path).takes) == set(taken)
+    for option, kind in OPTIONS.items():
+        if option not in taken:
+            strange = taken | {option: {bool: True, str: "x", list: ["x"]}[kind]}
+            assert name(respond(route("POST", path), json.dumps(strange).encode(), ANSWER)) == "options_refused"
+
+
+@pytest.mark.parametrize("path", sorted(TAKEN))
+def test_an_option_of_another_type_or_longer_is_refused(path: str) -> None:
+    for option, value in TAKEN[path].items():
+        bad = ["x" * 2001] if option == "text" else LONGER[type(value)]
+        for each in bad:
+            wrong = TAKEN[path] | {option: each}
+            assert name(respond(route("POST", path), json.dumps(wrong).encode(), ANSWER)) == "options_refused", wrong
+
+
+def test_every_option_belongs_somewhere() -> None:
+    assert {option for taken in TAKEN.values() for option in taken} == set(OPTIONS)
+    assert {path for path, rows in ROUTES.items() if "POST" in rows and rows["POST"].takes} == {
+        path for path, taken in TAKEN.items() if taken
+    }
+
+
+def test_options_have_eight_kib_and_no_more() -> None:
+    def padded(size: int) -> bytes:
+        body = json.dumps({"text": "t"}).encode()
+        return body + b" " * (size - len(body))
+
+    assert isinstance(respond(route("POST", "/v1/rights"), padded(8192), ANSWER), Start)
+    assert name(respond(route("POST", "/v1/rights"), padded(8193), ANSWER)) == "options_refused"
+    assert route("POST", "/v1/rights").body.value == 8192
+
+
 def test_without_a_body_there_are_no_options() -> None:
     assert respond(route("POST", "/v1/activate"), b"", ANSWER) == Start(intent="activate")
 
@@ -161,7 +244,7 @@ def test_a_key_is_told_where_it_belongs(path: str, body: bytes) -> None:
     [
         *(b"[]", b"1", b"{", b'{"to_file":1}', b'{"to_file":true,"x":1}', b"\xff", b"[" * 1000, b"null"),
         *(b'{"confirm":true}', b'{"confirm":"' + b"a" * 65 + b'"}', b'{"to_file":"true"}'),
-        b'{"to_file":true' + b" " * 1024 + b"}",
+        b'{"to_file":true' + b" " * 8192 + b"}",
     ],
 )
 def test_options_that_are_none(body: bytes) -> None:

@@ -18,14 +18,29 @@ from typing import Final, NamedTuple
 from opanel_agent.core.reasons import Code, Fault
 
 Headers = tuple[tuple[str, str], ...]
-Option = bool | str
+Option = bool | str | list[str]
 
 HEAD_MAX_BYTES: Final = 8 * 1024
 BODY_MAX_BYTES: Final = 64 * 1024
-OPTIONS_MAX_BYTES: Final = 1024
-OPTION_MAX_CHARS: Final = 64
+OPTIONS_MAX_BYTES: Final = 8 * 1024
+OPTION_MAX_CHARS: Final = 64  # each item's, of a list
+OPTION_MAX_ITEMS: Final = 64
+LONGER: Final[Mapping[str, int]] = {"text": 2000}
 # What a command may add to its intent; evaluate says what each means.
-OPTIONS: Final[Mapping[str, type]] = {"to_file": bool, "preview": bool, "confirm": str, "key": str}
+OPTIONS: Final[Mapping[str, type]] = {
+    "to_file": bool,
+    "preview": bool,
+    "confirm": str,
+    "key": str,
+    "purpose": str,
+    "action": str,
+    "id": str,
+    "ids": list,
+    "kind": str,
+    "text": str,
+    "lang": str,
+    "version": str,
+}
 NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
 _URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
 
@@ -52,21 +67,38 @@ class Route(NamedTuple):
 
     who: Who
     body: Body = Body.NONE
+    takes: tuple[str, ...] = ()  # of OPTIONS
     every_s: int = 0  # between two of anyone but the owner
     shows: str | None = None
     starts: str = ""
     ends_running: bool = False
 
 
+def _of_owner(starts: str, *takes: str) -> Route:
+    return Route(who=Who.OWNER, body=Body.OPTIONS, takes=takes, starts=starts)
+
+
+SENDING: Final = ("preview", "confirm", "to_file")
 ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
     "/v1/license": {"GET": Route(who=Who.PEERS, shows="license")},
     "/v1/consent": {"GET": Route(who=Who.PEERS, shows="consent")},
     "/v1/answer": {"GET": Route(who=Who.PEERS, shows="")},
     "/v1/refresh": {"POST": Route(who=Who.PEERS, every_s=60, starts="refresh")},
-    "/v1/bundle": {"POST": Route(who=Who.OWNER, body=Body.DOCUMENT, starts="bundle")},
-    "/v1/activate": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, starts="activate")},
-    "/v1/release": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, starts="release")},
+    "/v1/bundle": {"POST": Route(who=Who.OWNER, body=Body.DOCUMENT, takes=("key", *SENDING), starts="bundle")},
+    "/v1/activate": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, takes=SENDING, starts="activate")},
+    "/v1/release": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, takes=SENDING, starts="release")},
     "/v1/remove": {"POST": Route(who=Who.OWNER, starts="remove")},
+    # What was, is or would be said of this server is its owner's to see: none of it is in an answer that peers may read.
+    "/v1/preview": {"POST": _of_owner("preview", "purpose")},
+    "/v1/held": {"POST": _of_owner("held", "action", "id")},
+    "/v1/sent": {"POST": _of_owner("sent", "id")},
+    "/v1/rights": {"POST": _of_owner("rights", "kind", "ids", "text", *SENDING)},
+    "/v1/review": {"POST": _of_owner("review")},
+    "/v1/purge": {"POST": _of_owner("purge")},
+    "/v1/export": {"POST": _of_owner("export", "id")},
+    "/v1/history": {"POST": _of_owner("history", "id")},
+    "/v1/receipts": {"POST": _of_owner("receipts", "id")},
+    "/v1/noticed": {"POST": _of_owner("noticed", "version", "lang")},
     # What may leave has become less: whatever runs was started under the wider word.
     "/v1/narrowed": {"POST": Route(who=Who.OWNER, starts="tick", ends_running=True)},
 }
@@ -184,18 +216,16 @@ def told(*, ok: bool | None, error: object, result: object, answer: Answer | Non
 def _start(route: Route, body: bytes) -> Response | Start:
     if route.body is Body.DOCUMENT and not body.startswith(b"{"):
         return Start(intent=route.starts, document=body) if body else problem("document_missing")
-    options = _options(body)
+    options = _options(body, route.takes)
     if options is None:
         return problem("options_refused")
     if route.body is Body.DOCUMENT:
         return Start(intent="exchange", options=options) if "key" in options else problem("options_refused")
-    if "key" in options:
-        return problem("options_refused")
     return Start(intent=route.starts, options=options, ends_running=route.ends_running)
 
 
-def _options(body: bytes) -> dict[str, Option] | None:
-    """Those of OPTIONS that the body names; None when it says anything else."""
+def _options(body: bytes, takes: tuple[str, ...]) -> dict[str, Option] | None:
+    """Those that the body names; None when it says anything but what the path takes."""
     if not body:
         return {}
     try:
@@ -204,8 +234,18 @@ def _options(body: bytes) -> dict[str, Option] | None:
         return None
     if not isinstance(told, dict) or len(body) > OPTIONS_MAX_BYTES:
         return None
-    good = all(type(value) is OPTIONS.get(name) and len(str(value)) <= OPTION_MAX_CHARS for name, value in told.items())
-    return told if good else None
+    return told if all(name in takes and _good(name, value) for name, value in told.items()) else None
+
+
+def _good(name: str, value: object) -> bool:
+    """Whether it is of the option's own type (1 is not true, nor is "true") and no longer than it may be."""
+    if type(value) is not OPTIONS[name]:
+        return False
+    if isinstance(value, bool):
+        return True
+    items = value if isinstance(value, list) else [value]
+    longest = LONGER.get(name, OPTION_MAX_CHARS)
+    return len(items) <= OPTION_MAX_ITEMS and all(type(item) is str and len(item) <= longest for item in items)
 
 
 def _base64url(data: bytes) -> str:
