@@ -51,9 +51,10 @@ def test_a_ledger_reads_as_it_was_written() -> None:
     read = ledger.verify(LINES, GROWN.head)
     assert read == GROWN
     assert read.ok
-    assert (read.entries, read.marked_at) == (7, NOW + 5 * 60)
+    assert (read.entries, read.marked_at, read.at) == (7, NOW + 5 * 60, NOW + 6 * 60)
     assert read.latest[Kind.CONSENT_GIVEN, "usage_statistics"].data["line"] == 6
     assert [entry.kind for entry in ledger.entries(LINES)] == [kind for kind, _, _ in SAID]
+    assert [entry.to_json() for entry in ledger.entries(LINES)] == [json.loads(line) for line in LINES]
 
 
 def test_a_shell_can_check_a_line() -> None:

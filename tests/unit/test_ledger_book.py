@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import pytest
 
-from fakes.agent import PATHS
 from fakes.files import MemoryFiles, Stopped
+from fakes.places import PATHS
 from opanel_agent.core import ledger
 from opanel_agent.core.errors import Bug, Storage
 from opanel_agent.core.ledger import Entry, Head, Kind

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fakes.agent import PATHS
 from fakes.files import MemoryFiles, Stopped
+from fakes.places import PATHS
 from opanel_agent.core import ledger, retention
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger import Entry

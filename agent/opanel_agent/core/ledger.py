@@ -152,6 +152,10 @@ class Entry:
     def digest(self) -> str:
         return hashlib.sha256(_body(self)).hexdigest()
 
+    def to_json(self) -> dict[str, Json]:
+        """Shape: {seq, at, kind, purpose, data, prev, sha256}, as the line has it."""
+        return {**_members(self), "sha256": self.digest}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
@@ -177,13 +181,14 @@ class Head:
 class Ledger:
     """What a chain came to, as far as it holds.
 
-    `before` is the head without the last line. `marked_at` is when the newest mark (or the opening) was written.
-    `review_due` tells that it was opened in the place of a broken one and nobody has looked at that. `latest` is the
-    newest entry of each kind, by kind and purpose.
+    `before` is the head without the last line, `at` the time of that line, `marked_at` that of the newest mark (or of the
+    opening). `review_due` tells that it was opened in the place of a broken one and nobody has looked at that. `latest`
+    is the newest entry of each kind, by kind and purpose.
     """
 
     head: Head = field(default_factory=Head)
     before: Head = field(default_factory=Head)
+    at: int = 0
     marked_at: int | None = None
     review_due: bool = False
     latest: Mapping[tuple[str, str | None], Entry] = field(default_factory=dict)
@@ -282,7 +287,7 @@ class _Growing:
     def __init__(self, ledger: Ledger | None = None) -> None:
         start = ledger or Ledger()
         self.head, self.before = start.head, start.before
-        self.marked_at, self.review_due = start.marked_at, start.review_due
+        self.at, self.marked_at, self.review_due = start.at, start.marked_at, start.review_due
         self.latest = dict(start.latest)
 
     def take(self, line: bytes) -> What | None:
@@ -301,6 +306,7 @@ class _Growing:
 
     def add(self, entry: Entry, digest: str) -> None:
         self.before, self.head = self.head, Head(seq=entry.seq, digest=digest)
+        self.at = entry.at
         self.latest[entry.kind, entry.purpose] = entry
         if entry.kind in (Kind.DAILY_MARK, Kind.LEDGER_OPENED):
             self.marked_at = entry.at
@@ -313,6 +319,7 @@ class _Growing:
         return Ledger(
             head=self.head,
             before=self.before,
+            at=self.at,
             marked_at=self.marked_at,
             review_due=self.review_due,
             latest=self.latest,
@@ -331,16 +338,18 @@ def _flaw_at_end(found: Ledger, head: Head) -> Flaw | None:
 
 def _body(entry: Entry) -> bytes:
     """What the digest is over: the line without `sha256`, which sorts last."""
-    return dumps(
-        {
-            "at": entry.at,
-            "data": dict(entry.data),
-            "kind": str(entry.kind),
-            "prev": entry.prev,
-            "purpose": entry.purpose,
-            "seq": entry.seq,
-        }
-    )
+    return dumps(_members(entry))
+
+
+def _members(entry: Entry) -> dict[str, Json]:
+    return {
+        "at": entry.at,
+        "data": dict(entry.data),
+        "kind": str(entry.kind),
+        "prev": entry.prev,
+        "purpose": entry.purpose,
+        "seq": entry.seq,
+    }
 
 
 def _with_digest(body: bytes, digest: str) -> bytes:

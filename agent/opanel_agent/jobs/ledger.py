@@ -30,7 +30,7 @@ from opanel_agent.system.paths import Paths
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 _MAX_HEAD_BYTES: Final = 256
-_BROKEN: Final = re.compile(r"ledger\.([0-9]{1,6})\.broken")
+BROKEN_NAME: Final = re.compile(r"ledger\.([0-9]{1,6})\.broken")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +174,7 @@ class Book:
     def _copy(self, data: bytes) -> str:
         """Keeps the bytes under the next free name, or the last name where a crash came after they were kept."""
         here = self._paths.ledger.parent
-        numbers = sorted(int(found[1]) for found in map(_BROKEN.fullmatch, self._files.names(here)) if found)
+        numbers = sorted(int(found[1]) for found in map(BROKEN_NAME.fullmatch, self._files.names(here)) if found)
         last = numbers[-1] if numbers else 0
         if last and self._files.read(here / f"ledger.{last}.broken", max_bytes=MAX_BYTES) == data:
             return f"ledger.{last}.broken"

@@ -1,0 +1,80 @@
+"""Gathers what belongs in an export from this machine's disk, for `core.export` to write down.
+
+Everything that proves, and nothing that opens: the activation key, the secrets in erasure/ and the license documents stay
+here; of the last the file has the digests. A file that cannot be read any more ends the export: half a proof is none.
+
+The same state gives the same bytes, so an export that is carried out of here in pieces fits together, or is seen not to.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from opanel_agent import __version__
+from opanel_agent.core import export, ledger
+from opanel_agent.core.catalog import LANGUAGES
+from opanel_agent.core.documents.root import Root
+from opanel_agent.core.export import Holds, Part
+from opanel_agent.jobs.desk import Desk
+from opanel_agent.jobs.ledger import BROKEN_NAME, MAX_BYTES
+from opanel_agent.system.data import Data
+from opanel_agent.system.files import Files
+from opanel_agent.system.paths import Paths
+
+_MAX_PART_BYTES: Final = 1024 * 1024
+
+
+def collect(desk: Desk) -> bytes:
+    """The export of this installation, with the notice as it is installed."""
+    data = Data()
+    notices = [(f"notice.{lang}.md", data.notice(lang).encode("utf-8")) for lang in LANGUAGES]
+    notices.append(("fields.json", data.notice_catalog()))
+    return gather(desk.world.files, desk.world.paths, desk.first_root, notices)
+
+
+def gather(files: Files, paths: Paths, first_root: Root, notices: Iterable[tuple[str, bytes]]) -> bytes:
+    """The export. `notices` are the installed notice's files by name; the caller holds the state's lock."""
+    chain = files.read(paths.ledger, max_bytes=MAX_BYTES) or b""
+    parts = [
+        Part.of(Holds.LEDGER, paths.ledger.name, chain),
+        *_ends(files, paths),
+        Part.of(Holds.ROOT, "root.jws", first_root.lines),
+        *_one(files, paths.roots, Holds.ROOTS),
+        *_one(files, paths.consent, Holds.CONSENT),
+        *(replace(part, name=f"consent.d/{part.name}") for part in _all(files, paths.consent_dir, Holds.CONSENT)),
+        *(Part.of(Holds.NOTICE, name, text) for name, text in notices),
+        *_all(files, paths.sent, Holds.SENT),
+        *_all(files, paths.held, Holds.HELD),
+        *_all(files, paths.ready, Holds.READY),
+        *_all(files, paths.receipts, Holds.RECEIPT),
+        *_digests(files, (paths.bundle, paths.previous_bundle, paths.status_list, paths.advisories, paths.settings)),
+    ]
+    return export.assemble(parts, as_of=ledger.verify(ledger.lines(chain)).at, version=__version__)
+
+
+def _ends(files: Files, paths: Paths) -> Iterator[Part]:
+    """Where the ledger ends, and those that were set aside."""
+    here = paths.ledger.parent
+    yield from _one(files, paths.ledger.with_name("ledger.head"), Holds.HEAD)
+    for name in files.names(here):
+        if BROKEN_NAME.fullmatch(name):
+            yield Part.of(Holds.BROKEN, name, files.read(here / name, max_bytes=MAX_BYTES) or b"")
+
+
+def _one(files: Files, path: Path, holds: Holds) -> Iterator[Part]:
+    data = files.read(path, max_bytes=_MAX_PART_BYTES)
+    if data is not None:
+        yield Part.of(holds, path.name, data)
+
+
+def _all(files: Files, directory: Path, holds: Holds) -> Iterator[Part]:
+    for name in files.names(directory):
+        yield from _one(files, directory / name, holds)
+
+
+def _digests(files: Files, paths: Iterable[Path]) -> Iterator[Part]:
+    for path in paths:
+        data = files.read(path, max_bytes=_MAX_PART_BYTES)
+        if data is not None:
+            yield Part.digest_of(Holds.DOCUMENT, path.name, data)
