@@ -42,7 +42,7 @@ Datum = str | int | bool | tuple[str, ...]
 
 @unique
 class Kind(StrEnum):
-    """The consent states are W3C DPV's `ConsentStatus`; the rest names events of this agent."""
+    """The consent states are W3C DPV's; the rest names events of this agent."""
 
     NOTICE_SHOWN = "NoticeShown"
     CONSENT_GIVEN = "ConsentGiven"
@@ -85,7 +85,6 @@ _DATA: Final[Mapping[str, _Is]] = {
     "body_sha256": _Is.DIGEST,
     "reply_sha256": _Is.DIGEST,
     "file_sha256": _Is.DIGEST,
-    "before_sha256": _Is.DIGEST,
     "notice": _Is.CODE,
     "version": _Is.TEXT,
     "before": _Is.TEXT,
@@ -118,7 +117,7 @@ _DATA: Final[Mapping[str, _Is]] = {
 
 @unique
 class What(StrEnum):
-    """What is wrong with a line. The line that is named is where a reader stops."""
+    """What is wrong with a line; the first that is wrong is the one that is named."""
 
     FORM = "form"  # not a line that this agent writes
     DIGEST = "digest"  # the line is not what its own digest says: it was edited
@@ -250,8 +249,7 @@ def verify(chain: Iterable[bytes], head: Head | None = None) -> Ledger:
     """Reads a chain to its end or to its first flaw. With `head`, the end must be there, or one line further."""
     ledger = _Growing()
     for number, line in enumerate(chain, 1):
-        what = ledger.take(line)
-        if what is not None:
+        if (what := ledger.take(line)) is not None:
             return replace(ledger.now(), flaw=Flaw(line=number, what=what))
     found = ledger.now()
     return found if head is None else replace(found, flaw=_flaw_at_end(found, head))
@@ -359,8 +357,7 @@ def _with_digest(body: bytes, digest: str) -> bytes:
 def _read(line: bytes) -> tuple[Entry, str, str]:
     """An entry, the digest that its line says, and the one that it has. Raises Untrusted for a spelling not ours."""
     told = Members(loads(line, max_bytes=MAX_LINE_BYTES), "ledger")
-    data = told.value("data")
-    if not isinstance(data, dict):
+    if not isinstance(data := told.value("data"), dict):
         raise told.refuse("data")
     entry = Entry(
         seq=told.integer("seq", low=1),
