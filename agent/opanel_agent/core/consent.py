@@ -8,41 +8,29 @@ For a consent-based purpose, a permit takes all of: the file is good, says yes t
 · no policy and no opt-out objects · not offline · the ledger is good, the machine no clone · the fields are declared · hold
 and review are over · the destination is the root's, in an allowed region. For the others: what their row says, never
 offline, declared fields, destination. A purpose that has no row is denied.
-
-A *signal* is an opt-out that was found somewhere: existence is enough, its absence never grants anything.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum, unique
+from typing import Final
 
 from opanel_agent.core.consent_file import ConsentReading
-from opanel_agent.core.purposes import FIXED, TERMS, Governor, Purpose, Terms, UnderDoNotTrack
+from opanel_agent.core.purposes import CONSENT_BASED, FIXED, TERMS, Governor, Purpose, UnderDoNotTrack
 from opanel_agent.core.reasons import Reason
+from opanel_agent.core.signals import Signal, SignalKind, Signals
 
-
-@unique
-class SignalKind(StrEnum):
-    """Where an opt-out can be said."""
-
-    FILE = "file"
-    ENVIRONMENT = "environment"
-    SETTING = "setting"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
-    """An opt-out found: `what` is the file or the assignment, `place` where it stands, `line` counted from 1."""
-
-    kind: SignalKind
-    what: str
-    place: str
-    line: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signals:
-    do_not_track: tuple[Signal, ...] = ()
-    offline: tuple[Signal, ...] = ()
+__all__ = [
+    "Asked",
+    "Denial",
+    "Ground",
+    "Permit",
+    "Signal",
+    "SignalKind",
+    "Signals",
+    "Snapshot",
+    "Standing",
+    "decide",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +48,14 @@ class Asked:
     """The request in question.
 
     `fields` is None when the body could not be read; `offending` are those that the catalog objects to, by name, type or
-    value. `waited_s` is how long a report has lain ready, `reviewed` whether somebody released it.
+    value, None when it was not asked: a report is then denied. `waited_s` is how long a report has lain ready, `reviewed`
+    whether somebody looked at it and released it, which ends its hold as well.
     """
 
     method: str
     url: str
     fields: frozenset[str] | None = frozenset()
-    offending: tuple[str, ...] = ()
+    offending: tuple[str, ...] | None = None
     waited_s: int = 0
     reviewed: bool = False
 
@@ -116,20 +105,13 @@ class Denial:
 
 
 def decide(purpose: str, snapshot: Snapshot) -> Permit | Denial:
-    """Permit iff no row of the table objects."""
-    known = _known(purpose)
+    """Permit iff no row of the table objects. Total: a row that fails objects too."""
+    known = next((known for known in TERMS if known.value == purpose), None)
     if known is None:
         return Denial(grounds=(Ground(reason=Reason.INTERNAL, place=f"purpose {purpose}"),))
     terms = TERMS[known]
-    grounds = (
-        *_offline(snapshot),
-        *_opt_outs(terms, snapshot),
-        *_governor(known, terms, snapshot),
-        *_proof(terms, snapshot),
-        *_waiting(known, terms, snapshot),
-        *_destination(known, terms, snapshot),
-        *_fields(terms, snapshot),
-    )
+    rows = (*_OF_THE_MACHINE, *_OF_THE_GOVERNOR[terms.governor], *_OF_THE_REQUEST)
+    grounds = tuple(ground for row in rows for ground in _objections(row, known, snapshot))
     if not grounds:
         return Permit(purpose=known)
     carried = all(ground.reason in _CARRIED for ground in grounds)
@@ -137,132 +119,154 @@ def decide(purpose: str, snapshot: Snapshot) -> Permit | Denial:
 
 
 # The signals under which an administrator's own command writes its request to a file instead of failing.
-_CARRIED = frozenset({Reason.OFFLINE, Reason.OPT_OUT})
+_CARRIED: Final = frozenset({Reason.OFFLINE, Reason.OPT_OUT})
+
+Row = Callable[[Purpose, Snapshot], Iterable[Ground]]
 
 
-def _known(purpose: str) -> Purpose | None:
-    return next((known for known in TERMS if known.value == purpose), None)
+def _objections(row: Row, purpose: Purpose, snapshot: Snapshot) -> tuple[Ground, ...]:
+    try:
+        return tuple(row(purpose, snapshot))
+    except Exception as fault:  # noqa: BLE001 - what could not be decided is a "no", told as a fault of ours
+        return (Ground(reason=Reason.INTERNAL, place=f"{row.__name__}: {type(fault).__name__}"),)
 
 
-def _offline(snapshot: Snapshot) -> tuple[Ground, ...]:
-    return tuple(_ground(Reason.OFFLINE, signal) for signal in snapshot.signals.offline)
+# ---- rows: each yields what it objects to
 
 
-def _opt_outs(terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
-    if terms.under_do_not_track is UnderDoNotTrack.GOES_ON:
-        return ()
-    consent = snapshot.consent
-    said = [_ground(Reason.OPT_OUT, signal) for signal in snapshot.signals.do_not_track]
-    if consent.file is not None and consent.file.do_not_track:
-        said.append(Ground(reason=Reason.OPT_OUT, place="do_not_track in consent.toml"))
-    said += [
-        Ground(reason=Reason.OPT_OUT, place=f"do_not_track in {policy.place}")
-        for policy in consent.policies
-        if policy.do_not_track
-    ]
-    return tuple(said)
+def _offline(_: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    for signal in snapshot.signals.offline:
+        yield _ground(Reason.OFFLINE, signal)
 
 
-def _governor(purpose: Purpose, terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
-    if terms.governor is Governor.CONSENT:
-        return (*_settings(snapshot), *_answer(purpose, snapshot), *_policies(purpose, snapshot))
-    standing = snapshot.standing
-    if standing.refused is not None:
-        return _settings(snapshot)
+def _opted_out(purpose: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    if TERMS[purpose].under_do_not_track is UnderDoNotTrack.GOES_ON:
+        return
+    for signal in (*snapshot.signals.do_not_track, *snapshot.consent.signals()):
+        yield _ground(Reason.OPT_OUT, signal)
+
+
+def _settings_refused(_: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    if snapshot.standing.refused is not None:
+        yield Ground(reason=Reason.SETTINGS_REFUSED, place=snapshot.standing.refused)
+
+
+def _setting(purpose: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    """The purpose's own setting; of a refused file nothing is known."""
+    standing, governor = snapshot.standing, TERMS[purpose].governor
     says_yes = {
         Governor.CHECK_SETTING: standing.check,
         Governor.RENEW_SETTING: standing.renew,
         Governor.ADVISORIES_SETTING: standing.advisories,
-        Governor.COMMAND: snapshot.commanded,
-    }[terms.governor]
-    if says_yes:
-        return ()
-    reason = Reason.NOT_ASKED if terms.governor is Governor.COMMAND else Reason.DENIED_BY_FILE
-    return (Ground(reason=reason, place=terms.governor.value),)
+    }[governor]
+    if standing.refused is None and not says_yes:
+        yield Ground(reason=Reason.DENIED_BY_FILE, place=governor.value)
 
 
-def _settings(snapshot: Snapshot) -> tuple[Ground, ...]:
-    refused = snapshot.standing.refused
-    return () if refused is None else (Ground(reason=Reason.SETTINGS_REFUSED, place=refused),)
+def _command(_: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    if not snapshot.commanded:
+        yield Ground(reason=Reason.NOT_ASKED, place=Governor.COMMAND.value)
 
 
-def _answer(purpose: Purpose, snapshot: Snapshot) -> tuple[Ground, ...]:
-    """The administrator's own word, in the one file that can grant."""
+def _refused(_: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    """A fault in consent.toml or in a policy: nobody knows what else it was meant to say."""
+    for fault in snapshot.consent.faults():
+        line = fault.values.get("line")
+        place = str(fault.values.get("file", snapshot.consent.place))
+        yield Ground(reason=Reason.CONSENT_REFUSED, place=place, line=line if isinstance(line, int) else None)
+
+
+def _answer(purpose: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    """The administrator's own word, in the one file that can grant; of a refused file nothing is known."""
     consent = snapshot.consent
     if consent.refused is not None:
-        line = consent.refused.values.get("line")
-        place = str(consent.refused.values.get("file", "consent.toml"))
-        return (Ground(reason=Reason.CONSENT_REFUSED, place=place, line=line if isinstance(line, int) else None),)
+        return
     choice = None if consent.file is None else consent.file.purposes.get(purpose)
-    if consent.file is None or choice is None:
-        return (Ground(reason=Reason.NOT_ASKED, place="consent.toml"),)
-    if not choice.allow:
-        return (Ground(reason=Reason.DENIED_BY_FILE, place="consent.toml"),)
-    if consent.file.notice != snapshot.installed_notice:
-        return (Ground(reason=Reason.NOTICE_CHANGED, place=f"notice {snapshot.installed_notice}"),)
-    return ()
+    if choice is None:
+        yield Ground(reason=Reason.NOT_ASKED, place=consent.place)
+    elif not choice.allow:
+        yield _ground(Reason.DENIED_BY_FILE, consent.said("allow = false", f"purposes.{purpose}.allow"))
 
 
-def _policies(purpose: Purpose, snapshot: Snapshot) -> tuple[Ground, ...]:
-    return tuple(
-        Ground(reason=Reason.POLICY, place=policy.place)
-        for policy in snapshot.consent.policies
-        if purpose in policy.denied
-    )
+def _notice(_: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    consent = snapshot.consent
+    if consent.file is not None and consent.file.notice != snapshot.installed_notice:
+        yield _ground(Reason.NOTICE_CHANGED, consent.said(f'notice = "{consent.file.notice}"', "notice"))
 
 
-def _proof(terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
-    """What cannot be proven later, or was answered for another machine, does not leave."""
-    if terms.governor is not Governor.CONSENT:
-        return ()
-    grounds = [] if snapshot.ledger is None else [Ground(reason=Reason.LEDGER, place=snapshot.ledger)]
+def _policies(purpose: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    for policy in snapshot.consent.policies:
+        if purpose in policy.denied:
+            yield _ground(Reason.POLICY, policy.said("allow = false", f"purposes.{purpose}.allow"))
+
+
+def _ledger(_: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    """What cannot be proven later does not leave."""
+    if snapshot.ledger is not None:
+        yield Ground(reason=Reason.LEDGER, place=snapshot.ledger)
+
+
+def _clone(_: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    """What was answered for another machine was not answered for this one."""
     if snapshot.clone:
-        grounds.append(Ground(reason=Reason.CLONE, place="machine identity"))
-    return tuple(grounds)
+        yield Ground(reason=Reason.CLONE, place="machine identity")
 
 
-def _waiting(purpose: Purpose, terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
+def _hold(purpose: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
     asked = snapshot.asked
-    if asked is None or terms.governor is not Governor.CONSENT or asked.reviewed:
-        return ()
-    if snapshot.consent.review(purpose):
-        return (Ground(reason=Reason.REVIEW_PENDING, place="review in consent.toml"),)
-    if asked.waited_s < snapshot.consent.hold_s(purpose):
-        return (Ground(reason=Reason.HELD, place="hold in consent.toml"),)
-    return ()
+    if asked is not None and not asked.reviewed and asked.waited_s < snapshot.consent.hold_s(purpose):
+        yield _ground(Reason.HELD, snapshot.consent.longest_hold(purpose))
 
 
-def _destination(purpose: Purpose, terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
+def _review(purpose: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    asked = snapshot.asked
+    if asked is not None and not asked.reviewed and snapshot.consent.review(purpose):
+        yield _ground(Reason.REVIEW_PENDING, snapshot.consent.said("review", f"purposes.{purpose}.review"))
+
+
+def _destination(purpose: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
     asked = snapshot.asked
     if asked is None:
-        return ()
-    base, path = _base_and_path(asked.url, terms.paths)
-    if path is None or asked.method != ("GET" if purpose in FIXED else "POST"):
-        return (Ground(reason=Reason.DESTINATION, place=asked.url),)
-    if base in snapshot.destinations:
-        return ()
-    wrong_region = base in snapshot.elsewhere
-    return (Ground(reason=Reason.REGION if wrong_region else Reason.DESTINATION, place=asked.url),)
+        return
+    base = _base(asked.url, TERMS[purpose].paths)
+    if base is None or asked.method != ("GET" if purpose in FIXED else "POST"):
+        yield Ground(reason=Reason.DESTINATION, place=asked.url)
+    elif base not in snapshot.destinations:
+        reason = Reason.REGION if base in snapshot.elsewhere else Reason.DESTINATION
+        yield Ground(reason=reason, place=asked.url)
 
 
-def _base_and_path(url: str, paths: frozenset[str]) -> tuple[str, str | None]:
-    """The URL parted into a base, as the root writes it, and one of the purpose's paths."""
-    for path in paths:
-        if url.endswith(path):
-            return url.removesuffix(path), path
-    return url, None
+def _fields(purpose: Purpose, snapshot: Snapshot) -> Iterator[Ground]:
+    """A report is judged by the catalog, the other bodies by their row and, where it declares them, by the catalog too."""
+    asked = snapshot.asked
+    if asked is None:
+        return
+    by_catalog = purpose in CONSENT_BASED
+    if asked.fields is None or (by_catalog and asked.offending is None):
+        yield Ground(reason=Reason.FIELD_UNDECLARED, place="body")
+        return
+    undeclared = frozenset() if by_catalog else asked.fields - TERMS[purpose].fields
+    for name in sorted(undeclared | frozenset(asked.offending or ())):
+        yield Ground(reason=Reason.FIELD_UNDECLARED, place=name)
 
 
-def _fields(terms: Terms, snapshot: Snapshot) -> tuple[Ground, ...]:
-    if snapshot.asked is None:
-        return ()
-    fields = snapshot.asked.fields
-    if fields is None:
-        return (Ground(reason=Reason.FIELD_UNDECLARED, place="body"),)
-    undeclared = frozenset() if terms.governor is Governor.CONSENT else fields - terms.fields
-    names = sorted(undeclared | frozenset(snapshot.asked.offending))
-    return tuple(Ground(reason=Reason.FIELD_UNDECLARED, place=name) for name in names)
+def _base(url: str, paths: frozenset[str]) -> str | None:
+    """The URL without one of the purpose's paths, as the root writes it; None where it ends in none of them."""
+    return next((url.removesuffix(path) for path in paths if url.endswith(path)), None)
 
 
-def _ground(reason: Reason, signal: Signal) -> Ground:
-    return Ground(reason=reason, place=f"{signal.what} in {signal.place}", line=signal.line)
+def _ground(reason: Reason, said: Signal) -> Ground:
+    return Ground(reason=reason, place=f"{said.what} in {said.place}", line=said.line)
+
+
+# ---- the table: what may object to a purpose, by what governs it
+
+_OF_THE_MACHINE: Final[tuple[Row, ...]] = (_offline, _opted_out, _settings_refused)
+_OF_THE_GOVERNOR: Final[dict[Governor, tuple[Row, ...]]] = {
+    Governor.CHECK_SETTING: (_setting,),
+    Governor.RENEW_SETTING: (_setting,),
+    Governor.ADVISORIES_SETTING: (_setting,),
+    Governor.COMMAND: (_command,),
+    Governor.CONSENT: (_refused, _answer, _notice, _policies, _ledger, _clone, _hold, _review),
+}
+_OF_THE_REQUEST: Final[tuple[Row, ...]] = (_destination, _fields)

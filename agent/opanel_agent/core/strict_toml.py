@@ -7,7 +7,7 @@ caller says under which reason (`settings_refused`, `consent_refused`), and adds
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from opanel_agent.core.errors import Misconfigured
@@ -21,7 +21,8 @@ _TOML_LINE: Final = re.compile(r"at line (\d+)")
 
 def loads(data: bytes, reason: Reason, *, schema: int = 1) -> "Table":
     """The outermost table of a file whose `schema` is the one asked for. Raises Misconfigured."""
-    table = Table(_toml(_text(data, reason), reason), data.decode("utf-8"), "", reason)
+    text = _text(data, reason)
+    table = Table(_toml(text, reason), text, (), reason)
     if table.take("schema", integer) != schema:
         raise table.refuse("toml_schema", "schema")
     return table
@@ -37,19 +38,27 @@ def _text(data: bytes, reason: Reason) -> str:
 def _toml(text: str, reason: Reason) -> Mapping[str, object]:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        found = _TOML_LINE.search(str(exc))  # "at end of document" names none
-        line = int(found[1]) if found else text.count("\n") + 1
-        raise Misconfigured(reason, "toml_syntax", line=line) from exc
+    except (ValueError, RecursionError) as exc:  # a ValueError of int() too: it reads no more than 4300 digits
+        raise Misconfigured(reason, "toml_syntax", line=_line_in(str(exc), text)) from exc
+
+
+def _line_in(told: str, text: str) -> int:
+    """Where the parser stopped. It names no line at the end, and none for what is too long or too deep for it."""
+    lines = text.split("\n")
+    if found := _TOML_LINE.search(told):
+        return int(found[1])
+    if "end of document" in told:
+        return len(lines)
+    return lines.index(max(lines, key=len)) + 1
 
 
 class Table:
     """A reader that remembers what was taken: the rest is unknown and refuses the file."""
 
-    def __init__(self, values: Mapping[str, object], text: str, prefix: str, reason: Reason) -> None:
+    def __init__(self, values: Mapping[str, object], text: str, path: tuple[str, ...], reason: Reason) -> None:
         self.values = values
         self._text = text
-        self._prefix = prefix
+        self._path = path
         self._reason = reason
         self._taken: set[str] = set()
 
@@ -78,7 +87,7 @@ class Table:
     def table(self, name: str) -> "Table":
         """A table within, empty where it is absent; it has its own `end`."""
         values = self.take(name, mapping)
-        return Table(values or {}, self._text, f"{self._prefix}{name}.", self._reason)
+        return Table(values or {}, self._text, (*self._path, name), self._reason)
 
     def end(self) -> None:
         """Refuse every key that nobody asked for."""
@@ -86,17 +95,49 @@ class Table:
             if name not in self._taken:
                 raise self.refuse("toml_unknown", name)
 
+    def line(self, name: str) -> int | None:
+        """Where the key or table is written; None where it is absent."""
+        return line_of(self._text, (*self._path, name))
+
     def refuse(self, detail: str, name: str) -> Misconfigured:
-        line = line_of(self._text, name)
-        return Misconfigured(self._reason, detail, name=(self._prefix + name)[:80], line=line)
+        """The fault, with its line: that of the table where the key is the one that is missing."""
+        line = self.line(name) or (line_of(self._text, self._path) if self._path else None) or 1
+        return Misconfigured(self._reason, detail, name=".".join((*self._path, name))[:80], line=line)
 
 
-def line_of(text: str, name: str) -> int:
-    """Where a key or table is written; line 1 where it is written in a way that this does not find."""
-    key = rf"""(?:\w+\s*\.\s*)*["']?{re.escape(name)}["']?"""
-    written = re.compile(rf"\s*(?:\[+\s*{key}\s*[\].]|{key}\s*[=.])|.*[{{,]\s*{key}\s*=")
+def line_of(text: str, path: tuple[str, ...]) -> int | None:
+    """The line on which the key or table at `path` begins, None where there is none. `text` is TOML.
+
+    Asked of the parser, because TOML can say one thing in many ways: every beginning of the file that ends between two
+    statements is TOML too, so it is the line after the longest one that does not hold `path` yet.
+    """
     lines = text.split("\n")
-    return next((number for number, line in enumerate(lines, start=1) if written.match(line)), 1)
+    if not _holds(lines, path):
+        return None
+    without, low, high = 0, 0, len(lines)
+    while high - low > 1:
+        middle = (low + high) // 2
+        end = next((end for end in range(middle, low, -1) if _holds(lines[:end], path) is not None), None)
+        if end is None:
+            low = middle
+        elif _holds(lines[:end], path):
+            high = end
+        else:
+            without, low = end, middle
+    return without + 1
+
+
+def _holds(lines: Sequence[str], path: tuple[str, ...]) -> bool | None:
+    """Whether these lines say something at `path`; None where they end within a statement."""
+    try:
+        value: object = tomllib.loads("\n".join([*lines, ""]))
+    except (ValueError, RecursionError):
+        return None
+    for step in path:
+        if not isinstance(value, dict) or step not in value:
+            return False
+        value = value[step]
+    return True
 
 
 def boolean(value: object) -> bool:
