@@ -1,0 +1,162 @@
+"""Requests by which a right is used (KVKK m.11, GDPR art. 15-21), and what is owed for each.
+
+A request says which right, reveals the 32 random bytes of the reports that it means, and holds what the administrator wrote,
+where he wrote something. Who can show the bytes owns the reports; nothing else says who he is. It is built through the field
+catalog like everything that leaves.
+
+What is owed: the authority's receipt (`core.documents.receipt`) says until when. A receipt that owes nothing any more (`due`
+is its own `iat`) is the answer. Until a first receipt came, the law's thirty days count from the sending. Times in seconds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum, unique
+from typing import Final
+
+from opanel_agent.core.catalog import Catalog
+from opanel_agent.core.documents.parts import DAY_S, JTI, SHA256_HEX
+from opanel_agent.core.documents.receipt import Receipt
+from opanel_agent.core.errors import Usage
+from opanel_agent.core.purposes import Purpose
+from opanel_agent.core.reasons import Fault
+from opanel_agent.core.strict_json import Json, Members, dumps, loads
+
+ANSWER_WITHIN_S: Final = 30 * DAY_S
+MAX_REVEALS: Final = 64
+MAX_REQUESTS: Final = 64
+MAX_BYTES: Final = 256 * 1024
+_NEVER: Final = 2**53
+
+
+@unique
+class Right(StrEnum):
+    """As GDPR names them; `kind` of the request."""
+
+    ACCESS = "access"
+    ERASE = "erase"
+    OBJECT = "object"
+    RECTIFY = "rectify"
+    RESTRICT = "restrict"
+
+
+def body(catalog: Catalog, kind: str, secrets: Iterable[bytes], text: str | None = None) -> bytes:
+    """The request, in the one spelling that the catalog admits. Raises Usage for what cannot be asked.
+
+    The order of what is revealed is that of the random bytes themselves, so it tells nothing about the reports.
+    """
+    if kind not in list(Right):
+        raise Usage(Fault.USAGE, "rights_kind", kinds=", ".join(Right))
+    reveals = sorted({secret.hex() for secret in secrets})
+    if not reveals and text is None:
+        raise Usage(Fault.USAGE, "rights_nothing")
+    if len(reveals) > MAX_REVEALS:
+        raise Usage(Fault.USAGE, "rights_too_many", max_items=MAX_REVEALS)
+    said: dict[str, Json] = {"kind": kind}
+    if reveals:
+        said["reveals"] = [*reveals]
+    if text is not None:
+        if not catalog.fields(Purpose.DATA_RIGHTS)["text"].admits(text):
+            raise Usage(Fault.USAGE, "rights_text")
+        said["text"] = text
+    return catalog.build(Purpose.DATA_RIGHTS, said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request: `sha256` of its body, `reports` the ids that it means.
+
+    `sent_at` is None where this agent did not send it: it may have been carried by other ways. `due` is what a receipt
+    said, `answered_at` when the answer was made.
+    """
+
+    id: str
+    kind: str
+    at: int
+    sha256: str
+    reports: frozenset[str]
+    sent_at: int | None = None
+    due: int | None = None
+    answered_at: int | None = None
+
+    @property
+    def due_at(self) -> int | None:
+        """When the answer is owed at the latest; None while nobody is known to have the request."""
+        if self.due is not None or self.sent_at is None:
+            return self.due
+        return self.sent_at + ANSWER_WITHIN_S
+
+    def told(self, receipt: Receipt) -> "Request":
+        """After a receipt for its body. An answer stays one, whatever comes after it; no later date delays an earlier."""
+        if receipt.due == receipt.iat:
+            return replace(self, answered_at=self.answered_at or receipt.iat)
+        return replace(self, due=min(receipt.due, _NEVER if self.due is None else self.due))
+
+
+def standing(request: Request, now: int) -> dict[str, Json]:
+    """What is owed for a request now. `days_left` counts whole days and stops at 0; `overdue` says what is past."""
+    due = request.due_at
+    open_due = due if request.answered_at is None else None
+    return {
+        "id": request.id,
+        "kind": request.kind,
+        "at": request.at,
+        "reports": len(request.reports),
+        "sent_at": request.sent_at,
+        "due": due,
+        "days_left": None if open_due is None else max(0, (open_due - now) // DAY_S),
+        "overdue": open_due is not None and now >= open_due,
+        "answered_at": request.answered_at,
+    }
+
+
+def kept(requests: Iterable[Request]) -> tuple[Request, ...]:
+    """As many as are kept, in their order: what was answered long ago goes first."""
+    ordered = tuple(requests)
+    spare = max(0, len(ordered) - MAX_REQUESTS)
+    going = sorted(ordered, key=lambda each: (each.answered_at is None, each.at))[:spare]
+    return tuple(each for each in ordered if each not in going)
+
+
+def encode(requests: Iterable[Request]) -> bytes:
+    return dumps({"schema": 1, "requests": [_json(each) for each in requests]})
+
+
+def decode(data: bytes) -> tuple[Request, ...]:
+    """Raises Untrusted for anything but what `encode` writes."""
+    said = Members(loads(data, max_bytes=MAX_BYTES), "rights.json")
+    said.constant("schema", 1)
+    requests = tuple(map(_read, said.each("requests", MAX_REQUESTS)))
+    said.end()
+    return requests
+
+
+def _json(request: Request) -> Json:
+    return {
+        "id": request.id,
+        "kind": request.kind,
+        "at": request.at,
+        "sha256": request.sha256,
+        "reports": [*sorted(request.reports)],
+        "sent_at": request.sent_at,
+        "due": request.due,
+        "answered_at": request.answered_at,
+    }
+
+
+def _read(said: Members) -> Request:
+    request = Request(
+        id=said.text("id", pattern=JTI),
+        kind=said.text("kind"),
+        at=said.integer("at"),
+        sha256=said.text("sha256", pattern=SHA256_HEX),
+        reports=said.texts("reports", max_items=MAX_REVEALS, pattern=JTI),
+        sent_at=_time(said, "sent_at"),
+        due=_time(said, "due"),
+        answered_at=_time(said, "answered_at"),
+    )
+    said.end()
+    return request
+
+
+def _time(said: Members, name: str) -> int | None:
+    return None if said.value(name) is None else said.integer(name)
