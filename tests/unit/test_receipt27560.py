@@ -157,6 +157,7 @@ def test_a_person_reads_the_same() -> None:
 
 
 def test_descriptions_are_in_the_language_of_the_notice() -> None:
-    english = Notice(version="2026-12-01", language="en", sha256="0" * 64)
+    english = Notice(version="2020-01-01", language="en", sha256=None)
     lines = receipt27560.readable(subject(notice=english), LIFE, spoken)
+    assert "receipt.notice version=2020-01-01 sha256=-" in lines
     assert f"  os_id: {SHEET.fields['os_id'].description['en']}" in lines

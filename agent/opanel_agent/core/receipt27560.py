@@ -36,11 +36,14 @@ class Say(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """The text that the answer was given to: its version, the language it was read in, and the digest of that text."""
+    """The text that the answer was given to: its version, the language it was read in, and the digest of that text.
+
+    `sha256` is None where the text of that version is not here any more.
+    """
 
     version: str
     language: str
-    sha256: str
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,7 @@ def readable(subject: Subject, entries: Iterable[Entry], say: Say) -> tuple[str,
     lines = [
         say("receipt.title", purpose=say(f"purpose.{subject.purpose}")),
         say("receipt.id", id=events[-1].digest),
-        say("receipt.notice", version=subject.notice.version, sha256=subject.notice.sha256),
+        say("receipt.notice", version=subject.notice.version, sha256=subject.notice.sha256 or "-"),
         *(say("receipt.event", time=_iso(entry.at), state=say(f"receipt.state.{entry.kind}")) for entry in events),
         say("receipt.controller", name=subject.root.sub),
         *(say("receipt.place", url=each.url, region=each.region) for each in _places(subject)),
