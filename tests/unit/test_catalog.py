@@ -150,6 +150,12 @@ def any_report(purpose: str) -> st.SearchStrategy[dict[str, Any]]:
 REPORTS = st.sampled_from(sorted(SHIPPED.sheets)).flatmap(lambda p: st.tuples(st.just(p), any_report(p)))
 
 
+def test_only_required_constants_are_filled_in() -> None:
+    """An optional one belongs to some of a purpose's requests only."""
+    assert SHIPPED.build("license_activation", {"key_sha256": "0" * 64}) == dumps({"key_sha256": "0" * 64})
+    assert SHIPPED.build("data_rights", {"kind": "access"}) == b'{"kind":"access","schema":1}'
+
+
 @settings(max_examples=30, deadline=None)
 @given(REPORTS)
 def test_what_is_built_passes_and_says_what_was_given(report: tuple[str, dict[str, Any]]) -> None:
@@ -308,7 +314,7 @@ def test_a_retired_field_is_never_built_again_but_read_from_older_agents() -> No
     assert both.collected("p") == {"x"}
     with refused("field_undeclared", Reason.FIELD_UNDECLARED):
         both.build("p", {"x": "a", "y": "a"})
-    assert both.check("p", b'{"x":"a","y":"a"}') == ()
+    assert both.check("p", b'{"x":"a","y":"a"}') == both.check("p", b'{"x":"a"}') == ()
 
 
 # ---- how much it can tell
@@ -454,6 +460,23 @@ def test_a_declaration_is_read_and_what_holds_for_every_field_holds() -> None:
     assert own.retention_days_there == 7
 
 
+def test_every_member_of_a_declaration_can_be_said() -> None:
+    more = 'until = "2027-01-01"\noptional = true\ndrawn = true\nmax_items = 3\ntype = "boolean"\n'
+    text = TOML.replace('values = ["a", "b"]\nexample = "a"', f"{more}example = true")
+    assert load({"p": text.encode()}).fields("p")["x"] == replace(
+        SMALL,
+        type=Type.BOOLEAN,
+        values=(),
+        example=True,
+        retention_days_here=14,
+        retention_days_there=30,
+        until="2027-01-01",
+        optional=True,
+        drawn=True,
+        max_items=3,
+    )
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -471,6 +494,8 @@ def test_a_declaration_is_read_and_what_holds_for_every_field_holds() -> None:
         ('values = ["a", "b"]', 'values = ["a", 1.5]'),
         ('values = ["a", "b"]', 'values = ["a", 1]'),
         ('values = ["a", "b"]', 'values = "ab"'),
+        ('values = ["a", "b"]', "values = 1"),
+        ('values = ["a", "b"]', 'values = [["a"]]'),
         ('values = ["a", "b"]', ""),
         ('values = ["a", "b"]', 'values = ["a"]\npattern = "a"'),
         ('values = ["a", "b"]', 'pattern = "a*"'),
@@ -483,6 +508,8 @@ def test_a_declaration_is_read_and_what_holds_for_every_field_holds() -> None:
         ('since = "2026-12-01"', 'since = "soon"'),
         ("retention_days_there = 30", "retention_days_there = 0"),
         ("schema = 1", "schema ="),
+        ("[every]", "[[every]]"),
+        ("[fields.x]", "[fields]\ny = 1\n[fields.x]"),
     ],
 )
 def test_a_faulty_declaration_is_refused(before: str, after: str) -> None:
