@@ -28,6 +28,7 @@ from opanel_agent.system.paths import Paths
 ROOT_FILE: Final = Path("/etc/opanel-agent/root.jws")
 SETTINGS: Final = f'schema = 1\ntrust_root = "{ROOT_FILE}"\n'.encode()
 STATUS_URL: Final = forge.MIRROR + "/v1/status.jwt"
+ADVISORIES_URL: Final = forge.MIRROR + "/v1/advisories.jws"
 ROOTS_URL: Final = forge.MIRROR + "/v1/roots.jws"
 PATHS: Final = Paths(
     system=True,

@@ -113,6 +113,9 @@ def root_claims(**changes: Any) -> Claims:
         "endpoints": {
             "license_activation": [{"url": ENDPOINT, "region": "eu"}],
             "license_renewal": [{"url": ENDPOINT, "region": "eu"}],
+            "usage_statistics": [{"url": ENDPOINT, "region": "eu"}],
+            "crash_reports": [{"url": ENDPOINT, "region": "eu"}],
+            "data_rights": [{"url": ENDPOINT, "region": "eu"}],
         },
         "mirrors": [{"url": MIRROR, "region": "eu"}],
     }

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fakes import forge
-from fakes.agent import PATHS, ROOT_FILE, ROOTS_URL, STATUS_URL, Simulated
+from fakes.agent import ADVISORIES_URL, PATHS, ROOT_FILE, ROOTS_URL, STATUS_URL, Simulated
 from fakes.network import ok
 from opanel_agent.core.documents import request
 from opanel_agent.core.errors import Misconfigured, Unavailable
@@ -143,17 +143,18 @@ def test_offline_means_no_request_at_all(agent: Simulated) -> None:
 def test_do_not_track_leaves_the_fixed_gets_and_nothing_else(agent: Simulated) -> None:
     agent.opt_outs.say(do_not_track=True)
     assert agent.run("refresh")["ok"]
-    assert [sealed.url for sealed in agent.network.sent] == [ROOTS_URL, STATUS_URL]
+    assert [sealed.url for sealed in agent.network.sent] == [ROOTS_URL, STATUS_URL, ADVISORIES_URL]
 
 
 def test_of_each_fixed_get_the_latest_is_kept(agent: Simulated) -> None:
     agent.run("refresh")
     agent.clock.advance(60)
     agent.run("refresh")
-    assert agent.files.names(PATHS.sent) == ("roots.attempted", "roots.reply", "status.attempted", "status.reply")
+    words = ("advisories", "roots", "status")
+    assert agent.files.names(PATHS.sent) == tuple(f"{word}.{end}" for word in words for end in ("attempted", "reply"))
     kept = agent.files.read(PATHS.sent / "status.reply", max_bytes=10**6)
     assert kept is not None
-    assert Reply.decode(kept).sent_head == head(agent.network.sent[-1])
+    assert Reply.decode(kept).sent_head == head(agent.network.sent[-2])
 
 
 def test_a_settings_file_that_is_refused_denies_every_request_and_the_answer_stands(agent: Simulated) -> None:

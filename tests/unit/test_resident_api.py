@@ -121,7 +121,7 @@ def test_without_an_answer_it_says_so(path: str) -> None:
         ("/v1/activate", "activate", False),
         ("/v1/release", "release", False),
         ("/v1/remove", "remove", False),
-        ("/v1/narrowed", "tick", True),
+        ("/v1/narrowed", "narrowed", True),
         *((path, path.removeprefix("/v1/"), False) for path in sorted(ABOUT_REPORTS)),
     ],
 )

@@ -158,7 +158,7 @@ def test_narrowing_ends_the_running_job_and_all_it_started(place: Path) -> None:
         left = place.parent / "r.job.py.pid"
         until(lambda: left.exists() and left.read_text() != "")
         narrowed = resident.ask("POST", "/v1/narrowed")
-        assert (narrowed.json["ok"], narrowed.json["result"]) == (True, "ticked")
+        assert (narrowed.json["ok"], narrowed.json["result"]["intent"]) == (True, "narrowed")
         ended = read_one(asker).json
         assert (ended["ok"], ended["error"]["detail"]) == (False, "job_narrowed")
         until(lambda: gone(int(left.read_text())))

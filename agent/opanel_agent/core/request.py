@@ -126,7 +126,14 @@ class Reply:
 
 
 def seal(
-    *, request_id: str, purpose: str, url: str, accept: str, body: bytes | None = None, content_type: str = JOSE
+    *,
+    request_id: str,
+    purpose: str,
+    url: str,
+    accept: str,
+    body: bytes | None = None,
+    content_type: str = JOSE,
+    held_since: int | None = None,
 ) -> Sealed:
     """A request of ours: the same few headers always, in this order, and none that tells two servers apart."""
     headers = [
@@ -147,6 +154,7 @@ def seal(
         url=url,
         headers=tuple(headers),
         body=body or b"",
+        held_since=held_since,
     )
 
 

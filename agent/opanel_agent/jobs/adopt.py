@@ -20,7 +20,7 @@ from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.errors import AgentError, Untrusted
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.verdict import Sighting
-from opanel_agent.jobs import agent_key
+from opanel_agent.jobs import advisories, agent_key, rights
 from opanel_agent.jobs.desk import MAX_STATUS_BYTES, Desk
 from opanel_agent.jobs.memory import Seen
 from opanel_agent.system.log import line
@@ -41,6 +41,10 @@ def document(desk: Desk, data: bytes) -> str:
             status(desk, data.strip())
         case Typ.ROOT:
             roots(desk, data)
+        case Typ.ADVISORY:
+            advisories.adopt(desk, data)
+        case Typ.RECEIPT:
+            rights.answered(desk, data)
         case _:
             raise Untrusted(Reason.FORMAT_INVALID, "document_kind", typ=str(typ)[:64])
     return str(typ)

@@ -12,6 +12,7 @@ from opanel_agent.core.purposes import TERMS
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.strict_json import Json
 from opanel_agent.core.verdict import Evidence, Refusal, Sighting, State, Verdict
+from opanel_agent.jobs import advisories, records
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.system.log import line
 
@@ -39,7 +40,8 @@ def compose(desk: Desk, found: Verdict) -> dict[str, Json]:
         "schema": 1,
         "license": _license(desk, found),
         "consent": _consent(desk),
-        "advisories": [],
+        "advisories": advisories.load(desk),
+        "last_left": records.last_left(desk),
         "isolation": _isolation(desk),
         "next_run": {"at": desk.now + schedule.wait_s(desk.schedule, desk.now)},
         "root": {"name": desk.root.sub, "seq": desk.root.seq, "sha256": desk.root.digest, "exp": desk.root.exp},

@@ -5,7 +5,7 @@ only then handed over. Where an opt-out forbids sending, an administrator's own 
 ways: it never fails for that reason alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,11 +21,15 @@ from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.request import JOSE, JSON, Reply, Sealed, fields_of, head, seal
 from opanel_agent.core.strict_json import Json, dumps
-from opanel_agent.jobs import adopt, agent_key, gate, sent
+from opanel_agent.jobs import adopt, advisories, agent_key, gate, sent
 from opanel_agent.jobs.desk import Desk, machine_components
 from opanel_agent.system.log import line
 
 Result = dict[str, Json]
+
+DAY_S: Final = 86400
+QUIET_MIN_S: Final = 10 * 60
+QUIET_MAX_S: Final = 60 * 60
 
 # After one of these the same mirrors will not answer a second question either.
 _UNREACHABLE: Final = frozenset(
@@ -62,27 +66,48 @@ def check(desk: Desk) -> Result:
     """Roots, then the status list. Raises NotPermitted; every other failure is a remark in the memory and a later try."""
     gate.require(Purpose.LICENSE_STATUS, desk.snapshot(Purpose.LICENSE_STATUS))
     asked: list[Json] = []
-    failure: AgentError | None = None
+    missed: AgentError | None = None
     for word, take in (("roots", adopt.roots), ("status", adopt.status)):
         sent.attempted_get(desk, word)
         reply = desk.world.outlet.fetch(word, signalled=bool(desk.signals.offline))
         sent.replied_get(desk, word, reply)
-        failure = _failure(reply)
-        if failure is None:
+        missed = failure(reply)
+        if missed is None:
             try:
                 take(desk, reply.body)
             except Untrusted as refused:
-                failure = refused
-        asked.append(_told(reply, failure))
-        if failure is not None and failure.code in _UNREACHABLE:
+                missed = refused
+        asked.append(_told(reply, missed))
+        if missed is not None and missed.code in _UNREACHABLE:
             break
-    _plan(desk, failure)
+    _plan(desk, missed)
+    begin_quiet(desk, Purpose.LICENSE_STATUS)
     return {"asked": asked}
 
 
-def denied(desk: Desk) -> bool:
-    """Whether the gate would refuse a check now."""
-    return isinstance(decide(Purpose.LICENSE_STATUS, desk.snapshot(Purpose.LICENSE_STATUS)), Denial)
+def look_for_advisories(desk: Desk, *, commanded: bool) -> Json:
+    """The third fixed GET, once a day or with a command. A failure is said and concerns nothing else; None: not asked."""
+    purpose = Purpose.SECURITY_ADVISORIES
+    waits = desk.memory.reports.get(purpose, 0) > desk.now or not quiet_permits(desk, purpose)
+    if (waits and not commanded) or denied(desk, purpose):
+        return None
+    sent.attempted_get(desk, "advisories")
+    reply = desk.world.outlet.fetch("advisories", signalled=bool(desk.signals.offline))
+    sent.replied_get(desk, "advisories", reply)
+    missed = failure(reply)
+    if missed is None:
+        try:
+            advisories.adopt(desk, reply.body)
+        except Untrusted as refused:
+            missed = refused
+    desk.memory.reports[purpose] = desk.now + DAY_S // 2 + int(desk.world.chance.fraction() * DAY_S)
+    begin_quiet(desk, purpose)
+    return _told(reply, missed)
+
+
+def denied(desk: Desk, purpose: Purpose) -> bool:
+    """Whether the gate would refuse this purpose now."""
+    return isinstance(decide(purpose, desk.snapshot(purpose)), Denial)
 
 
 def prepare(desk: Desk, errand: Errand, key: str | None) -> Sealed:
@@ -102,18 +127,35 @@ def prepare(desk: Desk, errand: Errand, key: str | None) -> Sealed:
 
 
 def command(desk: Desk, errand: Errand, options: Mapping[str, Json], key: str | None) -> Result:
+    """A license command of the administrator's. An unanswered request is the same the second time: no second seat."""
+
+    def prepared() -> Sealed:
+        return _unanswered(desk, errand, key) or prepare(desk, errand, key)
+
+    def take(sealed: Sealed, reply: Reply) -> Result:
+        return _take(desk, errand, sealed, reply, key)
+
+    return carry(desk, Purpose.LICENSE_ACTIVATION, prepared, options, take)
+
+
+def carry(
+    desk: Desk,
+    purpose: Purpose,
+    prepared: Callable[[], Sealed],
+    options: Mapping[str, Json],
+    take: Callable[[Sealed, Reply], Result],
+) -> Result:
     """An administrator's own command: shown first (`preview`), sent (`confirm` or neither), or written out (`to_file`)."""
-    verdict = decide(Purpose.LICENSE_ACTIVATION, desk.snapshot(Purpose.LICENSE_ACTIVATION, commanded=True))
+    verdict = decide(purpose, desk.snapshot(purpose, commanded=True))
     if isinstance(verdict, Denial) and not verdict.to_file:
-        gate.require(Purpose.LICENSE_ACTIVATION, desk.snapshot(Purpose.LICENSE_ACTIVATION, commanded=True))
+        gate.require(purpose, desk.snapshot(purpose, commanded=True))
     confirmed = options.get("confirm")
-    sealed = sent.held(desk, confirmed) if isinstance(confirmed, str) else _unanswered(desk, errand, key)
-    sealed = sealed or prepare(desk, errand, key)
+    sealed = sent.held(desk, confirmed) if isinstance(confirmed, str) else prepared()
     if options.get("preview") is True:
-        return show(sealed) | {"why": _why(verdict)}
+        return show(sealed) | {"why": grounds(verdict)}
     if options.get("to_file") is True or isinstance(verdict, Denial):
-        return {"sent": False, "id": sealed.id, "request": base64url(sealed.body), "why": _why(verdict)}
-    return _send(desk, errand, sealed, key)
+        return {"sent": False, "id": sealed.id, "request": base64url(sealed.body), "why": grounds(verdict)}
+    return _send(desk, purpose, sealed, take)
 
 
 def show(sealed: Sealed) -> Result:
@@ -130,18 +172,23 @@ def show(sealed: Sealed) -> Result:
     }
 
 
-def _send(desk: Desk, errand: Errand, sealed: Sealed, key: str | None) -> Result:
-    asked = desk.snapshot(
-        Purpose.LICENSE_ACTIVATION, asked=gate.asked(sealed, desk.world.catalog, desk.now), commanded=True
-    )
-    gate.require(Purpose.LICENSE_ACTIVATION, asked)
+def _send(desk: Desk, purpose: Purpose, sealed: Sealed, take: Callable[[Sealed, Reply], Result]) -> Result:
+    asked = desk.snapshot(purpose, asked=gate.asked(sealed, desk.world.catalog, desk.now), commanded=True)
+    gate.require(purpose, asked)
+    if sealed.purpose != purpose:  # `confirm` named a request of another kind
+        raise Untrusted(Fault.USAGE, "held_unknown", id=sealed.id)
     sent.attempted(desk, sealed)
     opted_out = bool(desk.signals.offline or desk.signals.do_not_track)
     reply = desk.world.outlet.courier(sealed, signalled=opted_out)
     sent.replied(desk, sealed, reply)
-    failure = _failure(reply)
-    if failure is not None:
-        raise failure
+    refused = failure(reply)
+    if refused is not None:
+        raise refused
+    told = take(sealed, reply)
+    return {"sent": True, "id": sealed.id, "url": sealed.url, "reply_status": reply.status, **told}
+
+
+def _take(desk: Desk, errand: Errand, sealed: Sealed, reply: Reply, key: str | None) -> Result:
     match errand.kind:
         case "activation":
             adopt.activation(desk, reply.body)
@@ -149,7 +196,7 @@ def _send(desk: Desk, errand: Errand, sealed: Sealed, key: str | None) -> Result
             adopt.exchanged(desk, reply.body, key_sha256=license_key.digest(license_key.parse(key or "")))
         case _:
             line("license_released", id=sealed.id)
-    return {"sent": True, "id": sealed.id, "url": sealed.url, "reply_status": reply.status}
+    return {}
 
 
 def _unanswered(desk: Desk, errand: Errand, key: str | None) -> Sealed | None:
@@ -206,7 +253,7 @@ def _endpoint(desk: Desk) -> str:
     return places[0]
 
 
-def _failure(reply: Reply) -> AgentError | None:
+def failure(reply: Reply) -> AgentError | None:
     """The reply's failure as an error: of the network, of the gate's second look, or the server's own refusal."""
     if reply.ok:
         return None
@@ -245,7 +292,19 @@ def _plan(desk: Desk, failure: AgentError | None) -> None:
     )
 
 
-def _why(verdict: Permit | Denial) -> list[Json]:
+def grounds(verdict: Permit | Denial) -> list[Json]:
+    """Every reason of a denial with its place, for a person; nothing for a permit."""
     if isinstance(verdict, Permit):
         return []
     return [{"reason": str(g.reason), "place": g.place, "line": g.line} for g in verdict.grounds]
+
+
+def quiet_permits(desk: Desk, purpose: str) -> bool:
+    """Runs of different purposes keep 10 to 60 minutes apart, so that the wire does not tell that they are one server's."""
+    until = desk.memory.quiet_until
+    return until is None or desk.now >= until or desk.memory.quiet_but == purpose
+
+
+def begin_quiet(desk: Desk, purpose: str) -> None:
+    desk.memory.quiet_until = desk.now + QUIET_MIN_S + int(desk.world.chance.fraction() * (QUIET_MAX_S - QUIET_MIN_S))
+    desk.memory.quiet_but = purpose

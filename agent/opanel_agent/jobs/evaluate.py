@@ -15,12 +15,14 @@ from typing import Final
 from opanel_agent.core import schedule
 from opanel_agent.core.base64url import unbase64url
 from opanel_agent.core.errors import AgentError, Bug, Unavailable, Usage
+from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.verdict import Verdict
-from opanel_agent.jobs import adopt, answer, ask
+from opanel_agent.jobs import adopt, answer, ask, consents, crash, records, report
 from opanel_agent.jobs.desk import Desk, World, sit_down
 from opanel_agent.jobs.outlet import LocalOutlet
+from opanel_agent.jobs.retention import Rooms
 from opanel_agent.system import data
 from opanel_agent.system.chance import SystemChance
 from opanel_agent.system.clock import LocalClock
@@ -45,14 +47,18 @@ def run(world: World, intent: Members) -> dict[str, Json]:
     act = _ACTS.get(kind)
     if act is None:
         raise Usage(Fault.USAGE, "intent_unknown", intent=kind)
-    for directory in (world.paths.state_dir, world.paths.held, world.paths.sent):
+    paths = world.paths
+    directories = (paths.state_dir, paths.held, paths.sent, paths.receipts, paths.erasure, paths.ready)
+    for directory in directories:
         world.files.make_dir(directory, mode=0o700)
     with world.files.lock(world.paths.lock):
-        for directory in (world.paths.state_dir, world.paths.held, world.paths.sent):
+        for directory in directories:
             world.files.sweep(directory)
         desk = sit_down(world)
         adopt.files_of_root(desk)
+        noted = consents.observe(desk)
         result, error = _attempt(lambda: act(desk, intent))
+        _reports(desk, commanded=kind in _COMMANDED)
         found = answer.judge(desk)
         desk.save()
         return {
@@ -61,8 +67,18 @@ def run(world: World, intent: Members) -> dict[str, Json]:
             "error": None if error is None else error.to_json(),
             "answer": answer.compose(desk, found),
             "next_run_s": _sleep_s(desk, found),
-            "result": result,
+            "result": None if result is None else {**result, "consent": noted.to_json()},
         }
+
+
+def _reports(desk: Desk, *, commanded: bool) -> None:
+    """The reports' part of a pass. What goes wrong in it is said, and never keeps the license from being judged."""
+    try:
+        report.make(desk)
+        report.deliver(desk, commanded=commanded)
+        Rooms(files=desk.world.files, paths=desk.world.paths, book=desk.book).sweep(desk.now)
+    except AgentError as error:
+        line("reports_failed", level="error", error=str(error))
 
 
 def _attempt(act: Callable[[], Result]) -> tuple[Result | None, AgentError | None]:
@@ -75,9 +91,11 @@ def _attempt(act: Callable[[], Result]) -> tuple[Result | None, AgentError | Non
 
 def _tick(desk: Desk, _intent: Members) -> Result:
     """Looks whether a check is due; one that the gate denies is simply not made, and looked at again later."""
-    if not schedule.due(desk.schedule, desk.now) or ask.denied(desk):
-        return {"asked": []}
-    return ask.check(desk)
+    due = schedule.due(desk.schedule, desk.now) and ask.quiet_permits(desk, Purpose.LICENSE_STATUS)
+    if due and not ask.denied(desk, Purpose.LICENSE_STATUS):
+        return ask.check(desk)
+    told = ask.look_for_advisories(desk, commanded=False)
+    return {"asked": [] if told is None else [told]}
 
 
 def _start(desk: Desk, _intent: Members) -> Result:
@@ -90,7 +108,9 @@ def _refresh(desk: Desk, _intent: Members) -> Result:
     silent_s = schedule.held_off_s(desk.schedule, desk.now)
     if silent_s:  # a server's Retry-After holds for commands too
         raise Unavailable(Reason.SERVER_ERROR, "held_off", seconds=silent_s)
-    return ask.check(desk)
+    told = ask.check(desk)
+    ask.look_for_advisories(desk, commanded=True)
+    return told
 
 
 def _document(desk: Desk, intent: Members) -> Result:
@@ -101,6 +121,11 @@ def _document(desk: Desk, intent: Members) -> Result:
 def _remove(desk: Desk, _intent: Members) -> Result:
     adopt.forget(desk)
     return {"removed": True}
+
+
+def _nothing(_desk: Desk, _intent: Members) -> Result:
+    """The pass itself is what was asked for."""
+    return {}
 
 
 def _errand(errand: ask.Errand) -> Callable[[Desk, Members], Result]:
@@ -124,7 +149,11 @@ _ACTS: Final[dict[str, Callable[[Desk, Members], Result]]] = {
     "release": _errand(ask.RELEASE),
     "exchange": _errand(ask.EXCHANGE),
     "remove": _remove,
+    "narrowed": _nothing,
+    **records.ACTS,
 }
+# Intents by which an administrator says that what is ready may go now.
+_COMMANDED: Final = frozenset({"narrowed"})
 
 
 def _sleep_s(desk: Desk, found: Verdict) -> int:
@@ -132,8 +161,7 @@ def _sleep_s(desk: Desk, found: Verdict) -> int:
     due = schedule.due(desk.schedule, desk.now)  # still due: the gate denied it
     check_s = DENIED_SLEEP_S if due else schedule.wait_s(desk.schedule, desk.now)
     moments = [desk.now + check_s, desk.now + LONGEST_SLEEP_S]
-    if found.until is not None:
-        moments.append(found.until)
+    moments += [moment for moment in (found.until, report.next_s(desk)) if moment is not None]
     if Reason.CLOCK_SUSPECT in found.reasons:
         moments.append(desk.now + SUSPECT_SLEEP_S)
     return max(1, min(moments) - desk.now)
@@ -164,6 +192,7 @@ def main() -> int:
     except AgentError as error:
         frame = _no_answer(error)
     except Exception as unforeseen:  # noqa: BLE001 - a fault of ours is told as one, and its place, never its values
+        crash.note(LocalFiles(), find(), unforeseen)
         where = traceback.extract_tb(unforeseen.__traceback__)[-1]
         place = f"{Path(where.filename).name}:{where.lineno}"
         frame = _no_answer(Bug(Reason.INTERNAL, "unforeseen", kind=type(unforeseen).__name__, place=place))

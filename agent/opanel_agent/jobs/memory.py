@@ -37,13 +37,12 @@ class Memory:
     so that each is looked at once. `failure` is the reason of the last failed check, None after a success.
 
     Of the promise: `answers` is what was last recorded of each consent, `consent_sha256` the file it was read from,
-    `signals` the opt-outs that stood, `reports` when the next report of a purpose is due. `identity` is a digest of the
-    machine; where it changed, `clone_of` is the consent file that was answered for the other machine. Until `quiet_until`
-    no run but of the purpose `quiet_but` is made.
+    `signals` the opt-outs that stood, `reports` when the next report of a purpose is made, `retries` when one that failed is
+    tried again. `identity` are digests of what makes the machine this one; where one changed, `clone_of` is the consent file
+    that was answered for the other machine. Until `quiet_until` no run but of the purpose `quiet_but` is made.
     """
 
     version: str | None = None
-    identity: str | None = None
     clone_of: str | None = None
     consent_sha256: str | None = None
     quiet_until: int | None = None
@@ -56,7 +55,9 @@ class Memory:
     failure: str | None = None
     answers: dict[str, str] = field(default_factory=dict)
     signals: list[str] = field(default_factory=list)
+    identity: dict[str, str] = field(default_factory=dict)
     reports: dict[str, int] = field(default_factory=dict)
+    retries: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
     floors: dict[str, int] = field(default_factory=dict)
@@ -73,7 +74,9 @@ class Memory:
         told["seen"] = {name: _seen_json(seen) for name, seen in self.seen.items()}
         told["answers"] = dict(self.answers)
         told["signals"] = list(self.signals[:MAX_SIGNALS])
+        told["identity"] = dict(self.identity)
         told["reports"] = dict(self.reports)
+        told["retries"] = dict(self.retries)
         told["accepted"] = dict(list(self.accepted.items())[-MAX_LICENSES:])
         told["floors"] = dict(self.floors)
         told["adopted"] = list(self.adopted[-MAX_DIGESTS:])
@@ -96,6 +99,9 @@ class Memory:
         answers = told.members("answers")
         memory.answers = {name: answers.text(name) for name in answers.names()}
         memory.signals = _ordered(told, "signals", MAX_SIGNALS)
+        identity = told.members("identity")
+        memory.identity = {name: identity.text(name) for name in identity.names()}
+        memory.retries = dict(told.integers("retries"))
         memory.reports = dict(told.integers("reports"))
         memory.accepted = dict(told.integers("accepted"))
         floors = told.members("floors")  # thumbprints: one in 32 begins as no name may
@@ -107,7 +113,7 @@ class Memory:
 
 
 _TIMES: Final = ("quiet_until", "unmatched_since", "refused_since", "state_since", "checked_at")
-_TEXTS: Final = ("version", "identity", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
+_TEXTS: Final = ("version", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
 _DOCUMENTS: Final = ("license", "activation", "delegation")
 
 

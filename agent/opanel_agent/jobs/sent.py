@@ -2,7 +2,8 @@
 
 A sealed request waits in `held/<id>`. Before its connection is opened it is written to `sent/<id>.request` and marked
 `attempted`, durably; the reply joins it as `sent/<id>.reply`. After a crash in between it is not sent again without a new
-decision. Of each fixed GET, which is the same for everyone, the latest is kept: what went over the wire, and the reply's head.
+decision. Of each fixed GET, which is the same for everyone, the latest is kept: what went over the wire, and the reply's
+head.
 """
 
 import re
@@ -10,12 +11,15 @@ from dataclasses import replace
 from typing import Final
 
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.purposes import MAX_REPLY_BYTES
 from opanel_agent.core.reasons import Fault
 from opanel_agent.core.request import MAX_BODY_BYTES, MAX_LINE_BYTES, Reply, Sealed
-from opanel_agent.core.strict_json import dumps
+from opanel_agent.core.strict_json import Members, dumps, loads
 from opanel_agent.jobs.desk import Desk
 
 _MAX_BYTES: Final = MAX_LINE_BYTES + 1 + MAX_BODY_BYTES
+_MAX_REPLY_BYTES: Final = MAX_LINE_BYTES + 1 + MAX_REPLY_BYTES
+_MAX_MARK_BYTES: Final = 1024
 _ID: Final = re.compile(r"[a-z]{1,16}-[0-9a-f]{16}")
 
 
@@ -51,6 +55,40 @@ def replied(desk: Desk, sealed: Sealed, reply: Reply) -> None:
     files.write(paths.sent / f"{sealed.id}.reply", reply.encode())
     if reply.ok:
         files.remove(paths.held / sealed.id)
+
+
+def request(desk: Desk, request_id: str) -> Sealed:
+    """A request that left, as it left. Raises Untrusted for an id that names none."""
+    data = None
+    if _ID.fullmatch(request_id):
+        data = desk.world.files.read(desk.world.paths.sent / f"{request_id}.request", max_bytes=_MAX_BYTES)
+    if data is None:
+        raise Untrusted(Fault.USAGE, "sent_unknown", id=request_id[:64])
+    return Sealed.decode(data)
+
+
+def reply(desk: Desk, request_id: str) -> Reply | None:
+    """What came back, None where nothing did."""
+    data = desk.world.files.read(desk.world.paths.sent / f"{request_id}.reply", max_bytes=_MAX_REPLY_BYTES)
+    return None if data is None else Reply.decode(data)
+
+
+def attempted_at(desk: Desk, request_id: str) -> int | None:
+    """When its connection was opened, in effective time."""
+    data = desk.world.files.read(desk.world.paths.sent / f"{request_id}.attempted", max_bytes=_MAX_MARK_BYTES)
+    return None if data is None else Members(loads(data, max_bytes=_MAX_MARK_BYTES), "attempted").integer("at")
+
+
+def ids(desk: Desk) -> list[str]:
+    """Of everything that was ever attempted and is still kept, but for the fixed GETs."""
+    names = desk.world.files.names(desk.world.paths.sent)
+    return sorted(name.removesuffix(".request") for name in names if name.endswith(".request"))
+
+
+def reports(desk: Desk, purpose: str) -> list[tuple[str, int]]:
+    """The reports of a purpose that left and whose copies are still kept: id, and when."""
+    kept = {name for name in ids(desk) if request(desk, name).purpose == purpose}
+    return [(name, attempted_at(desk, name) or 0) for name in sorted(kept)]
 
 
 def attempted_get(desk: Desk, word: str) -> None:

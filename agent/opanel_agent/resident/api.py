@@ -100,7 +100,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
     "/v1/receipts": {"POST": _of_owner("receipts", "id")},
     "/v1/noticed": {"POST": _of_owner("noticed", "version", "lang")},
     # What may leave has become less: whatever runs was started under the wider word.
-    "/v1/narrowed": {"POST": Route(who=Who.OWNER, starts="tick", ends_running=True)},
+    "/v1/narrowed": {"POST": Route(who=Who.OWNER, starts="narrowed", ends_running=True)},
 }
 
 PROBLEMS: Final[Mapping[str, tuple[int, Code, str]]] = {

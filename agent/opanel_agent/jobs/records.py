@@ -1,0 +1,223 @@
+"""What an administrator looks at and decides one by one: held and sent reports, receipts, the ledger, his rights requests.
+
+Each intent is one small function from the desk to a result; what they may do is the same as for any pass, through the same
+gate and the same book.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from opanel_agent.core.base64url import base64url
+from opanel_agent.core.documents import receipt as receipt_document
+from opanel_agent.core.errors import Untrusted, Usage
+from opanel_agent.core.ledger import Entry, Kind
+from opanel_agent.core.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.reasons import Fault
+from opanel_agent.core.request import Reply, Sealed, head
+from opanel_agent.core.strict_json import Json, Members
+from opanel_agent.jobs import ask, consents, export, report, rights, sent
+from opanel_agent.jobs.desk import Desk
+from opanel_agent.jobs.retention import Rooms
+from opanel_agent.system.data import Data
+
+Result = dict[str, Json]
+
+MAX_ENTRIES: Final = 1000
+EXPORT_PART_BYTES: Final = 512 * 1024
+_MAX_RECEIPT_BYTES: Final = receipt_document.MAX_BYTES + 1
+
+
+def _preview(desk: Desk, intent: Members) -> Result:
+    """The administrator's command to collect: what it shows is kept, and those bytes are the next report."""
+    purpose = intent.text("purpose", max_length=32)
+    if purpose != Purpose.USAGE_STATISTICS:
+        raise Usage(Fault.USAGE, "preview_purpose", purpose=purpose)
+    waiting = (sealed for sealed in consents.held_reports(desk) if sealed.purpose == purpose)
+    return _shown(desk, next(waiting, None) or report.usage(desk))
+
+
+def _held(desk: Desk, intent: Members) -> Result:
+    action = intent.text("action", max_length=8) if intent.has("action") else "list"
+    if action == "list":
+        return {"held": [_waiting(desk, sealed) for sealed in consents.held_reports(desk)]}
+    sealed = sent.held(desk, intent.text("id", max_length=64))
+    match action:
+        case "show":
+            return _shown(desk, sealed)
+        case "drop":
+            rooms = Rooms(files=desk.world.files, paths=desk.world.paths, book=desk.book)
+            rooms.purge([kept for kept in rooms.held() if kept.id == sealed.id], desk.now, reason="dropped")
+            return {"dropped": sealed.id}
+        case "send":
+            return _release(desk, sealed)
+        case _:
+            raise Usage(Fault.USAGE, "held_action", action=action)
+
+
+def _release(desk: Desk, sealed: Sealed) -> Result:
+    """Looked at and let go: neither hold nor review stands in its way any more, everything else still does."""
+    released = replace(sealed, reviewed=True)
+    report.permitted(desk, released)
+    desk.book.request(Kind.REQUEST_REVIEWED, desk.now, released)
+    sent.hold(desk, released)
+    reply = report.send(desk, released)
+    if not reply.ok:
+        raise ask.failure(reply) or Untrusted(Fault.PROTOCOL, "reply_failed")
+    return {"sent": True, "id": released.id, "url": released.url, "reply_status": reply.status}
+
+
+def _sent(desk: Desk, intent: Members) -> Result:
+    if not intent.has("id"):
+        return {"sent": [_left(desk, name) for name in sent.ids(desk)]}
+    sealed = sent.request(desk, intent.text("id", max_length=64))
+    reply = sent.reply(desk, sealed.id)
+    receipt = _receipt_token(desk, sealed.id)
+    return {
+        "id": sealed.id,
+        "purpose": sealed.purpose,
+        "url": sealed.url,
+        "at": sent.attempted_at(desk, sealed.id),
+        "head": head(sealed).decode("ascii"),
+        "body": sealed.body.decode("utf-8"),
+        "reply_status": None if reply is None else reply.status,
+        "reply_body": None if reply is None else reply.body.decode("utf-8", "replace"),
+        "receipt": None if receipt is None else receipt.decode("ascii", "replace"),
+    }
+
+
+def _left(desk: Desk, name: str) -> Json:
+    sealed, reply = sent.request(desk, name), sent.reply(desk, name)
+    return {
+        "id": name,
+        "purpose": sealed.purpose,
+        "at": sent.attempted_at(desk, name),
+        "url": sealed.url,
+        "ok": reply is not None and reply.ok,
+        "receipt": _receipt_token(desk, name) is not None,
+    }
+
+
+def last_left(desk: Desk) -> Json:
+    """The newest of what left, for `status`."""
+    moments = [(sent.attempted_at(desk, name) or 0, name) for name in sent.ids(desk)]
+    if not moments:
+        return None
+    at, name = max(moments)
+    sealed = sent.request(desk, name)
+    return {"id": name, "purpose": sealed.purpose, "at": at, "url": sealed.url}
+
+
+def _rights(desk: Desk, intent: Members) -> Result:
+    """A request by which a right is used: shown, sent, or written out, as every command of the administrator's."""
+    ids = _texts(intent, "ids") if intent.has("ids") else None
+    text = intent.text("text", max_length=2000) if intent.has("text") else None
+    kind = intent.text("kind", max_length=16)
+
+    def prepare() -> Sealed:
+        return rights.prepare(desk, kind, ids, text)
+
+    def take(_sealed: Sealed, reply: Reply) -> Result:
+        receipt = rights.received(desk, reply.body)
+        return {"due": None if receipt is None else receipt.due}
+
+    return ask.carry(desk, Purpose.DATA_RIGHTS, prepare, _options(intent), take)
+
+
+def _purge(desk: Desk, _intent: Members) -> Result:
+    """Every payload of a report goes; requests that would have them erased at the other end are made ready first."""
+    gone = [name for purpose in CONSENT_BASED for name, _ in sent.reports(desk, purpose)]
+    ready = rights.make_ready(desk, gone) if gone else None
+    rooms = Rooms(files=desk.world.files, paths=desk.world.paths, book=desk.book)
+    waiting = {sealed.id for sealed in consents.held_reports(desk)}
+    kept = [each for each in rooms.held() if each.id in waiting]
+    kept += [each for each in rooms.sent() if each.id in gone]
+    purged: list[Json] = [each.id for each in rooms.purge(kept, desk.now, reason="purged")]
+    return {"purged": purged, "ready": None if ready is None else str(ready)}
+
+
+def _history(desk: Desk, _intent: Members) -> Result:
+    entries: list[Json] = [_entry(entry) for entry in desk.book.entries()]
+    return {"entries": entries[-MAX_ENTRIES:], "of": len(entries)}
+
+
+def _entry(entry: Entry) -> Json:
+    told: dict[str, Json] = {"seq": entry.seq, "at": entry.at, "kind": entry.kind, "purpose": entry.purpose}
+    return told | {"data": dict(entry.data), "sha256": entry.digest}
+
+
+def _receipts(desk: Desk, _intent: Members) -> Result:
+    told: list[Json] = []
+    for name in desk.world.files.names(desk.world.paths.receipts):
+        token = _receipt_token(desk, name.removesuffix(".jwt"))
+        if token is not None:
+            receipt = receipt_document.verify(token, desk.root)
+            row: dict[str, Json] = {"id": name.removesuffix(".jwt"), "kind": receipt.kind, "iat": receipt.iat}
+            told.append(row | {"due": receipt.due, "sub": receipt.sub, "token": token.decode("ascii")})
+    owed: list[Json] = [*rights.owed(desk)]
+    return {"receipts": told, "owed": owed}
+
+
+def _review(desk: Desk, _intent: Members) -> Result:
+    """A person has looked at a broken ledger: consents count again from here on."""
+    desk.book.append(Kind.REVIEWED, desk.now)
+    return {"reviewed": True}
+
+
+def _noticed(desk: Desk, intent: Members) -> Result:
+    lang = intent.text("lang", max_length=2)
+    desk.book.append(Kind.NOTICE_SHOWN, desk.now, lang=lang, notice=desk.world.notice)
+    return {"noticed": desk.world.notice}
+
+
+def _export(desk: Desk, intent: Members) -> Result:
+    """The one file for an auditor, a part at a time: `id` is the offset, `more` the next one or null."""
+    notices = [(f"notice.{lang}.md", Data().notice(lang).encode("utf-8")) for lang in ("tr", "en")]
+    world = desk.world
+    data = export.gather(world.files, world.paths, desk.first_root, notices)
+    offset = int(intent.text("id", max_length=12)) if intent.has("id") else 0
+    end = offset + EXPORT_PART_BYTES
+    return {"export": base64url(data[offset:end]), "more": str(end) if end < len(data) else None, "size": len(data)}
+
+
+def _shown(desk: Desk, sealed: Sealed) -> Result:
+    return ask.show(sealed) | {"why": report.why(desk, sealed)}
+
+
+def _waiting(desk: Desk, sealed: Sealed) -> Json:
+    ready_at = (sealed.held_since or desk.now) + desk.consent.hold_s(Purpose(sealed.purpose))
+    return {
+        "id": sealed.id,
+        "purpose": sealed.purpose,
+        "held_since": sealed.held_since,
+        "ready_at": ready_at,
+        "body_bytes": len(sealed.body),
+        "why": report.why(desk, sealed),
+    }
+
+
+def _receipt_token(desk: Desk, name: str) -> bytes | None:
+    data = desk.world.files.read(desk.world.paths.receipts / f"{name}.jwt", max_bytes=_MAX_RECEIPT_BYTES)
+    return None if data is None else data.strip()
+
+
+def _texts(intent: Members, name: str) -> list[str]:
+    return sorted(intent.texts(name, max_items=64, max_length=64))
+
+
+def _options(intent: Members) -> Mapping[str, Json]:
+    return {name: intent.value(name) for name in ("preview", "confirm", "to_file") if intent.has(name)}
+
+
+ACTS: Final[Mapping[str, Callable[[Desk, Members], Result]]] = {
+    "preview": _preview,
+    "held": _held,
+    "sent": _sent,
+    "rights": _rights,
+    "purge": _purge,
+    "history": _history,
+    "receipts": _receipts,
+    "review": _review,
+    "noticed": _noticed,
+    "export": _export,
+}
