@@ -168,6 +168,14 @@ def test_a_request_in_another_region_goes_to_a_file_only(agent: Simulated, desk:
     assert [str(ground.reason) for ground in decided.grounds] == ["region"]
 
 
+def test_of_several_places_one_in_the_allowed_region_is_asked(agent: Simulated) -> None:
+    far, near = {"url": "https://far.example", "region": "us"}, {"url": forge.ENDPOINT, "region": "eu"}
+    agent.files.put(ROOT_FILE, forge.root(endpoints={"data_rights": [far, near]}))
+    agent.files.put(PATHS.settings, b'schema = 1\ntrust_root = "/etc/opanel-agent/root.jws"\nregion = "eu"\n')
+    left(agent, A)
+    assert rights.prepare(sit_down(agent.world), "erase").url == forge.ENDPOINT + "/v1/rights"
+
+
 def test_nobody_to_ask_is_said(agent: Simulated) -> None:
     agent.files.put(ROOT_FILE, forge.root(endpoints={}))
     left(agent, A)
@@ -414,6 +422,14 @@ def test_a_later_date_does_not_delay_an_earlier_one() -> None:
     for each in due:
         request = request.told(each)
     assert request.due_at == 70
+
+
+def test_the_first_answer_is_when_it_was_answered() -> None:
+    request = Request(id=named(1), kind="erase", at=1, sha256="0" * 64, reports=frozenset())
+    for moment in (5, 9):
+        told = Receipt(jti="receipt-1", iss="a", iat=moment, sub="0" * 64, kind="erase", due=moment)
+        request = request.told(told)
+    assert request.answered_at == 5
 
 
 def test_of_many_requests_the_answered_go_first(agent: Simulated, desk: Desk) -> None:
