@@ -199,7 +199,7 @@ def test_a_field_refuses_every_other_type(purpose: str, field: Field) -> None:
     }
     for kind, value in of_each_type.items():
         if kind is not field.type:
-            assert not replace(field, values=("1", 1), pattern=None).admits(value), (kind, value)
+            assert not replace(field, values=("1", 1, "a=1"), pattern=None).admits(value), (kind, value)
 
 
 SMALL = Field(
@@ -228,6 +228,10 @@ SMALL = Field(
         (replace(SMALL, type=Type.TEXTS, max_items=2), ["a", "b", "a"], False),
         (replace(SMALL, type=Type.TEXTS, max_items=2), ["a", "c"], False),
         (replace(SMALL, type=Type.TEXTS, max_items=2), ["a", 1], False),
+        (replace(SMALL, type=Type.TEXTS, values=(), pattern="[0-9]"), ["1"], True),
+        (replace(SMALL, type=Type.TEXTS, values=(), pattern="[0-9]"), [1], False),
+        (replace(SMALL, type=Type.OBJECT, values=(), pattern="k=[0-9]"), {"k": "1"}, True),
+        (replace(SMALL, type=Type.OBJECT, values=(), pattern="k=[0-9]"), {"k": 1}, False),
         (replace(SMALL, type=Type.OBJECT, values=("k=a",)), {"k": "a"}, True),
         (replace(SMALL, type=Type.OBJECT, values=("k=a",)), {"k": "b"}, False),
         (replace(SMALL, type=Type.OBJECT, values=("k=a",)), {"k": "a", "l": 1}, False),
