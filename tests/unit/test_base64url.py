@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -11,11 +12,14 @@ from fakes.refusal import refused
 from opanel_agent.core.base64url import base64url, unbase64url
 from opanel_agent.core.errors import Untrusted
 
+ASCII = [chr(code) for code in range(128)]
+
 
 @given(st.binary(max_size=80))
 def test_round_trip(data: bytes) -> None:
     text = base64url(data)
     assert unbase64url(text) == data
+    assert unbase64url(text.encode()) == data
     assert text == base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
@@ -27,12 +31,27 @@ def test_every_other_spelling_is_refused(text: str) -> None:
         unbase64url(text)
 
 
+def test_bytes_are_held_to_the_same() -> None:
+    for text in (b"QQ==", b"QR", b"QU\xff", b"\xff\xff\xff\xff"):
+        with refused("base64url"):
+            unbase64url(text)
+
+
 def test_of_all_two_letter_texts_each_byte_has_one() -> None:
-    alphabet = [chr(code) for code in range(128)]
-    read = []
-    for pair in itertools.product(alphabet, repeat=2):
+    assert read("".join(pair) for pair in itertools.product(ASCII, repeat=2)) == [bytes([byte]) for byte in range(256)]
+
+
+def test_of_all_three_letter_texts_each_pair_of_bytes_has_one() -> None:
+    endings = read("AA" + letter for letter in ASCII)
+    assert endings == [bytes([0, byte]) for byte in range(16)]
+
+
+def read(texts: Iterable[str]) -> list[bytes]:
+    """What those of `texts` say that are taken, in order."""
+    taken = []
+    for text in texts:
         try:
-            read.append(unbase64url("".join(pair)))
+            taken.append(unbase64url(text))
         except Untrusted:
             continue
-    assert sorted(read) == [bytes([byte]) for byte in range(256)]
+    return sorted(taken)

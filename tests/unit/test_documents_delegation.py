@@ -38,6 +38,11 @@ def test_a_delegation_reads_as_it_was_written() -> None:
     )
 
 
+@pytest.mark.parametrize("way", [{"email": "a@b"}, {"phone": "+90 212"}, {"url": "https://b.example"}])
+def test_one_way_to_reach_somebody_is_enough(way: dict[str, str]) -> None:
+    assert read(contact=way).contact == Contact(**{"email": None, "phone": None, "url": None, **way})
+
+
 PARENT = May(
     products=frozenset({"opanel"}),
     features=frozenset({"backup", "mail", "dns"}),

@@ -95,8 +95,9 @@ def test_size_first() -> None:
     ],
 )
 def test_the_header_equals_three_strings(header: Any) -> None:
-    with refused("jws_header", Reason.FORMAT_INVALID):
-        opened(headed(header))
+    for spelled in (json.dumps(header).encode(), dumps(header)):
+        with refused("jws_header", Reason.FORMAT_INVALID):
+            opened(headed(spelled))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def read(text: str | bytes) -> Any:
         (r'"\"[[[[[[[[[[\\"', '"[[[[[[[[[[\\'),
         ('"-1 99999999999999999999"', "-1 99999999999999999999"),
         ("[" * MAX_DEPTH + "]" * MAX_DEPTH, [[[[[[[[]]]]]]]]),
+        ("[" + "[]," * MAX_DEPTH + "{}]", [[]] * MAX_DEPTH + [{}]),
     ],
 )
 def test_what_is_admitted(text: str, value: object) -> None:
@@ -56,6 +57,9 @@ def test_what_is_admitted(text: str, value: object) -> None:
         ("[" + "1" * 6000 + "]", "json_integer"),
         ("[" * 9 + "]" * 9, "json_depth"),
         ('{"a":' * 9 + "1" + "}" * 9, "json_depth"),
+        ('[{"a":' * 4 + "[]" + "}]" * 4, "json_depth"),
+        (r'"\"",' + "[" * 9, "json_depth"),
+        ("[" * MAX_DEPTH, "json_syntax"),
         ("[" * 9000, "json_depth"),
         (r'"\ud800"', "json_surrogate"),
         (r'{"\udc00":1}', "json_surrogate"),
@@ -161,6 +165,7 @@ def test_a_reader_gives_each_kind() -> None:
         (["a", "a"], lambda m: m.texts("a"), "member_value"),
         (["a", "b"], lambda m: m.texts("a", max_items=1), "member_value"),
         (["abc"], lambda m: m.texts("a", max_length=2), "member_value"),
+        (["a\x7f"], lambda m: m.texts("a"), "member_value"),
         (["b"], lambda m: m.texts("a", pattern=re.compile("a")), "member_value"),
         ([], lambda m: m.integers("a"), "member_type"),
         ({"": 1}, lambda m: m.integers("a"), "member_value"),
@@ -181,6 +186,15 @@ def test_a_reader_refuses_each_kind(value: Any, read_it: Any, detail: str) -> No
 def test_a_fault_within_is_told_where_it_is() -> None:
     with refused("member_type", where="thing.a", name="k"):
         members(a={"k": True}).integers("a")
+
+
+def test_a_text_has_no_control_character_and_may_have_any_other() -> None:
+    controls = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    for code in controls:
+        with refused("member_value", name="a"):
+            members(a=f"x{chr(code)}y").text("a")
+    for other in ("", " ", "\u0131", "\xa0", "\u200d", "\u2028", "\ue000", "\U0001f600"):
+        assert members(a=other).text("a") == other
 
 
 @pytest.mark.parametrize("kind", ["text", "integer", "boolean", "value", "texts", "integers", "members"])

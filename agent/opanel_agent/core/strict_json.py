@@ -11,6 +11,7 @@ Canonical JSON is left out on purpose: signatures are over the received bytes, n
 import json
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Final, NoReturn, TypeAlias
 
 from opanel_agent.core.base64url import unbase64url
@@ -25,8 +26,12 @@ MAX_DEPTH: Final = 8
 # The identifiers of this format: products, features, limits, roles, component types.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-_ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
-_MARK: Final = re.compile(r"[\[\]{}-]|[0-9]{16,}")
+_ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
+_LONG: Final = re.compile(rb"[0-9]{16,}")
+# All digits alike, all brackets alike: what pairs with what is left to the parser.
+_ALIKE: Final = bytes.maketrans(b"123456789[]", b"000000000{}")
+_NO_BRACKET: Final = bytes(set(range(256)) - set(b"{}"))
+_STEP: Final = {ord("{"): 1, ord("}"): -1}
 # C0, DEL, C1, and the characters that turn the direction of writing: names are printed on root's terminal.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -41,7 +46,7 @@ def loads(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> Json:
         raise Untrusted(Reason.FORMAT_INVALID, "json_utf8") from error
     if text.startswith("\ufeff"):
         raise Untrusted(Reason.FORMAT_INVALID, "json_bom")
-    _check_outside_of_strings(text, max_depth)
+    _check_outside_of_strings(data, max_depth)
     try:
         value: Json = _DECODER.decode(text)
     except ValueError as error:
@@ -56,21 +61,27 @@ def dumps(value: Json) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode("utf-8")
 
 
-def _check_outside_of_strings(text: str, max_depth: int) -> None:
+def _check_outside_of_strings(data: bytes, max_depth: int) -> None:
     """Before parsing, because the parser recurses, and because a parsed 0 no longer says that it was -0.
 
-    Up to the first syntax error the parser sees the same strings. 2^53 - 1 has 16 digits.
+    Up to the first syntax error the parser sees the same strings.
     """
-    depth = 0
-    for mark in _MARK.findall("".join(_ESCAPE.sub("", text).split('"')[::2])):
-        if mark in "[{":
-            depth += 1
-            if depth > max_depth:
-                raise Untrusted(Reason.FORMAT_INVALID, "json_depth", max_depth=max_depth)
-        elif mark in "]}":
-            depth -= 1
-        elif mark == "-" or len(mark) > 16 or int(mark) > MAX_INT:
-            raise Untrusted(Reason.FORMAT_INVALID, "json_integer")
+    outside = b"".join(_ESCAPE.sub(b"", data).split(b'"')[::2])
+    alike = outside.translate(_ALIKE)
+    if alike.count(b"{") > max_depth and _depth(alike) > max_depth:
+        raise Untrusted(Reason.FORMAT_INVALID, "json_depth", max_depth=max_depth)
+    if b"-" in alike or (b"0" * 16 in alike and _exceeds(outside)):
+        raise Untrusted(Reason.FORMAT_INVALID, "json_integer")
+
+
+def _depth(alike: bytes) -> int:
+    """How deep brackets go, of which there is one at least."""
+    return max(accumulate(map(_STEP.__getitem__, alike.translate(None, _NO_BRACKET))))
+
+
+def _exceeds(outside: bytes) -> bool:
+    """2^53 - 1 has 16 digits."""
+    return any(len(number) > 16 or int(number) > MAX_INT for number in _LONG.findall(outside))
 
 
 def _check_surrogates(value: Json) -> None:
@@ -94,9 +105,9 @@ def _no_float(_digits: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_float=_no_float, parse_constant=_no_float)
 
 
-def _fits(text: str, pattern: re.Pattern[str] | None) -> bool:
-    """Without a pattern, control characters are what is refused; every pattern excludes them by itself."""
-    return not _CONTROL.search(text) if pattern is None else bool(pattern.fullmatch(text))
+def _speakable(text: str) -> bool:
+    """Whether it has no control character. Every pattern excludes them by itself; what is printable has none."""
+    return text.isprintable() or not _CONTROL.search(text)
 
 
 class Members:
@@ -134,17 +145,12 @@ class Members:
 
     def text(self, name: str, *, max_length: int = 256, pattern: re.Pattern[str] | None = None) -> str:
         """A string of at most `max_length` characters that matches `pattern` as a whole; none is a control character."""
-        value = self.value(name)
-        if not isinstance(value, str):
-            raise self._fault("member_type", name)
-        if len(value) > max_length or not _fits(value, pattern):
-            raise self._fault("member_value", name)
-        return value
+        return self._text(self.value(name), name, max_length, pattern)
 
     def integer(self, name: str, *, low: int = 0, high: int = MAX_INT) -> int:
         """`low` <= n <= `high`; a bool is not an integer."""
         value = self.value(name)
-        if not isinstance(value, int) or isinstance(value, bool):
+        if type(value) is not int:
             raise self._fault("member_type", name)
         if not low <= value <= high:
             raise self._fault("member_value", name)
@@ -166,19 +172,18 @@ class Members:
     ) -> frozenset[str]:
         """An array of distinct strings."""
         items = self._list(name, max_items)
-        texts = frozenset(item for item in items if isinstance(item, str))
-        if not all(isinstance(item, str) for item in items):
-            raise self._fault("member_type", name)
-        if len(texts) != len(items) or not all(len(text) <= max_length and _fits(text, pattern) for text in texts):
+        texts = frozenset([self._text(item, name, max_length, pattern) for item in items])
+        if len(texts) != len(items):
             raise self._fault("member_value", name)
         return texts
 
     def integers(self, name: str, *, max_items: int = 64) -> Mapping[str, int]:
         """An object from names to integers."""
         inner = self.members(name)
-        if len(inner.names()) > max_items or not all(NAME.fullmatch(each) for each in inner.names()):
+        names = inner.names()
+        if len(names) > max_items or not all(map(NAME.fullmatch, names)):
             raise self._fault("member_value", name)
-        return {each: inner.integer(each) for each in inner.names()}
+        return {each: inner.integer(each) for each in names}
 
     def members(self, name: str) -> "Members":
         """An object within; its reader has its own `end`."""
@@ -217,6 +222,14 @@ class Members:
     def refuse(self, name: str) -> Untrusted:
         """The error for a member whose value breaks a rule that only the caller knows."""
         return self._fault("member_value", name)
+
+    def _text(self, value: Json, name: str, max_length: int, pattern: re.Pattern[str] | None) -> str:
+        """`value`, which is the member `name` or within it, as `text` wants it."""
+        if not isinstance(value, str):
+            raise self._fault("member_type", name)
+        if len(value) > max_length or not (pattern.fullmatch(value) if pattern else _speakable(value)):
+            raise self._fault("member_value", name)
+        return value
 
     def _list(self, name: str, max_items: int) -> list[Json]:
         value = self.value(name)

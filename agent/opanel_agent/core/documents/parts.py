@@ -54,7 +54,7 @@ def read_contact(said: Members) -> Contact:
         phone=said.text("phone", pattern=_PHONE) if said.has("phone") else None,
         url=said.text("url", pattern=_WEB) if said.has("url") else None,
     )
-    if contact == Contact(email=None, phone=None, url=None):
+    if contact.email is contact.phone is contact.url is None:
         raise said.refuse("email")
     return contact
 
@@ -72,7 +72,7 @@ def read_status(claims: Members) -> StatusRef:
 def read_range(said: Members, name: str) -> Range:
     """Shape: [start, end], start < end."""
     match said.value(name):
-        case [int(start), int(end)] if not isinstance(start, bool) and not isinstance(end, bool) and start < end:
+        case [start, end] if type(start) is int and type(end) is int and start < end:
             return Range(start=start, end=end)
         case _:
             raise said.refuse(name)
