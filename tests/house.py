@@ -101,7 +101,7 @@ ROOMS = (
     Room(prefix=AGENT, alone=True),
     Room(
         prefix=AUTHORITY,
-        own=("core",),
+        own=("core", "system.data"),
         foreign=frozenset({"cryptography", "sqlalchemy", "starlette", "uvicorn"}),
     ),
 )

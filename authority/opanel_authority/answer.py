@@ -47,10 +47,11 @@ _REVOKED: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A reply's body and its content type."""
+    """A reply's body, its content type and its status."""
 
     content_type: str
     body: bytes
+    status: int = 200
 
 
 def key_of(body: bytes) -> str:

@@ -1,10 +1,11 @@
-"""The vendor's and the reseller's command (interface.md, "opanel-authority").
+"""The vendor's and the reseller's command (docs/authority.md).
 
-Each command is one function from its arguments to what it made, as names and values: shown a line each, or with
-`--json` as the envelope that the agent's commands use. Results go to stdout, everything else to stderr. An error is
-one sentence that starts with "cannot", a hint and a code, and the exit status of interface.md; never a traceback.
+Each command is one function from its arguments to what it made, as names and values: shown a line each (rows of a list
+below their name), or with `--json` as the envelope that the agent's commands use. Results go to stdout, everything else
+to stderr. An error is one sentence that starts with "cannot", a hint and a code, and the exit status of docs/json.md;
+never a traceback.
 
-Left out until their time comes: advise, received, rotate, reports and rights.
+Left out until its time comes: rotate.
 """
 
 import argparse
@@ -17,15 +18,17 @@ from typing import Any, Final, NoReturn, cast
 
 from opanel_agent.core.documents import request as requests
 from opanel_agent.core.errors import AgentError, Storage, Usage
+from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault
 from opanel_agent.core.request import Sealed
 from opanel_agent.core.strict_json import Json, dumps
-from opanel_authority import answer, home, issue, keys, publish, serve
+from opanel_agent.system.data import load_catalog
+from opanel_authority import advise, answer, home, issue, keys, publish, reports, serve
 from opanel_authority.issue import DelegationTerms, LicenseTerms
 from opanel_authority.publish import Change
 from opanel_authority.sentences import cure, say
 
-Result = Mapping[str, str | int]
+Result = Mapping[str, Json]
 Command = Callable[[argparse.Namespace], Result]
 _DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
 
@@ -107,8 +110,10 @@ def _answer(told: argparse.Namespace) -> Result:
     authority = home.open_home(told.dir)
     with told.request.open("rb") as file:
         body = _body(file.read(2 * answer.MAX_REQUEST_BYTES))
-    if body.startswith(b"{"):
+    if body.startswith(b"{") and b'"key_sha256"' in body:
         made, kind = answer.bundle(authority, answer.key_of(body)), "bundle"
+    elif body.startswith(b"{"):
+        made, kind = reports.right(authority, load_catalog(), body, now=_now()), Purpose.DATA_RIGHTS.value
     else:
         claims = requests.verify(body)
         made, kind = answer.signed(authority, body, claims, now=_now()), str(claims.kind)
@@ -122,6 +127,21 @@ def _body(data: bytes) -> bytes:
     if newline and rest and line.startswith(b"{"):
         return Sealed.decode(data).body
     return data.strip()
+
+
+def _advise(told: argparse.Namespace) -> Result:
+    with told.file.open("rb") as file:
+        made = advise.advise(home.open_home(told.dir), file.read(advise.MAX_DRAFT_BYTES + 1), now=_now())
+    return {"id": made.jti, "seq": made.seq, "severity": made.severity.value, "title": made.title["en"]}
+
+
+def _received(told: argparse.Namespace) -> Result:
+    authority = home.open_home(told.dir)
+    return reports.received(authority) if told.id is None else reports.received_one(authority, told.id)
+
+
+def _purge(told: argparse.Namespace) -> Result:
+    return {"erased": reports.purge(home.open_home(told.dir), load_catalog(), now=_now())}
 
 
 def _publish(told: argparse.Namespace) -> Result:
@@ -149,7 +169,11 @@ def _show(result: Result, *, as_json: bool) -> None:
         return
     width = max((len(name) for name in result), default=0)
     for name, value in result.items():
-        print(f"{name.replace('_', ' '):{width}}  {value}")
+        rows = value if isinstance(value, list) else []
+        shown = len(rows) if isinstance(value, list) else value
+        print(f"{name.replace('_', ' '):{width}}  {shown}")
+        for row in rows:
+            print("  " + ("  ".join(map(str, row.values())) if isinstance(row, dict) else str(row)))
 
 
 def _fail(error: AgentError, *, as_json: bool) -> int:
@@ -207,8 +231,15 @@ def _parser() -> argparse.ArgumentParser:
     answered = add("answer", _answer, "answer a request that came as a file")
     answered.add_argument("request", type=Path, metavar="REQUEST")
     answered.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    add("advise", _advise, "sign a security advisory and add it to the set").add_argument(
+        "file", type=Path, metavar="FILE", help="TOML or JSON, as docs/authority.md shows"
+    )
+    add("received", _received, "what came in: counts and the newest, or one by its receipt's id").add_argument(
+        "id", metavar="ID", nargs="?"
+    )
+    add("purge", _purge, "erase what is past its time (serve does it once a day)")
     add("publish", _publish, "write the static files").add_argument("directory", type=Path, metavar="DIR")
-    served = add("serve", _serve, "serve static files, bundles, activations, releases, renewals")
+    served = add("serve", _serve, "serve static files, bundles, activations, releases, renewals, reports, rights")
     served.add_argument("--listen", default="127.0.0.1:8470", metavar="ADDRESS:PORT")
     served.add_argument("--log", type=Path, metavar="FILE", help="a line for each request, instead of on stderr")
     return parser

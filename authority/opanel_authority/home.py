@@ -19,7 +19,7 @@ from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Misconfigured, Usage
-from opanel_agent.core.purposes import Purpose
+from opanel_agent.core.purposes import FIXED, Purpose
 from opanel_agent.core.reasons import Fault
 from opanel_agent.core.strict_json import Json, dumps
 from opanel_authority import keys
@@ -28,7 +28,7 @@ from opanel_authority.store import Store
 
 DAY_S: Final = 86_400
 _ONE_KEY_ROLES: Final = (Role.ISSUER, Role.ACTIVATION, Role.STATUS, Role.RECEIPT, Role.ADVISORY)
-_ENDPOINTS: Final = (Purpose.LICENSE_ACTIVATION, Purpose.LICENSE_RENEWAL)
+_ENDPOINTS: Final = tuple(purpose for purpose in Purpose if purpose not in FIXED)  # the fixed GETs go to mirrors
 _MAX_ROOT_BYTES: Final = 64 * 1024
 
 

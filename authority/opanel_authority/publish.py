@@ -1,4 +1,4 @@
-"""What agents poll: the status list and the roots, the same bytes for everybody.
+"""What agents poll: the status list and the roots, the same bytes for everybody; and all that is published as files.
 
 A list's `iat` is strictly greater than that of every list before it, whatever the clock does: agents keep a floor for
 each key and refuse anything older. So a second list within one second is dated a second ahead, which they admit.
@@ -21,6 +21,7 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json
+from opanel_authority import advise
 from opanel_authority.home import DAY_S, Authority, write_public
 from opanel_authority.keys import Role
 from opanel_authority.store import Books, Ended, Kind, Subject
@@ -113,6 +114,7 @@ def publish(authority: Authority, directory: Path, *, now: int) -> tuple[Path, .
     files = {
         directory / "v1" / "status.jwt": current_status_list(authority, now=now),
         directory / "v1" / "roots.jws": roots_text(authority),
+        directory / "v1" / "advisories.jws": advise.published(authority, now=now),
     }
     for path, data in files.items():
         write_public(path, data)

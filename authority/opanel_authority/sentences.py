@@ -38,6 +38,17 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "licenses are suspended, resumed, revoked; delegations revoked, resumed; activations superseded",
     ),
     "status_range_full": ("cannot issue more under this delegation", "delegate anew, with --status-entries"),
+    "received_unknown": (
+        "cannot find {id} among what came in",
+        "received lists it; what is erased or past its time is gone",
+    ),
+    "report_restricted": (
+        "cannot show {id}: its owner has restricted it to being stored",
+        "leave it until it is erased",
+    ),
+    "draft_size": ("cannot read the advisory: it is larger than {max_bytes} bytes", "write less"),
+    "draft_toml": ("cannot read the advisory: {why}", "docs/authority.md has an example"),
+    "advisory_count": ("cannot have more than {max_lines} advisories at a time", "let the new one replace an old one"),
     "listen_failed": ("cannot listen on {address}: {why}", "choose another --listen"),
     # what an agent asked for
     "key_unknown": ("cannot find this license key", "type it again, or ask the reseller"),
@@ -60,9 +71,15 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "use an authority as new as the agent",
     ),
     "rate_limited": ("cannot answer so often for one license key", "try again in {retry_after_s} s"),
-    "content_type": ("cannot read the request: wrong content type", "send what interface.md names"),
+    "content_type": ("cannot read the request: wrong content type", "docs/authority.md names the type"),
     "body_size": ("cannot read the request: it is too large", "send at most 64 KiB"),
-    "no_such_request": ("cannot answer: no such request", "see interface.md"),
+    "fields_refused": (
+        "cannot take this for {purpose}: {fields} may not be so",
+        "send what the field catalog declares (opanel-agent data catalog), and nothing else",
+    ),
+    "report_refused": ("cannot take this report: its owner has it erased or objects", "do not send it again"),
+    "too_many": ("cannot take more just now", "try again in {retry_after_s} s"),
+    "no_such_request": ("cannot answer: no such request", "docs/authority.md lists them"),
     "unavailable_here": ("cannot answer now", "try again later"),
 }
 

@@ -1,25 +1,30 @@
 """Runs the app on a socket of ours, under uvicorn.
 
 We bind ourselves, so that a port in use is one sentence instead of a log, port 0 can be asked for, and "serving" is
-said only when connections are already accepted. TLS and slow clients belong to the web server in front; this listens
-on loopback.
+said only when connections are already accepted. What is past its time is erased before that, and then once a day. TLS
+and slow clients belong to the web server in front; this listens on loopback.
 """
 
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final, TextIO
 
 import uvicorn
 
-from opanel_agent.core.errors import Storage, Usage
+from opanel_agent.core.errors import AgentError, Storage, Usage
 from opanel_agent.core.reasons import Fault
-from opanel_authority.home import Authority
+from opanel_authority import reports
+from opanel_authority.home import DAY_S, Authority
 from opanel_authority.server import Served, app
 
 _AT_ONCE: Final = 256
+_LOOK_S: Final = 3600
 
 
 def run(authority: Authority, listen: str, *, log_file: Path | None) -> None:
@@ -30,12 +35,48 @@ def run(authority: Authority, listen: str, *, log_file: Path | None) -> None:
             print(text, file=log, flush=True)
 
         host, port = bound.getsockname()[:2]
-        sys.stdout.write(f"serving http://{f'[{host}]' if ':' in host else host}:{port}\n")
-        sys.stdout.flush()
         # uvicorn raises the signal again after its shutdown, for whoever stood there before: us, and we are done
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _done)
-        uvicorn.Server(_config(app(Served(authority=authority), line))).run(sockets=[bound])
+        served = Served(authority=authority)
+        with _purging(served, line):
+            sys.stdout.write(f"serving http://{f'[{host}]' if ':' in host else host}:{port}\n")
+            sys.stdout.flush()
+            uvicorn.Server(_config(app(served, line))).run(sockets=[bound])
+
+
+@contextmanager
+def _purging(served: Served, line: Callable[[str], None]) -> Iterator[None]:
+    """Purge now, and once on every later day; a day on which that failed is tried again each hour."""
+    purged_on = _purge(served, line)
+    stopped = threading.Event()
+
+    def daily() -> None:
+        done = purged_on
+        while not stopped.wait(_LOOK_S):
+            if done != served.now() // DAY_S:
+                done = _purge(served, line)
+
+    thread = threading.Thread(target=daily, name="purge", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _purge(served: Served, line: Callable[[str], None]) -> int | None:
+    """The day on which it was done; None where it could not be. How many is all that is said."""
+    now = served.now()
+    try:
+        erased = reports.purge(served.authority, served.catalog, now=now)
+    except AgentError as error:
+        line(f"error {error}")
+        return None
+    if erased:
+        line(f"purged {erased}")
+    return now // DAY_S
 
 
 def _config(application: object) -> uvicorn.Config:

@@ -1,16 +1,17 @@
-"""The small HTTP side: the static files, and answers to agents (interface.md, "What the agent asks of the world").
+"""The small HTTP side: the static files, and answers to agents (docs/authority.md).
 
 Each handler is: bounded body, strict types, one decision of `answer`. What is refused is an RFC 9457 problem whose
 code the agent knows. The fixed GETs are the same bytes for everybody: no ETag, no cookie, no variation, nothing to
 condition on.
 
 It keeps no address. uvicorn's access log is off; instead each request is one line, "method path status", and that is
-all that is ever written about it. The rate limit counts license keys, never peers.
+all that is ever written about it. The rate limits count license keys, and reports and rights
+requests all together; never peers.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -24,15 +25,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from opanel_agent.core.catalog import Catalog
 from opanel_agent.core.documents import request as requests
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Value
+from opanel_agent.core.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json, dumps
-from opanel_authority import answer, publish
+from opanel_agent.system.data import load_catalog
+from opanel_authority import advise, answer, publish, reports
 from opanel_authority.answer import JOSE, JSON, Answer
 from opanel_authority.home import Authority
 from opanel_authority.sentences import say
 
+# For all senders together: nothing tells them apart. A report a second is a fleet of 600 000 that report weekly.
+REPORTS_BURST: Final = 240
+RIGHTS_BURST: Final = 60
 STATUS_LIST: Final = "application/statuslist+jwt"
 PROBLEM: Final = "application/problem+json"
 _MAX_SHOWN: Final = 200
@@ -44,28 +51,31 @@ _REFUSALS: Final[dict[str, tuple[str, int]]] = {
     Fault.BINDING_IMPOSSIBLE: ("binding_impossible", 422),
     Fault.RATE_LIMITED: ("rate_limited", 429),
     Reason.SUPERSEDED: ("superseded", 409),
+    Reason.REVOKED: ("revoked", 403),
+    Reason.EXPIRED: ("expired", 403),
 }
 
 
 @dataclass(slots=True, kw_only=True)
 class Limiter:
-    """A bucket of `burst` requests for each license key, one more every `refill_s`. Only full buckets are forgotten."""
+    """A bucket of `burst` requests for each key, one more every `refill_s`. Only full buckets are forgotten."""
 
     burst: int = 20
     refill_s: int = 60
+    detail: str = "rate_limited"
     spent: dict[str, float] = field(default_factory=dict)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def take(self, key_sha256: str, now_s: float) -> None:
+    def take(self, key: str, now_s: float) -> None:
         """Raises NotPermitted (rate_limited) with `retry_after_s`. `spent` holds when each bucket is full again."""
         with self.guard:
-            for full in [key for key, at in self.spent.items() if at <= now_s]:
+            for full in [each for each, at in self.spent.items() if at <= now_s]:
                 del self.spent[full]
-            full_at = max(self.spent.get(key_sha256, now_s), now_s) + self.refill_s
+            full_at = max(self.spent.get(key, now_s), now_s) + self.refill_s
             over_s = full_at - now_s - self.burst * self.refill_s
             if over_s > 0:
-                raise NotPermitted(Fault.RATE_LIMITED, "rate_limited", retry_after_s=int(over_s) + 1)
-            self.spent[key_sha256] = full_at
+                raise NotPermitted(Fault.RATE_LIMITED, self.detail, retry_after_s=int(over_s) + 1)
+            self.spent[key] = full_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +83,10 @@ class Served:
     """What the handlers need. `now` is the wall clock in seconds, `elapsed` a clock that only goes forward."""
 
     authority: Authority
+    catalog: Catalog = field(default_factory=load_catalog)
     limiter: Limiter = field(default_factory=Limiter)
+    reports: Limiter = field(default_factory=lambda: Limiter(burst=REPORTS_BURST, refill_s=1, detail="too_many"))
+    rights: Limiter = field(default_factory=lambda: Limiter(burst=RIGHTS_BURST, refill_s=10, detail="too_many"))
     now: Callable[[], int] = field(default=lambda: int(time.time()))
     elapsed: Callable[[], float] = time.monotonic
 
@@ -88,26 +101,23 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
     async def roots(_request: Request) -> Response:
         return Response(publish.roots_text(served.authority), media_type=JOSE)
 
-    async def bundles(request: Request) -> Response:
-        return await _answered(request, JSON, partial(_bundle, served))
-
-    async def activations(request: Request) -> Response:
-        return await _answered(request, JOSE, partial(_signed, served, "activation"))
-
-    async def releases(request: Request) -> Response:
-        return await _answered(request, JOSE, partial(_signed, served, "release"))
-
-    async def renewals(request: Request) -> Response:
-        return await _answered(request, JOSE, partial(_signed, served, "renewal"))
+    async def advisories(_request: Request) -> Response:
+        text = await run_in_threadpool(advise.published, served.authority, now=served.now())
+        return Response(text, media_type=JOSE)
 
     routes = [
         Route("/v1/status.jwt", status),
         Route("/v1/roots.jws", roots),
-        Route("/v1/bundles", bundles, methods=["POST"]),
-        Route("/v1/activations", activations, methods=["POST"]),
-        Route("/v1/releases", releases, methods=["POST"]),
-        Route("/v1/renewals", renewals, methods=["POST"]),
+        Route("/v1/advisories.jws", advisories),
+        Route("/v1/bundles", _post(JSON, partial(_bundle, served)), methods=["POST"]),
+        Route("/v1/activations", _post(JOSE, partial(_signed, served, "activation")), methods=["POST"]),
+        Route("/v1/releases", _post(JOSE, partial(_signed, served, "release")), methods=["POST"]),
+        Route("/v1/renewals", _post(JOSE, partial(_signed, served, "renewal")), methods=["POST"]),
+        Route("/v1/rights", _post(JSON, partial(_right, served)), methods=["POST"]),
     ]
+    for purpose in CONSENT_BASED:
+        report = _post(JSON, partial(_report, served, purpose))
+        routes.append(Route(f"/v1/reports/{purpose.value}", report, methods=["POST"]))
 
     async def broken(_request: Request, error: Exception) -> Response:
         log(f"error {error}")  # an AgentError: a code, a detail and values of ours, never a payload's
@@ -133,10 +143,27 @@ def _signed(served: Served, kind: str, body: bytes) -> Answer:
     return answer.signed(served.authority, body, claims, now=served.now())
 
 
+def _report(served: Served, purpose: Purpose, body: bytes) -> Answer:
+    served.reports.take("reports", served.elapsed())
+    return reports.report(served.authority, served.catalog, purpose, body, now=served.now())
+
+
+def _right(served: Served, body: bytes) -> Answer:
+    served.rights.take("rights", served.elapsed())
+    return reports.right(served.authority, served.catalog, body, now=served.now())
+
+
 def _hold_back(served: Served, key_sha256: str) -> None:
     """Only keys that exist have a bucket: guesses (of 128 bits) cannot fill the memory."""
     answer.hold_known(served.authority, key_sha256)
     served.limiter.take(key_sha256, served.elapsed())
+
+
+def _post(content_type: str, decide: Callable[[bytes], Answer]) -> Callable[[Request], Awaitable[Response]]:
+    async def handler(request: Request) -> Response:
+        return await _answered(request, content_type, decide)
+
+    return handler
 
 
 async def _answered(request: Request, content_type: str, decide: Callable[[bytes], Answer]) -> Response:
@@ -152,7 +179,7 @@ async def _answered(request: Request, content_type: str, decide: Callable[[bytes
     except NotPermitted as error:
         code, status = _REFUSALS.get(error.code, ("request_refused", 403))
         return _problem(code, status, error.detail, error.values)
-    return Response(made.body, media_type=made.content_type)
+    return Response(made.body, status_code=made.status, media_type=made.content_type)
 
 
 async def _body(request: Request) -> bytes | None:
@@ -177,6 +204,8 @@ async def _no_such(_request: Request, error: Exception) -> Response:
 def _problem(code: str, status: int, detail: str, values: Mapping[str, Value] | None = None) -> Response:
     known = {} if values is None else values
     told: dict[str, Json] = {"type": f"urn:opanel:problem:{code}", "title": say(detail, known), "status": status}
+    if "fields" in known:
+        told["fields"] = [*str(known["fields"]).split(", ")]
     headers = {"Retry-After": str(known["retry_after_s"])} if "retry_after_s" in known else {}
     return Response(dumps(told), status_code=status, media_type=PROBLEM, headers=headers)
 

@@ -1,5 +1,7 @@
 """What the authority remembers: SQLite in one file of mode 0600, through SQLAlchemy Core.
 
+The tables are in `tables`; the rows of reports, rights and advisories are read and written by `inbox`.
+
 One transaction at a time: each begins with BEGIN IMMEDIATE, so the server and a command cannot draw one seat, slot or
 entry twice, nor give two status lists one `iat`. Whatever a method of `Books` read still holds when it writes.
 
@@ -8,6 +10,7 @@ is. Nothing here says who asked from where: there is no column for an address.
 """
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from enum import StrEnum, unique
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, Text, create_engine, event, func, select
+from sqlalchemy import create_engine, event, func, select
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -23,84 +26,21 @@ from sqlalchemy.pool import NullPool
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_authority.indexes import Pool
+from opanel_authority.tables import META_DATA
+from opanel_authority.tables import activations as _activations
+from opanel_authority.tables import answers as _answers
+from opanel_authority.tables import delegations as _delegations
+from opanel_authority.tables import editions as _editions
+from opanel_authority.tables import entries as _entries
+from opanel_authority.tables import facts as _facts
+from opanel_authority.tables import licenses as _licenses
+from opanel_authority.tables import pools as _pools
+from opanel_authority.tables import published as _published
 
-SCHEMA: Final = "1"
+SCHEMA: Final = "2"
 VENDOR: Final = "vendor"
 VENDOR_POOL: Final = 1 << 16
 _BUSY_S: Final = 10
-
-_meta_data = MetaData()
-_facts = Table("facts", _meta_data, Column("name", String(32), primary_key=True), Column("value", String(128)))
-_pools = Table(
-    "pools",
-    _meta_data,
-    Column("first", Integer, primary_key=True),
-    Column("end", Integer, nullable=False),
-    Column("owner", String(64), nullable=False, index=True),
-    Column("drawn", Integer, nullable=False),
-)
-_entries = Table(
-    "entries",
-    _meta_data,
-    Column("idx", Integer, primary_key=True),
-    Column("status", Integer, nullable=False, index=True),
-    Column("changed_at", Integer, nullable=False),
-)
-_delegations = Table(
-    "delegations",
-    _meta_data,
-    Column("jti", String(64), primary_key=True),
-    Column("name", String(128), nullable=False, unique=True),
-    Column("idx", Integer, ForeignKey("entries.idx"), nullable=False, unique=True),
-    Column("directory", Text, nullable=False),
-    Column("text", Text, nullable=False),
-)
-_licenses = Table(
-    "licenses",
-    _meta_data,
-    Column("id", String(64), primary_key=True),
-    Column("delegation", String(64), ForeignKey("delegations.jti"), nullable=False, index=True),
-    Column("key_sha256", String(64), nullable=False, unique=True),
-    Column("slot", Integer, nullable=False),
-    Column("idx", Integer, ForeignKey("entries.idx"), nullable=False, unique=True),
-)
-_editions = Table(
-    "editions",
-    _meta_data,
-    Column("number", Integer, primary_key=True),
-    Column("jti", String(64), nullable=False, unique=True),
-    Column("license", String(64), ForeignKey("licenses.id"), nullable=False, index=True),
-    Column("sha256", String(64), nullable=False, unique=True),
-    Column("iat", Integer, nullable=False),
-    Column("text", Text, nullable=False),
-)
-_activations = Table(
-    "activations",
-    _meta_data,
-    Column("number", Integer, primary_key=True),  # their order; two can have one `iat`
-    Column("jti", String(64), nullable=False, unique=True),
-    Column("license", String(64), ForeignKey("licenses.id"), nullable=False, index=True),
-    Column("jkt", String(64), nullable=False),
-    Column("seat", Integer, nullable=False),
-    Column("idx", Integer, ForeignKey("entries.idx"), nullable=False, unique=True),
-    Column("iat", Integer, nullable=False),
-    Column("line", Text, nullable=False),
-    Column("ended", String(16)),
-    Column("ended_at", Integer),
-)
-_answers = Table(
-    "answers",
-    _meta_data,
-    Column("request_sha256", String(64), primary_key=True),
-    Column("activation", String(64), ForeignKey("activations.jti"), nullable=False),
-)
-_published = Table(
-    "published",
-    _meta_data,
-    Column("name", String(32), primary_key=True),
-    Column("iat", Integer, nullable=False),
-    Column("token", Text, nullable=False),
-)
 
 
 @unique
@@ -177,11 +117,19 @@ class Books:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    @property
+    def connection(self) -> Connection:
+        """For `inbox`, which keeps other rows within the same transaction."""
+        return self._connection
+
     def fact(self, name: str) -> str | None:
         return self._scalar_text(select(_facts.c.value).where(_facts.c.name == name))
 
     def add_fact(self, name: str, value: str) -> None:
         self._connection.execute(_facts.insert().values(name=name, value=value))
+
+    def remove_fact(self, name: str) -> None:
+        self._connection.execute(_facts.delete().where(_facts.c.name == name))
 
     def new_range(self, owner: str, size: int) -> tuple[int, int]:
         """The next free range [start, end) of status entries, now the owner's."""
@@ -332,16 +280,17 @@ def _activation(row: dict[str, Any]) -> ActivationRow:
 class Store:
     """The database file. `create` makes it, `open` takes one that is there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_s: float = _BUSY_S) -> None:
+        """`busy_s` is how long another process is waited for."""
         self._path = path
-        self._engine = _engine(path)
+        self._engine = _engine(path, busy_s)
 
     @classmethod
     def create(cls, path: Path, *, status_order_key: bytes) -> "Store":
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         store = cls(path)
         with store.transaction() as books:
-            _meta_data.create_all(books._connection)  # noqa: SLF001 - Books and Store are one module's two halves
+            META_DATA.create_all(books.connection)
             books.add_fact("schema", SCHEMA)
             books.add_fact("status_order_key", status_order_key.hex())
             books.new_range(VENDOR, VENDOR_POOL)
@@ -366,17 +315,38 @@ class Store:
         except DBAPIError as error:
             raise Storage(Fault.IO_FAILED, "store_failed", path=str(self._path)) from error
 
+    def scrub(self) -> None:
+        """Make what was deleted unreadable in every file of the database: call it after the transaction that deleted.
 
-def _engine(path: Path) -> Engine:
+        `secure_delete` has zeroed the cells already; VACUUM writes the file anew without their pages, and a write-ahead
+        log (where an operator chose one) is emptied before and after. Blocks that the file system freed are not ours.
+        Raises Storage where another process keeps the database from it for longer than the wait for any lock.
+        """
+        raw = self._engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+            for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                cursor.execute(statement)
+                told = cursor.fetchone()
+                if told is not None and told[0] != 0:  # (busy, …): the log could not be emptied
+                    raise Storage(Fault.IO_FAILED, "store_failed", path=str(self._path))
+        except sqlite3.Error as error:
+            raise Storage(Fault.IO_FAILED, "store_failed", path=str(self._path)) from error
+        finally:
+            raw.close()
+
+
+def _engine(path: Path, busy_s: float) -> Engine:
     # NullPool: a connection a transaction, so that none crosses a thread and none outlives its use
     url = URL.create("sqlite", database=str(path))
-    engine = create_engine(url, future=True, poolclass=NullPool, connect_args={"timeout": _BUSY_S})
+    engine = create_engine(url, future=True, poolclass=NullPool, connect_args={"timeout": busy_s})
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - the DB-API's own object
         connection.isolation_level = None  # sqlite3 must not begin by itself: we do, below
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """The vendor's command: the whole story typed, and each failure as one sentence, a hint, a code and its exit status."""
 
 import json
+import re
 import socket
 import time
 from pathlib import Path
@@ -8,17 +9,20 @@ from typing import Any
 
 import pytest
 
+from fakes import declared
 from fakes import vendor as vendors
 from fakes.vendor import RESELLER, URL, Vendor
 from opanel_agent.core import license_key
+from opanel_agent.core.documents import advisory, receipt, status_list
 from opanel_agent.core.documents import bundle as bundles
-from opanel_agent.core.documents import status_list
 from opanel_agent.core.documents.request import Kind
+from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.request import seal
-from opanel_authority import home
+from opanel_authority import home, reports, sentences
 from opanel_authority.cli import main
 from opanel_authority.issue import Issued
 
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/authority.md"
 Captured = pytest.CaptureFixture[str]
 
 
@@ -109,6 +113,72 @@ def test_a_bundle_asked_for_by_file(tmp_path: Path, capsys: Captured, wrapped: b
     assert (tmp_path / "reply").read_text(encoding="ascii") == issued.text
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_rights_request_that_came_as_a_file(tmp_path: Path, capsys: Captured, wrapped: bool) -> None:
+    made, _issued = prepared(tmp_path)
+    there = ("--dir", tmp_path / "vendor")
+    reports.report(
+        made.authority, declared.CATALOG, Purpose.USAGE_STATISTICS, declared.report("key_sha256"), now=made.now
+    )
+    body = declared.right("erase", "key_sha256")
+    (tmp_path / "request").write_bytes(sealed("/v1/rights", body, "application/json") if wrapped else body + b"\n")
+    assert run(capsys, "answer", tmp_path / "request", "-o", tmp_path / "reply", *there)["answered"] == "data_rights"
+    told = receipt.verify((tmp_path / "reply").read_bytes(), made.authority.root)
+    assert (told.kind, told.answers(body)) == ("erase", True)
+    assert run(capsys, "received", *there)["usage_statistics"] == 0
+
+
+def test_what_came_in_is_shown(tmp_path: Path, capsys: Captured) -> None:
+    made, _issued = prepared(tmp_path)
+    there = ("--dir", tmp_path / "vendor")
+    body = declared.report("a")
+    reports.report(made.authority, declared.CATALOG, Purpose.USAGE_STATISTICS, body, now=made.now)
+    listed = run(capsys, "received", *there)
+    assert (listed["usage_statistics"], listed["crash_reports"], listed["restricted"], listed["rights"]) == (
+        1,
+        0,
+        0,
+        [],
+    )
+    (row,) = listed["reports"]
+    assert run(capsys, "received", row["id"], *there) == {**row, "body": body.decode()}
+    assert main(["received", "--dir", str(tmp_path / "vendor")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "usage statistics  1",
+        "crash reports     0",
+        "restricted        0",
+        "reports           1",
+        f"  {row['id']}  usage_statistics  {row['day']}  {row['erased_by']}",
+        "rights            0",
+    ]
+
+
+def test_what_is_past_its_time_is_erased_by_command(tmp_path: Path, capsys: Captured) -> None:
+    made, _issued = prepared(tmp_path)
+    then = made.now - 180 * vendors.DAY
+    reports.report(made.authority, declared.CATALOG, Purpose.USAGE_STATISTICS, declared.report("a"), now=then)
+    for erased in (1, 0):
+        assert run(capsys, "purge", "--dir", tmp_path / "vendor") == {"erased": erased}
+
+
+def test_an_advisory_is_signed_and_published(tmp_path: Path, capsys: Captured) -> None:
+    made, _issued = prepared(tmp_path)
+    there = ("--dir", tmp_path / "vendor")
+    example = re.search(r"```toml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    assert example is not None
+    (tmp_path / "draft.toml").write_text(example[1], encoding="utf-8")
+    signed = run(capsys, "advise", tmp_path / "draft.toml", *there)
+    run(capsys, "publish", tmp_path / "www", *there)
+    (read,) = advisory.read((tmp_path / "www/v1/advisories.jws").read_bytes(), made.authority.root, floors={})
+    assert signed == {"id": read.jti, "seq": 1, "severity": read.severity.value, "title": read.title["en"]}
+
+
+def test_sentences_name_documents_that_are_there() -> None:
+    named = {name for row in sentences._TABLE.values() for text in row for name in re.findall(r"[\w./-]+\.md", text)}
+    assert "docs/authority.md" in named
+    assert [name for name in named if not (DOCUMENT.parent.parent / name).is_file()] == []
+
+
 def test_each_failure_is_a_sentence_a_hint_and_a_code(tmp_path: Path, capsys: Captured) -> None:
     made, issued = prepared(tmp_path)
     there = ("--dir", tmp_path / "vendor")
@@ -124,6 +194,10 @@ def test_each_failure_is_a_sentence_a_hint_and_a_code(tmp_path: Path, capsys: Ca
     assert fail(capsys, 64, "serve", *there, "--listen", "8470") == "usage"
     assert fail(capsys, 65, *issue, "--tier", "platinum", "-o", tmp_path / "b") == "chain_invalid"
     assert fail(capsys, 65, "answer", tmp_path / "taken", "-o", tmp_path / "b", *there) == "format_invalid"
+    assert fail(capsys, 64, "received", "0" * 32, *there) == "usage"
+    assert fail(capsys, 65, "advise", tmp_path / "taken", *there) == "format_invalid"
+    (tmp_path / "undeclared").write_bytes(b'{"hostname":"a"}')
+    assert fail(capsys, 65, "answer", tmp_path / "undeclared", "-o", tmp_path / "b", *there) == "field_undeclared"
     assert fail(capsys, 74, *issue, "-o", tmp_path / "taken") == "io_failed"
     assert fail(capsys, 74, *issue, "-o", tmp_path / "no" / "where") == "io_failed"
     assert fail(capsys, 74, "answer", tmp_path / "missing", "-o", tmp_path / "b", *there) == "io_failed"

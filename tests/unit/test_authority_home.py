@@ -29,6 +29,9 @@ def test_the_first_root_is_signed_by_its_threshold(tmp_path: Path) -> None:
     assert {purpose: [to.url for to in where] for purpose, where in root.endpoints.items()} == {
         "license_activation": [URL],
         "license_renewal": [URL],
+        "usage_statistics": [URL],
+        "crash_reports": [URL],
+        "data_rights": [URL],
     }
     with pytest.raises(Untrusted):
         roots.first(text.splitlines(keepends=True)[0])

@@ -147,7 +147,11 @@ def test_a_full_range_of_the_vendor_grows_the_list(tmp_path: Path) -> None:
 def test_the_static_files_are_what_is_served(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     files = publish.publish(made.authority, tmp_path / "www", now=NOW)
-    assert [path.relative_to(tmp_path / "www").as_posix() for path in files] == ["v1/status.jwt", "v1/roots.jws"]
+    assert [path.relative_to(tmp_path / "www").as_posix() for path in files] == [
+        "v1/status.jwt",
+        "v1/roots.jws",
+        "v1/advisories.jws",
+    ]
     assert files[0].read_bytes() == publish.current_status_list(made.authority, now=NOW)
     assert roots.walk(made.authority.root, files[1].read_bytes()) == made.authority.root
     publish.publish(made.authority, tmp_path / "www", now=NOW + TTL_S)

@@ -2,98 +2,27 @@
 
 import contextlib
 import http.client
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from fakes.vendor import RESELLER, Vendor, vendor
+from fakes.served import JOSE, JSON, Served, environment, serving
+from fakes.vendor import DAY, RESELLER, vendor
 from opanel_agent.core import license_key
+from opanel_agent.core.documents import advisory, status_list
 from opanel_agent.core.documents import root as roots
-from opanel_agent.core.documents import status_list
 from opanel_agent.core.documents.request import Kind
 from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.strict_json import dumps, loads
-from opanel_authority import publish, server
-from opanel_authority.issue import Issued
+from opanel_authority import advise, publish, server
 from opanel_authority.publish import Change
 from opanel_authority.server import Limiter
-
-JOSE = "application/jose"
-JSON = "application/json"
-PROBLEM = "application/problem+json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def problem(self) -> str:
-        """The code of an RFC 9457 problem."""
-        told = loads(self.body, max_bytes=1024)
-        assert isinstance(told, dict)
-        assert self.headers["content-type"] == PROBLEM
-        assert told["status"] == self.status
-        assert str(told["title"]).startswith("cannot ")
-        return str(told["type"]).removeprefix("urn:opanel:problem:")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    vendor: Vendor
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
-
-    def ask(self, method: str, path: str, body: bytes | None = None, content_type: str | None = None) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        with contextlib.closing(connection):
-            connection.request(method, path, body, {} if content_type is None else {"Content-Type": content_type})
-            reply = connection.getresponse()
-            headers = {name.lower(): value for name, value in reply.getheaders()}
-            return Reply(status=reply.status, headers=headers, body=reply.read())
-
-    def signed(self, path: str, issued: Issued, kind: Kind, machine: str = "server a", **changes: Any) -> Reply:
-        return self.ask("POST", path, self.vendor.request(issued, kind, machine, **changes), JOSE)
-
-    def logged(self) -> list[str]:
-        return self.log.read_text(encoding="utf-8").splitlines()
-
-
-def environment() -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "error"}
-
-
-@contextlib.contextmanager
-def serving(directory: Path) -> Iterator[Served]:
-    made = vendor(directory, now=int(time.time()))
-    log = directory / "requests.log"
-    command = [sys.executable, "-m", "opanel_authority", "serve", "--dir", str(directory / "vendor")]
-    process = subprocess.Popen(
-        [*command, "--listen", "127.0.0.1:0", "--log", str(log)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-    )
-    try:
-        assert process.stdout is not None
-        said = process.stdout.readline().decode()
-        assert said.startswith("serving http://127.0.0.1:"), process.communicate()
-        yield Served(vendor=made, process=process, port=int(said.rpartition(":")[2]), log=log)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +52,27 @@ def test_what_is_served_verifies(served: Served) -> None:
     publish.change(served.vendor.authority, Change.SUSPEND, issued.jti, now=served.vendor.now)
     changed = status_list.accept(served.ask("GET", "/v1/status.jwt").body, root, floor={}, now=0)
     assert changed.status(served.vendor.bundle(issued).license.status.idx) == 2
+
+
+def test_advisories_are_served_from_the_moment_they_are_signed(served: Served) -> None:
+    made = served.vendor
+    before = served.ask("GET", "/v1/advisories.jws")
+    assert (before.status, before.headers["content-type"], before.body) == (200, JOSE, b"")
+    words = {"tr": "Güncelleyin", "en": "Update"}
+    draft = dumps({"severity": "high", "title": {**words}, "body": {**words}})
+    signed = advise.advise(made.authority, draft, now=made.now)
+    served_now = served.ask("GET", "/v1/advisories.jws").body
+    assert advisory.read(served_now, made.authority.root, floors={}) == (signed,)
+
+
+def test_a_license_that_has_ended_is_told_by_name(tmp_path: Path) -> None:
+    made = vendor(tmp_path, now=int(time.time()) - 2 * DAY)
+    revoked, ended = made.issue(), made.issue(days=1)
+    publish.change(made.authority, Change.REVOKE, revoked.jti, now=made.now)
+    with serving(tmp_path, made) as running:
+        for issued, name in ((revoked, "revoked"), (ended, "expired")):
+            told = running.signed("/v1/activations", issued, Kind.ACTIVATION)
+            assert (told.status, told.problem) == (403, name)
 
 
 def test_a_license_through_its_life(served: Served) -> None:

@@ -1,0 +1,93 @@
+"""Security advisories: signed one by one, published as one set, the same bytes for everybody (docs/authority.md).
+
+Agents refuse a set whose newest `seq` is older than one they took. So numbers only grow, the newest advisory stays in the
+set even after its end, and one is withdrawn by the next that `replaces` it. What agents would not take is refused here,
+by their own reader, over the whole set: nothing is dropped from it to make room.
+"""
+
+import secrets
+import tomllib
+from typing import Final
+
+from opanel_agent.core.documents import advisory
+from opanel_agent.core.documents.advisory import Advisory
+from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.parts import DAY_S, JTI
+from opanel_agent.core.errors import Untrusted, Usage
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.strict_json import Json, Members, loads
+from opanel_authority.home import Authority
+from opanel_authority.inbox import AdvisoryRow, Inbox
+from opanel_authority.keys import Role
+
+MAX_DRAFT_BYTES: Final = 64 * 1024
+USUAL_DAYS: Final = 90
+_MAX_DAYS: Final = 3650
+
+
+def advise(authority: Authority, draft: bytes, *, now: int) -> Advisory:
+    """Sign what a draft says, TOML or JSON, and add it to the set.
+
+    Shape: {severity, title{tr,en}, body{tr,en}, fixed_in?, days?, replaces[jti]?}; line breaks in texts become spaces.
+    """
+    said = Members(_parsed(draft), "advisory")
+    days = said.integer("days", low=1, high=_MAX_DAYS) if said.has("days") else USUAL_DAYS
+    replaced = said.texts("replaces", pattern=JTI) if said.has("replaces") else frozenset()
+    claims: dict[str, Json] = {
+        "ver": 1,
+        "iss": authority.root.sub,
+        "jti": secrets.token_hex(16),
+        "iat": now,
+        "exp": now + days * DAY_S,
+        "severity": said.text("severity", max_length=16),
+        "title": _texts(said.members("title")),
+        "body": _texts(said.members("body")),
+        "fixed_in": said.text("fixed_in", max_length=32) if said.has("fixed_in") else None,
+    }
+    said.end()
+    with authority.store.transaction() as books:
+        inbox = Inbox(books)
+        claims["seq"] = max((row.seq for row in inbox.advisories()), default=0) + 1
+        for jti in sorted(replaced):
+            if not inbox.drop_advisory(jti):
+                raise Usage(Fault.USAGE, "id_unknown", id=jti)
+        line = authority.key(Role.ADVISORY).sign(Typ.ADVISORY, claims)
+        signed = advisory.read(f"{line}\n".encode("ascii"), authority.root, floors={})[0]
+        inbox.add_advisory(AdvisoryRow(seq=signed.seq, jti=signed.jti, exp=signed.exp, line=line))
+        advisory.read(_set(inbox, now), authority.root, floors={})
+    return signed
+
+
+def published(authority: Authority, *, now: int) -> bytes:
+    """`advisories.jws`: a line each, oldest first; empty before the first."""
+    with authority.store.transaction() as books:
+        return _set(Inbox(books), now)
+
+
+def _set(inbox: Inbox, now: int) -> bytes:
+    rows = inbox.advisories()
+    return "".join(f"{row.line}\n" for row in rows if row.exp > now or row is rows[-1]).encode("ascii")
+
+
+def _parsed(draft: bytes) -> Json:
+    if len(draft) > MAX_DRAFT_BYTES:
+        raise Untrusted(Reason.FORMAT_INVALID, "draft_size", max_bytes=MAX_DRAFT_BYTES)
+    if draft.lstrip().startswith(b"{"):
+        return loads(draft.strip(), max_bytes=MAX_DRAFT_BYTES)
+    try:
+        told: dict[str, Json] = tomllib.loads(draft.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Untrusted(Reason.FORMAT_INVALID, "draft_toml", why=str(error)) from error
+    return told
+
+
+def _texts(said: Members) -> dict[str, Json]:
+    """In each language one paragraph."""
+    texts: dict[str, Json] = {}
+    for language in advisory.LANGUAGES:
+        text = said.value(language)
+        if not isinstance(text, str):
+            raise said.refuse(language)
+        texts[language] = " ".join(text.split())
+    said.end()
+    return texts

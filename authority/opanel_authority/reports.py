@@ -1,0 +1,216 @@
+"""What comes in by consent or by right: reports, rights requests, and how long each stays (docs/authority.md).
+
+A report says what the agent's own field catalog admits, or it is refused and nothing of it is kept. It is kept as it
+came, under its `erasure`, with its purpose and the day. Nothing says from where.
+
+A rights request proves by the 32 bytes behind an `erasure` that a report is its sender's. Of the request its kind, day,
+text and how many reports it meant are kept, to show that it was answered in time; the bytes it revealed are not, because
+they would link what its sender has just had erased.
+
+Both are answered with a receipt. It is made of the stored row alone (its time is the start of a day), so the same bytes
+get the same receipt, and no receipt has to be stored.
+
+Left out: requests about license data, which are signed by an activation key; they come by other ways, to a person.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Final
+
+from opanel_agent.core.catalog import Catalog
+from opanel_agent.core.documents import receipt
+from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.parts import DAY_S, SHA256_HEX
+from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
+from opanel_agent.core.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.strict_json import Json, Members, loads
+from opanel_authority.answer import JOSE, MAX_REQUEST_BYTES, Answer
+from opanel_authority.home import Authority
+from opanel_authority.inbox import Inbox, ReportRow, RightRow
+from opanel_authority.keys import Role
+
+DUE_DAYS: Final = 30
+ACCEPTED: Final = 202
+MAX_LISTED: Final = 500
+_MAX_NAMED: Final = 16
+_ERASING: Final = frozenset({"erase", "object"})
+_FOR_A_PERSON: Final = frozenset({"access", "rectify"})
+
+
+def report(authority: Authority, catalog: Catalog, purpose: Purpose, body: bytes, *, now: int) -> Answer:
+    """Keep a report; its receipt says by when it is erased. Raises Untrusted (field_undeclared) naming what may not be."""
+    said = _declared(catalog, purpose, body)
+    erasure, digest, day = said.text("erasure", pattern=SHA256_HEX), hashlib.sha256(body).hexdigest(), now // DAY_S
+    with authority.store.transaction() as books:
+        inbox = Inbox(books)
+        if inbox.refuses(erasure):
+            raise NotPermitted(Reason.NOT_PERMITTED, "report_refused")
+        row = inbox.report(sha256=digest)
+        if row is None:
+            row = ReportRow(
+                id=secrets.token_hex(16),
+                sha256=digest,
+                erasure=erasure,
+                purpose=purpose.value,
+                day=day,
+                due=day + retention_days(catalog, purpose),
+                restricted=False,
+                body=body.decode("utf-8"),
+            )
+            inbox.add_report(row)
+        claims = {"jti": row.id, "sub": digest, "kind": row.purpose, **_days(row.day, row.due)}
+        return _receipt(authority, claims)
+
+
+def right(authority: Authority, catalog: Catalog, body: bytes, *, now: int) -> Answer:
+    """Do what a rights request asks, at once and really; its receipt tells `x.found`, how many reports it meant.
+
+    What a person must see to (a text, an answer) is owed within 30 days: the receipt's `due`.
+    """
+    said = _declared(catalog, Purpose.DATA_RIGHTS, body)
+    kind = said.text("kind")
+    revealed = said.texts("reveals") if said.has("reveals") else frozenset()
+    erasures = {hashlib.sha256(bytes.fromhex(secret)).hexdigest() for secret in revealed}
+    text = said.text("text", max_length=2000) if said.has("text") else None
+    digest, day = hashlib.sha256(body).hexdigest(), now // DAY_S
+    with authority.store.transaction() as books:
+        inbox = Inbox(books)
+        meant = inbox.reports_of(erasures)
+        _act(inbox, kind, erasures, meant, day)
+        row = inbox.right(sha256=digest)
+        if row is None:
+            means = " ".join(each.id for each in meant) if kind in _FOR_A_PERSON else ""
+            row = RightRow(
+                id=secrets.token_hex(16),
+                sha256=digest,
+                kind=kind,
+                day=day,
+                due=day + DUE_DAYS,
+                found=len(meant),
+                means=means,
+                text=text,
+            )
+            inbox.add_right(row)
+        answer = _receipt(authority, _right_claims(row, meant))
+    _scrub(authority)
+    return answer
+
+
+def _scrub(authority: Authority) -> None:
+    """Take the traces of what was deleted, now or before a crash. Raises Storage; then it is still owed."""
+    with authority.store.transaction() as books:
+        owed = Inbox(books).scrub_owed()
+    if owed is None:
+        return
+    authority.store.scrub()
+    with authority.store.transaction() as books:
+        Inbox(books).scrubbed(owed)
+
+
+def _act(inbox: Inbox, kind: str, erasures: Collection[str], meant: Collection[ReportRow], day: int) -> None:
+    if kind == "restrict":
+        inbox.restrict(erasures)
+    elif kind in _ERASING:
+        inbox.erase(erasures)
+        # a copy that is still on its way must not bring back what was erased; an objection holds for what never came, too
+        inbox.refuse(erasures if kind == "object" else {each.erasure for each in meant}, day)
+
+
+def _right_claims(row: RightRow, meant: Collection[ReportRow]) -> dict[str, Json]:
+    extra: dict[str, Json] = {"found": row.found}
+    if row.kind == "access":
+        kept: dict[str, list[Json]] = {}
+        for each in meant:  # enough to find the very report among what the sender keeps, short enough for a receipt
+            kept.setdefault(each.purpose, []).append(f"{_date(each.day)} {each.sha256[:16]}")
+        extra["kept"] = {purpose: [*sorted(map(str, each))] for purpose, each in kept.items()}
+    return {"jti": row.id, "sub": row.sha256, "kind": row.kind, **_days(row.day, row.due), "x": extra}
+
+
+def _receipt(authority: Authority, claims: dict[str, Json]) -> Answer:
+    said: dict[str, Json] = {"ver": 1, "iss": authority.root.sub, **claims}
+    token = authority.key(Role.RECEIPT).sign(Typ.RECEIPT, said).encode("ascii")
+    receipt.verify(token, authority.root)
+    return Answer(content_type=JOSE, body=token, status=ACCEPTED)
+
+
+def _declared(catalog: Catalog, purpose: Purpose, body: bytes) -> Members:
+    offending = catalog.check(purpose, body)
+    if offending:
+        more = "" if len(offending) <= _MAX_NAMED else ", …"
+        fields = ", ".join(offending[:_MAX_NAMED]) + more
+        raise Untrusted(Reason.FIELD_UNDECLARED, "fields_refused", purpose=purpose.value, fields=fields)
+    return Members(loads(body, max_bytes=MAX_REQUEST_BYTES), "body")
+
+
+def _days(day: int, due: int) -> dict[str, Json]:
+    return {"iat": day * DAY_S, "due": due * DAY_S}
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY_S, tz=UTC).date().isoformat()
+
+
+# ---- how long
+
+
+def retention_days(catalog: Catalog, purpose: Purpose) -> int:
+    """How long what came in for a purpose stays: as long as the first of its fields may."""
+    return min(field.retention_days_there for field in catalog.fields(purpose).values())
+
+
+def purge(authority: Authority, catalog: Catalog, *, now: int) -> int:
+    """Erase what is past its time: by the receipt's word, or by the catalog's where that has become shorter. How many."""
+    today = now // DAY_S
+    with authority.store.transaction() as books:
+        inbox = Inbox(books)
+        purged = inbox.purge_rights(today - retention_days(catalog, Purpose.DATA_RIGHTS))
+        for purpose in CONSENT_BASED:
+            before = today - retention_days(catalog, purpose)
+            purged += inbox.purge_reports(purpose.value, today=today, before=before)
+        if purged:
+            inbox.owe_scrub()
+    _scrub(authority)
+    return purged
+
+
+# ---- what came in
+
+
+def received(authority: Authority) -> dict[str, Json]:
+    """Counts by purpose, and the newest reports and requests. What is restricted is stored and nothing else."""
+    with authority.store.transaction() as books:
+        inbox = Inbox(books)
+        return {
+            **{purpose.value: inbox.counts().get(purpose.value, 0) for purpose in CONSENT_BASED},
+            "restricted": inbox.count_restricted(),
+            "reports": [_report_line(row) for row in inbox.reports(MAX_LISTED)],
+            "rights": [_right_line(row) for row in inbox.rights(MAX_LISTED)],
+        }
+
+
+def received_one(authority: Authority, found_id: str) -> dict[str, Json]:
+    """One report or rights request by the `jti` of its receipt. Usage: unknown; NotPermitted: restricted."""
+    with authority.store.transaction() as books:
+        inbox = Inbox(books)
+        row = inbox.report(report_id=found_id)
+        if row is not None:
+            if row.restricted:
+                raise NotPermitted(Reason.NOT_PERMITTED, "report_restricted", id=found_id)
+            return {**_report_line(row), "body": row.body}
+        asked = inbox.right(right_id=found_id)
+        if asked is None:
+            raise Usage(Fault.USAGE, "received_unknown", id=found_id[:64])
+        meant = [inbox.report(report_id=each) for each in asked.means.split()]
+        bodies: list[Json] = [each.body for each in meant if each is not None]
+        return {**_right_line(asked), "text": asked.text or "", "reports": bodies}
+
+
+def _report_line(row: ReportRow) -> dict[str, Json]:
+    return {"id": row.id, "purpose": row.purpose, "day": _date(row.day), "erased_by": _date(row.due)}
+
+
+def _right_line(row: RightRow) -> dict[str, Json]:
+    return {"id": row.id, "kind": row.kind, "day": _date(row.day), "answer_by": _date(row.due), "found": row.found}

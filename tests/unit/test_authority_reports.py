@@ -1,0 +1,393 @@
+"""What the authority takes, tells and forgets: only declared fields, erased is gone from every file, no sender is known.
+
+All over real HTTP to `serve`, or on the books themselves where the clock has to move.
+"""
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes import declared
+from fakes.declared import CATALOG
+from fakes.served import JOSE, JSON, Reply, Served, serving
+from fakes.vendor import DAY, NOW, Vendor, vendor
+from opanel_agent.core.base64url import unbase64url
+from opanel_agent.core.documents import receipt
+from opanel_agent.core.documents.receipt import Receipt
+from opanel_agent.core.errors import NotPermitted, Storage, Untrusted, Usage
+from opanel_agent.core.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.strict_json import dumps, loads
+from opanel_authority import reports, server
+from opanel_authority.inbox import Inbox
+from opanel_authority.store import Store
+
+USAGE = "/v1/reports/usage_statistics"
+CRASH = "/v1/reports/crash_reports"
+RIGHTS = "/v1/rights"
+PLANTED = "PlantedErrorNobodyWrites"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("authority")) as running:
+        yield running
+
+
+def receipt_of(vendor_: Vendor, body: bytes, token: bytes) -> Receipt:
+    """The receipt, as the agent reads it."""
+    read = receipt.verify(token, vendor_.authority.root)
+    assert read.answers(body)
+    return read
+
+
+def given(served: Served, path: str, body: bytes, **how: Any) -> Receipt:
+    reply = served.ask("POST", path, body, JSON, **how)
+    assert (reply.status, reply.headers["content-type"]) == (202, JOSE), reply.body
+    return receipt_of(served.vendor, body, reply.body)
+
+
+def told_x(token: bytes) -> dict[str, Any]:
+    extra: dict[str, Any] = json.loads(unbase64url(token.split(b".")[1].decode()))["x"]
+    return extra
+
+
+def take(made: Vendor, name: str, purpose: Purpose = Purpose.USAGE_STATISTICS, **facts: Any) -> Receipt:
+    body = declared.report(name, purpose, **facts)
+    return receipt_of(made, body, reports.report(made.authority, CATALOG, purpose, body, now=made.now).body)
+
+
+def use(made: Vendor, kind: str, *names: str, **more: Any) -> tuple[Receipt, dict[str, Any]]:
+    """Use a right; its receipt and what that tells beside."""
+    body = declared.right(kind, *names, **more)
+    token = reports.right(made.authority, CATALOG, body, now=made.now).body
+    return receipt_of(made, body, token), told_x(token)
+
+
+def kept(made: Vendor) -> dict[str, Any]:
+    return reports.received(made.authority)
+
+
+def everywhere(directory: Path) -> bytes:
+    """All bytes of all files: the database, what lies beside it, the log."""
+    return b"\n".join(path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file())
+
+
+# ---- what is taken
+
+
+@pytest.mark.parametrize(("path", "purpose", "days"), [(USAGE, "usage_statistics", 180), (CRASH, "crash_reports", 90)])
+def test_a_report_gets_a_receipt(served: Served, path: str, purpose: str, days: int) -> None:
+    told = given(served, path, declared.report(path, Purpose(purpose)))
+    assert (told.kind, told.iat % DAY, told.due - told.iat) == (purpose, 0, days * DAY)
+    assert 0 <= time.time() - told.iat < 2 * DAY
+
+
+def test_the_same_report_is_stored_once(served: Served) -> None:
+    body = declared.report("twice")
+    before = kept(served.vendor)["usage_statistics"]
+    first, second = (served.ask("POST", USAGE, body, JSON).body for _ in range(2))
+    assert first == second
+    assert kept(served.vendor)["usage_statistics"] == before + 1
+
+
+def test_a_report_is_kept_as_it_came(served: Served) -> None:
+    body = declared.report("as it came", kernel="6.9")
+    told = given(served, USAGE, body)
+    one = reports.received_one(served.vendor.authority, told.jti)
+    assert (str(one["body"]).encode(), one["purpose"]) == (body, "usage_statistics")
+    assert one["day"] == time.strftime("%Y-%m-%d", time.gmtime(told.iat))
+    assert set(one) == {"id", "purpose", "day", "erased_by", "body"}
+
+
+def changed(**changes: Any) -> bytes:
+    said = loads(declared.report("changed"), max_bytes=4096)
+    assert isinstance(said, dict)
+    return dumps({name: value for name, value in {**said, **changes}.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        (changed(hostname=PLANTED), ["hostname"]),
+        (changed(kernel="6.1.0-18-amd64"), ["kernel"]),
+        (changed(kernel=None, os_id=1), ["kernel", "os_id"]),
+        (changed(**{"Planted Name": 1}), ["?"]),
+        (changed(erasure="0" * 63), ["erasure"]),
+        (b"no json", ["body"]),
+        (b"[]", ["body"]),
+        (b" " + changed(), ["body"]),
+    ],
+)
+def test_what_is_not_declared_is_refused_by_name_and_not_kept(served: Served, body: bytes, fields: list[str]) -> None:
+    before = kept(served.vendor)
+    reply = served.ask("POST", USAGE, body, JSON)
+    assert (reply.status, reply.problem) == (400, "request_refused")
+    told = json.loads(reply.body)
+    assert told["fields"] == fields
+    assert all(name in told["title"] for name in fields)
+    assert kept(served.vendor) == before
+    assert PLANTED.encode() not in everywhere(served.log.parent) + reply.body
+
+
+def test_a_purpose_is_taken_at_its_own_address_only(served: Served) -> None:
+    assert served.ask("POST", CRASH, declared.report("elsewhere"), JSON).problem == "request_refused"
+    assert served.ask("POST", "/v1/reports/data_rights", declared.right("erase"), JSON).status == 404
+    assert served.ask("POST", RIGHTS, declared.right("forget"), JSON).status == 400
+    assert served.ask("POST", USAGE, declared.report("typed"), JOSE).status == 415
+    assert served.ask("POST", USAGE, b"1" * (64 * 1024 + 1), JSON).status == 413
+    assert served.ask("GET", USAGE).status == 405
+
+
+def test_many_offending_fields_are_named_in_part(served: Served) -> None:
+    reply = served.ask("POST", USAGE, changed(**{f"field_{number}": 1 for number in range(40)}), JSON)
+    assert len(json.loads(reply.body)["fields"]) == 17
+
+
+def test_reports_are_limited_for_all_together(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    here = server.Served(authority=made.authority, elapsed=lambda: 0.0, now=lambda: NOW)
+    for _ in range(server.REPORTS_BURST):
+        here.reports.take("reports", 0.0)
+    with pytest.raises(NotPermitted) as caught:
+        server._report(here, Purpose.CRASH_REPORTS, declared.report("late", Purpose.CRASH_REPORTS))
+    assert (caught.value.detail, caught.value.values["retry_after_s"]) == ("too_many", 2)
+    server._right(here, declared.right("erase"))
+    for _ in range(server.RIGHTS_BURST - 1):
+        here.rights.take("rights", 0.0)
+    with pytest.raises(NotPermitted):
+        server._right(here, declared.right("access"))
+
+
+# ---- rights
+
+
+def test_an_erased_report_is_gone_from_every_file(served: Served) -> None:
+    directory = served.log.parent
+    bodies = [declared.report(f"erased {number}", Purpose.CRASH_REPORTS, exception=PLANTED) for number in range(40)]
+    receipts = [given(served, CRASH, body) for body in bodies]
+    stays = given(served, CRASH, declared.report("stays", Purpose.CRASH_REPORTS, exception="StaysHere"))
+    names = [f"erased {number}" for number in range(40)]
+    traces = [
+        PLANTED,
+        *map(declared.erasure, names),
+        *(each.jti for each in receipts),
+        *(each.sub for each in receipts),
+    ]
+    before = everywhere(directory)
+    assert all(trace.encode() in before for trace in traces)
+    told = given(served, RIGHTS, declared.right("erase", *names))
+    assert (told.kind, told.due - told.iat) == ("erase", 30 * DAY)
+    after = everywhere(directory)
+    traces += map(declared.secret, names)
+    assert [trace for trace in traces if trace.encode() in after] == []
+    assert b"StaysHere" in after
+    assert reports.received_one(served.vendor.authority, stays.jti)["purpose"] == "crash_reports"
+    again = served.ask("POST", CRASH, bodies[0], JSON)
+    assert (again.status, again.problem) == (403, "request_refused")
+
+
+def test_erased_is_gone_from_a_write_ahead_log_too(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    database = tmp_path / "vendor" / "authority.sqlite"
+    with contextlib.closing(sqlite3.connect(database)) as reader:
+        assert reader.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+        reader.execute("SELECT count(*) FROM reports").fetchone()  # keeps the log there
+        take(made, "a", Purpose.CRASH_REPORTS, exception=PLANTED)
+        assert PLANTED.encode() in (tmp_path / "vendor" / "authority.sqlite-wal").read_bytes()
+        use(made, "erase", "a")
+        assert PLANTED.encode() not in everywhere(tmp_path)
+
+
+def test_a_deletion_whose_traces_could_not_be_taken_is_made_up_for(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    database = tmp_path / "vendor" / "authority.sqlite"
+    take(made, "a", Purpose.CRASH_REPORTS, exception=PLANTED)
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as reader:
+        reader.execute("PRAGMA journal_mode = WAL")
+        take(made, "b", Purpose.CRASH_REPORTS, exception=PLANTED)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM reports").fetchone()  # holds the log as it is
+        made.authority = replace(made.authority, store=Store(database, busy_s=0))
+        with pytest.raises(Storage):
+            use(made, "erase", "a", "b")
+        assert PLANTED.encode() in everywhere(tmp_path)
+        reader.execute("COMMIT")
+        assert reports.purge(made.authority, CATALOG, now=made.now) == 0
+        assert PLANTED.encode() not in everywhere(tmp_path)
+
+
+def test_nobody_erases_what_he_cannot_reveal(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    take(made, "a")
+    body = dumps({"schema": 1, "kind": "erase", "reveals": [declared.erasure("a")]})
+    assert told_x(reports.right(made.authority, CATALOG, body, now=NOW).body) == {"found": 0}
+    assert kept(made)["usage_statistics"] == 1
+
+
+def test_an_objection_erases_and_holds_for_what_has_not_come(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    take(made, "a")
+    assert use(made, "object", "a", "b")[1] == {"found": 1}
+    for name in ("a", "b"):
+        with pytest.raises(NotPermitted) as caught:
+            take(made, name)
+        assert caught.value.detail == "report_refused"
+    take(made, "c")
+    assert kept(made)["usage_statistics"] == 1
+
+
+def test_an_erasure_does_not_hold_for_what_has_not_come(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    use(made, "erase", "a")
+    take(made, "a")
+
+
+def test_what_is_restricted_is_stored_and_nothing_else(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    first, second = take(made, "a"), take(made, "b")
+    assert use(made, "restrict", "a")[1] == {"found": 1}
+    told = kept(made)
+    assert (told["usage_statistics"], told["restricted"]) == (1, 1)
+    assert [row["id"] for row in told["reports"]] == [second.jti]
+    with pytest.raises(NotPermitted) as caught:
+        reports.received_one(made.authority, first.jti)
+    assert caught.value.detail == "report_restricted"
+    assert take(made, "a") == first
+
+
+def test_access_tells_what_is_kept(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    bodies = [declared.report(name) for name in ("a", "b")]
+    take(made, "a")
+    made.now += 3 * DAY
+    take(made, "b")
+    take(made, "c", Purpose.CRASH_REPORTS)
+    take(made, "not meant")
+    asked, told = use(made, "access", "a", "b", "c", "never came")
+    days = [time.strftime("%Y-%m-%d", time.gmtime(at)) for at in (NOW, made.now)]
+    shown = [f"{day} {hashlib.sha256(body).hexdigest()[:16]}" for day, body in zip(days, bodies, strict=True)]
+    assert (told["found"], told["kept"]["usage_statistics"], len(told["kept"]["crash_reports"])) == (3, shown, 1)
+    one = reports.received_one(made.authority, asked.jti)
+    assert set(map(str, bodies)) <= {str(str(each).encode()) for each in one["reports"]}  # type: ignore[union-attr]
+    assert len(one["reports"]) == 3  # type: ignore[arg-type]
+
+
+def test_the_longest_answer_is_still_a_receipt(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    names = [f"report {number}" for number in range(64)]
+    for name in names:
+        take(made, name)
+    assert len(use(made, "access", *names)[1]["kept"]["usage_statistics"]) == 64
+
+
+def test_a_text_is_kept_for_a_person(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    mine = take(made, "a")
+    asked, told = use(made, "rectify", "a", text="Sürüm yanlış: 13 olmalı.")
+    one = reports.received_one(made.authority, asked.jti)
+    assert (one["text"], one["kind"], one["found"], told) == ("Sürüm yanlış: 13 olmalı.", "rectify", 1, {"found": 1})
+    assert one["reports"] == [reports.received_one(made.authority, mine.jti)["body"]]
+    assert one["answer_by"] == time.strftime("%Y-%m-%d", time.gmtime(NOW + 30 * DAY))
+    assert [row["id"] for row in kept(made)["rights"]] == [asked.jti]
+
+
+@pytest.mark.parametrize("kind", ["access", "erase", "object", "rectify", "restrict"])
+def test_the_same_request_gets_the_same_receipt(tmp_path: Path, kind: str) -> None:
+    made = vendor(tmp_path)
+    take(made, "a")
+    first = use(made, kind, "a")
+    made.now += DAY
+    assert use(made, kind, "a") == first
+    assert len(kept(made)["rights"]) == 1
+
+
+def test_a_request_without_reports_is_taken(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    body = dumps({"schema": 1, "kind": "access", "text": "Bende ne var?"})
+    told = reports.right(made.authority, CATALOG, body, now=NOW)
+    assert told_x(told.body) == {"found": 0, "kept": {}}
+
+
+def test_what_nobody_sent_cannot_be_shown(tmp_path: Path) -> None:
+    with pytest.raises(Usage):
+        reports.received_one(vendor(tmp_path).authority, "0" * 32)
+
+
+# ---- how long
+
+
+def test_the_catalogs_retention_is_enforced(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    due = {purpose: take(made, "a", purpose).due for purpose in CONSENT_BASED}
+    use(made, "object", "b")
+    for purpose, moment in sorted(due.items(), key=lambda each: each[1]):
+        for now, left in ((moment - 1, 1), (moment, 0)):
+            reports.purge(made.authority, CATALOG, now=now)
+            assert kept(made)[purpose.value] == left
+    rights_over = NOW // DAY * DAY + 1095 * DAY
+    reports.purge(made.authority, CATALOG, now=rights_over - 1)
+    assert len(kept(made)["rights"]) == 1
+    assert reports.purge(made.authority, CATALOG, now=rights_over) == 1
+    assert kept(made)["rights"] == []
+    with made.authority.store.transaction() as books:
+        assert not Inbox(books).refuses(declared.erasure("b"))
+
+
+def test_a_shorter_retention_counts_for_what_is_there(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    take(made, "a")
+    with made.authority.store.transaction() as books:
+        assert Inbox(books).purge_reports("usage_statistics", today=NOW // DAY, before=NOW // DAY - 1) == 0
+        assert Inbox(books).purge_reports("usage_statistics", today=NOW // DAY, before=NOW // DAY) == 1
+
+
+def test_serve_erases_what_is_past_its_time(tmp_path: Path) -> None:
+    made = vendor(tmp_path, now=int(time.time()) - 200 * DAY)
+    take(made, "a", Purpose.CRASH_REPORTS, exception=PLANTED)
+    assert PLANTED.encode() in everywhere(tmp_path)
+    with serving(tmp_path, made) as running:
+        assert running.logged() == ["purged 1"]
+        assert PLANTED.encode() not in everywhere(tmp_path)
+
+
+# ---- who sent it
+
+
+def test_no_address_is_kept_or_logged(served: Served) -> None:
+    def speak(method: str, path: str, body: bytes | None = None) -> Reply:
+        return served.ask(method, path, body, JSON, sender="127.0.0.2")
+
+    assert speak("POST", USAGE, declared.report("from elsewhere")).status == 202
+    assert speak("POST", USAGE, b"{}").status == 400
+    assert speak("POST", RIGHTS, declared.right("access", "from elsewhere")).status == 202
+    assert speak("GET", "/v1/status.jwt").status == 200
+    assert speak("GET", "/nothing").status == 404
+    assert b"127.0.0.2" not in everywhere(served.log.parent)
+    assert f"POST {USAGE} 202" in served.logged()
+
+
+def test_no_time_is_kept_that_is_finer_than_a_day(tmp_path: Path) -> None:
+    made = vendor(tmp_path, now=NOW + 12_345)
+    take(made, "a")
+    use(made, "rectify", "a", text="?")
+    with contextlib.closing(sqlite3.connect(tmp_path / "vendor" / "authority.sqlite")) as books:
+        rows = [*books.execute("SELECT * FROM reports"), *books.execute("SELECT * FROM rights")]
+        assert len(rows) == 2
+        assert all(value < 100_000 for row in rows for value in row if isinstance(value, int))
+        for table in ("reports", "rights", "refused"):
+            with pytest.raises(sqlite3.OperationalError):  # nor does the order of rows tell which came first
+                books.execute(f"SELECT rowid FROM {table}")  # noqa: S608 - names of ours
+
+
+def test_a_refusal_of_the_catalog_is_no_retry(tmp_path: Path) -> None:
+    with pytest.raises(Untrusted) as caught:
+        reports.report(vendor(tmp_path).authority, CATALOG, Purpose.USAGE_STATISTICS, b"{}", now=NOW)
+    assert (str(caught.value.code), caught.value.detail) == ("field_undeclared", "fields_refused")
