@@ -76,6 +76,9 @@ def _made(file: str, call: ast.Call, takers: Mapping[str, tuple[int, frozenset[s
     if name in KINDS and len(call.args) > 1:
         for detail in _texts(call.args[1]):
             yield Raised(detail=detail, names=_given(call), file=file)
+    elif name == "refuse" and len(call.args) > 1 and file.startswith("core/"):  # a table's (core.strict_toml)
+        for detail in _texts(call.args[0]):
+            yield Raised(detail=detail, names=frozenset({"name", "line"}), file=file)
     elif name in takers:
         place, names = takers[name]
         for argument in call.args[place : place + 1]:

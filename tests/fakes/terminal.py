@@ -16,6 +16,7 @@ from opanel_agent.core.consent import Signals
 from opanel_agent.system.files import Files, LocalFiles
 from opanel_agent.system.optouts import OptOuts
 from opanel_agent.system.paths import Paths
+from opanel_agent.system.teletype import Teletype
 from opanel_agent.texts import Language
 
 
@@ -49,6 +50,8 @@ class Terminal:
     now_s: float = forge.NOW
     files: Files = field(default_factory=LocalFiles)
     optouts: OptOuts = field(default_factory=SetSignals)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    teletype: Teletype | None = None
 
     @property
     def paths(self) -> Paths:
@@ -86,6 +89,8 @@ class Terminal:
             lang=self.lang,
             euid=self.paths.owner if self.euid is None else self.euid,
             now_s=lambda: self.now_s,
+            environ=self.environ,
+            teletype=lambda: self.teletype,
         )
 
 

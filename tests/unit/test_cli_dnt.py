@@ -80,6 +80,22 @@ def test_off_says_what_still_denies_and_exits_1(terminal: Terminal) -> None:
     assert told == {"dnt": True, "signals": [{"what": "DO_NOT_TRACK=1", "place": str(environment), "line": 3}]}
 
 
+def test_off_and_explain_name_the_consent_files_that_still_ask_not_to_be_tracked(terminal: Terminal) -> None:
+    consent, policy = terminal.paths.consent, terminal.paths.consent_dir / "50-fleet.toml"
+    policy.parent.mkdir(parents=True)
+    consent.write_text('schema = 1\nnotice = "2026-12-01"\ndo_not_track = true\n')
+    policy.write_text("schema = 1\n# the fleet's\n\ndo_not_track = true\n")
+    for file in (consent, policy):
+        file.chmod(0o644)
+    for printed in (terminal.type("dnt", "off"), terminal.type("dnt", "explain")):
+        assert f"  do_not_track = true in {consent}, line 3" in printed.out
+        assert f"  do_not_track = true in {policy}, line 4" in printed.out
+    assert terminal.type("dnt", "off").status == 1
+    consent.write_text('schema = 1\nnotice = "2026-12-01"\n')
+    policy.unlink()
+    assert terminal.type("dnt", "off").status == 0
+
+
 @pytest.mark.parametrize("name", ["dnt", "offline"])
 @pytest.mark.parametrize("word", ["on", "off"])
 def test_another_user_changes_nothing(terminal: Terminal, name: str, word: str) -> None:

@@ -17,12 +17,18 @@ from fakes import details
 from opanel_agent import texts
 from opanel_agent.cli.answer import PERMITS
 from opanel_agent.cli.main import COMMANDS
+from opanel_agent.core.catalog import Type
+from opanel_agent.core.documents.advisory import Severity
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Untrusted
-from opanel_agent.core.purposes import TERMS, Purpose, UnderDoNotTrack
+from opanel_agent.core.export import What
+from opanel_agent.core.ledger import Kind
+from opanel_agent.core.purposes import CONSENT_BASED, TERMS, Governor, Purpose, UnderDoNotTrack
 from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.receipt27560 import STATES
 from opanel_agent.core.states import Action, State
 from opanel_agent.system import http
+from opanel_agent.system.data import load_catalog
 from opanel_agent.texts import LANGUAGES, Language, language, named, problem, say
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +44,7 @@ DETAILS = frozenset(each.detail for each in RAISED) | PROBLEMS
 FOREIGN = "unknown_detail"
 # The jobs on the network side answer with a frame that carries no values.
 WITHOUT_VALUES = ("system/http.py", "jobs/fetch.py", "jobs/courier.py", "jobs/gate.py")
+RIGHTS = ("erase", "rectify", "restrict", "object", "access")
 VERIFIED = (Typ.DELEGATION, Typ.ACTIVATION, Typ.STATUS_LIST, Typ.ROOT)
 
 
@@ -69,6 +76,16 @@ def of_codes() -> dict[str, Iterable[str]]:
         "field": {field for terms in TERMS.values() for field in terms.fields},
         "help": {"main", *groups, *(".".join(command.words) for command in COMMANDS)},
         "carry": ("activation", "release", "exchange"),
+        "governor": (governor.name.lower() for governor in Governor if governor is not Governor.CONSENT),
+        "question": CONSENT_BASED,
+        "silence": ("do_not_track", "ci", "noninteractive", "no_terminal"),
+        "event": Kind,
+        "receipt.state": STATES,
+        "receipt_kind": ("report", *RIGHTS),
+        "type": Type,
+        "recipient": {name for sheet in load_catalog().sheets.values() for name in sheet.recipients},
+        "severity": Severity,
+        "finding": What,
     }
 
 
@@ -157,7 +174,7 @@ def test_nothing_was_left_untranslated() -> None:
         for text_id, text in ENGLISH.items()
         if TURKISH[text_id] == text and words.search(re.sub(r"\{\w+\}", "", text))
     ]
-    assert same == ["check.unknown"]  # the word that Nagios reads
+    assert same == ["check.unknown", "silence.noninteractive"]  # the word that Nagios reads, and a variable's name
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from opanel_agent.cli import switch
+from opanel_agent.cli import reading, switch
 from opanel_agent.cli.grammar import Command, Options
 from opanel_agent.cli.output import Outcome
 from opanel_agent.cli.world import World
+from opanel_agent.core.consent import Signal
 from opanel_agent.core.purposes import TERMS
 
 
@@ -14,15 +15,15 @@ def on(_: Options, world: World) -> Outcome:
 
 
 def off(_: Options, world: World) -> Outcome:
-    return switch.off(world, world.paths.do_not_track, "dnt", lambda: world.optouts.read().do_not_track)
+    return switch.off(world, world.paths.do_not_track, "dnt", lambda: _seen(world))
 
 
 def explain(_: Options, world: World) -> Outcome:
     """Which signals are seen where, and what they do to each purpose. Needs neither root nor the daemon."""
-    seen = world.optouts.read()
+    seen, do_not_track = world.optouts.read(), _seen(world)
     lines = [
-        world.say("dnt.in_force" if seen.do_not_track else "dnt.not_in_force"),
-        *switch.signal_lines(world, seen.do_not_track),
+        world.say("dnt.in_force" if do_not_track else "dnt.not_in_force"),
+        *switch.signal_lines(world, do_not_track),
         *([world.say("offline.in_force"), *switch.signal_lines(world, seen.offline)] if seen.offline else []),
         "",
         world.say("dnt.meaning"),
@@ -33,11 +34,16 @@ def explain(_: Options, world: World) -> Outcome:
         lines.append(world.say("dnt.purpose", purpose=world.say(f"purpose.{purpose}"), under=under))
     lines += ["", world.say("dnt.places")]
     result = {
-        "do_not_track": switch.shown(seen.do_not_track),
+        "do_not_track": switch.shown(do_not_track),
         "offline": switch.shown(seen.offline),
         "purposes": {str(purpose): str(terms.under_do_not_track) for purpose, terms in TERMS.items()},
     }
     return Outcome(result=result, lines=tuple(lines))
+
+
+def _seen(world: World) -> tuple[Signal, ...]:
+    """Every signal, those of consent.toml and consent.d among them."""
+    return (*world.optouts.read().do_not_track, *reading.consents(world).signals())
 
 
 COMMANDS: Final = (

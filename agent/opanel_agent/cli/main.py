@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from opanel_agent import __version__
-from opanel_agent.cli import dnt, license, offline, status  # noqa: A004 - the command group is called so
+from opanel_agent.cli import consent, dnt, notice, offline, proof, setup, status
+from opanel_agent.cli import license as license_
 from opanel_agent.cli.grammar import HELP, Command, find, language_flag, read
 from opanel_agent.cli.output import Console, Outcome, complain, publish, standard_streams
 from opanel_agent.cli.world import World, local
@@ -21,7 +22,16 @@ from opanel_agent.core.errors import AgentError, Bug, Usage
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.texts import Language, language, say
 
-COMMANDS: Final[tuple[Command, ...]] = (*status.COMMANDS, *license.COMMANDS, *dnt.COMMANDS, *offline.COMMANDS)
+COMMANDS: Final[tuple[Command, ...]] = (
+    *status.COMMANDS,
+    *license_.COMMANDS,
+    *consent.COMMANDS,
+    *proof.COMMANDS,
+    *dnt.COMMANDS,
+    *offline.COMMANDS,
+    *notice.COMMANDS,
+    *setup.COMMANDS,
+)
 INTERRUPTED: Final = 130
 OUTPUT_GONE: Final = 74
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from opanel_agent.cli.client import Client
@@ -16,16 +16,21 @@ from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Value
 from opanel_agent.core.reasons import Fault
 from opanel_agent.system import paths as installation
 from opanel_agent.system import settings as settings_file
+from opanel_agent.system import teletype
 from opanel_agent.system.files import Files, LocalFiles
 from opanel_agent.system.optouts import LocalOptOuts, OptOuts
 from opanel_agent.system.paths import Paths
 from opanel_agent.system.settings import Settings
+from opanel_agent.system.teletype import Teletype
 from opanel_agent.texts import Language, language, named, say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """`lang` is decided once, from the flag, the settings and the locale. `now_s` is the wall clock."""
+    """`lang` is decided once, from the flag, the settings and the locale. `now_s` is the wall clock.
+
+    `teletype` finds the terminal that a person sits at, if there is one.
+    """
 
     paths: Paths
     files: Files
@@ -36,6 +41,8 @@ class World:
     lang: Language
     euid: int
     now_s: Callable[[], float]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    teletype: Callable[[], Teletype | None] = lambda: None
 
     def say(self, text_id: str, /, **values: Value) -> str:
         return say(text_id, self.lang, **values)
@@ -83,4 +90,6 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
         lang=language(lang_flag, preferred, environ),
         euid=os.geteuid(),
         now_s=time.time,
+        environ=environ,
+        teletype=lambda: teletype.find(sys.stdin.buffer if sys.stdin else None),
     )

@@ -1,0 +1,88 @@
+"""What may leave now, as a command sees it: consent, policies and opt-outs read afresh, the gate asked itself.
+
+Two things only the agent knows, that its ledger is in order and that this machine is no copy, and the variables of its
+environment; what its last answer says of these is added. It needs neither root nor the daemon.
+"""
+
+from typing import Final
+
+from opanel_agent.cli import answer as answers
+from opanel_agent.cli.output import Shown
+from opanel_agent.cli.world import World
+from opanel_agent.core.consent import Denial, Ground, Snapshot, Standing, decide
+from opanel_agent.core.consent_file import ConsentReading
+from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.core.purposes import Purpose
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import Json
+from opanel_agent.jobs import gate
+from opanel_agent.system import data
+from opanel_agent.system.consents import LocalConsents
+
+OF_THE_AGENT: Final = frozenset({Reason.LEDGER, Reason.CLONE})
+ITS_ENVIRONMENT: Final = "the process environment"
+
+
+def consents(world: World) -> ConsentReading:
+    return LocalConsents(world.files, world.paths).read()
+
+
+def grounds(world: World, purpose: Purpose, consent: ConsentReading) -> tuple[Ground, ...]:
+    """Everything that objects; () where a request would be let out. A command's purpose as if it were given."""
+    snapshot = Snapshot(
+        signals=world.optouts.read(),
+        standing=_standing(world),
+        destinations=(),  # nobody is asked to go anywhere yet
+        commanded=True,
+        consent=consent,
+        installed_notice=data.installed_notice(),
+    )
+    decided = decide(purpose, snapshot)
+    own = decided.grounds if isinstance(decided, Denial) else ()
+    return tuple(dict.fromkeys((*own, *_of_the_agent(world, purpose))))
+
+
+def shown(grounds_: tuple[Ground, ...]) -> Shown:
+    return [{"reason": str(each.reason), "place": each.place, "line": each.line} for each in grounds_]
+
+
+def ground_lines(world: World, grounds_: tuple[Ground, ...]) -> tuple[str, ...]:
+    """Each with the place that it comes from."""
+    return tuple(
+        world.say("ground.place", reason=world.named("reason", each.reason), place=each.place)
+        if each.line is None
+        else world.say("ground.line", reason=world.named("reason", each.reason), place=each.place, line=each.line)
+        for each in grounds_
+    )
+
+
+def _standing(world: World) -> Standing:
+    try:
+        return gate.standing(world.settings(), None)
+    except Misconfigured as refused:
+        return Standing(refused=refused.detail)
+
+
+def _of_the_agent(world: World, purpose: Purpose) -> tuple[Ground, ...]:
+    try:
+        purposes = answers.latest(world).part("consent").get("purposes")
+    except AgentError:
+        return ()  # it will decide for itself when it runs
+    told = purposes.get(purpose) if isinstance(purposes, dict) else None
+    reasons = told.get("reasons") if isinstance(told, dict) else None
+    found = [_ground(each) for each in reasons] if isinstance(reasons, list) else []
+    return tuple(
+        each
+        for each in found
+        if each is not None and (each.reason in OF_THE_AGENT or each.place.endswith(ITS_ENVIRONMENT))
+    )
+
+
+def _ground(told: Json) -> Ground | None:
+    """None for what an agent of another version says in another way."""
+    if not isinstance(told, dict):
+        return None
+    reason, place, line = told.get("reason"), told.get("place"), told.get("line")
+    if not isinstance(place, str) or reason not in set(Reason):
+        return None
+    return Ground(reason=Reason(str(reason)), place=place, line=line if isinstance(line, int) else None)

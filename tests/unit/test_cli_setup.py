@@ -1,0 +1,493 @@
+"""`setup` and `notice`: the questions as a person meets them, at a real terminal too. Where nobody can be asked, none is."""
+
+import os
+import pty
+import re
+import select
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import opanel_agent
+from fakes.files import MemoryFiles, Stopped
+from fakes.porter import Said, answer, porter
+from fakes.teletype import TypedAt
+from fakes.terminal import Printed, SetSignals, Terminal, environment
+from opanel_agent.core.consent import Signal, SignalKind, Signals
+from opanel_agent.core.consent_file import parse
+from opanel_agent.core.purposes import CONSENT_BASED, Purpose
+from opanel_agent.system import teletype
+from opanel_agent.system.data import Data, installed_notice
+from opanel_agent.texts import LANGUAGES, Language, say
+
+AGENT = Path(opanel_agent.__file__).parent.parent
+NOTICE = installed_notice()
+USAGE, CRASH = Purpose.USAGE_STATISTICS, Purpose.CRASH_REPORTS
+GRANTED = '[granted]\nby = "Ayşe Yılmaz"\nrole = "veri sorumlusu temsilcisi"\non = "2026-12-02"\n'
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    terminal = Terminal(folder=tmp_path)
+    terminal.paths.config_dir.mkdir(mode=0o755)
+    return terminal
+
+
+def asked(terminal: Terminal, *types: str, rows: int = 200, argv: tuple[str, ...] = ()) -> tuple[Printed, TypedAt]:
+    """Runs setup with a person who types this; English unless the test says otherwise."""
+    person = TypedAt(types=list(types), rows=rows)
+    terminal.teletype = person
+    lang = () if "--lang" in argv else ("--lang", terminal.lang)
+    return terminal.type("setup", *lang, *argv), person
+
+
+def answers(terminal: Terminal) -> dict[Purpose, bool]:
+    return {purpose: choice.allow for purpose, choice in parse(terminal.paths.consent.read_bytes()).purposes.items()}
+
+
+def before(terminal: Terminal, *, usage: str = "false", crash: str = "false", notice: str = NOTICE) -> bytes:
+    text = (
+        f'schema = 1 # ours\nnotice = "{notice}"\n[purposes.usage_statistics]\nallow = {usage}\nhold = "0h"\n'
+        f"[purposes.crash_reports]\nallow = {crash}\n"
+    )
+    terminal.paths.consent.write_text(text)
+    terminal.paths.consent.chmod(0o644)
+    return text.encode()
+
+
+def preseed(terminal: Terminal, text: str) -> Path:
+    file = terminal.folder / "preseed.toml"
+    file.write_text(text)
+    return file
+
+
+# what is asked
+
+
+@pytest.mark.parametrize(
+    ("types", "expected"),
+    [
+        ((), {USAGE: False, CRASH: False}),
+        (("", ""), {USAGE: False, CRASH: False}),
+        (("y", "n"), {USAGE: True, CRASH: False}),
+        (("n", "yes"), {USAGE: False, CRASH: True}),
+        (("E", "EVET"), {USAGE: True, CRASH: True}),
+        (("later", "sonra"), {USAGE: False, CRASH: False}),
+        (("hayır", "HAYIR"), {USAGE: False, CRASH: False}),
+        (("maybe", "ok", "sure", "y"), {USAGE: False, CRASH: True}),
+        (("1", "y", " y "), {USAGE: True, CRASH: True}),
+    ],
+)
+def test_only_a_plain_yes_is_a_yes_and_each_consent_is_its_own_question(
+    terminal: Terminal, types: tuple[str, ...], expected: dict[Purpose, bool]
+) -> None:
+    printed, _ = asked(terminal, *types)
+    assert printed.status == 0
+    assert answers(terminal) == expected
+    file = parse(terminal.paths.consent.read_bytes())
+    assert (file.notice, file.granted, file.do_not_track) == (NOTICE, None, False)
+    assert terminal.paths.consent.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_notice_comes_first_then_one_question_a_consent(terminal: Terminal, lang: Language) -> None:
+    terminal.lang = lang
+    printed, person = asked(terminal)
+    assert printed.status == 0
+    heading = Data().notice(lang).splitlines()[0]
+    assert person.seen[0] == heading
+    places = [person.text.index(f"{number}/2  ") for number in (1, 2)]
+    assert places == sorted(places)
+    assert person.prompts == [say("setup.prompt", lang)] * 2
+    assert "erasure" in person.text
+    assert "180" in person.text
+    assert "90" in person.text
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_line_fits_into_80_columns_and_none_is_colored(terminal: Terminal, lang: Language) -> None:
+    terminal.trust()
+    terminal.lang = lang
+    printed, person = asked(terminal)
+    lines = [*person.seen, *printed.out.splitlines(), *terminal.type("notice", "--lang", lang).out.splitlines()]
+    assert [line for line in lines if len(line) > 80 and str(terminal.folder) not in line] == []
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_a_question_says_what_why_how_long_and_what_happens_if_not(terminal: Terminal) -> None:
+    _, person = asked(terminal)
+    questions = re.split(r"\n\d/2  ", person.text)[1:]
+    assert len(questions) == len(CONSENT_BASED)
+    for question in questions:
+        for beginning in ("What leaves: ", "Why: ", "How often: ", "How long: ", "If not: "):
+            assert f"\n{beginning}" in question
+        assert "IP address" in question
+    assert "memory_class" in questions[0]
+
+
+def test_a_small_screen_is_read_page_by_page(terminal: Terminal) -> None:
+    _, person = asked(terminal, rows=24)
+    pages = person.prompts.count("-- Enter: read on --")
+    assert pages == (len(terminal.type("notice").out.splitlines()) - 1) // 22
+
+
+def test_the_language_is_asked_for_only_where_nobody_said_it(terminal: Terminal) -> None:
+    terminal.teletype = person = TypedAt(types=["t"], rows=200)
+    printed = terminal.type("setup")
+    assert person.prompts[0].startswith("Türkçe: t")
+    assert person.seen[0].startswith("# Aydınlatma")
+    assert "Yanıtların" in printed.out
+    terminal.paths.settings.write_text('schema = 1\nlanguage = "tr"\n')
+    terminal.paths.settings.chmod(0o600)
+    terminal.teletype = person = TypedAt(rows=200)
+    terminal.type("setup")
+    assert not any(prompt.startswith("Türkçe: t") for prompt in person.prompts)
+
+
+def test_what_is_no_language_leaves_the_locales(terminal: Terminal) -> None:
+    terminal.teletype = person = TypedAt(types=["x"], rows=200)
+    terminal.type("setup")
+    assert person.seen[0].startswith("# Privacy notice")
+
+
+def test_that_the_notice_was_shown_is_recorded_and_then_the_answers_are_told(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/noticed", {"noticed": NOTICE})
+        told.done("/v1/narrowed", {"consent": {}})
+        printed, _ = asked(terminal, "y")
+        assert told.posts() == [("/v1/noticed", {"version": NOTICE, "lang": "en"}), ("/v1/narrowed", b"")]
+    assert (printed.status, printed.err) == (0, "")
+
+
+def test_what_the_agent_could_not_record_is_said(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.says_raw("/v1/noticed", Said(body=b"?"))
+        told.says_raw("/v1/narrowed", Said(body=b"?"))
+        printed, _ = asked(terminal, "y")
+    assert printed.status == 69
+    assert "could not be recorded" in printed.err
+    assert "could not be ended" in printed.err
+    assert answers(terminal) == {USAGE: True, CRASH: False}
+
+
+# what stands already
+
+
+def test_answers_to_the_same_notice_are_kept_unless_asked_for_again(terminal: Terminal) -> None:
+    text = before(terminal, usage="true")
+    printed, person = asked(terminal, "")
+    assert terminal.paths.consent.read_bytes() == text
+    assert "The answers stay as they were" in printed.out
+    assert len(person.prompts) == 1
+    again, person = asked(terminal, "y", "n", "y")
+    assert again.status == 0
+    assert answers(terminal) == {USAGE: False, CRASH: True}
+    assert b"schema = 1 # ours" in terminal.paths.consent.read_bytes()
+
+
+def test_a_no_to_an_older_notice_is_not_asked_again(terminal: Terminal) -> None:
+    before(terminal, usage="true", notice="2020-01-01")
+    _, person = asked(terminal, "y")
+    assert len(person.prompts) == 1
+    assert "1/2  Usage statistics" in person.text
+    assert "Crash reports" not in person.text.split("1/2  ")[1]
+    assert answers(terminal) == {USAGE: True, CRASH: False}
+    assert parse(terminal.paths.consent.read_bytes()).notice == NOTICE
+
+
+def test_a_refused_file_is_not_written_over(terminal: Terminal) -> None:
+    text = before(terminal, usage="1")
+    file = preseed(terminal, f'schema = 1\nnotice = "{NOTICE}"\n')
+    for printed in (asked(terminal, "y", "y")[0], terminal.type("setup", "--preseed", str(file))):
+        assert printed.status == 78
+        assert "line: 4" in printed.err
+    assert terminal.paths.consent.read_bytes() == text
+
+
+# where nobody is asked
+
+
+def signals() -> SetSignals:
+    found = SetSignals()
+    found.signals = Signals(do_not_track=(Signal(kind=SignalKind.FILE, what="do-not-track", place="/etc"),))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("environ", "why"),
+    [
+        ({"CI": "true"}, "ci"),
+        ({"CI": "1"}, "ci"),
+        ({"DEBIAN_FRONTEND": "noninteractive"}, "noninteractive"),
+    ],
+)
+def test_an_unattended_installation_asks_nothing(terminal: Terminal, environ: dict[str, str], why: str) -> None:
+    terminal.environ = environ
+    printed, person = asked(terminal, "y", "y")
+    assert_silent(terminal, printed, person)
+    assert asked(terminal, argv=("--json",))[0].json()["result"]["why"] == why
+
+
+@pytest.mark.parametrize("environ", [{}, {"CI": "false"}, {"CI": "0"}, {"CI": ""}, {"DEBIAN_FRONTEND": "dialog"}])
+def test_otherwise_a_terminal_is_asked(terminal: Terminal, environ: dict[str, str]) -> None:
+    terminal.environ = environ
+    assert len(asked(terminal)[1].prompts) == 2
+
+
+def test_a_do_not_track_signal_asks_nothing(terminal: Terminal) -> None:
+    terminal.optouts = signals()
+    printed, person = asked(terminal, "y", "y")
+    assert_silent(terminal, printed, person)
+    assert "do-not-track signal" in printed.out
+
+
+def test_do_not_track_in_the_file_asks_nothing_and_the_file_stands(terminal: Terminal) -> None:
+    text = before(terminal, usage="true").replace(b"\n[", b"\ndo_not_track = true\n[", 1)
+    terminal.paths.consent.write_bytes(text)
+    printed, person = asked(terminal, "y", "y", "y")
+    assert (printed.status, person.seen, person.prompts) == (0, [], [])
+    assert "stand; to change them" in printed.out
+    assert terminal.paths.consent.read_bytes() == text
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_without_a_terminal_one_line_says_how_to_change_it(terminal: Terminal, lang: Language) -> None:
+    terminal.lang = lang
+    printed = terminal.type("setup")
+    assert printed.status == 0
+    assert len(printed.out.splitlines()) == 1
+    assert "opanel-agent setup" in printed.out
+    assert say("silence.no_terminal", lang) in printed.out
+    assert not terminal.paths.consent.exists()
+    assert terminal.type("consent", "why", "usage_statistics").status == 1
+
+
+def test_another_user_is_not_asked(terminal: Terminal) -> None:
+    terminal.euid = terminal.paths.owner + 1
+    printed, person = asked(terminal, "y", "y")
+    assert printed.status == 77
+    assert person.seen == []
+
+
+def assert_silent(terminal: Terminal, printed: Printed, person: TypedAt) -> None:
+    assert printed.status == 0
+    assert len(printed.out.splitlines()) == 1
+    assert (person.seen, person.prompts) == ([], [])
+    assert not terminal.paths.consent.exists()
+
+
+# a file that answers
+
+
+def test_a_preseeded_file_that_names_who_granted_is_taken_byte_for_byte(terminal: Terminal) -> None:
+    text = f'schema = 1\nnotice = "{NOTICE}" # fleet\n{GRANTED}[purposes.usage_statistics]\nallow = true\n'
+    printed = terminal.type("setup", "--preseed", str(preseed(terminal, text)))
+    assert printed.status == 0
+    assert terminal.paths.consent.read_text() == text
+    assert terminal.paths.consent.stat().st_mode & 0o777 == 0o644
+    assert "usage statistics: yes" in printed.out
+    assert "crash reports: no" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        (f'schema = 1\nnotice = "{NOTICE}"\n[purposes.crash_reports]\nallow = true\n', "preseed_nobody"),
+        (f'schema = 1\nnotice = "2020-01-01"\n{GRANTED}[purposes.crash_reports]\nallow = true\n', "preseed_notice"),
+        (
+            f'schema = 1\nnotice = "{NOTICE}"\n[granted]\nby = "A"\n[purposes.crash_reports]\nallow = true\n',
+            "toml_missing",
+        ),
+        (f'schema = 1\nnotice = "{NOTICE}"\n[purposes.crash_reports]\nallow = "true"\n', "toml_type"),
+    ],
+)
+def test_a_preseeded_file_that_is_not_good_changes_nothing(terminal: Terminal, text: str, detail: str) -> None:
+    printed = terminal.type("setup", "--preseed", str(preseed(terminal, text)))
+    assert printed.status == 78
+    assert f"({detail})" in printed.err
+    assert "preseed.toml" in printed.err
+    assert not terminal.paths.consent.exists()
+
+
+def test_a_preseeded_file_that_grants_nothing_needs_no_name(terminal: Terminal) -> None:
+    text = 'schema = 1\nnotice = "2020-01-01"\n[purposes.crash_reports]\nallow = false\n'
+    assert terminal.type("setup", "--preseed", str(preseed(terminal, text))).status == 0
+    assert terminal.paths.consent.read_text() == text
+
+
+def test_a_preseeded_file_does_not_replace_answers_to_the_same_notice(terminal: Terminal) -> None:
+    text = before(terminal)
+    file = preseed(terminal, f'schema = 1\nnotice = "{NOTICE}"\n{GRANTED}[purposes.crash_reports]\nallow = true\n')
+    printed = terminal.type("setup", "--preseed", str(file), "--json")
+    assert printed.status == 0
+    assert printed.json()["result"]["kept"]
+    assert printed.json()["result"]["answers"] == {"usage_statistics": False, "crash_reports": False}
+    assert terminal.paths.consent.read_bytes() == text
+    before(terminal, notice="2020-01-01")
+    assert terminal.type("setup", "--preseed", str(file)).status == 0
+    assert terminal.paths.consent.read_bytes() == file.read_bytes()
+
+
+def test_a_preseeded_file_that_is_not_there_is_74(terminal: Terminal) -> None:
+    assert terminal.type("setup", "--preseed", str(terminal.folder / "absent")).status == 74
+
+
+def test_the_answers_survive_a_crash_once_they_are_told(tmp_path: Path) -> None:
+    for step in range(16):
+        files = MemoryFiles(uid=tmp_path.stat().st_uid)
+        terminal = Terminal(folder=tmp_path, files=files, teletype=TypedAt(types=["y", "n"], rows=200))
+        files.stop_at(step)
+        try:
+            printed = terminal.type("setup", "--lang", "en").out
+        except Stopped:
+            printed = ""
+        files.crash()
+        entry = files.entry(terminal.paths.consent)
+        assert entry is not None or not printed
+        assert entry is None or parse(entry.data).purposes[USAGE].allow
+    assert printed
+
+
+# the notice
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_notice_names_who_where_and_from_whom(terminal: Terminal, lang: Language) -> None:
+    bare = terminal.type("notice", "--lang", lang)
+    terminal.lang = lang
+    bare = terminal.type("notice")
+    assert bare.status == 0
+    assert "{" not in bare.out
+    terminal.trust()
+    with porter(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer())
+        filled = terminal.type("notice").out
+    assert "Örnek Hosting" in filled
+    assert "Örnek Hosting" not in bare.out
+    assert filled.count("https://") > bare.out.count("https://")
+
+
+def test_the_notice_names_only_servers_of_the_chosen_region(terminal: Terminal) -> None:
+    terminal.trust()
+    everywhere = terminal.type("notice").out
+    settings = terminal.paths.settings.read_text()
+    terminal.paths.settings.write_text(settings + 'region = "nowhere"\nmirrors = ["https://own.example/m"]\n')
+    nowhere = terminal.type("notice").out
+    assert everywhere.count("https://") > 1
+    assert [line.strip() for line in nowhere.splitlines() if "https://" in line] == [
+        "https://own.example/m (agent.toml)"
+    ]
+    told = terminal.type("notice", "--json").json()["result"]
+    assert told["notice"] == NOTICE
+    assert told["text"] == nowhere.rstrip("\n")
+
+
+# a real terminal
+
+
+class Session:
+    """A real process with a pseudo-terminal for its session's; stdin is a pipe that is closed, as in `curl … | sh`."""
+
+    def __init__(self, folder: Path, *argv: str, **more: str) -> None:
+        self.text = ""
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            env = environment(folder, PYTHONPATH=str(AGENT), TERM="dumb", **more)
+            os.execve(sys.executable, [sys.executable, "-m", "opanel_agent", *argv], {**env})  # noqa: S606
+
+    def until(self, wanted: str) -> None:
+        """Reads until this was printed once more."""
+        mark, deadline = len(self.text), time.monotonic() + 30
+        while wanted not in self.text[mark:]:
+            assert time.monotonic() < deadline, self.text
+            if not self._more():
+                break
+        assert wanted in self.text[mark:], self.text
+
+    def type(self, line: str) -> None:
+        os.write(self._fd, line.encode() + b"\n")
+
+    def end(self) -> int:
+        while self._more():
+            pass
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+
+    def interrupt(self) -> None:
+        os.write(self._fd, b"\x03")
+
+    def _more(self) -> bool:
+        ready, _, _ = select.select([self._fd], [], [], 30)
+        try:
+            data = os.read(self._fd, 65536) if ready else b""
+        except OSError:  # the other side was closed
+            data = b""
+        self.text += data.decode("utf-8", "replace").replace("\r\n", "\n")
+        return bool(data)
+
+
+def settled(folder: Path) -> dict[Purpose, bool]:
+    file = folder / "xdg-config" / "opanel-agent" / "consent.toml"
+    return {purpose: choice.allow for purpose, choice in parse(file.read_bytes()).purposes.items()}
+
+
+@pytest.mark.parametrize(
+    ("lang", "yes", "read_on"), [("tr", "evet", "-- Enter: devamı --"), ("en", "y", "-- Enter: read on --")]
+)
+def test_a_person_at_a_terminal_reads_and_answers(tmp_path: Path, lang: Language, yes: str, read_on: str) -> None:
+    session = Session(tmp_path, "setup", "--lang", lang)
+    for _ in range((len(Data().notice(lang).splitlines()) + 4) // 22):
+        session.until(read_on)
+        session.type("")
+    session.until(say("setup.prompt", lang))
+    session.type(yes)
+    session.until(say("setup.prompt", lang))
+    session.type("")
+    assert session.end() == 0
+    assert settled(tmp_path) == {USAGE: True, CRASH: False}
+    assert "2/2  " in session.text
+    assert "Traceback" not in session.text
+
+
+def test_a_person_who_interrupts_has_answered_nothing(tmp_path: Path) -> None:
+    session = Session(tmp_path, "setup")
+    session.until("Türkçe: t")
+    session.interrupt()
+    assert session.end() == 130
+    assert not (tmp_path / "xdg-config" / "opanel-agent" / "consent.toml").exists()
+    assert "Traceback" not in session.text
+
+
+def test_a_terminal_under_do_not_track_is_not_asked(tmp_path: Path) -> None:
+    session = Session(tmp_path, "setup", DO_NOT_TRACK="1")
+    assert session.end() == 0
+    assert session.text.count("\n") == 1
+    assert "do-not-track" in session.text
+
+
+def test_no_session_and_no_terminal_is_nobody(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("y\n")
+    with file.open("rb") as stdin:
+        assert teletype.find(stdin, str(tmp_path / "absent")) is None
+        assert teletype.find(stdin, str(file)) is None
+    assert teletype.find(None, str(tmp_path / "absent")) is None
+
+
+def test_where_the_session_has_no_terminal_stdin_may_be_one(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "rb", buffering=0) as stdin:
+        found = teletype.find(stdin, str(tmp_path / "absent"))
+        assert found is not None
+        assert found.rows > 0
+        os.write(ours, b"evet\n")
+        assert found.ask("? ") == "evet"
+        os.write(ours, b"\x04")
+        assert found.ask("? ") == ""
+        found.show("şey")
+        found.close()
+    assert "şey" in os.read(ours, 4096).decode()
+    os.close(ours)
