@@ -13,24 +13,13 @@ from typing import Final
 
 from opanel_agent import __version__
 from opanel_agent.core import export, ledger
-from opanel_agent.core.catalog import LANGUAGES
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.export import Holds, Part
-from opanel_agent.jobs.desk import Desk
 from opanel_agent.jobs.ledger import BROKEN_NAME, MAX_BYTES
-from opanel_agent.system.data import Data
 from opanel_agent.system.files import Files
 from opanel_agent.system.paths import Paths
 
 _MAX_PART_BYTES: Final = 1024 * 1024
-
-
-def collect(desk: Desk) -> bytes:
-    """The export of this installation, with the notice as it is installed."""
-    data = Data()
-    notices = [(f"notice.{lang}.md", data.notice(lang).encode("utf-8")) for lang in LANGUAGES]
-    notices.append(("fields.json", data.notice_catalog()))
-    return gather(desk.world.files, desk.world.paths, desk.first_root, notices)
 
 
 def gather(files: Files, paths: Paths, first_root: Root, notices: Iterable[tuple[str, bytes]]) -> bytes:
