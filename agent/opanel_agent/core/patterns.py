@@ -33,7 +33,7 @@ class _Rest:
         """One literal character, written as itself or after a backslash."""
         escaped = self.take("\\")
         character, self.text = self.text[:1], self.text[1:]
-        if not character or (escaped and character.isalnum()):  # \d, \w, \1 … stand for more than themselves
+        if escaped and character.isalnum():  # \d, \w, \1 … stand for more than themselves
             raise ValueError(self.text)
         return character
 
@@ -71,7 +71,7 @@ def _members(rest: _Rest) -> set[str]:
     members: set[str] = set()
     while not rest.take("]"):
         first = rest.character()
-        last = rest.character() if rest.text[:1] == "-" and rest.text[1:2] != "]" and rest.take("-") else first
+        last = rest.character() if rest.text[1:2] != "]" and rest.take("-") else first
         members |= {chr(point) for point in range(ord(first), ord(last) + 1)}
     return members
 
