@@ -289,3 +289,7 @@ def test_the_gate_says_in_every_state_what_the_page_says(
     assert not wrong, f"{len(wrong)} of {counted.total()} states: " + "\n".join(wrong[:5])
     assert counted.total() == count
     assert 0 < counted["permitted"] < count
+
+
+def test_the_lattice_is_as_large_as_it_is_said_to_be() -> None:
+    assert sum(count for _, _, count in ROWS) == 162_950
