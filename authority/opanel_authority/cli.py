@@ -10,6 +10,7 @@ Left out until its time comes: rotate.
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ from opanel_authority.sentences import cure, say
 
 Result = Mapping[str, Json]
 Command = Callable[[argparse.Namespace], Result]
+_RIGHT_ID: Final = re.compile("[0-9a-f]{32}")
 _DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
 
 
@@ -108,17 +110,24 @@ def _change(told: argparse.Namespace) -> Result:
 
 def _answer(told: argparse.Namespace) -> Result:
     authority = home.open_home(told.dir)
-    with told.request.open("rb") as file:
-        body = _body(file.read(2 * answer.MAX_REQUEST_BYTES))
-    if body.startswith(b"{") and b'"key_sha256"' in body:
-        made, kind = answer.bundle(authority, answer.key_of(body)), "bundle"
-    elif body.startswith(b"{"):
-        made, kind = reports.right(authority, load_catalog(), body, now=_now()), Purpose.DATA_RIGHTS.value
+    if _RIGHT_ID.fullmatch(told.request.name) and not told.request.exists():
+        made, kind = reports.settle(authority, told.request.name, now=_now()), Purpose.DATA_RIGHTS.value
     else:
-        claims = requests.verify(body)
-        made, kind = answer.signed(authority, body, claims, now=_now()), str(claims.kind)
+        made, kind = _answer_file(authority, told.request)
     keys.write_private(told.output, made.body)
     return {"answered": kind, "file": str(told.output)}
+
+
+def _answer_file(authority: home.Authority, request: Path) -> tuple[answer.Answer, str]:
+    with request.open("rb") as file:
+        body = _body(file.read(2 * answer.MAX_REQUEST_BYTES))
+    if body.startswith(b"{") and b'"key_sha256"' in body:
+        return answer.bundle(authority, answer.key_of(body)), "bundle"
+    if body.startswith(b"{"):
+        made = reports.right(authority, load_catalog(), body, now=_now(), by_person=True)
+        return made, Purpose.DATA_RIGHTS.value
+    claims = requests.verify(body)
+    return answer.signed(authority, body, claims, now=_now()), str(claims.kind)
 
 
 def _body(data: bytes) -> bytes:
@@ -228,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     _issue_arguments(add("issue", _issue, "make a license: its key for the e-mail, its bundle as a file"))
     for change in Change:
         add(change.value, _change, f"{change.value} and publish at once").add_argument("id", metavar="ID")
-    answered = add("answer", _answer, "answer a request that came as a file")
+    answered = add("answer", _answer, "answer a request that came as a file, or a rights request by its id")
     answered.add_argument("request", type=Path, metavar="REQUEST")
     answered.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     add("advise", _advise, "sign a security advisory and add it to the set").add_argument(

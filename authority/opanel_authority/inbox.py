@@ -41,13 +41,14 @@ class ReportRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RightRow:
-    """A rights request. `found` is how many reports it meant; `means` names those that a person must look at."""
+    """`answered`: nothing is owed any more. `found` is how many reports it meant, `means` names those for a person."""
 
     id: str
     sha256: str
     kind: str
     day: int
     due: int
+    answered: bool
     found: int
     means: str
     text: str | None
@@ -139,11 +140,14 @@ class Inbox:
     def right(self, *, sha256: str | None = None, right_id: str | None = None) -> RightRow | None:
         wanted = _rights.c.id == right_id if sha256 is None else _rights.c.sha256 == sha256
         row = self._connection.execute(select(_rights).where(wanted)).mappings().first()
-        return None if row is None else RightRow(**row)
+        return None if row is None else _right(row)
+
+    def set_answered(self, right_id: str) -> None:
+        self._connection.execute(_rights.update().where(_rights.c.id == right_id).values(answered=1))
 
     def rights(self, newest: int) -> tuple[RightRow, ...]:
         query = select(_rights).order_by(_rights.c.day.desc(), _rights.c.id).limit(newest)
-        return tuple(RightRow(**row) for row in self._connection.execute(query).mappings())
+        return tuple(_right(row) for row in self._connection.execute(query).mappings())
 
     # ---- what is past its time
 
@@ -178,6 +182,10 @@ class Inbox:
 
 def _report(row: Any) -> ReportRow:  # noqa: ANN401 - a row mapping, as above
     return ReportRow(**{**row, "restricted": bool(row["restricted"])})
+
+
+def _right(row: Any) -> RightRow:  # noqa: ANN401 - as above
+    return RightRow(**{**row, "answered": bool(row["answered"])})
 
 
 def _refused_digest(erasure: str) -> str:

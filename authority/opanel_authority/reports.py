@@ -7,8 +7,8 @@ A rights request proves by the 32 bytes behind an `erasure` that a report is its
 text and how many reports it meant are kept, to show that it was answered in time; the bytes it revealed are not, because
 they would link what its sender has just had erased.
 
-Both are answered with a receipt. It is made of the stored row alone (its time is the start of a day), so the same bytes
-get the same receipt, and no receipt has to be stored.
+Both get a receipt. It is made of the stored row (its time is the start of a day), so the same bytes get the same receipt,
+and no receipt has to be stored. A request for which nothing is owed any more gets one of now, which is its answer.
 
 Left out: requests about license data, which are signed by an activation key; they come by other ways, to a person.
 """
@@ -16,6 +16,7 @@ Left out: requests about license data, which are signed by an activation key; th
 import hashlib
 import secrets
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -65,38 +66,66 @@ def report(authority: Authority, catalog: Catalog, purpose: Purpose, body: bytes
         return _receipt(authority, claims)
 
 
-def right(authority: Authority, catalog: Catalog, body: bytes, *, now: int) -> Answer:
-    """Do what a rights request asks, at once and really; its receipt tells `x.found`, how many reports it meant.
+def right(authority: Authority, catalog: Catalog, body: bytes, *, now: int, by_person: bool = False) -> Answer:
+    """Do what a rights request asks, at once and really; the receipt's `x.found` tells how many reports it meant.
 
-    What a person must see to (a text, an answer) is owed within 30 days: the receipt's `due`.
+    What is thereby done owes nothing more: the receipt is the answer (`due` is its `iat`). What a person must see to (a
+    text, access, rectification) is owed within 30 days, until he answers: with this request as a file (`by_person`), or
+    with its id (`settle`); from then on the same request gets the answer.
     """
     said = _declared(catalog, Purpose.DATA_RIGHTS, body)
-    kind = said.text("kind")
     revealed = said.texts("reveals") if said.has("reveals") else frozenset()
     erasures = {hashlib.sha256(bytes.fromhex(secret)).hexdigest() for secret in revealed}
-    text = said.text("text", max_length=2000) if said.has("text") else None
-    digest, day = hashlib.sha256(body).hexdigest(), now // DAY_S
     with authority.store.transaction() as books:
         inbox = Inbox(books)
         meant = inbox.reports_of(erasures)
-        _act(inbox, kind, erasures, meant, day)
-        row = inbox.right(sha256=digest)
+        row = inbox.right(sha256=hashlib.sha256(body).hexdigest())
         if row is None:
-            means = " ".join(each.id for each in meant) if kind in _FOR_A_PERSON else ""
-            row = RightRow(
-                id=secrets.token_hex(16),
-                sha256=digest,
-                kind=kind,
-                day=day,
-                due=day + DUE_DAYS,
-                found=len(meant),
-                means=means,
-                text=text,
-            )
+            row = _new_right(said, body, meant, now // DAY_S)
             inbox.add_right(row)
-        answer = _receipt(authority, _right_claims(row, meant))
+        _act(inbox, row.kind, erasures, meant, now // DAY_S)
+        if by_person:
+            row = _answered(inbox, row)
+        answer = _receipt(authority, _right_claims(row, meant, now))
     _scrub(authority)
     return answer
+
+
+def settle(authority: Authority, right_id: str, *, now: int) -> Answer:
+    """A person's answer to a request that came by the network. Raises Usage for an unknown one."""
+    with authority.store.transaction() as books:
+        inbox = Inbox(books)
+        row = inbox.right(right_id=right_id)
+        if row is None:
+            raise Usage(Fault.USAGE, "received_unknown", id=right_id[:64])
+        return _receipt(authority, _right_claims(_answered(inbox, row), _meant(inbox, row), now))
+
+
+def _new_right(said: Members, body: bytes, meant: Collection[ReportRow], day: int) -> RightRow:
+    kind = said.text("kind")
+    text = said.text("text", max_length=2000) if said.has("text") else None
+    return RightRow(
+        id=secrets.token_hex(16),
+        sha256=hashlib.sha256(body).hexdigest(),
+        kind=kind,
+        day=day,
+        due=day + DUE_DAYS,
+        answered=text is None and kind not in _FOR_A_PERSON,
+        found=len(meant),
+        means=" ".join(each.id for each in meant) if kind in _FOR_A_PERSON else "",
+        text=text,
+    )
+
+
+def _answered(inbox: Inbox, row: RightRow) -> RightRow:
+    inbox.set_answered(row.id)
+    return replace(row, answered=True)
+
+
+def _meant(inbox: Inbox, row: RightRow) -> tuple[ReportRow, ...]:
+    """The reports that a person must look at, as far as they are still there."""
+    found = (inbox.report(report_id=each) for each in row.means.split())
+    return tuple(each for each in found if each is not None)
 
 
 def _scrub(authority: Authority) -> None:
@@ -119,14 +148,15 @@ def _act(inbox: Inbox, kind: str, erasures: Collection[str], meant: Collection[R
         inbox.refuse(erasures if kind == "object" else {each.erasure for each in meant}, day)
 
 
-def _right_claims(row: RightRow, meant: Collection[ReportRow]) -> dict[str, Json]:
+def _right_claims(row: RightRow, meant: Collection[ReportRow], now: int) -> dict[str, Json]:
     extra: dict[str, Json] = {"found": row.found}
     if row.kind == "access":
         kept: dict[str, list[Json]] = {}
         for each in meant:  # enough to find the very report among what the sender keeps, short enough for a receipt
             kept.setdefault(each.purpose, []).append(f"{_date(each.day)} {each.sha256[:16]}")
         extra["kept"] = {purpose: [*sorted(map(str, each))] for purpose, each in kept.items()}
-    return {"jti": row.id, "sub": row.sha256, "kind": row.kind, **_days(row.day, row.due), "x": extra}
+    times: dict[str, Json] = {"iat": now, "due": now} if row.answered else _days(row.day, row.due)
+    return {"jti": row.id, "sub": row.sha256, "kind": row.kind, **times, "x": extra}
 
 
 def _receipt(authority: Authority, claims: dict[str, Json]) -> Answer:
@@ -203,8 +233,7 @@ def received_one(authority: Authority, found_id: str) -> dict[str, Json]:
         asked = inbox.right(right_id=found_id)
         if asked is None:
             raise Usage(Fault.USAGE, "received_unknown", id=found_id[:64])
-        meant = [inbox.report(report_id=each) for each in asked.means.split()]
-        bodies: list[Json] = [each.body for each in meant if each is not None]
+        bodies: list[Json] = [each.body for each in _meant(inbox, asked)]
         return {**_right_line(asked), "text": asked.text or "", "reports": bodies}
 
 
@@ -213,4 +242,10 @@ def _report_line(row: ReportRow) -> dict[str, Json]:
 
 
 def _right_line(row: RightRow) -> dict[str, Json]:
-    return {"id": row.id, "kind": row.kind, "day": _date(row.day), "answer_by": _date(row.due), "found": row.found}
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "day": _date(row.day),
+        "answer_by": "-" if row.answered else _date(row.due),
+        "found": row.found,
+    }

@@ -99,6 +99,7 @@ rights = Table(
     Column("kind", String(16), nullable=False),
     Column("day", Integer, nullable=False),
     Column("due", Integer, nullable=False),
+    Column("answered", Integer, nullable=False),
     Column("found", Integer, nullable=False),
     Column("means", Text, nullable=False),  # ids of reports, where a person must look at them
     Column("text", Text),

@@ -124,8 +124,22 @@ def test_a_rights_request_that_came_as_a_file(tmp_path: Path, capsys: Captured, 
     (tmp_path / "request").write_bytes(sealed("/v1/rights", body, "application/json") if wrapped else body + b"\n")
     assert run(capsys, "answer", tmp_path / "request", "-o", tmp_path / "reply", *there)["answered"] == "data_rights"
     told = receipt.verify((tmp_path / "reply").read_bytes(), made.authority.root)
-    assert (told.kind, told.answers(body)) == ("erase", True)
+    assert (told.kind, told.answers(body), told.due) == ("erase", True, told.iat)
     assert run(capsys, "received", *there)["usage_statistics"] == 0
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_a_person_answers_what_is_owed(tmp_path: Path, capsys: Captured, by_id: bool) -> None:
+    made, _issued = prepared(tmp_path)
+    there = ("--dir", tmp_path / "vendor")
+    body = declared.right("rectify", text="?")
+    owed = reports.right(made.authority, declared.CATALOG, body, now=made.now).body
+    (tmp_path / "request").write_bytes(body)
+    request = receipt.verify(owed, made.authority.root).jti if by_id else tmp_path / "request"
+    run(capsys, "answer", request, "-o", tmp_path / "reply", *there)
+    told = receipt.verify((tmp_path / "reply").read_bytes(), made.authority.root)
+    assert (told.due, told.answers(body)) == (told.iat, True)
+    assert run(capsys, "received", *there)["rights"][0]["answer_by"] == "-"
 
 
 def test_what_came_in_is_shown(tmp_path: Path, capsys: Captured) -> None:
@@ -196,6 +210,7 @@ def test_each_failure_is_a_sentence_a_hint_and_a_code(tmp_path: Path, capsys: Ca
     assert fail(capsys, 65, "answer", tmp_path / "taken", "-o", tmp_path / "b", *there) == "format_invalid"
     assert fail(capsys, 64, "received", "0" * 32, *there) == "usage"
     assert fail(capsys, 65, "advise", tmp_path / "taken", *there) == "format_invalid"
+    assert fail(capsys, 64, "answer", "0" * 32, "-o", tmp_path / "b", *there) == "usage"
     (tmp_path / "undeclared").write_bytes(b'{"hostname":"a"}')
     assert fail(capsys, 65, "answer", tmp_path / "undeclared", "-o", tmp_path / "b", *there) == "field_undeclared"
     assert fail(capsys, 74, *issue, "-o", tmp_path / "taken") == "io_failed"

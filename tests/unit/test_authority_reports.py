@@ -184,7 +184,7 @@ def test_an_erased_report_is_gone_from_every_file(served: Served) -> None:
     before = everywhere(directory)
     assert all(trace.encode() in before for trace in traces)
     told = given(served, RIGHTS, declared.right("erase", *names))
-    assert (told.kind, told.due - told.iat) == ("erase", 30 * DAY)
+    assert (told.kind, told.due) == ("erase", told.iat)  # done: nothing is owed any more
     after = everywhere(directory)
     traces += map(declared.secret, names)
     assert [trace for trace in traces if trace.encode() in after] == []
@@ -300,13 +300,43 @@ def test_a_text_is_kept_for_a_person(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["access", "erase", "object", "rectify", "restrict"])
-def test_the_same_request_gets_the_same_receipt(tmp_path: Path, kind: str) -> None:
+def test_the_same_request_is_one_request(tmp_path: Path, kind: str) -> None:
     made = vendor(tmp_path)
     take(made, "a")
     first = use(made, kind, "a")
     made.now += DAY
-    assert use(made, kind, "a") == first
+    again = use(made, kind, "a")
+    assert (again[0].jti, again[1]) == (first[0].jti, first[1])
     assert len(kept(made)["rights"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["erase", "object", "restrict"])
+def test_what_is_done_at_once_is_answered_at_once(tmp_path: Path, kind: str) -> None:
+    made = vendor(tmp_path, now=NOW + 12_345)
+    told, _ = use(made, kind, "a")
+    assert told.iat == told.due == made.now
+    owed, _ = use(made, kind, "a", text="Lisans kaydını da siliniz.")
+    assert (owed.iat, owed.due) == (NOW // DAY * DAY, NOW // DAY * DAY + 30 * DAY)
+
+
+@pytest.mark.parametrize("kind", ["access", "rectify"])
+def test_what_a_person_must_see_to_is_owed_until_he_answers(tmp_path: Path, kind: str) -> None:
+    made = vendor(tmp_path)
+    take(made, "a")
+    owed, told = use(made, kind, "a")
+    assert (owed.iat, owed.due) == (NOW // DAY * DAY, NOW // DAY * DAY + 30 * DAY)
+    made.now += 40 * DAY  # late, which is no reason to say nothing
+    assert use(made, kind, "a")[0] == owed
+    settled = reports.settle(made.authority, owed.jti, now=made.now).body
+    answer = receipt_of(made, declared.right(kind, "a"), settled)
+    assert (answer.iat, answer.due, answer.jti, told_x(settled)) == (made.now, made.now, owed.jti, told)
+    assert use(made, kind, "a")[0] == answer
+    assert kept(made)["rights"][0]["answer_by"] == "-"
+
+
+def test_only_what_came_in_can_be_settled(tmp_path: Path) -> None:
+    with pytest.raises(Usage):
+        reports.settle(vendor(tmp_path).authority, "0" * 32, now=NOW)
 
 
 def test_a_request_without_reports_is_taken(tmp_path: Path) -> None:
