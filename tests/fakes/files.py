@@ -67,6 +67,22 @@ class MemoryFiles:
         self.locked.clear()
         self._stop_in = None
 
+    def durable(self, path: Path) -> bytes | None:
+        """What a loss of power now would leave of it."""
+        kept = self._disk.get(path)
+        return None if kept is None else kept.data
+
+    def snapshot(self) -> dict[Path, Entry]:
+        """What a backup made now would hold."""
+        return dict(self._disk)
+
+    def restore(self, backup: dict[Path, Entry], directory: Path) -> None:
+        """Everything below `directory` as it was in the backup, and nothing else there."""
+        for kept in (self._now, self._disk):
+            for path in [path for path in kept if path.is_relative_to(directory)]:
+                del kept[path]
+            kept.update({path: entry for path, entry in backup.items() if path.is_relative_to(directory)})
+
     def entry(self, path: Path) -> Entry | None:
         return self._now.get(path)
 

@@ -18,14 +18,24 @@ from fakes.machine import FULL
 from fakes.network import ok
 from opanel_agent.core.documents import bundle as bundle_document
 from opanel_agent.core.documents import request
-from opanel_agent.core.errors import AgentError, Storage, Unavailable, Untrusted
+from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Unavailable, Untrusted
+from opanel_agent.core.purposes import CONSENT_BASED
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.request import Reply, Sealed
 from opanel_agent.core.verdict import State
+from opanel_agent.system import data
 
 EVENTS = 80
 SEEDS = range(8)
-FIXED = {"/v1/status.jwt", "/v1/roots.jws"}
+FIXED = {"/v1/status.jwt", "/v1/roots.jws", "/v1/advisories.jws"}
+CONSENT = """schema = 1
+notice = "{notice}"
+do_not_track = {dnt}
+[purposes.usage_statistics]
+allow = {allow}
+hold = "{hold}"
+"""
+CATALOG = data.load_catalog()
 FREE = {"required": False, "within_days": 0, "min_p": 0, "seats": 1}
 LEVEL = {"run": 1, "change": 2, "create": 4, "paid_features": 8}
 
@@ -44,6 +54,9 @@ class Life:
         self.entries: dict[int, int] = {}
         self.story: list[str] = []
         self.agent.network.on("POST", forge.ENDPOINT + "/v1/activations", _activation)
+        for purpose in CONSENT_BASED:
+            self.agent.network.on("POST", f"{forge.ENDPOINT}/v1/reports/{purpose}", _receipt)
+        self.backup = self.agent.files.snapshot()
 
     # what happens
 
@@ -126,20 +139,76 @@ class Life:
     def is_refreshed(self) -> None:
         self.run("refresh", {})
 
+    def administrator_allows(self) -> None:
+        hold = self.draw.choice(["0h", "1h", "72h"])
+        self.says(CONSENT.format(allow="true", hold=hold, notice=data.installed_notice(), dnt="false"))
+
+    def administrator_answers_an_old_notice(self) -> None:
+        self.says(CONSENT.format(allow="true", hold="0h", notice="2020-01-01", dnt="false"))
+
+    def administrator_denies(self) -> None:
+        self.says(CONSENT.format(allow="false", hold="0h", notice=data.installed_notice(), dnt="false"))
+
+    def administrator_mistypes(self) -> None:
+        self.says(CONSENT.format(allow='"true"', hold="0h", notice=data.installed_notice(), dnt="false"))
+
+    def administrator_asks_not_to_be_tracked_there(self) -> None:
+        self.says(CONSENT.format(allow="true", hold="0h", notice=data.installed_notice(), dnt="true"))
+
+    def says(self, text: str) -> None:
+        self.agent.files.put(PATHS.consent, text.encode())
+        self.run("narrowed", {})
+
+    def policy_comes_or_goes(self) -> None:
+        path = PATHS.consent_dir / "fleet.toml"
+        if self.agent.files.exists(path):
+            self.agent.files.take_away(path)
+        else:
+            self.agent.files.put(path, b"schema = 1\n[purposes.usage_statistics]\nallow = false\n")
+
+    def is_previewed(self) -> None:
+        self.run("preview", {"purpose": "usage_statistics"})
+
+    def ledger_is_damaged(self) -> None:
+        kept = self.agent.files.read(PATHS.ledger, max_bytes=10**7) or b""
+        self.agent.files.put(PATHS.ledger, kept[: len(kept) // 2] + b"rot\n", mode=0o600)
+
+    def ledger_is_reviewed(self) -> None:
+        self.run("review", {})
+
+    def machine_is_cloned(self) -> None:
+        self.agent.machine.parts = {**FULL, "machine_id": f"{self.draw.randrange(16**8):032x}"}
+
+    def backup_is_made(self) -> None:
+        self.backup = self.agent.files.snapshot()
+
+    def state_is_restored_from_backup(self) -> None:
+        """What was said since lies in /etc, which the backup of the state does not bring back."""
+        self.agent.files.restore(self.backup, PATHS.state_dir)
+        self.licensed = False  # the backup may be older than the license
+        self.before = None
+
     # one pass, and what must hold after it
 
     def run(self, intent: str, extra: dict[str, Any]) -> dict[str, Any]:
         sent_before = len(self.agent.network.sent)
         try:
             frame = self.agent.run(intent, **extra)
+        except Misconfigured:
+            # No settings can be read and none were kept (a backup from before the first pass): nobody to trust.
+            assert self.agent.files.read(PATHS.settings, max_bytes=10**4) != SETTINGS, self.story
+            assert len(self.agent.network.sent) == sent_before, self.story
+            return {"ok": False, "error": None}
         except (Stopped, Storage) as stopped:
             self.agent.files.crash()
             self.story.append(f"  {intent}: {type(stopped).__name__}")
             self.holds_about_requests(sent_before)
+            self.holds_about_reports(sent_before)
             return {"ok": False, "error": None}
         self.agent.files.stop_at(10**9)  # a failure that was due later does not hit this test's own reading
         self.story.append(f"  {intent}: {frame['answer']['license']['state']} {frame['answer']['license']['reasons']}")
         self.holds_about_requests(sent_before)
+        self.holds_about_reports(sent_before)
         self.holds_about_states(frame)
         return frame
 
@@ -151,6 +220,22 @@ class Life:
             assert sent == [], self.story
         if signals.do_not_track:
             assert all(s.method == "GET" and s.url.removeprefix(forge.MIRROR) in FIXED for s in sent), self.story
+
+    def holds_about_reports(self, sent_before: int) -> None:
+        """A report left: the yes was durable and recorded, nothing objected, and every field was declared."""
+        for sealed in self.agent.network.sent[sent_before:]:
+            if sealed.purpose not in CONSENT_BASED:
+                continue
+            said = self.agent.files.read(PATHS.consent, max_bytes=10**5) or b""
+            assert b"allow = true" in said, self.story
+            assert data.installed_notice().encode() in said, self.story
+            assert b"do_not_track = true" not in said, self.story
+            assert not self.agent.files.exists(PATHS.consent_dir / "fleet.toml"), self.story
+            assert CATALOG.check(sealed.purpose, sealed.body) == (), self.story
+            recorded = self.agent.files.durable(PATHS.ledger) or b""
+            given, attempted = recorded.find(b'"ConsentGiven"'), recorded.rfind(sealed.id.encode())
+            assert 0 <= given < attempted, self.story
+            self.story.append("  report left")
 
     def holds_about_states(self, frame: dict[str, Any]) -> None:
         now = frame["answer"]["license"]
@@ -217,6 +302,18 @@ HAPPENS: tuple[Callable[[Life], None], ...] = (
     Life.settings_break,
     Life.disk_fails,
     Life.power_fails,
+    *(Life.administrator_allows,) * 4,
+    *(Life.administrator_denies,) * 2,
+    Life.administrator_answers_an_old_notice,
+    Life.administrator_mistypes,
+    Life.administrator_asks_not_to_be_tracked_there,
+    Life.policy_comes_or_goes,
+    Life.is_previewed,
+    Life.ledger_is_damaged,
+    *(Life.ledger_is_reviewed,) * 2,
+    Life.machine_is_cloned,
+    Life.backup_is_made,
+    Life.state_is_restored_from_backup,
 )
 
 
@@ -228,6 +325,10 @@ def _b64(text: bytes) -> dict[str, str]:
     from opanel_agent.core.base64url import base64url
 
     return {"document": base64url(text)}
+
+
+def _receipt(sealed: Sealed) -> Reply:
+    return ok(forge.receipt(sealed.body, kind=sealed.purpose), "application/jose", status=202)
 
 
 def _activation(sealed: Sealed) -> Reply:
@@ -259,24 +360,30 @@ def test_a_life(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 180))
+@pytest.mark.parametrize("seed", range(100, 140))
 def test_many_lives(seed: int) -> None:
     live(seed)
 
 
 @pytest.mark.slow
 def test_many_lives_see_every_state() -> None:
-    told = "\n".join(line for seed in range(100, 180) for line in live(seed))
+    told = "\n".join(line for seed in range(100, 140) for line in live(seed))
     assert [state for state in State if f": {state} " not in told] == []
+    assert sum(_reports(seed) for seed in range(100, 140)) >= 10
 
 
 def test_the_lives_see_every_state_and_are_no_idyll() -> None:
     """What the invariants are held against must be worth it."""
     told = "\n".join(line for seed in SEEDS for line in live(seed))
-    for state in ("active", "grace", "suspended", "expired", "unlicensed"):
+    for state in ("active", "grace", "unlicensed"):
         assert f": {state} " in told, state
     assert "Stopped" in told
     assert "Storage" in told
+    assert any(_reports(seed) for seed in SEEDS)
+
+
+def _reports(seed: int) -> int:
+    return sum(line == "  report left" for line in live(seed))
 
 
 def test_a_life_is_the_same_for_the_same_seed() -> None:
@@ -306,6 +413,11 @@ def test_the_invariants_can_fail() -> None:
     life.agent.opt_outs.say(offline=True)
     with pytest.raises(AssertionError):
         life.holds_about_requests(0)
+    life.agent.network.sent.append(
+        Sealed(id="usage-1", purpose="usage_statistics", method="POST", url="", headers=(), body=b"")
+    )
+    with pytest.raises(AssertionError):
+        life.holds_about_reports(0)
 
 
 def test_an_error_crosses_the_pipe_whole() -> None:

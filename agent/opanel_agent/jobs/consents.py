@@ -122,6 +122,9 @@ def _answers(desk: Desk, noted: Noted) -> None:
     for purpose in CONSENT_BASED:
         before, now = desk.memory.answers.get(purpose, NO_FILE), _answer(desk, purpose)
         if before == now:
+            # A new ledger (the old one was broken, or lost) begins with the word that stands.
+            if now == "given" and desk.book.latest(Kind.CONSENT_GIVEN, purpose) is None:
+                _record(desk, Kind.CONSENT_GIVEN, purpose, digest)
             continue
         if now in ("refused", NO_FILE):
             _purge(desk, purpose, noted)

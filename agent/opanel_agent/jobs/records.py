@@ -117,9 +117,12 @@ def _rights(desk: Desk, intent: Members) -> Result:
     def prepare() -> Sealed:
         return rights.prepare(desk, kind, ids, text)
 
-    def take(_sealed: Sealed, reply: Reply) -> Result:
+    def take(sealed: Sealed, reply: Reply) -> Result:
         receipt = rights.received(desk, reply.body)
-        return {"due": None if receipt is None else receipt.due}
+        if receipt is None:
+            return {"due": None}
+        desk.book.append(Kind.RECEIPT_KEPT, desk.now, purpose=sealed.purpose, id=sealed.id, due=receipt.due)
+        return {"due": receipt.due}
 
     return ask.carry(desk, Purpose.DATA_RIGHTS, prepare, _options(intent), take)
 
