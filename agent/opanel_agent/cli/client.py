@@ -44,6 +44,11 @@ class Done:
     result: Members
     license: Members
 
+    @property
+    def plain(self) -> dict[str, Json]:
+        """The whole result as it came."""
+        return {name: self.result.value(name) for name in self.result.names()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:

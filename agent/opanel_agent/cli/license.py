@@ -140,8 +140,8 @@ def _outcome(world: World, done: Done, lines: tuple[str, ...]) -> Outcome:
     try:
         license_ = answers.license_of(done.license)
     except Untrusted:  # no answer yet, or of another version: the job is done all the same
-        return Outcome(result=_plain(done.result), lines=lines)
-    told: dict[str, Shown] = {**_plain(done.result), "license": license_.told}
+        return Outcome(result=done.plain, lines=lines)
+    told: dict[str, Shown] = {**done.plain, "license": license_.told}
     return Outcome(result=told, lines=(*lines, *license_lines(world, license_)))
 
 
@@ -186,10 +186,6 @@ def _key(operand: str) -> str | None:
     if operand == "-" or not _LIKE_A_KEY.fullmatch(operand) or Path(operand).exists():
         return None
     return license_key.parse(operand)
-
-
-def _plain(members: Members) -> dict[str, Json]:
-    return {name: members.value(name) for name in members.names()}
 
 
 _WAIT: Final = frozenset({"--wait"})

@@ -5,14 +5,15 @@ carried by other ways. The resident runs as a user of its own and this as root: 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from opanel_agent.cli.client import Done, understood
 from opanel_agent.cli.grammar import Options
-from opanel_agent.cli.output import Outcome
+from opanel_agent.cli.layout import verbatim
+from opanel_agent.cli.output import Outcome, Shown, printable
 from opanel_agent.cli.world import World
 from opanel_agent.core.base64url import unbase64url
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
@@ -34,7 +35,10 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
-    """A sealed request before it is sent. `raw` is its head and body; `names` what the body says, `values` as it says it."""
+    """A sealed request before it is sent. `raw` is its head and body; `names` what the body says, `values` as it says it.
+
+    `why` is what forbids sending it now.
+    """
 
     id: str
     purpose: str
@@ -49,40 +53,45 @@ def wait_s(options: Options) -> int:
     return options.number("--wait", MAX_WAIT_S, high=MAX_WAIT_S)
 
 
-def send(options: Options, world: World, path: str, asked: dict[str, Json]) -> Done | Outcome:
-    """Done where it was sent; the Outcome of a file where it was not. `asked` are the request's own options."""
+def send(options: Options, world: World, path: str, asked: dict[str, Json], *, suffix: str = "jwt") -> Done | Outcome:
+    """Done where it was sent; the Outcome of a file where it was not. `asked` are the request's own options.
+
+    `suffix` is that of the file, where its name is left to us.
+    """
     patience_s = wait_s(options)
     shown = world.client.post(path, asked | {"preview": True}, wait_s=patience_s)
     with understood():
-        leaving = _leaving(shown.result)
+        leaving = read(shown.result)
     if "-o" in options.values or leaving.why:
         written = world.client.post(path, asked | {"to_file": True}, wait_s=patience_s)
-        return _write_out(options, world, written.result)
-    _show(world, leaving)
+        file = Path(options.values.get("-o") or f"{leaving.id}.{suffix}")
+        return _write_out(world, written.result, file)
+    show(world, leaving)
     return world.client.post(path, asked | {"confirm": leaving.id}, wait_s=patience_s)
 
 
-def _leaving(told: Members) -> Leaving:
-    body = _lines(told, "body")
+def read(told: Members) -> Leaving:
+    """What the resident shows of a request. Raises Untrusted where it is none."""
+    body = text_of(told, "body")
     return Leaving(
         id=told.text("id", pattern=_ID),
         purpose=told.text("purpose"),
         url=told.text("url"),
-        raw=_lines(told, "head") + body,
+        raw=text_of(told, "head") + body,
         names=tuple(sorted(told.texts("leaves"))),
         values=_values(body),
-        why=_why(told),
+        why=grounds(told),
     )
 
 
 def _values(body: str) -> Mapping[str, Json]:
     """The claims of a signed request, or the members of a plain one. The bytes are shown as well, whatever they say."""
-    _, _, after = body.partition(".")
-    said = loads(unbase64url(after.partition(".")[0]) if after else body.encode(), max_bytes=MAX_REQUEST_CHARACTERS)
+    claims = body if body.startswith("{") else unbase64url(body.partition(".")[2].partition(".")[0])
+    said = loads(claims.encode() if isinstance(claims, str) else claims, max_bytes=MAX_REQUEST_CHARACTERS)
     return said if isinstance(said, dict) else {}
 
 
-def _lines(told: Members, name: str) -> str:
+def text_of(told: Members, name: str) -> str:
     """A text that may have line breaks in it, which `Members.text` refuses."""
     value = told.value(name)
     if not isinstance(value, str):
@@ -90,7 +99,8 @@ def _lines(told: Members, name: str) -> str:
     return value
 
 
-def _why(told: Members) -> tuple[Ground, ...]:
+def grounds(told: Members) -> tuple[Ground, ...]:
+    """The member `why`. Raises Untrusted where it is none."""
     return tuple(
         Ground(
             reason=each.text("reason"),
@@ -101,32 +111,48 @@ def _why(told: Members) -> tuple[Ground, ...]:
     )
 
 
-def _show(world: World, leaving: Leaving) -> None:
+def why_json(why: tuple[Ground, ...]) -> Shown:
+    return [{"reason": each.reason, "place": each.place, "line": each.line} for each in why]
+
+
+def show(world: World, leaving: Leaving) -> None:
     """On stderr, before anything is sent: in words, then the bytes themselves."""
-    world.note("leaves.head", purpose=world.named("purpose", leaving.purpose), url=leaving.url)
-    for name in leaving.names:
-        value = dumps(leaving.values[name]).decode() if name in leaving.values else "?"
-        world.note("leaves.line", name=name, value=value, meaning=world.named("field", name))
-    world.note("leaves.address")
-    world.note("leaves.bytes")
-    for line in leaving.raw.splitlines():
-        world.note("leaves.raw", line=line)
+    for line in (
+        world.say("leaves.head", purpose=world.named("purpose", leaving.purpose), url=leaving.url),
+        *(_said_line(world, leaving, name) for name in leaving.names),
+        *raw_lines(world, leaving),
+    ):
+        world.console.note(printable(line))
 
 
-def _write_out(options: Options, world: World, written: Members) -> Outcome:
+def raw_lines(world: World, leaving: Leaving) -> Iterator[str]:
+    """The bytes themselves, and what the other end sees besides."""
+    yield world.say("leaves.address")
+    yield world.say("leaves.bytes")
+    yield from verbatim(leaving.raw)
+
+
+def _said_line(world: World, leaving: Leaving, name: str) -> str:
+    return world.say("leaves.line", name=name, value=value_of(leaving, name), meaning=world.named("field", name))
+
+
+def value_of(leaving: Leaving, name: str) -> str:
+    """As the body says it; a question mark where the resident names what is not in the body."""
+    return dumps(leaving.values[name]).decode() if name in leaving.values else "?"
+
+
+def _write_out(world: World, written: Members, file: Path) -> Outcome:
     """The request into a file of the administrator's. Nothing was sent."""
     with understood():
-        file = Path(options.values.get("-o") or f"{written.text('id', pattern=_ID)}.jwt")
         request = unbase64url(written.text("request", max_length=MAX_REQUEST_CHARACTERS))
-        why = _why(written)
+        why = grounds(written)
     world.files.write(file, request, mode=REQUEST_MODE)
     lines = (
         world.say("carry.not_sent"),
         *(_because(world, each) for each in why),
         world.say("carry.file", file=str(file)),
     )
-    grounds: list[Json] = [{"reason": each.reason, "place": each.place, "line": each.line} for each in why]
-    return Outcome(result={"sent": False, "file": str(file), "why": grounds}, lines=lines)
+    return Outcome(result={"sent": False, "file": str(file), "why": why_json(why)}, lines=lines)
 
 
 def _because(world: World, ground: Ground) -> str:
