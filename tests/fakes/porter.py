@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -36,11 +36,12 @@ class Said:
 
 @dataclass(slots=True, kw_only=True)
 class Porter:
-    """`replies` are given in turn for each path, the last one again and again."""
+    """`replies` are given in turn for each path, the last one again and again; where there are none, `relay` is asked."""
 
     socket_path: Path
     replies: dict[str, list[Said]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    relay: Callable[[Asked], Said] | None = None
     gone: threading.Event = field(default_factory=threading.Event)
 
     def says(self, path: str, told: Json, *, status: int = 200) -> None:
@@ -63,10 +64,10 @@ class Porter:
         """What was posted, options parsed."""
         return [(each.path, _read(each)) for each in self.asked if each.method == "POST"]
 
-    def next_for(self, path: str) -> Said:
-        waiting = self.replies.get(path, [])
+    def next_for(self, asked: Asked) -> Said:
+        waiting = self.replies.get(asked.path, [])
         if not waiting:
-            return Said(status=404, body=b'{"code": "usage"}')
+            return self.relay(asked) if self.relay else Said(status=404, body=b'{"code": "usage"}')
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
 
@@ -121,11 +122,25 @@ def answer(**license_members: Json) -> dict[str, Json]:
             "purposes": {
                 "license_status": {"permitted": True, "reasons": []},
                 "license_renewal": {"permitted": False, "reasons": []},
+                "usage_statistics": {
+                    "permitted": False,
+                    "reasons": [
+                        {"reason": "not_asked", "place": "consent.toml", "line": None},
+                        {"reason": "opt_out", "place": "do-not-track in /etc", "line": None},
+                    ],
+                },
             },
             "do_not_track": [],
             "offline": [],
         },
         "advisories": [],
+        "last_left": {
+            "id": "usage-0123456789abcdef",
+            "purpose": "usage_statistics",
+            "at": NOW - DAY,
+            "url": "https://reports.example/v1/reports/usage_statistics",
+        },
+        "reports": {"held": 2, "next": NOW + 2 * DAY},
         "isolation": {"level": "none", "missing": ["systemd_sockets"]},
         "next_run": {"at": NOW + DAY},
         "root": {"name": "urn:opanel:demo", "seq": 1, "sha256": "ab" * 32, "exp": NOW + 900 * DAY},
@@ -170,8 +185,9 @@ class _Handler(BaseHTTPRequestHandler):
         told = self.server.porter
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         media = self.headers.get("Content-Type", "")
-        told.asked.append(Asked(method=self.command, path=self.path, media=media, body=body))
-        said = told.next_for(self.path)
+        asked = Asked(method=self.command, path=self.path, media=media, body=body)
+        told.asked.append(asked)
+        said = told.next_for(asked)
         self.close_connection = True
         if said.after_s and told.gone.wait(said.after_s):
             return

@@ -54,6 +54,10 @@ def test_one_screen_says_what_people_ask(terminal: Terminal) -> None:
         "  what to do: Call Örnek Hosting.",
         "May leave this server, license status (the same bytes for everyone): yes",
         "May leave this server, license renewal: no",
+        "May leave this server, usage statistics: no, the administrator was not asked yet",
+        f"Left last: usage statistics, {moment(NOW - DAY)}, to",
+        "  https://reports.example/v1/reports/usage_statistics [usage-0123456789abcdef]",
+        f"Reports that wait: 2 (opanel-agent data held); next: {moment(NOW + 2 * DAY)}",
         "Isolation: none; systemd did not start the processes",
         "Root of trust: urn:opanel:demo (SHA-256 abababababababab…)",
         f"Last check of the status list: {moment(NOW)}",
@@ -70,6 +74,32 @@ def test_the_screen_in_turkish(terminal: Terminal) -> None:
     assert "Lisans: ek süre" in out
     assert "  neden: bayi lisansı askıya aldı [suspended]" in out
     assert "  yapılacak: Bayinizi arayın." in out
+
+
+def test_of_the_promise_each_state_has_its_line(terminal: Terminal) -> None:
+    def lines(**parts: Any) -> str:
+        with porter(terminal.paths.socket) as told:
+            told.says("/v1/answer", answer() | parts)
+            return terminal.type("status").out
+
+    assert "Left last: nothing that says anything about this server\n" in lines(last_left=None)
+    assert "Reports that wait: 1 (opanel-agent data held)\n" in lines(reports={"held": 1, "next": None})
+    assert f"Next report: {moment(NOW)}\n" in lines(reports={"held": 0, "next": NOW})
+    quiet = lines(reports={"held": 0, "next": None})
+    assert not re.search("Reports that wait|Next report|advisories:", quiet)
+    assert "Security advisories: 2 (opanel-agent advisories)\n" in lines(advisories=[{}, {}])
+    assert "Left last" not in lines(last_left=None).replace("Left last: nothing", "")
+
+
+def test_an_older_resident_tells_nothing_of_reports_and_nothing_is_made_up(terminal: Terminal) -> None:
+    older = {name: value for name, value in answer().items() if name not in ("last_left", "reports", "advisories")}
+    with porter(terminal.paths.socket) as told:
+        told.says("/v1/answer", older)
+        printed = terminal.type("status")
+        metrics = terminal.type("status", "--metrics").out
+    assert printed.status == 0
+    assert "Left last" not in printed.out
+    assert not re.search(r"^opanel_agent_(held_reports|next_report_seconds|last_left_seconds) ", metrics, re.MULTILINE)
 
 
 def test_what_is_not_there_takes_no_line(terminal: Terminal) -> None:
@@ -228,6 +258,12 @@ def test_metrics_are_openmetrics_that_a_textfile_collector_reads(terminal: Termi
     assert "opanel_agent_up 1" in lines
     assert 'opanel_agent_license_permits{permit="paid_features"} 1' in lines
     assert f"opanel_agent_answer_seconds {NOW}" in lines
+    assert "opanel_agent_advisories 0" in lines
+    assert "opanel_agent_held_reports 2" in lines
+    assert f"opanel_agent_next_report_seconds {NOW + 2 * DAY}" in lines
+    assert f"opanel_agent_last_left_seconds {NOW - DAY}" in lines
+    assert 'opanel_agent_purpose_permitted{purpose="license_status"} 1' in lines
+    assert 'opanel_agent_purpose_permitted{purpose="usage_statistics"} 0' in lines
     assert 'opanel_agent_license_reason{reason="odd\\"one\\n"} 1' in lines
     assert not any(line.startswith("opanel_agent_license_until_seconds ") for line in lines)
     families = [line.split()[2] for line in lines if line.startswith("# TYPE")]

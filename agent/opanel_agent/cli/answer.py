@@ -54,6 +54,28 @@ class Answer:
         told = self.part("trouble")
         return AgentError.from_json(told) if told else None
 
+    @property
+    def advisories(self) -> tuple[Json, ...]:
+        """Those that are in force, as objects; docs/json.md says of what members."""
+        value = self.told.get("advisories")
+        return tuple(each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
+
+    @property
+    def permitted(self) -> Mapping[str, bool]:
+        """Whether the gate would let each purpose pass now; a command's as if it were given."""
+        return {purpose: told.get("permitted") is True for purpose, told in self._purposes.items()}
+
+    def denied(self, purpose: str) -> tuple[str, ...]:
+        """The code of every reason for which the gate would not let the purpose pass now."""
+        reasons = self._purposes.get(purpose, {}).get("reasons")
+        codes = [each.get("reason") for each in reasons if isinstance(each, dict)] if isinstance(reasons, list) else []
+        return tuple(dict.fromkeys(code for code in codes if isinstance(code, str)))
+
+    @property
+    def _purposes(self) -> Mapping[str, Mapping[str, Json]]:
+        told = self.part("consent").get("purposes")
+        return {name: each for name, each in told.items() if isinstance(each, dict)} if isinstance(told, dict) else {}
+
     def part(self, name: str) -> Mapping[str, Json]:
         """A member that is an object; an empty one where this version's resident tells none."""
         value = self.told.get(name)

@@ -10,6 +10,7 @@ from typing import Final
 from opanel_agent.cli import answer as answers
 from opanel_agent.cli.answer import CONTACT, PERMITS, Answer, License
 from opanel_agent.cli.grammar import Command, Options, one_of
+from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.output import Outcome, Warned
 from opanel_agent.cli.world import World
 from opanel_agent.core.errors import AgentError
@@ -96,9 +97,26 @@ def metrics(world: World) -> Outcome:
         _gauge("license_until_seconds", "when time alone changes the state", _maybe(license_.until)),
         _gauge("answer_seconds", "when the answer was made, seconds since the epoch", {"": license_.as_of}),
         _gauge("answer_good_until_seconds", "how long the panel may rely on it", {"": license_.good_until}),
+        _gauge("advisories", "security advisories in force", {"": len(answer.advisories)}),
+        *_promise(answer),
     )
     lines = tuple(line for family in families for line in family)
     return Outcome(result=license_.told, lines=(*lines, "# EOF"))
+
+
+def _promise(answer: Answer) -> Iterator[Iterator[str]]:
+    """What may leave, what did and what waits to, as gauges; no sample of what an older resident does not tell."""
+    permitted = {purpose: int(may) for purpose, may in answer.permitted.items()}
+    reports, left = answer.part("reports"), answer.part("last_left")
+    yield _gauge("purpose_permitted", "1 for what may leave now", _labelled("purpose", permitted))
+    yield _gauge("held_reports", "finished reports that wait", _maybe(_number(reports, "held")))
+    yield _gauge("next_report_seconds", "when a report is made or released next", _maybe(_number(reports, "next")))
+    yield _gauge("last_left_seconds", "when something about this server left last", _maybe(_number(left, "at")))
+
+
+def _number(told: Mapping[str, Json], name: str) -> int | None:
+    value = told.get(name)
+    return value if isinstance(value, int) else None
 
 
 def license_lines(world: World, license_: License) -> Iterator[str]:
@@ -130,12 +148,11 @@ def license_lines(world: World, license_: License) -> Iterator[str]:
 
 def _house_lines(world: World, answer: Answer) -> Iterator[str]:
     """What the agent says of itself: what may leave, how it is confined, whom it trusts, when it looks next."""
-    consent, check = answer.part("consent"), answer.part("last_check")
-    purposes = consent.get("purposes")
-    for purpose, told in purposes.items() if isinstance(purposes, dict) else ():
-        permitted = isinstance(told, dict) and told.get("permitted") is True
-        word = world.say("status.may_leave" if permitted else "status.may_not_leave")
-        yield world.say("status.purpose", purpose=world.named("purpose", purpose), word=word)
+    check = answer.part("last_check")
+    yield from _purpose_lines(world, answer)
+    yield from _report_lines(world, answer)
+    if answer.advisories:
+        yield world.say("status.advisories", count=len(answer.advisories))
     level = answer.part("isolation").get("level")
     if isinstance(level, str):
         yield world.say("status.isolation", isolation=world.named("isolation", level))
@@ -152,6 +169,33 @@ def _house_lines(world: World, answer: Answer) -> Iterator[str]:
         yield world.say("offline.in_force")
     if seen.do_not_track:
         yield world.say("dnt.in_force")
+
+
+def _purpose_lines(world: World, answer: Answer) -> Iterator[str]:
+    """What may leave, each on a line; of what may not, the first reason (`consent why` has them all)."""
+    for purpose, permitted in answer.permitted.items():
+        word = world.say("status.may_leave" if permitted else "status.may_not_leave")
+        reasons = (f", {world.named('reason', code)}" for code in answer.denied(purpose)[:1])
+        said = world.say("status.purpose", purpose=world.named("purpose", purpose), word=word)
+        yield from paragraph(said + "".join(reasons), hang=2)
+
+
+def _report_lines(world: World, answer: Answer) -> Iterator[str]:
+    """What left last of what says something about this server, what waits to, and when the next is due."""
+    left, reports = answer.part("last_left"), answer.part("reports")
+    if (at := _number(left, "at")) is not None:
+        purpose = world.named("purpose", str(left.get("purpose", "?")))
+        said, url = str(left.get("id", "?")), str(left.get("url", "?"))
+        yield from paragraph(world.say("status.last_left", at=moment(at), purpose=purpose, url=url, id=said), hang=2)
+    elif "last_left" in answer.told:
+        yield world.say("status.nothing_left")
+    held, following = _number(reports, "held"), _number(reports, "next")
+    if held and following is not None:
+        yield world.say("status.reports", count=held, at=moment(following))
+    elif held:
+        yield world.say("status.held", count=held)
+    elif following is not None:
+        yield world.say("status.next_report", at=moment(following))
 
 
 def _last_check(world: World, at: Json, failure: Json) -> str:

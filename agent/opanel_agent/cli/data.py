@@ -1,0 +1,264 @@
+"""`data preview | held | sent | export | request | purge`: all that is, was or would be said of this server.
+
+It is the owner's to see and in the resident's hands; it is shown as it is on the wire, byte for byte, before and after.
+What could ever be said (`data catalog`) is in `cli.catalog`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.cli import pages, sending
+from opanel_agent.cli.client import Done, understood
+from opanel_agent.cli.grammar import Command, Options
+from opanel_agent.cli.layout import paragraph, verbatim
+from opanel_agent.cli.output import Outcome, Shown, Warned
+from opanel_agent.cli.sending import Ground, Leaving, wait_s
+from opanel_agent.cli.status import moment
+from opanel_agent.cli.world import World
+from opanel_agent.core import rights
+from opanel_agent.core.catalog import Field
+from opanel_agent.core.errors import Usage
+from opanel_agent.core.export import Finding
+from opanel_agent.core.purposes import CONSENT_BASED
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.strict_json import Json, Members
+from opanel_agent.system.data import load_catalog
+
+EXPORT_MODE: Final = 0o600
+MAX_IDS: Final = 64
+NO: Final = 1
+_ID: Final = re.compile(r"[a-z]{1,16}-[0-9a-f]{16}")
+
+
+def preview(options: Options, world: World) -> Outcome:
+    """The next report of a purpose, made now and kept: what is shown are the bytes that would leave."""
+    purpose = options.operands[0]
+    if purpose not in CONSENT_BASED:
+        raise Usage(Fault.USAGE, "purpose_unknown", purposes=", ".join(CONSENT_BASED))
+    return _report(world, world.client.post("/v1/preview", {"purpose": purpose}, wait_s=wait_s(options)))
+
+
+def held(options: Options, world: World) -> Outcome:
+    done = world.client.post("/v1/held", {"action": "list"}, wait_s=wait_s(options))
+    lines: list[str] = []
+    with understood():
+        for each in done.result.each("held", 256):
+            lines += _held_lines(world, each)
+    return Outcome(result=done.plain, lines=tuple(lines) or (world.say("held.none"),))
+
+
+def held_show(options: Options, world: World) -> Outcome:
+    return _report(world, _held_post(options, world, "show"))
+
+
+def held_drop(options: Options, world: World) -> Outcome:
+    done = _held_post(options, world, "drop")
+    return Outcome(result=done.plain, lines=(world.say("held.dropped", id=_id(options)),))
+
+
+def held_send(options: Options, world: World) -> Outcome:
+    """Shown first; then those very bytes, without waiting for hold or review. Everything else may still deny it."""
+    with understood():
+        sending.show(world, sending.read(_held_post(options, world, "show").result))
+    done = _held_post(options, world, "send")
+    with understood():
+        if not done.result.boolean("sent"):
+            return Outcome(result=done.plain, lines=(world.say("carry.not_sent"),), exit_status=NO)
+        return Outcome(result=done.plain, lines=(_sent_line(world, done.result),))
+
+
+def sent(options: Options, world: World) -> Outcome:
+    """What left: a list; or, of one, the bytes of request and reply as they were, and the receipt."""
+    if options.operands:
+        return _sent_one(options, world)
+    done = world.client.post("/v1/sent", {}, wait_s=wait_s(options))
+    lines: list[str] = []
+    with understood():
+        for each in done.result.each("sent", 1024):
+            lines += _left_lines(world, each)
+    return Outcome(result=done.plain, lines=tuple(lines) or (world.say("sent.none"),))
+
+
+def export(options: Options, world: World) -> Outcome:
+    """The one file for an auditor. What a check of it finds is said here, too, and the file is written all the same."""
+    if "-o" not in options.values:
+        raise Usage(Fault.USAGE, "operand_missing", operand="-o FILE")
+    file = Path(options.values["-o"])
+    whole = pages.gather(world, wait_s(options))
+    world.files.write(file, whole.data, mode=EXPORT_MODE)
+    findings = whole.checked.findings
+    return Outcome(
+        result={"file": str(file), "bytes": len(whole.data), "sha256": whole.sha256, "findings": _found(findings)},
+        lines=(
+            world.say("export.written", file=str(file), bytes=len(whole.data)),
+            world.say("export.sha256", sha256=whole.sha256),
+            *paragraph(world.say("export.verify", file=str(file))),
+        ),
+        warnings=tuple(
+            Warned(
+                code=str(Reason.LEDGER), title=world.say(f"finding.{each.what}", name=each.name, line=each.line or 0)
+            )
+            for each in findings
+        ),
+    )
+
+
+def request(options: Options, world: World) -> Outcome:
+    """A right, used: shown first, then sent; or written to a file, to be carried by other ways."""
+    sent_ = sending.send(options, world, "/v1/rights", _right(options), suffix="json")
+    if isinstance(sent_, Done):
+        return Outcome(result=sent_.plain, lines=tuple(_promise_lines(world, sent_.result)))
+    return replace(sent_, lines=(*sent_.lines, *paragraph(world.say("carry.rights"))))
+
+
+def purge(options: Options, world: World) -> Outcome:
+    """Takes away every payload that is kept here. The ledger still says that there was one."""
+    done = world.client.post("/v1/purge", {}, wait_s=wait_s(options))
+    with understood():
+        purged = sorted(done.result.texts("purged", max_items=1024))
+        ready = done.result.value("ready") if done.result.has("ready") else None
+    lines = [world.say("purge.one", id=name) for name in purged] or [world.say("purge.none")]
+    if isinstance(ready, str):
+        lines += paragraph(world.say("purge.ready", file=ready))
+    return Outcome(result=done.plain, lines=tuple(lines))
+
+
+def _report(world: World, done: Done) -> Outcome:
+    with understood():
+        leaving = sending.read(done.result)
+    fields = load_catalog().fields(leaving.purpose)
+    purpose = world.named("purpose", leaving.purpose)
+    lines = [world.say("preview.head", purpose=purpose, url=leaving.url)]
+    for name in leaving.names:
+        lines += _said_lines(world, leaving, name, fields.get(name))
+    lines += sending.raw_lines(world, leaving)
+    lines += ["", world.say("preview.denied" if leaving.why else "preview.permitted"), *_why_lines(world, leaving.why)]
+    lines += paragraph(world.say("preview.kept", id=leaving.id))
+    return Outcome(result=done.plain, lines=tuple(lines))
+
+
+def _said_lines(world: World, leaving: Leaving, name: str, field: Field | None) -> Iterator[str]:
+    yield from paragraph(f"{name}: {sending.value_of(leaving, name)}", indent=2, hang=4)
+    if field is not None:
+        yield from paragraph(field.description[world.lang], indent=6)
+
+
+def _why_lines(world: World, why: tuple[Ground, ...]) -> Iterator[str]:
+    for each in why:
+        reason = world.named("reason", each.reason)
+        if each.line is None:
+            said = world.say("ground.place", reason=reason, place=each.place)
+        else:
+            said = world.say("ground.line", reason=reason, place=each.place, line=each.line)
+        yield from paragraph(said.strip(), indent=2, hang=4)
+
+
+def _found(findings: tuple[Finding, ...]) -> Shown:
+    return [{"what": str(each.what), "name": each.name, "line": each.line} for each in findings]
+
+
+def _held_post(options: Options, world: World, action: str) -> Done:
+    return world.client.post("/v1/held", {"action": action, "id": _id(options)}, wait_s=wait_s(options))
+
+
+def _held_lines(world: World, each: Members) -> Iterator[str]:
+    yield f"{each.text('id')}  {world.named('purpose', each.text('purpose'))}"
+    since, ready = moment(each.integer("held_since")), moment(each.integer("ready_at"))
+    yield from paragraph(
+        world.say("held.times", since=since, ready=ready, bytes=each.integer("body_bytes")), indent=2, hang=2
+    )
+    yield from _why_lines(world, sending.grounds(each))
+
+
+def _left_lines(world: World, each: Members) -> Iterator[str]:
+    yield f"{each.text('id')}  {world.named('purpose', each.text('purpose'))}"
+    yield from paragraph(world.say("sent.where", at=_at(world, each), url=each.text("url")), indent=2, hang=2)
+    replied = "sent.replied" if each.boolean("ok") else "sent.no_reply"
+    receipt = "sent.with_receipt" if each.boolean("receipt") else "sent.no_receipt"
+    yield f"  {world.say(replied)}; {world.say(receipt)}"
+
+
+def _sent_one(options: Options, world: World) -> Outcome:
+    done = world.client.post("/v1/sent", {"id": _id(options)}, wait_s=wait_s(options))
+    told = done.result
+    with understood():
+        purpose = world.named("purpose", told.text("purpose"))
+        lines = [f"{told.text('id')}  {purpose}", *_bytes_lines(world, told)]
+    return Outcome(result=done.plain, lines=tuple(lines))
+
+
+def _bytes_lines(world: World, told: Members) -> Iterator[str]:
+    yield world.say("sent.request")
+    yield from verbatim(sending.text_of(told, "head") + sending.text_of(told, "body"))
+    yield ""
+    if told.value("reply_status") is None:
+        yield world.say("sent.unanswered")
+    else:
+        yield world.say("sent.reply", status=told.integer("reply_status"))
+        yield from verbatim(sending.text_of(told, "reply_body"))
+    yield ""
+    if told.value("receipt") is None:
+        yield world.say("sent.receipt_none")
+    else:
+        yield world.say("sent.receipt")
+        yield from verbatim(sending.text_of(told, "receipt"))
+
+
+def _sent_line(world: World, told: Members) -> str:
+    return world.say("held.sent", id=told.text("id"), url=told.text("url"), status=told.integer("reply_status"))
+
+
+def _at(world: World, told: Members) -> str:
+    return world.say("status.never") if told.value("at") is None else moment(told.integer("at"))
+
+
+def _right(options: Options) -> dict[str, Json]:
+    """What is asked, as the resident takes it. Judged here as it will be built, so that a mistake is told at once."""
+    kind, *ids = options.operands
+    text = options.values.get("--text")
+    rights.body(load_catalog(), kind, [bytes(32)], text)  # in the place of those that only the agent knows
+    asked: dict[str, Json] = {"kind": kind}
+    if ids:
+        asked["ids"] = [_known(each) for each in ids]
+    return asked if text is None else asked | {"text": text}
+
+
+def _promise_lines(world: World, told: Members) -> Iterator[str]:
+    yield world.say("rights.sent")
+    if told.has("due") and isinstance(due := told.value("due"), int):
+        yield world.say("rights.due", due=moment(due))
+    else:
+        yield from paragraph(world.say("rights.no_receipt"))
+
+
+def _id(options: Options) -> str:
+    return _known(options.operands[0])
+
+
+def _known(operand: str) -> str:
+    if not _ID.fullmatch(operand):
+        raise Usage(Fault.USAGE, "id_shape")
+    return operand
+
+
+_WAIT: Final = frozenset({"--wait"})
+COMMANDS: Final = (
+    Command(words=("data", "preview"), run=preview, valued=_WAIT, operands=(1, 1), operand="PURPOSE"),
+    Command(words=("data", "held", "show"), run=held_show, valued=_WAIT, operands=(1, 1), operand="ID"),
+    Command(words=("data", "held", "drop"), run=held_drop, valued=_WAIT, operands=(1, 1), operand="ID"),
+    Command(words=("data", "held", "send"), run=held_send, valued=_WAIT, operands=(1, 1), operand="ID"),
+    Command(words=("data", "held"), run=held, valued=_WAIT),
+    Command(words=("data", "sent"), run=sent, valued=_WAIT, operands=(0, 1), operand="ID"),
+    Command(words=("data", "export"), run=export, valued=_WAIT | {"-o"}),
+    Command(
+        words=("data", "request"),
+        run=request,
+        valued=_WAIT | {"-o", "--text"},
+        operands=(1, 1 + MAX_IDS),
+        operand="KIND",
+    ),
+    Command(words=("data", "purge"), run=purge, valued=_WAIT),
+)
