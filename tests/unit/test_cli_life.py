@@ -1,6 +1,6 @@
 """A report's whole life as an administrator sees it: the commands, the local API and evaluate together, on a fake machine.
 
-What is shown, what leaves and what is found again are compared as bytes; nothing between the command and the network is invented.
+What is shown, what leaves and what is found again are compared as bytes; nothing between command and network is invented.
 """
 
 import contextlib
