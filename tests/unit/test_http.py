@@ -412,6 +412,8 @@ def problem(name: str, *headers: str, status: str = "409 Conflict") -> bytes:
         ("binding_impossible", Fault.BINDING_IMPOSSIBLE),
         ("rate_limited", Fault.RATE_LIMITED),
         ("superseded", Reason.SUPERSEDED),
+        ("revoked", Reason.REVOKED),
+        ("expired", Reason.EXPIRED),
         ("request_refused", Reason.SERVER_ERROR),
     ],
 )

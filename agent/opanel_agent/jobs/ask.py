@@ -45,6 +45,7 @@ _REFUSALS: Final = {
         Fault.RATE_LIMITED,
         Reason.SUPERSEDED,
         Reason.REVOKED,
+        Reason.EXPIRED,
     )
 }
 

@@ -46,6 +46,8 @@ _PROBLEMS: Final[dict[str, Code]] = {
     "binding_impossible": Fault.BINDING_IMPOSSIBLE,
     "rate_limited": Fault.RATE_LIMITED,
     "superseded": Reason.SUPERSEDED,
+    "revoked": Reason.REVOKED,
+    "expired": Reason.EXPIRED,
     "request_refused": Reason.SERVER_ERROR,
 }
 # OpenSSL's own default first; then where the distributions keep it, for a Python that was built elsewhere.

@@ -1,0 +1,27 @@
+"""A refusal that the authority names reaches the administrator under that name, through the courier's reply."""
+
+import pytest
+
+from opanel_agent.core.errors import AgentError, Unavailable, Untrusted
+from opanel_agent.core.reasons import Code, Reason
+from opanel_agent.core.request import Reply
+from opanel_agent.jobs import ask
+from opanel_agent.system import http
+
+
+def failure(code: Code, detail: str) -> AgentError:
+    """As evaluate reads it from the courier's frame."""
+    told = ask.failure(Reply.decode(Reply(ok=False, code=str(code), detail=detail, status=409).encode()))
+    assert told is not None
+    return told
+
+
+@pytest.mark.parametrize("name", sorted(set(http._PROBLEMS) - {"request_refused"}))
+def test_a_refusal_by_name_is_final_and_keeps_its_code(name: str) -> None:
+    error = failure(http._PROBLEMS[name], f"problem_{name}")
+    assert (type(error), error.code, error.detail) == (Untrusted, http._PROBLEMS[name], f"problem_{name}")
+
+
+def test_any_other_refusal_may_pass() -> None:
+    error = failure(Reason.SERVER_ERROR, "problem_request_refused")
+    assert (type(error), error.code) == (Unavailable, Reason.SERVER_ERROR)
