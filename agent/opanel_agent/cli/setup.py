@@ -87,7 +87,7 @@ def _silence(world: World, consent: ConsentReading) -> str | None:
 def _unasked(world: World, consent: ConsentReading, why: str) -> Outcome:
     """One line that says why, and how to change it. What was answered before stands."""
     told = "setup.unasked" if consent.file is None else "setup.unasked_kept"
-    line = world.say(told, why=world.say(f"silence.{why}"), file=consent.place)
+    line = world.say(told, why=world.say(f"silence.{why}"))
     return Outcome(result={"asked": False, "why": why, "file": consent.place}, lines=(line,))
 
 
