@@ -95,7 +95,7 @@ def test_the_catalog_says_what_is_permitted_kept_and_how_much_it_can_tell(termin
     assert '      example: "debian"' in section
     assert "      read from: /etc/os-release: ID; transform: one_of" in section
     assert "      kept: here 90 days, there 180 days" in section
-    assert "      random, drawn for one report alone: it links no two" in section
+    assert "      random, drawn for one request alone: it links no two" in section
     crash = "\n".join(lines[lines.index("crash reports [crash_reports]") :])
     assert "      permitted: at most 32 items that match" in crash
     assert max(len(line) for line in lines if " " in line.strip()) <= COLUMNS
@@ -213,7 +213,12 @@ def test_held_send_shows_the_bytes_before_it_asks_for_them_to_leave(terminal: Te
         told.done("/v1/held", {"sent": True, "id": ID, "url": URL, "reply_status": 202})
         printed = terminal.type("data", "held", "send", ID)
         assert told.posts() == [("/v1/held", {"action": "show", "id": ID}), ("/v1/held", {"action": "send", "id": ID})]
-    assert within(printed.err.splitlines(), REQUEST)
+    lines = printed.err.splitlines()
+    assert lines[0] == f"What leaves, for usage statistics, to {URL}:"
+    assert within(
+        lines, ['  os_id: "debian"', "      The operating system's distribution; one that is not listed is only"]
+    )
+    assert within(lines, REQUEST)
     assert printed.out == f"Sent: {ID}, to {URL}; status of the reply: 202.\n"
     assert printed.status == 0
 

@@ -14,7 +14,7 @@ from opanel_agent.cli import pages, sending
 from opanel_agent.cli.client import Done, understood
 from opanel_agent.cli.grammar import Command, Options
 from opanel_agent.cli.layout import paragraph, verbatim
-from opanel_agent.cli.output import Outcome, Shown, Warned
+from opanel_agent.cli.output import Outcome, Shown, Warned, printable
 from opanel_agent.cli.sending import Ground, Leaving, wait_s
 from opanel_agent.cli.status import moment
 from opanel_agent.cli.world import World
@@ -62,7 +62,9 @@ def held_drop(options: Options, world: World) -> Outcome:
 def held_send(options: Options, world: World) -> Outcome:
     """Shown first; then those very bytes, without waiting for hold or review. Everything else may still deny it."""
     with understood():
-        sending.show(world, sending.read(_held_post(options, world, "show").result))
+        leaving = sending.read(_held_post(options, world, "show").result)
+    for line in _leaving_lines(world, leaving, "leaves.head"):
+        world.console.note(printable(line))
     done = _held_post(options, world, "send")
     with understood():
         if not done.result.boolean("sent"):
@@ -129,15 +131,19 @@ def purge(options: Options, world: World) -> Outcome:
 def _report(world: World, done: Done) -> Outcome:
     with understood():
         leaving = sending.read(done.result)
-    fields = load_catalog().fields(leaving.purpose)
-    purpose = world.named("purpose", leaving.purpose)
-    lines = [world.say("preview.head", purpose=purpose, url=leaving.url)]
-    for name in leaving.names:
-        lines += _said_lines(world, leaving, name, fields.get(name))
-    lines += sending.raw_lines(world, leaving)
+    lines = [*_leaving_lines(world, leaving, "preview.head")]
     lines += ["", world.say("preview.denied" if leaving.why else "preview.permitted"), *_why_lines(world, leaving.why)]
     lines += paragraph(world.say("preview.kept", id=leaving.id))
     return Outcome(result=done.plain, lines=tuple(lines))
+
+
+def _leaving_lines(world: World, leaving: Leaving, head: str) -> Iterator[str]:
+    """What a report says, field by field as the catalog describes it, and then its bytes."""
+    fields = load_catalog().fields(leaving.purpose)
+    yield world.say(head, purpose=world.named("purpose", leaving.purpose), url=leaving.url)
+    for name in leaving.names:
+        yield from _said_lines(world, leaving, name, fields.get(name))
+    yield from sending.raw_lines(world, leaving)
 
 
 def _said_lines(world: World, leaving: Leaving, name: str, field: Field | None) -> Iterator[str]:
