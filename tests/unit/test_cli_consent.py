@@ -1,6 +1,7 @@
 """`consent`: what stands, why, and how an administrator's word gets into the file: durably first, then the agent is told."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,6 +164,23 @@ def test_deny_takes_back_and_names_what_was_purged_and_what_had_gone(terminal: T
     assert as_json["denied"] == [*CONSENT_BASED]
     assert as_json["gone"] == [{"id": "report-8899aabbccddeeff", "at": 1_795_000_000}]
     assert as_json["cut"]
+
+
+def test_the_agent_is_told_when_the_file_already_says_no(terminal: Terminal) -> None:
+    """What it then lets out, it lets out under the new word."""
+    write(terminal, usage="true", crash="true")
+    seen: list[dict[Purpose, bool]] = []
+
+    class Watched(dict[str, list[Said]]):
+        def get(self, path: str, _: Any = None) -> list[Said]:
+            seen.append(answers(terminal))
+            return self[path]
+
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/narrowed", {"consent": {}})
+        told.replies = Watched(told.replies)
+        terminal.type("consent", "deny", "--all")
+    assert seen == [{USAGE: False, CRASH: False}]
 
 
 def test_deny_of_one_leaves_the_other(terminal: Terminal) -> None:

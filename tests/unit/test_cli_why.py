@@ -171,7 +171,9 @@ def test_check_judges_what_is_no_such_file(terminal: Terminal) -> None:
     assert terminal.type("consent", "check", str(terminal.folder / "absent")).status == 74
     assert terminal.type("consent", "check", str(terminal.folder)).status == 78
     assert terminal.type("consent", "check", "-", stdin=b"schema = 3").status == 78
-    assert check(terminal, "#" * 70_000).status == 78
+    too_long = f'schema = 1\nnotice = "{NOTICE}"\n' + "#" * 70_000
+    assert check(terminal, too_long).status == 78
+    assert terminal.type("consent", "check", "-", stdin=too_long.encode()).status == 78
 
 
 def test_check_of_the_file_in_force_judges_whose_it_is_too(terminal: Terminal) -> None:

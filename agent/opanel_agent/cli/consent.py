@@ -136,7 +136,10 @@ def _judged(world: World, name: str, *, in_force: bool) -> ConsentFile:
 
 def _given(world: World, name: str) -> bytes | None:
     if name == "-":
-        return world.read_stdin(MAX_BYTES + 1)
+        found = world.read_stdin(MAX_BYTES + 1)
+        if len(found) > MAX_BYTES:
+            raise Misconfigured(Reason.CONSENT_REFUSED, "file_size", max_bytes=MAX_BYTES)
+        return found
     return world.files.read(Path(name), max_bytes=MAX_BYTES, follow=True)
 
 
