@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 from opanel_agent.core.errors import Misconfigured
@@ -137,6 +138,7 @@ class ConsentReading:
         return None if self.file is None else self.file.purposes.get(purpose)
 
 
+@lru_cache(maxsize=8)  # the gate asks many times a pass, and the same bytes say the same
 def parse(data: bytes) -> ConsentFile:
     """Raises Misconfigured(consent_refused, …) with `name` and `line` of the first fault."""
     table = loads(data, Reason.CONSENT_REFUSED)
@@ -154,6 +156,7 @@ def parse(data: bytes) -> ConsentFile:
     return file
 
 
+@lru_cache(maxsize=64)
 def parse_policy(data: bytes, place: str) -> Policy:
     """A file of consent.d. Raises Misconfigured(consent_refused, …): a grant there is a fault."""
     table = loads(data, Reason.CONSENT_REFUSED)

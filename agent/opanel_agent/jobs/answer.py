@@ -198,7 +198,7 @@ def _consent(desk: Desk) -> dict[str, Json]:
     return {
         "schema": 1,
         "purposes": purposes,
-        "do_not_track": [_signal(signal) for signal in desk.signals.do_not_track],
+        "do_not_track": [_signal(signal) for signal in (*desk.signals.do_not_track, *desk.consent.signals())],
         "offline": [_signal(signal) for signal in desk.signals.offline],
     }
 

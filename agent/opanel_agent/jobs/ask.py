@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from opanel_agent.core import binding, license_key, schedule
+from opanel_agent.core import binding, ledger, license_key, schedule
 from opanel_agent.core.base64url import base64url
 from opanel_agent.core.consent import Denial, Permit, decide
 from opanel_agent.core.documents import jws
@@ -23,6 +23,7 @@ from opanel_agent.core.request import JOSE, JSON, Reply, Sealed, fields_of, head
 from opanel_agent.core.strict_json import Json, dumps
 from opanel_agent.jobs import adopt, advisories, agent_key, gate, sent
 from opanel_agent.jobs.desk import Desk, machine_components
+from opanel_agent.jobs.ledger import digest
 from opanel_agent.system.log import line
 
 Result = dict[str, Json]
@@ -122,6 +123,7 @@ def prepare(desk: Desk, errand: Errand, key: str | None) -> Sealed:
         accept=f"{JOSE}, {JSON}",
         body=body,
         content_type=content_type,
+        held_since=desk.now,
     )
     sent.hold(desk, sealed)
     return sealed
@@ -178,13 +180,16 @@ def _send(desk: Desk, purpose: Purpose, sealed: Sealed, take: Callable[[Sealed, 
     gate.require(purpose, asked)
     if sealed.purpose != purpose:  # `confirm` named a request of another kind
         raise Untrusted(Fault.USAGE, "held_unknown", id=sealed.id)
+    desk.book.request(ledger.Kind.REQUEST_ATTEMPTED, desk.now, sealed, command=True)
     sent.attempted(desk, sealed)
     opted_out = bool(desk.signals.offline or desk.signals.do_not_track)
     reply = desk.world.outlet.courier(sealed, signalled=opted_out)
     sent.replied(desk, sealed, reply)
     refused = failure(reply)
     if refused is not None:
+        desk.book.request(ledger.Kind.REQUEST_FAILED, desk.now, sealed, reason=str(refused.code))
         raise refused
+    desk.book.request(ledger.Kind.REQUEST_SENT, desk.now, sealed, status=reply.status or 0, reply_sha256=digest(reply.body))
     told = take(sealed, reply)
     return {"sent": True, "id": sealed.id, "url": sealed.url, "reply_status": reply.status, **told}
 

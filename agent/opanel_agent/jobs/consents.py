@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from opanel_agent import __version__
-from opanel_agent.core.consent import Signal, SignalKind
+from opanel_agent.core.consent import Signal
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger import Kind
 from opanel_agent.core.purposes import CONSENT_BASED, Purpose
@@ -151,7 +151,7 @@ _KINDS: Final = {
 def _answer(desk: Desk, purpose: Purpose) -> str:
     """Given · refused · stale (to another notice) · faulty (the file is refused) · none (never asked)."""
     consent = desk.consent
-    if consent.refused is not None:
+    if consent.faults():
         return "faulty"
     choice = None if consent.file is None else consent.file.purposes.get(purpose)
     if consent.file is None or choice is None:
@@ -169,7 +169,7 @@ def _record(desk: Desk, kind: Kind, purpose: Purpose, digest: str) -> None:
     if kind is Kind.CONSENT_GIVEN and file is not None and file.granted is not None:
         said |= {"by": file.granted.by, "role": file.granted.role, "on": file.granted.on}
     if kind is Kind.CONSENT_INVALIDATED:
-        said["reason"] = str(Reason.NOTICE_CHANGED if desk.consent.refused is None else Reason.CONSENT_REFUSED)
+        said["reason"] = str(Reason.CONSENT_REFUSED if desk.consent.faults() else Reason.NOTICE_CHANGED)
     desk.book.append(kind, desk.now, purpose=str(purpose), **said)
 
 
@@ -189,10 +189,7 @@ def _purge(desk: Desk, purpose: Purpose, noted: Noted) -> None:
 def _signals(desk: Desk) -> Iterator[Signal]:
     yield from desk.signals.do_not_track
     yield from desk.signals.offline
-    file = desk.consent.file
-    places = [] if file is None or not file.do_not_track else [str(desk.world.paths.consent)]
-    places += [policy.place for policy in desk.consent.policies if policy.do_not_track]
-    yield from (Signal(kind=SignalKind.SETTING, what="do_not_track = true", place=place) for place in places)
+    yield from desk.consent.signals()
 
 
 def _named(signal: Signal) -> str:

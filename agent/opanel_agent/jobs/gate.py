@@ -70,7 +70,7 @@ def asked(sealed: Sealed, catalog: Catalog, now_s: int) -> Asked:
         method=sealed.method,
         url=sealed.url,
         fields=fields,
-        offending=catalog.check(sealed.purpose, said(sealed)) if catalog.fields(sealed.purpose) else (),
+        offending=catalog.check(sealed.purpose, said(sealed)) if catalog.fields(sealed.purpose) else None,
         waited_s=max(0, now_s - sealed.held_since) if sealed.held_since is not None else 0,
         reviewed=sealed.reviewed,
     )

@@ -175,7 +175,9 @@ def _noticed(desk: Desk, intent: Members) -> Result:
 
 def _export(desk: Desk, intent: Members) -> Result:
     """The one file for an auditor, a part at a time: `id` is the offset, `more` the next one or null."""
-    notices = [(f"notice.{lang}.md", Data().notice(lang).encode("utf-8")) for lang in ("tr", "en")]
+    installed = Data()
+    notices = [(f"notice.{lang}.md", installed.notice(lang).encode("utf-8")) for lang in ("tr", "en")]
+    notices.append(("fields.json", installed.notice_catalog(desk.world.notice)))
     world = desk.world
     data = export.gather(world.files, world.paths, desk.first_root, notices)
     offset = int(intent.text("id", max_length=12)) if intent.has("id") else 0

@@ -19,6 +19,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -263,14 +264,27 @@ def _judge(path: Path, found: os.stat_result, owners: frozenset[int] | None) -> 
 
 
 def _judge_directories(path: Path, owners: frozenset[int]) -> None:
-    """Who can write a directory can replace what is in it, unless its sticky bit says otherwise (/tmp)."""
+    """Who can write a directory can replace what is in it, unless its sticky bit says otherwise (/tmp).
+
+    Its owner always can. In a user namespace root's own directories show as the overflow uid, which owns nothing there.
+    """
     home = path.parent.resolve()
-    if home.stat().st_uid not in owners | {ROOT_UID}:
-        raise _refused("file_owner", home)
     for directory in (home, *home.parents):
-        mode = directory.stat().st_mode
+        found = directory.stat()
+        mode = found.st_mode
+        if found.st_uid not in owners | {ROOT_UID} | (_unmapped_uids() if directory != home else frozenset()):
+            raise _refused("file_owner", directory)
         if mode & _WRITABLE_BY_OTHERS and not mode & stat.S_ISVTX:
             raise _refused("file_writable", directory)
+
+
+@cache
+def _unmapped_uids() -> frozenset[int]:
+    """The overflow uid inside of a user namespace that does not map every uid; none outside of one."""
+    maps = Path("/proc/self/uid_map").read_text("ascii").split()
+    if maps[:2] == ["0", "0"] and int(maps[2]) >= 2**32 - 1:
+        return frozenset()
+    return frozenset({int(Path("/proc/sys/kernel/overflowuid").read_text("ascii"))})
 
 
 def _read_all(path: Path, fd: int, max_bytes: int) -> bytes:
