@@ -123,6 +123,10 @@ def _send(options: Options, world: World, path: str, asked: dict[str, Json], err
     return replace(sent, lines=(*sent.lines, world.say(f"carry.{errand}")))
 
 
+def _said(result: Members, name: str) -> bool:
+    return result.has(name) and result.value(name) is not None
+
+
 def _asked_lines(world: World, each: Members) -> Iterator[str]:
     url = each.value("url")
     failure = each.value("code")

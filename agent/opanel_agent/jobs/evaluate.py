@@ -109,8 +109,7 @@ def _refresh(desk: Desk, _intent: Members) -> Result:
     if silent_s:  # a server's Retry-After holds for commands too
         raise Unavailable(Reason.SERVER_ERROR, "held_off", seconds=silent_s)
     told = ask.check(desk)
-    ask.look_for_advisories(desk, commanded=True)
-    return told
+    return {**told, "advisories": ask.look_for_advisories(desk, commanded=True)}
 
 
 def _document(desk: Desk, intent: Members) -> Result:
