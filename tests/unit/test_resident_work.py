@@ -148,7 +148,7 @@ def test_narrowing_ends_what_runs_and_evaluates_anew() -> None:
     assert work.narrowed
     work.finished(ended(b"", Bug(Fault.JOB_FAILED, "x")), 2)
     assert not work.narrowed
-    assert intents(work, 2) == ["tick"]
+    assert intents(work, 2) == ["narrowed"]
 
 
 def test_narrowing_with_nothing_running_only_evaluates() -> None:
