@@ -9,7 +9,7 @@ What to erase, restrict or refuse is decided in `reports`.
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -117,7 +117,7 @@ class Inbox:
         chosen = _reports.c.erasure.in_(sorted(erasures))
         self._connection.execute(_reports.update().where(chosen).values(restricted=1))
 
-    def erase(self, erasures: Collection[str]) -> None:
+    def erase(self, erasures: Iterable[str]) -> None:
         """Deletes the rows; `Store.scrub`, after the transaction, takes their traces."""
         if self._connection.execute(_reports.delete().where(_reports.c.erasure.in_(sorted(erasures)))).rowcount:
             self.owe_scrub()

@@ -46,14 +46,14 @@ def run(authority: Authority, listen: str, *, log_file: Path | None) -> None:
 
 
 @contextmanager
-def _purging(served: Served, line: Callable[[str], None]) -> Iterator[None]:
-    """Purge now, and once on every later day; a day on which that failed is tried again each hour."""
+def _purging(served: Served, line: Callable[[str], None], *, look_s: float = _LOOK_S) -> Iterator[None]:
+    """Purge now, and once on every later day; a day on which that failed is tried again at the next look."""
     purged_on = _purge(served, line)
     stopped = threading.Event()
 
     def daily() -> None:
         done = purged_on
-        while not stopped.wait(_LOOK_S):
+        while not stopped.wait(look_s):
             if done != served.now() // DAY_S:
                 done = _purge(served, line)
 

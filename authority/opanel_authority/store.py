@@ -318,14 +318,14 @@ class Store:
     def scrub(self) -> None:
         """Make what was deleted unreadable in every file of the database: call it after the transaction that deleted.
 
-        `secure_delete` has zeroed the cells already; VACUUM writes the file anew without their pages, and a write-ahead
-        log (where an operator chose one) is emptied before and after. Blocks that the file system freed are not ours.
+        `secure_delete` has zeroed the cells already; VACUUM writes the file anew without their pages, and then a
+        write-ahead log (where an operator chose one) is emptied. Blocks that the file system freed are not ours.
         Raises Storage where another process keeps the database from it for longer than the wait for any lock.
         """
         raw = self._engine.raw_connection()
         try:
             cursor = raw.cursor()
-            for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 cursor.execute(statement)
                 told = cursor.fetchone()
                 if told is not None and told[0] != 0:  # (busy, …): the log could not be emptied
