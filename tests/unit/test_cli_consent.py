@@ -210,7 +210,13 @@ def test_an_agent_that_tells_less_or_other_things_is_understood(terminal: Termin
     for result in odd:
         with porter(terminal.paths.socket) as told:
             told.done("/v1/narrowed", result)
-            assert terminal.type("consent", "deny", "--all").status == 0
+            printed = terminal.type("consent", "deny", "--all")
+            as_json = terminal.type("consent", "deny", "--all", "--json").json()["result"]
+        assert printed.status == 0
+        assert "lies ready" not in printed.out
+        assert "not running" not in printed.out
+        assert as_json["ready"] is None
+        assert as_json["gone"] in ([], [{"id": "?", "at": 0}])
 
 
 def test_deny_is_acknowledged_only_when_it_would_survive_a_crash(tmp_path: Path) -> None:

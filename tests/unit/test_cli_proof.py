@@ -1,5 +1,6 @@
 """`consent history | receipt | review`: the ledger and the receipts as their owner reads them."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from fakes.porter import porter
 from fakes.terminal import Terminal
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.strict_json import Json
+from opanel_agent.system.data import Data
 from opanel_agent.texts import LANGUAGES, Language
 
 USAGE, CRASH = Purpose.USAGE_STATISTICS, Purpose.CRASH_REPORTS
@@ -41,7 +43,8 @@ def test_history_tells_each_entry(terminal: Terminal) -> None:
         result = terminal.type("consent", "history", "--json").json()["result"]
     assert printed.status == 0
     assert "consent was withdrawn: usage statistics (ConsentWithdrawn)" in printed.out
-    assert "    ids: a, b" in printed.out
+    assert f"    ids: a, b\n    notice: {NOTICE}\n" in printed.out
+    assert "the ledger was opened (LedgerOpened)\n" in printed.out
     assert "last 2 of 5" in printed.err
     assert result == {"entries": entries, "of": 5}
 
@@ -50,7 +53,9 @@ def test_history_and_receipts_where_there_is_nothing(terminal: Terminal) -> None
     with porter(terminal.paths.socket) as told:
         told.done("/v1/history", {"entries": []})
         told.done("/v1/receipts", {"receipts": []})
-        assert "Nothing has been recorded yet" in terminal.type("consent", "history").out
+        history = terminal.type("consent", "history")
+        assert "Nothing has been recorded yet" in history.out
+        assert history.err == ""
         assert "No receipt is kept yet" in terminal.type("consent", "receipt").out
 
 
@@ -106,6 +111,19 @@ def test_the_consent_receipt_of_a_purpose_is_made_from_the_ledger(terminal: Term
     assert none.status == 65
 
 
+def test_a_receipt_names_the_notice_that_the_answer_was_given_to(terminal: Terminal) -> None:
+    terminal.trust()
+    notices = []
+    for version in (NOTICE, "2020-01-01"):
+        with porter(terminal.paths.socket) as told:
+            told.done("/v1/history", {"entries": _ledger(version)})
+            result = terminal.type("consent", "receipt", "usage_statistics", "--json").json()["result"]
+        notices.append(result["consent_record"]["pii_processing"]["privacy_notice"])
+    text = Data().notice("en").encode()
+    assert notices[0] == {"version": NOTICE, "sha256": hashlib.sha256(text).hexdigest()}
+    assert notices[1] == {"version": "2020-01-01", "sha256": None}
+
+
 def test_entries_that_do_not_hang_together_make_no_receipt(terminal: Terminal) -> None:
     terminal.trust()
     entries: Any = _ledger()
@@ -115,7 +133,7 @@ def test_entries_that_do_not_hang_together_make_no_receipt(terminal: Terminal) -
         assert terminal.type("consent", "receipt", "usage_statistics").status == 65
 
 
-def _ledger() -> list[Json]:
+def _ledger(notice: str = NOTICE) -> list[Json]:
     from opanel_agent.core import ledger
     from opanel_agent.core.ledger import Kind, Ledger
 
@@ -123,7 +141,7 @@ def _ledger() -> list[Json]:
     so_far = Ledger()
     for kind, purpose, data in (
         (Kind.LEDGER_OPENED, None, {}),
-        (Kind.CONSENT_GIVEN, "usage_statistics", {"notice": NOTICE, "owner": 0}),
+        (Kind.CONSENT_GIVEN, "usage_statistics", {"notice": notice, "owner": 0}),
     ):
         entry = ledger.entry_after(so_far, kind, 1_795_000_000, purpose, data)
         so_far = ledger.after(so_far, entry)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import opanel_agent
+from fakes import forge
 from fakes.files import MemoryFiles, Stopped
 from fakes.porter import Said, answer, porter
 from fakes.teletype import TypedAt
@@ -79,7 +80,7 @@ def test_only_a_plain_yes_is_a_yes_and_each_consent_is_its_own_question(
     terminal: Terminal, types: tuple[str, ...], expected: dict[Purpose, bool]
 ) -> None:
     printed, _ = asked(terminal, *types)
-    assert printed.status == 0
+    assert (printed.status, printed.err) == (0, "")
     assert answers(terminal) == expected
     file = parse(terminal.paths.consent.read_bytes())
     assert (file.notice, file.granted, file.do_not_track) == (NOTICE, None, False)
@@ -195,7 +196,9 @@ def test_a_no_to_an_older_notice_is_not_asked_again(terminal: Terminal) -> None:
 def test_a_refused_file_is_not_written_over(terminal: Terminal) -> None:
     text = before(terminal, usage="1")
     file = preseed(terminal, f'schema = 1\nnotice = "{NOTICE}"\n')
-    for printed in (asked(terminal, "y", "y")[0], terminal.type("setup", "--preseed", str(file))):
+    at_terminal, person = asked(terminal, "y", "y")
+    assert person.seen == []
+    for printed in (at_terminal, terminal.type("setup", "--preseed", str(file))):
         assert printed.status == 78
         assert "line: 4" in printed.err
     assert terminal.paths.consent.read_bytes() == text
@@ -271,6 +274,7 @@ def assert_silent(terminal: Terminal, printed: Printed, person: TypedAt) -> None
     assert printed.status == 0
     assert len(printed.out.splitlines()) == 1
     assert (person.seen, person.prompts) == ([], [])
+    assert "every consent is denied" in printed.out
     assert not terminal.paths.consent.exists()
 
 
@@ -360,6 +364,9 @@ def test_the_notice_names_who_where_and_from_whom(terminal: Terminal, lang: Lang
     with porter(terminal.paths.socket) as told:
         told.says("/v1/answer", answer())
         filled = terminal.type("notice").out
+    told_as_written = [line for line in Data().notice(lang).splitlines() if "{" not in line]
+    assert set(told_as_written) <= set(filled.splitlines())
+    assert f": {forge.VENDOR}\n" in filled
     assert "Örnek Hosting" in filled
     assert "Örnek Hosting" not in bare.out
     assert filled.count("https://") > bare.out.count("https://")

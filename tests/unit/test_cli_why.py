@@ -49,8 +49,18 @@ def test_show_tells_every_purpose_with_file_line_and_reasons(terminal: Terminal)
         {"reason": "denied_by_file", "place": f"allow = false in {file}", "line": 9}
     ]
     assert told["purposes"]["license_status"]["permitted"]
+    assert told["notice"] == told["installed_notice"] == NOTICE
+    assert "allow" not in told["purposes"]["license_status"]
     assert f"answer: yes ({file}, line 5)" in printed.out
+    assert printed.out.count("may leave now: yes, each report after its waiting time\n") == 1
+    assert printed.out.count("may leave now: yes\n") == 5
+    assert printed.out.count("may leave now: no\n") == 1
     assert "decided by: a setting, “check” under [license]" in printed.out
+
+
+def test_show_says_that_a_crash_report_is_looked_at_first(terminal: Terminal) -> None:
+    write(terminal, crash="true")
+    assert "may leave now: yes, each report after you have seen it\n" in terminal.type("consent", "show").out
 
 
 def test_show_where_nobody_answered(terminal: Terminal) -> None:
@@ -67,6 +77,7 @@ def test_show_and_why_tell_a_refused_file_with_line_and_cure(terminal: Terminal)
         assert "“purposes.usage_statistics.allow” is of the wrong type" in out
         assert "line: 5" in out or "line 5" in out
         assert "true and false are written without quotation marks" in out
+        assert "Nobody has answered" not in out
 
 
 def test_show_names_who_granted(terminal: Terminal) -> None:
@@ -110,7 +121,7 @@ def test_what_only_the_agent_knows_is_added(terminal: Terminal) -> None:
     reasons: list[Json] = [
         {"reason": "ledger", "place": "review_due", "line": None},
         {"reason": "clone", "place": "machine identity", "line": None},
-        {"reason": "opt_out", "place": "DO_NOT_TRACK=1 in the process environment", "line": None},
+        {"reason": "opt_out", "place": "DO_NOT_TRACK=1 in the process environment", "line": 1},
         {"reason": "denied_by_file", "place": "allow = false in consent.toml", "line": 5},
         {"reason": "of_tomorrow", "place": "x", "line": None},
         {"reason": "ledger", "place": 7, "line": None},
@@ -123,6 +134,16 @@ def test_what_only_the_agent_knows_is_added(terminal: Terminal) -> None:
         printed = terminal.type("consent", "why", "usage_statistics", "--json")
     assert printed.status == 1
     assert printed.json()["result"]["reasons"] == reasons[:3]
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, {"usage_statistics": None}, {"usage_statistics": {"reasons": None}}])
+def test_an_agent_that_tells_nothing_of_it_objects_to_nothing(terminal: Terminal, odd: Json) -> None:
+    write(terminal, usage="true")
+    told: dict[str, Any] = answer()
+    told["consent"]["purposes"] = odd
+    with porter(terminal.paths.socket) as resident:
+        resident.says("/v1/answer", told)
+        assert terminal.type("consent", "why", "usage_statistics").status == 0
 
 
 # check
@@ -139,6 +160,7 @@ def test_check_says_what_a_file_would_change(terminal: Terminal) -> None:
     new = f'schema = 1\nnotice = "{NOTICE}"\n[purposes.usage_statistics]\nallow = true\nhold = "24h"\n'
     printed = check(terminal, new)
     assert printed.status == 0
+    assert "It would change:" in printed.out
     assert "purposes.usage_statistics.allow: false -> true" in printed.out
     assert "purposes.crash_reports.allow: true -> absent" in printed.out
     assert {each["key"] for each in check(terminal, new, "--json").json()["result"]["changes"]} == {
@@ -179,7 +201,9 @@ def test_check_judges_what_is_no_such_file(terminal: Terminal) -> None:
 def test_check_of_the_file_in_force_judges_whose_it_is_too(terminal: Terminal) -> None:
     assert terminal.type("consent", "check").status == 74
     write(terminal)
-    assert terminal.type("consent", "check").status == 0
+    good = terminal.type("consent", "check")
+    assert (good.status, good.out) == (0, f"Good: {terminal.paths.consent}\n")
+    assert terminal.type("consent", "check", "-", stdin=terminal.paths.consent.read_bytes()).status == 0
     terminal.paths.consent.chmod(0o666)
     assert terminal.type("consent", "check").status == 78
 

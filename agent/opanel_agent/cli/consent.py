@@ -208,7 +208,7 @@ def _told(purpose: Purpose, consent: ConsentReading, grounds: tuple[Ground, ...]
     if purpose in CONSENT_BASED:
         told |= {
             "allow": None if choice is None else choice.allow,
-            "line": None if choice is None else consent.said("allow", f"purposes.{purpose}.allow").line,
+            "line": consent.said("allow", f"purposes.{purpose}.allow").line,
             "hold_s": consent.hold_s(purpose),
             "review": consent.review(purpose),
         }
