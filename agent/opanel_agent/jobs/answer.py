@@ -12,7 +12,7 @@ from opanel_agent.core.purposes import TERMS
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.strict_json import Json
 from opanel_agent.core.verdict import Evidence, Refusal, Sighting, State, Verdict
-from opanel_agent.jobs import advisories, records
+from opanel_agent.jobs import advisories, consents, records, report
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.system.log import line
 
@@ -42,6 +42,7 @@ def compose(desk: Desk, found: Verdict) -> dict[str, Json]:
         "consent": _consent(desk),
         "advisories": advisories.load(desk),
         "last_left": records.last_left(desk),
+        "reports": {"held": len(list(consents.held_reports(desk))), "next": report.next_s(desk)},
         "isolation": _isolation(desk),
         "next_run": {"at": desk.now + schedule.wait_s(desk.schedule, desk.now)},
         "root": {"name": desk.root.sub, "seq": desk.root.seq, "sha256": desk.root.digest, "exp": desk.root.exp},

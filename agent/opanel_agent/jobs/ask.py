@@ -189,7 +189,9 @@ def _send(desk: Desk, purpose: Purpose, sealed: Sealed, take: Callable[[Sealed, 
     if refused is not None:
         desk.book.request(ledger.Kind.REQUEST_FAILED, desk.now, sealed, reason=str(refused.code))
         raise refused
-    desk.book.request(ledger.Kind.REQUEST_SENT, desk.now, sealed, status=reply.status or 0, reply_sha256=digest(reply.body))
+    desk.book.request(
+        ledger.Kind.REQUEST_SENT, desk.now, sealed, status=reply.status or 0, reply_sha256=digest(reply.body)
+    )
     told = take(sealed, reply)
     return {"sent": True, "id": sealed.id, "url": sealed.url, "reply_status": reply.status, **told}
 

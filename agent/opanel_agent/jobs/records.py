@@ -4,6 +4,7 @@ Each intent is one small function from the desk to a result; what they may do is
 gate and the same book.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -20,11 +21,14 @@ from opanel_agent.jobs import ask, consents, export, report, rights, sent
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.jobs.retention import Rooms
 from opanel_agent.system.data import Data
+from opanel_agent.system.log import line
 
 Result = dict[str, Json]
 
 MAX_ENTRIES: Final = 1000
 EXPORT_PART_BYTES: Final = 512 * 1024
+MAX_EXPORT_BYTES: Final = 256 * 1024 * 1024
+_OFFSET: Final = re.compile(r"[0-9]{1,12}")
 _MAX_RECEIPT_BYTES: Final = receipt_document.MAX_BYTES + 1
 
 
@@ -118,7 +122,11 @@ def _rights(desk: Desk, intent: Members) -> Result:
         return rights.prepare(desk, kind, ids, text)
 
     def take(sealed: Sealed, reply: Reply) -> Result:
-        receipt = rights.received(desk, reply.body)
+        try:
+            receipt = rights.received(desk, reply.body)
+        except Untrusted as refused:  # it has left all the same; only the promise is missing
+            line("receipt_refused", level="warning", id=sealed.id, error=str(refused))
+            receipt = None
         if receipt is None:
             return {"due": None}
         desk.book.append(Kind.RECEIPT_KEPT, desk.now, purpose=sealed.purpose, id=sealed.id, due=receipt.due)
@@ -174,15 +182,28 @@ def _noticed(desk: Desk, intent: Members) -> Result:
 
 
 def _export(desk: Desk, intent: Members) -> Result:
-    """The one file for an auditor, a part at a time: `id` is the offset, `more` the next one or null."""
+    """The one file for an auditor, a part at a time: `id` is the offset, `more` the next one or null.
+
+    The first part makes the file, and the others come from it, so that all of them are of one moment.
+    """
+    offset = int(intent.text("id", max_length=12, pattern=_OFFSET)) if intent.has("id") else 0
+    files, made = desk.world.files, desk.world.paths.export
+    if offset == 0:
+        files.write(made, _gathered(desk))
+    data = files.read(made, max_bytes=MAX_EXPORT_BYTES)
+    if data is None:
+        raise Usage(Fault.USAGE, "export_gone")
+    end = offset + EXPORT_PART_BYTES
+    if end >= len(data):
+        files.remove(made)
+    return {"export": base64url(data[offset:end]), "more": str(end) if end < len(data) else None, "size": len(data)}
+
+
+def _gathered(desk: Desk) -> bytes:
     installed = Data()
     notices = [(f"notice.{lang}.md", installed.notice(lang).encode("utf-8")) for lang in ("tr", "en")]
     notices.append(("fields.json", installed.notice_catalog(desk.world.notice)))
-    world = desk.world
-    data = export.gather(world.files, world.paths, desk.first_root, notices)
-    offset = int(intent.text("id", max_length=12)) if intent.has("id") else 0
-    end = offset + EXPORT_PART_BYTES
-    return {"export": base64url(data[offset:end]), "more": str(end) if end < len(data) else None, "size": len(data)}
+    return export.gather(desk.world.files, desk.world.paths, desk.first_root, notices)
 
 
 def _shown(desk: Desk, sealed: Sealed) -> Result:

@@ -160,6 +160,11 @@ class Paths:
         return self.state_dir / "ready"
 
     @property
+    def export(self) -> Path:
+        """An export while it is handed over in parts."""
+        return self.state_dir / "export.part"
+
+    @property
     def lock(self) -> Path:
         return self.state_dir / "lock"
 
