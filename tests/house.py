@@ -95,7 +95,14 @@ ROOMS = (
         only_lazily=("texts",),
         foreign=frozenset({"h11"}),
     ),
-    Room(prefix=f"{AGENT}.cli", own=("core", "system", "jobs", "texts", "cli"), foreign=frozenset({"tomli_w"})),
+    Room(
+        prefix=f"{AGENT}.silence",
+        own=("core", "system", "jobs", "silence"),
+        foreign=frozenset({"cryptography", "tomli_w"}),
+    ),
+    Room(
+        prefix=f"{AGENT}.cli", own=("core", "system", "jobs", "silence", "texts", "cli"), foreign=frozenset({"tomli_w"})
+    ),
     Room(prefix=f"{AGENT}.texts", own=("core.reasons", "core.errors"), alone=True),
     Room(prefix=f"{AGENT}.__main__", only_lazily=("resident", "jobs", "cli"), alone=True),
     Room(prefix=AGENT, alone=True),

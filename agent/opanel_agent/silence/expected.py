@@ -1,0 +1,116 @@
+"""What a scenario may show, read from its folder as fetch and courier read it: every address, and every byte.
+
+Only the first scenario asks the gate, because there the question is what this server's own word allows; for the others
+the answer is the specification's, whatever the gate says.
+"""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from opanel_agent.core import mirrors
+from opanel_agent.core.consent import Permit, decide
+from opanel_agent.core.documents import root as root_document
+from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.core.purposes import CONSENT_BASED, FIXED_GETS, Purpose
+from opanel_agent.core.request import Sealed, fixed_get, head
+from opanel_agent.jobs import gate
+from opanel_agent.silence import chamber, twin
+from opanel_agent.silence.proof import Expected, Report, Request, Scenario
+from opanel_agent.system import data, settings
+from opanel_agent.system.consents import LocalConsents
+from opanel_agent.system.optouts import LocalOptOuts
+from opanel_agent.system.settings import Settings
+
+LOCALHOST: Final = "localhost"
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+_MAX_SENT_BYTES: Final = 1024 * 1024
+
+
+class Ground:
+    """A scenario's folder. `hosts` and `ports` are all that the agent can be told to ask; `addresses` by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = twin.paths_in(folder, os.geteuid(), system=True)
+        self._settings, self._refused = self._read_settings()
+        self._root = root_document.first((folder / twin.ROOT_FILE).read_bytes())
+        told: list[str] = json.loads((folder / twin.DESTINATIONS).read_text("utf-8"))
+        urls = [urlsplit(url) for url in told if mirrors.admissible(url)]
+        self.hosts = frozenset(url.hostname or "" for url in urls) | {LOCALHOST}
+        self.ports = frozenset(_port(url.scheme, url.port) for url in urls)
+        self.addresses = chamber.documentation_addresses(
+            host for host in self.hosts if host != LOCALHOST and not _is_literal(host)
+        )
+
+    def expected(self, scenario: Scenario, environ: Mapping[str, str]) -> Expected:
+        match scenario:
+            case Scenario.AS_IT_STANDS:
+                return self._as_it_stands(environ)
+            case Scenario.OFFLINE:
+                return Expected()
+            case Scenario.DENIED | Scenario.DO_NOT_TRACK:
+                return Expected(fixed=self._fixed(FIXED_GETS), must_speak=True)
+            case Scenario.ALLOWED:
+                purposes = frozenset(purpose.value for purpose in CONSENT_BASED)
+                return Expected(fixed=self._fixed(FIXED_GETS), purposes=purposes, must_speak=True)
+
+    def reports(self) -> Iterator[Report]:
+        """Everything posted, as `sent/` keeps it."""
+        for name in twin.FILES.names(self._paths.sent):
+            if name.endswith(".request"):
+                text = twin.FILES.read(self._paths.sent / name, max_bytes=_MAX_SENT_BYTES)
+                sealed = Sealed.decode(text or b"")
+                yield Report(purpose=sealed.purpose, requests=frozenset(self._requests(sealed)))
+
+    def _read_settings(self) -> tuple[Settings, AgentError | None]:
+        try:
+            return settings.load(twin.FILES, self._paths), None
+        except Misconfigured as refused:
+            return Settings(), refused
+
+    def _as_it_stands(self, environ: Mapping[str, str]) -> Expected:
+        """What the gate permits of this server's own word, before anything is collected."""
+        stand = gate.Stand(
+            settings=self._settings,
+            refused=self._refused,
+            signals=LocalOptOuts(twin.FILES, self._paths, environ).read(),
+            consent=LocalConsents(twin.FILES, self._paths).read(),
+            notice=data.installed_notice(),
+            root=self._root,
+        )
+        allowed = {purpose for purpose in Purpose if isinstance(decide(purpose, gate.snapshot(purpose, stand)), Permit)}
+        return Expected(
+            fixed=self._fixed(word for word, get in FIXED_GETS.items() if get.purpose in allowed),
+            purposes=frozenset(purpose.value for purpose in CONSENT_BASED if purpose in allowed),
+            may_fail=True,
+        )
+
+    def _fixed(self, words: Iterable[str]) -> tuple[frozenset[Request], ...]:
+        groups = []
+        for word in words:
+            places = gate.destinations(FIXED_GETS[word].purpose, self._settings, self._root)
+            groups.append(frozenset(each for place in places for each in self._requests(fixed_get(word, place))))
+        return tuple(group for group in groups if group)
+
+    def _requests(self, sealed: Sealed) -> Iterator[Request]:
+        """The same bytes at each address that the host has here."""
+        url = urlsplit(sealed.url)
+        host = url.hostname or ""
+        for address in self.addresses.get(host, _LOOPBACK if host == LOCALHOST else (host,)):
+            yield Request(address=address, port=_port(url.scheme, url.port), data=head(sealed) + sealed.body)
+
+
+def _port(scheme: str, port: int | None) -> int:
+    return port or (443 if scheme == "https" else 80)
+
+
+def _is_literal(host: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            return bool(socket.inet_pton(family, host))
+    return False
