@@ -131,7 +131,7 @@ def _started(program: str) -> Iterator[socket.socket]:
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 env=environment(dict(os.environ)),
-                start_new_session=True,
+                process_group=0,  # within the job's session, so that ending the job ends this as well
             )
         try:
             yield ours
