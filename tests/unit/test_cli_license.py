@@ -15,7 +15,7 @@ from fakes.porter import Porter, Said, answer, license_, porter, problem
 from fakes.terminal import Terminal
 from opanel_agent.core import license_key
 from opanel_agent.core.base64url import base64url
-from opanel_agent.core.errors import Storage, Unavailable, Untrusted
+from opanel_agent.core.errors import AgentError, Storage, Unavailable, Untrusted
 from opanel_agent.core.purposes import TERMS
 from opanel_agent.core.reasons import Fault, Reason
 
@@ -337,17 +337,61 @@ def test_refresh_shows_the_requests_as_they_went(terminal: Terminal) -> None:
     assert printed.out.count("    GET /v1/status.jwt HTTP/1.1\n    Host: mirror.example\n") == 2
 
 
-def test_a_refresh_that_reached_nobody_is_69_and_the_state_stands(terminal: Terminal) -> None:
-    missed = {"url": None, "ok": False, "code": "unreachable_tcp", "head": ""}
+def test_refresh_shows_the_request_for_advisories_too(terminal: Terminal) -> None:
+    beside = {"url": "https://mirror.example/v1/advisories.jws", "ok": True, "code": None, "head": "GET /v1/adv\r\n"}
     with porter(terminal.paths.socket) as told:
-        told.done("/v1/refresh", {"asked": [missed]}, reasons=["unreachable_tcp"])
+        told.done("/v1/refresh", {"asked": [], "advisories": beside})
         printed = terminal.type("license", "refresh")
+    assert "Fetched https://mirror.example/v1/advisories.jws\n    GET /v1/adv\n" in printed.out
+
+
+CONNECT = Unavailable(Reason.UNREACHABLE_TCP, "connect_failed", url="https://mirror.example/v1/roots.jws")
+LIST = Untrusted(Reason.FORMAT_INVALID, "jws_shape")
+
+
+def asked(error: AgentError | None, **more: object) -> dict[str, object]:
+    code, told = (None, None) if error is None else (str(error.code), error.to_json())
+    return {"url": None, "ok": error is None, "code": code, "error": told, "head": "", **more}
+
+
+def test_a_refresh_that_reached_nobody_is_69_and_the_state_stands(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/refresh", {"asked": [asked(CONNECT)]}, reasons=["unreachable_tcp"])
+        printed = terminal.type("license", "refresh")
+        as_json = terminal.type("license", "refresh", "--json")
         told.replies.clear()
-        told.failed("/v1/refresh", Unavailable(Reason.UNREACHABLE_TCP, "connect_failed").to_json())
+        told.failed("/v1/refresh", CONNECT.to_json())
         assert terminal.type("license", "refresh").status == 69
     assert printed.status == 69
     assert "the server could not be reached [unreachable_tcp]" in printed.out
     assert "License: active" in printed.out
+    title, hint, code = printed.err.splitlines()[-3:]
+    assert title.startswith("cannot reach the server")
+    assert hint.startswith("  what to do: ")
+    assert code == "  code: unreachable_tcp (connect_failed)"
+    assert as_json.status == 69
+    assert as_json.json()["result"]["license"]["state"] == "active"
+    assert [each["code"] for each in as_json.json()["errors"]] == ["unreachable_tcp"]
+    assert as_json.json()["errors"][0]["title"] == title
+
+
+@pytest.mark.parametrize(
+    ("requests", "status"),
+    [
+        ([asked(None), asked(LIST)], 65),  # garbage in the place of a list
+        ([asked(LIST), asked(None)], 0),  # the list came: nothing is missed
+        ([asked(None), asked(None, ok=False)], 69),  # whoever says no more than that
+        ([], 0),
+    ],
+)
+def test_the_status_list_decides_what_a_refresh_came_to(
+    terminal: Terminal, requests: list[dict[str, object]], status: int
+) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/refresh", {"asked": requests})
+        printed = terminal.type("license", "refresh", "--json")
+    assert printed.status == status
+    assert bool(printed.json()["errors"]) == bool(status)
 
 
 def test_remove_asks_the_resident(terminal: Terminal) -> None:

@@ -21,15 +21,14 @@ from opanel_agent.cli.status import beside, license_lines, moment
 from opanel_agent.cli.world import World
 from opanel_agent.core import license_key
 from opanel_agent.core.documents.root import Root
-from opanel_agent.core.errors import Unavailable, Untrusted
+from opanel_agent.core.errors import AgentError, Unavailable, Untrusted
 from opanel_agent.core.purposes import FIXED_GETS, TERMS, Purpose
-from opanel_agent.core.reasons import Fault
+from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json, Members
 from opanel_agent.jobs import gate
 from opanel_agent.system.settings import Settings
 
 MAX_POST_BYTES: Final = 64 * 1024  # what the resident takes; a larger document goes by way of import.d
-UNAVAILABLE: Final = 69
 NOT_YET: Final = 75
 # Long enough that no sensible file name is taken for a mistyped key.
 _LIKE_A_KEY: Final = re.compile(r"[0-9A-Za-z -]{24,48}")
@@ -68,9 +67,11 @@ def refresh(options: Options, world: World) -> Outcome:
     done = world.client.post("/v1/refresh", wait_s=patience_s)
     with understood():
         asked = done.result.each("asked", 16)
-        lines = tuple(line for each in asked for line in _asked_lines(world, each))
-        missed = any(each.value("ok") is not True for each in asked[-1:])
-    return replace(_outcome(world, done, lines), exit_status=UNAVAILABLE if missed else 0)
+        beside = (done.result.members("advisories"),) if _said(done.result, "advisories") else ()
+        lines = tuple(line for each in (*asked, *beside) for line in _asked_lines(world, each))
+        missed = tuple(filter(None, map(_failure, asked[-1:])))  # the list decides, whatever became of the roots
+    outcome = _outcome(world, done, lines)
+    return replace(outcome, failure=missed[0], exit_status=missed[0].exit_status) if missed else outcome
 
 
 def activate(options: Options, world: World) -> Outcome:
@@ -125,6 +126,14 @@ def _send(options: Options, world: World, path: str, asked: dict[str, Json], err
 
 def _said(result: Members, name: str) -> bool:
     return result.has(name) and result.value(name) is not None
+
+
+def _failure(each: Members) -> AgentError | None:
+    """Why the request came to nothing, where it did."""
+    if each.value("ok") is True:
+        return None
+    told = each.value("error") if _said(each, "error") else None
+    return AgentError.from_json(told) if isinstance(told, dict) else Unavailable(Reason.SERVER_ERROR, "reply_failed")
 
 
 def _asked_lines(world: World, each: Members) -> Iterator[str]:

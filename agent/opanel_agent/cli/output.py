@@ -43,12 +43,17 @@ class Warned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a command came to: `result` for machines, `lines` for people, the exit status for scripts."""
+    """What a command came to: `result` for machines, `lines` for people, the exit status for scripts.
+
+    `failure`: it did what it does, and what it was done for did not come about (a refresh that reached nobody): told as an
+    error is, after the lines.
+    """
 
     result: Shown
     lines: tuple[str, ...] = ()
     warnings: tuple[Warned, ...] = ()
     exit_status: int = 0
+    failure: AgentError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,23 +96,37 @@ def envelope(outcome: Outcome, errors: Sequence[Mapping[str, Shown]] = ()) -> st
 
 def publish(console: Console, outcome: Outcome, lang: Language, *, as_json: bool) -> None:
     if as_json:
-        console.say(envelope(outcome))
+        _complain(console, outcome, lang)
         return
     for line in outcome.lines:
         console.say(printable(line))
     for warned in outcome.warnings:
         console.note(printable(say("output.warning", lang, title=warned.title)))
+    if outcome.failure is not None:
+        _tell(console, outcome.failure, lang)
 
 
 def complain(console: Console, error: AgentError, lang: Language, *, as_json: bool) -> None:
     """An error as one sentence, what to do, and its stable code; with --json as an envelope on stdout, too."""
+    if as_json:
+        _complain(console, Outcome(result=None, failure=error), lang)
+    else:
+        _tell(console, error, lang)
+
+
+def _complain(console: Console, outcome: Outcome, lang: Language) -> None:
+    """The envelope on stdout, with the failure in it; and on stderr, for whoever reads the log of a script."""
+    told = [] if outcome.failure is None else [_tell(console, outcome.failure, lang)]
+    console.say(envelope(outcome, told))
+
+
+def _tell(console: Console, error: AgentError, lang: Language) -> Mapping[str, Shown]:
+    """On stderr; returns it as a member of `errors`."""
     title, hint = (printable(text) for text in problem(error, lang))
     console.note(title)
     console.note(say("output.hint", lang, hint=hint))
     console.note(say("output.code", lang, code=str(error.code), detail=error.detail))
-    if as_json:
-        told = {"code": str(error.code), "title": title, "hint": hint}
-        console.say(envelope(Outcome(result=None), [told]))
+    return {"code": str(error.code), "title": title, "hint": hint}
 
 
 def printable(text: str) -> str:

@@ -282,6 +282,7 @@ def _told(reply: Reply, failure: AgentError | None) -> Json:
         "url": reply.url,
         "ok": failure is None,
         "code": None if failure is None else str(failure.code),
+        "error": None if failure is None else failure.to_json(),
         "head": reply.sent_head.decode("ascii"),
     }
 
