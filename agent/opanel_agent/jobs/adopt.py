@@ -17,15 +17,16 @@ from opanel_agent.core.documents import status_list as status_document
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.status_list import StatusList
-from opanel_agent.core.errors import AgentError, Untrusted
+from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.verdict import Sighting
 from opanel_agent.jobs import advisories, agent_key, rights
 from opanel_agent.jobs.desk import MAX_STATUS_BYTES, Desk
-from opanel_agent.jobs.memory import Seen
+from opanel_agent.jobs.memory import MAX_DIGESTS, Seen
 from opanel_agent.system.log import line
 
 MAX_DOCUMENT_BYTES: Final = MAX_STATUS_BYTES
+MAX_FILES: Final = MAX_DIGESTS // 2  # in import.d: each is remembered, and what is wrong with it
 
 
 def document(desk: Desk, data: bytes) -> str:
@@ -113,21 +114,36 @@ def forget(desk: Desk) -> None:
     desk.memory.refused_since = None
 
 
-def files_of_root(desk: Desk) -> list[AgentError]:
-    """What lies in the configuration folder, each once per digest. Returns the refusals; the files stay."""
-    refusals: list[AgentError] = []
+def files_of_root(desk: Desk) -> None:
+    """What lies in the configuration folder, each once per digest; the files stay.
+
+    One that does not count (whose it is, what it is, what it says) is said once, and keeps nothing else from being done.
+    """
     for path in _lying_there(desk):
-        data = desk.world.files.read(path, max_bytes=MAX_DOCUMENT_BYTES, owners=desk.world.paths.owners)
-        digest = hashlib.sha256(data or b"").hexdigest()
-        if data is None or digest in desk.memory.adopted:
+        try:
+            data = desk.world.files.read(path, max_bytes=MAX_DOCUMENT_BYTES, owners=desk.world.paths.owners)
+        except (Misconfigured, Storage) as error:
+            _say_once(desk, "document_unreadable", path, code=str(error.code), detail=error.detail)
+            continue
+        if data is None or _known(desk, hashlib.sha256(data).hexdigest()):
             continue
         try:
             line("document_adopted", file=str(path), typ=document(desk, data))
         except Untrusted as refused:
-            refusals.append(refused.but(file=str(path)))
             line("document_refused", file=str(path), code=str(refused.code), detail=refused.detail)
-        desk.memory.adopted.append(digest)
-    return refusals
+
+
+def _known(desk: Desk, digest: str) -> bool:
+    """Whether it was met before. What still lies there is forgotten last, else an old license would be taken up anew."""
+    known = digest in desk.memory.adopted
+    desk.memory.adopted = [*(each for each in desk.memory.adopted if each != digest), digest]
+    return known
+
+
+def _say_once(desk: Desk, event: str, path: Path, **said: str | int) -> None:
+    what = f"{event} {path} {said}".encode("utf-8", "replace")
+    if not _known(desk, hashlib.sha256(what).hexdigest()):
+        line(event, level="warning", file=str(path), **said)
 
 
 def sight(desk: Desk) -> None:
@@ -204,6 +220,13 @@ def _rows(held: Bundle) -> list[bytes]:
 
 
 def _lying_there(desk: Desk) -> list[Path]:
-    paths, files = desk.world.paths, desk.world.files
-    names = files.names(paths.import_dir)
-    return [paths.license, *(paths.import_dir / name for name in sorted(names) if not name.startswith("."))]
+    """As many as the memory can tell apart; the rest wait until some are taken away."""
+    paths = desk.world.paths
+    try:
+        names = [name for name in desk.world.files.names(paths.import_dir) if not name.startswith(".")]
+    except Storage as error:
+        _say_once(desk, "document_unreadable", paths.import_dir, code=str(error.code), detail=error.detail)
+        names = []
+    if len(names) > MAX_FILES:
+        _say_once(desk, "documents_left", paths.import_dir, max_files=MAX_FILES)
+    return [paths.license, *(paths.import_dir / name for name in sorted(names)[:MAX_FILES])]

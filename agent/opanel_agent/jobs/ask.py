@@ -213,7 +213,9 @@ def _unanswered(desk: Desk, errand: Errand, key: str | None) -> Sealed | None:
     for name in desk.world.files.names(desk.world.paths.held):
         if not name.startswith(errand.kind + "-"):
             continue
-        sealed = sent.held(desk, name)
+        sealed = sent.waiting(desk, name)
+        if sealed is None:
+            continue
         same_place = sealed.url == _endpoint(desk) + errand.path
         if same_place and _license_of(sealed) == (expected or _key_body(key)):
             return sealed

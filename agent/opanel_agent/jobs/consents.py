@@ -60,8 +60,8 @@ def observe(desk: Desk) -> Noted:
 def held_reports(desk: Desk) -> Iterator[Sealed]:
     """Finished reports that wait, in the order of their names."""
     for name in desk.world.files.names(desk.world.paths.held):
-        sealed = sent.held(desk, name)
-        if sealed.purpose in CONSENT_BASED:
+        sealed = sent.waiting(desk, name)
+        if sealed is not None and sealed.purpose in CONSENT_BASED:
             yield sealed
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Reason
+from opanel_agent.core.states import State
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.verdict import Sighting
 
@@ -93,6 +95,8 @@ class Memory:
             setattr(memory, name, None if told.value(name) is None else told.integer(name))
         for name in _TEXTS:
             setattr(memory, name, None if told.value(name) is None else told.text(name))
+        if memory.state is not None and memory.state not in list(State):  # a newer version's
+            raise told.refuse("state")
         seen = told.members("seen")
         memory.seen = {name: _seen(seen.members(name)) for name in _DOCUMENTS if seen.has(name)}
         seen.end()
@@ -101,8 +105,8 @@ class Memory:
         memory.signals = _ordered(told, "signals", MAX_SIGNALS)
         identity = told.members("identity")
         memory.identity = {name: identity.text(name) for name in identity.names()}
-        memory.retries = dict(told.integers("retries"))
-        memory.reports = dict(told.integers("reports"))
+        memory.retries = _by_purpose(told, "retries")
+        memory.reports = _by_purpose(told, "reports")
         memory.accepted = dict(told.integers("accepted"))
         floors = told.members("floors")  # thumbprints: one in 32 begins as no name may
         memory.floors = {kid: floors.integer(kid) for kid in floors.names()}
@@ -115,6 +119,13 @@ class Memory:
 _TIMES: Final = ("quiet_until", "unmatched_since", "refused_since", "state_since", "checked_at")
 _TEXTS: Final = ("version", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
 _DOCUMENTS: Final = ("license", "activation", "delegation")
+
+
+def _by_purpose(told: Members, name: str) -> dict[str, int]:
+    moments = told.integers(name)
+    if not moments.keys() <= set(Purpose):
+        raise told.refuse(name)
+    return dict(moments)
 
 
 def _ordered(told: Members, name: str, max_items: int) -> list[str]:

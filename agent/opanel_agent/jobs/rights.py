@@ -17,7 +17,7 @@ from typing import Final
 from opanel_agent.core import rights
 from opanel_agent.core.documents import receipt as receipt_document
 from opanel_agent.core.documents.receipt import Receipt
-from opanel_agent.core.errors import NotPermitted, Storage, Untrusted, Usage
+from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Untrusted, Usage
 from opanel_agent.core.ledger import Kind
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
@@ -73,7 +73,8 @@ def make_ready(desk: Desk, ids: Iterable[str]) -> Path | None:
     """
     known = _load(desk)
     wanted = {*ids}
-    meant = [name for name in _not_erased(desk, known) if name in wanted]
+    # A secret that the disk damaged proves nothing any more, and must not keep a withdrawal from being done.
+    meant = [name for name in _not_erased(desk, known) if name in wanted and _kept_secret(desk, name) is not None]
     made = [_make_ready(desk, meant[start : start + MAX_REVEALS]) for start in range(0, len(meant), MAX_REVEALS)]
     _replace_smaller(desk, known, frozenset(meant), made)
     return None if not made else made[0] if len(made) == 1 else desk.world.paths.ready
@@ -157,10 +158,19 @@ def _secret(desk: Desk, report_id: str) -> bytes:
     # The id comes from a command: only what is in the folder is opened.
     if report_id not in desk.world.files.names(desk.world.paths.erasure):
         raise Usage(Fault.USAGE, "report_unknown", id=report_id[:64])
-    secret = desk.world.files.read(desk.world.paths.erasure / report_id, max_bytes=_SECRET_BYTES)
-    if secret is None or len(secret) != _SECRET_BYTES:
+    secret = _kept_secret(desk, report_id)
+    if secret is None:
         raise Storage(Fault.IO_FAILED, "erasure_broken", id=report_id[:64])
     return secret
+
+
+def _kept_secret(desk: Desk, report_id: str) -> bytes | None:
+    """None where the disk has damaged it."""
+    try:
+        secret = desk.world.files.read(desk.world.paths.erasure / report_id, max_bytes=_SECRET_BYTES)
+    except Misconfigured:
+        return None
+    return secret if secret is not None and len(secret) == _SECRET_BYTES else None
 
 
 def _endpoint(desk: Desk) -> str:

@@ -8,9 +8,10 @@ head.
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
-from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.errors import Misconfigured, Untrusted
 from opanel_agent.core.purposes import MAX_REPLY_BYTES
 from opanel_agent.core.reasons import Fault
 from opanel_agent.core.request import MAX_BODY_BYTES, MAX_LINE_BYTES, Reply, Sealed
@@ -34,12 +35,15 @@ def hold(desk: Desk, sealed: Sealed) -> None:
 
 def held(desk: Desk, request_id: str) -> Sealed:
     """Raises Untrusted for an id that names none."""
-    data = None
-    if _ID.fullmatch(request_id):
-        data = desk.world.files.read(desk.world.paths.held / request_id, max_bytes=_MAX_BYTES)
-    if data is None:
+    sealed = waiting(desk, request_id)
+    if sealed is None:
         raise Untrusted(Fault.USAGE, "held_unknown", id=request_id[:64])
-    return Sealed.decode(data)
+    return sealed
+
+
+def waiting(desk: Desk, request_id: str) -> Sealed | None:
+    """What is held under this id. None for what is no request of that name: damaged, or written by another version."""
+    return _sealed(desk, desk.world.paths.held / request_id, request_id)
 
 
 def attempted(desk: Desk, sealed: Sealed) -> None:
@@ -59,30 +63,34 @@ def replied(desk: Desk, sealed: Sealed, reply: Reply) -> None:
 
 def request(desk: Desk, request_id: str) -> Sealed:
     """A request that left, as it left. Raises Untrusted for an id that names none."""
-    data = None
-    if _ID.fullmatch(request_id):
-        data = desk.world.files.read(desk.world.paths.sent / f"{request_id}.request", max_bytes=_MAX_BYTES)
-    if data is None:
+    sealed = _left(desk, request_id)
+    if sealed is None:
         raise Untrusted(Fault.USAGE, "sent_unknown", id=request_id[:64])
-    return Sealed.decode(data)
+    return sealed
 
 
 def reply(desk: Desk, request_id: str) -> Reply | None:
     """What came back, None where nothing did."""
-    data = desk.world.files.read(desk.world.paths.sent / f"{request_id}.reply", max_bytes=_MAX_REPLY_BYTES)
-    return None if data is None else Reply.decode(data)
+    data = _read(desk, desk.world.paths.sent / f"{request_id}.reply", _MAX_REPLY_BYTES)
+    try:
+        return None if data is None else Reply.decode(data)
+    except Untrusted:
+        return None
 
 
 def attempted_at(desk: Desk, request_id: str) -> int | None:
     """When its connection was opened, in effective time."""
-    data = desk.world.files.read(desk.world.paths.sent / f"{request_id}.attempted", max_bytes=_MAX_MARK_BYTES)
-    return None if data is None else Members(loads(data, max_bytes=_MAX_MARK_BYTES), "attempted").integer("at")
+    data = _read(desk, desk.world.paths.sent / f"{request_id}.attempted", _MAX_MARK_BYTES)
+    try:
+        return None if data is None else Members(loads(data, max_bytes=_MAX_MARK_BYTES), "attempted").integer("at")
+    except Untrusted:
+        return None
 
 
 def ids(desk: Desk) -> list[str]:
     """Of everything that was ever attempted and is still kept, but for the fixed GETs."""
-    names = desk.world.files.names(desk.world.paths.sent)
-    return sorted(name.removesuffix(".request") for name in names if name.endswith(".request"))
+    names = (name.removesuffix(".request") for name in desk.world.files.names(desk.world.paths.sent))
+    return sorted(name for name in names if _left(desk, name) is not None)
 
 
 def reports(desk: Desk, purpose: str) -> list[tuple[str, int]]:
@@ -97,3 +105,24 @@ def attempted_get(desk: Desk, word: str) -> None:
 
 def replied_get(desk: Desk, word: str, reply: Reply) -> None:
     desk.world.files.write(desk.world.paths.sent / f"{word}.reply", replace(reply, body=b"").encode())
+
+
+def _left(desk: Desk, request_id: str) -> Sealed | None:
+    return _sealed(desk, desk.world.paths.sent / f"{request_id}.request", request_id)
+
+
+def _sealed(desk: Desk, path: Path, request_id: str) -> Sealed | None:
+    data = _read(desk, path, _MAX_BYTES) if _ID.fullmatch(request_id) else None
+    try:
+        sealed = None if data is None else Sealed.decode(data)
+    except Untrusted:
+        return None
+    return sealed if sealed is not None and sealed.id == request_id else None
+
+
+def _read(desk: Desk, path: Path, max_bytes: int) -> bytes | None:
+    """None for what is no file of a sane size as well: the disk may be at fault, and a license must not suffer from it."""
+    try:
+        return desk.world.files.read(path, max_bytes=max_bytes)
+    except Misconfigured:
+        return None
