@@ -13,7 +13,20 @@ from pathlib import Path
 from typing import Final
 
 from opanel_agent import __version__
-from opanel_agent.cli import advisories, catalog, consent, data, dnt, export, notice, offline, proof, setup, status
+from opanel_agent.cli import (
+    advisories,
+    catalog,
+    consent,
+    data,
+    dnt,
+    export,
+    notice,
+    offline,
+    proof,
+    setup,
+    silence,
+    status,
+)
 from opanel_agent.cli import license as license_
 from opanel_agent.cli.grammar import HELP, Command, find, language_flag, read
 from opanel_agent.cli.output import Console, Outcome, complain, publish, standard_streams
@@ -34,6 +47,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *catalog.COMMANDS,
     *data.COMMANDS,
     *export.COMMANDS,
+    *silence.COMMANDS,
     *setup.COMMANDS,
 )
 INTERRUPTED: Final = 130

@@ -10,7 +10,7 @@ Nothing here knows that it is watched, but for those figures. `Parts` are what a
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -59,6 +59,7 @@ class Parts:
 
     machine: Callable[[Mapping[str, str]], Machine] = LocalMachine
     transport: Callable[[Settings], Transport] = real_transport
+    answers: Mapping[str, Answering] = field(default_factory=lambda: ANSWERS)
     outlet: Callable[["ForkOutlet"], Outlet] = same_outlet
 
 
@@ -87,10 +88,11 @@ class ForkOutlet:
 
     isolated = True
 
-    def __init__(self, reading: Callable[[], Reading]) -> None:
+    def __init__(self, reading: Callable[[], Reading], answers: Mapping[str, Answering] = ANSWERS) -> None:
         self.shares = {FETCH: Share(), COURIER: Share()}
         self.pids: dict[int, str] = {}
         self._reading = reading
+        self._answers = answers
 
     def fetch(self, word: str, *, signalled: bool) -> Reply:
         del signalled
@@ -119,7 +121,7 @@ class ForkOutlet:
 
     def _reply(self, program: str, question: bytes) -> Reply:
         try:
-            return ANSWERS[program](question, self._reading())
+            return self._answers[program](question, self._reading())
         except AgentError as error:
             return fetch.refusal(error)
 
@@ -153,7 +155,7 @@ def live(folder: Path, scenario: Scenario, days: int, parts: Parts, environ: Map
     """One scenario's month, in its folder."""
     paths = twin.paths_in(folder, os.geteuid(), system=True)
     clock, catalog = SetClock(LocalClock().read()), data.load_catalog()
-    forks = ForkOutlet(lambda: _reading(paths, clock, catalog, parts.transport, environ))
+    forks = ForkOutlet(lambda: _reading(paths, clock, catalog, parts.transport, environ), parts.answers)
     world = World(
         files=twin.FILES,
         paths=paths,

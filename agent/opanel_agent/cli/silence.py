@@ -1,0 +1,132 @@
+"""`prove-silence`: what this server's own settings and consent let out, shown by the kernel. Anyone can run it.
+
+All of the work is the `silence` package's; this prints what it came to, on one screen: the verdict, a line for each
+scenario, under it what speaks against it, the controls, and plainly what could not be run.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from opanel_agent.cli.grammar import Command, Options
+from opanel_agent.cli.layout import paragraph
+from opanel_agent.cli.output import Outcome
+from opanel_agent.cli.world import World
+from opanel_agent.core.errors import Usage
+from opanel_agent.core.reasons import Fault
+from opanel_agent.core.strict_json import Json
+from opanel_agent.silence import outside
+from opanel_agent.silence.outside import Means
+from opanel_agent.silence.proof import Scenario, Why
+
+DAYS: Final = 30
+MOST_DAYS: Final = 366
+PATH_SOCKET: Final = "path_socket"  # the one control that is strace's alone
+Part = Mapping[str, Json]
+
+# Whole ids, so that a reader of the source finds each sentence's place.
+SCENARIOS: Final[Mapping[str, str]] = {
+    Scenario.AS_IT_STANDS: "prove.as_it_stands",
+    Scenario.OFFLINE: "prove.offline",
+    Scenario.DENIED: "prove.denied",
+    Scenario.DO_NOT_TRACK: "prove.do_not_track",
+    Scenario.ALLOWED: "prove.allowed",
+}
+FINDINGS: Final[Mapping[str, str]] = {
+    Why.MONTH_FAILED: "prove.why_month_failed",
+    Why.PASSES_FAILED: "prove.why_passes_failed",
+    Why.UNFINISHED: "prove.why_unfinished",
+    Why.PACKETS: "prove.why_packets",
+    Why.CONNECTIONS: "prove.why_connections",
+    Why.DATAGRAMS: "prove.why_datagrams",
+    Why.OTHER_PACKETS: "prove.why_other_packets",
+    Why.REQUEST_UNEXPECTED: "prove.why_request_unexpected",
+    Why.REQUEST_MISSING: "prove.why_request_missing",
+    Why.REPORT_MISSING: "prove.why_report_missing",
+    Why.COURIER_STARTED: "prove.why_courier_started",
+    Why.INTERNET_SOCKET: "prove.why_internet_socket",
+    Why.PATH_SOCKET: "prove.why_path_socket",
+}
+LEFT_OUT: Final[Mapping[str, str]] = {
+    "unshare_absent": "prove.no_unshare",
+    "unshare_refused": "prove.no_namespaces",
+    "chamber_refused": "prove.no_chamber",
+    "root_absent": "prove.no_root",
+    "run_failed": "prove.no_result",
+    "strace_absent": "prove.no_strace",
+    "strace_refused": "prove.strace_refused",
+    "ipv6_absent": "prove.no_ipv6",
+    "settings_refused": "prove.settings_refused",
+    "license": "prove.no_license",
+    "proxy": "prove.no_proxy",
+    "answers": "prove.no_answers",
+}
+
+
+def command(means: Means) -> Command:
+    """The command, made with these means."""
+
+    def run(options: Options, world: World) -> Outcome:
+        days = options.number("--days", DAYS, high=MOST_DAYS)
+        if days == 0:
+            raise Usage(Fault.USAGE, "option_number", option="--days", high=MOST_DAYS)
+        world.note("prove.running", days=days)
+        proof = outside.prove(world.files, world.paths, days, means)
+        lines = tuple(part for line in _lines(world, proof.result) for part in line)
+        return Outcome(result=proof.result, lines=lines, exit_status=proof.exit_status)
+
+    return Command(words=("prove-silence",), run=run, valued=frozenset({"--days"}))
+
+
+Lines = Iterator[tuple[str, ...]]
+
+
+def _lines(world: World, result: Part) -> Lines:
+    proven = result["verdict"] == "proven"
+    yield paragraph(world.say("prove.proven" if proven else "prove.not_proven"))
+    scenarios = [*_each(result["scenarios"])]
+    if scenarios:
+        yield paragraph(world.say("prove.how", days=str(result["days"])))
+    for scenario in scenarios:
+        yield from _scenario(world, scenario)
+    controls = [*_each(result["controls"])]
+    if controls:
+        counted = ", ".join(f"{each['name']} {each['packets']}" for each in controls if each["name"] != PATH_SOCKET)
+        yield paragraph(world.say("prove.controls", seen=counted), hang=2)
+        blind = ", ".join(str(each["name"]) for each in controls if not each["ok"])
+        yield paragraph(world.say("prove.blind", names=blind), indent=2, hang=2) if blind else ()
+    if any(each["strace"] for each in scenarios):
+        yield paragraph(world.say("prove.strace"), hang=2)
+    for each in _each(result["not_run"]):
+        text = world.say(LEFT_OUT[str(each["code"])])
+        told = each.get("told")
+        yield paragraph(f"- {text}" + (f" ({told})" if told else ""), hang=2)
+
+
+def _scenario(world: World, told: Part) -> Lines:
+    name = world.say(SCENARIOS[str(told["name"])])
+    judged = world.say("prove.holds" if told["ok"] else "prove.fails")
+    counts = world.say(
+        "prove.counts",
+        packets=str(told["packets"]),
+        connections=str(told["connections"]),
+        datagrams=str(told["udp"]),
+    )
+    yield paragraph(f"{judged}  {name}: {counts}", hang=4)
+    if told["name"] == Scenario.AS_IT_STANDS:
+        for request in _each(told["requests"]):
+            yield (f"    {request['count']} × {request['line']} ({request['host']})",)
+    for finding in _each(told["why"]):
+        yield paragraph(_finding(world, finding), indent=4, hang=2)
+
+
+def _finding(world: World, told: Part) -> str:
+    said = world.say(FINDINGS[str(told["code"])], count=str(told["count"]))
+    where = [str(told[name]) for name in ("process", "what") if told[name]]
+    return f"- {said}" + (f" ({': '.join(where)})" if where else "")
+
+
+def _each(value: Json) -> Iterator[Part]:
+    return (each for each in value if isinstance(each, dict)) if isinstance(value, list) else iter(())
+
+
+COMMANDS: Final = (command(Means()),)
