@@ -5,8 +5,10 @@ process of its own (under strace where there is one), and writes what came of it
 the raw control it runs *probes* instead (`controls`).
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -109,20 +111,25 @@ def _environment(scenario: Scenario) -> dict[str, str]:
 def _run_month(task: Task, environ: Mapping[str, str]) -> tuple[Month | None, str]:
     """What it told, else how it ended."""
     command = replace(task, role="month").command()
+    month_ = subprocess.Popen(
+        strace.command(Path(task.folder), command) if task.strace else command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(environ),
+        start_new_session=True,
+    )
     try:
-        ran = subprocess.run(
-            strace.command(Path(task.folder), command) if task.strace else command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=dict(environ),
-            check=False,
-            timeout=task.deadline_s,
-        )
+        out, err = month_.communicate(timeout=task.deadline_s)
     except subprocess.TimeoutExpired:
         return None, "timeout"
-    if ran.returncode != 0:
-        return None, ran.stderr.decode("utf-8", "replace").strip()[-_FAULT_CHARACTERS:]
-    return _month(json.loads(ran.stdout)), ""
+    finally:  # also when this process is told to end: nothing of the month outlives it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(month_.pid, signal.SIGKILL)
+        month_.wait()
+    if month_.returncode != 0:
+        return None, err.decode("utf-8", "replace").strip()[-_FAULT_CHARACTERS:]
+    return _month(json.loads(out)), ""
 
 
 def _month(told: dict[str, Any]) -> Month:

@@ -27,6 +27,7 @@ from opanel_agent.jobs.outlet import Outlet
 from opanel_agent.silence import chamber, twin
 from opanel_agent.silence.proof import COURIER, EVALUATE, FETCH, Month, Scenario, Share, Traffic
 from opanel_agent.system import data, settings
+from opanel_agent.system.cage import Untested
 from opanel_agent.system.chance import SystemChance
 from opanel_agent.system.clock import LocalClock
 from opanel_agent.system.consents import LocalConsents
@@ -166,6 +167,7 @@ def live(folder: Path, scenario: Scenario, days: int, parts: Parts, environ: Map
         catalog=catalog,
         notice=data.installed_notice(),
         outlet=parts.outlet(forks),
+        cage=Untested(),
         chance=SystemChance(),
     )
     if scenario is not Scenario.AS_IT_STANDS:

@@ -232,14 +232,13 @@ def _other_packets(_: Expected, observed: Observed) -> Iterator[Finding]:
 def _requests(expected: Expected, observed: Observed) -> Iterator[Finding]:
     """Every byte that was received is a fixed GET's, or a copy of what `sent/` says of a purpose that may report."""
     allowed = frozenset[Request]().union(*expected.fixed)
-    copies = Counter(
-        request for report in observed.reports if report.purpose in expected.purposes for request in report.requests
-    )
+    kept = [report for report in observed.reports if report.purpose in expected.purposes]
     for request in observed.received:
         if request in allowed:
             continue
-        if copies[request] > 0:
-            copies[request] -= 1
+        copy = next((report for report in kept if request in report.requests), None)
+        if copy is not None:
+            kept.remove(copy)  # each was kept for one sending
             continue
         process = COURIER if request.data.startswith(b"POST ") else FETCH
         yield Finding(why=Why.REQUEST_UNEXPECTED, process=process, what=_shown(request))
