@@ -70,6 +70,32 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Yetkili durduruluyor: ulaşılamamak bir nedendir, durum değildir.",
         "The authority is stopped: unreachable is a reason, never a state.",
     ),
+    "preview": (
+        "Söz: bir rapor, gitmeden önce. Tam olarak bu istek gider; şimdilik hiçbir şey gitmiyor.",
+        "The promise: a report, before it leaves. Exactly this request would leave; nothing does.",
+    ),
+    "why": ("Neden gitmediğinin her nedeni:", "Every reason why it does not leave:"),
+    "allow": (
+        "Yönetici izin veriyor (bekletme süresi burada 0 saat): gösterilen baytlar gidiyor.",
+        "The administrator allows it (hold is 0h here): the bytes that were shown leave.",
+    ),
+    "received": (
+        "Yetkilinin aldığı, sahibinin görebileceği haliyle; imzalı alındısı bu sunucuda saklanıyor.",
+        "What the authority received, as its owner may see it; its signed receipt is kept here.",
+    ),
+    "deny": (
+        "Geri alma: soru yok, ağ yok. Bekleyenler silinir, gitmiş olanlar için silme isteği hazır.",
+        "Withdrawal: no question, no network. What waits is purged; a request to erase what had left lies ready.",
+    ),
+    "dnt": (
+        "İzleme reddi: nedeni ve yeriyle reddedilir; herkes için aynı olan istekler sürer.",
+        "Do not track: denied with the reason and the place; the requests that are the same for everyone go on.",
+    ),
+    "offline": ("Çevrimdışı: hiçbir istek yok.", "Offline: no request at all."),
+    "silence": (
+        "Kanıt: kurulu kod, boş bir ağda, çekirdeğin kendi sayacıyla (burada üç gün; süre verilmezse bir ay).",
+        "The proof: the installed code, in an empty network, by the kernel's own counter (three days here; a month by itself).",
+    ),
     "end": (
         "Hikâye bitti: {count} komut, {seconds} saniye. Geride yalnızca .env/demo kaldı.",
         "The story is told: {count} commands, {seconds} seconds. Nothing stays behind but .env/demo.",
@@ -131,6 +157,19 @@ class Story:
             raise Broken(f"{command}: exit {done.returncode} instead of {status}")
         return done.stdout
 
+    def quietly(self, command: str) -> str:
+        """A command whose output the story reads but does not show."""
+        done = subprocess.run(
+            shlex.split(command),
+            executable=shutil.which(shlex.split(command)[0], path=self.environment["PATH"]),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
     def start(self, name: str, command: str) -> None:
         self.count += 1
         print(f"\n  $ {command} &", flush=True)
@@ -166,10 +205,7 @@ class Story:
 
     def license(self) -> dict[str, Any]:
         """What the panel would be told now, read apart from the transcript to hold a step to its promise."""
-        done = subprocess.run(
-            [str(BIN / "opanel-agent"), "status", "--json"], env=self.environment, capture_output=True, check=True
-        )
-        told: dict[str, Any] = json.loads(done.stdout)["result"]
+        told: dict[str, Any] = json.loads(self.quietly("opanel-agent status --json"))["result"]
         return told
 
     def expect(self, *, state: str, reason: str | None = None) -> None:
@@ -197,6 +233,10 @@ def tell(story: Story) -> None:
     suspend(story)
     edit(story)
     unreachable(story)
+    report(story, port)
+    deny(story)
+    opt_out(story)
+    silence(story)
 
 
 def authority(story: Story, port: int) -> None:
@@ -210,6 +250,10 @@ def authority(story: Story, port: int) -> None:
         "opanel-authority issue --as 'Örnek Hosting' --features backup,mail --limit accounts=100 --days 365"
         " --min-p 0 -o license.jws"
     )
+    serve(story, port)
+
+
+def serve(story: Story, port: int) -> None:
     story.start("authority", f"opanel-authority serve --listen 127.0.0.1:{port} --log {story.log}")
     story.until("authority", partial(listens, port))
 
@@ -221,6 +265,7 @@ def agent(story: Story) -> None:
     settings.write_text(
         f'schema = 1\nlanguage = "{story.lang}"\ntrust_root = "{story.folder / "authority" / "root.jws"}"\n'
     )
+    (settings.parent / "consent.toml").write_text(CONSENT)
     story.say("resident")
     story.run(f"cat {settings}")
     story.start("agent", "opanel-agent resident")
@@ -309,6 +354,73 @@ def unreachable(story: Story) -> None:
     story.expect(state="active", reason="unreachable_tcp")
 
 
+def report(story: Story, port: int) -> None:
+    serve(story, port)
+    before = len(story.requests())
+    story.say("preview")
+    story.run("opanel-agent data preview usage_statistics")
+    story.say("why")
+    story.run("opanel-agent consent why usage_statistics", status=1)
+    if len(story.requests()) != before:
+        raise Broken(f"the authority has seen {story.requests()[before:]}")
+    if story.license()["consent"]["do_not_track"]:
+        return  # this machine asks not to be tracked: nothing more may leave, not even for a story
+    story.say("allow")
+    story.run("opanel-agent consent allow usage_statistics")
+    story.run("opanel-agent data sent")
+    sent = json.loads(story.quietly("opanel-agent data sent --json"))["result"]["sent"]
+    ids = [each["id"] for each in sent if each["purpose"] == "usage_statistics" and each["ok"]]
+    if len(ids) != 1:
+        raise Broken(f"what left is {sent}")
+    story.run(f"opanel-agent data sent {ids[0]}")
+    story.say("received")
+    story.run("opanel-authority received")
+    story.run("opanel-agent consent receipt")
+
+
+def deny(story: Story) -> None:
+    story.say("deny")
+    story.run("opanel-agent consent deny usage_statistics")
+    story.run("opanel-agent consent history")
+
+
+def opt_out(story: Story) -> None:
+    story.say("dnt")
+    story.run("opanel-agent dnt on")
+    story.run("opanel-agent consent why usage_statistics", status=1)
+    story.run("opanel-agent license refresh")
+    story.say("offline")
+    before = len(story.requests())
+    story.run("opanel-agent offline on")
+    story.run("opanel-agent license refresh", status=77)
+    if len(story.requests()) != before:
+        raise Broken(f"the authority has seen {story.requests()[before:]}")
+
+
+def silence(story: Story) -> None:
+    """Where the kernel lets nobody make a network of his own, the command says so, and that is a true end too."""
+    story.say("silence")
+    story.run("opanel-agent prove-silence --days 3", status=0 if may_unshare() else 69)
+
+
+def may_unshare() -> bool:
+    unshare = shutil.which("unshare")
+    return (
+        unshare is not None
+        and subprocess.run([unshare, "-rnm", "true"], check=False, capture_output=True).returncode == 0
+    )
+
+
+CONSENT: Final = """schema = 1
+notice = "2026-12-01"            # the notice that these answers were given to
+
+[purposes.usage_statistics]
+allow = false
+hold = "0h"                      # here only, so that the story need not wait three days
+
+[purposes.crash_reports]
+allow = false
+"""
 ASK: Final = """import http.client, socket, sys
 
 class Unix(http.client.HTTPConnection):
@@ -380,6 +492,9 @@ def main() -> int:
     try:
         with cleaned_up(story, keep=told.keep):
             tell(story)
+            if told.keep:
+                story.run("opanel-agent offline off")
+                story.run("opanel-agent dnt off")
     except Broken as broken:
         print(f"\ncannot go on with the story: {broken}\n  please report it with the lines above", file=sys.stderr)
         return FAILED
