@@ -9,7 +9,7 @@ be shown before it is sent, and compared with what a server received.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,6 +26,19 @@ JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
 
 Headers = tuple[tuple[str, str], ...]
+
+SIGNED: Final = f"{JOSE}, {JSON}"
+# What is accepted from each address that can be asked, and what is brought there; None for a GET.
+_FORMS: Final[Mapping[str, tuple[str, str | None]]] = {
+    "/v1/activations": (SIGNED, JOSE),
+    "/v1/releases": (SIGNED, JOSE),
+    "/v1/renewals": (SIGNED, JOSE),
+    "/v1/bundles": (SIGNED, JSON),
+    "/v1/rights": (SIGNED, JSON),
+    "/v1/reports/usage_statistics": (JOSE, JSON),
+    "/v1/reports/crash_reports": (JOSE, JSON),
+    **{get.path: (get.content_type, None) for get in FIXED_GETS.values()},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +177,24 @@ def fixed_get(word: str, mirror: str) -> Sealed:
     if get is None:
         raise Untrusted(Reason.FORMAT_INVALID, "fetch_word")
     return seal(request_id=word, purpose=get.purpose, url=mirror.rstrip("/") + get.path, accept=get.content_type)
+
+
+def written_by_us(sealed: Sealed) -> bool:
+    """Whether it is, header by header, what `seal` makes for its address, so that nothing is said beside the body."""
+    form = next((form for path, form in _FORMS.items() if sealed.url.endswith(path)), None)
+    if form is None:
+        return False
+    accept, content_type = form
+    made = seal(
+        request_id=sealed.id,
+        purpose=sealed.purpose,
+        url=sealed.url,
+        accept=accept,
+        body=None if content_type is None else sealed.body,
+        content_type=content_type or "",
+        held_since=sealed.held_since,
+    )
+    return replace(made, reviewed=sealed.reviewed) == sealed
 
 
 def head(sealed: Sealed) -> bytes:

@@ -19,7 +19,7 @@ from opanel_agent.core.documents.request import Kind, RequestClaims
 from opanel_agent.core.errors import AgentError, NotPermitted, Unavailable, Untrusted
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.core.request import JOSE, JSON, Reply, Sealed, fields_of, head, seal
+from opanel_agent.core.request import JOSE, JSON, SIGNED, Reply, Sealed, fields_of, head, seal
 from opanel_agent.core.strict_json import Json, dumps
 from opanel_agent.jobs import adopt, advisories, agent_key, gate, sent
 from opanel_agent.jobs.desk import Desk, machine_components
@@ -120,7 +120,7 @@ def prepare(desk: Desk, errand: Errand, key: str | None) -> Sealed:
         request_id=sent.new_id(desk, errand.kind),
         purpose=Purpose.LICENSE_ACTIVATION,
         url=url,
-        accept=f"{JOSE}, {JSON}",
+        accept=SIGNED,
         body=body,
         content_type=content_type,
         held_since=desk.now,

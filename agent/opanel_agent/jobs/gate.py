@@ -1,15 +1,19 @@
 """The reading that a decision of the gate rests on: made afresh, by each process, from its own view of this machine."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from opanel_agent.core import mirrors
 from opanel_agent.core.catalog import Catalog
 from opanel_agent.core.consent import Asked, Denial, Permit, Signals, Snapshot, Standing, decide
 from opanel_agent.core.consent_file import ConsentReading
+from opanel_agent.core.documents import jws
+from opanel_agent.core.documents import request as request_document
+from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
 from opanel_agent.core.purposes import FIXED
-from opanel_agent.core.request import Sealed, fields_of, said
+from opanel_agent.core.request import JOSE, Sealed, fields_of, said, written_by_us
 from opanel_agent.system.settings import Settings
 
 
@@ -64,16 +68,29 @@ def asked(sealed: Sealed, catalog: Catalog, now_s: int) -> Asked:
     """What a sealed request asks for, read from its own bytes. A body that cannot be read has no declared fields."""
     try:
         fields = fields_of(sealed)
-    except Untrusted:
+        offending = catalog.check(sealed.purpose, said(sealed)) if catalog.fields(sealed.purpose) else None
+        beside = tuple(_beside_the_body(sealed))
+    except (Untrusted, ValueError):  # a ValueError of urlsplit
         return Asked(method=sealed.method, url=sealed.url, fields=None)
     return Asked(
         method=sealed.method,
         url=sealed.url,
         fields=fields,
-        offending=catalog.check(sealed.purpose, said(sealed)) if catalog.fields(sealed.purpose) else None,
+        offending=(*offending, *beside) if offending is not None else beside or None,
         waited_s=max(0, now_s - sealed.held_since) if sealed.held_since is not None else 0,
         reviewed=sealed.reviewed,
     )
+
+
+def _beside_the_body(sealed: Sealed) -> Iterator[str]:
+    """Where a request says more than its body's fields: in its headers, or around the claims of a signed one."""
+    if not written_by_us(sealed):
+        yield "headers"
+    elif dict(sealed.headers).get("Content-Type") == JOSE:
+        claims = request_document.verify(sealed.body)
+        signed = jws.signing_input(Typ.REQUEST, claims.jwk.kid, said(sealed))
+        if not sealed.body.startswith(signed + b"."):
+            yield "header"
 
 
 def require(purpose: str, reading: Snapshot) -> None:

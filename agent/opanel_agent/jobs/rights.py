@@ -21,7 +21,7 @@ from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Untru
 from opanel_agent.core.ledger import Kind
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.core.request import JOSE, JSON, Sealed, seal
+from opanel_agent.core.request import JSON, SIGNED, Sealed, seal
 from opanel_agent.core.rights import MAX_REVEALS, Request, Right
 from opanel_agent.core.strict_json import Json, Members, loads
 from opanel_agent.jobs import gate, sent
@@ -56,7 +56,7 @@ def prepare(desk: Desk, kind: str, ids: Sequence[str] | None = None, text: str |
         request_id=request.id,
         purpose=Purpose.DATA_RIGHTS,
         url=_endpoint(desk) + PATH,
-        accept=f"{JOSE}, {JSON}",
+        accept=SIGNED,
         body=body,
         content_type=JSON,
     )
