@@ -94,7 +94,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "offline": ("Çevrimdışı: hiçbir istek yok.", "Offline: no request at all."),
     "silence": (
         "Kanıt: kurulu kod, boş bir ağda, çekirdeğin kendi sayacıyla (burada üç gün; süre verilmezse bir ay).",
-        "The proof: the installed code, in an empty network, by the kernel's own counter (three days here; a month by itself).",
+        "The proof: the installed code, in an empty network, by the kernel's own counter (three days here, else a month).",
     ),
     "end": (
         "Hikâye bitti: {count} komut, {seconds} saniye. Geride yalnızca .env/demo kaldı.",
