@@ -87,6 +87,16 @@ class InProcessOutlet:
         return replace(self.reading, settings=settings.load(self.reading.files, self.reading.paths))
 
 
+class FakeCage:
+    """Every wall holds, until a test names those that do not."""
+
+    def __init__(self) -> None:
+        self.without: tuple[str, ...] = ()
+
+    def missing(self) -> tuple[str, ...]:
+        return self.without
+
+
 class Simulated:
     """One server's agent. Time begins at forge.NOW, when everything that forge signs is in force."""
 
@@ -96,6 +106,7 @@ class Simulated:
         self.machine = FakeMachine()
         self.opt_outs = FakeOptOuts()
         self.network = FakeNetwork()
+        self.cage = FakeCage()
         self.files.put(PATHS.settings, SETTINGS)
         self.files.put(ROOT_FILE, forge.root())
         reading = Reading(
@@ -109,6 +120,7 @@ class Simulated:
             transport=self.network,
             clock=self.clock,
         )
+        self.outlet = InProcessOutlet(reading)
         self.world = World(
             files=self.files,
             paths=PATHS,
@@ -118,7 +130,8 @@ class Simulated:
             consents=reading.consents,
             catalog=reading.catalog,
             notice=reading.notice,
-            outlet=InProcessOutlet(reading),
+            outlet=self.outlet,
+            cage=self.cage,
             chance=SeededChance(seed),
         )
         self.publish({})

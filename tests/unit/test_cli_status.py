@@ -211,6 +211,24 @@ def test_every_reason_but_three_is_a_warning(terminal: Terminal) -> None:
     assert well == {Reason.OK, Reason.ISOLATION_NONE, Reason.ISOLATION_PARTIAL}
 
 
+@pytest.mark.parametrize(
+    ("isolation", "line"),
+    [
+        ({"level": "kernel", "missing": []}, "Isolation: kernel; every wall of the service holds"),
+        (
+            {"level": "partial", "missing": ["network_namespace", "devices", "a_newer_wall"]},
+            "Isolation: partial; missing: its own empty network, the empty /dev, a_newer_wall",
+        ),
+        ({"level": "partial"}, "Isolation: partial"),
+        ({"level": "floating", "missing": []}, "Isolation: floating"),
+    ],
+)
+def test_the_isolation_and_what_is_missing_of_it(terminal: Terminal, isolation: dict[str, Any], line: str) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.says("/v1/answer", {**answer(), "isolation": isolation})
+        assert line in terminal.type("status").out.splitlines()
+
+
 def test_an_evaluation_that_failed_is_told_beside_the_answer(terminal: Terminal) -> None:
     trouble = Storage(Fault.DISK_FULL, "disk_full", file="/var/lib/opanel-agent/clock.json", errno="ENOSPC").to_json()
     with porter(terminal.paths.socket) as told:

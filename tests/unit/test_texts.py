@@ -27,7 +27,7 @@ from opanel_agent.core.purposes import CONSENT_BASED, TERMS, Governor, Purpose, 
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.receipt27560 import STATES
 from opanel_agent.core.states import Action, State
-from opanel_agent.system import http
+from opanel_agent.system import cage, http
 from opanel_agent.system.data import load_catalog
 from opanel_agent.texts import LANGUAGES, Language, language, named, problem, say
 
@@ -72,7 +72,8 @@ def of_codes() -> dict[str, Iterable[str]]:
         "permit": PERMITS,
         "typ": VERIFIED,
         "yesno": ("True", "False"),
-        "isolation": ("none", "partial", "full"),
+        "isolation": ("none", "partial", "kernel"),
+        "missing": {"systemd_sockets", "self_test", *cage.WALLS},
         "field": {field for terms in TERMS.values() for field in terms.fields},
         "help": {"main", *groups, *(".".join(command.words) for command in COMMANDS)},
         "carry": ("activation", "release", "exchange"),

@@ -153,9 +153,7 @@ def _house_lines(world: World, answer: Answer) -> Iterator[str]:
     yield from _report_lines(world, answer)
     if answer.advisories:
         yield world.say("status.advisories", count=len(answer.advisories))
-    level = answer.part("isolation").get("level")
-    if isinstance(level, str):
-        yield world.say("status.isolation", isolation=world.named("isolation", level))
+    yield from _isolation_line(world, answer.part("isolation"))
     root = answer.part("root")
     if isinstance(root.get("name"), str):
         yield world.say("status.root", name=str(root["name"]), sha256=str(root.get("sha256", "?"))[:16])
@@ -169,6 +167,19 @@ def _house_lines(world: World, answer: Answer) -> Iterator[str]:
         yield world.say("offline.in_force")
     if seen.do_not_track:
         yield world.say("dnt.in_force")
+
+
+def _isolation_line(world: World, told: Mapping[str, Json]) -> Iterator[str]:
+    """How well systemd confines the processes, and what of it does not hold. Of `none` the level says it all."""
+    level, missing = told.get("level"), told.get("missing")
+    if not isinstance(level, str):
+        return
+    isolation = world.named("isolation", level)
+    if level == "partial" and isinstance(missing, list):
+        names = ", ".join(world.named("missing", str(code)) for code in missing)
+        yield world.say("status.isolation_missing", isolation=isolation, missing=names)
+    else:
+        yield world.say("status.isolation", isolation=isolation)
 
 
 def _purpose_lines(world: World, answer: Answer) -> Iterator[str]:

@@ -111,6 +111,8 @@ def _remarks(desk: Desk) -> tuple[Reason, ...]:
         told.append(Reason.STATUS_UNAVAILABLE)
     if not desk.world.outlet.isolated:
         told.append(Reason.ISOLATION_NONE)
+    elif desk.world.cage.missing():
+        told.append(Reason.ISOLATION_PARTIAL)
     return tuple(told)
 
 
@@ -209,6 +211,7 @@ def _signal(signal: Signal) -> Json:
 
 
 def _isolation(desk: Desk) -> Json:
-    if desk.world.outlet.isolated:
-        return {"level": "partial", "missing": ["self_test"]}
-    return {"level": "none", "missing": ["systemd_sockets"]}
+    if not desk.world.outlet.isolated:
+        return {"level": "none", "missing": ["systemd_sockets"]}
+    missing = desk.world.cage.missing()
+    return {"level": "partial" if missing else "kernel", "missing": [*missing]}

@@ -28,6 +28,7 @@ from opanel_agent.jobs.ledger import Book, open_book
 from opanel_agent.jobs.memory import MAX_BYTES as MAX_MEMORY_BYTES
 from opanel_agent.jobs.memory import Memory
 from opanel_agent.jobs.outlet import Outlet
+from opanel_agent.system.cage import Cage
 from opanel_agent.system.chance import Chance
 from opanel_agent.system.clock import Clock
 from opanel_agent.system.consents import Consents
@@ -59,6 +60,7 @@ class World:
     catalog: Catalog
     notice: str
     outlet: Outlet
+    cage: Cage
     chance: Chance
 
 

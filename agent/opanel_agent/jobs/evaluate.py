@@ -24,6 +24,7 @@ from opanel_agent.jobs.desk import Desk, World, sit_down
 from opanel_agent.jobs.outlet import LocalOutlet
 from opanel_agent.jobs.retention import Rooms
 from opanel_agent.system import data
+from opanel_agent.system.cage import LocalCage
 from opanel_agent.system.chance import SystemChance
 from opanel_agent.system.clock import LocalClock
 from opanel_agent.system.consents import LocalConsents
@@ -178,6 +179,7 @@ def local_world() -> World:
         catalog=data.load_catalog(),
         notice=data.installed_notice(),
         outlet=LocalOutlet(paths),
+        cage=LocalCage(),
         chance=SystemChance(),
     )
 
