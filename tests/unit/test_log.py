@@ -1,6 +1,9 @@
 """One line an event, in one format for the resident and for the jobs; a value can neither break it nor forge a field."""
 
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -60,3 +63,19 @@ class Full(io.StringIO):
 def test_nobody_reading_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", Full())
     log.line("lost")
+
+
+def test_nobody_may_be_there_to_read() -> None:
+    """A process that was started with its stderr closed has none at all."""
+    told = subprocess.run(
+        [
+            "/bin/sh",
+            "-c",
+            f"exec {sys.executable} -c 'from opanel_agent.system import log; log.line(1); print(2)' 2>&-",
+        ],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        check=False,
+        timeout=20,
+    )
+    assert (told.returncode, told.stdout) == (0, b"2\n")

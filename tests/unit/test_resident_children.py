@@ -1,8 +1,10 @@
 """A job is fed, listened to, limited and ended: real processes that hang, flood, crash and leave others behind."""
 
 import json
+import os
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -197,3 +199,53 @@ def test_the_environment_is_what_the_job_sees(start: Start) -> None:
     ended = drive(start("import json, os; print(json.dumps(dict(os.environ)))", env={"A": "b"}))
     assert json.loads(ended.output).items() >= {"A": "b"}.items()
     assert "HOME" not in json.loads(ended.output)
+
+
+TIGHT = """
+import os, resource, sys
+from opanel_agent.resident.children import Child, Limits
+if os.geteuid() == 0:
+    os.setuid(65534)  # root may raise what it likes
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
+child = Child(["/bin/sh", "-c", "ulimit -n; ulimit -t"], {"PATH": "/usr/bin:/bin"}, b"", Limits(), now_s=0)
+while (ended := child.reap()) is None:
+    child.listen()
+sys.stdout.buffer.write(ended.output)
+"""
+
+
+def test_limits_that_are_tighter_than_ours_stay() -> None:
+    """As under `ulimit -Hn 64`: what may not be raised is not an error that ends the resident."""
+    told = subprocess.run(
+        [sys.executable, "-c", TIGHT],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+        timeout=20,
+    )
+    assert (told.stdout, told.stderr) == (b"64\n5\n", b"")
+
+
+def test_a_job_for_which_there_are_no_pipes_is_one_that_did_not_start() -> None:
+    program = """
+import os, resource
+from opanel_agent.core.errors import Bug
+from opanel_agent.resident.children import Child, Limits
+first = os.dup(0)
+resource.setrlimit(resource.RLIMIT_NOFILE, (first + 2, first + 2))  # one pair, and no more
+os.close(first)
+before = os.listdir("/proc/self/fd")
+try:
+    Child(["/bin/true"], {}, b"", Limits(), now_s=0)
+except Bug as error:
+    print(error.detail, os.listdir("/proc/self/fd") == before)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+        timeout=20,
+    )
+    assert (told.stdout, told.stderr) == (b"job_not_started True\n", b"")

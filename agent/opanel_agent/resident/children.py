@@ -124,9 +124,12 @@ class Child:
         return Ended(output=bytes(self._output), error=self._error or _failure(os.waitstatus_to_exitcode(status)))
 
     def _spawn(self, command: list[str], environment: Mapping[str, str]) -> int:
-        theirs_in, self.stdin = os.pipe()
-        self.stdout, theirs_out = os.pipe()
+        theirs: list[int] = []
         try:
+            theirs_in, self.stdin = os.pipe()
+            theirs.append(theirs_in)
+            self.stdout, theirs_out = os.pipe()
+            theirs.append(theirs_out)
             for ours in (self.stdin, self.stdout):
                 os.set_blocking(ours, False)
             pid = os.posix_spawn(
@@ -142,11 +145,17 @@ class Child:
             self._close()
             raise Bug(Fault.JOB_FAILED, "job_not_started", errno=error.errno or 0) from error
         finally:
-            os.close(theirs_in)
-            os.close(theirs_out)
-        for limit, value in self._limits.of_kernel().items():
-            resource.prlimit(pid, limit, (value, value))
+            for end in theirs:
+                os.close(end)
+        self._limit(pid)
         return pid
+
+    def _limit(self, pid: int) -> None:
+        """As far as may be: a hard limit of ours that is tighter already may not be raised."""
+        for limit, most in self._limits.of_kernel().items():
+            hard = resource.getrlimit(limit)[1]
+            value = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.prlimit(pid, limit, (value, value))
 
     def _kill(self) -> None:
         """Kills its session: its own process group at once, then whatever made itself another group."""

@@ -32,6 +32,8 @@ def render(level: str, event: str, fields: Mapping[str, object]) -> str:
 
 
 def write(text: str) -> None:
+    if sys.stderr is None:  # closed before this process began
+        return
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
