@@ -265,6 +265,11 @@ def test_an_unknown_name() -> None:
     assert said(fails(get(80, "https", "status.invalid"))) == (Reason.UNREACHABLE_DNS, "name_unknown")
 
 
+def test_a_name_that_dns_cannot_carry() -> None:
+    """A root may name what no settings may: it is an unknown name, not an error of ours."""
+    assert said(fails(get(80, "https", f"{'a' * 64}.invalid"))) == (Reason.UNREACHABLE_DNS, "name_unknown")
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])

@@ -73,6 +73,12 @@ def test_anything_else_is_not(url: str) -> None:
     assert not admissible(url)
 
 
+def test_a_label_has_at_most_63_characters() -> None:
+    assert admissible(f"https://{'a' * 63}.example")
+    assert not admissible(f"https://{'a' * 64}.example")
+    assert not admissible(f"https://mirror.{'a' * 64}")
+
+
 def test_an_address_has_at_most_255_characters() -> None:
     base = "https://status.example/"
     assert admissible(base + "a" * (MAX_LENGTH - len(base)))

@@ -1,12 +1,15 @@
 """Where evaluate starts the courier itself: ending evaluate ends what it started, so a "no" also cuts what is under way."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 from fakes.resident import gone, until
 from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.reasons import Reason
+from opanel_agent.core.request import Reply
 from opanel_agent.resident.children import Child, Limits, clean_environment
 
 # As evaluate does: one word to fetch, and waits for the reply.
@@ -35,3 +38,20 @@ def test_what_evaluate_started_ends_with_it(tmp_path: Path) -> None:
     child.end(NotPermitted(Reason.NOT_PERMITTED, "job_narrowed"))
     until(lambda: child.reap() is not None)
     until(lambda: gone(courier))  # else it would go on sending
+
+
+def test_what_nobody_foresaw_is_a_reply_too(tmp_path: Path) -> None:
+    """And neither a traceback nor what was in it: fetch and courier answer whatever happens."""
+    program = "from opanel_agent.jobs.fetch import serve; serve('fetch', 16, lambda word, _: {}[word])"
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)},
+        input=b"secret\n",
+        capture_output=True,
+        check=False,
+        timeout=20,
+    )
+    reply = Reply.decode(told.stdout)
+    assert (told.returncode, reply.ok, reply.code, reply.detail) == (0, False, "internal", "unforeseen")
+    assert b"secret" not in told.stderr
+    assert b"Traceback" not in told.stderr

@@ -18,7 +18,7 @@ from opanel_agent.core.documents.root import Destination
 MAX_LENGTH: Final = 255
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://"
-    r"(?P<host>[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9][A-Za-z0-9-]*)*|\[[0-9A-Fa-f:]+\])"
+    r"(?P<host>[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*|\[[0-9A-Fa-f:]+\])"  # RFC 1035 2.3.4
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
     r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?"  # no segment begins with a dot, so none goes up
 )

@@ -8,13 +8,15 @@ knows destinations only from the first root and the settings.
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from opanel_agent.core.catalog import Catalog
 from opanel_agent.core.documents.root import Root
-from opanel_agent.core.errors import AgentError, Unavailable, Untrusted
+from opanel_agent.core.errors import AgentError, Bug, Unavailable, Untrusted
 from opanel_agent.core.purposes import FIXED_GETS
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.request import Reply, fixed_get
@@ -125,6 +127,11 @@ def serve(program: str, max_bytes: int, reply_to: Callable[[bytes, Reading], Rep
         reply = reply_to(sys.stdin.buffer.read(max_bytes + 1), local_reading())
     except AgentError as error:
         reply = refusal(error)
+    except Exception as unforeseen:  # noqa: BLE001 - told as a fault of ours with its place, never with what it held
+        where = traceback.extract_tb(unforeseen.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        reply = refusal(Bug(Reason.INTERNAL, "unforeseen", kind=type(unforeseen).__name__, place=place))
+        log.get().error(f"{program}_failed", kind=type(unforeseen).__name__, place=place)
     log.get().info(f"{program}_replied", ok=reply.ok, code=reply.code, status=reply.status, url=reply.url)
     sys.stdout.buffer.write(reply.encode())
     sys.stdout.buffer.flush()

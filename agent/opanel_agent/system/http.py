@@ -118,6 +118,8 @@ class HttpxTransport:
                 return self._exchange(transport, sealed, limits)
         except Overdue as exc:
             raise Unavailable(Reason.SERVER_ERROR, "reply_slow") from exc
+        except UnicodeError as exc:  # what Python says of a name that DNS could not carry
+            raise Unavailable(Reason.UNREACHABLE_DNS, "name_unknown") from exc
         except httpx.TransportError as exc:
             raise _translate(exc, proxied=self._proxy_for(sealed) is not None) from exc
 
