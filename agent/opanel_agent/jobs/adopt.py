@@ -83,7 +83,7 @@ def activation(desk: Desk, token: bytes) -> None:
 
 def status(desk: Desk, token: bytes) -> None:
     """A status list: newer than any before it from the same key, whole, unexpired."""
-    new = status_document.accept(token, desk.root, floor=desk.memory.floors, now=desk.now)
+    new = status_document.accept(token, desk.root, floor=_floors(desk), now=desk.now)
     desk.world.files.write(desk.world.paths.status_list, token)
     alive = desk.root.keys_of("status")
     desk.memory.floors = {kid: iat for kid, iat in desk.memory.floors.items() if kid in alive}
@@ -91,6 +91,12 @@ def status(desk: Desk, token: bytes) -> None:
     desk.status = new
     desk.mark = effective_time.lift(desk.mark, new.kid, new.iat, desk.reading)
     sight(desk)
+
+
+def _floors(desk: Desk) -> dict[str, int]:
+    """What the memory says, and what the list at hand proves: a crash may have come before the memory was written."""
+    held, floors = desk.status, desk.memory.floors
+    return floors if held is None else {**floors, held.kid: max(held.iat, floors.get(held.kid, 0))}
 
 
 def roots(desk: Desk, text: bytes) -> None:

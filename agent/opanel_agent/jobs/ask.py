@@ -131,6 +131,9 @@ def prepare(desk: Desk, errand: Errand, key: str | None) -> Sealed:
 
 def command(desk: Desk, errand: Errand, options: Mapping[str, Json], key: str | None) -> Result:
     """A license command of the administrator's. An unanswered request is the same the second time: no second seat."""
+    confirmed = options.get("confirm")
+    if isinstance(confirmed, str) and not _is_for(desk, errand, confirmed, key):
+        raise Untrusted(Fault.USAGE, "held_unknown", id=confirmed[:64])
 
     def prepared() -> Sealed:
         return _unanswered(desk, errand, key) or prepare(desk, errand, key)
@@ -154,6 +157,8 @@ def carry(
         gate.require(purpose, desk.snapshot(purpose, commanded=True))
     confirmed = options.get("confirm")
     sealed = sent.held(desk, confirmed) if isinstance(confirmed, str) else prepared()
+    if sealed.purpose != purpose:  # `confirm` named a request of another kind
+        raise Untrusted(Fault.USAGE, "held_unknown", id=sealed.id)
     if options.get("preview") is True:
         return show(sealed) | {"why": grounds(verdict)}
     if options.get("to_file") is True or isinstance(verdict, Denial):
@@ -178,8 +183,6 @@ def show(sealed: Sealed) -> Result:
 def _send(desk: Desk, purpose: Purpose, sealed: Sealed, take: Callable[[Sealed, Reply], Result]) -> Result:
     asked = desk.snapshot(purpose, asked=gate.asked(sealed, desk.world.catalog, desk.now), commanded=True)
     gate.require(purpose, asked)
-    if sealed.purpose != purpose:  # `confirm` named a request of another kind
-        raise Untrusted(Fault.USAGE, "held_unknown", id=sealed.id)
     desk.book.request(ledger.Kind.REQUEST_ATTEMPTED, desk.now, sealed, command=True)
     sent.attempted(desk, sealed)
     opted_out = bool(desk.signals.offline or desk.signals.do_not_track)
@@ -205,6 +208,14 @@ def _take(desk: Desk, errand: Errand, sealed: Sealed, reply: Reply, key: str | N
         case _:
             line("license_released", id=sealed.id)
     return {}
+
+
+def _is_for(desk: Desk, errand: Errand, request_id: str, key: str | None) -> bool:
+    """Whether what is confirmed is what this command would send; its answer would be taken for another's."""
+    sealed = sent.waiting(desk, request_id)
+    if sealed is None or not request_id.startswith(f"{errand.kind}-"):
+        return False
+    return errand is not EXCHANGE or sealed.body == _key_body(key)
 
 
 def _unanswered(desk: Desk, errand: Errand, key: str | None) -> Sealed | None:

@@ -22,6 +22,7 @@ from opanel_agent.core.strict_json import Json
 from opanel_agent.core.strict_toml import MAX_BYTES
 from opanel_agent.jobs import rights, sent
 from opanel_agent.jobs.desk import Desk
+from opanel_agent.jobs.memory import MAX_SIGNALS
 from opanel_agent.jobs.retention import Rooms
 from opanel_agent.system.log import line
 
@@ -53,6 +54,8 @@ def observe(desk: Desk) -> Noted:
         _answers(desk, noted)
         _days(desk)
     except Storage as trouble:
+        # The book may take another line a moment later; what was to follow from this one has not been done all the same.
+        desk.unrecorded = trouble.detail
         line("ledger_not_written", level="error", error=str(trouble))
     return noted
 
@@ -88,7 +91,8 @@ def _machine(desk: Desk) -> None:
 
 def _opt_outs(desk: Desk) -> None:
     """A signal that disappears gives every hold its whole time again."""
-    standing = {_named(signal): signal for signal in _signals(desk)}
+    every = {_named(signal): signal for signal in _signals(desk)}
+    standing = dict(sorted(every.items())[:MAX_SIGNALS])  # as many as the memory keeps: each denies, recorded or not
     for name in sorted(standing.keys() - set(desk.memory.signals)):
         signal = standing[name]
         desk.book.append(Kind.OPT_OUT_SEEN, desk.now, signal=signal.what, place=signal.place, line=signal.line or 0)

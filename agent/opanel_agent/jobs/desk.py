@@ -79,6 +79,7 @@ class Desk:
     consent: ConsentReading
     book: Book
     clone: bool = False
+    unrecorded: str | None = None  # what kept a change of the administrator's word from being recorded in this pass
     bundle: Bundle | None = None
     bundle_refused: Untrusted | None = None
     status: StatusList | None = None
@@ -99,7 +100,7 @@ class Desk:
             consent=self.consent,
             notice=self.world.notice,
             root=self.root,
-            ledger=None if self.book.good else self._ledger_fault(),
+            ledger=self.unrecorded or (None if self.book.good else self._ledger_fault()),
             clone=self.clone,
         )
         return gate.snapshot(purpose, stand, asked=asked, commanded=commanded)

@@ -42,6 +42,10 @@ def make(desk: Desk) -> None:
 def deliver(desk: Desk, *, commanded: bool) -> None:
     """Hands over every held report that the gate lets pass now. Runs of different purposes keep apart, unless commanded."""
     for sealed in list(consents.held_reports(desk)):
+        answered = sent.reply(desk, sealed.id)
+        if answered is not None and answered.ok:  # killed before all was done that follows
+            _finish(desk, sealed, answered)
+            continue
         if not commanded and (not ask.quiet_permits(desk, sealed.purpose) or _retry_later(desk, sealed)):
             continue
         if isinstance(decide(sealed.purpose, _reading(desk, sealed)), Permit):
@@ -83,7 +87,7 @@ def send(desk: Desk, sealed: Sealed) -> Reply:
     sent.attempted(desk, sealed)
     opted_out = bool(desk.signals.offline or desk.signals.do_not_track)
     reply = desk.world.outlet.courier(sealed, signalled=opted_out)
-    sent.replied(desk, sealed, reply)
+    sent.keep_reply(desk, sealed, reply)
     ask.begin_quiet(desk, sealed.purpose)
     if not reply.ok:
         refused = reply.status is not None
@@ -91,10 +95,16 @@ def send(desk: Desk, sealed: Sealed) -> Reply:
         desk.book.request(kind, desk.now, sealed, reason=reply.code or "internal")
         desk.memory.retries[sealed.purpose] = desk.now + 3600 + int(desk.world.chance.fraction() * 5 * 3600)
         return reply
+    _finish(desk, sealed, reply)
+    return reply
+
+
+def _finish(desk: Desk, sealed: Sealed, reply: Reply) -> None:
+    """Recorded, the receipt kept, and only then no longer held: so that a pass that is killed here is taken up again."""
     desk.memory.retries.pop(sealed.purpose, None)
     desk.book.request(Kind.REQUEST_SENT, desk.now, sealed, status=reply.status or 0, reply_sha256=digest(reply.body))
     keep_receipt(desk, sealed, reply.body)
-    return reply
+    sent.end_wait(desk, sealed)
 
 
 def keep_receipt(desk: Desk, sealed: Sealed, token: bytes) -> receipt_document.Receipt | None:

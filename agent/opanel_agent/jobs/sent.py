@@ -55,10 +55,17 @@ def attempted(desk: Desk, sealed: Sealed) -> None:
 
 def replied(desk: Desk, sealed: Sealed, reply: Reply) -> None:
     """An answer of any kind ends the wait; a failure to reach anybody leaves the request held for the next command."""
-    files, paths = desk.world.files, desk.world.paths
-    files.write(paths.sent / f"{sealed.id}.reply", reply.encode())
+    keep_reply(desk, sealed, reply)
     if reply.ok:
-        files.remove(paths.held / sealed.id)
+        end_wait(desk, sealed)
+
+
+def keep_reply(desk: Desk, sealed: Sealed, reply: Reply) -> None:
+    desk.world.files.write(desk.world.paths.sent / f"{sealed.id}.reply", reply.encode())
+
+
+def end_wait(desk: Desk, sealed: Sealed) -> None:
+    desk.world.files.remove(desk.world.paths.held / sealed.id)
 
 
 def request(desk: Desk, request_id: str) -> Sealed:

@@ -1,0 +1,143 @@
+"""Killed between two durable steps, or short of one of them: what follows is never wider than what was said before."""
+
+from pathlib import Path
+
+import pytest
+
+from fakes import forge
+from fakes.agent import PATHS, Simulated
+from fakes.files import Stopped
+from fakes.network import ok
+from opanel_agent.core.errors import Storage
+from opanel_agent.core.reasons import Fault
+from opanel_agent.core.request import Reply, Sealed
+from opanel_agent.core.signals import Signal, SignalKind, Signals
+
+REPORTS = forge.ENDPOINT + "/v1/reports/usage_statistics"
+YES = b"""schema = 1
+notice = "2026-12-01"
+[purposes.usage_statistics]
+allow = true
+hold = "72h"
+"""
+AT_ONCE = YES.replace(b"72h", b"0h")
+HOUR = 3600
+
+
+@pytest.fixture
+def agent() -> Simulated:
+    simulated = Simulated()
+    simulated.network.on("POST", REPORTS, _receipt)
+    return simulated
+
+
+def _receipt(sealed: Sealed) -> Reply:
+    return ok(forge.receipt(sealed.body, kind=sealed.purpose), "application/jose", status=202)
+
+
+def reports(agent: Simulated) -> list[Sealed]:
+    return [sealed for sealed in agent.network.sent if sealed.purpose == "usage_statistics"]
+
+
+def kinds(agent: Simulated) -> list[str]:
+    return [entry["kind"] for entry in agent.run("history")["result"]["entries"]]
+
+
+def stop(agent: Simulated, step: str, path: Path) -> None:
+    """The process is killed at this step of this file, once."""
+
+    def fault(at: str, of: Path) -> None:
+        if (at, of) == (step, path):
+            agent.files.fault = None
+            raise Stopped
+
+    agent.files.fault = fault
+
+
+def test_an_older_list_is_refused_though_the_memory_of_the_newer_was_lost(agent: Simulated) -> None:
+    agent.publish({})
+    agent.run("refresh")
+    agent.clock.advance(HOUR)
+    agent.publish({})
+    newer = forge.status_list({}, iat=agent.clock.wall_s, exp=agent.clock.wall_s + 7 * forge.DAY)
+    stop(agent, "create", PATHS.state)
+    with pytest.raises(Stopped):
+        agent.run("refresh")
+    agent.files.crash()
+    assert agent.files.durable(PATHS.status_list) == newer
+    back = forge.status_list({}, iat=agent.clock.wall_s - HOUR, exp=agent.clock.wall_s + 7 * forge.DAY)
+    agent.network.serve(forge.MIRROR + "/v1/status.jwt", back, "application/statuslist+jwt")
+    agent.run("refresh")
+    assert agent.files.durable(PATHS.status_list) == newer
+
+
+def test_a_report_that_was_answered_is_not_sent_again(agent: Simulated) -> None:
+    agent.files.put(PATHS.consent, AT_ONCE)
+
+    def killed(step: str, path: Path) -> None:
+        if step == "unlink" and path.parent == PATHS.held:
+            agent.files.fault = None
+            raise Stopped
+
+    agent.files.fault = killed
+    with pytest.raises(Stopped):
+        agent.run("narrowed")
+    agent.files.crash()
+    assert len(reports(agent)) == 1
+    agent.clock.advance(7 * HOUR)
+    agent.run("tick")
+    assert len(reports(agent)) == 1
+    assert agent.run("held")["result"]["held"] == []
+    assert {"RequestSent", "ReceiptKept"} <= set(kinds(agent))
+    assert agent.files.names(PATHS.receipts) == (f"{reports(agent)[0].id}.jwt",)
+
+
+@pytest.mark.parametrize("intent", ["noticed", "review"])
+def test_what_could_not_be_recorded_lets_nothing_leave_in_that_pass(agent: Simulated, intent: str) -> None:
+    """The disk was full for a moment when an opt-out had gone: the hold has not begun anew, so nobody may count on it."""
+    agent.files.put(PATHS.consent, YES)
+    agent.run("narrowed")
+    for _ in range(3):
+        agent.clock.advance(23 * HOUR)
+        agent.run("tick")
+    agent.opt_outs.say(do_not_track=True)
+    agent.run("tick")
+    agent.clock.advance(4 * HOUR)
+    agent.opt_outs.say()
+
+    def full(step: str, path: Path) -> None:
+        if step == "write" and path == PATHS.ledger:
+            agent.files.fault = None
+            raise Storage(Fault.DISK_FULL, "disk_full", file=str(path))
+
+    agent.files.fault = full
+    assert agent.run(intent, lang="tr")["ok"]
+    agent.run("tick")
+    assert reports(agent) == []
+    assert "HoldsRestarted" in kinds(agent)
+
+
+def test_any_number_of_signals_is_recorded_once(agent: Simulated) -> None:
+    many = tuple(
+        Signal(kind=SignalKind.FILE, what=f"{number:03}.conf", place="/etc/environment.d") for number in range(200)
+    )
+    agent.opt_outs.signals = Signals(do_not_track=many)
+    for _ in range(3):
+        agent.run("tick")
+    before = len(kinds(agent))
+    for _ in range(5):
+        agent.run("tick")
+    assert len(kinds(agent)) == before
+
+
+def test_a_confirmation_is_for_its_own_command(agent: Simulated) -> None:
+    agent.install(forge.lines(forge.delegation(), forge.license(iat=forge.NOW - HOUR)))
+    shown = agent.run("activate", preview=True)["result"]
+    for intent, extra in (
+        ("release", {}),
+        ("exchange", {"key": forge.KEY}),
+        ("rights", {"kind": "access", "text": "x"}),
+    ):
+        told = agent.run(intent, confirm=shown["id"], **extra)
+        assert told["error"]["detail"] == "held_unknown", told
+    assert agent.network.sent == []
