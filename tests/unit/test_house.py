@@ -83,6 +83,7 @@ def loaded_by(module: str) -> frozenset[str]:
         (RESIDENT, HEAVY),
         ("opanel_agent.__main__", HEAVY | {"argparse", "opanel_agent.cli.main", "opanel_agent.jobs.evaluate"}),
         ("opanel_agent.jobs.evaluate", {"httpx"}),
+        ("opanel_agent.cli.main", {"httpx", "opanel_agent.silence.month"}),
         ("opanel_agent.jobs.fetch", {"psutil"}),
         ("opanel_agent.jobs.courier", {"psutil"}),
     ],

@@ -135,6 +135,15 @@ def test_the_servers_own_documents_are_its_answers(server: Server) -> None:
     assert looked.answers["/v1/roots.jws"] == forge.root()
 
 
+@pytest.mark.parametrize("scenario", Scenario)
+def test_the_license_goes_along(server: Server, scenario: Scenario) -> None:
+    server.write(server.config / "license.jws", forge.bundle())
+    server.write(server.config / "import.d" / "list.jwt", b"a list")
+    copy = copied(server, scenario)
+    assert copy.license.read_bytes() == forge.bundle()
+    assert (copy.import_dir / "list.jwt").read_bytes() == b"a list"
+
+
 @pytest.mark.parametrize("scenario", LOUD)
 def test_every_other_scenario_takes_one_thing_back_from_everything(server: Server, scenario: Scenario) -> None:
     """Whatever this server says against it, so that each "no" is seen to be enough by itself."""
@@ -268,7 +277,10 @@ def missing(server: Server, **means: Any) -> tuple[int, list[Any]]:
 
 
 def test_without_unshare_the_answer_is_not_proven(server: Server) -> None:
-    assert missing(server, unshare="no-such-unshare") == (69, [{"code": "unshare_absent", "told": ""}])
+    assert missing(server, unshare="no-such-unshare") == (
+        69,
+        [{"code": "cage"}, {"code": "unshare_absent", "told": ""}],
+    )
 
 
 def test_where_the_kernel_refuses_namespaces_it_is_said(server: Server) -> None:

@@ -180,6 +180,16 @@ def as_nobody(*command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*by, *command], cwd="/", capture_output=True, text=True, check=False, timeout=300)
 
 
+def test_plain_requests_to_this_very_machine_are_heard_too(tmp_path: Path) -> None:
+    """As the demo's: http to a loopback address, and one port for everything."""
+    chambers.namespaces_or_skip()
+    here = [{"url": "http://127.0.0.1:8470", "region": "tr"}]
+    root = forge.root(mirrors=here, endpoints=dict.fromkeys(forge.root_claims()["endpoints"], here))
+    proof = Server(tmp_path, root=root).prove(Scenario.DENIED, Scenario.ALLOWED)
+    assert proof.exit_status == 0, shown(proof)
+    assert {each["host"] for each in part(proof, "allowed")["requests"]} == {"127.0.0.1:8470"}
+
+
 @pytest.mark.root
 def test_an_ordinary_user_can_run_it() -> None:
     chambers.namespaces_or_skip()

@@ -58,6 +58,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "settings_refused": "prove.settings_refused",
     "license": "prove.no_license",
     "proxy": "prove.no_proxy",
+    "cage": "prove.no_cage",
     "answers": "prove.no_answers",
 }
 
