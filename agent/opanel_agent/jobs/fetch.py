@@ -130,7 +130,7 @@ def serve(program: str, max_bytes: int, reply_to: Callable[[bytes, Reading], Rep
     except Exception as unforeseen:  # noqa: BLE001 - told as a fault of ours with its place, never with what it held
         where = traceback.extract_tb(unforeseen.__traceback__)[-1]
         place = f"{Path(where.filename).name}:{where.lineno}"
-        reply = refusal(Bug(Reason.INTERNAL, "unforeseen", kind=type(unforeseen).__name__, place=place))
+        reply = refusal(Bug(Reason.INTERNAL, "reply_failed"))  # a reply carries no values
         log.get().error(f"{program}_failed", kind=type(unforeseen).__name__, place=place)
     log.get().info(f"{program}_replied", ok=reply.ok, code=reply.code, status=reply.status, url=reply.url)
     sys.stdout.buffer.write(reply.encode())
