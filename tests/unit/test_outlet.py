@@ -52,6 +52,7 @@ def test_what_nobody_foresaw_is_a_reply_too(tmp_path: Path) -> None:
         timeout=20,
     )
     reply = Reply.decode(told.stdout)
-    assert (told.returncode, reply.ok, reply.code, reply.detail) == (0, False, "internal", "unforeseen")
+    assert (told.returncode, reply.ok, reply.code, reply.detail) == (0, False, "internal", "reply_failed")
+    assert b"kind=KeyError place=" in told.stderr
     assert b"secret" not in told.stderr
     assert b"Traceback" not in told.stderr
