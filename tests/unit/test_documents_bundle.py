@@ -62,6 +62,11 @@ def test_the_newest_document_counts_wherever_it_stands() -> None:
     assert verified(forge.delegation(iat=forge.NOW), forge.license()).newest_iat == forge.NOW
 
 
+def test_a_resellers_delegation_says_nothing_of_how_fresh_the_status_is() -> None:
+    found = verified(forge.delegation(), child(iat=forge.NOW + 300 * forge.DAY), under_child())
+    assert found.newest_iat == forge.ISSUED
+
+
 # ---------------------------------------------------------------------------------------------------------- the lines
 
 

@@ -255,6 +255,14 @@ def test_a_refusal_beside_a_good_license_changes_nothing() -> None:
     assert judge(replace(both, now=NOW + 20 * DAY)).state is State.ACTIVE
 
 
+def test_before_its_iat_it_is_not_yet_valid_either() -> None:
+    """Else a reseller would date it ahead, and no status could be missed until then."""
+    ahead = replace(ACTIVE, license=replace(LICENSE, iat=NOW + DAY))
+    assert judge(ahead).state is State.NOT_YET_VALID
+    assert judge(ahead).until == NOW + DAY - 300
+    assert judge(replace(ahead, now=NOW + DAY - 300)).state is State.ACTIVE
+
+
 def test_before_nbf_it_is_not_yet_valid_but_for_five_minutes_of_skew() -> None:
     verdict = judge(replace(ACTIVE, now=NBF - 301))
     assert (verdict.state, verdict.reasons) == (State.NOT_YET_VALID, (Reason.NOT_YET_VALID,))

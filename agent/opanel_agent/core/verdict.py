@@ -179,9 +179,12 @@ def _revoked(e: Evidence) -> Countdown | None:
 
 
 def _not_yet_valid(e: Evidence) -> Countdown | None:
-    if e.license is None or e.now >= e.license.nbf - SKEW_S:
+    """Nor before it was issued: a date in the future would put off the day on which a missing status counts."""
+    if e.license is None:
         return None
-    ends_s = e.license.nbf - SKEW_S
+    ends_s = max(e.license.nbf, e.license.iat) - SKEW_S
+    if e.now >= ends_s:
+        return None
     return Countdown(state=State.NOT_YET_VALID, reason=Reason.NOT_YET_VALID, starts_s=e.now, due_s=e.now, ends_s=ends_s)
 
 

@@ -29,7 +29,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A verified bundle. `delegations` from the vendor's down; `newest_iat` is the newest of all its documents."""
+    """A verified bundle. `delegations` from the vendor's down.
+
+    `newest_iat` is the newest of its documents, but for delegations that are not the vendor's own: nothing waits for their
+    date (for a license's it does, `verdict`), so a reseller's would say that the status is fresh for as long as he likes.
+    """
 
     delegations: tuple[Delegation, ...]
     license: License
@@ -64,7 +68,7 @@ def verify(text: bytes, root: Root, *, now: int | None) -> Bundle:
     activation_ = None
     if len(envelopes) == count + 2:
         activation_ = _at_line(count + 2, _activation, envelopes[-1], license_, root)
-    issued_at = [license_.iat, *(parent.iat for parent in link.chain)]
+    issued_at = [license_.iat, link.chain[0].iat]
     if activation_ is not None:
         issued_at.append(activation_.iat)
     return Bundle(
