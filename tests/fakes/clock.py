@@ -17,6 +17,9 @@ class FakeClock:
     def read(self) -> Reading:
         return Reading(wall_s=Wall(self.wall_s), boottime_s=self.boottime_s, boot_id=self.boot_id)
 
+    def read_wall(self) -> Wall:
+        return Wall(self.wall_s)
+
     def advance(self, seconds: int) -> None:
         """Time passes: both clocks go on."""
         self.wall_s += seconds

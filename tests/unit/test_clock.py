@@ -1,10 +1,13 @@
 """Both clocks are read together with their boot, and a boot that is not told is an error rather than a guess."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fakes import forge
+from fakes.agent import Simulated
 from fakes.clock import FakeClock
 from opanel_agent.core.errors import Storage
 from opanel_agent.system.clock import BOOT_ID, LocalClock
@@ -26,6 +29,16 @@ def test_a_boot_that_is_not_told_is_an_error(tmp_path: Path, content: bytes | No
         boot_id.write_bytes(content)
     with pytest.raises(Storage, match="boot_id"):
         LocalClock(boot_id).read()
+
+
+def test_fetch_and_courier_see_no_boot_and_need_none(tmp_path: Path) -> None:
+    """Their unit shows them processes only (ProcSubset=pid), so that no id of this boot is theirs to tell."""
+    agent, blind = Simulated(), LocalClock(tmp_path / "boot_id")
+    agent.outlet.reading = replace(agent.outlet.reading, clock=blind)
+    assert agent.run("refresh")["ok"]
+    agent.install(forge.bundle())
+    assert agent.run("activate")["error"]["detail"] == "connect_failed"  # it came as far as the network
+    assert 0 <= blind.read_wall() - int(time.time()) <= 60
 
 
 def test_the_fake_moves_when_told() -> None:

@@ -27,7 +27,7 @@ def answer(frame: bytes, reading: Reading) -> Reply:
 
 def _send(sealed: Sealed, reading: Reading) -> Reply:
     root = trust.first_root(reading.files, reading.paths, reading.settings)
-    asked = gate.asked(sealed, reading.catalog, reading.clock.read().wall_s)
+    asked = gate.asked(sealed, reading.catalog, reading.clock.read_wall())
     gate.require(sealed.purpose, gate.snapshot(sealed.purpose, reading.stand(root), asked=asked, commanded=True))
     return reading.transport.send(sealed, replace(limits_for(sealed), whole_s=WHOLE_S))
 

@@ -88,7 +88,7 @@ def _ask(word: str, reading: Reading) -> Reply:
     failure: AgentError = Unavailable(Reason.DESTINATION, "no_mirror")
     for mirror in gate.destinations(get.purpose, reading.settings, root):
         sealed = fixed_get(word, mirror)
-        asked = gate.asked(sealed, reading.catalog, reading.clock.read().wall_s)
+        asked = gate.asked(sealed, reading.catalog, reading.clock.read_wall())
         gate.require(get.purpose, gate.snapshot(get.purpose, reading.stand(root), asked=asked))
         left_s = ends_at - time.monotonic()
         if left_s <= 0:

@@ -75,6 +75,9 @@ class SetClock:
     def read(self) -> Clocks:
         return Clocks(wall_s=Wall(self._wall_s), boottime_s=self._boottime_s, boot_id=f"boot-{self._boots}")
 
+    def read_wall(self) -> Wall:
+        return Wall(self._wall_s)
+
     def advance(self, seconds: int) -> None:
         self._wall_s += seconds
         self._boottime_s += seconds

@@ -22,7 +22,7 @@ RUN: Final = frozenset({"credentials", "opanel-agent", "opanel-courier", "system
 # `incoming` holds mounts that reach a running service; `propagate` was its name before.
 RUN_SYSTEMD: Final = frozenset({"incoming", "inaccessible", "journal", "notify", "propagate"})
 DEVICES: Final = frozenset(
-    {"core", "fd", "full", "hugepages", "log", "mqueue", "null", "ptmx", "pts", "random", "shm"}
+    {"char", "core", "fd", "full", "hugepages", "log", "mqueue", "null", "ptmx", "pts", "random", "shm"}
     | {"stderr", "stdin", "stdout", "tty", "urandom", "zero"}
 )
 _CAPABILITIES: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")

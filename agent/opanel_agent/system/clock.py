@@ -16,9 +16,15 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
-    """One reading of both clocks, in whole seconds."""
+    """This machine's clocks, in whole seconds."""
 
-    def read(self) -> Reading: ...
+    def read(self) -> Reading:
+        """One reading of both."""
+        ...
+
+    def read_wall(self) -> Wall:
+        """The wall clock alone: all that fetch and courier need, who see no boot id."""
+        ...
 
 
 class LocalClock:
@@ -30,10 +36,13 @@ class LocalClock:
     def read(self) -> Reading:
         """Raises Storage where the kernel does not tell its boot id: elapsed time could not be told from a reboot."""
         return Reading(
-            wall_s=Wall(int(time.time())),
+            wall_s=self.read_wall(),
             boottime_s=int(time.clock_gettime(time.CLOCK_BOOTTIME)),
             boot_id=self._read_boot_id(),
         )
+
+    def read_wall(self) -> Wall:
+        return Wall(int(time.time()))
 
     def _read_boot_id(self) -> str:
         try:
