@@ -29,6 +29,7 @@ from opanel_authority.store import Books, Ended, Kind, Subject
 TTL_S: Final = 900
 LIFETIME_S: Final = 7 * DAY_S
 _STATUS: Final = "status"
+_REVOKED: Final = 1
 
 
 @unique
@@ -59,6 +60,8 @@ def change(authority: Authority, what: Change, jti: str, *, now: int) -> Subject
         row = CHANGES.get((what, subject.kind))
         if row is None or subject.status not in row[0]:
             raise NotPermitted(Reason.NOT_PERMITTED, "change_refused", change=what.value, kind=subject.kind.value)
+        if what is Change.RESUME and subject.status == _REVOKED and books.slot_given_away(subject.id):
+            raise NotPermitted(Reason.NOT_PERMITTED, "slot_given_away")
         activation = books.activation(subject.id)
         if activation is not None and activation.ended is None:
             books.end_activation(activation, Ended.SUPERSEDED, now)

@@ -37,6 +37,10 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "cannot {change} this {kind} in its state",
         "licenses are suspended, resumed, revoked; delegations revoked, resumed; activations superseded",
     ),
+    "slot_given_away": (
+        "cannot resume this license: its slot is another license's now",
+        "revoke that one first, or issue a new license",
+    ),
     "status_range_full": ("cannot issue more under this delegation", "delegate anew, with --status-entries"),
     "received_unknown": (
         "cannot find {id} among what came in",

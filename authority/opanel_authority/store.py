@@ -199,6 +199,19 @@ class Books:
         taken = {int(row.slot) for row in self._connection.execute(query)}
         return next(slot for slot in range(first, first + len(taken) + 1) if slot not in taken)
 
+    def slot_given_away(self, license_id: str) -> bool:
+        """Whether another license holds the slot of this one, which was revoked meanwhile."""
+        mine = select(_licenses.c.delegation, _licenses.c.slot).where(_licenses.c.id == license_id)
+        own = self._connection.execute(mine).first()
+        if own is None:
+            return False
+        others = (
+            select(_licenses.c.id)
+            .where(_licenses.c.delegation == own.delegation, _licenses.c.slot == own.slot, _licenses.c.id != license_id)
+            .where(_licenses.c.idx == _entries.c.idx, _entries.c.status != 1)
+        )
+        return self._connection.execute(others).first() is not None
+
     def add_license(self, *, jti: str, delegation: str, key_sha256: str, slot: int, idx: int) -> None:
         self._connection.execute(
             _licenses.insert().values(id=jti, delegation=delegation, key_sha256=key_sha256, slot=slot, idx=idx)

@@ -39,6 +39,23 @@ def test_the_agents_decoder_reads_what_was_packed(entries: dict[int, int]) -> No
     assert [statuses.at(idx) for idx in range(256)] == [entries.get(idx, 0) for idx in range(256)]
 
 
+def test_a_slot_is_never_two_licenses(tmp_path: Path) -> None:
+    """To revoke, issue and resume would sell more than the delegation has."""
+    made = vendor(tmp_path)
+    first = made.issue()
+    publish.change(made.authority, Change.REVOKE, first.jti, now=NOW)
+    second = made.issue()
+    assert made.bundle(first).license.slot == made.bundle(second).license.slot
+    with pytest.raises(NotPermitted, match="slot_given_away"):
+        publish.change(made.authority, Change.RESUME, first.jti, now=NOW)
+    publish.change(made.authority, Change.SUSPEND, second.jti, now=NOW)
+    with pytest.raises(NotPermitted, match="slot_given_away"):
+        publish.change(made.authority, Change.RESUME, first.jti, now=NOW)
+    publish.change(made.authority, Change.REVOKE, second.jti, now=NOW)
+    publish.change(made.authority, Change.RESUME, first.jti, now=NOW)
+    assert made.status(made.bundle(first).license.status.idx) == 0
+
+
 def test_suspending_and_resuming_publish_at_once(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     issued, other = made.issue(), made.issue()
