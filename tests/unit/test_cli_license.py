@@ -159,9 +159,19 @@ def test_install_of_several_stops_at_the_first_that_is_refused(terminal: Termina
     with porter(terminal.paths.socket) as told:
         told.done("/v1/bundle", {"typ": "x"})
         told.failed("/v1/bundle", Untrusted(Reason.FORMAT_INVALID, "jws_shape").to_json())
-        files = [lay(terminal, name.encode(), name) for name in ("a", "b", "c")]
+        documents = [forge.activation(jti=name) for name in ("a", "b", "c")]
+        files = [lay(terminal, document, str(number)) for number, document in enumerate(documents)]
         assert terminal.type("license", "install", *files).status == 65
-        assert [body for _, body in told.posts()] == [b"a", b"b"]
+        assert [body for _, body in told.posts()] == documents[:2]
+
+
+@pytest.mark.parametrize("data", [b"", b'{"key": "x"}', b"\0"])
+def test_what_is_no_document_does_not_reach_the_resident(terminal: Terminal, data: bytes) -> None:
+    """Its API would take it for another request, and the refusal for a fault of the agent's."""
+    with porter(terminal.paths.socket) as told:
+        printed = terminal.type("license", "install", "-", stdin=data)
+        assert told.posts() == []
+    assert (printed.status, "code: format_invalid (" in printed.err) == (65, True)
 
 
 def test_with_the_daemon_stopped_a_bundle_is_verified_and_lies_ready(terminal: Terminal) -> None:

@@ -161,7 +161,10 @@ def test_a_settings_file_that_is_refused_denies_every_request_and_the_answer_sta
     agent.install(FREE)
     agent.files.put(PATHS.settings, b"schema = 1\nshell = 1\n")
     frame = agent.run("refresh")
-    assert frame["error"]["code"] == "settings_refused"
+    assert frame["error"]["kind"] == "Misconfigured"
+    assert (frame["error"]["code"], frame["error"]["detail"]) == ("settings_refused", "toml_unknown")
+    assert (frame["error"]["values"]["line"], frame["error"]["values"]["name"]) == (2, "shell")
+    assert agent.run("activate")["error"] == frame["error"]
     told = frame["answer"]["license"]
     assert (told["state"], told["reasons"]) == ("active", ["settings_refused"])
     assert agent.network.sent == []

@@ -94,6 +94,7 @@ def _exchange(options: Options, world: World, key: str) -> Outcome:
 
 def _document(options: Options, world: World, name: str) -> Outcome:
     data = documents.read(world, name)
+    documents.kind(data)  # what is no document at all is told here: to the resident it would be another request
     if len(data) > MAX_POST_BYTES:
         return _put(world, data, "install.at_next_run")
     try:

@@ -58,7 +58,7 @@ def run(world: World, intent: Members) -> dict[str, Json]:
         desk = sit_down(world)
         adopt.files_of_root(desk)
         noted = consents.observe(desk)
-        result, error = _attempt(lambda: act(desk, intent))
+        result, error = _attempt(desk, lambda: act(desk, intent))
         _reports(desk, commanded=kind in _COMMANDED)
         found = answer.judge(desk)
         desk.save()
@@ -82,10 +82,13 @@ def _reports(desk: Desk, *, commanded: bool) -> None:
         line("reports_failed", level="error", error=str(error))
 
 
-def _attempt(act: Callable[[], Result]) -> tuple[Result | None, AgentError | None]:
+def _attempt(desk: Desk, act: Callable[[], Result]) -> tuple[Result | None, AgentError | None]:
     try:
         return act(), None
-    except AgentError as error:
+    except AgentError as told:
+        # A person is helped by the settings' own fault, with its line, and not by the denial that follows from it.
+        denied = told.code is Reason.SETTINGS_REFUSED and desk.settings_refused is not None
+        error = desk.settings_refused if denied else told
         line("command_failed", error=str(error))
         return None, error
 
