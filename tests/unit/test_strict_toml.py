@@ -1,5 +1,7 @@
 """TOML is refused whole, with the line on which the fault is written, in whichever of TOML's many ways."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -183,3 +185,13 @@ def test_any_bytes_are_read_or_refused_with_a_line_of_theirs(data: bytes) -> Non
     else:
         named = lines
     assert 1 <= int(named) <= lines
+
+
+def test_a_long_text_does_not_make_a_refusal_long() -> None:
+    """Else a refused file would cost a pass its minute of CPU time, and the license its answer."""
+    data = b'schema = 1\nx = """\n' + b"a\n" * 30_000 + b'"""\n'
+    began_s = time.process_time()
+    with pytest.raises(Misconfigured) as refused:
+        loads(data, Reason.SETTINGS_REFUSED).end()
+    assert time.process_time() - began_s < 10
+    assert refused.value.values["line"] == 2

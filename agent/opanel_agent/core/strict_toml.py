@@ -16,6 +16,7 @@ from opanel_agent.core.reasons import Reason
 T = TypeVar("T")
 
 MAX_BYTES: Final = 64 * 1024
+_MAX_TRIES: Final = 200  # lines of one statement that are looked back over: each costs a parse of the file
 _TOML_LINE: Final = re.compile(r"at line (\d+)")
 
 
@@ -114,10 +115,16 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
     lines = text.split("\n")
     if not _holds(lines, path):
         return None
-    without, low, high = 0, 0, len(lines)
+    without, low, high, tries = 0, 0, len(lines), _MAX_TRIES
     while high - low > 1:
         middle = (low + high) // 2
-        end = next((end for end in range(middle, low, -1) if _holds(lines[:end], path) is not None), None)
+        reach = max(low, middle - tries)
+        end = next((end for end in range(middle, reach, -1) if _holds(lines[:end], path) is not None), None)
+        tries -= middle - (end or reach)
+        if end is None and reach > low:
+            # A text of hundreds of lines: from the other side, where the beginnings are short, as far as that reaches.
+            after = range(low + 1, min(middle, low + _MAX_TRIES))
+            return max((end for end in after if _holds(lines[:end], path) is False), default=without) + 1
         if end is None:
             low = middle
         elif _holds(lines[:end], path):
