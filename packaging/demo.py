@@ -33,7 +33,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The authority: a root (2 of 3 keys), a reseller, a license. It serves on loopback only.",
     ),
     "resident": (
-        "Aracı başlıyor. Henüz lisans yok; ne yapılacağını kendisi söylüyor.",
+        "Ajan başlıyor. Henüz lisans yok; ne yapılacağını kendisi söylüyor.",
         "The agent starts. There is no license yet, and it says what to do.",
     ),
     "install": (
@@ -101,7 +101,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The story is told: {count} commands, {seconds} seconds. Nothing stays behind but .env/demo.",
     ),
     "keep": (
-        "Yetkili ve aracı çalışmaya devam ediyor. Onlarla konuşmak için:",
+        "Yetkili ve ajan çalışmaya devam ediyor. Onlarla konuşmak için:",
         "The authority and the agent go on running. To talk to them:",
     ),
     "stop": ("Durdurmak ve silmek için:", "To stop them and remove everything:"),

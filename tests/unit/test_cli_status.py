@@ -46,7 +46,7 @@ def test_one_screen_says_what_people_ask(terminal: Terminal) -> None:
         "License: grace period",
         "  reason: the reseller suspended the license [suspended]",
         f"  since: {moment(NOW - DAY)}",
-        f"  until: {moment(NOW + 300 * DAY)} (days left: 300)",
+        f"  unless something new comes, until: {moment(NOW + 300 * DAY)} (days left: 300)",
         "  create accounts, domains, mailboxes, databases: yes",
         "  features: backup, mail",
         "  limits: accounts 100",
