@@ -8,7 +8,7 @@ from fakes import forge
 from fakes.agent import ADVISORIES_URL, PATHS, ROOT_FILE, ROOTS_URL, STATUS_URL, Simulated
 from fakes.network import ok
 from opanel_agent.core.documents import request
-from opanel_agent.core.errors import Misconfigured, Unavailable
+from opanel_agent.core.errors import Bug, Misconfigured, Unavailable
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.request import Reply, Sealed, head
 
@@ -236,6 +236,32 @@ def test_a_failed_check_is_a_reason_and_never_a_state(agent: Simulated, answer: 
     agent.publish({})
     agent.clock.advance(1)
     assert agent.run("refresh")["answer"]["license"]["reasons"] == ["ok"]
+
+
+def test_a_fetch_that_hangs_is_planned_around_like_any_failure(agent: Simulated) -> None:
+    """It was asked again every quarter of an hour, for ever."""
+
+    def hang(word: str, *, signalled: bool) -> Reply:
+        raise Bug(Reason.INTERNAL, "outlet_timeout", program="fetch")
+
+    agent.install(FREE)
+    agent.world.outlet.fetch = hang  # type: ignore[method-assign]
+    waits = []
+    for _ in range(8):
+        frame = agent.run("refresh")
+        waits.append(frame["answer"]["next_run"]["at"] - frame["answer"]["license"]["as_of"])
+        assert frame["answer"]["license"]["reasons"] == ["internal"]
+    assert max(waits) > 900
+
+
+def test_advisories_wait_for_quiet_and_are_not_forgotten(agent: Simulated) -> None:
+    agent.network.serve(ADVISORIES_URL, b"", "application/jose")
+    frame = agent.run("start")
+    ends_at = agent.clock.wall_s + 30 * forge.DAY
+    while agent.clock.wall_s < ends_at:
+        agent.clock.advance(frame["next_run_s"])
+        frame = agent.run("tick")
+    assert [sealed.url for sealed in agent.network.sent].count(ADVISORIES_URL) >= 20
 
 
 def test_a_server_that_asks_for_patience_gets_it(agent: Simulated) -> None:

@@ -80,6 +80,23 @@ class Life:
         self.agent.clock.advance(3600)
         self.agent.publish(self.entries)
 
+    def authority_insists(self) -> None:
+        self.authority_publishes()
+        self.is_refreshed()
+        self.authority_says_it_again()
+        self.is_refreshed()
+
+    def machine_stays_another(self) -> None:
+        self.machine_changes()
+        for _ in range(3):
+            self.run("tick", {})
+            self.agent.clock.advance(6 * 86_400)
+
+    def nothing_objects_any_more(self) -> None:
+        self.agent.opt_outs.say()
+        self.settings_mend()
+        self.agent.files.take_away(PATHS.consent_dir / "fleet.toml")
+
     def network_fails(self) -> None:
         code = self.draw.choice(
             [Reason.UNREACHABLE_DNS, Reason.UNREACHABLE_TCP, Reason.TLS_UNTRUSTED, Reason.SERVER_ERROR]
@@ -292,6 +309,9 @@ HAPPENS: tuple[Callable[[Life], None], ...] = (
     *(Life.is_activated,) * 2,
     *(Life.settings_mend,) * 2,
     *(Life.machine_is_itself,) * 2,
+    *(Life.authority_insists,) * 3,
+    *(Life.nothing_objects_any_more,) * 4,
+    *(Life.machine_stays_another,) * 2,
     Life.reboots,
     Life.wall_clock_is_wound,
     Life.network_fails,

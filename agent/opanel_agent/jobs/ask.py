@@ -70,15 +70,7 @@ def check(desk: Desk) -> Result:
     asked: list[Json] = []
     missed: AgentError | None = None
     for word, take in (("roots", adopt.roots), ("status", adopt.status)):
-        sent.attempted_get(desk, word)
-        reply = desk.world.outlet.fetch(word, signalled=bool(desk.signals.offline))
-        sent.replied_get(desk, word, reply)
-        missed = failure(reply)
-        if missed is None:
-            try:
-                take(desk, reply.body)
-            except Untrusted as refused:
-                missed = refused
+        reply, missed = _get(desk, word, take)
         asked.append(_told(reply, missed))
         if missed is not None and missed.code in _UNREACHABLE:
             break
@@ -93,18 +85,28 @@ def look_for_advisories(desk: Desk, *, commanded: bool) -> Json:
     waits = desk.memory.reports.get(purpose, 0) > desk.now or not quiet_permits(desk, purpose)
     if (waits and not commanded) or denied(desk, purpose):
         return None
-    sent.attempted_get(desk, "advisories")
-    reply = desk.world.outlet.fetch("advisories", signalled=bool(desk.signals.offline))
-    sent.replied_get(desk, "advisories", reply)
-    missed = failure(reply)
-    if missed is None:
-        try:
-            advisories.adopt(desk, reply.body)
-        except Untrusted as refused:
-            missed = refused
+    reply, missed = _get(desk, "advisories", advisories.adopt)
     desk.memory.reports[purpose] = desk.now + DAY_S // 2 + int(desk.world.chance.fraction() * DAY_S)
     begin_quiet(desk, purpose)
     return _told(reply, missed)
+
+
+def _get(desk: Desk, word: str, take: Callable[[Desk, bytes], None]) -> tuple[Reply, AgentError | None]:
+    """One fixed GET, through fetch. Whatever kept it from a good document is an error, told and planned around alike."""
+    sent.attempted_get(desk, word)
+    try:
+        reply = desk.world.outlet.fetch(word, signalled=bool(desk.signals.offline))
+    except AgentError as unanswered:  # fetch itself hung, died or was refused by systemd
+        return Reply(ok=False, code=str(unanswered.code), detail=unanswered.detail), unanswered
+    sent.replied_get(desk, word, reply)
+    missed = failure(reply)
+    if missed is not None:
+        return reply, missed
+    try:
+        take(desk, reply.body)
+    except Untrusted as refused:
+        return reply, refused
+    return reply, None
 
 
 def denied(desk: Desk, purpose: Purpose) -> bool:

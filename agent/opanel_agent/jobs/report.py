@@ -171,11 +171,12 @@ def _endpoint(desk: Desk, purpose: Purpose) -> str:
 
 
 def next_s(desk: Desk) -> int | None:
-    """When a report wants the next pass: one that is due to be made, or one whose hold ends."""
-    moments = [at for name, at in desk.memory.reports.items() if _allowed(desk, Purpose(name))]
+    """When a report, or the look for advisories, wants the next pass: it is due to be made, or its hold ends."""
+    quiet = desk.memory.quiet_until or 0
+    moments = [max(at, quiet) for name, at in desk.memory.reports.items() if _allowed(desk, Purpose(name))]
     for sealed in consents.held_reports(desk):
         hold_s = desk.consent.hold_s(Purpose(sealed.purpose))
         ready_s = (sealed.held_since or desk.now) + hold_s
-        moments.append(max(ready_s, desk.memory.retries.get(sealed.purpose, 0), desk.memory.quiet_until or 0))
+        moments.append(max(ready_s, desk.memory.retries.get(sealed.purpose, 0), quiet))
     later = [moment for moment in moments if moment > desk.now]
     return min(later, default=None)
