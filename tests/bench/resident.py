@@ -97,7 +97,12 @@ def whole(client: socket.socket, size: int) -> None:
 def kept(path: Path, size: int) -> list[float]:
     """Seconds of each call on one connection."""
     with closing(connect(path)) as client:
-        return [timed(lambda: (client.sendall(ASK), whole(client, size))) for _ in range(CALLS)]
+
+        def call() -> None:
+            client.sendall(ASK)
+            whole(client, size)
+
+        return [timed(call) for _ in range(CALLS)]
 
 
 def anew(path: Path, size: int) -> list[float]:

@@ -50,7 +50,8 @@ def said() -> frozenset[str]:
     calls = [node for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.Call)]
     first = [call.args[0] for call in calls if _name(call.func) in {"say", "note"} and call.args]
     whole = {text for node in first for text in _texts(node)}
-    begun = {node.values[0].value for node in first if isinstance(node, ast.JoinedStr) and _constant(node.values[0])}
+    texts = [node.values[0] for node in first if isinstance(node, ast.JoinedStr)]
+    begun = {text.value for text in texts if isinstance(text, ast.Constant) and _constant(text)}
     return frozenset(str(text) for text in whole | begun)
 
 

@@ -51,7 +51,7 @@ class Porter:
     def says_raw(self, path: str, said: Said) -> None:
         self.replies.setdefault(path, []).append(said)
 
-    def done(self, path: str, result: Json, **license_members: Json) -> None:
+    def done(self, path: str, result: Any, **license_members: Json) -> None:
         """Adds a job's success."""
         self.says(
             path, {"schema": 1, "ok": True, "error": None, "result": result, "license": license_(**license_members)}

@@ -393,7 +393,7 @@ def test_pages_that_make_no_whole_leave_no_file(terminal: Terminal) -> None:
     for pages in (torn, strange, endless, none, [mixed[1]]):
         with porter(terminal.paths.socket) as told:
             for page in pages:
-                told.done("/v1/export", page)  # type: ignore[arg-type]
+                told.done("/v1/export", page)
             assert terminal.type("data", "export", "-o", "export.jsonl").status == 69
         assert not Path("export.jsonl").exists()
 

@@ -265,11 +265,12 @@ def test_ctrl_c_of_a_real_process_leaves_no_traceback(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert child.stdin is not None
+    stdin = child.stdin
+    assert stdin is not None
     with child:
-        child.stdin.write(b"x")
-        child.stdin.flush()
-        until(lambda: not _waiting(child.stdin) or child.poll() is not None)  # it has read that, and waits for more
+        stdin.write(b"x")
+        stdin.flush()
+        until(lambda: not _waiting(stdin) or child.poll() is not None)  # it has read that, and waits for more
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=30)
     assert child.returncode == 130

@@ -139,10 +139,11 @@ def _ledger(notice: str = NOTICE) -> list[Json]:
 
     told: list[Json] = []
     so_far = Ledger()
-    for kind, purpose, data in (
+    events: tuple[tuple[Kind, str | None, dict[str, Any]], ...] = (
         (Kind.LEDGER_OPENED, None, {}),
         (Kind.CONSENT_GIVEN, "usage_statistics", {"notice": notice, "owner": 0}),
-    ):
+    )
+    for kind, purpose, data in events:
         entry = ledger.entry_after(so_far, kind, 1_795_000_000, purpose, data)
         so_far = ledger.after(so_far, entry)
         members = json.loads(ledger.encode(entry))

@@ -263,7 +263,7 @@ def test_a_license_lies_within_every_delegations_term(first: dict[str, Any], sec
 
 
 def test_a_license_may_fill_the_term() -> None:
-    term = {"nbf": forge.ISSUED, "exp": forge.NOW + 335 * forge.DAY}
+    term: dict[str, Any] = {"nbf": forge.ISSUED, "exp": forge.NOW + 335 * forge.DAY}
     assert verified(forge.delegation(**term), forge.license()).license.exp == term["exp"]
 
 

@@ -58,6 +58,9 @@ PARENT = May(
 )
 
 
+BAD_SLOTS: tuple[Any, ...] = ([1, 1], [2, 1], [1], [1, 2, 3], [False, 2], [0, True], ["0", "9"], {}, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "detail", "where", "name"),
     [
@@ -88,7 +91,7 @@ PARENT = May(
         ({"may": forge.may(tiers=["a b"])}, "member_value", "delegation.may", "tiers"),
         ({"may": forge.may(max_term_days=36_501)}, "member_value", "delegation.may", "max_term_days"),
         *[({"may": forge.may(slots=slots)}, "member_value", "delegation.may", "slots")
-          for slots in ([1, 1], [2, 1], [1], [1, 2, 3], [False, 2], [0, True], ["0", "9"], {}, None)],
+          for slots in BAD_SLOTS],
         *[({name: forge.DROP}, "member_missing", "delegation", name) for name in forge.delegation_claims()],
         *[({"may": forge.may(**{name: forge.DROP})}, "member_missing", "delegation.may", name) for name in forge.may()],
     ],

@@ -18,7 +18,7 @@ from opanel_agent.core.reasons import Reason
 from opanel_agent.core.strict_json import dumps
 
 KEYS = {forge.ISSUER.kid: forge.ISSUER.public}
-CLAIMS = {"ver": 1, "iss": "somebody"}
+CLAIMS: dict[str, Any] = {"ver": 1, "iss": "somebody"}
 TOKEN = forge.ISSUER.sign(Typ.LICENSE, CLAIMS)
 HEADER, PAYLOAD, SIGNATURE = TOKEN.decode().split(".")
 
@@ -34,7 +34,7 @@ def headed(header: Any, payload: bytes = dumps(CLAIMS)) -> bytes:
     return forge.ISSUER.seal(f"{base64url(raw)}.{base64url(payload)}".encode())
 
 
-GOOD = {"alg": "EdDSA", "kid": forge.ISSUER.kid, "typ": "opanel-license+jwt"}
+GOOD: dict[str, Any] = {"alg": "EdDSA", "kid": forge.ISSUER.kid, "typ": "opanel-license+jwt"}
 
 
 def test_a_good_one_opens() -> None:

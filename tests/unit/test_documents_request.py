@@ -1,5 +1,6 @@
 """Proves that a request speaks for the one key that it names, and says nothing beside its claims."""
 
+import json
 from typing import Any
 
 import pytest
@@ -10,12 +11,10 @@ from opanel_agent.core.base64url import base64url
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.request import Kind, claims_json, verify
 from opanel_agent.core.reasons import Reason
-from opanel_agent.core.strict_json import loads
 
 
 def said(**changes: Any) -> bytes:
-    claims = loads(claims_json(forge.request_claims()), max_bytes=65536)
-    assert isinstance(claims, dict)
+    claims = json.loads(claims_json(forge.request_claims()))
     return forge.AGENT.sign(Typ.REQUEST, forge.overridden(claims, changes))
 
 
@@ -58,10 +57,7 @@ def test_the_published_key_is_nobodys() -> None:
         ({"nonce": base64url(bytes(17))}, "member_value"),
         ({"components": {"machine_id": "c2VydmVyMQ"}}, "member_value"),
         ({"jwk": {**forge.AGENT.jwk, "use": "sig"}}, "member_unknown"),
-        *[
-            ({name: forge.DROP}, "member_missing")
-            for name in loads(claims_json(forge.request_claims()), max_bytes=9999)
-        ],
+        *[({name: forge.DROP}, "member_missing") for name in json.loads(claims_json(forge.request_claims()))],
     ],
 )
 def test_what_a_request_must_say(changes: dict[str, Any], detail: str) -> None:

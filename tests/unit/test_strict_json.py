@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fakes.refusal import refused
 from opanel_agent.core.errors import Untrusted
-from opanel_agent.core.strict_json import MAX_DEPTH, MAX_INT, Members, dumps, loads
+from opanel_agent.core.strict_json import MAX_DEPTH, MAX_INT, Json, Members, dumps, loads
 
 
 def read(text: str | bytes) -> Any:
@@ -204,7 +204,8 @@ def test_what_is_missing_is_named(kind: str) -> None:
 
 
 def test_only_an_object_has_members() -> None:
-    for value in ([], "x", None, 1):
+    values: tuple[Json, ...] = ([], "x", None, 1)
+    for value in values:
         with refused("member_type", where="thing"):
             Members(value, "thing")
 

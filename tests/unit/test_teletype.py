@@ -129,7 +129,7 @@ def test_where_the_session_has_no_terminal_stdin_may_be_one(tmp_path: Path) -> N
 
 def _everything(terminal: int) -> bytes:
     """What was written to a terminal whose other end is closed: it comes in pieces."""
-    pieces = []
+    pieces: list[bytes] = []
     while True:
         try:
             piece = os.read(terminal, 4096)

@@ -220,9 +220,9 @@ def test_an_entry_may_go_over_several_lines_and_hold_escapes() -> None:
 
 
 def test_an_unknown_id_and_a_missing_value_are_faults_of_ours() -> None:
-    for attempt in (lambda: say("no.such", "en"), lambda: say("output.hint", "en")):
+    for text_id in ("no.such", "output.hint"):
         with pytest.raises(Bug) as caught:
-            attempt()
+            say(text_id, "en")
         assert caught.value.detail == "text_missing"
 
 
