@@ -1,0 +1,134 @@
+"""What a process can reach from where it runs: one line a question, `question: what it could`.
+
+`probe.py` alone tries everything, for tests/boot/run to start in a unit's place. `probe.py knock SOCKET TEXT` says one
+thing to a socket and tells what became of it. Standard library only: it runs on the guest's own interpreter.
+"""
+
+import ctypes
+import os
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+CLONE_NEWUSER = 0x10000000
+SECONDS = 20
+FAMILIES = {
+    "inet": (socket.AF_INET, socket.SOCK_STREAM),
+    "inet6": (socket.AF_INET6, socket.SOCK_STREAM),
+    "netlink": (socket.AF_NETLINK, socket.SOCK_DGRAM),
+    "packet": (socket.AF_PACKET, socket.SOCK_RAW),
+}
+READ = (
+    "/etc/hostname",
+    "/etc/machine-id",
+    "/etc/opanel-agent/agent.toml",
+    "/etc/opanel-agent/license.jws",
+    "/proc/1/status",
+    "/proc/sys/kernel/random/boot_id",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+    "/var/lib/opanel-agent/activation.key",
+)
+WRITE = ("/etc", "/opt/opanel-agent", "/run", "/run/opanel-agent", "/tmp", "/usr", "/var/lib/opanel-agent")  # noqa: S108
+CONNECT = (
+    "/run/dbus/system_bus_socket",
+    "/run/opanel-agent/agent.sock",
+    "/run/opanel-courier/courier.sock",
+    "/run/systemd/private",
+    "/run/systemd/userdb/io.systemd.DynamicUser",
+)
+AUTHORITY = ("127.0.0.1", 8470)
+
+
+def can(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
+
+
+def opens(name: str) -> None:
+    socket.socket(*FAMILIES[name]).close()
+
+
+def reaches() -> None:
+    socket.create_connection(AUTHORITY, timeout=SECONDS).close()
+
+
+def reads(path: str) -> None:
+    with Path(path).open("rb") as file:
+        file.read(1)
+
+
+def writes(directory: str) -> None:
+    file = Path(directory, ".probe")
+    file.write_bytes(b"")
+    file.unlink()
+
+
+def connects(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(SECONDS)
+        connection.connect(path)
+
+
+def unshares() -> None:
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
+def stays() -> None:
+    os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0))
+
+
+def credential() -> str:
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(directory, "product_uuid") if directory else None
+    return "loaded" if file and file.read_bytes() else "none"
+
+
+def interfaces() -> str:
+    lines = Path("/proc/self/net/dev").read_text("ascii").splitlines()[2:]
+    return " ".join(sorted(line.partition(":")[0].strip() for line in lines))
+
+
+def everything() -> dict[str, str]:
+    calls = {"priority": stays, "unshare": unshares}  # the second last: it changes who we are
+    return {
+        "families": " ".join(name for name in FAMILIES if can(partial(opens, name))),
+        "network": "reached" if can(reaches) else "unreachable",
+        "interfaces": interfaces(),
+        "reads": " ".join(path for path in READ if can(partial(reads, path))),
+        "writes": " ".join(path for path in WRITE if can(partial(writes, path))),
+        "connects": " ".join(path for path in CONNECT if can(partial(connects, path))),
+        "credential": credential(),
+        "calls": " ".join(name for name, call in calls.items() if can(call)),
+    }
+
+
+def knock(path: str, text: str) -> str:
+    """`replied`, or the name of the error that the other side's refusal is."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(SECONDS)
+            connection.connect(path)
+            connection.sendall(text.encode() + b"\n")
+            connection.shutdown(socket.SHUT_WR)
+            return "replied" if connection.recv(1) else "closed"
+    except OSError as refused:
+        return type(refused).__name__
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["knock", path, text]:
+            sys.stdout.write(knock(path, text) + "\n")
+        case _:
+            sys.stdout.writelines(f"{question}: {could}\n" for question, could in everything().items())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
