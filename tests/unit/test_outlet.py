@@ -1,7 +1,8 @@
-"""Where evaluate starts the courier itself: ending evaluate ends what it started, so a "no" also cuts what is under way."""
+"""A "no" also cuts what is under way: ending evaluate ends the fetch or courier that it asked, whoever started it."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,39 @@ def test_what_evaluate_started_ends_with_it(tmp_path: Path) -> None:
     child.end(NotPermitted(Reason.NOT_PERMITTED, "job_narrowed"))
     until(lambda: child.reap() is not None)
     until(lambda: gone(courier))  # else it would go on sending
+
+
+# What systemd starts for a connection, here for one end of a pair: a request that takes its time.
+STARTED = """
+import time
+from opanel_agent.jobs.fetch import serve
+def reply(word, _):
+    print(word.decode(), end="", flush=True)
+    time.sleep(60)
+serve("fetch", 16, reply)
+"""
+
+
+def test_a_request_under_way_ends_when_its_asker_is_gone(tmp_path: Path) -> None:
+    """Nothing else would end it: its unit is another than the agent's."""
+    ours, theirs = socket.socketpair()
+    program = subprocess.Popen(
+        [sys.executable, "-c", STARTED],
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)},
+        stdin=theirs.fileno(),
+        stdout=theirs.fileno(),
+    )
+    try:
+        theirs.close()
+        with ours:
+            ours.sendall(b"status\n")
+            ours.shutdown(socket.SHUT_WR)  # the end of the question is not the end of the asker
+            assert ours.recv(16) == b"status\n"
+            assert program.poll() is None
+        assert program.wait(timeout=20) == 0
+    finally:
+        program.kill()
+        program.wait()
 
 
 def test_what_nobody_foresaw_is_a_reply_too(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ knows destinations only from the first root and the settings.
 """
 
 import os
+import select
+import stat
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -123,6 +126,7 @@ def main() -> int:
 
 def serve(program: str, max_bytes: int, reply_to: Callable[[bytes, Reading], Reply]) -> int:
     """One question in, one reply out: the whole life of fetch and of courier."""
+    threading.Thread(target=_end_with_asker, args=(sys.stdin.fileno(),), daemon=True).start()
     try:
         reply = reply_to(sys.stdin.buffer.read(max_bytes + 1), local_reading())
     except AgentError as error:
@@ -136,3 +140,17 @@ def serve(program: str, max_bytes: int, reply_to: Callable[[bytes, Reading], Rep
     sys.stdout.buffer.write(reply.encode())
     sys.stdout.buffer.flush()
     return 0
+
+
+def _end_with_asker(asked_on: int) -> None:
+    """Ends this process, and the request under way with it, when the other end of its socket is gone.
+
+    A "no" ends evaluate, and nobody is left to hear a reply; systemd does not end what the connection started. A question
+    that came from a pipe or a terminal (a person tries it out) has no other end that stays.
+    """
+    if not stat.S_ISSOCK(os.fstat(asked_on).st_mode):
+        return
+    hang_up = select.poll()
+    hang_up.register(asked_on, 0)  # POLLHUP, which comes unasked; the end of the question alone is none
+    hang_up.poll()
+    os._exit(0)  # the other thread may be in the middle of sending
