@@ -29,7 +29,7 @@ FAILED: Final = 70
 # What a step says, in both languages; {name} is filled in.
 WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "authority": (
-        "Yetkili: bir kök (3 anahtardan 2'si), bir bayi ve bir lisans. Sunucu yalnızca bu makineden erişilebilir.",
+        "Lisans makamı: bir kök (3 anahtardan 2'si), bir bayi ve bir lisans. Sunucu yalnızca bu makineden erişilebilir.",
         "The authority: a root (2 of 3 keys), a reseller, a license. It serves on loopback only.",
     ),
     "resident": (
@@ -37,10 +37,10 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The agent starts. There is no license yet, and it says what to do.",
     ),
     "install": (
-        "Lisans çevrimdışı doğrulanıyor: yetkiliye hiçbir istek gitmedi.",
+        "Lisans çevrimdışı doğrulanıyor: lisans makamına hiçbir istek gitmedi.",
         "The license is verified offline: the authority has seen no request.",
     ),
-    "silent": ("Yetkilinin gördüğü istekler: yok.", "Requests that the authority has seen: none."),
+    "silent": ("Lisans makamının gördüğü istekler: yok.", "Requests that the authority has seen: none."),
     "activate": (
         "Etkinleştirme: önce ne gideceği gösteriliyor, sonra tam olarak o gidiyor.",
         "Activation: first it shows what will leave, then exactly that leaves.",
@@ -67,7 +67,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "One character of the bundle is edited: it is refused with a reason, and the good one stays.",
     ),
     "stopped": (
-        "Yetkili durduruluyor: ulaşılamamak bir nedendir, durum değildir.",
+        "Lisans makamı durduruluyor: ulaşılamamak bir nedendir, durum değildir.",
         "The authority is stopped: unreachable is a reason, never a state.",
     ),
     "preview": (
@@ -80,7 +80,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The administrator allows it (hold is 0h here): the bytes that were shown leave.",
     ),
     "received": (
-        "Yetkilinin aldığı, sahibinin görebileceği haliyle; imzalı alındısı bu sunucuda saklanıyor.",
+        "Lisans makamının aldığı, sahibinin görebileceği haliyle; imzalı alındısı bu sunucuda saklanıyor.",
         "What the authority received, as its owner may see it; its signed receipt is kept here.",
     ),
     "deny": (
@@ -93,15 +93,15 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "offline": ("Çevrimdışı: hiçbir istek yok.", "Offline: no request at all."),
     "silence": (
-        "Kanıt: kurulu kod, boş bir ağda, çekirdeğin kendi sayacıyla (burada üç gün; süre verilmezse bir ay).",
-        "The proof: the installed code, in an empty network, by the kernel's own counter (three days here, else a month).",
+        "Kanıt: kurulu kod, boş bir ağda, çekirdeğin kendi sayacıyla (burada bir gün; süre verilmezse bir ay).",
+        "The proof: the installed code, in an empty network, by the kernel's own counter (one day here, else a month).",
     ),
     "end": (
         "Hikâye bitti: {count} komut, {seconds} saniye. Geride yalnızca .env/demo kaldı.",
         "The story is told: {count} commands, {seconds} seconds. Nothing stays behind but .env/demo.",
     ),
     "keep": (
-        "Yetkili ve ajan çalışmaya devam ediyor. Onlarla konuşmak için:",
+        "Lisans makamı ve ajan çalışmaya devam ediyor. Onlarla konuşmak için:",
         "The authority and the agent go on running. To talk to them:",
     ),
     "stop": ("Durdurmak ve silmek için:", "To stop them and remove everything:"),
@@ -400,7 +400,7 @@ def opt_out(story: Story) -> None:
 def silence(story: Story) -> None:
     """Where the kernel lets nobody make a network of his own, the command says so, and that is a true end too."""
     story.say("silence")
-    story.run("opanel-agent prove-silence --days 3", status=0 if may_unshare() else 69)
+    story.run("opanel-agent prove-silence --days 1", status=0 if may_unshare() else 69)
 
 
 def may_unshare() -> bool:

@@ -33,6 +33,14 @@ def leave(terminal: Terminal, **license_members: Any) -> None:
     terminal.paths.answer.write_text(json.dumps(answer(**license_members)))
 
 
+@pytest.mark.parametrize(
+    ("left_s", "said"),
+    [(3600, "hours left: 1"), (3601, "hours left: 2"), (2 * DAY - 1, "hours left: 48"), (2 * DAY, "days left: 2")],
+)
+def test_what_is_left_is_told_in_hours_once_days_say_too_little(terminal: Terminal, left_s: int, said: str) -> None:
+    assert f"({said})" in ask(terminal, until=NOW + left_s).out
+
+
 def test_one_screen_says_what_people_ask(terminal: Terminal) -> None:
     printed = ask(
         terminal,

@@ -19,6 +19,7 @@ from opanel_agent.core.states import Action, State
 from opanel_agent.core.strict_json import Json
 from opanel_agent.texts import problem
 
+HOUR_S: Final = 3600
 DAY_S: Final = 86400
 CHECK_OK, CHECK_WARNING, CHECK_CRITICAL, CHECK_UNKNOWN = range(4)
 # Told like any reason, but no fault of the license: a container or the demo simply has no systemd to confine it.
@@ -119,6 +120,13 @@ def _number(told: Mapping[str, Json], name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def _until(world: World, until: int, left_s: int) -> str:
+    """Rounded up, and in hours once days would say too little."""
+    if left_s < 2 * DAY_S:
+        return world.say("status.until_hours", until=moment(until), hours=-(-left_s // HOUR_S))
+    return world.say("status.until", until=moment(until), days=-(-left_s // DAY_S))
+
+
 def license_lines(world: World, license_: License) -> Iterator[str]:
     """The license as people ask about it: what holds and why, since and until when, what is allowed, whom to call."""
     yield world.say("status.license", state=world.named("state", license_.state))
@@ -126,8 +134,7 @@ def license_lines(world: World, license_: License) -> Iterator[str]:
         yield world.say("status.reason", reason=world.named("reason", code), code=code)
     yield world.say("status.since", since=moment(license_.since))
     if license_.until is not None:
-        days = max(0, license_.until - license_.as_of) // DAY_S
-        yield world.say("status.until", until=moment(license_.until), days=days)
+        yield _until(world, license_.until, max(0, license_.until - license_.as_of))
     for name in PERMITS:
         yield world.say(
             "status.permit", permit=world.say(f"permit.{name}"), given=world.say(f"yesno.{license_.permits[name]}")
