@@ -443,6 +443,12 @@ def license_id(story: Story) -> str:
     return str(claims["jti"])
 
 
+def new_folder() -> Path:
+    """In the user's own place for temporary files, or in /tmp where a socket's address would be too long there (unix(7))."""
+    fits = len(tempfile.gettempdir()) + len("/opanel-demo-12345678/run/opanel-agent/agent.sock") < 108
+    return Path(tempfile.mkdtemp(prefix="opanel-demo-", dir=None if fits else "/tmp"))  # noqa: S108 - mkdtemp makes it ours
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -485,9 +491,7 @@ def main() -> int:
     told = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupted)
     locale = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
-    story = Story(
-        Path(tempfile.mkdtemp(prefix="opanel-demo-")), told.lang or ("tr" if locale.startswith("tr") else "en")
-    )
+    story = Story(new_folder(), told.lang or ("tr" if locale.startswith("tr") else "en"))
     begun = time.monotonic()
     try:
         with cleaned_up(story, keep=told.keep):

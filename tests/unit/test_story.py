@@ -4,13 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 DEMO = Path(__file__).parents[2] / "packaging" / "demo.py"
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Short, because the addresses of sockets are."""
+    with tempfile.TemporaryDirectory(prefix="story-") as directory:
+        yield Path(directory)
 
 
 def start(place: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -40,8 +49,8 @@ def left_over(place: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("lang", ["tr", "en"])
-def test_it_is_told_to_its_end_and_nothing_stays(tmp_path: Path, lang: str) -> None:
-    process = start(tmp_path, "--lang", lang)
+def test_it_is_told_to_its_end_and_nothing_stays(place: Path, lang: str) -> None:
+    process = start(place, "--lang", lang)
     told, _ = process.communicate(timeout=300)
     assert process.returncode == 0, told
     for said in {
@@ -49,13 +58,13 @@ def test_it_is_told_to_its_end_and_nothing_stays(tmp_path: Path, lang: str) -> N
         "en": ("License: active", "grace period", "unreachable_tcp", "proven"),
     }[lang]:
         assert said.lower() in told.lower(), said
-    assert list(tmp_path.iterdir()) == []
-    assert left_over(tmp_path) == []
+    assert list(place.iterdir()) == []
+    assert left_over(place) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_in_the_middle_it_leaves_no_process_and_no_file(tmp_path: Path, number: int) -> None:
-    process = start(tmp_path, "--lang", "en")
+def test_stopped_in_the_middle_it_leaves_no_process_and_no_file(place: Path, number: int) -> None:
+    process = start(place, "--lang", "en")
     assert process.stdout is not None
     for line in process.stdout:
         if "opanel-agent status" in line:
@@ -63,12 +72,12 @@ def test_stopped_in_the_middle_it_leaves_no_process_and_no_file(tmp_path: Path, 
     os.killpg(process.pid, number)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    assert list(tmp_path.iterdir()) == []
-    assert left_over(tmp_path) == []
+    assert list(place.iterdir()) == []
+    assert left_over(place) == []
 
 
-def test_kept_it_goes_on_and_says_how_to_stop_it(tmp_path: Path) -> None:
-    process = start(tmp_path, "--lang", "en", "--keep")
+def test_kept_it_goes_on_and_says_how_to_stop_it(place: Path) -> None:
+    process = start(place, "--lang", "en", "--keep")
     told, _ = process.communicate(timeout=300)
     assert process.returncode == 0, told
     try:
@@ -84,7 +93,7 @@ def test_kept_it_goes_on_and_says_how_to_stop_it(tmp_path: Path) -> None:
     finally:
         subprocess.run(["/bin/sh", "-c", stop], check=True)
     ends_at = time.monotonic() + 20
-    while left_over(tmp_path) and time.monotonic() < ends_at:
+    while left_over(place) and time.monotonic() < ends_at:
         time.sleep(0.1)
-    assert left_over(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert left_over(place) == []
+    assert list(place.iterdir()) == []
