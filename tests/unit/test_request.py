@@ -1,5 +1,7 @@
 """The frames of a request and its reply: what was sealed comes out, and nothing else goes in."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,18 @@ from hypothesis import strategies as st
 from opanel_agent.core.base64url import base64url
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.purposes import FIXED_GETS, Purpose
-from opanel_agent.core.request import JOSE, JSON, MAX_BODY_BYTES, Reply, Sealed, fields_of, fixed_get, head, seal
+from opanel_agent.core.request import (
+    JOSE,
+    JSON,
+    MAX_BODY_BYTES,
+    Reply,
+    Sealed,
+    fields_of,
+    fixed_get,
+    head,
+    seal,
+    written_by_us,
+)
 
 URL = "https://license.example:8443/v1/activations"
 text = st.text(st.characters(blacklist_categories=["Cs", "Cc", "Cf"]), max_size=40)
@@ -144,3 +157,11 @@ def test_the_fields_are_read_from_the_bytes() -> None:
 def test_a_body_that_cannot_be_read_has_no_fields(body: bytes, content_type: str) -> None:
     with pytest.raises(Untrusted):
         fields_of(post(body, content_type))
+
+
+def test_a_request_is_ours_only_header_by_header() -> None:
+    ours = fixed_get("status", "https://mirror.example")
+    assert written_by_us(ours)
+    assert not written_by_us(replace(ours, headers=(*ours.headers, ("Cookie", "server=7"))))
+    assert not written_by_us(replace(ours, headers=ours.headers[::-1]))
+    assert not written_by_us(replace(ours, url="https://mirror.example/v1/somewhere-else"))

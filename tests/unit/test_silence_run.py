@@ -49,7 +49,9 @@ def test_this_code_is_silent(server: Server) -> None:
     assert proof.result["verdict"] == "proven"
     offline = part(proof, "offline")
     assert (offline["packets"], offline["connections"], offline["udp"], offline["requests"]) == (0, 0, 0, [])
-    assert offline["passes"] > 200  # every 15 minutes it looked whether it may
+    assert (
+        offline["passes"] > 150
+    )  # every 15 minutes it looked whether it may, once the first look of a random hour was due
     for name in ("denied", "do_not_track"):
         told = part(proof, name)
         assert {each["line"] for each in told["requests"]} == {
