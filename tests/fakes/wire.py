@@ -175,5 +175,6 @@ def floods(first: bytes, *, piece: bytes) -> Script:
 
 
 def is_silent(connection: socket.socket) -> None:
-    """Waits until the client goes away."""
+    """Waits until the client goes away, longer than any client does."""
+    connection.settimeout(120)
     connection.recv(1)

@@ -16,7 +16,7 @@ from opanel_agent.core.consent import (
     Standing,
     decide,
 )
-from opanel_agent.core.purposes import CONSENT_BASED, TERMS, Purpose
+from opanel_agent.core.purposes import CONSENT_BASED, FIXED, TERMS, Purpose
 from opanel_agent.core.reasons import Reason
 
 MIRROR = "https://mirror.example"
@@ -152,6 +152,14 @@ def test_another_region_is_told_from_a_stranger() -> None:
 )
 def test_a_fixed_get_goes_to_its_paths_on_named_mirrors_only(asked: Asked) -> None:
     assert reasons("license_status", asked=asked) == [Reason.DESTINATION]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "path"), [(purpose, path) for purpose, terms in TERMS.items() for path in sorted(terms.paths)]
+)
+def test_every_path_of_a_purpose_is_its_destination(purpose: Purpose, path: str) -> None:
+    asked = Asked(method="GET" if purpose in FIXED else "POST", url=MIRROR + path, fields=CLAIMS)
+    assert Reason.DESTINATION not in reasons(purpose, asked=asked)
 
 
 def test_a_request_with_a_body_is_posted() -> None:
