@@ -24,6 +24,7 @@ told = json.loads(sys.stdin.readline())
 def say(ok=True, error=None, result=None, next_run_s=3600, state="active", reasons=("ok",)):
     license_part = {"schema": 1, "state": state, "reasons": list(reasons)}
     answer = {"schema": 1, "license": license_part, "consent": {"asked": []}, "advisories": []}
+    answer["last_left"] = {"id": "r1"}
     frame = {"schema": 1, "ok": ok, "error": error, "answer": answer, "next_run_s": next_run_s, "result": result}
     print(json.dumps(frame), flush=True)
 """

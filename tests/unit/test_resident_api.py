@@ -24,7 +24,7 @@ from opanel_agent.resident.api import (
 
 ROOT = Peer(uid=0, owner=True)
 PANEL = Peer(uid=33, owner=False)
-ANSWER = Answer(whole=b'{"w":1}', license=b'{"l":1}', consent=b'{"c":1}', summary="active (ok)")
+ANSWER = Answer(whole=b'{"w":1}', peers=b'{"p":1}', license=b'{"l":1}', consent=b'{"c":1}', summary="active (ok)")
 
 # interface.md "Local API", as far as it is built
 GET = {"/v1/license", "/v1/consent", "/v1/answer"}
@@ -102,10 +102,16 @@ def test_root_refreshes_any_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body"), [("/v1/license", b'{"l":1}'), ("/v1/consent", b'{"c":1}'), ("/v1/answer", b'{"w":1}')]
+    ("path", "owner", "body"),
+    [
+        *(("/v1/license", owner, b'{"l":1}') for owner in (True, False)),
+        *(("/v1/consent", owner, b'{"c":1}') for owner in (True, False)),
+        ("/v1/answer", True, b'{"w":1}'),
+        ("/v1/answer", False, b'{"p":1}'),
+    ],
 )
-def test_what_is_read_comes_from_memory(path: str, body: bytes) -> None:
-    assert respond(route("GET", path), b"", ANSWER) == Response(status=200, body=body)
+def test_what_is_read_comes_from_memory(path: str, owner: bool, body: bytes) -> None:
+    assert respond(route("GET", path), b"", ANSWER, owner=owner) == Response(status=200, body=body)
 
 
 @pytest.mark.parametrize("path", sorted(GET))
@@ -260,9 +266,10 @@ def test_without_an_answer_the_reason_is_told() -> None:
 
 def test_with_an_answer_the_trouble_stands_beside_it() -> None:
     trouble = {"kind": "Storage", "code": "disk_full", "detail": "disk_full", "values": {}}
-    response = respond(route("GET", "/v1/answer"), b"", ANSWER, trouble)
-    assert isinstance(response, Response)
-    assert json.loads(response.body)["trouble"] == trouble
+    for owner, member in ((True, "w"), (False, "p")):
+        response = respond(route("GET", "/v1/answer"), b"", ANSWER, trouble, owner=owner)
+        assert isinstance(response, Response)
+        assert json.loads(response.body) == {member: 1, "trouble": trouble}
     assert respond(route("GET", "/v1/license"), b"", ANSWER, trouble) == Response(status=200, body=ANSWER.license)
 
 

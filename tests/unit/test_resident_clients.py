@@ -179,6 +179,15 @@ def test_others_read_and_refresh_but_change_nothing(public: Running) -> None:
 
 @root
 @only_root
+def test_the_panel_does_not_see_what_left(public: Running) -> None:
+    with closing(connect_as(public, 65534)) as client:
+        client.sendall(request("GET", "/v1/answer", close=True))
+        told = read_one(client).json
+    assert told == {name: value for name, value in public.ask("GET", "/v1/answer").json.items() if name != "last_left"}
+
+
+@root
+@only_root
 def test_who_one_is_was_decided_at_connect(public: Running) -> None:
     with closing(connect_as(public, 65534)) as client:
         client.sendall(request("POST", "/v1/remove"))  # written by root, and of no use

@@ -182,6 +182,21 @@ def test_an_answer_is_kept_in_the_parts_that_are_served() -> None:
     assert outcome.answer.summary == "grace (suspended, root_old)"
 
 
+def test_what_left_is_the_owner_s_to_see() -> None:
+    """Of the answer, and of the reply to a refresh that both asked for and one job answered."""
+    work, owner, peer = Work(Pace(), OWNER), connection(owner=True), connection()
+    post(work, "/v1/refresh", peer, 0)
+    post(work, "/v1/refresh", owner, 0)
+    mine = {"last_left": {"id": "x"}, "reports": {"held": 1}}
+    done = {"asked": ["status"], "consent": {"purged": ["x"]}}
+    outcome = run(work, 0, ended(frame(answer=frame()["answer"] | mine, result=done)))
+    assert outcome.answer is not None
+    assert json.loads(outcome.answer.whole) == frame()["answer"] | mine
+    assert json.loads(outcome.answer.peers) == frame()["answer"]
+    told = {asker: json.loads(reply.body)["result"] for asker, reply in outcome.replies}
+    assert told == {owner: done, peer: {"asked": ["status"]}}
+
+
 def test_a_job_that_says_no_brings_its_answer_all_the_same() -> None:
     work, asker = Work(Pace(), OWNER), connection(owner=True)
     post(work, "/v1/bundle", asker, 0, b"x")

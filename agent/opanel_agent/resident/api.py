@@ -42,6 +42,8 @@ OPTIONS: Final[Mapping[str, type]] = {
     "version": str,
 }
 NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
+# Members of the answer that say what left this server, or waits to. The panel needs neither.
+OF_OWNER: Final = ("last_left", "reports")
 _URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -88,7 +90,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
     "/v1/activate": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, takes=SENDING, starts="activate")},
     "/v1/release": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, takes=SENDING, starts="release")},
     "/v1/remove": {"POST": Route(who=Who.OWNER, starts="remove")},
-    # What was, is or would be said of this server is its owner's to see: none of it is in an answer that peers may read.
+    # What was, is or would be said of this server is its owner's to see, here and in the answer (OF_OWNER).
     "/v1/preview": {"POST": _of_owner("preview", "purpose")},
     "/v1/held": {"POST": _of_owner("held", "action", "id")},
     "/v1/sent": {"POST": _of_owner("sent", "id")},
@@ -155,12 +157,14 @@ class Answer(NamedTuple):
     """The last answer of evaluate, each part as the bytes that are served."""
 
     whole: bytes
+    peers: bytes  # all but what is OF_OWNER
     license: bytes
     consent: bytes
     summary: str  # for `systemctl status` and the log
 
-    def part(self, name: str) -> bytes:
-        return {"license": self.license, "consent": self.consent}.get(name, self.whole)
+    def part(self, name: str, *, owner: bool) -> bytes:
+        """A member by its name; for "" all that this reader may see."""
+        return {"license": self.license, "consent": self.consent}.get(name, self.whole if owner else self.peers)
 
 
 def problem(name: str, *, headers: Headers = (), error: object = None) -> Response:
@@ -193,7 +197,9 @@ def admit(method: str, target: str, peer: Peer, *, since_refresh_s: float) -> Ro
     return route
 
 
-def respond(route: Route, body: bytes, answer: Answer | None, trouble: object = None) -> Response | Start:
+def respond(
+    route: Route, body: bytes, answer: Answer | None, trouble: object = None, *, owner: bool = False
+) -> Response | Start:
     """What an admitted request gets: bytes from memory, or a job. `trouble`: the error that the last job ended with."""
     if route.shows is None:
         return _start(route, body)
@@ -201,9 +207,10 @@ def respond(route: Route, body: bytes, answer: Answer | None, trouble: object = 
         if trouble is not None:
             return problem("evaluate_failed", error=trouble)
         return problem("answer_not_yet", headers=(("Retry-After", "1"),))
+    shown = answer.part(route.shows, owner=owner)
     if route.shows or trouble is None:
-        return Response(status=200, body=answer.part(route.shows))
-    return Response(status=200, body=answer.whole[:-1] + b',"trouble":' + _json(trouble) + b"}")
+        return Response(status=200, body=shown)
+    return Response(status=200, body=shown[:-1] + b',"trouble":' + _json(trouble) + b"}")
 
 
 def told(*, ok: bool | None, error: object, result: object, answer: Answer | None) -> Response:

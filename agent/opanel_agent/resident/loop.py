@@ -162,7 +162,7 @@ class Resident:
         if outcome.failure is not None:
             self._log("job_failed", error=str(outcome.failure))
         if outcome.answer is not None:
-            self._publish(outcome.answer.whole)
+            self._publish(outcome.answer.peers)
             if before is None or before.summary != outcome.answer.summary:
                 self._notifier.status(f"license {outcome.answer.summary}")
                 self._log("license", state=outcome.answer.summary)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Unavailable
 from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.resident.api import Answer, Peer, Response, Route, Start, admit, problem, respond, told
+from opanel_agent.resident.api import OF_OWNER, Answer, Peer, Response, Route, Start, admit, problem, respond, told
 from opanel_agent.resident.children import Ended
 from opanel_agent.resident.connection import Connection
 
@@ -86,7 +86,7 @@ class Work:
         return admit(method, target, peer, since_refresh_s=now_s - self._refreshed_s)
 
     def take(self, route: Route, body: bytes, connection: Connection, now_s: float) -> Response | None:
-        made = respond(route, body, self.answer, self._trouble)
+        made = respond(route, body, self.answer, self._trouble, owner=connection.peer.owner)
         if isinstance(made, Response):
             return made
         if not self.ask(made, connection):
@@ -145,8 +145,15 @@ class Work:
         self._next_s = now_s + min(max(frame.next_run_s, 1), _DAY_S)
         self.answer = frame.answer or self.answer
         self._trouble = frame.error if frame.answer is None else None
-        reply = told(ok=frame.ok, error=frame.error, result=frame.result, answer=self.answer)
-        return Outcome(replies=[(connection, reply) for connection in waiting], answer=frame.answer)
+        replies = [(asker, self._reply(frame, owner=asker.peer.owner)) for asker in waiting]
+        return Outcome(replies=replies, answer=frame.answer)
+
+    def _reply(self, frame: Frame, *, owner: bool) -> Response:
+        """To whoever asked. What a pass did to reports (its member `consent`) is the owner's to see."""
+        result = frame.result
+        if not owner and isinstance(result, dict):
+            result = {name: value for name, value in result.items() if name != "consent"}
+        return told(ok=frame.ok, error=frame.error, result=result, answer=self.answer)
 
     def abandon(self) -> Replies:
         """The end is near: whoever waits for a job that has not begun hears so."""
@@ -199,9 +206,12 @@ def _answer(told: object) -> Answer | None:
             "schema": 1,
             "license": {"state": str(state), "reasons": [*reasons]} as license_part,
             "consent": {} as consent,
+            **rest,
         }:
+            shown = {name: value for name, value in rest.items() if name not in OF_OWNER}
             return Answer(
                 whole=_bytes(told),
+                peers=_bytes({"schema": 1, "license": license_part, "consent": consent, **shown}),
                 license=_bytes(license_part),
                 consent=_bytes(consent),
                 summary=f"{state} ({', '.join(str(reason) for reason in reasons)})",
