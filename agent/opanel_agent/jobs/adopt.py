@@ -5,24 +5,21 @@ back to an older bundle; one that came over the network may not.
 """
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.core import binding, effective_time, license_key
+from opanel_agent.core import binding, effective_time, license_key, sightings
 from opanel_agent.core.documents import bundle as bundle_document
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.documents import status_list as status_document
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.reasons import Reason
-from opanel_agent.core.verdict import Sighting
 from opanel_agent.jobs import advisories, agent_key, rights
 from opanel_agent.jobs.desk import MAX_STATUS_BYTES, Desk
-from opanel_agent.jobs.memory import MAX_DIGESTS, Seen
+from opanel_agent.jobs.memory import MAX_DIGESTS
 from opanel_agent.system.log import line
 
 MAX_DOCUMENT_BYTES: Final = MAX_STATUS_BYTES
@@ -118,6 +115,7 @@ def forget(desk: Desk) -> None:
         desk.world.files.remove(path)
     desk.bundle, desk.bundle_refused = None, None
     desk.memory.refused_since = None
+    desk.memory.seen = sightings.gone(desk.memory.seen)
 
 
 def files_of_root(desk: Desk) -> None:
@@ -153,37 +151,11 @@ def _say_once(desk: Desk, event: str, path: Path, **said: str | int) -> None:
 
 
 def sight(desk: Desk) -> None:
-    """What the held list says of the installed documents: when a status other than 0 was first and last seen."""
-    if desk.bundle is None or desk.status is None:
-        return
-    for name, jti, status_now in _statuses(desk.bundle, desk.status):
-        if status_now is None:  # beyond the list: a publisher's slip must not stop a fleet
-            continue
-        if status_now == 0:
-            desk.memory.seen.pop(name, None)
-        else:
-            known = desk.memory.seen.get(name)
-            same = known if known is not None and known.jti == jti else None
-            sighting = _sighting(same, status_now, desk.status.iat, desk.now, keeps_since=name == "activation")
-            desk.memory.seen[name] = Seen(jti=jti, sighting=sighting)
-
-
-def _sighting(known: Seen | None, status_now: int, iat: int, now: int, *, keeps_since: bool) -> Sighting:
-    """The sighting that goes on, or one that begins. An activation that is bad in another way now keeps its beginning."""
-    if known is not None and known.sighting.status == status_now:
-        return replace(known.sighting, last_iat=max(known.sighting.last_iat, iat))
-    seen_at = known.sighting.seen_at if known is not None and keeps_since else now
-    return Sighting(status=status_now, first_iat=iat, last_iat=iat, seen_at=seen_at)
-
-
-def _statuses(held: Bundle, listed: StatusList) -> list[tuple[str, str, int | None]]:
-    """Of the license, the activation, and of the delegations the first that is not valid, else the last."""
-    told = [("license", held.license.jti, listed.status(held.license.status.idx))]
-    if held.activation is not None:
-        told.append(("activation", held.activation.jti, listed.status(held.activation.status.idx)))
-    links = [("delegation", link.jti, listed.status(link.status.idx)) for link in held.delegations]
-    told.append(next((link for link in links if link[2]), links[-1]))
-    return told
+    """What the held list says of the installed documents, and of all that were ever seen bad."""
+    if desk.bundle is not None:
+        desk.memory.seen = sightings.here(desk.memory.seen, desk.bundle)
+    if desk.status is not None:
+        desk.memory.seen = sightings.after(desk.memory.seen, desk.bundle, desk.status, desk.now)
 
 
 def _keep(desk: Desk, new: Bundle) -> None:
@@ -198,15 +170,7 @@ def _keep(desk: Desk, new: Bundle) -> None:
         desk.memory.unmatched_since = None
     desk.bundle, desk.bundle_refused = new, None
     desk.memory.refused_since = None
-    _drop_foreign_sightings(desk, new)
     sight(desk)
-
-
-def _drop_foreign_sightings(desk: Desk, new: Bundle) -> None:
-    jtis = {new.license.jti, *(link.jti for link in new.delegations)}
-    if new.activation is not None:
-        jtis.add(new.activation.jti)
-    desk.memory.seen = {name: seen for name, seen in desk.memory.seen.items() if seen.jti in jtis}
 
 
 def _with_known_activation(desk: Desk, new: Bundle) -> Bundle:

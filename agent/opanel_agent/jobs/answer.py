@@ -3,15 +3,16 @@
 from typing import Final
 
 from opanel_agent import texts
-from opanel_agent.core import binding, effective_time, license_key, schedule, verdict
+from opanel_agent.core import binding, effective_time, license_key, schedule, sightings, verdict
 from opanel_agent.core.consent import Denial, Signal, decide
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.purposes import TERMS
 from opanel_agent.core.reasons import Reason
+from opanel_agent.core.sightings import Document
 from opanel_agent.core.strict_json import Json
-from opanel_agent.core.verdict import Evidence, Refusal, Sighting, State, Verdict
+from opanel_agent.core.verdict import Evidence, Refusal, State, Verdict
 from opanel_agent.jobs import advisories, consents, records, report
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.system.log import line
@@ -62,9 +63,9 @@ def _evidence(desk: Desk, match: binding.Match | None) -> Evidence:
         if refused is None
         else Refusal(reason=Reason(refused.code), since=memory.refused_since or desk.now),
         had_license=refused is not None,
-        license_sighting=_sighting(desk, "license"),
-        activation_sighting=_sighting(desk, "activation"),
-        delegation_sighting=_sighting(desk, "delegation"),
+        license_sighting=sightings.of(memory.seen, Document.LICENSE),
+        activation_sighting=sightings.of(memory.seen, Document.ACTIVATION),
+        delegation_sighting=sightings.of(memory.seen, Document.DELEGATION),
         status_rules_until=None if held is None else _rules_until(desk, held),
         match=match,
         unmatched_since=memory.unmatched_since,
@@ -74,11 +75,6 @@ def _evidence(desk: Desk, match: binding.Match | None) -> Evidence:
         previous_state=None if memory.state is None else State(memory.state),
         previous_since=memory.state_since,
     )
-
-
-def _sighting(desk: Desk, name: str) -> Sighting | None:
-    seen = desk.memory.seen.get(name)
-    return None if seen is None else seen.sighting
 
 
 def _rules_until(desk: Desk, held: Bundle) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from opanel_agent.core import binding, ledger, license_key, schedule
+from opanel_agent.core import binding, ledger, license_key, schedule, sightings
 from opanel_agent.core.base64url import base64url
 from opanel_agent.core.consent import Denial, Permit, decide
 from opanel_agent.core.documents import jws
@@ -307,7 +307,8 @@ def _plan(desk: Desk, failure: AgentError | None) -> None:
     if failure is None:
         desk.memory.failure = None
         desk.memory.checked_at = desk.now
-        desk.schedule = schedule.after_success(desk.schedule, desk.now, draw, sighting=bool(desk.memory.seen))
+        bad = sightings.any_bad(desk.memory.seen)
+        desk.schedule = schedule.after_success(desk.schedule, desk.now, draw, sighting=bad)
         return
     desk.memory.failure = str(failure.code)
     retry_after = failure.values.get("retry_after_s")

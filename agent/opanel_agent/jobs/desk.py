@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from opanel_agent.core import binding, effective_time, schedule
+from opanel_agent.core import binding, effective_time, schedule, sightings
 from opanel_agent.core.catalog import Catalog
 from opanel_agent.core.consent import Asked, Signals, Snapshot
 from opanel_agent.core.consent_file import ConsentReading
@@ -138,6 +138,8 @@ def sit_down(world: World) -> Desk:
         book=open_book(world.files, world.paths, effective_time.now(mark)),
     )
     load_bundle(desk)
+    if desk.bundle is not None:
+        desk.memory.seen = sightings.here(desk.memory.seen, desk.bundle)
     load_status(desk)
     desk.components = machine_components(world)
     return desk

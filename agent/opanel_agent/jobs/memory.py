@@ -8,9 +8,12 @@ good that is not.
 from dataclasses import dataclass, field
 from typing import Final
 
+from opanel_agent.core import sightings
+from opanel_agent.core.documents.parts import StatusRef
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Reason
+from opanel_agent.core.sightings import Document, Seen
 from opanel_agent.core.states import State
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.verdict import Sighting
@@ -22,19 +25,12 @@ MAX_LICENSES: Final = 16
 MAX_SIGNALS: Final = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A status other than 0, of the document `jti`."""
-
-    jti: str
-    sighting: Sighting
-
-
 @dataclass(slots=True, kw_only=True)
 class Memory:
     """Mutable on purpose: one pass of evaluate fills it in and writes it once.
 
-    All times are effective seconds. `accepted` tells when each license key (by its digest) was first accepted. `floors`
+    All times are effective seconds. `accepted` tells when each license key (by its digest) was first accepted, `seen` what
+    status lists said of entries that were ever ours. `floors`
     are the newest `iat` accepted per status key. `adopted` are SHA-256 of files of root's that were taken up or refused,
     so that each is looked at once. `failure` is the reason of the last failed check, None after a success.
 
@@ -61,7 +57,7 @@ class Memory:
     reports: dict[str, int] = field(default_factory=dict)
     retries: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
-    seen: dict[str, Seen] = field(default_factory=dict)
+    seen: sightings.Rows = ()
     floors: dict[str, int] = field(default_factory=dict)
     adopted: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -73,7 +69,7 @@ class Memory:
     def encode(self) -> bytes:
         told: dict[str, Json] = {"schema": 1}
         told |= {name: getattr(self, name) for name in (*_TIMES, *_TEXTS)}
-        told["seen"] = {name: _seen_json(seen) for name, seen in self.seen.items()}
+        told["seen"] = [_seen_json(seen) for seen in self.seen]
         told["answers"] = dict(self.answers)
         told["signals"] = list(self.signals[:MAX_SIGNALS])
         told["identity"] = dict(self.identity)
@@ -97,9 +93,7 @@ class Memory:
             setattr(memory, name, None if told.value(name) is None else told.text(name))
         if memory.state is not None and memory.state not in list(State):  # a newer version's
             raise told.refuse("state")
-        seen = told.members("seen")
-        memory.seen = {name: _seen(seen.members(name)) for name in _DOCUMENTS if seen.has(name)}
-        seen.end()
+        memory.seen = _all_seen(told)
         answers = told.members("answers")
         memory.answers = {name: answers.text(name) for name in answers.names()}
         memory.signals = _ordered(told, "signals", MAX_SIGNALS)
@@ -118,7 +112,6 @@ class Memory:
 
 _TIMES: Final = ("quiet_until", "unmatched_since", "refused_since", "state_since", "checked_at")
 _TEXTS: Final = ("version", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
-_DOCUMENTS: Final = ("license", "activation", "delegation")
 
 
 def _by_purpose(told: Members, name: str) -> dict[str, int]:
@@ -138,8 +131,13 @@ def _ordered(told: Members, name: str, max_items: int) -> list[str]:
 
 def _seen_json(seen: Seen) -> Json:
     sighting = seen.sighting
+    named: dict[str, Json] = {"jti": seen.jti}
+    if seen.entry is not None:
+        named = {"uri": seen.entry.uri, "idx": seen.entry.idx}
     return {
-        "jti": seen.jti,
+        "document": str(seen.document),
+        "installed": seen.installed,
+        **named,
         "status": sighting.status,
         "first_iat": sighting.first_iat,
         "last_iat": sighting.last_iat,
@@ -147,9 +145,25 @@ def _seen_json(seen: Seen) -> Json:
     }
 
 
-def _seen(told: Members) -> Seen:
+def _all_seen(told: Members) -> sightings.Rows:
+    """An array; until 0.1 an object by document, each with the `jti` of the one that was installed."""
+    if isinstance(told.value("seen"), list):
+        return tuple(_seen(each, each.text("document")) for each in told.each("seen", sightings.MAX_ROWS))
+    by_document = told.members("seen")
+    rows = tuple(_seen(by_document.members(name), name) for name in by_document.names())
+    by_document.end()
+    return rows
+
+
+def _seen(told: Members, document: str) -> Seen:
+    if document not in list(Document):
+        raise told.refuse("document")
+    jti = told.text("jti") if told.has("jti") else None
     seen = Seen(
-        jti=told.text("jti"),
+        document=Document(document),
+        entry=StatusRef(uri=told.text("uri"), idx=told.integer("idx")) if jti is None else None,
+        jti=jti,
+        installed=told.boolean("installed") if told.has("installed") else True,
         sighting=Sighting(
             status=told.integer("status", low=1, high=3),
             first_iat=told.integer("first_iat"),
