@@ -82,12 +82,12 @@ def _name(text: str) -> x509.Name:
 class Wire:
     """A running server: `port` to reach it, `received` what each connection sent, in order."""
 
-    def __init__(self, script: Script, context: ssl.SSLContext | None, greeting: bytes) -> None:
+    def __init__(self, script: Script, context: ssl.SSLContext | None, greeting: bytes, at: Path | None) -> None:
         self.received: list[bytes] = []
         self._script = script
         self._context = context
         self._greeting = greeting
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", 0)) if at is None else _unix_server(at)
         self._listener.settimeout(0.05)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -120,13 +120,22 @@ class Wire:
 
 
 @contextlib.contextmanager
-def wire(script: Script, context: ssl.SSLContext | None = None, *, greeting: bytes = b"") -> Iterator[Wire]:
-    """`greeting` is said before anything was asked."""
-    server = Wire(script, context, greeting)
+def wire(
+    script: Script, context: ssl.SSLContext | None = None, *, greeting: bytes = b"", at: Path | None = None
+) -> Iterator[Wire]:
+    """`greeting` is said before anything was asked. With `at` it is a Unix socket there."""
+    server = Wire(script, context, greeting, at)
     try:
         yield server
     finally:
         server.close()
+
+
+def _unix_server(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
 
 
 def read_request(connection: socket.socket) -> bytes:
