@@ -26,15 +26,19 @@ MAX_DOCUMENT_BYTES: Final = MAX_STATUS_BYTES
 MAX_FILES: Final = MAX_DIGESTS // 2  # in import.d: each is remembered, and what is wrong with it
 
 
-def document(desk: Desk, data: bytes) -> str:
-    """Any signed document, told apart by its first line's `typ`. Returns that typ. Raises Untrusted."""
+def document(desk: Desk, data: bytes, *, only_newer: bool = False) -> str:
+    """Any signed document, told apart by its first line's `typ`. Returns that typ. Raises Untrusted.
+
+    `only_newer`: of a license and an activation, one that is not newer than what is kept is refused. Lists, roots and
+    advisories never go back anyway.
+    """
     first_line = data.strip().split(b"\n", 1)[0].strip()
     typ = jws.parse(first_line, max_bytes=MAX_DOCUMENT_BYTES).typ
     match typ:
         case Typ.DELEGATION:
-            bundle(desk, data)
+            bundle(desk, data, only_newer=only_newer)
         case Typ.ACTIVATION:
-            activation(desk, data)
+            activation(desk, data, only_newer=only_newer)
         case Typ.STATUS_LIST:
             status(desk, data.strip())
         case Typ.ROOT:
@@ -48,21 +52,26 @@ def document(desk: Desk, data: bytes) -> str:
     return str(typ)
 
 
-def bundle(desk: Desk, text: bytes) -> None:
-    """A license, put here by hand: older ones too."""
+def bundle(desk: Desk, text: bytes, *, only_newer: bool = False) -> None:
+    """A license, put here by hand: older ones too, unless `only_newer`."""
     new = bundle_document.verify(text, desk.root, now=desk.now)
+    if only_newer:
+        _require_newer(desk, new)
     _keep(desk, _with_known_activation(desk, new))
 
 
 def exchanged(desk: Desk, text: bytes, *, key_sha256: str) -> None:
-    """A bundle that a license key was exchanged for: it must be that key's."""
+    """A bundle that a license key was exchanged for: it must be that key's, and no older edition of what is kept."""
     new = bundle_document.verify(text, desk.root, now=desk.now)
     if license_key.digest(new.license.sub) != key_sha256:
         raise Untrusted(Reason.PRODUCT_MISMATCH, "bundle_other_key")
+    held = desk.bundle
+    if held is not None and held.license.sub == new.license.sub and new.license.iat < held.license.iat:
+        raise Untrusted(Reason.CHAIN_INVALID, "bundle_older")
     _keep(desk, _with_known_activation(desk, new))
 
 
-def activation(desk: Desk, token: bytes) -> None:
+def activation(desk: Desk, token: bytes, *, only_newer: bool = False) -> None:
     """An activation of the installed license, for this very machine."""
     if desk.bundle is None:
         raise Untrusted(Reason.NO_LICENSE, "activation_without_license")
@@ -74,6 +83,8 @@ def activation(desk: Desk, token: bytes) -> None:
     key = agent_key.load(desk.world.files, desk.world.paths)
     if key is None or key.public.kid != new.activation.jkt:
         raise Untrusted(Reason.MACHINE_MISMATCH, "activation_other_key")
+    if only_newer:
+        _require_newer(desk, new)
     _keep(desk, new)
     desk.memory.unmatched_since = None
 
@@ -121,6 +132,9 @@ def forget(desk: Desk) -> None:
 def files_of_root(desk: Desk) -> None:
     """What lies in the configuration folder, each once per digest; the files stay.
 
+    Where it is no longer known which were taken up before (`Desk.forgetful`), most were: the license that was installed
+    first still lies there when a newer one came by another way. Then only what is newer than what is kept counts.
+
     One that does not count (whose it is, what it is, what it says) is said once, and keeps nothing else from being done.
     """
     for path in _lying_there(desk):
@@ -132,7 +146,7 @@ def files_of_root(desk: Desk) -> None:
         if data is None or _known(desk, hashlib.sha256(data).hexdigest()):
             continue
         try:
-            line("document_adopted", file=str(path), typ=document(desk, data))
+            line("document_adopted", file=str(path), typ=document(desk, data, only_newer=desk.forgetful))
         except Untrusted as refused:
             line("document_refused", file=str(path), code=str(refused.code), detail=refused.detail)
 
@@ -171,6 +185,19 @@ def _keep(desk: Desk, new: Bundle) -> None:
     desk.bundle, desk.bundle_refused = new, None
     desk.memory.refused_since = None
     sight(desk)
+
+
+def _require_newer(desk: Desk, new: Bundle) -> None:
+    """A license by its date; one that is kept already by its activation's."""
+    held = desk.bundle
+    if held is None or new.license.iat > held.license.iat:
+        return
+    if new.license.digest != held.license.digest or _activated_at(new) <= _activated_at(held):
+        raise Untrusted(Reason.CHAIN_INVALID, "bundle_older")
+
+
+def _activated_at(held: Bundle) -> int:
+    return 0 if held.activation is None else held.activation.iat
 
 
 def _with_known_activation(desk: Desk, new: Bundle) -> Bundle:

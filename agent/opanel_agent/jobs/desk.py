@@ -78,6 +78,7 @@ class Desk:
     schedule: Schedule
     consent: ConsentReading
     book: Book
+    forgetful: bool = False  # there is no memory of what was taken up before: the first pass, or state.json was lost
     clone: bool = False
     unrecorded: str | None = None  # what kept a change of the administrator's word from being recorded in this pass
     bundle: Bundle | None = None
@@ -123,6 +124,7 @@ def sit_down(world: World) -> Desk:
     root = _roots(world, first)
     reading = world.clock.read()
     mark = _mark(world, root, reading)
+    memory = _own(world, world.paths.state, MAX_MEMORY_BYTES, Memory.decode)
     desk = Desk(
         world=world,
         settings=settings,
@@ -132,7 +134,8 @@ def sit_down(world: World) -> Desk:
         root=root,
         reading=reading,
         mark=mark,
-        memory=_own(world, world.paths.state, MAX_MEMORY_BYTES, Memory.decode) or Memory(),
+        memory=memory or Memory(),
+        forgetful=memory is None,
         schedule=_schedule(world, effective_time.now(mark)),
         consent=world.consents.read(),
         book=open_book(world.files, world.paths, effective_time.now(mark)),
