@@ -1,80 +1,870 @@
 #!/bin/sh
-# Installs opanel-agent. Today it can show it (--demo); --help says more.
+# Installs opanel-agent as a service, brings it up to date and removes it; or shows it at work (--demo). --help says more.
 # Everything is in functions and main is the last line, so that a download cut short runs nothing.
+#
+# The same functions run twice: first they say each change that they would make, then they make it; --dry-run ends between
+# the two. What is laid is noted in the manifest before it is laid: a run that was cut short is repaired by the next one,
+# and --uninstall knows what to remove. A new environment is made beside the old one, and nothing else is touched before it
+# answers; where the new agent does not start, what was replaced is put back.
+#
+# shellcheck disable=SC2015 # "A && B || fail": fail ends the script, so it is if-then-else
 set -eu
 
+released=2026-11-24   # a clock that says an earlier day is wrong
+place=/opt/opanel-agent
+config=/etc/opanel-agent
+state=/var/lib/opanel-agent
+units=/etc/systemd/system
+link=/usr/local/bin/opanel-agent
+manifest=$place/manifest
+sockets='opanel-agent-fetch.socket opanel-agent-courier.socket'
+service=opanel-agent.service
+folders="$config|root:opanel-agent 2755
+$config/import.d|root:opanel-agent 2750
+/run/opanel-agent|opanel-agent:opanel 2750
+/run/opanel-courier|opanel-agent:opanel-agent 700"
+
+# ---- every sentence, English and Turkish
+
 usage() {
-    cat <<'END'
-usage: ./install.sh --demo [--keep] [--lang tr|en]
+    case $lang in
+    tr) cat <<'END' ;;
+kullanım: ./install.sh [--wheels KLASÖR] [--license ANAHTAR|DOSYA] [--preseed DOSYA] [--lang tr|en] [--dry-run]
+          ./install.sh --uninstall [--purge [--no-export]] [--lang tr|en] [--dry-run]
+          ./install.sh --demo [--keep] [--lang tr|en]
 
-  --demo        as any user: make an environment in .env/demo (once) and tell the story of a license, on this machine only
-  --keep        leave the demo's authority and agent running, and say how to talk to them and how to stop them
-  --lang tr|en  the language of the story (default: what the locale says)
-  -h, --help    this
+  --wheels KLASÖR   paketler bu klasörden alınır (packaging/wheels.py hazırlar); hiçbir sunucuya bağlanılmaz
+  --license DOSYA   kurulumdan sonra bu lisans belgesi çevrimdışı yüklenir
+  --license ANAHTAR kurulum ve sorulardan sonra anahtar lisans belgesiyle değiştirilir; ne gideceği önce gösterilir
+  --preseed DOSYA   sorular yerine bu consent.toml geçerli olur
+  --dry-run         yapılacak her değişiklik yazılır, hiçbir şey değiştirilmez
+  --uninstall       kurulan her şey kaldırılır; /etc/opanel-agent ve /var/lib/opanel-agent kalır
+  --purge           önce verileriniz bir dosyaya aktarılır, sonra onlar da silinir; --no-export: aktarılmaz
+  --demo            her kullanıcıyla: .env/demo içinde bir ortam kurulur ve bir lisansın öyküsü yalnızca bu makinede gösterilir
+  --keep            demonun lisans makamı ve ajanı çalışır bırakılır; nasıl konuşulacağı ve durdurulacağı söylenir
+  --lang tr|en      dil (belirtilmezse yerel ayarlar ne diyorsa)
+  -h, --help        bu metin
 
-exit: 0 done · 64 usage, or asked for what it cannot do yet · 69 packages unreachable · 74 cannot write · 78 this machine lacks something
+Aynı komut yükseltir ve onarır. Kurulum ajanın kendi sorularıyla biter (opanel-agent setup); yanıtlanmayan her şey hayır demektir.
+
+çıkış: 0 tamam · 64 kullanım · 69 paketlere ulaşılamıyor · 70 iç hata · 74 yazılamıyor · 77 root değil · 78 bu makinede bir şey eksik
 END
+    *) cat <<'END' ;;
+usage: ./install.sh [--wheels DIR] [--license KEY|FILE] [--preseed FILE] [--lang tr|en] [--dry-run]
+       ./install.sh --uninstall [--purge [--no-export]] [--lang tr|en] [--dry-run]
+       ./install.sh --demo [--keep] [--lang tr|en]
+
+  --wheels DIR    take the packages from this folder (packaging/wheels.py makes it); no host is contacted
+  --license FILE  install this license document afterwards, offline
+  --license KEY   exchange the key for its license document, after the questions; what leaves is shown first
+  --preseed FILE  a consent.toml that answers in the place of the questions
+  --dry-run       print every change that would be made, and change nothing
+  --uninstall     remove what was installed; /etc/opanel-agent and /var/lib/opanel-agent stay
+  --purge         export your data to a file first, then remove those, too; --no-export: without the file
+  --demo          as any user: make an environment in .env/demo (once) and tell the story of a license, on this machine only
+  --keep          leave the demo's authority and agent running, and say how to talk to them and how to stop them
+  --lang tr|en    the language (default: what the locale says)
+  -h, --help      this
+
+The same command upgrades and repairs. It ends in the agent's own questions (opanel-agent setup); whatever is not answered is a no.
+
+exit: 0 done · 64 usage · 69 packages unreachable · 70 internal error · 74 cannot write · 77 not root · 78 this machine lacks something
+END
+    esac
+}
+
+both() { # English, Turkish
+    case $lang in
+    tr) printf '%s\n' "$2" ;;
+    *) printf '%s\n' "$1" ;;
+    esac
+}
+
+# What is done, in a line. The first word is the id, the others are values.
+sentence() {
+    case $1 in
+    fresh) both "opanel-agent $2 is installed here for the first time." "opanel-agent $2 buraya ilk kez kuruluyor." ;;
+    upgrade) both "opanel-agent $2 is here; $3 takes its place. License, consents and ledger stay." "opanel-agent $2 kurulu; yerine $3 geçiyor. Lisans, izinler ve kayıt defteri kalıyor." ;;
+    same) both "opanel-agent $2 is here already." "opanel-agent $2 zaten kurulu." ;;
+    unfinished) both "An earlier run was cut short; this one finishes it." "Önceki bir çalıştırma yarıda kalmış; bu çalıştırma onu tamamlar." ;;
+    old_systemd) both "systemd $2 is older than 247: some walls of the service are not known to it. 'opanel-agent status' says which ones are missing." "systemd $2, 247'den eski: hizmetin bazı duvarlarını tanımıyor. Hangilerinin eksik olduğunu 'opanel-agent status' söyler." ;;
+    plan) both "What changes:" "Yapılacak değişiklikler:" ;;
+    nothing) both "Nothing has to be changed." "Değiştirilecek bir şey yok." ;;
+    no_hosts) both "Hosts that will be contacted: none." "Bağlanılacak sunucu: yok." ;;
+    hosts) both "Hosts that will be contacted, for the packages: $2. They see this server's IP address and nothing about it." "Paketler için bağlanılacak sunucular: $2. Bu sunucunun IP adresini görürler, başka bir şey öğrenmezler." ;;
+    then_license) both "Then: the license in $2 is installed, offline." "Sonra: $2 içindeki lisans çevrimdışı yüklenir." ;;
+    then_key) both "After the questions: the license key is exchanged at the authority; the command shows what leaves first." "Sorulardan sonra: lisans anahtarı lisans makamında belgesiyle değiştirilir; komut ne gideceğini önce gösterir." ;;
+    then_setup) both "Last: opanel-agent setup asks what may leave this server. What is not answered is a no." "En son: opanel-agent setup bu sunucudan nelerin çıkabileceğini sorar. Yanıtlanmayan her şey hayır demektir." ;;
+    then_preseed) both "Last: opanel-agent setup takes the answers from $2." "En son: opanel-agent setup yanıtları $2 dosyasından alır." ;;
+    dry) both "Nothing was changed (--dry-run)." "Hiçbir şey değiştirilmedi (--dry-run)." ;;
+    folder) both "make $2" "klasör: $2" ;;
+    fetch) both "fetch the packages into $2, checked against their hashes" "paketler indirilir, özetleriyle denetlenir: $2" ;;
+    take) both "copy the packages from $2 to $3" "paketler kopyalanır: $2 → $3" ;;
+    build) both "build opanel-agent $2 from $3" "opanel-agent $2 derlenir: $3" ;;
+    env) both "make the environment $2 with Python $3" "ortam kurulur: $2 (Python $3)" ;;
+    swap) both "point $2 at it" "$2 ona yönlendirilir" ;;
+    lay) both "write $2" "yazılır: $2" ;;
+    link) both "link $2 to $3" "bağ kurulur: $2 → $3" ;;
+    drop) both "remove $2" "silinir: $2" ;;
+    accounts) both "make the users opanel-agent, opanel-courier and the group opanel, where they are missing" "eksikse opanel-agent ve opanel-courier kullanıcıları ile opanel grubu oluşturulur" ;;
+    folders) both "make $2" "oluşturulur: $2" ;;
+    reload) both "have systemd read its units again" "systemd birimlerini yeniden okur" ;;
+    enable) both "enable and start $2" "etkinleştirilir ve başlatılır: $2" ;;
+    restart) both "restart $2, where it runs" "çalışıyorsa yeniden başlatılır: $2" ;;
+    stop) both "stop and disable $2" "durdurulur ve devre dışı bırakılır: $2" ;;
+    export) both "export the data to $2" "veriler aktarılır: $2" ;;
+    nothing_kept) both "There is nothing to export." "Aktarılacak veri yok." ;;
+    account) both "remove the user or group $2" "kullanıcı ya da grup silinir: $2" ;;
+    working) both "Working …" "Çalışıyor …" ;;
+    back) both "The new version did not start; what was here before is put back." "Yeni sürüm başlamadı; önceki sürüm geri konuyor." ;;
+    consent_refused) both "The consent file is refused, so nothing is allowed; the lines above say where. The installation is done." "İzin dosyası kabul edilmedi, bu yüzden hiçbir şeye izin yok; yukarıdaki satırlar yerini söylüyor. Kurulum tamam." ;;
+    setup_left) both "The questions were not answered to the end; what is not answered is a no. Ask again: opanel-agent setup" "Sorular sonuna kadar yanıtlanmadı; yanıtlanmayan her şey hayır demektir. Yeniden sormak için: opanel-agent setup" ;;
+    license_left) both "The license was not installed; the lines above say why. The installation is done. Again: opanel-agent license install" "Lisans yüklenmedi; nedeni yukarıdaki satırlarda. Kurulum tamam. Yeniden denemek için: opanel-agent license install" ;;
+    installed) both "Done: opanel-agent $2 is installed ($3 changes). How it is: opanel-agent status" "Tamam: opanel-agent $2 kurulu ($3 değişiklik). Durumu görmek için: opanel-agent status" ;;
+    undo) both "To undo it: $2 --uninstall (your settings and data stay), --uninstall --purge (nothing stays)" "Geri almak için: $2 --uninstall (ayarlarınız ve verileriniz kalır), --uninstall --purge (hiçbir şey kalmaz)" ;;
+    what) both "What was laid where: $2" "Neyin nereye konduğu: $2" ;;
+    gone) both "Done: opanel-agent was removed ($2 changes)." "Tamam: opanel-agent kaldırıldı ($2 değişiklik)." ;;
+    stays) both "Your settings and data stay: $2. To install it again: ./install.sh · To remove those, too: ./install.sh --uninstall --purge" "Ayarlarınız ve verileriniz kaldı: $2. Yeniden kurmak için: ./install.sh · Onları da silmek için: ./install.sh --uninstall --purge" ;;
+    exported) both "Your data: $2. Check it on any machine: opanel-agent verify FILE" "Verileriniz: $2. Herhangi bir makinede denetlemek için: opanel-agent verify DOSYA" ;;
+    not_ours) both "left: $2, which is no longer the installer's" "bırakıldı: $2, artık kurulum betiğinin değil" ;;
+    demo_env) both "making .env/demo with $2, once: packages are fetched and checked against their hashes" ".env/demo kuruluyor ($2), bir kez: paketler indirilir ve özetleriyle denetlenir" ;;
+    esac
+}
+
+# What cannot be done: exit status, English sentence and cure, Turkish sentence and cure.
+cannot() {
+    status=$1
+    case $lang in
+    tr) title=$4 cure=$5 ;;
+    *) title=$2 cure=$3 ;;
+    esac
+}
+
+problem() {
+    case $1 in
+    option) cannot 64 "cannot understand $2" 'the options are above' "$2 anlaşılamıyor" 'seçenekler yukarıda' ;;
+    together) cannot 64 "cannot use $2 here" 'see --help: it belongs to another use' "$2 burada kullanılamıyor" 'bkz. --help: başka bir kullanıma ait' ;;
+    value) cannot 64 "cannot use $2 without its value" "write it behind it: $2 $3" "$2 değeri olmadan kullanılamıyor" "değerini arkasına yazın: $2 $3" ;;
+    no_language) cannot 64 'cannot tell the language' '--lang takes tr or en' 'dil anlaşılamıyor' '--lang tr ya da en olabilir' ;;
+    language) cannot 64 "cannot speak $2" '--lang takes tr or en' "$2 konuşulamıyor" '--lang tr ya da en olabilir' ;;
+    license) cannot 64 "cannot read the license $2: it is neither a file here nor a license key" 'name the file, or type the key as it was sent' "$2 lisansı okunamıyor: ne bir dosya ne de bir lisans anahtarı" 'dosyayı belirtin ya da anahtarı gönderildiği gibi yazın' ;;
+    preseed) cannot 64 "cannot read $2" 'name a readable consent.toml' "$2 okunamıyor" 'okunabilir bir consent.toml belirtin' ;;
+    root) cannot 77 'cannot install or remove a service: this needs root' 'run it with sudo; --dry-run shows every change without root' 'hizmet kurulamıyor ya da kaldırılamıyor: root yetkisi gerekiyor' 'sudo ile çalıştırın; --dry-run her değişikliği root olmadan da gösterir' ;;
+    incomplete) cannot 74 "cannot read $2" 'this is no complete copy of the repository: fetch it again' "$2 okunamıyor" 'bu kopya eksik: depoyu yeniden indirin' ;;
+    systemd) cannot 78 'cannot install a service: systemd does not run this machine' 'in a container, start the agent by hand (docs/operations.md); to look at it: ./install.sh --demo' 'hizmet kurulamıyor: bu makineyi systemd yönetmiyor' 'kapsayıcıda ajanı elle başlatın (docs/operations.md); görmek için: ./install.sh --demo' ;;
+    python) cannot 78 'cannot find Python 3.11 or newer' 'install it (Debian 12, Ubuntu 24.04: apt install python3 python3-venv; AlmaLinux 9: dnf install python3.12)' 'Python 3.11 ya da daha yenisi bulunamıyor' 'kurun (Debian 12, Ubuntu 24.04: apt install python3 python3-venv; AlmaLinux 9: dnf install python3.12)' ;;
+    venv) cannot 78 "cannot make a Python environment with $2: its venv module is not there" 'Debian and Ubuntu keep it apart: apt install python3-venv' "$2 ile Python ortamı kurulamıyor: venv modülü yok" 'Debian ve Ubuntu onu ayrı tutar: apt install python3-venv' ;;
+    clock) cannot 78 "cannot trust the clock: it says $2, and this package was made on $3" 'set it: timedatectl set-ntp true, or date -s' "saate güvenilemiyor: $2 gösteriyor, bu paket ise $3 tarihli" 'ayarlayın: timedatectl set-ntp true ya da date -s' ;;
+    full) cannot 74 "cannot install: less than $3 MB are free in $2" 'free some space' "kurulum yapılamıyor: $2 içinde $3 MB'tan az boş yer var" 'yer açın' ;;
+    in_the_way) cannot 78 "cannot put $2 there: something that is not the installer's lies in its place" 'look at it, move it away, and run this again' "$2 konamıyor: yerinde kurulum betiğinin olmayan bir şey var" 'bakın, başka yere taşıyın ve yeniden çalıştırın' ;;
+    writable) cannot 78 "cannot install below $2: others than root can change it" "chown root $2; chmod go-w $2" "$2 altına kurulamıyor: root dışındakiler onu değiştirebiliyor" "chown root $2; chmod go-w $2" ;;
+    downgrade) cannot 78 "cannot put $3 in the place of $2: it is older, and may not understand what the newer one wrote" "if you mean it: $place/install.sh --uninstall, then this again (settings and data stay)" "$2 yerine $3 kurulamıyor: daha eski ve yenisinin yazdıklarını anlamayabilir" "gerçekten istiyorsanız: $place/install.sh --uninstall, sonra bunu yeniden çalıştırın (ayarlar ve veriler kalır)" ;;
+    wheels) cannot 69 "cannot install from $2: it does not hold what this version and Python $3 need" 'the lines above say what is missing; packaging/wheels.py -o DIR makes a whole one' "$2 içinden kurulamıyor: bu sürümün ve Python $3 sürümünün gerektirdikleri tam değil" 'eksik olan yukarıda yazıyor; packaging/wheels.py -o KLASÖR tam bir klasör hazırlar' ;;
+    busy) cannot 74 'cannot install: another installation is under way' 'wait for it' 'kurulum yapılamıyor: başka bir kurulum sürüyor' 'bitmesini bekleyin' ;;
+    packages) cannot 69 'cannot get the packages; nothing else was changed' "check the network, and pip's own settings for a proxy or a mirror; or bring a folder of wheels: --wheels DIR" 'paketler alınamıyor; başka hiçbir şey değişmedi' "ağı ve pip'in vekil sunucu ya da yansı ayarlarını denetleyin; ya da paketleri bir klasörle getirin: --wheels KLASÖR" ;;
+    env) cannot 70 "cannot make the environment $2; nothing else was changed" 'the lines above say why; please report them' "$2 ortamı kurulamıyor; başka hiçbir şey değişmedi" 'nedeni yukarıda yazıyor; lütfen bildirin' ;;
+    write) cannot 74 "cannot write $2" 'look at the disk and its mount; then run this again, it goes on where it stopped' "$2 yazılamıyor" 'diske ve bağlanışına bakın; sonra yeniden çalıştırın, kaldığı yerden sürer' ;;
+    step) cannot 70 "cannot finish: $2 failed" 'the lines above say why; run this again to go on, or with --uninstall to undo it' "tamamlanamıyor: $2 başarısız oldu" 'nedeni yukarıda; sürdürmek için yeniden çalıştırın, geri almak için --uninstall ile çalıştırın' ;;
+    start) cannot 70 'cannot start the agent' "see: journalctl -u opanel-agent · undo it: $place/install.sh --uninstall" 'ajan başlatılamıyor' "bkz. journalctl -u opanel-agent · geri almak için: $place/install.sh --uninstall" ;;
+    export) cannot 74 "cannot export the data; nothing was removed, the services are stopped" 'the lines above say why; --no-export removes without it, systemctl start opanel-agent starts it again' 'veriler aktarılamıyor; hiçbir şey silinmedi, hizmetler durduruldu' 'nedeni yukarıda; --no-export aktarmadan siler, systemctl start opanel-agent yeniden başlatır' ;;
+    no_agent) cannot 74 "cannot export the data in $2: the agent that could is not installed" './install.sh, then --uninstall --purge again; or --no-export' "$2 içindeki veriler aktarılamıyor: bunu yapacak ajan kurulu değil" 'önce ./install.sh, sonra yeniden --uninstall --purge; ya da --no-export' ;;
+    demo_place) cannot 74 "cannot show the demo in $2: what lies there counts as the system's own" 'copy this folder to your home and run it there' "demo $2 içinde gösterilemiyor: orada olanlar sistemin sayılır" 'bu klasörü kendi klasörünüze kopyalayıp orada çalıştırın' ;;
+    demo_write) cannot 74 "cannot write in $2" 'run it from a copy of this folder that is yours' "$2 içine yazılamıyor" 'bu klasörün size ait bir kopyasından çalıştırın' ;;
+    demo_full) cannot 74 "cannot make the environment: less than 200 MB are free in $2" 'free some space' "ortam kurulamıyor: $2 içinde 200 MB'tan az boş yer var" 'yer açın' ;;
+    demo_venv) cannot 78 "cannot make $2" 'the lines above say why (Debian and Ubuntu: apt install python3-venv)' "$2 oluşturulamıyor" 'nedeni yukarıda (Debian ve Ubuntu: apt install python3-venv)' ;;
+    demo_packages) cannot 69 'cannot fetch the packages that the demo needs' "check the network, and pip's own settings for a proxy or a mirror; then run this again" 'demonun gerektirdiği paketler indirilemiyor' "ağı ve pip'in vekil sunucu ya da yansı ayarlarını denetleyip yeniden çalıştırın" ;;
+    demo_install) cannot 70 'cannot install opanel-agent and opanel-authority in .env/demo' 'the lines above say why; please report them' 'opanel-agent ve opanel-authority .env/demo içine kurulamıyor' 'nedeni yukarıda; lütfen bildirin' ;;
+    esac
 }
 
 say() { printf '%s\n' "$*" >&2; }
+tell() { say "$(sentence "$@")"; }
 
 # One sentence, one cure.
 fail() {
-    status=$1
-    say "cannot $2"
-    say "  $3"
+    problem "$@"
+    say "$title"
+    say "  $cure"
     exit "$status"
 }
 
-# ---- checks, all before anything is changed
+# ---- looking, which changes nothing
 
 good_python() {
     "$1" -I -c 'import sys; sys.exit(not (sys.version_info >= (3, 11) and sys.implementation.name == "cpython"))' 2>/dev/null
 }
 
-find_python() {
-    for name in python3 python3.14 python3.13 python3.12 python3.11; do
-        if command -v "$name" >/dev/null 2>&1 && good_python "$name"; then
+# A service must not stand on somebody's own Python: its user could not even read it.
+system_python() {
+    case $("$1" -I -c 'import sys; print(sys.base_prefix)' 2>/dev/null) in
+    /usr | /usr/* | /opt/*) good_python "$1" ;;
+    *) return 1 ;;
+    esac
+}
+
+find_python() { # which of them will do
+    for name in ${2-} python3 python3.14 python3.13 python3.12 python3.11; do
+        if command -v "$name" >/dev/null 2>&1 && "$1" "$name"; then
             python=$(command -v "$name")
             return
         fi
     done
-    fail 78 'find Python 3.11 or newer' 'install it (Debian 12, Ubuntu 24.04: apt install python3 python3-venv; AlmaLinux 9: dnf install python3.12)'
+    fail python
 }
 
 check_venv() {
-    "$python" -I -c 'import venv, ensurepip' 2>/dev/null ||
-        fail 78 "make a Python environment with $python: its venv module is not there" 'Debian and Ubuntu keep it apart: apt install python3-venv'
+    "$python" -I -c 'import venv, ensurepip' 2>/dev/null || fail venv "$python"
 }
 
-# The nearest folder that exists must be ours to write in, with room for the environment (about 90 MB).
-check_place() {
-    case $root/ in
-    /usr/* | /opt/opanel-agent/*)
-        fail 74 "show the demo in $root: what lies there counts as the system's own" 'copy this folder to your home and run it there'
-        ;;
-    esac
-    place=$root/.env/demo
-    while [ ! -e "$place" ]; do
-        place=$(dirname "$place")
+check_readable() {
+    for file in "$@"; do
+        [ -r "$root/$file" ] || fail incomplete "$root/$file"
     done
-    if [ ! -d "$place" ] || [ ! -w "$place" ] || [ ! -x "$place" ]; then
-        fail 74 "write in $place" 'run it from a copy of this folder that is yours'
-    fi
-    free_kb=$(df -Pk "$place" | awk 'NR == 2 { print $4 }')
+}
+
+nearest() { # the folder itself, or the one above it that exists
+    near=$1
+    while [ ! -e "$near" ]; do
+        near=$(dirname "$near")
+    done
+    printf '%s\n' "$near"
+}
+
+has_free() { # folder, MB; what cannot be told is no reason to refuse
+    free_kb=$(df -Pk "$1" | awk 'NR == 2 { print $4 }')
     case $free_kb in
     '' | *[!0-9]*) ;;
-    *) [ "$free_kb" -ge 200000 ] || fail 74 "make the environment: less than 200 MB are free in $place" 'free some space' ;;
+    *) [ "$free_kb" -ge "$(($2 * 1000))" ] ;;
     esac
-    for file in README.md pyproject.toml authority/pyproject.toml packaging/demo.py packaging/demo.lock; do
-        [ -r "$root/$file" ] || fail 74 "read $root/$file" 'this is no complete copy of the repository: fetch it again'
+}
+
+check_disk() { # folder, MB
+    has_free "$(nearest "$1")" "$2" || fail full "$1" "$2"
+}
+
+check_systemd() {
+    [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1 || fail systemd
+    systemd=$(systemctl --version | awk 'NR == 1 { print $2 }')
+    case $systemd in
+    '' | *[!0-9]*) ;;
+    *) [ "$systemd" -ge 247 ] || tell old_systemd "$systemd" ;;
+    esac
+}
+
+check_clock() {
+    today=$(date -u +%Y-%m-%d)
+    [ "$(printf '%s' "$today" | tr -d -)" -ge "$(printf '%s' "$released" | tr -d -)" ] || fail clock "$today" "$released"
+}
+
+# Whoever can change a folder above the code could change the code.
+check_owner() {
+    for folder in /opt "$place"; do
+        if [ -d "$folder" ]; then
+            [ "$(stat -c %u "$folder")" = 0 ] && [ -z "$(find "$folder" -prune \( -perm -020 -o -perm -002 \))" ] || fail writable "$folder"
+        fi
     done
 }
 
-# ---- the demo's environment: kept, and made anew when what it was made from has changed
+version_in() { sed -n 's/^version = "\([0-9A-Za-z.+-]*\)"$/\1/p' "$1" | head -n 1; }
+
+older() { # first, second: by their numbers
+    "$python" -I -c '
+import re, sys
+first, second = ([int(part) for part in re.findall(r"\d+", word)] for word in sys.argv[1:])
+sys.exit(not first < second)' "$1" "$2"
+}
+
+is_noted() { [ -f "$manifest" ] && grep -Fqx "$1" "$manifest"; }
+
+look() {
+    version=$(version_in "$root/pyproject.toml")
+    here=
+    [ ! -f "$manifest" ] || [ ! -f "$place/pyproject.toml" ] || here=$(version_in "$place/pyproject.toml")
+    unfinished=
+    [ ! -e "$place/.pending" ] || unfinished=1
+    if [ -e "$place" ] || [ -L "$place" ]; then
+        [ -d "$place" ] && [ ! -L "$place" ] && { [ -f "$manifest" ] || [ -z "$(ls -A "$place")" ]; } || fail in_the_way "$place"
+    fi
+    [ ! -L "$config" ] && { [ -d "$config" ] || [ ! -e "$config" ]; } || fail in_the_way "$config"
+    if [ -n "$here" ] && [ "$here" != "$version" ] && older "$version" "$here"; then
+        fail downgrade "$here" "$version"
+    fi
+}
+
+# ---- planning and doing
+
+# True when it is to be done; while planning it says what would be.
+will() {
+    changes=$((changes + 1))
+    if [ -z "$doing" ]; then
+        say "  $1"
+        return 1
+    fi
+    [ ! -d "$place" ] || [ -e "$place/.pending" ] || : >"$place/.pending"
+}
+
+note() { is_noted "$1" || printf '%s\n' "$1" >>"$manifest"; }
+
+make_folder() { # it, and those above it that are missing
+    [ ! -d "$1" ] || return 0
+    case "$folders_told " in
+    *" $1 "*) return 0 ;;
+    esac
+    make_folder "$(dirname "$1")"
+    [ -n "$doing" ] || folders_told="$folders_told $1"
+    if will "$(sentence folder "$1")"; then
+        [ ! -d "$place" ] || note "d $1"
+        mkdir -m 755 "$1" || fail write "$1"
+    fi
+}
+
+clear_way() { # path, what is to lie there
+    [ -e "$1" ] || [ -L "$1" ] || return 0
+    is_noted "$2 $1" && return 0
+    [ "$2" = f ] && [ -f "$1" ] && [ ! -L "$1" ] && cmp -s "$3" "$1" || fail in_the_way "$1"
+}
+
+lay() { # source, target, mode
+    laid="$laid
+$2"
+    if [ -f "$2" ] && [ ! -L "$2" ] && cmp -s "$1" "$2" && [ "$(stat -c '%u:%g %a' "$2")" = "0:0 $3" ]; then
+        [ -z "$doing" ] || note "f $2"
+        return 0
+    fi
+    clear_way "$2" f "$1"
+    make_folder "$(dirname "$2")"
+    case $2 in
+    "$units"/*) reload=1 ;;
+    esac
+    if will "$(sentence lay "$2")"; then
+        note "f $2"
+        set_aside "$2"
+        install -m "$3" -o root -g root "$1" "$2.opanel-new" && mv -f "$2.opanel-new" "$2" || fail write "$2"
+    fi
+}
+
+lay_link() { # target of the link, link
+    laid="$laid
+$2"
+    [ "$(readlink "$2" 2>/dev/null)" != "$1" ] || { [ -z "$doing" ] || note "l $2"; return 0; }
+    clear_way "$2" l
+    make_folder "$(dirname "$2")"
+    if will "$(sentence link "$2" "$1")"; then
+        note "l $2"
+        ln -s "$1" "$2.opanel-new" && replace "$2.opanel-new" "$2" || fail write "$2"
+    fi
+}
+
+# In one step, whatever lies there; mv would go into the folder that a link points at.
+replace() { "$python" -I -c 'import os, sys; os.replace(sys.argv[1], sys.argv[2])' "$1" "$2"; }
+
+# What is replaced stays until the new agent runs.
+set_aside() {
+    if [ -n "$here" ] && [ -f "$1" ]; then
+        mkdir -p "$place/.before$(dirname "$1")"
+        cp -p "$1" "$place/.before$1"
+    fi
+}
+
+# ---- the packages and the environment
+
+wheels_py() { "$python" -I "$root/packaging/wheels.py" "$@"; }
+
+stamp() {
+    readlink -f "$python"
+    "$python" -VV
+    cksum <"$root/packaging/agent.lock"
+    printf '%s\n' "$version"
+}
+
+# Is what is installed what would be installed now?
+env_is_current() {
+    [ -x "$place/env/bin/python" ] && [ "$(cat "$place/env/stamp" 2>/dev/null)" = "$(stamp)" ] || return 1
+    own=opanel_agent-$version-py3-none-any.whl
+    if [ -n "$wheels" ]; then
+        cmp -s "$wheels/$own" "$place/wheels/$own"
+    elif [ -d "$root/agent" ]; then
+        cmp -s "$root/pyproject.toml" "$place/pyproject.toml" &&
+            diff -rq -x __pycache__ "$root/agent/opanel_agent" "$place"/env/lib/python3*/site-packages/opanel_agent >/dev/null 2>&1
+    elif [ "$root" != "$place" ]; then
+        cmp -s "$root/wheels/$own" "$place/wheels/$own"
+    fi
+}
+
+# How the packages come: not at all, from a folder as it is, built with those that were kept, or fetched.
+choose_supply() {
+    supply=none
+    hosts=
+    ! env_is_current || return 0
+    if [ -n "$wheels" ]; then
+        wheels_py --fit "$wheels" || fail wheels "$wheels" "$("$python" -I -c 'import platform; print(platform.python_version())')"
+        supply=copy
+    elif [ ! -d "$root/agent" ] && wheels_py --fit "$root/wheels" 2>/dev/null; then
+        wheels=$root/wheels
+        supply=copy
+    elif [ -d "$root/agent" ] && [ -d "$place/wheels" ] && wheels_py --fit "$place/wheels" --build 2>/dev/null; then
+        supply=kept
+    else
+        supply=fetch
+        hosts=$(wheels_py --hosts) || fail packages
+    fi
+    number=1
+    while [ -e "$place/env-$version-$number" ]; do
+        number=$((number + 1))
+    done
+    new=$place/env-$version-$number
+}
+
+provide_wheels() {
+    packages=$place/wheels
+    [ "$supply" != none ] && [ "$supply $wheels" != "copy $place/wheels" ] || return 0
+    packages=$place/wheels.new
+    [ -z "$doing" ] || rm -rf "$packages"
+    case $supply in
+    copy)
+        if will "$(sentence take "$wheels" "$place/wheels")"; then
+            wheels_py -o "$packages" --copy "$wheels" || fail packages
+        fi
+        ;;
+    kept)
+        if will "$(sentence build "$version" "$root")"; then
+            wheels_py -o "$packages" --kept "$place/wheels" || fail packages
+        fi
+        ;;
+    fetch)
+        if will "$(sentence fetch "$place/wheels")"; then
+            wheels_py -o "$packages" || fail packages
+        fi
+        ;;
+    esac
+}
+
+provide_env() {
+    [ "$supply" != none ] || return 0
+    if will "$(sentence env "$new" "$("$python" -I -c 'import platform; print(platform.python_version())')")"; then
+        "$python" -I -m venv --without-pip "$new" &&
+            "$new/bin/python" -I "$root/packaging/wheels.py" --install "$packages" &&
+            [ "$("$new/bin/python" -I -m opanel_agent --version)" = "opanel-agent $version" ] &&
+            stamp >"$new/stamp" || { rm -rf "$new"; fail env "$new"; }
+    fi
+}
+
+use_env() {
+    [ "$supply" != none ] || return 0
+    reload=1
+    if will "$(sentence swap "$place/env")"; then
+        if [ "$packages" != "$place/wheels" ]; then
+            rm -rf "$place/wheels.old"
+            [ ! -d "$place/wheels" ] || mv "$place/wheels" "$place/wheels.old"
+            mv "$packages" "$place/wheels" || fail write "$place/wheels"
+        fi
+        old_env=$(readlink "$place/env" 2>/dev/null) || old_env=
+        rm -f "$place/env.opanel-new"
+        ln -s "${new##*/}" "$place/env.opanel-new" && replace "$place/env.opanel-new" "$place/env" || fail write "$place/env"
+    fi
+}
+
+# ---- the system's files, users and folders
+
+# A whole kit without the source: it repairs and removes what was installed, and contacts nobody.
+lay_kit() {
+    lay "$root/install.sh" "$place/install.sh" 755
+    lay "$root/pyproject.toml" "$place/pyproject.toml" 644
+    lay "$root/packaging/wheels.py" "$place/packaging/wheels.py" 755
+    lay "$root/packaging/agent.lock" "$place/packaging/agent.lock" 644
+    lay "$root/config/agent.toml" "$place/config/agent.toml" 644
+    for file in "$root"/systemd/*; do
+        lay "$file" "$place/systemd/${file##*/}" 644
+    done
+    for file in $(share_files); do
+        lay "$root/packaging/share/$file" "$place/packaging/share/$file" 644
+    done
+}
+
+share_files() { [ ! -d "$root/packaging/share" ] || (cd "$root/packaging/share" && find . -type f | sed 's|^\./||' | LC_ALL=C sort); }
+
+lay_system() {
+    for file in "$root"/systemd/*.service "$root"/systemd/*.socket; do
+        lay "$file" "$units/${file##*/}" 644
+    done
+    lay "$root/systemd/opanel-agent.sysusers.conf" /usr/lib/sysusers.d/opanel-agent.conf 644
+    lay "$root/systemd/opanel-agent.tmpfiles.conf" /usr/lib/tmpfiles.d/opanel-agent.conf 644
+    for file in $(share_files); do
+        lay "$root/packaging/share/$file" "/usr/local/share/$file" 644
+    done
+    lay_link "$place/env/bin/opanel-agent" "$link"
+}
+
+# What an earlier version laid and this one does not.
+drop_stale() {
+    [ -f "$manifest" ] || return 0
+    # shellcheck disable=SC2013 # no path of ours has a space
+    for path in $(sed -n 's/^[fl] //p' "$manifest"); do
+        printf '%s\n' "$laid" | grep -Fqx "$path" || ! { [ -e "$path" ] || [ -L "$path" ]; } || drop "$path"
+    done
+}
+
+drop() {
+    case $1 in
+    "$units"/*) reload=1 ;;
+    esac
+    if will "$(sentence drop "$1")"; then
+        set_aside "$1"
+        rm -f "$1" || fail write "$1"
+    fi
+}
+
+has_account() { getent "$1" "$2" >/dev/null 2>&1; }
+
+accounts() {
+    has_account passwd opanel-agent && has_account passwd opanel-courier && has_account group opanel && return 0
+    if will "$(sentence accounts)"; then
+        has_account group opanel || note 'g opanel'
+        systemd-sysusers /usr/lib/sysusers.d/opanel-agent.conf || fail step systemd-sysusers
+    fi
+}
+
+is_folder_as() { [ -d "$1" ] && [ "$(stat -c '%U:%G %a' "$1")" = "$2" ]; }
+
+make_folders() {
+    missing=
+    while IFS='|' read -r folder form; do
+        is_folder_as "$folder" "$form" || missing="$missing $folder"
+    done <<END
+$folders
+END
+    if [ -n "$missing" ] && will "$(sentence folders "${missing# }")"; then
+        systemd-tmpfiles --create /usr/lib/tmpfiles.d/opanel-agent.conf || fail step systemd-tmpfiles
+    fi
+    if [ ! -e "$config/agent.toml" ] && [ ! -L "$config/agent.toml" ] && will "$(sentence lay "$config/agent.toml")"; then
+        install -m 644 -o root -g root "$root/config/agent.toml" "$config/agent.toml" || fail write "$config/agent.toml"
+    fi
+}
+
+# What was enabled once is the administrator's to disable: it is restarted where it runs, and never enabled again.
+start_units() {
+    [ -z "$unfinished" ] || reload=1
+    if [ -n "$reload" ] && will "$(sentence reload)"; then
+        systemctl daemon-reload || fail step 'systemctl daemon-reload'
+    fi
+    for unit in $sockets $service; do
+        if ! is_noted "e $unit"; then
+            if will "$(sentence enable "$unit")"; then
+                systemctl -q enable "$unit" && systemctl start "$unit" || roll_back
+                note "e $unit"
+            fi
+        elif [ -n "$reload" ] && will "$(sentence restart "$unit")"; then
+            systemctl try-restart "$unit" || roll_back
+        fi
+    done
+}
+
+roll_back() {
+    if [ -n "$here" ] && [ -n "${old_env-}" ]; then
+        tell back
+        (cd "$place/.before" 2>/dev/null && find . -type f | sed 's|^\.||') | while read -r path; do
+            cp -p "$place/.before$path" "$path"
+        done
+        if [ -d "$place/wheels.old" ]; then
+            rm -rf "$place/wheels"
+            mv "$place/wheels.old" "$place/wheels"
+        fi
+        rm -f "$place/env.opanel-new"
+        ln -s "$old_env" "$place/env.opanel-new"
+        replace "$place/env.opanel-new" "$place/env"
+        systemctl daemon-reload
+        for unit in $sockets $service; do
+            systemctl restart "$unit" || true
+        done
+        tidy
+    fi
+    fail start
+}
+
+# What is no longer used: earlier environments and packages, what a run that was cut short left.
+tidy() {
+    kept=$(readlink "$place/env") || kept=
+    for path in "$place"/env-* "$place/wheels.new" "$place/wheels.old" "$place/.before" "$place"/.wheels.new.*; do
+        [ "${path##*/}" = "$kept" ] || [ ! -e "$path" ] || rm -rf "$path"
+    done
+    rm -f "$place/.pending"
+}
+
+# ---- installing
+
+make_place() {
+    parent=
+    [ -d "${place%/*}" ] || parent=${place%/*}
+    make_folder "$place"
+    if [ -n "$doing" ] && [ ! -f "$manifest" ]; then
+        : >"$manifest" && chmod 644 "$manifest" || fail write "$manifest"
+        [ -z "$parent" ] || note "d $parent"
+    fi
+}
+
+apply() {
+    changes=0
+    laid=
+    reload=
+    folders_told=
+    make_place
+    provide_wheels
+    provide_env
+    lay_kit
+    lay_system
+    drop_stale
+    accounts
+    make_folders
+    use_env
+    start_units
+}
+
+say_plan() {
+    if [ -n "$unfinished" ]; then tell unfinished; fi
+    case $here in
+    '') tell fresh "$version" ;;
+    "$version") tell same "$version" ;;
+    *) tell upgrade "$here" "$version" ;;
+    esac
+    tell plan
+    doing=
+    apply
+    [ "$changes" -gt 0 ] || [ -n "$unfinished" ] || say "  $(sentence nothing)"
+    if [ -n "$hosts" ]; then
+        tell hosts "$(printf '%s' "$hosts" | tr '\n' ' ' | sed 's/ *$//; s/ /, /g; s/, (/ (/g')"
+    else
+        tell no_hosts
+    fi
+    [ -z "$license_file" ] || tell then_license "$license_file"
+    if [ -n "$preseed" ]; then tell then_preseed "$preseed"; else tell then_setup; fi
+    [ -z "$license_key" ] || tell then_key
+}
+
+one_at_a_time() {
+    command -v flock >/dev/null 2>&1 || return 0
+    exec 9</usr
+    flock -n 9 || fail busy
+}
+
+agent() { "$place/env/bin/python" -I -m opanel_agent "$@" --lang "$lang"; }
+
+# Whether the answers that stand are to the notice that is installed.
+is_answered() {
+    agent consent show --json 2>/dev/null | "$python" -I -c '
+import json, sys
+told = json.load(sys.stdin)["result"]
+sys.exit(told["notice"] != told["installed_notice"])' 2>/dev/null
+}
+
+ask() {
+    if [ -n "$preseed" ]; then
+        set -- --preseed "$preseed"
+    elif is_answered; then
+        return 0
+    fi
+    asked=0
+    agent setup "$@" >&2 || asked=$?
+    case $asked in
+    0) ;;
+    78) tell consent_refused ;;
+    *) tell setup_left ;;
+    esac
+}
+
+install_license() {
+    came_to=0
+    agent license install "$1" >&2 || came_to=$?
+    case $came_to in
+    0 | 75) ;;
+    *)
+        tell license_left
+        after=$came_to
+        ;;
+    esac
+}
+
+install_agent() {
+    [ -n "$dry_run" ] || [ "$(id -u)" = 0 ] || fail root
+    check_readable pyproject.toml packaging/wheels.py packaging/agent.lock config/agent.toml systemd/opanel-agent.service
+    check_systemd
+    find_python system_python /usr/bin/python3
+    check_venv
+    check_clock
+    check_disk "$place" 200
+    check_disk "$state" 50
+    check_disk "$config" 10
+    check_owner
+    look
+    choose_supply
+    say_plan
+    if [ -n "$dry_run" ]; then
+        tell dry
+        exit 0
+    fi
+    one_at_a_time
+    [ "$changes" -eq 0 ] || tell working
+    doing=1
+    apply
+    tidy_after
+    after=0
+    [ -z "$license_file" ] || install_license "$license_file"
+    ask
+    [ -z "$license_key" ] || install_license "$license_key"
+    tell installed "$version" "$changes"
+    tell what "$manifest"
+    tell undo "$place/install.sh"
+    exit "$after"
+}
+
+tidy_after() { [ "$changes" -eq 0 ] && [ -z "$unfinished" ] || tidy; }
+
+# ---- removing
+
+is_running_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
+
+stop_units() {
+    [ -e "$units/$service" ] || return 0
+    if will "$(sentence stop "$service $sockets")"; then
+        if is_running_systemd; then
+            # shellcheck disable=SC2086 # a list of names
+            systemctl stop $service $sockets 'opanel-agent-fetch@*.service' 'opanel-agent-courier@*.service' || fail step 'systemctl stop'
+        fi
+    fi
+}
+
+export_data() {
+    [ -n "$purge" ] && [ -z "$no_export" ] || return 0
+    exported=
+    if [ ! -d "$state" ] || [ -z "$(ls -A "$state" 2>/dev/null)" ]; then
+        [ -n "$doing" ] || say "  $(sentence nothing_kept)"
+        return 0
+    fi
+    [ -x "$place/env/bin/python" ] || fail no_agent "$state"
+    folder=/root
+    [ -d "$folder" ] || folder=$(pwd)
+    exported=$folder/opanel-agent-$(date -u +%Y%m%dT%H%M%SZ).export
+    if will "$(sentence export "$folder/opanel-agent-….export")"; then
+        agent data export -o "$exported" >&2 || fail export
+    fi
+}
+
+remove_laid() {
+    [ -f "$manifest" ] || return 0
+    if [ -z "$doing" ]; then
+        sed -n 's/^[fl] //p' "$manifest" | grep -v "^$place/" | while read -r path; do
+            will "$(sentence drop "$path")" || true
+        done
+    else
+        # shellcheck disable=SC2086 # a list of names
+        systemctl -q disable $service $sockets 2>/dev/null || true
+        # Last laid, first removed: so a folder that was made for them is empty when its turn comes.
+        awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' "$manifest" | while read -r kind path; do
+            remove_one "$kind" "$path"
+        done
+    fi
+    changes=$((changes + $(grep '^[fl] ' "$manifest" | grep -vc " $place/" || true)))
+}
+
+remove_one() { # kind, path
+    case $1:$2 in
+    *:"$place" | *:"$place"/*) ;;
+    f:*) rm -f "$2" ;;
+    l:*) if [ ! -L "$2" ] && [ -e "$2" ]; then tell not_ours "$2"; else rm -f "$2"; fi ;;
+    d:*) rmdir "$2" 2>/dev/null || true ;;
+    esac
+}
+
+# A link is removed and never followed, and another file system is not entered.
+remove_tree() {
+    [ -e "$1" ] || [ -L "$1" ] || return 0
+    if will "$(sentence drop "$1")"; then
+        rm -rf --one-file-system "$1" || fail write "$1"
+    fi
+}
+
+is_ours_to_remove() { # the group opanel: made by the installer, or nobody is in it
+    [ "$shared_group" = ours ] || [ -z "$(getent group opanel | cut -d : -f 4)" ]
+}
+
+remove_accounts() {
+    for name in opanel-agent opanel-courier; do
+        if has_account passwd "$name" && will "$(sentence account "$name")"; then
+            userdel "$name" || fail step "userdel $name"
+        fi
+    done
+    for name in opanel-agent opanel-courier opanel; do
+        has_account group "$name" || continue
+        [ "$name" != opanel ] || is_ours_to_remove || continue
+        [ -n "$doing" ] || [ "$name" = opanel ] || continue   # goes with its user
+        if will "$(sentence account "$name")"; then
+            groupdel "$name" || fail step "groupdel $name"
+        fi
+    done
+}
+
+remove() {
+    changes=0
+    stop_units
+    export_data
+    remove_laid
+    if is_running_systemd && [ -n "$doing" ]; then
+        systemctl daemon-reload
+        systemctl reset-failed 'opanel-agent*' 2>/dev/null || true
+    fi
+    remove_tree /run/opanel-agent
+    remove_tree /run/opanel-courier
+    if [ -n "$purge" ]; then
+        remove_tree "$config"
+        remove_tree "$state"
+        remove_accounts
+    fi
+    remove_tree "$place"
+    if [ -n "$doing" ] && [ -n "$made_opt" ]; then
+        rmdir /opt 2>/dev/null || true
+    fi
+}
+
+uninstall() {
+    [ -n "$dry_run" ] || [ "$(id -u)" = 0 ] || fail root
+    shared_group=
+    ! is_noted 'g opanel' || shared_group=ours
+    made_opt=
+    ! is_noted 'd /opt' || made_opt=1
+    exported=
+    cd /   # not in a folder that goes
+    tell plan
+    doing=
+    remove
+    [ "$changes" -gt 0 ] || say "  $(sentence nothing)"
+    tell no_hosts
+    if [ -n "$dry_run" ]; then
+        tell dry
+        exit 0
+    fi
+    one_at_a_time
+    doing=1
+    remove
+    tell gone "$changes"
+    [ -z "$exported" ] || tell exported "$exported"
+    [ -n "$purge" ] || tell stays "$config, $state"
+}
+
+# ---- the demo: its environment is kept, and made anew when what it was made from has changed
+
+check_demo_place() {
+    case $root/ in
+    /usr/* | /opt/opanel-agent/*) fail demo_place "$root" ;;
+    esac
+    near=$(nearest "$root/.env/demo")
+    if [ ! -d "$near" ] || [ ! -w "$near" ] || [ ! -x "$near" ]; then
+        fail demo_write "$near"
+    fi
+    has_free "$near" 200 || fail demo_full "$near"
+    check_readable README.md pyproject.toml authority/pyproject.toml packaging/demo.py packaging/demo.lock
+}
 
 # The sources count by content, since the environment holds a copy of them, compiled.
-stamp() {
+demo_stamp() {
     {
         "$python" -VV
         printf '%s\n' "$root"
@@ -84,23 +874,21 @@ stamp() {
     } | cksum
 }
 
-make_env() {
+make_demo_env() {
     env=$root/.env/demo
-    wanted=$(stamp)
+    wanted=$(demo_stamp)
     if [ "$(cat "$env/stamp" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
-    say "making .env/demo with $("$python" -V), once: packages are fetched and checked against their hashes"
+    tell demo_env "$("$python" -V)"
     rm -rf "$env"
-    "$python" -I -m venv "$env" || fail 78 "make $env" 'the lines above say why (Debian and Ubuntu: apt install python3-venv)'
-    pip install --require-hashes --requirement "$root/packaging/demo.lock" ||
-        fail 69 'fetch the packages that the demo needs' 'check the network, and pip'"'"'s own settings for a proxy or a mirror; then run this again'
+    "$python" -I -m venv "$env" || fail demo_venv "$env"
+    pip install --require-hashes --requirement "$root/packaging/demo.lock" || fail demo_packages
     copy=$env/source
     mkdir "$copy"
     cp -R "$root/agent" "$root/authority" "$root/pyproject.toml" "$root/README.md" "$copy"
     rm -rf "$copy/build" "$copy/authority/build"   # what an earlier build left would be taken along
-    pip install --no-index --no-deps --no-build-isolation "$copy" "$copy/authority" ||
-        fail 70 'install opanel-agent and opanel-authority in .env/demo' 'the lines above say why; please report them'
+    pip install --no-index --no-deps --no-build-isolation "$copy" "$copy/authority" || fail demo_install
     rm -rf "$copy"
     printf '%s\n' "$wanted" >"$env/stamp"
 }
@@ -110,53 +898,143 @@ pip() {
 }
 
 demo() {
-    find_python
+    find_python good_python
     check_venv
-    check_place
-    make_env
+    check_demo_place
+    make_demo_env
+    set --
+    [ -z "$keep" ] || set -- "$@" --keep
+    [ -z "$lang_asked" ] || set -- "$@" --lang "$lang_asked"
     exec "$env/bin/python" -I "$root/packaging/demo.py" "$@"
+}
+
+# ---- the command line
+
+language_of() { # what --lang says, else the locale as POSIX orders its variables, else English
+    case ${1:-${LC_ALL:-${LC_MESSAGES:-${LANG:-}}}} in
+    tr | tr_* | tr.* | TR | TR_*) echo tr ;;
+    *) echo en ;;
+    esac
+}
+
+absolute() {
+    case $1 in
+    /*) printf '%s\n' "$1" ;;
+    *) printf '%s\n' "$(pwd)/$1" ;;
+    esac
+}
+
+# A file that is there is a file; else it must look like a key.
+take_license() {
+    license_file=
+    license_key=
+    if [ -f "$1" ] && [ -r "$1" ]; then
+        license_file=$(absolute "$1")
+    elif printf '%s' "$1" | grep -Eqx '[0-9A-Za-z -]{24,48}'; then
+        license_key=$1
+    else
+        fail license "$1"
+    fi
+}
+
+only_with() { # option, whether it was used, whether what it belongs to was
+    [ -z "$2" ] || [ -n "$3" ] || fail together "$1"
+}
+
+never_with() {
+    [ -z "$2" ] || [ -z "$3" ] || fail together "$1"
+}
+
+check_options() {
+    install_it=1
+    [ -z "$wants_demo$uninstall" ] || install_it=
+    never_with --uninstall "$uninstall" "$wants_demo"
+    only_with --keep "$keep" "$wants_demo"
+    only_with --purge "$purge" "$uninstall"
+    only_with --no-export "$no_export" "$purge"
+    only_with --wheels "$wheels" "$install_it"
+    only_with --license "$license" "$install_it"
+    only_with --preseed "$preseed" "$install_it"
+    never_with --dry-run "$dry_run" "$wants_demo"
+    license_file=
+    license_key=
+    [ -z "$license" ] || take_license "$license"
+    if [ -n "$preseed" ]; then
+        [ -f "$preseed" ] && [ -r "$preseed" ] || fail preseed "$preseed"
+        preseed=$(absolute "$preseed")
+    fi
+    [ -z "$wheels" ] || wheels=$(absolute "$wheels")
+}
+
+read_options() {
+    while [ $# -gt 0 ]; do
+        option=$1
+        value=
+        case $option in
+        --lang=* | --wheels=* | --license=* | --preseed=*)
+            value=${option#*=}
+            option=${option%%=*}
+            ;;
+        --lang | --wheels | --license | --preseed)
+            if [ $# -lt 2 ]; then
+                [ "$option" != --lang ] || fail no_language
+                fail value "$option" …
+            fi
+            value=$2
+            shift
+            ;;
+        esac
+        case $option in
+        --lang)
+            case $value in
+            tr | en) ;;
+            *) fail language "$value" ;;
+            esac
+            lang_asked=$value
+            lang=$value
+            ;;
+        --wheels) wheels=$value ;;
+        --license) license=$value ;;
+        --preseed) preseed=$value ;;
+        --demo) wants_demo=1 ;;
+        --keep) keep=1 ;;
+        --dry-run) dry_run=1 ;;
+        --uninstall) uninstall=1 ;;
+        --purge) purge=1 ;;
+        --no-export) no_export=1 ;;
+        -h | --help) help=1 ;;
+        *)
+            usage >&2
+            fail option "$option"
+            ;;
+        esac
+        shift
+    done
 }
 
 main() {
     umask 022
     export PIP_USER=0   # a person's own default; it has no meaning in an environment and would stop pip
+    export PYTHONDONTWRITEBYTECODE=1   # looking changes nothing
     root=$(cd "$(dirname "$0")" && pwd -P)
-    wants_demo=
-    keep=
-    lang=
-    while [ $# -gt 0 ]; do
-        case $1 in
-        -h | --help)
-            usage
-            exit 0
-            ;;
-        --demo) wants_demo=1 ;;
-        --keep) keep=1 ;;
-        --lang)
-            [ $# -ge 2 ] || fail 64 'tell the language' '--lang takes tr or en'
-            shift
-            lang=$1
-            ;;
-        --lang=*) lang=${1#--lang=} ;;
-        *)
-            usage >&2
-            fail 64 "understand $1" 'the options are above'
-            ;;
-        esac
-        shift
+    for option in wants_demo keep lang_asked wheels license preseed dry_run uninstall purge no_export help; do
+        eval "$option="
     done
-    case $lang in
-    '' | tr | en) ;;
-    *) fail 64 "speak $lang" '--lang takes tr or en' ;;
-    esac
-    if [ -z "$wants_demo" ]; then
-        say 'cannot install the agent as a service yet: nothing was changed; ./install.sh --demo shows it at work.'
-        exit 64
+    lang=$(language_of '')
+    read_options "$@"
+    if [ -n "$help" ]; then
+        usage
+        exit 0
     fi
-    set --
-    [ -z "$keep" ] || set -- "$@" --keep
-    [ -z "$lang" ] || set -- "$@" --lang "$lang"
-    demo "$@"
+    check_options
+    if [ -n "$wants_demo" ]; then
+        unset PYTHONDONTWRITEBYTECODE
+        demo
+    elif [ -n "$uninstall" ]; then
+        uninstall
+    else
+        install_agent
+    fi
 }
 
 main "$@"

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Writes the lock files: every package that a release or the demo installs, exact, with the hashes of its files.
 
-    packaging/lock.py           write agent.lock and demo.lock anew, with the newest releases (needs `uv` on the PATH)
+    packaging/lock.py           write them anew, with the newest releases (needs `uv` on the PATH)
     packaging/lock.py --check   exit 1 if a lock does not hold what the pyproject.toml files ask for (needs nothing)
 
-agent.lock is what a customer's server gets; demo.lock adds the authority's packages and what builds both distributions.
+agent.lock is what a customer's server gets, build.lock what builds its wheel; demo.lock is for the demo: both of them, and
+the authority's packages.
 One file serves every Python from 3.11 on and every platform: markers stand in it. pip installs from it with
 `--require-hashes`. The tests use neither: they run on the newest and on Debian's own.
 """
@@ -34,6 +35,7 @@ def locks(root: Path) -> dict[str, list[str]]:
     agent = asked(root / "pyproject.toml")
     return {
         "agent.lock": agent,
+        "build.lock": BUILDERS,
         "demo.lock": [*agent, *asked(root / "authority/pyproject.toml"), *BUILDERS],
     }
 

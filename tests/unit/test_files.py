@@ -317,6 +317,13 @@ def test_directories_are_made_where_missing_and_else_left(tmp_path: Path) -> Non
     assert deep.stat().st_mode & 0o7777 == 0o700
 
 
+def test_a_directory_hands_its_group_on_where_the_one_above_does(tmp_path: Path) -> None:
+    """/etc/opanel-agent is setgid, so that the agent can read what root puts there for it."""
+    tmp_path.chmod(0o2755)
+    LocalFiles().make_dir(tmp_path / "a" / "b", mode=0o755)
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o7777 == 0o2755
+
+
 def test_a_file_in_the_way_of_a_directory_is_told(path: Path) -> None:
     path.touch()
     with pytest.raises(Storage):

@@ -276,6 +276,8 @@ def test_the_directories_are_who_may_come_in() -> None:
     assert {row[1]: row[2:5] for row in rows(TMPFILES) if row[0] == "d"} == {
         str(paths.SYSTEM_RUNTIME): ["2750", "opanel-agent", "opanel"],  # setgid: the agent may not chown
         str(paths.COURIER_RUNTIME): ["0700", "opanel-agent", "opanel-agent"],
+        str(paths.SYSTEM_CONFIG): ["2755", "root", "opanel-agent"],  # setgid: 0640 is readable by the agent
+        str(PLACES.import_dir): ["2750", "root", "opanel-agent"],
     }
     assert all(row[5] == "-" for row in rows(TMPFILES))  # no age: a socket is not swept away
 

@@ -194,7 +194,8 @@ class LocalFiles:
         try:
             for missing in reversed([step for step in (path, *path.parents) if not step.exists()]):
                 missing.mkdir(mode=mode)
-                missing.chmod(mode)
+                inherited = missing.stat().st_mode & stat.S_ISGID  # a folder above that passes its group on
+                missing.chmod(mode | inherited)
                 self._sys.fsync_dir(missing.parent)
         except OSError as exc:
             raise _failed("write_failed", path, exc) from exc
