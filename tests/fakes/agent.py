@@ -12,6 +12,7 @@ from typing import Any, Final
 from fakes import forge
 from fakes.clock import FakeClock
 from fakes.files import MemoryFiles
+from fakes.logs import LOGS
 from fakes.machine import FakeMachine
 from fakes.network import FakeNetwork
 from opanel_agent.core.base64url import base64url
@@ -21,6 +22,7 @@ from opanel_agent.core.strict_json import Members, dumps, loads
 from opanel_agent.jobs import courier, evaluate, fetch
 from opanel_agent.jobs.desk import World
 from opanel_agent.jobs.fetch import Reading
+from opanel_agent.jobs.report import ERASURE_BYTES
 from opanel_agent.system import data, settings
 from opanel_agent.system.consents import LocalConsents
 from opanel_agent.system.paths import Paths
@@ -46,7 +48,10 @@ class SeededChance:
         self._random = random.Random(seed)  # noqa: S311 - a simulation wants to draw the same twice
 
     def octets(self, count: int) -> bytes:
-        return self._random.randbytes(count)
+        drawn = self._random.randbytes(count)
+        if count == ERASURE_BYTES:
+            LOGS.plant_secret(drawn, "what a report is erased by")
+        return drawn
 
     def fraction(self) -> float:
         return self._random.random()

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Final
 
+from fakes.logs import LOGS
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.strict_json import Json, dumps
 from opanel_agent.system.data import load_catalog
@@ -12,7 +13,9 @@ CATALOG: Final = load_catalog()
 
 def secret(name: str) -> str:
     """The 32 bytes behind a report's `erasure`, as a rights request reveals them."""
-    return hashlib.sha256(f"secret of {name}".encode()).hexdigest()
+    drawn = hashlib.sha256(f"secret of {name}".encode())
+    LOGS.plant_secret(drawn.digest(), "what a report is erased by")
+    return drawn.hexdigest()
 
 
 def erasure(name: str) -> str:

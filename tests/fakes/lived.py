@@ -21,6 +21,7 @@ from typing import Any, Final
 import pytest
 
 from fakes import wire
+from fakes.logs import LOGS
 from fakes.resident import until
 from fakes.wire import Script, Wire
 from opanel_authority import home, issue, publish
@@ -148,6 +149,8 @@ class Home:
             finally:
                 process.terminate()
                 process.wait(20)
+                for erasure in (self.state / "erasure").glob("*"):
+                    LOGS.plant_secret(erasure.read_bytes(), "what a report is erased by")
 
 
 def _authority(directory: Path, url: str, now: int) -> Authority:

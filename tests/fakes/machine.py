@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from fakes.logs import LOGS, PANEL_VERSION
+
 FULL: Mapping[str, str] = {
     "machine_id": "0d3f3a5c1b2e4f60a1b2c3d4e5f60718",
     "root_fs_uuid": "3b1f0d6e-5d5e-4a53-9a56-0c2a7d1e9f10",
@@ -13,7 +15,7 @@ FULL: Mapping[str, str] = {
 
 FACTS: Mapping[str, str] = {
     "agent_version": "0.1.0",
-    "panel_version": "4.2.0",
+    "panel_version": PANEL_VERSION,
     "os_id": "debian",
     "os_version": "12",
     "kernel": "6.1",
@@ -23,6 +25,10 @@ FACTS: Mapping[str, str] = {
     "memory_class": "3",
     "install_channel": "installer",
 }
+
+
+for _name, _part in FULL.items():
+    LOGS.plant(_part, f"the machine's {_name}")
 
 
 class FakeMachine:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fakes.logs import LOGS
 from fakes.vendor import Vendor, vendor
 from opanel_agent.core.documents.request import Kind
 from opanel_agent.core.strict_json import loads
@@ -91,4 +92,5 @@ def serving(directory: Path, made: Vendor | None = None) -> Iterator[Served]:
         yield Served(vendor=made, process=process, port=int(said.rpartition(":")[2]), log=log)
     finally:
         process.kill()
-        process.communicate()
+        said_last, _ = process.communicate()
+        LOGS.keep("opanel_authority", said_last + (log.read_bytes() if log.exists() else b""))

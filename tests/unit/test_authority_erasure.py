@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import declared
+from fakes import declared, logs
 from fakes.declared import CATALOG
 from fakes.served import JSON, Served, serving
 from fakes.taken import everywhere, given, kept, take, use
@@ -22,7 +22,7 @@ from opanel_authority.store import Store
 
 CRASH = "/v1/reports/crash_reports"
 RIGHTS = "/v1/rights"
-PLANTED = "PlantedErrorNobodyWrites"
+PLANTED = logs.EXCEPTION
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fakes import declared
+from fakes import declared, logs
 from fakes.declared import CATALOG
 from fakes.served import JOSE, JSON, Reply, Served, serving
 from fakes.taken import everywhere, given, kept, receipt_of, take, told_x, use
@@ -28,7 +28,7 @@ from opanel_authority.keys import PrivateKey, Role
 USAGE = "/v1/reports/usage_statistics"
 CRASH = "/v1/reports/crash_reports"
 RIGHTS = "/v1/rights"
-PLANTED = "PlantedErrorNobodyWrites"
+PLANTED = logs.EXCEPTION
 
 
 @pytest.fixture(scope="module")
@@ -203,9 +203,9 @@ def test_the_longest_answer_is_still_a_receipt(tmp_path: Path) -> None:
 def test_a_text_is_kept_for_a_person(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     mine = take(made, "a")
-    asked, told = use(made, "rectify", "a", text="Sürüm yanlış: 13 olmalı.")
+    asked, told = use(made, "rectify", "a", text=logs.TEXT)
     one = reports.received_one(made.authority, asked.jti)
-    assert (one["text"], one["kind"], one["found"], told) == ("Sürüm yanlış: 13 olmalı.", "rectify", 1, {"found": 1})
+    assert (one["text"], one["kind"], one["found"], told) == (logs.TEXT, "rectify", 1, {"found": 1})
     assert one["reports"] == [reports.received_one(made.authority, mine.jti)["body"]]
     assert one["answer_by"] == time.strftime("%Y-%m-%d", time.gmtime(NOW + 30 * DAY))
     assert [row["id"] for row in kept(made)["rights"]] == [asked.jti]

@@ -306,7 +306,7 @@ def test_license_and_report_run_apart(agent: Simulated) -> None:
     assert len(reports(agent)) == 1
 
 
-def test_planted_values_appear_in_no_log(agent: Simulated, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_report_that_leaves_is_logged_without_its_values(agent: Simulated, capfd: pytest.CaptureFixture[str]) -> None:
     say(agent, AT_ONCE)
     (left,) = reports(agent)
     secret = json.loads(left.body)["erasure"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fakes import forge
+from fakes import forge, logs
 from fakes.agent import PATHS, ROOT_FILE, Simulated
 from fakes.files import Stopped
 from fakes.network import ok
@@ -200,7 +200,7 @@ def test_under_an_opt_out_the_request_is_for_a_file(agent: Simulated, desk: Desk
 @pytest.mark.parametrize("kind", list(Right))
 def test_each_right_leaves_byte_for_byte_and_its_receipt_is_taken_up(agent: Simulated, desk: Desk, kind: Right) -> None:
     left(agent, A, B)
-    sealed = rights.prepare(desk, kind, text="Bilgi verin.")
+    sealed = rights.prepare(desk, kind, text=logs.TEXT)
     due = forge.NOW + 30 * DAY
     reply = ok(receipt(sealed.body, kind=str(kind), due=due), "application/jose", status=202)
     agent.network.on("POST", sealed.url, reply)
