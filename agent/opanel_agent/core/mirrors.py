@@ -31,11 +31,23 @@ def admissible(url: str) -> bool:
     if found is None or int(found["port"] or 1) > 65535:
         return False
     host = found["host"]
-    address = _address(host)
-    if host.startswith("[") and address is None:
+    if host.startswith("[") and address(host) is None:
         return False
-    loopback = host == "localhost" or any(address in network for network in _LOOPBACK if address is not None)
-    return loopback or found["scheme"] == "https"
+    return is_loopback(host) or found["scheme"] == "https"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is this very machine."""
+    found = address(host)
+    return host == "localhost" or any(found in network for network in _LOOPBACK if found is not None)
+
+
+def address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a host is, in brackets or not; None for a name, which has to be resolved."""
+    try:
+        return ip_address(host.strip("[]"))
+    except ValueError:
+        return None
 
 
 def order(root_mirrors: Iterable[Destination], settings_mirrors: Iterable[str], region: str | None) -> tuple[str, ...]:
@@ -45,10 +57,3 @@ def order(root_mirrors: Iterable[Destination], settings_mirrors: Iterable[str], 
     """
     within = [each.url for each in root_mirrors if region is None or each.region == region]
     return tuple(dict.fromkeys(url.rstrip("/") for url in (*within, *settings_mirrors) if admissible(url)))
-
-
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(host.strip("[]"))
-    except ValueError:
-        return None

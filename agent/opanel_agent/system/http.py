@@ -14,7 +14,6 @@ hangs is ended by whoever started this process: a signal is not noticed inside t
 
 import contextlib
 import email.utils
-import ipaddress
 import signal
 import socket
 import ssl
@@ -29,6 +28,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable, Untrusted
+from opanel_agent.core.mirrors import is_loopback
 from opanel_agent.core.purposes import FIXED_GETS, MAX_REPLY_BYTES
 from opanel_agent.core.reasons import Code, Fault, Reason
 from opanel_agent.core.request import PROBLEM, Headers, Reply, Sealed, head
@@ -38,6 +38,7 @@ MAX_PROBLEM_BYTES: Final = 16 * 1024
 MAX_HEADERS_BYTES: Final = 12 * 1024  # as JSON; a frame's line holds 16 KiB
 MAX_RETRY_AFTER_S: Final = 24 * 3600
 OCTETS: Final = "application/octet-stream"  # what a web server calls a file whose ending it does not know
+HANDSHAKE: Final = "start_tls.started"  # how httpcore names the step, after the connection's kind
 _DONE: Final = (200, 202)
 _PROBLEM_URN: Final = "urn:opanel:problem:"
 _PROBLEMS: Final[dict[str, Code]] = {
@@ -113,14 +114,17 @@ class HttpxTransport:
 
     def send(self, sealed: Sealed, limits: Limits) -> Reply:
         _judge_length(sealed)
+        steps: list[str] = []
         try:
             with deadline(limits.whole_s), self._open(sealed) as transport:
-                return self._exchange(transport, sealed, limits)
+                return self._exchange(transport, sealed, limits, steps)
         except Overdue as exc:
             raise Unavailable(Reason.SERVER_ERROR, "reply_slow") from exc
         except UnicodeError as exc:  # what Python says of a name that DNS could not carry
             raise Unavailable(Reason.UNREACHABLE_DNS, "name_unknown") from exc
         except httpx.TransportError as exc:
+            if isinstance(exc, httpx.ConnectTimeout) and any(step.endswith(HANDSHAKE) for step in steps):
+                raise Unavailable(Reason.SERVER_ERROR, "handshake_slow") from exc
             raise _translate(exc, proxied=self._proxy_for(sealed) is not None) from exc
 
     def _open(self, sealed: Sealed) -> httpx.HTTPTransport:
@@ -137,7 +141,7 @@ class HttpxTransport:
 
     def _proxy_for(self, sealed: Sealed) -> str | None:
         """None for a loopback address: it would mean the proxy's own machine."""
-        return None if _is_loopback(urlsplit(sealed.url).hostname or "") else self._proxy
+        return None if is_loopback(urlsplit(sealed.url).hostname or "") else self._proxy
 
     def _trust(self, sealed: Sealed) -> ssl.SSLContext:
         """Certificates and names are verified, from TLS 1.2 on. No file and no variable of the environment is asked."""
@@ -153,7 +157,8 @@ class HttpxTransport:
             raise Misconfigured(Reason.SETTINGS_REFUSED, "ca_file", file=str(self._ca_file or "")) from exc
         return context
 
-    def _exchange(self, transport: httpx.HTTPTransport, sealed: Sealed, limits: Limits) -> Reply:
+    def _exchange(self, transport: httpx.HTTPTransport, sealed: Sealed, limits: Limits, steps: list[str]) -> Reply:
+        """`steps` is filled with what httpcore begins and ends, by which one timeout can be told from another."""
         request = httpx.Request(
             sealed.method,
             sealed.url,
@@ -165,7 +170,8 @@ class HttpxTransport:
                     "read": limits.read_s,
                     "write": limits.read_s,
                     "pool": limits.connect_s,
-                }
+                },
+                "trace": lambda name, _: steps.append(name),
             },
         )
         response = transport.handle_request(request)
@@ -211,10 +217,10 @@ class HttpxTransport:
         told = response.headers.get("retry-after", "").strip()
         if told.isascii() and told.isdigit():
             return min(int(told[:10]), MAX_RETRY_AFTER_S)
-        until = _date(told)
+        until = served_at(told)
         if until is None:
             return None
-        now = _date(response.headers.get("date", ""))
+        now = served_at(response.headers.get("date", ""))
         return max(0, min(int(until - (self._wall() if now is None else now)), MAX_RETRY_AFTER_S))
 
 
@@ -223,13 +229,6 @@ def _judge_length(sealed: Sealed) -> None:
     declared = [text for name, text in sealed.headers if name.lower() == "content-length"]
     if declared != ([str(len(sealed.body))] if sealed.method == "POST" else []):
         raise Bug(Reason.INTERNAL, "request_malformed")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
 
 
 def _system_trust() -> dict[str, str]:
@@ -283,7 +282,8 @@ def _problem(response: httpx.Response) -> Unavailable | None:
     return None if code is None else Unavailable(code, f"problem_{name}")
 
 
-def _date(text: str) -> float | None:
+def served_at(text: str) -> float | None:
+    """The moment that a header's date names (RFC 9110 5.6.7); None where it names none."""
     try:
         return email.utils.parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):  # TypeError: what Python 3.9 raised, and some dates still do
