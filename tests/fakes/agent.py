@@ -87,6 +87,10 @@ class InProcessOutlet:
     def courier(self, sealed: Sealed, *, signalled: bool) -> Reply:
         return Reply.decode(courier.answer(sealed.encode(), self._fresh()).encode())
 
+    def knock(self, program: str, *, signalled: bool) -> Reply:
+        answer = {"fetch": fetch.answer, "courier": courier.answer}[program]
+        return Reply.decode(answer(b"", self._fresh()).encode())
+
     def _fresh(self) -> Reading:
         """Each is a new process with its own reading of the settings."""
         return replace(self.reading, settings=settings.load(self.reading.files, self.reading.paths))

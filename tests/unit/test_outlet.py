@@ -5,12 +5,18 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
+import pytest
+
+from fakes.places import PATHS
 from fakes.resident import gone, until
-from opanel_agent.core.errors import NotPermitted
+from opanel_agent.core.errors import Bug, NotPermitted
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.request import Reply
+from opanel_agent.jobs.outlet import LocalOutlet
 from opanel_agent.resident.children import Child, Limits, clean_environment
 
 # As evaluate does: one word to fetch, and waits for the reply.
@@ -90,3 +96,43 @@ def test_what_nobody_foresaw_is_a_reply_too(tmp_path: Path) -> None:
     assert b"kind=KeyError place=" in told.stderr
     assert b"secret" not in told.stderr
     assert b"Traceback" not in told.stderr
+
+
+def living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalOutlet:
+    """The real programs, in a home where nothing is set."""
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return LocalOutlet(replace(PATHS, system=False), quiet=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["fetch", "courier"])
+def test_a_knock_is_answered_and_goes_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], program: str
+) -> None:
+    """Whoever refuses an empty question has read it; and quiet, what it says of that is not said among a command's lines."""
+    reply = living(tmp_path, monkeypatch).knock(program, signalled=False)
+    assert (reply.ok, reply.code, reply.url) == (False, "format_invalid", None)
+    assert capfd.readouterr().err == ""
+
+
+def closes_twice(door: socket.socket) -> None:
+    for _ in range(2):
+        door.accept()[0].close()
+
+
+def test_a_door_that_nobody_opens_is_told_by_the_signal_that_explains_it(tmp_path: Path) -> None:
+    """As systemd does where a condition does not hold: the connection is accepted and closed."""
+    paths = replace(PATHS, courier_dir=tmp_path)
+    with socket.socket(socket.AF_UNIX) as fetch, socket.socket(socket.AF_UNIX) as courier:
+        for door, path in ((fetch, paths.fetch_socket), (courier, paths.courier_socket)):
+            door.bind(str(path))
+            door.listen()
+        Thread(target=closes_twice, args=(fetch,), daemon=True).start()
+        outlet = LocalOutlet(paths)
+        assert outlet.isolated
+        with pytest.raises(NotPermitted):
+            outlet.knock("fetch", signalled=True)
+        with pytest.raises(Bug) as told:
+            outlet.knock("fetch", signalled=False)
+    assert told.value.detail == "outlet_silent"

@@ -3,6 +3,9 @@
 Since nothing can be said to it, nothing about this machine can leave through it, whoever asks. It reads the settings and
 the opt-outs itself, asks the gate, tries the mirrors in order, and answers with the first reply or the last failure. It
 knows destinations only from the first root and the settings.
+
+A fourth word, `mirrors`, is for `doctor`: the GET of the status list at every mirror, and what became of each. It names no
+mirror, so that the choice of one cannot say anything either.
 """
 
 import os
@@ -22,18 +25,20 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, Bug, Unavailable, Untrusted
 from opanel_agent.core.purposes import FIXED_GETS
 from opanel_agent.core.reasons import Reason
-from opanel_agent.core.request import Reply, fixed_get
+from opanel_agent.core.request import Reply, Sealed, fixed_get
+from opanel_agent.core.trial import EACH_MIRROR, PROBE, Trial, encode
 from opanel_agent.jobs import gate, trust
 from opanel_agent.system import data, log
 from opanel_agent.system.clock import Clock, LocalClock
 from opanel_agent.system.consents import Consents, LocalConsents
 from opanel_agent.system.files import Files, LocalFiles
-from opanel_agent.system.http import HttpxTransport, Transport, limits_for
+from opanel_agent.system.http import HttpxTransport, Transport, limits_for, served_at
 from opanel_agent.system.optouts import LocalOptOuts, OptOuts
 from opanel_agent.system.paths import Paths, find
 from opanel_agent.system.settings import Settings, load
 
 MAX_WORD_BYTES: Final = 16
+LEAST_S: Final = 1.0
 WHOLE_S: Final = 55  # below evaluate's 60, so that the reason is told here and not guessed there
 
 
@@ -83,6 +88,8 @@ def refusal(error: AgentError) -> Reply:
 
 
 def _ask(word: str, reading: Reading) -> Reply:
+    if word == EACH_MIRROR:
+        return _ask_each(reading)
     get = FIXED_GETS.get(word)
     if get is None:
         raise Untrusted(Reason.FORMAT_INVALID, "fetch_word")
@@ -91,8 +98,7 @@ def _ask(word: str, reading: Reading) -> Reply:
     failure: AgentError = Unavailable(Reason.DESTINATION, "no_mirror")
     for mirror in gate.destinations(get.purpose, reading.settings, root):
         sealed = fixed_get(word, mirror)
-        asked = gate.asked(sealed, reading.catalog, reading.clock.read_wall())
-        gate.require(get.purpose, gate.snapshot(get.purpose, reading.stand(root), asked=asked))
+        _require(sealed, reading, root)
         left_s = ends_at - time.monotonic()
         if left_s <= 0:
             break
@@ -101,6 +107,42 @@ def _ask(word: str, reading: Reading) -> Reply:
         except Unavailable as unavailable:
             failure = unavailable.but(url=sealed.url)
     raise failure
+
+
+def _require(sealed: Sealed, reading: Reading, root: Root) -> None:
+    """Raises NotPermitted unless the gate lets these very bytes out now."""
+    asked = gate.asked(sealed, reading.catalog, reading.clock.read_wall())
+    gate.require(sealed.purpose, gate.snapshot(sealed.purpose, reading.stand(root), asked=asked))
+
+
+def _ask_each(reading: Reading) -> Reply:
+    """Every mirror in turn, each with its share of the time left, so that one that hangs leaves some for the rest."""
+    root = trust.first_root(reading.files, reading.paths, reading.settings)
+    mirrors = gate.destinations(FIXED_GETS[PROBE].purpose, reading.settings, root)
+    ends_at = time.monotonic() + WHOLE_S
+    told: list[Trial] = []
+    for place, mirror in enumerate(mirrors):
+        sealed = fixed_get(PROBE, mirror)
+        _require(sealed, reading, root)
+        share_s = max(LEAST_S, (ends_at - time.monotonic()) / (len(mirrors) - place))
+        told.append(_try(sealed, share_s, reading))
+    return Reply(ok=True, body=encode(told))
+
+
+def _try(sealed: Sealed, whole_s: float, reading: Reading) -> Trial:
+    usual = limits_for(sealed)
+    # Connecting must fail before the whole does: else a dead connection would be told as a silent server.
+    limits = replace(usual, whole_s=whole_s, connect_s=min(usual.connect_s, whole_s / 3))
+    try:
+        reply = reading.transport.send(sealed, limits)
+    except Unavailable as unavailable:
+        why = unavailable.values.get("why")
+        return Trial(
+            url=sealed.url, code=str(unavailable.code), detail=unavailable.detail, why=None if why is None else str(why)
+        )
+    date = next((text for name, text in reply.headers if name.lower() == "date"), "")
+    served = served_at(date)
+    return Trial(url=sealed.url, served_s=None if served is None else max(0, int(served)))
 
 
 def local_reading() -> Reading:

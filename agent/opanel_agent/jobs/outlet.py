@@ -45,13 +45,32 @@ class Outlet(Protocol):
         ...
 
 
+class Doors(Protocol):
+    """What `doctor` asks of the same two processes."""
+
+    @property
+    def isolated(self) -> bool:
+        """As an Outlet's."""
+        ...
+
+    def fetch(self, word: str, *, signalled: bool) -> Reply:
+        """As an Outlet's."""
+        ...
+
+    def knock(self, program: str, *, signalled: bool) -> Reply:
+        """An empty question to `fetch` or `courier`, which each refuses before it looks at the network: is anybody there?"""
+        ...
+
+
 class LocalOutlet:
     """By socket where it exists, else by starting the program."""
 
-    def __init__(self, paths: Paths, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, paths: Paths, *, deadline_s: float = DEADLINE_S, quiet: bool = False) -> None:
+        """`quiet`: what it starts itself logs nothing, because a person would read it between a command's own lines."""
         self._sockets = {"fetch": paths.fetch_socket, "courier": paths.courier_socket}
         self._system = paths.system
         self._deadline_s = deadline_s
+        self._log = subprocess.DEVNULL if quiet else None
 
     @property
     def isolated(self) -> bool:
@@ -63,8 +82,11 @@ class LocalOutlet:
     def courier(self, sealed: Sealed, *, signalled: bool) -> Reply:
         return self._ask("courier", sealed.encode(), signalled=signalled)
 
+    def knock(self, program: str, *, signalled: bool) -> Reply:
+        return self._ask(program, b"", signalled=signalled)
+
     def _ask(self, program: str, question: bytes, *, signalled: bool) -> Reply:
-        opened = _connected(self._sockets[program]) if self.isolated else _started(program)
+        opened = _connected(self._sockets[program]) if self.isolated else _started(program, self._log)
         try:
             with opened as connection:
                 frame = _exchange(connection, question, time.monotonic() + self._deadline_s)
@@ -122,7 +144,7 @@ def _connected(path: Path) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _started(program: str) -> Iterator[socket.socket]:
+def _started(program: str, log: int | None) -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -130,6 +152,7 @@ def _started(program: str) -> Iterator[socket.socket]:
                 [sys.executable, "-I", "-m", "opanel_agent", program],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
+                stderr=log,
                 env=environment(dict(os.environ)),
                 process_group=0,  # within the job's session, so that ending the job ends this as well
             )
