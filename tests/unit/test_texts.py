@@ -18,6 +18,7 @@ from opanel_agent import texts
 from opanel_agent.cli.answer import PERMITS
 from opanel_agent.cli.main import COMMANDS
 from opanel_agent.core.catalog import Type
+from opanel_agent.core.checkup import Check, Status, Why
 from opanel_agent.core.documents.advisory import Severity
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Untrusted
@@ -87,6 +88,9 @@ def of_codes() -> dict[str, Iterable[str]]:
         "recipient": {name for sheet in load_catalog().sheets.values() for name in sheet.recipients},
         "severity": Severity,
         "finding": What,
+        "level": Status,
+        "examined": Check,
+        "skipped": Why,
     }
 
 

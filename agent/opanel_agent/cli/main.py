@@ -19,6 +19,7 @@ from opanel_agent.cli import (
     consent,
     data,
     dnt,
+    doctor,
     export,
     notice,
     offline,
@@ -47,6 +48,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *catalog.COMMANDS,
     *data.COMMANDS,
     *export.COMMANDS,
+    *doctor.COMMANDS,
     *silence.COMMANDS,
     *setup.COMMANDS,
 )

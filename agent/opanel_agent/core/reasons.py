@@ -80,6 +80,7 @@ class Fault(StrEnum):
     SEATS_TAKEN = "seats_taken"
     BINDING_IMPOSSIBLE = "binding_impossible"
     RATE_LIMITED = "rate_limited"
+    CLOCK_WRONG = "clock_wrong"
 
 
 Code = Reason | Fault

@@ -1,0 +1,317 @@
+"""The rounds of `doctor`: each check looks at one thing and hands what it saw to `core.checkup`, which concludes.
+
+It works without the resident, without root and without a network, and says of each what it could not look at. The one thing
+that leaves is what `fetch` always sends, asked of `fetch` itself: the GET of the status list, once at each mirror, shown on
+stderr first. Where the gate would deny it, or a server has asked for silence, nothing is asked.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from opanel_agent.cli import answer as answers
+from opanel_agent.cli import documents, premises
+from opanel_agent.cli.answer import Answer
+from opanel_agent.cli.layout import verbatim
+from opanel_agent.cli.output import printable
+from opanel_agent.cli.reading import consents, grounds
+from opanel_agent.cli.world import World
+from opanel_agent.core import checkup, effective_time, schedule
+from opanel_agent.core.checkup import Check, Finding, Route, Why, failed, unseen
+from opanel_agent.core.errors import AgentError, Bug, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
+from opanel_agent.core.mirrors import address, is_loopback
+from opanel_agent.core.purposes import FIXED_GETS
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.request import fixed_get, head
+from opanel_agent.core.strict_json import Members, loads
+from opanel_agent.core.trial import EACH_MIRROR, PROBE, Trial, decode
+from opanel_agent.jobs import gate, trust
+from opanel_agent.jobs.outlet import Doors, LocalOutlet
+from opanel_agent.system.clock import Clock, LocalClock
+from opanel_agent.system.inspection import Inspection, LocalInspection
+from opanel_agent.system.paths import Paths
+from opanel_agent.system.settings import Settings
+
+MAX_SMALL_BYTES: Final = 16 * 1024
+_FORBIDDEN: Final = frozenset({"EACCES", "EPERM"})
+_NOT_ASKED: Final = {
+    Reason.OFFLINE: Why.OFFLINE,
+    Reason.DENIED_BY_FILE: Why.TURNED_OFF,
+    Reason.SETTINGS_REFUSED: Why.SETTINGS_REFUSED,
+}
+
+
+def _quietly(paths: Paths) -> Doors:
+    return LocalOutlet(paths, quiet=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What looks, so that a test can let it look at something else."""
+
+    inspection: Inspection = field(default_factory=LocalInspection)
+    clock: Clock = field(default_factory=LocalClock)
+    doors: Callable[[Paths], Doors] = _quietly
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What several checks stand on: None where it is not to be had, which one of them says."""
+
+    answer: Answer | None
+    settings: Settings | None
+
+
+def examine(world: World, means: Means) -> tuple[Finding, ...]:
+    """Every check, in the order of `Check`. Raises nothing that a fault of this machine causes."""
+    answer, told = _resident(world)
+    settings, of_settings = _settings(world)
+    known = Known(answer=answer, settings=settings)
+    doors, of_doors = means.doors(world.paths), []
+    for check, program in ((Check.FETCH_DOOR, "fetch"), (Check.COURIER_DOOR, "courier")):
+        of_doors.append(_door(world, known, doors, check, program))
+    trials, of_mirrors = _mirrors(world, means, known, doors, open_=of_doors[0].error is None)
+    served = [trial.served_s for trial in trials if trial.served_s is not None]
+    return (
+        *told,
+        *of_settings,
+        *_consent(world),
+        *_of_the_answer(known, int(world.now_s())),
+        _root(world, known),
+        _clock(world, means, known, served),
+        *_files(world, means, known),
+        *_disk(world, means),
+        _isolation(world, known),
+        *of_doors,
+        *of_mirrors,
+    )
+
+
+# ---- the agent
+
+
+def _resident(world: World) -> tuple[Answer | None, list[Finding]]:
+    try:
+        answer = answers.latest(world)
+    except NotPermitted:
+        return None, [unseen(Check.RESIDENT, Why.NEED_ROOT)]
+    except AgentError as error:
+        return None, [failed(Check.RESIDENT, error)]
+    if not answer.live:
+        return answer, [failed(Check.RESIDENT, Unavailable(Fault.NOT_RUNNING, "not_running"))]
+    if answer.trouble is not None:
+        return answer, [failed(Check.RESIDENT, answer.trouble)]
+    return answer, [Finding(check=Check.RESIDENT)]
+
+
+def _settings(world: World) -> tuple[Settings | None, list[Finding]]:
+    try:
+        return world.settings(), [Finding(check=Check.SETTINGS)]
+    except Misconfigured as refused:
+        return None, [_refused(Check.SETTINGS, refused, "config/agent.toml")]
+
+
+def _consent(world: World) -> Iterator[Finding]:
+    reading = consents(world)
+    for fault in reading.faults():
+        own = str(fault.values.get("file")) == reading.place
+        yield _refused(Check.CONSENT, fault, "config/consent.toml" if own else "config/consent.d/*")
+    if not reading.faults():
+        yield Finding(check=Check.CONSENT)
+
+
+def _refused(check: Check, error: AgentError, label: str) -> Finding:
+    """What this user may not read is no fault of the file's: the agent's own user may be able to."""
+    if error.values.get("errno") in _FORBIDDEN:
+        return unseen(check, Why.NEED_ROOT, label=label)
+    return failed(check, error, label=label)
+
+
+def _of_the_answer(known: Known, now_s: int) -> Iterator[Finding]:
+    """The license, and the last check of the list that it stands on."""
+    answer = known.answer
+    if answer is None:
+        yield unseen(Check.LICENSE, Why.NO_ANSWER)
+        yield unseen(Check.STATUS_LIST, Why.NO_ANSWER)
+        return
+    yield checkup.license_state(answer.license.state, answer.license.reasons)
+    failure, following = answer.part("last_check").get("failure"), answer.part("next_run").get("at")
+    yield checkup.status_list(
+        failure if isinstance(failure, str) else None,
+        following if isinstance(following, int) and answer.live else None,
+        answer.license.as_of,
+        now_s,
+    )
+
+
+def _root(world: World, known: Known) -> Finding:
+    if known.settings is None:
+        return unseen(Check.ROOT, Why.SETTINGS_REFUSED)
+    try:
+        return checkup.root_age(documents.trusted_root(world).exp, int(world.now_s()))
+    except (Misconfigured, Untrusted, Storage) as error:
+        return _refused(Check.ROOT, error, "trust_root")
+
+
+# ---- this machine
+
+
+def _clock(world: World, means: Means, known: Known, served: list[int]) -> Finding:
+    wall_s = means.clock.read_wall()
+    effective_s = _effective(world, means)
+    if effective_s is None and known.answer is not None and known.answer.license.as_of > wall_s:
+        effective_s = known.answer.license.as_of  # all that a user who may not read the state can hold against it
+    return checkup.clock(wall_s, effective_s, served, unknown=Why.NO_ANSWER if _owner(world) else Why.NEED_ROOT)
+
+
+def _effective(world: World, means: Means) -> int | None:
+    """Effective time now, as evaluate would find it; None where its mark is not to be read, or is none."""
+    told = _own(world, world.paths.clock.name)
+    try:
+        mark = None if told is None else effective_time.from_json(told)
+        return None if mark is None else effective_time.now(effective_time.advance(mark, means.clock.read()))
+    except (Untrusted, Storage):
+        return None
+
+
+def _held_off_s(world: World, means: Means) -> int:
+    """For how long a server has asked for silence, which holds for this command, too."""
+    told = _own(world, world.paths.schedule.name)
+    try:
+        now_s = _effective(world, means) or means.clock.read_wall()
+        return 0 if told is None else schedule.held_off_s(schedule.from_json(told), now_s)
+    except Untrusted:
+        return 0
+
+
+def _own(world: World, name: str) -> Members | None:
+    """A small file of the state's own; None for one that this user may not read, or that makes no sense any more."""
+    try:
+        data = world.files.read(world.paths.state_dir / name, max_bytes=MAX_SMALL_BYTES)
+        return None if data is None else Members(loads(data, max_bytes=MAX_SMALL_BYTES), name)
+    except (Storage, Misconfigured, Untrusted):
+        return None
+
+
+def _files(world: World, means: Means, known: Known) -> Iterator[Finding]:
+    try:
+        toured = premises.tour(world.paths, known.settings, means.inspection)
+    except Storage as error:
+        yield failed(Check.FILES, error)
+        return
+    yield from checkup.files(toured.seen, denied=toured.denied)
+
+
+def _disk(world: World, means: Means) -> Iterator[Finding]:
+    places = (
+        (world.paths.state_dir, "state", checkup.STATE_BYTES),
+        (world.paths.runtime_dir, "runtime", checkup.RUNTIME_BYTES),
+    )
+    for path, label, least_bytes in places:
+        try:
+            space = means.inspection.space(path)
+        except Storage as error:
+            yield _refused(Check.DISK, error, label)
+            continue
+        if space is not None:
+            yield checkup.disk(str(path), label, space, least_bytes=least_bytes)
+
+
+def _isolation(world: World, known: Known) -> Finding:
+    told = {} if known.answer is None else known.answer.part("isolation")
+    level, missing = told.get("level"), told.get("missing")
+    if not isinstance(level, str):
+        return unseen(Check.ISOLATION, Why.NO_ANSWER)
+    walls = [str(wall) for wall in missing] if isinstance(missing, list) else []
+    return checkup.isolation(level, walls, system=world.paths.system)
+
+
+# ---- the two processes that reach the network, and what they reach
+
+
+def _owner(world: World) -> bool:
+    return world.euid in (0, world.paths.owner)
+
+
+def _door(world: World, known: Known, doors: Doors, check: Check, program: str) -> Finding:
+    """Whether the process is there at all: it is asked nothing, and refuses that without a look at the network."""
+    if not _owner(world):
+        return unseen(check, Why.NEED_ROOT)
+    path = world.paths.fetch_socket if program == "fetch" else world.paths.courier_socket
+    if world.paths.system and not doors.isolated:
+        return checkup.door_absent(check, program, str(path))
+    if known.settings is None:
+        return unseen(check, Why.SETTINGS_REFUSED)
+    signals = world.optouts.read()
+    opted_out = bool(signals.do_not_track) and program == "courier"
+    try:
+        reply = doors.knock(program, signalled=bool(signals.offline) or opted_out)
+    except NotPermitted:
+        return unseen(check, Why.OFFLINE if signals.offline else Why.OPT_OUT)
+    except Bug as silent:
+        return failed(check, silent)
+    return checkup.door(check, program, reply.code, reply.detail)
+
+
+def _mirrors(
+    world: World, means: Means, known: Known, doors: Doors, *, open_: bool
+) -> tuple[tuple[Trial, ...], list[Finding]]:
+    """What became of the GET at each mirror; or why none was asked."""
+    settings = known.settings
+    why, place = _why_not(world, means, settings, open_=open_)
+    if why is not None or settings is None:
+        return (), [unseen(layer, why or Why.SETTINGS_REFUSED, subject=place) for layer in checkup.LAYERS]
+    try:
+        root = trust.first_root(world.files, world.paths, settings)
+        bases = gate.destinations(FIXED_GETS[PROBE].purpose, settings, root)
+        if not bases:
+            raise Unavailable(Reason.DESTINATION, "no_mirror")
+        _show(world, bases)
+        reply = doors.fetch(EACH_MIRROR, signalled=False)
+        if not reply.ok:
+            raise Unavailable(_reason(reply.code), reply.detail or "reply_failed")
+        trials = decode(reply.body)
+    except AgentError as error:
+        return (), [failed(Check.SERVER, error)]
+    return trials, [finding for trial in trials for finding in _way(trial, trials, settings)]
+
+
+def _why_not(world: World, means: Means, settings: Settings | None, *, open_: bool) -> tuple[Why | None, str | None]:
+    """Why nothing is asked, and where it says so; the gate's word first."""
+    if settings is None:
+        return Why.SETTINGS_REFUSED, None
+    for ground in grounds(world, FIXED_GETS[PROBE].purpose, consents(world)):
+        return _NOT_ASKED.get(ground.reason, Why.TURNED_OFF), ground.place
+    if not _owner(world):
+        return Why.NEED_ROOT, None
+    if not open_:
+        return Why.DOOR, None
+    return (Why.HELD_OFF if _held_off_s(world, means) else None), None
+
+
+def _show(world: World, bases: tuple[str, ...]) -> None:
+    """On stderr, before anything is asked: the very bytes, as the commands that send show theirs."""
+    for base in bases:
+        sealed = fixed_get(PROBE, base)
+        world.note("doctor.leaves", url=sealed.url)
+        for line in verbatim(head(sealed).decode("ascii")):
+            world.console.note(printable(line))
+    world.note("leaves.address")
+
+
+def _way(trial: Trial, trials: tuple[Trial, ...], settings: Settings) -> Iterator[Finding]:
+    host = urlsplit(trial.url).hostname or ""
+    proxied = settings.proxy is not None and not is_loopback(host)
+    route = Route(
+        label=f"mirror-{trials.index(trial) + 1}",
+        named=address(host) is None,
+        tls=trial.url.startswith("https:"),
+        proxied=proxied,
+    )
+    another = any(each.code is None for each in trials if each is not trial)
+    yield from checkup.mirror(trial, route, another_good=another)
+
+
+def _reason(code: str | None) -> Reason:
+    return next((known for known in Reason if known == code), Reason.INTERNAL)
