@@ -137,6 +137,15 @@ class MemoryFiles:
         self._step("fsync_dir", path)
         self._disk.pop(path, None)
 
+    def move(self, path: Path, target: Path) -> None:
+        if path not in self._now:
+            return
+        self._step("rename", path)
+        self._now[target] = self._now.pop(path)
+        self._step("fsync_dir", path)
+        self._disk[target] = self._now[target]
+        self._disk.pop(path, None)
+
     def names(self, directory: Path) -> tuple[str, ...]:
         self._step("names", directory)
         below = {path.relative_to(directory).parts[0] for path in self._now if directory in path.parents}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fakes import forge
-from fakes.agent import PATHS, Simulated
+from fakes.agent import ADVISORIES_URL, PATHS, Simulated
 from fakes.network import ok
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.reasons import Fault
@@ -99,6 +99,104 @@ def test_a_held_file_is_only_what_its_name_says(agent: Simulated) -> None:
     other = kept.data.replace(waiting["id"].encode(), b"../../etc/x")
     agent.files.put(PATHS.held / waiting["id"], other)
     assert agent.run("held")["result"]["held"] == []
+
+
+FRESH = forge.lines(forge.delegation(), forge.license(iat=forge.NOW))
+OWN = (
+    *("bundle.jws", "roots.jws", "status-list.jwt", "advisories.jws", "advisories.json", "rights.json"),
+    *("state.json", "schedule.json", "clock.json", "activation.key", "agent.toml"),
+)
+NO_FILE: tuple[dict[str, object], ...] = (
+    {"data": bytes(2_000_000)},
+    {"kind": "link"},
+    {"kind": "fifo"},
+    {"kind": "dir"},
+)
+
+
+@pytest.mark.parametrize("what", NO_FILE, ids=["huge", "link", "fifo", "dir"])
+@pytest.mark.parametrize("name", OWN)
+def test_what_can_be_no_file_of_the_state_ends_no_pass(
+    agent: Simulated, name: str, what: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent.install(FRESH)
+    agent.network.serve(ADVISORIES_URL, forge.advisory() + b"\n", "application/jose")
+    agent.run("refresh")
+    agent.files.put(PATHS.state_dir / name, **what)  # type: ignore[arg-type]
+    capsys.readouterr()
+    for _ in range(3):
+        agent.clock.advance(86_400)
+        assert agent.run("tick")["ok"]
+        assert agent.run("receipts")["ok"]
+    said = capsys.readouterr().err
+    if name == "bundle.jws":
+        assert agent.license()["state"] == "grace"  # and not unlicensed: what was accepted has its 14 days
+        return
+    assert said.count("state_set_aside") == 1
+    assert agent.files.entry(PATHS.state_dir / f"{name}.broken") is not None
+    assert agent.license()["state"] == "active"
+
+
+def test_a_bundle_that_is_none_gives_way_to_the_previous_one_and_to_the_next(agent: Simulated) -> None:
+    agent.install(FRESH)
+    agent.install(forge.lines(forge.delegation(), forge.license(jti="license-2", iat=forge.NOW)))
+    agent.files.put(PATHS.bundle, bytes(70_000))
+    told = agent.license()
+    assert (told["state"], "format_invalid" in told["reasons"]) == ("active", True)
+    agent.install(FRESH)
+    assert "format_invalid" not in agent.license()["reasons"]
+
+
+def test_what_cannot_even_be_moved_stays(agent: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
+    def stuck(step: str, path: Path) -> None:
+        if step == "rename" and path.name == "advisories.jws":
+            raise Storage(Fault.IO_FAILED, "write_failed", file=str(path), errno="ENOTDIR")
+
+    agent.files.put(PATHS.advisories, kind="dir")
+    agent.files.fault = stuck
+    assert agent.run("tick")["ok"]
+    assert "state_stays_broken" in capsys.readouterr().err
+
+
+def test_a_kept_document_that_holds_no_more_is_said_once(agent: Simulated, capsys: pytest.CaptureFixture[str]) -> None:
+    agent.run("tick")
+    stranger = forge.signer("stranger")
+    agent.files.put(PATHS.advisories, forge.advisory(by=stranger) + b"\n")
+    agent.files.put(PATHS.status_list, forge.status_list(by=stranger))
+    capsys.readouterr()
+    for _ in range(3):
+        agent.run("tick")
+    said = capsys.readouterr().err
+    assert (said.count("status_list_refused"), said.count("advisories_refused")) == (1, 1)
+    agent.files.put(PATHS.status_list, forge.status_list(by=stranger, iat=forge.NOW))
+    agent.run("tick")
+    assert capsys.readouterr().err.count("status_list_refused") == 1
+
+
+def test_a_request_that_nobody_knows_any_more_is_purged(agent: Simulated) -> None:
+    agent.files.put(PATHS.consent, YES.replace(b"72h", b"0h"))
+    agent.run("narrowed")
+    assert agent.run("rights", kind="erase", preview=True)["ok"]
+    (waits,) = [name for name in agent.files.names(PATHS.held) if name.startswith("rights-")]
+    agent.files.put(PATHS.state_dir / "rights.json", b"rot")
+    agent.run("receipts")
+    assert waits not in agent.files.names(PATHS.held)
+    assert agent.run("history")["result"]["entries"][-1]["data"]["reason"] == "unknown"
+
+
+def test_a_request_that_nobody_knows_goes_even_where_the_ledger_cannot_say_so(agent: Simulated) -> None:
+    agent.files.put(PATHS.consent, YES.replace(b"72h", b"0h"))
+    agent.run("narrowed")
+    agent.run("rights", kind="erase", preview=True)
+
+    def full(step: str, path: Path) -> None:
+        if step == "write" and path.name.startswith("ledger"):
+            raise Storage(Fault.DISK_FULL, "disk_full", file=str(path))
+
+    agent.files.put(PATHS.state_dir / "rights.json", b"rot")
+    agent.files.fault = full
+    assert agent.run("receipts")["ok"]
+    assert [name for name in agent.files.names(PATHS.held) if name.startswith("rights-")] == []
 
 
 @pytest.mark.parametrize("path", [PATHS.license, PATHS.import_dir / "a.jws"])

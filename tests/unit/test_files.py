@@ -285,6 +285,20 @@ def test_a_failed_removal_is_told(path: Path, step: str) -> None:
     assert path.exists() == (step == "unlink")
 
 
+def test_a_move_is_durable_and_takes_whatever_lies_there(path: Path, tmp_path: Path) -> None:
+    disk = Recorded()
+    target = tmp_path / "aside"
+    path.symlink_to(tmp_path / "nowhere")
+    LocalFiles(disk).move(path, target)
+    LocalFiles(disk).move(path, target)  # nothing there is no error
+    assert disk.steps == ["rename", "fsync_dir", "rename"]
+    assert (path.is_symlink(), target.is_symlink()) == (False, True)
+    path.mkdir()
+    with pytest.raises(Storage, match="write_failed"):  # a folder takes no file's place
+        LocalFiles().move(path, target)
+    assert path.is_dir()
+
+
 def test_names_are_sorted_and_a_missing_directory_has_none(tmp_path: Path) -> None:
     for name in ("b", "a", ".dot"):
         (tmp_path / name).touch()

@@ -14,7 +14,8 @@ from opanel_agent.core.documents import advisory
 from opanel_agent.core.documents.advisory import MAX_ADVISORIES, Advisory, Severity
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
-from opanel_agent.jobs.desk import Desk
+from opanel_agent.jobs import own
+from opanel_agent.jobs.desk import Desk, say_refused
 from opanel_agent.system.log import line
 
 _MAX_BYTES: Final = 16 * 1024
@@ -47,11 +48,13 @@ def load(desk: Desk) -> list[Json]:
 
 def _kept(desk: Desk) -> tuple[Advisory, ...]:
     """The set at hand; none where it does not verify any more (the root dropped its key), until the next one comes."""
-    text = desk.world.files.read(desk.world.paths.advisories, max_bytes=advisory.MAX_BYTES)
+    text = own.read(desk.world.files, desk.world.paths.advisories, max_bytes=advisory.MAX_BYTES)
+    if text is None:
+        return ()
     try:
-        return () if text is None else advisory.read(text, desk.root, floors={})
+        return advisory.read(text, desk.root, floors={})
     except Untrusted as refused:
-        line("advisories_refused", level="warning", code=str(refused.code), detail=refused.detail)
+        say_refused(desk, "advisories_refused", text, refused)
         return ()
 
 
@@ -85,7 +88,7 @@ def _path(desk: Desk) -> Path:
 
 def _known(desk: Desk) -> _Known:
     """A file that is not what `_write` writes is said and written anew."""
-    data = desk.world.files.read(_path(desk), max_bytes=_MAX_BYTES)
+    data = own.read(desk.world.files, _path(desk), max_bytes=_MAX_BYTES)
     try:
         return _Known() if data is None else _decode(data)
     except Untrusted as refused:

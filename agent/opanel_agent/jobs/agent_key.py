@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from opanel_agent.core.documents.keys import PublicKey
+from opanel_agent.jobs import own
 from opanel_agent.system.chance import Chance
 from opanel_agent.system.files import Files
 from opanel_agent.system.paths import Paths
@@ -27,7 +28,7 @@ class AgentKey:
 
 def load(files: Files, paths: Paths) -> AgentKey | None:
     """None where there is none, or where what stands there is no key: the next activation makes a new one."""
-    seed = files.read(paths.activation_key, max_bytes=SEED_BYTES)
+    seed = own.read(files, paths.activation_key, max_bytes=SEED_BYTES)
     return AgentKey(seed) if seed is not None and len(seed) == SEED_BYTES else None
 
 

@@ -5,6 +5,7 @@ every time. A file of the state's own that cannot be read any more is set aside 
 silently replaced; one of a signed document's that is refused leaves the previous good one in place.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +22,10 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.effective_time import Mark, Reading
 from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
+from opanel_agent.core.reasons import Reason
 from opanel_agent.core.schedule import Schedule
 from opanel_agent.core.strict_json import Members, dumps, loads
-from opanel_agent.jobs import agent_key, gate, trust
+from opanel_agent.jobs import agent_key, gate, own, trust
 from opanel_agent.jobs.ledger import Book, open_book
 from opanel_agent.jobs.memory import MAX_BYTES as MAX_MEMORY_BYTES
 from opanel_agent.jobs.memory import Memory
@@ -152,26 +154,38 @@ def load_bundle(desk: Desk) -> None:
     """The current bundle, or the previous good one where the current is refused; the first refusal is kept."""
     desk.bundle, desk.bundle_refused = None, None
     for path in (desk.world.paths.bundle, desk.world.paths.previous_bundle):
-        text = desk.world.files.read(path, max_bytes=MAX_BUNDLE_BYTES)
-        if text is None:
-            continue
         try:
-            desk.bundle = bundle_document.verify(text, desk.root, now=None)
+            text = _bundle_text(desk.world, path)
+            desk.bundle = None if text is None else bundle_document.verify(text, desk.root, now=None)
         except Untrusted as refused:
             desk.bundle_refused = desk.bundle_refused or refused
-        else:
+        if desk.bundle is not None:
             return
 
 
 def load_status(desk: Desk) -> None:
     """The held list. It rules past its own `exp` (see `verdict.rules_until`), so that is not asked here."""
-    token = desk.world.files.read(desk.world.paths.status_list, max_bytes=MAX_STATUS_BYTES)
+    token = own.read(desk.world.files, desk.world.paths.status_list, max_bytes=MAX_STATUS_BYTES)
     if token is None:
         return
     try:
         desk.status = status_document.accept(token, desk.root, floor={}, now=0)
     except Untrusted as refused:
-        line("status_list_refused", code=str(refused.code), detail=refused.detail)
+        say_refused(desk, "status_list_refused", token, refused)
+
+
+def say_refused(desk: Desk, event: str, document: bytes, refused: Untrusted) -> None:
+    """A kept document that holds no more stays, because a root to come may know its key again; it is said once."""
+    if desk.memory.tell(hashlib.sha256(document).hexdigest()):
+        line(event, level="warning", code=str(refused.code), detail=refused.detail)
+
+
+def _bundle_text(world: World, path: Path) -> bytes | None:
+    """Raises Untrusted for what can be no bundle: it is a refused one, whose grace a lost one would not have."""
+    try:
+        return world.files.read(path, max_bytes=MAX_BUNDLE_BYTES)
+    except Misconfigured as refused:
+        raise Untrusted(Reason.FORMAT_INVALID, refused.detail, **refused.values) from refused
 
 
 def _settings(world: World) -> tuple[Settings, AgentError | None]:
@@ -180,10 +194,10 @@ def _settings(world: World) -> tuple[Settings, AgentError | None]:
     try:
         settings = load(world.files, world.paths)
     except Misconfigured as refused:
-        last_good = world.files.read(kept, max_bytes=MAX_SETTINGS_BYTES)
+        last_good = own.read(world.files, kept, max_bytes=MAX_SETTINGS_BYTES)
         return parse(b"schema = 1" if last_good is None else last_good), refused
     text = world.files.read(world.paths.settings, max_bytes=MAX_SETTINGS_BYTES, owners=world.paths.owners)
-    if text is not None and text != world.files.read(kept, max_bytes=MAX_SETTINGS_BYTES):
+    if text is not None and text != own.read(world.files, kept, max_bytes=MAX_SETTINGS_BYTES):
         world.files.write(kept, text)
     return settings, None
 
@@ -191,8 +205,8 @@ def _settings(world: World) -> tuple[Settings, AgentError | None]:
 def _roots(world: World, first: Root) -> Root:
     try:
         return trust.newest_root(world.files, world.paths, first)
-    except Untrusted as refused:
-        _set_aside(world, world.paths.roots, refused)
+    except (Untrusted, Misconfigured) as refused:
+        own.set_aside(world.files, world.paths.roots, refused)
         return first
 
 
@@ -224,23 +238,14 @@ def machine_components(world: World) -> dict[str, str]:
 
 def _own(world: World, path: Path, max_bytes: int, decode: Callable[[bytes], T]) -> T | None:
     """A file of the state's own; one that is not what this agent writes is set aside, and the count begins anew."""
-    data = world.files.read(path, max_bytes=max_bytes)
+    data = own.read(world.files, path, max_bytes=max_bytes)
     if data is None:
         return None
     try:
         return decode(data)
     except Untrusted as refused:
-        _set_aside(world, path, refused)
+        own.set_aside(world.files, path, refused)
         return None
-
-
-def _set_aside(world: World, path: Path, refused: Untrusted) -> None:
-    broken = path.with_name(path.name + ".broken")
-    data = world.files.read(path, max_bytes=MAX_STATUS_BYTES)
-    if data is not None:
-        world.files.write(broken, data)
-        world.files.remove(path)
-    line("state_set_aside", file=path.name, kept_as=broken.name, detail=refused.detail)
 
 
 def _members(data: bytes, where: str) -> Members:

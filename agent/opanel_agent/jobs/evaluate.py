@@ -61,12 +61,13 @@ def run(world: World, intent: Members) -> dict[str, Json]:
         result, error = _attempt(desk, lambda: act(desk, intent))
         _reports(desk, commanded=kind in _COMMANDED)
         found = answer.judge(desk)
+        told = answer.compose(desk, found)
         desk.save()
         return {
             "schema": 1,
             "ok": error is None,
             "error": None if error is None else error.to_json(),
-            "answer": answer.compose(desk, found),
+            "answer": told,
             "next_run_s": _sleep_s(desk, found),
             "result": None if result is None else {**result, "consent": noted.to_json()},
         }

@@ -23,6 +23,7 @@ MAX_DIGESTS: Final = 64
 MAX_WARNINGS: Final = 64
 MAX_LICENSES: Final = 16
 MAX_SIGNALS: Final = 64
+MAX_TOLD: Final = 16
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +33,8 @@ class Memory:
     All times are effective seconds. `accepted` tells when each license key (by its digest) was first accepted, `seen` what
     status lists said of entries that were ever ours. `floors`
     are the newest `iat` accepted per status key. `adopted` are SHA-256 of files of root's that were taken up or refused,
-    so that each is looked at once. `failure` is the reason of the last failed check, None after a success.
+    so that each is looked at once; `told` those of kept documents whose refusal the journal has. `failure` is the reason
+    of the last failed check, None after a success.
 
     Of the promise: `answers` is what was last recorded of each consent, `consent_sha256` the file it was read from,
     `signals` the opt-outs that stood, `reports` when the next report of a purpose is made, `retries` when one that failed is
@@ -61,6 +63,13 @@ class Memory:
     floors: dict[str, int] = field(default_factory=dict)
     adopted: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def tell(self, sha256: str) -> bool:
+        """Whether this is yet to be said. What is asked for again is forgotten last."""
+        known = sha256 in self.told
+        self.told = [*(each for each in self.told if each != sha256), sha256][-MAX_TOLD:]
+        return not known
 
     def accept(self, key_sha256: str, now: int) -> None:
         """The first acceptance of a license key counts, whatever comes and goes after it."""
@@ -79,6 +88,7 @@ class Memory:
         told["floors"] = dict(self.floors)
         told["adopted"] = list(self.adopted[-MAX_DIGESTS:])
         told["warnings"] = list(self.warnings[-MAX_WARNINGS:])
+        told["told"] = list(self.told)
         return dumps(told)
 
     @staticmethod
@@ -106,6 +116,7 @@ class Memory:
         memory.floors = {kid: floors.integer(kid) for kid in floors.names()}
         memory.adopted = _ordered(told, "adopted", MAX_DIGESTS)
         memory.warnings = _ordered(told, "warnings", MAX_WARNINGS)
+        memory.told = _ordered(told, "told", MAX_TOLD) if told.has("told") else []
         told.end()
         return memory
 

@@ -23,17 +23,17 @@ from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.request import JSON, SIGNED, Sealed, seal
 from opanel_agent.core.rights import MAX_REVEALS, Request, Right
-from opanel_agent.core.strict_json import Json, Members, loads
-from opanel_agent.jobs import gate, sent
+from opanel_agent.core.strict_json import Json
+from opanel_agent.jobs import gate, own, sent
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.jobs.ledger import digest
+from opanel_agent.jobs.retention import Rooms
 from opanel_agent.system.log import line
 
 PATH: Final = "/v1/rights"
 PREFIX: Final = "rights"
 READY: Final = "erase"
 _SECRET_BYTES: Final = 32
-_MAX_MARK_BYTES: Final = 1024
 
 
 def prepare(desk: Desk, kind: str, ids: Sequence[str] | None = None, text: str | None = None) -> Sealed:
@@ -198,10 +198,8 @@ def _is_open(request: Request) -> bool:
 
 def _seen(desk: Desk, request: Request) -> Request:
     """With the time of its sending, where this agent sent it and the copy is kept."""
-    mark = desk.world.files.read(desk.world.paths.sent / f"{request.id}.attempted", max_bytes=_MAX_MARK_BYTES)
-    if mark is None:
-        return request
-    return replace(request, sent_at=Members(loads(mark, max_bytes=_MAX_MARK_BYTES), "attempted").integer("at"))
+    at = sent.attempted_at(desk, request.id)
+    return request if at is None else replace(request, sent_at=at)
 
 
 def _remember(desk: Desk, request: Request) -> None:
@@ -221,15 +219,23 @@ def _path(desk: Desk) -> Path:
 
 def _load(desk: Desk) -> tuple[Request, ...]:
     """A file that is not what `_store` writes is kept beside it, and said: the dates in it are owed to somebody."""
-    data = desk.world.files.read(_path(desk), max_bytes=rights.MAX_BYTES)
     try:
+        data = desk.world.files.read(_path(desk), max_bytes=rights.MAX_BYTES)
         return () if data is None else rights.decode(data)
-    except Untrusted as refused:
-        aside = _path(desk).with_name("rights.json.broken")
-        desk.world.files.write(aside, data or b"")
-        desk.world.files.remove(_path(desk))
-        line("state_set_aside", level="warning", file="rights.json", kept_as=aside.name, detail=refused.detail)
+    except (Untrusted, Misconfigured) as refused:
+        _purge_unknown(desk)
+        own.set_aside(desk.world.files, _path(desk), refused)
         return ()
+
+
+def _purge_unknown(desk: Desk) -> None:
+    """What the held requests ask for, nobody knows any more; asked again it is another one. They would wait for ever."""
+    rooms = Rooms(files=desk.world.files, paths=desk.world.paths, book=desk.book)
+    orphans = [each for each in rooms.held() if each.id.startswith(f"{PREFIX}-")]
+    try:
+        rooms.purge(orphans, desk.now, reason="unknown")
+    except Storage as trouble:  # a right does not depend on the ledger
+        line("ledger_not_written", level="error", error=str(trouble))
 
 
 def _store(desk: Desk, requests: Iterable[Request]) -> None:

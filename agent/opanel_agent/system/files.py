@@ -60,6 +60,10 @@ class Files(Protocol):
         """Remove the file (a link, not its target). Durable when it returns; nothing there is no error."""
         ...
 
+    def move(self, path: Path, target: Path) -> None:
+        """Give what lies there, whatever it is, another name in its directory. Durable; nothing there is no error."""
+        ...
+
     def names(self, directory: Path) -> tuple[str, ...]:
         """What the directory holds, sorted, without our temporary files; () when it does not exist."""
         ...
@@ -172,6 +176,15 @@ class LocalFiles:
             return
         except OSError as exc:
             raise _failed("remove_failed", path, exc) from exc
+
+    def move(self, path: Path, target: Path) -> None:
+        try:
+            self._sys.rename(path, target)
+            self._sys.fsync_dir(path.parent)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise _failed("write_failed", path, exc) from exc
 
     def names(self, directory: Path) -> tuple[str, ...]:
         try:
