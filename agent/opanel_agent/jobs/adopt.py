@@ -18,7 +18,7 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.reasons import Reason
 from opanel_agent.jobs import advisories, agent_key, rights
-from opanel_agent.jobs.desk import MAX_STATUS_BYTES, Desk
+from opanel_agent.jobs.desk import MAX_STATUS_BYTES, Desk, load_bundle, load_status
 from opanel_agent.jobs.memory import MAX_DIGESTS
 from opanel_agent.system.log import line
 
@@ -97,6 +97,7 @@ def status(desk: Desk, token: bytes) -> None:
     desk.memory.floors = {kid: iat for kid, iat in desk.memory.floors.items() if kid in alive}
     desk.memory.floors[new.kid] = max(new.iat, desk.memory.floors.get(new.kid, 0))
     desk.status = new
+    desk.memory.list_iat = new.iat
     desk.mark = effective_time.lift(desk.mark, new.kid, new.iat, desk.reading)
     sight(desk)
 
@@ -113,8 +114,10 @@ def roots(desk: Desk, text: bytes) -> None:
     if newest.seq <= desk.root.seq:
         return
     desk.world.files.write(desk.world.paths.roots, text)
-    desk.root = newest
+    desk.trust(newest)
     desk.mark = effective_time.lift(desk.mark, newest.keys["root"][0].kid, newest.iat, desk.reading)
+    load_bundle(desk)
+    load_status(desk)
 
 
 def forget(desk: Desk) -> None:

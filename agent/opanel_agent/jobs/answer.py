@@ -78,9 +78,11 @@ def _evidence(desk: Desk, match: binding.Match | None) -> Evidence:
 
 
 def _rules_until(desk: Desk, held: Bundle) -> int:
-    listed = desk.status
+    """A list that was held once keeps its freshness when its bytes or its key are lost: neither expires a license."""
+    listed, known = desk.status, desk.memory.list_iat
+    once_held = None if known is None else min(known, desk.now)
     return verdict.rules_until(
-        None if listed is None else listed.iat,
+        once_held if listed is None else listed.iat,
         None if listed is None else listed.exp,
         stale_days=held.license.stale_days,
         newest_iat=held.newest_iat,

@@ -108,6 +108,11 @@ class Desk:
         )
         return gate.snapshot(purpose, stand, asked=asked, commanded=commanded)
 
+    def trust(self, root: Root) -> None:
+        """A newer root from here on. The time that a key proved which it drops goes with the key."""
+        self.root = root
+        self.mark = effective_time.drop(self.mark, root.kids)
+
     def _ledger_fault(self) -> str:
         return "review_due" if self.book.trouble is None else self.book.trouble.detail
 
@@ -164,7 +169,8 @@ def load_bundle(desk: Desk) -> None:
 
 
 def load_status(desk: Desk) -> None:
-    """The held list. It rules past its own `exp` (see `verdict.rules_until`), so that is not asked here."""
+    """The held list; none where the root knows its key no more. Its own `exp` is not asked (see `verdict.rules_until`)."""
+    desk.status = None
     token = own.read(desk.world.files, desk.world.paths.status_list, max_bytes=MAX_STATUS_BYTES)
     if token is None:
         return
@@ -216,8 +222,7 @@ def _mark(world: World, root: Root, reading: Reading) -> Mark:
     )
     if kept is None:
         return effective_time.first(reading, root.iat)
-    alive = frozenset(key.kid for keys in root.keys.values() for key in keys)
-    return effective_time.drop(effective_time.advance(kept, reading), alive)
+    return effective_time.drop(effective_time.advance(kept, reading), root.kids)
 
 
 def _schedule(world: World, now: int) -> Schedule:

@@ -31,10 +31,10 @@ class Memory:
     """Mutable on purpose: one pass of evaluate fills it in and writes it once.
 
     All times are effective seconds. `accepted` tells when each license key (by its digest) was first accepted, `seen` what
-    status lists said of entries that were ever ours. `floors`
-    are the newest `iat` accepted per status key. `adopted` are SHA-256 of files of root's that were taken up or refused,
-    so that each is looked at once; `told` those of kept documents whose refusal the journal has. `failure` is the reason
-    of the last failed check, None after a success.
+    status lists said of entries that were ever ours. `floors` are the newest `iat` accepted per status key, `list_iat` that
+    of the last accepted list, whose bytes or key may be gone. `adopted` are SHA-256 of files of root's that were taken up or
+    refused, so that each is looked at once; `told` those of kept documents whose refusal the journal has. `failure` is the
+    reason of the last failed check, None after a success.
 
     Of the promise: `answers` is what was last recorded of each consent, `consent_sha256` the file it was read from,
     `signals` the opt-outs that stood, `reports` when the next report of a purpose is made, `retries` when one that failed is
@@ -52,6 +52,7 @@ class Memory:
     state: str | None = None
     state_since: int | None = None
     checked_at: int | None = None
+    list_iat: int | None = None
     failure: str | None = None
     answers: dict[str, str] = field(default_factory=dict)
     signals: list[str] = field(default_factory=list)
@@ -98,7 +99,8 @@ class Memory:
         told.constant("schema", 1)
         memory = Memory()
         for name in _TIMES:
-            setattr(memory, name, None if told.value(name) is None else told.integer(name))
+            if told.has(name) or name not in _LATER:
+                setattr(memory, name, None if told.value(name) is None else told.integer(name))
         for name in _TEXTS:
             setattr(memory, name, None if told.value(name) is None else told.text(name))
         if memory.state is not None and memory.state not in list(State):  # a newer version's
@@ -121,7 +123,8 @@ class Memory:
         return memory
 
 
-_TIMES: Final = ("quiet_until", "unmatched_since", "refused_since", "state_since", "checked_at")
+_TIMES: Final = ("quiet_until", "unmatched_since", "refused_since", "state_since", "checked_at", "list_iat")
+_LATER: Final = frozenset({"list_iat"})  # what the first files had not
 _TEXTS: Final = ("version", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
 
 

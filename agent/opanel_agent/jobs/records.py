@@ -4,20 +4,23 @@ Each intent is one small function from the desk to a result; what they may do is
 gate and the same book.
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from opanel_agent.core.base64url import base64url
 from opanel_agent.core.documents import receipt as receipt_document
-from opanel_agent.core.errors import Untrusted, Usage
+from opanel_agent.core.documents.receipt import Receipt
+from opanel_agent.core.documents.root import Root
+from opanel_agent.core.errors import Misconfigured, Untrusted, Usage
 from opanel_agent.core.ledger import Entry, Kind
 from opanel_agent.core.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.reasons import Fault
 from opanel_agent.core.request import Reply, Sealed, head
 from opanel_agent.core.strict_json import Json, Members
-from opanel_agent.jobs import ask, consents, export, report, rights, sent
+from opanel_agent.jobs import ask, consents, export, report, rights, sent, trust
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.jobs.retention import Rooms
 from opanel_agent.system.data import Data
@@ -159,14 +162,25 @@ def _entry(entry: Entry) -> Json:
 
 def _receipts(desk: Desk, _intent: Members) -> Result:
     told: list[Json] = []
+    roots = trust.every_root(desk.world.files, desk.world.paths, desk.first_root)
     for name in desk.world.files.names(desk.world.paths.receipts):
         token = _receipt_token(desk, name.removesuffix(".jwt"))
-        if token is not None:
-            receipt = receipt_document.verify(token, desk.root)
-            row: dict[str, Json] = {"id": name.removesuffix(".jwt"), "kind": receipt.kind, "iat": receipt.iat}
-            told.append(row | {"due": receipt.due, "sub": receipt.sub, "token": token.decode("ascii")})
+        receipt = None if token is None else _verified(token, roots)
+        if token is None or receipt is None:
+            line("receipt_unreadable", level="warning", file=name)
+            continue
+        row: dict[str, Json] = {"id": name.removesuffix(".jwt"), "kind": receipt.kind, "iat": receipt.iat}
+        told.append(row | {"due": receipt.due, "sub": receipt.sub, "token": token.decode("ascii")})
     owed: list[Json] = [*rights.owed(desk)]
     return {"receipts": told, "owed": owed}
+
+
+def _verified(token: bytes, roots: Sequence[Root]) -> Receipt | None:
+    """A receipt outlives its key: it is asked of the root under which it was given, as an auditor will."""
+    for root in reversed(roots):
+        with contextlib.suppress(Untrusted):
+            return receipt_document.verify(token, root)
+    return None
 
 
 def _review(desk: Desk, _intent: Members) -> Result:
@@ -223,7 +237,10 @@ def _waiting(desk: Desk, sealed: Sealed) -> Json:
 
 
 def _receipt_token(desk: Desk, name: str) -> bytes | None:
-    data = desk.world.files.read(desk.world.paths.receipts / f"{name}.jwt", max_bytes=_MAX_RECEIPT_BYTES)
+    try:
+        data = desk.world.files.read(desk.world.paths.receipts / f"{name}.jwt", max_bytes=_MAX_RECEIPT_BYTES)
+    except Misconfigured:  # the disk may be at fault
+        return None
     return None if data is None else data.strip()
 
 

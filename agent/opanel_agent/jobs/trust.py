@@ -33,6 +33,12 @@ def first_root(files: Files, paths: Paths, settings: Settings) -> Root:
         raise Misconfigured(Reason.SETTINGS_REFUSED, "root_refused", file=str(path), rule=refused.detail) from refused
 
 
+def every_root(files: Files, paths: Paths, first: Root) -> tuple[Root, ...]:
+    """All that were ever walked, oldest first: what one of them vouched for was good then."""
+    text = files.read(paths.roots, max_bytes=MAX_ROOTS_BYTES)
+    return (first,) if text is None else (first, *root_document.steps(first, text))
+
+
 def newest_root(files: Files, paths: Paths, first: Root) -> Root:
     """The last root that the state's file leads to; the first where the file is absent. Raises Untrusted."""
     text = files.read(paths.roots, max_bytes=MAX_ROOTS_BYTES)

@@ -58,6 +58,11 @@ class Root:
     digest: str
     lines: bytes
 
+    @property
+    def kids(self) -> frozenset[str]:
+        """The thumbprints of all keys of all roles."""
+        return frozenset(key.kid for keys in self.keys.values() for key in keys)
+
     def keys_of(self, role: str) -> Mapping[str, PublicKey]:
         """The keys of a role by thumbprint; none for a role that the root does not name."""
         return by_kid(self.keys.get(role, ()))
