@@ -4,8 +4,6 @@ Each command is one function from its arguments to what it made, as names and va
 below their name), or with `--json` as the envelope that the agent's commands use. Results go to stdout, everything else
 to stderr. An error is one sentence that starts with "cannot", a hint and a code, and the exit status of docs/json.md;
 never a traceback.
-
-Left out until its time comes: rotate.
 """
 
 import argparse
@@ -24,8 +22,9 @@ from opanel_agent.core.reasons import Fault
 from opanel_agent.core.request import Sealed
 from opanel_agent.core.strict_json import Json, dumps
 from opanel_agent.system.data import load_catalog
-from opanel_authority import advise, answer, home, issue, keys, publish, reports, serve
+from opanel_authority import advise, answer, home, issue, keys, publish, reports, rotate, serve
 from opanel_authority.issue import DelegationTerms, LicenseTerms
+from opanel_authority.keys import Role
 from opanel_authority.publish import Change
 from opanel_authority.sentences import cure, say
 
@@ -158,6 +157,27 @@ def _publish(told: argparse.Namespace) -> Result:
     return {path.name: str(path) for path in made}
 
 
+def _rotate(told: argparse.Namespace) -> Result:
+    authority = home.open_home(told.dir)
+    asked = rotate.Rotation(
+        role=Role(told.role),
+        root_keys=told.root_keys or told.dir / "keys",
+        replaced=frozenset(told.replaced),
+        compromised=told.compromised,
+        days=told.days,
+    )
+    done = rotate.rotate(authority, asked, now=_now())
+    made: list[Json] = [str(path) for path in done.made]
+    retired: list[Json] = [*done.retired]
+    return {
+        "role": told.role,
+        "seq": done.root.seq,
+        "roots": str(told.dir / "roots.jws"),
+        "new_keys": made,
+        "of_no_use_any_more": retired,
+    }
+
+
 def _serve(told: argparse.Namespace) -> Result:
     serve.run(home.open_home(told.dir), told.listen, log_file=told.log)
     return {}
@@ -248,6 +268,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("purge", _purge, "erase what is past its time (serve does it once a day)")
     add("publish", _publish, "write the static files").add_argument("directory", type=Path, metavar="DIR")
+    _rotate_arguments(
+        add("rotate", _rotate, "a new key for a role, in a new root signed by the old threshold and the new")
+    )
     served = add("serve", _serve, "serve static files, bundles, activations, releases, renewals, reports, rights")
     served.add_argument("--listen", default="127.0.0.1:8470", metavar="ADDRESS:PORT")
     served.add_argument("--log", type=Path, metavar="FILE", help="a line for each request, instead of on stderr")
@@ -282,6 +305,16 @@ def _delegate_arguments(parser: argparse.ArgumentParser) -> None:
         ("status-entries", "how many licenses in all"),
     ):
         parser.add_argument(f"--{number}", type=int, metavar="N", help=meaning)
+
+
+def _rotate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("role", choices=[role.value for role in rotate.ROLES], metavar="ROLE")
+    parser.add_argument("--compromised", action="store_true", help="leave no old key of the role in the root")
+    parser.add_argument(
+        "--replace", dest="replaced", action="append", default=[], metavar="THUMBPRINT", help="these root keys only"
+    )
+    parser.add_argument("--root-keys", type=Path, metavar="DIR", help="where the root's keys are, if not in keys/")
+    parser.add_argument("--days", type=int, default=1825, help="until the new root expires")
 
 
 def _issue_arguments(parser: argparse.ArgumentParser) -> None:

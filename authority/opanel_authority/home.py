@@ -2,8 +2,10 @@
 
     DIR/                  0700
       root.jws            the first root, for the package or the agents' `trust_root`
+      roots.jws           every root since, once there is a second (`rotate`)
       authority.sqlite    0600, the books
-      keys/               0700: root-1.pem … (used here only), issuer, activation, status, receipt, advisory .pem
+      keys/               0700: root-1.pem … (used for roots only), issuer, activation, status, receipt, advisory .pem;
+                          a key that came by rotation has the beginning of its public half in its name
 
 `root.jws` is written last: a directory without it is no authority, and `init` refuses one that has anything in it.
 """
@@ -11,12 +13,14 @@
 import os
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from opanel_agent.core import mirrors
 from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Misconfigured, Usage
 from opanel_agent.core.purposes import FIXED, Purpose
@@ -29,6 +33,7 @@ from opanel_authority.store import Store
 DAY_S: Final = 86_400
 _ONE_KEY_ROLES: Final = (Role.ISSUER, Role.ACTIVATION, Role.STATUS, Role.RECEIPT, Role.ADVISORY)
 _ENDPOINTS: Final = tuple(purpose for purpose in Purpose if purpose not in FIXED)  # the fixed GETs go to mirrors
+MAX_ROOTS_BYTES: Final = 512 * 1024  # what an agent fetches
 _MAX_ROOT_BYTES: Final = 64 * 1024
 
 
@@ -49,12 +54,26 @@ class Authority:
     """An opened directory."""
 
     directory: Path
-    root: Root
     store: Store
+
+    @property
+    def root(self) -> Root:
+        """The newest, from the files at each use: another process may have rotated a key since."""
+        return _walked(_read_root(self.directory), _read_roots(self.directory))
+
+    @property
+    def roots_text(self) -> bytes:
+        """Every root since the first, as agents fetch them."""
+        return _read_roots(self.directory) or roots.first(_read_root(self.directory)).lines
 
     def key(self, role: Role) -> PrivateKey:
         """Read at each use: a key that was carried away is missed then, and not before."""
-        return keys.load(_key_file(self.directory, role), role)
+        made_first = roots.first(_read_root(self.directory)).keys[role.value][0]
+        current = self.root.keys[role.value][0]
+        path = (
+            first_key_file(self.directory, role) if current == made_first else key_file(self.directory, role, current)
+        )
+        return keys.load(path, role)
 
 
 def init(directory: Path, terms: RootTerms, *, now: int) -> Authority:
@@ -68,26 +87,43 @@ def init(directory: Path, terms: RootTerms, *, now: int) -> Authority:
         raise Misconfigured(Fault.FILE_REFUSED, "directory_not_empty", path=str(directory))
     signers = [PrivateKey.make(Role.ROOT) for _ in range(terms.keys)]
     others = {role: PrivateKey.make(role) for role in _ONE_KEY_ROLES}
-    text = _sign_root(_root_claims(terms, signers, others, now), signers[: terms.threshold])
-    root = roots.first(text)
+    text = sign_root(_root_claims(terms, signers, others, now), signers[: terms.threshold])
+    roots.first(text)
     for number, signer in enumerate(signers, start=1):
         keys.save(signer, directory / "keys" / f"root-{number}.pem")
     for role, key in others.items():
-        keys.save(key, _key_file(directory, role))
+        keys.save(key, first_key_file(directory, role))
     store = Store.create(_database(directory), status_order_key=secrets.token_bytes(32))
     write_public(directory / "root.jws", text)
-    return Authority(directory=directory, root=root, store=store)
+    return Authority(directory=directory, store=store)
 
 
 def open_home(directory: Path) -> Authority:
     """Raises Misconfigured for a directory that `init` did not make, or whose root is damaged."""
-    path = directory / "root.jws"
+    _walked(_read_root(directory), _read_roots(directory))
+    return Authority(directory=directory, store=Store.open(_database(directory)))
+
+
+@lru_cache(maxsize=8)
+def _walked(first: bytes, text: bytes) -> Root:
+    return roots.walk(roots.first(first), text) if text else roots.first(first)
+
+
+def _read_root(directory: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_ROOT_BYTES)
+        with (directory / "root.jws").open("rb") as file:
+            return file.read(_MAX_ROOT_BYTES)
     except FileNotFoundError as error:
         raise Misconfigured(Fault.FILE_REFUSED, "no_authority_here", path=str(directory)) from error
-    return Authority(directory=directory, root=roots.first(text), store=Store.open(_database(directory)))
+
+
+def _read_roots(directory: Path) -> bytes:
+    """Empty while the first root is the only one."""
+    try:
+        with (directory / "roots.jws").open("rb") as file:
+            return file.read(MAX_ROOTS_BYTES)
+    except FileNotFoundError:
+        return b""
 
 
 def write_public(path: Path, data: bytes) -> None:
@@ -128,7 +164,7 @@ def _root_claims(
     }
 
 
-def _sign_root(claims: dict[str, Json], signers: list[PrivateKey]) -> bytes:
+def sign_root(claims: dict[str, Json], signers: list[PrivateKey]) -> bytes:
     payload = dumps(claims)
     return "".join(signer.sign_payload(Typ.ROOT, payload) + "\n" for signer in signers).encode("ascii")
 
@@ -137,5 +173,10 @@ def _database(directory: Path) -> Path:
     return directory / "authority.sqlite"
 
 
-def _key_file(directory: Path, role: Role) -> Path:
+def first_key_file(directory: Path, role: Role) -> Path:
     return directory / "keys" / f"{role.value}.pem"
+
+
+def key_file(directory: Path, role: Role, key: PublicKey) -> Path:
+    """Of a key that came by rotation."""
+    return directory / "keys" / f"{role.value}-{key.raw.hex()[:16]}.pem"

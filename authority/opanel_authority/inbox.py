@@ -171,6 +171,10 @@ class Inbox:
     def add_advisory(self, row: AdvisoryRow) -> None:
         self._connection.execute(_advisories.insert().values(**asdict(row)))
 
+    def replace_advisory(self, jti: str, line: str) -> None:
+        """The same advisory under another signature."""
+        self._connection.execute(_advisories.update().where(_advisories.c.jti == jti).values(line=line))
+
     def drop_advisory(self, jti: str) -> bool:
         """Whether there was one."""
         return self._connection.execute(_advisories.delete().where(_advisories.c.jti == jti)).rowcount == 1

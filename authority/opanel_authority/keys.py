@@ -7,8 +7,8 @@ anybody's.
 A key has one role and signs only what its role signs (license-format.md, "One envelope"). What was signed is verified
 by the agent's own code before it is handed out, so a document that no agent would take never leaves here.
 
-What is left out: passphrases and hardware tokens. The root's keys are used by `init` only; carry them to offline
-media.
+What is left out: passphrases and hardware tokens. The root's keys are used by `init` and `rotate` only; carry them to
+offline media.
 """
 
 import errno

@@ -109,7 +109,7 @@ def pack(not_valid: Mapping[int, int], entries: int) -> str:
 
 def roots_text(authority: Authority) -> bytes:
     """Every root since the first, a line a signature."""
-    return authority.root.lines
+    return authority.roots_text
 
 
 def publish(authority: Authority, directory: Path, *, now: int) -> tuple[Path, ...]:

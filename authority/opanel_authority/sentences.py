@@ -23,6 +23,15 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "store_schema": ("cannot read the books {path}: another version wrote them", "use that version"),
     "store_failed": ("cannot read or write the books {path}", "look at space, permissions and other processes"),
     "io_failed": ("cannot use {path}: {why}", "look at space and permissions"),
+    "root_keys_missing": (
+        "cannot sign a root with {found} of its keys from {path}: {threshold} are needed",
+        "bring them from their media, or name the place: --root-keys DIR",
+    ),
+    "root_key_unknown": ("cannot replace {kid}: it is no root key", "these are: {known}"),
+    "roots_full": (
+        "cannot make root {seq}: agents would not walk that far",
+        "release the agent with a newer first root",
+    ),
     # what was asked for
     "command_line": ("cannot understand the command line: {why}", "see --help"),
     "url_inadmissible": ("cannot use {url}: agents ask https only (http on loopback)", "give --url https://…"),

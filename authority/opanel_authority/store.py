@@ -191,6 +191,20 @@ class Books:
         row = self._connection.execute(select(_delegations).where(wanted)).mappings().first()
         return None if row is None else DelegationRow(**row)
 
+    def delegations(self) -> tuple[DelegationRow, ...]:
+        rows = self._connection.execute(select(_delegations).order_by(_delegations.c.jti)).mappings()
+        return tuple(DelegationRow(**row) for row in rows)
+
+    def replace_delegation(self, old: DelegationRow, text: str) -> None:
+        """The same delegation under another signature, in every bundle that begins with it as well."""
+        self._connection.execute(_delegations.update().where(_delegations.c.jti == old.jti).values(text=text))
+        mine = select(_editions.c.number, _editions.c.text).where(
+            _editions.c.license == _licenses.c.id, _licenses.c.delegation == old.jti
+        )
+        for row in self._connection.execute(mine).all():
+            whole = text + str(row.text).removeprefix(old.text)
+            self._connection.execute(_editions.update().where(_editions.c.number == row.number).values(text=whole))
+
     def free_slot(self, delegation: str, first: int) -> int:
         """The lowest slot from `first` on that no license holds which is not revoked."""
         query = select(_licenses.c.slot).where(
