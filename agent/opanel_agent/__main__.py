@@ -28,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from opanel_agent.jobs.courier import main as courier
 
             return courier()
+        case ["export"]:
+            from opanel_agent.jobs.export import main as export
+
+            return export()
         case _:
             return _command(arguments)
 

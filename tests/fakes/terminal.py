@@ -52,6 +52,7 @@ class Terminal:
     optouts: OptOuts = field(default_factory=SetSignals)
     environ: Mapping[str, str] = field(default_factory=dict)
     teletype: Teletype | None = None
+    at_rest: bytes = b""
 
     @property
     def paths(self) -> Paths:
@@ -91,6 +92,7 @@ class Terminal:
             now_s=lambda: self.now_s,
             environ=self.environ,
             teletype=lambda: self.teletype,
+            at_rest=lambda: self.at_rest,
         )
 
 

@@ -31,7 +31,7 @@ def made(*, gap: bool = False) -> bytes:
     book.append(Kind.CONSENT_GIVEN, forge.NOW, purpose="usage_statistics")
     if gap:
         book.append(Kind.GAP_FOUND, forge.NOW, seconds=200_000)
-    return export.gather(files, PATHS, ROOT, [("notice.en.md", b"notice")])
+    return export.gather(files, PATHS, ROOT)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_as_json_it_says_everything(terminal: Terminal) -> None:
         "good": True,
         "as_of": forge.NOW,
         "agent": told["agent"],
-        "parts": 4,
+        "parts": 6,
         "entries": 2,
         "sent": 0,
         "receipts": 0,

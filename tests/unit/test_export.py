@@ -35,7 +35,6 @@ TWO: Final = "report-0000000000000002"
 GONE: Final = "report-0000000000000003"
 ROOT: Final = forge.trusted_root()
 READY: Final = b'{"schema":1,"kind":"erase"}'
-NOTICES: Final = (("notice.tr.md", "aydınlatma".encode()), ("notice.en.md", b"notice"))
 
 
 def sealed(name: str) -> Sealed:
@@ -79,7 +78,7 @@ def life() -> tuple[MemoryFiles, Book]:
 
 
 def gathered(files: MemoryFiles) -> bytes:
-    return gathering.gather(files, PATHS, ROOT, NOTICES)
+    return gathering.gather(files, PATHS, ROOT)
 
 
 FILE: Final = gathered(life()[0])
@@ -141,6 +140,7 @@ def test_it_holds_what_proves_and_nothing_that_opens() -> None:
         "consent.d/consent.toml",
         "notice.tr.md",
         "notice.en.md",
+        "fields.json",
         f"{ONE}.request",
         f"{ONE}.attempted",
         f"{ONE}.reply",

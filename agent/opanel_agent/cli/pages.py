@@ -31,8 +31,16 @@ class Whole:
 
 
 def gather(world: World, wait_s: int) -> Whole:
-    """Every page, checked. Raises Unavailable where they make no whole."""
-    data = b"".join(_pages(world, wait_s))
+    """Every page, checked; of an agent that is stopped, what its files say. Raises Unavailable where they make no whole."""
+    try:
+        return _whole(b"".join(_pages(world, wait_s)))
+    except Unavailable as error:
+        if error.code is not Fault.NOT_RUNNING:
+            raise
+    return _whole(world.at_rest())
+
+
+def _whole(data: bytes) -> Whole:
     with understood():
         checked = export.check(data, None)
     if any(found.what in (What.END, What.LINE) for found in checked.findings):

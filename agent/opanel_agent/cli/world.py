@@ -16,7 +16,7 @@ from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Value
 from opanel_agent.core.reasons import Fault
 from opanel_agent.system import paths as installation
 from opanel_agent.system import settings as settings_file
-from opanel_agent.system import teletype
+from opanel_agent.system import stopped, teletype
 from opanel_agent.system.files import Files, LocalFiles
 from opanel_agent.system.optouts import LocalOptOuts, OptOuts
 from opanel_agent.system.paths import Paths
@@ -29,7 +29,7 @@ from opanel_agent.texts import Language, language, named, say
 class World:
     """`lang` is decided once, from the flag, the settings and the locale. `now_s` is the wall clock.
 
-    `teletype` finds the terminal that a person sits at, if there is one.
+    `teletype` finds the terminal that a person sits at, if there is one. `at_rest` is the export of a stopped agent.
     """
 
     paths: Paths
@@ -43,6 +43,7 @@ class World:
     now_s: Callable[[], float]
     environ: Mapping[str, str] = field(default_factory=dict)
     teletype: Callable[[], Teletype | None] = lambda: None
+    at_rest: Callable[[], bytes] = bytes
 
     def say(self, text_id: str, /, **values: Value) -> str:
         return say(text_id, self.lang, **values)
@@ -92,4 +93,5 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
         now_s=time.time,
         environ=environ,
         teletype=lambda: teletype.find(sys.stdin.buffer if sys.stdin else None),
+        at_rest=lambda: stopped.export(paths.state_dir),
     )

@@ -4,8 +4,11 @@ Everything that proves, and nothing that opens: the activation key, the secrets 
 here; of the last the file has the digests. A file that cannot be read any more ends the export: half a proof is none.
 
 The same state gives the same bytes, so an export that is carried out of here in pieces fits together, or is seen not to.
+
+`main` is for an agent that is stopped, before it is removed: a process of the agent's own user, which only reads.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,25 +17,30 @@ from typing import Final
 from opanel_agent import __version__
 from opanel_agent.core import export, ledger
 from opanel_agent.core.documents.root import Root
+from opanel_agent.core.errors import AgentError, Misconfigured
 from opanel_agent.core.export import Holds, Part
+from opanel_agent.jobs import trust
 from opanel_agent.jobs.ledger import BROKEN_NAME, MAX_BYTES
-from opanel_agent.system.files import Files
+from opanel_agent.system import paths as installation
+from opanel_agent.system import settings
+from opanel_agent.system.data import Data
+from opanel_agent.system.files import Files, LocalFiles
 from opanel_agent.system.paths import Paths
 
 _MAX_PART_BYTES: Final = 1024 * 1024
 
 
-def gather(files: Files, paths: Paths, first_root: Root, notices: Iterable[tuple[str, bytes]]) -> bytes:
-    """The export. `notices` are the installed notice's files by name; the caller holds the state's lock."""
+def gather(files: Files, paths: Paths, first_root: Root | None) -> bytes:
+    """The export. The caller holds the state's lock, or knows that nobody writes."""
     chain = files.read(paths.ledger, max_bytes=MAX_BYTES) or b""
     parts = [
         Part.of(Holds.LEDGER, paths.ledger.name, chain),
         *_ends(files, paths),
-        Part.of(Holds.ROOT, "root.jws", first_root.lines),
+        *(() if first_root is None else (Part.of(Holds.ROOT, "root.jws", first_root.lines),)),
         *_one(files, paths.roots, Holds.ROOTS),
         *_one(files, paths.consent, Holds.CONSENT),
         *(replace(part, name=f"consent.d/{part.name}") for part in _all(files, paths.consent_dir, Holds.CONSENT)),
-        *(Part.of(Holds.NOTICE, name, text) for name, text in notices),
+        *(Part.of(Holds.NOTICE, name, text) for name, text in _notice(Data())),
         *_all(files, paths.sent, Holds.SENT),
         *_all(files, paths.held, Holds.HELD),
         *_all(files, paths.ready, Holds.READY),
@@ -40,6 +48,32 @@ def gather(files: Files, paths: Paths, first_root: Root, notices: Iterable[tuple
         *_digests(files, (paths.bundle, paths.previous_bundle, paths.status_list, paths.advisories, paths.settings)),
     ]
     return export.assemble(parts, as_of=ledger.verify(ledger.lines(chain)).at, version=__version__)
+
+
+def at_rest(files: Files, paths: Paths) -> bytes:
+    """The export of an agent that is stopped. One that trusts no root any more keeps what it did all the same."""
+    try:
+        first_root = trust.first_root(files, paths, settings.load(files, paths))
+    except Misconfigured:
+        first_root = None
+    return gather(files, paths, first_root)
+
+
+def main() -> int:
+    """All of it on stdout, or a status that says that it is not."""
+    try:
+        data = at_rest(LocalFiles(), installation.find())
+    except AgentError as error:
+        return error.exit_status
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _notice(installed: Data) -> Iterator[tuple[str, bytes]]:
+    for lang in ("tr", "en"):
+        yield f"notice.{lang}.md", installed.notice(lang).encode("utf-8")
+    yield "fields.json", installed.notice_catalog()
 
 
 def _ends(files: Files, paths: Paths) -> Iterator[Part]:

@@ -23,7 +23,6 @@ from opanel_agent.core.strict_json import Json, Members
 from opanel_agent.jobs import ask, consents, export, report, rights, sent, trust
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.jobs.retention import Rooms
-from opanel_agent.system.data import Data
 from opanel_agent.system.log import line
 
 Result = dict[str, Json]
@@ -203,7 +202,7 @@ def _export(desk: Desk, intent: Members) -> Result:
     offset = int(intent.text("id", max_length=12, pattern=_OFFSET)) if intent.has("id") else 0
     files, made = desk.world.files, desk.world.paths.export
     if offset == 0:
-        files.write(made, _gathered(desk))
+        files.write(made, export.gather(files, desk.world.paths, desk.first_root))
     data = files.read(made, max_bytes=MAX_EXPORT_BYTES)
     if data is None:
         raise Usage(Fault.USAGE, "export_gone")
@@ -211,13 +210,6 @@ def _export(desk: Desk, intent: Members) -> Result:
     if end >= len(data):
         files.remove(made)
     return {"export": base64url(data[offset:end]), "more": str(end) if end < len(data) else None, "size": len(data)}
-
-
-def _gathered(desk: Desk) -> bytes:
-    installed = Data()
-    notices = [(f"notice.{lang}.md", installed.notice(lang).encode("utf-8")) for lang in ("tr", "en")]
-    notices.append(("fields.json", installed.notice_catalog(desk.world.notice)))
-    return export.gather(desk.world.files, desk.world.paths, desk.first_root, notices)
 
 
 def _shown(desk: Desk, sealed: Sealed) -> Result:
