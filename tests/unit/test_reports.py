@@ -316,6 +316,24 @@ def test_a_report_that_leaves_is_logged_without_its_values(agent: Simulated, cap
     assert "consent_changed" in logged.err
 
 
+def test_a_pass_that_was_killed_while_sending_is_recorded(agent: Simulated) -> None:
+    """And once only: the ledger says what may have gone, before anything is decided about it again."""
+    say(agent, AT_ONCE)
+    (left,) = reports(agent)
+    agent.files.remove(PATHS.sent / f"{left.id}.reply")
+    agent.run("tick")
+    agent.run("tick")
+    ledger = agent.files.read(PATHS.ledger, max_bytes=10**6) or b""
+    told = [each for each in map(json.loads, ledger.splitlines()) if each["data"].get("reason") == "interrupted"]
+    assert [(each["kind"], each["data"]["id"]) for each in told] == [("RequestFailed", left.id)]
+    assert (
+        json.loads((agent.files.read(PATHS.sent / f"{left.id}.reply", max_bytes=10**6) or b"").split(b"\n")[0])[
+            "detail"
+        ]
+        == "interrupted"
+    )
+
+
 def test_rights_over_what_left_are_used_and_answered(agent: Simulated) -> None:
     say(agent, AT_ONCE)
     (left,) = reports(agent)

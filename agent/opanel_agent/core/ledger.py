@@ -56,7 +56,7 @@ class Kind(StrEnum):
     REQUEST_REVIEWED = "RequestReviewed"
     REQUEST_ATTEMPTED = "RequestAttempted"
     REQUEST_SENT = "RequestSent"
-    REQUEST_FAILED = "RequestFailed"  # nobody was reached
+    REQUEST_FAILED = "RequestFailed"  # nobody answered: none was reached, or it was cut short (`interrupted`)
     REQUEST_REFUSED = "RequestRefused"  # by the gate, or by the other end
     RECEIPT_KEPT = "ReceiptKept"
     PURGED = "Purged"

@@ -17,7 +17,7 @@ from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger import Kind
 from opanel_agent.core.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.reasons import Reason
-from opanel_agent.core.request import Sealed
+from opanel_agent.core.request import Reply, Sealed
 from opanel_agent.core.strict_json import Json
 from opanel_agent.core.strict_toml import MAX_BYTES
 from opanel_agent.jobs import rights, sent
@@ -48,6 +48,7 @@ def observe(desk: Desk) -> Noted:
     """Never raises for the ledger's sake: a ledger that cannot be written denies, and the license goes on."""
     noted = Noted(purged=[], gone=[])
     try:
+        _cut_short(desk)
         _upgrade(desk)
         _machine(desk)
         _opt_outs(desk)
@@ -66,6 +67,17 @@ def held_reports(desk: Desk) -> Iterator[Sealed]:
         sealed = sent.waiting(desk, name)
         if sealed is not None and sealed.purpose in CONSENT_BASED:
             yield sealed
+
+
+def _cut_short(desk: Desk) -> None:
+    """What a "no" or a crash ended under way: it may have arrived, whole or in part, and the ledger says so.
+
+    Recorded before the mark that it was: a crash in between says it twice rather than never.
+    """
+    for sealed in sent.unanswered(desk):
+        desk.book.request(Kind.REQUEST_FAILED, desk.now, sealed, reason="interrupted")
+        sent.keep_reply(desk, sealed, Reply(ok=False, code=str(Reason.INTERNAL), detail="interrupted", url=sealed.url))
+        line("request_interrupted", level="warning", id=sealed.id)
 
 
 def _upgrade(desk: Desk) -> None:

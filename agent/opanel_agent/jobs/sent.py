@@ -94,6 +94,14 @@ def attempted_at(desk: Desk, request_id: str) -> int | None:
         return None
 
 
+def unanswered(desk: Desk) -> list[Sealed]:
+    """Requests whose connection may have been opened and which nobody heard the end of: this pass asks for none yet."""
+    names = {*desk.world.files.names(desk.world.paths.sent)}
+    attempted_ = sorted(name.removesuffix(".attempted") for name in names if name.endswith(".attempted"))
+    left = (_left(desk, name) for name in attempted_ if f"{name}.reply" not in names)
+    return [sealed for sealed in left if sealed is not None]
+
+
 def ids(desk: Desk) -> list[str]:
     """Of everything that was ever attempted and is still kept, but for the fixed GETs."""
     names = (name.removesuffix(".request") for name in desk.world.files.names(desk.world.paths.sent))
