@@ -176,6 +176,11 @@ class Rude:
         """Method and path of every request so far."""
         return [" ".join(each.decode("latin-1").split(" ", 2)[:2]) for each in self._wire.received]
 
+    @property
+    def last(self) -> bytes:
+        """The latest request, as it came."""
+        return self._wire.received[-1]
+
     def _answer(self, connection: Any) -> None:
         path = self.heard[-1].split(" ")[1]
         self.says.get(path, wire.says(wire.answer("404 Not Found")))(connection)
