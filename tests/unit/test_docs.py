@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.states import PERMITS, Action, State
 from opanel_agent.resident import api
 from opanel_agent.system import http
+from opanel_authority import cli as authority
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"
@@ -81,12 +83,16 @@ def outside(text: str) -> str:
     return BLOCK.sub("", text)
 
 
-def commands(text: str) -> Iterator[str]:
+def commands(text: str, program: str = "opanel-agent") -> Iterator[str]:
     """Every command line: lines of code blocks, and code within a line, that begin with the program's name."""
-    lines = [line.removeprefix("$ ") for block in BLOCK.findall(text) for line in block.split("\n")]
-    for line in (*lines, *CODE.findall(outside(text))):
-        if line.startswith("opanel-agent "):
+    for line in (*typed(text), *CODE.findall(outside(text))):
+        if line.startswith(f"{program} "):
             yield line.partition("#")[0].strip()
+
+
+def typed(text: str) -> list[str]:
+    """The lines of the code blocks, each as one would type it."""
+    return [line.strip().removeprefix("$ ") for block in BLOCK.findall(text) for line in block.split("\n")]
 
 
 # the shape of JSON: dotted paths, [] for what stands in an array
@@ -353,16 +359,53 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_exists(path: Path) -> None:
-    for line in commands(path.read_text(encoding="utf-8")):
+    text = path.read_text(encoding="utf-8")
+    whole = typed(text)
+    for line in commands(text):
         words = re.split(r"[ |]+", line)[1:]
-        if words[0] in PROCESSES:
+        if words[0] in PROCESSES or words == ["--version"]:
             continue
         command, rest = find(COMMANDS, words)
         assert command is not None, line
-        read(command, [*rest, "--help"])  # its options exist; operands need not be whole
+        # Its options exist. Within a sentence its operands need not be whole; in a code block they are typed as they stand.
+        read(command, [*rest, "--help"])
+        if any(each.startswith(line) for each in whole) and "[" not in line:
+            command, rest = find(COMMANDS, shlex.split(line)[1:])
+            assert command is not None
+            read(command, rest)
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_of_the_authority_exists(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    whole = typed(text)
+    for line in commands(text, "opanel-authority"):
+        words = shlex.split(line)[1:]
+        known = authority_options(words[0])
+        assert known is not None, line
+        assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known, line
+        if any(each.startswith(line) for each in whole):
+            authority._parser().parse_args(words)
+
+
+def authority_options(name: str) -> frozenset[str] | None:
+    """The options of one of its commands; None where there is no such command."""
+    (commands_of_it,) = (each for each in authority._parser()._actions if isinstance(each.choices, dict))
+    found = commands_of_it.choices.get(name) if isinstance(commands_of_it.choices, dict) else None
+    return None if found is None else frozenset(found._option_string_actions)
+
+
+def test_a_command_that_nobody_knows_is_found_out() -> None:
+    assert authority_options("answr") is None
+    assert "--as" in (authority_options("issue") or ())
+    with pytest.raises(errors.Usage):
+        authority._parser().parse_args(["answer", "request.jws"])  # without -o
 
 
 def test_the_two_ways_to_find_a_command() -> None:
+    assert [*commands("run `opanel-authority serve`, not `opanel-agent dnt on`", "opanel-authority")] == [
+        "opanel-authority serve"
+    ]
     assert [*commands("see `opanel-agent dnt on`\n```\n$ opanel-agent status  # now\n```\n")] == [
         "opanel-agent status",
         "opanel-agent dnt on",
