@@ -544,6 +544,10 @@ END
 # What was enabled once is the administrator's to disable: it is restarted where it runs, and never enabled again.
 start_units() {
     [ -z "$unfinished" ] || reload=1
+    running=
+    for unit in $sockets $service; do
+        ! systemctl -q is-active "$unit" || running="$running $unit"
+    done
     if [ -n "$reload" ] && will "$(sentence reload)"; then
         systemctl daemon-reload || fail step 'systemctl daemon-reload'
     fi
@@ -573,7 +577,7 @@ roll_back() {
         ln -s "$old_env" "$place/env.opanel-new"
         replace "$place/env.opanel-new" "$place/env"
         systemctl daemon-reload
-        for unit in $sockets $service; do
+        for unit in $running; do
             systemctl restart "$unit" || true
         done
         tidy
@@ -641,7 +645,7 @@ say_plan() {
 }
 
 one_at_a_time() {
-    command -v flock >/dev/null 2>&1 || return 0
+    [ -z "$dry_run" ] && command -v flock >/dev/null 2>&1 || return 0
     exec 9</usr
     flock -n 9 || fail busy
 }
@@ -694,6 +698,7 @@ install_agent() {
     check_disk "$state" 50
     check_disk "$config" 10
     check_owner
+    one_at_a_time
     look
     choose_supply
     say_plan
@@ -701,7 +706,6 @@ install_agent() {
         tell dry
         exit 0
     fi
-    one_at_a_time
     [ "$changes" -eq 0 ] || tell working
     doing=1
     apply
@@ -831,7 +835,7 @@ uninstall() {
     made_opt=
     ! is_noted 'd /opt' || made_opt=1
     exported=
-    cd /   # not in a folder that goes
+    one_at_a_time
     tell plan
     doing=
     remove
@@ -841,7 +845,6 @@ uninstall() {
         tell dry
         exit 0
     fi
-    one_at_a_time
     doing=1
     remove
     tell gone "$changes"

@@ -147,6 +147,8 @@ def make(out: Path, pythons: Sequence[str], kept: Path | None) -> None:
         elif download(making, locks, "--find-links", str(kept), run=offline_pip) != 0:
             sentence = f"cannot take from {kept} what {names_of(locks)} pins"
             raise CannotError(sentence, 69)
+        else:
+            keep_for_others(making, locks, kept)
         own(making, kept)
 
 
@@ -178,6 +180,14 @@ def fetch(making: Path, locks: Sequence[Path], pythons: Sequence[str]) -> None:
         if status != 0:
             sentence = f"cannot fetch the packages from {', '.join(allowed) or 'where pip is told to look'}"
             raise CannotError(sentence, 69)
+
+
+def keep_for_others(making: Path, locks: Sequence[Path], kept: Path) -> None:
+    """What is pinned as well and was kept for another Python: the system's next one."""
+    pins = "".join(lock.read_text(encoding="utf-8") for lock in locks)
+    for wheel in kept.glob("*.whl"):
+        if not (making / wheel.name).exists() and hashlib.sha256(wheel.read_bytes()).hexdigest() in pins:
+            shutil.copy(wheel, making)
 
 
 def target(version: str) -> tuple[str, ...]:
