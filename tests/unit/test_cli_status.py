@@ -273,10 +273,24 @@ SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"\n]*"\})? -?\d+')
 COMMENT = re.compile(r"# (TYPE [a-z_]+ gauge|HELP [a-z_]+ \S.*)")
 
 
+def samples(text: str) -> list[str]:
+    """Those of an OpenMetrics text, which must be one (OpenMetrics 1.0): families whole, each once, and its end."""
+    assert text.endswith("\n")
+    *lines, end = text.splitlines()
+    assert end == "# EOF"
+    assert all(SAMPLE.fullmatch(line.replace('\\"', "")) or COMMENT.fullmatch(line) for line in lines)
+    families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(families) == len(set(families))
+    assert [line.split()[2] for line in lines if line.startswith("# HELP")] == families
+    at = ""
+    for line in lines:
+        at = line.split()[2] if line.startswith("# TYPE") else at
+        assert line.startswith((f"# TYPE {at} ", f"# HELP {at} ", f"{at} ", f"{at}{{")), line
+    return [line for line in lines if not line.startswith("#")]
+
+
 def test_metrics_are_openmetrics_that_a_textfile_collector_reads(terminal: Terminal) -> None:
-    lines = ask(terminal, "--metrics", state="grace", reasons=["suspended", 'odd"one\n'], until=None).out.splitlines()
-    assert lines[-1] == "# EOF"
-    assert all(SAMPLE.fullmatch(line.replace('\\"', "")) or COMMENT.fullmatch(line) for line in lines[:-1])
+    lines = samples(ask(terminal, "--metrics", state="grace", reasons=["suspended", 'odd"one\n'], until=None).out)
     assert [line for line in lines if line.startswith("opanel_agent_license_state") and line.endswith(" 1")] == [
         'opanel_agent_license_state{state="grace"} 1'
     ]
@@ -292,8 +306,57 @@ def test_metrics_are_openmetrics_that_a_textfile_collector_reads(terminal: Termi
     assert 'opanel_agent_purpose_permitted{purpose="usage_statistics"} 0' in lines
     assert 'opanel_agent_license_reason{reason="odd\\"one\\n"} 1' in lines
     assert not any(line.startswith("opanel_agent_license_until_seconds ") for line in lines)
-    families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
-    assert len(families) == len(set(families))
+    assert not any(line.startswith("opanel_agent_license_left_seconds ") for line in lines)
+
+
+def test_metrics_tell_what_an_operator_alerts_on(terminal: Terminal) -> None:
+    terminal.now_s = NOW + 100.9
+    lines = samples(ask(terminal, "--metrics", last_success=NOW - DAY, until=NOW + 3 * DAY).out)
+    for line in (
+        f"opanel_agent_license_until_seconds {NOW + 3 * DAY}",
+        f"opanel_agent_license_left_seconds {3 * DAY - 100}",
+        f"opanel_agent_last_success_seconds {NOW - DAY}",
+        f"opanel_agent_last_success_age_seconds {DAY + 100}",
+        f"opanel_agent_next_run_seconds {NOW + DAY}",
+        f"opanel_agent_root_until_seconds {NOW + 900 * DAY}",
+        'opanel_agent_isolation{level="none"} 1',
+        'opanel_agent_isolation{level="kernel"} 0',
+        "opanel_agent_isolation_missing 1",
+        "opanel_agent_check_failed 0",
+        "opanel_agent_trouble 0",
+    ):
+        assert line in lines
+    terminal.now_s = NOW + 30 * DAY
+    with porter(terminal.paths.socket) as told:
+        failure = {"kind": "Storage", "code": "disk_full", "detail": "disk_full", "values": {}}
+        parts: dict[str, Any] = {"last_check": {"at": None, "failure": "unreachable_dns"}, "trouble": failure}
+        told.says("/v1/answer", answer(last_success=None, until=NOW) | parts)
+        lines = samples(terminal.type("status", "--metrics").out)
+    assert "opanel_agent_license_left_seconds 0" in lines
+    assert "opanel_agent_check_failed 1" in lines
+    assert "opanel_agent_trouble 1" in lines
+    assert not any(line.startswith("opanel_agent_last_success") for line in lines)
+
+
+def test_metrics_hold_before_a_strict_parser(terminal: Terminal) -> None:
+    """Prometheus's own, which refuses what a scraper may only skip."""
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser", reason="prometheus_client is not installed")
+    leave(terminal)
+    texts = [
+        ask(terminal, "--metrics").out,
+        ask(terminal, "--metrics", state="hovering", reasons=['a"b\\c\nd'], until=None, last_success=None).out,
+        terminal.type("status", "--metrics").out,
+    ]
+    terminal.paths.answer.unlink()
+    texts.append(terminal.type("status", "--metrics").out)
+    for text in texts:
+        families = {family.name: family for family in parser.text_string_to_metric_families(text)}
+        assert "opanel_agent_up" in families
+    assert families.keys() == {"opanel_agent_up"}
+    told = {family.name: family for family in parser.text_string_to_metric_families(texts[1])}
+    assert [each.labels["reason"] for each in told["opanel_agent_license_reason"].samples] == ['a"b\\c\nd']
+    with pytest.raises(ValueError, match="EOF"):
+        [*parser.text_string_to_metric_families(texts[0].removesuffix("# EOF\n"))]
 
 
 def test_metrics_without_a_resident_say_that_it_is_down(terminal: Terminal) -> None:

@@ -82,6 +82,12 @@ class Answer:
         return value if isinstance(value, dict) else {}
 
 
+def number(told: Mapping[str, Json], name: str) -> int | None:
+    """A member that is a whole number; None where an older resident does not tell it, or it is null."""
+    value = told.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def latest(world: World) -> Answer:
     """From the resident, else from the file. Raises the resident's own failure where there is neither."""
     try:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from opanel_agent.cli import answer as answers
-from opanel_agent.cli.answer import CONTACT, PERMITS, Answer, License
+from opanel_agent.cli.answer import CONTACT, PERMITS, Answer, License, number
 from opanel_agent.cli.grammar import Command, Options, one_of
 from opanel_agent.cli.layout import paragraph
+from opanel_agent.cli.metrics import metrics
 from opanel_agent.cli.output import Outcome, Warned
 from opanel_agent.cli.world import World
 from opanel_agent.core.errors import AgentError
@@ -24,7 +25,6 @@ DAY_S: Final = 86400
 CHECK_OK, CHECK_WARNING, CHECK_CRITICAL, CHECK_UNKNOWN = range(4)
 # Told like any reason, but no fault of the license: a container or the demo simply has no systemd to confine it.
 NO_WARNING: Final = frozenset({Reason.OK, Reason.ISOLATION_PARTIAL, Reason.ISOLATION_NONE})
-METRIC: Final = "opanel_agent"
 
 
 def status(options: Options, world: World) -> Outcome:
@@ -72,52 +72,6 @@ def _level(answer: Answer, now_s: int) -> int:
         return CHECK_CRITICAL
     well = license_.state == State.ACTIVE and NO_WARNING.issuperset(license_.reasons) and not license_.warned
     return CHECK_OK if well and answer.live and answer.trouble is None else CHECK_WARNING
-
-
-def metrics(world: World) -> Outcome:
-    """OpenMetrics, of gauges only: what node_exporter's textfile collector reads knows no state sets."""
-    try:
-        answer = answers.latest(world)
-    except AgentError as error:
-        lines = (*_gauge("up", "the resident answers", {"": 0}), "# EOF")
-        return Outcome(result={"up": False, "code": str(error.code)}, lines=lines)
-    license_ = answer.license
-    known = dict.fromkeys((str(state) for state in State), 0) | {license_.state: 1}
-    families = (
-        _gauge("up", "the resident answers", {"": int(answer.live)}),
-        _gauge("license_state", "1 for the state that holds", _labelled("state", known)),
-        _gauge(
-            "license_reason", "1 for each reason that holds", _labelled("reason", dict.fromkeys(license_.reasons, 1))
-        ),
-        _gauge(
-            "license_permits",
-            "1 for what the panel may do",
-            _labelled("permit", {name: int(license_.permits[name]) for name in PERMITS}),
-        ),
-        _gauge("license_since_seconds", "when the state began, seconds since the epoch", {"": license_.since}),
-        _gauge("license_until_seconds", "when time alone changes the state", _maybe(license_.until)),
-        _gauge("answer_seconds", "when the answer was made, seconds since the epoch", {"": license_.as_of}),
-        _gauge("answer_good_until_seconds", "how long the panel may rely on it", {"": license_.good_until}),
-        _gauge("advisories", "security advisories in force", {"": len(answer.advisories)}),
-        *_promise(answer),
-    )
-    lines = tuple(line for family in families for line in family)
-    return Outcome(result=license_.told, lines=(*lines, "# EOF"))
-
-
-def _promise(answer: Answer) -> Iterator[Iterator[str]]:
-    """What may leave, what did and what waits to, as gauges; no sample of what an older resident does not tell."""
-    permitted = {purpose: int(may) for purpose, may in answer.permitted.items()}
-    reports, left = answer.part("reports"), answer.part("last_left")
-    yield _gauge("purpose_permitted", "1 for what may leave now", _labelled("purpose", permitted))
-    yield _gauge("held_reports", "finished reports that wait", _maybe(_number(reports, "held")))
-    yield _gauge("next_report_seconds", "when a report is made or released next", _maybe(_number(reports, "next")))
-    yield _gauge("last_left_seconds", "when something about this server left last", _maybe(_number(left, "at")))
-
-
-def _number(told: Mapping[str, Json], name: str) -> int | None:
-    value = told.get(name)
-    return value if isinstance(value, int) else None
 
 
 def _until(world: World, until: int, left_s: int) -> str:
@@ -201,13 +155,13 @@ def _purpose_lines(world: World, answer: Answer) -> Iterator[str]:
 def _report_lines(world: World, answer: Answer) -> Iterator[str]:
     """What left last of what says something about this server, what waits to, and when the next is due."""
     left, reports = answer.part("last_left"), answer.part("reports")
-    if (at := _number(left, "at")) is not None:
+    if (at := number(left, "at")) is not None:
         purpose = world.named("purpose", str(left.get("purpose", "?")))
         said, url = str(left.get("id", "?")), str(left.get("url", "?"))
         yield from paragraph(world.say("status.last_left", at=moment(at), purpose=purpose, url=url, id=said), hang=2)
     elif "last_left" in answer.told:
         yield world.say("status.nothing_left")
-    held, following = _number(reports, "held"), _number(reports, "next")
+    held, following = number(reports, "held"), number(reports, "next")
     if held and following is not None:
         yield world.say("status.reports", count=held, at=moment(following))
     elif held:
@@ -241,25 +195,6 @@ def moment(seconds: int) -> str:
         return time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(seconds))
     except (OverflowError, ValueError, OSError):
         return str(seconds)
-
-
-def _gauge(name: str, what: str, samples: Mapping[str, int]) -> Iterator[str]:
-    yield f"# TYPE {METRIC}_{name} gauge"
-    yield f"# HELP {METRIC}_{name} {what}"
-    for labels, value in samples.items():
-        yield f"{METRIC}_{name}{labels} {value}"
-
-
-def _labelled(label: str, values: Mapping[str, int]) -> dict[str, int]:
-    return {f'{{{label}="{_escaped(name)}"}}': value for name, value in values.items()}
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _maybe(value: int | None) -> dict[str, int]:
-    return {} if value is None else {"": value}
 
 
 COMMANDS: Final = (Command(words=("status",), run=status, flags=frozenset({"--check", "--metrics"})),)
