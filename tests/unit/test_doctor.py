@@ -197,7 +197,6 @@ FAULTS: Final[dict[str, tuple[Callable[[Patient], None], Found]]] = {
             "isolation": ("failed", "isolation_none"),
             "fetch_door": ("failed", "isolation_none"),
             "courier_door": ("failed", "isolation_none"),
-            **not_asked("door"),
         },
     ),
     "fetch silent": (_silent_door("fetch"), {"fetch_door": ("failed", "internal"), **not_asked("door")}),

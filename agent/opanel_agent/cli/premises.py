@@ -84,8 +84,8 @@ def _users(paths: Paths, inspection: Inspection) -> _Users:
     return _Users(
         admin=paths.owner,
         agent=paths.owner if agent is None else agent[0],
-        admin_name="root" if paths.system else f"uid {paths.owner}",
-        agent_name=AGENT if agent is not None else f"uid {paths.owner}",
+        admin_name="root" if paths.system else str(paths.owner),
+        agent_name=AGENT if agent is not None else str(paths.owner),
         both=found,
         alone={name: who for name, who in found.items() if name == AGENT},
     )
