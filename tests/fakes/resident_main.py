@@ -13,14 +13,14 @@ sys.path.insert(0, told["agent"])
 from opanel_agent.core.errors import AgentError  # noqa: E402
 from opanel_agent.resident.children import Limits, clean_environment  # noqa: E402
 from opanel_agent.resident.claim import Ground  # noqa: E402
-from opanel_agent.resident.clients import Crowd  # noqa: E402
+from opanel_agent.resident.clients import Crowd, Share  # noqa: E402
 from opanel_agent.resident.connection import Patience  # noqa: E402
 from opanel_agent.resident.loop import Job, Resident, Terms  # noqa: E402
 from opanel_agent.resident.notify import Notifier  # noqa: E402
 from opanel_agent.resident.work import Pace  # noqa: E402
 from opanel_agent.system.log import line  # noqa: E402
 
-parts = {"limits": Limits, "patience": Patience, "crowd": Crowd, "pace": Pace}
+parts = {"limits": Limits, "patience": Patience, "crowd": Crowd, "share": Share, "pace": Pace}
 terms = {name: parts[name](**value) if name in parts else value for name, value in told["terms"].items()}
 place = told["directory"]
 ground = Ground(

@@ -136,6 +136,17 @@ def test_what_is_not_http_gets_a_4xx_and_the_end(data: bytes) -> None:
     assert desk.taken == []
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize(("lines", "status"), [(64, 200), (65, 431)])
+def test_a_head_of_many_lines(lines: int, status: int, end: bytes) -> None:
+    """Whether it ends there or goes on; and what is pipelined behind it does not count."""
+    head = end.join([b"GET /a HTTP/1.1", b"Host: a", *(b"a:b" for _ in range(lines - 2)), b"", b""])
+    reply, *others = feed(new(), Counter(), head + head)
+    assert (reply.status, len(others)) == (status, 1 if status == 200 else 0)
+    endless = head[: -len(end)] + b"a:b" + end
+    assert [each.problem for each in feed(new(), Counter(), endless * 2)] == ["head_too_large"]
+
+
 def test_a_head_without_end() -> None:
     connection, desk = new(), Counter()
     feed(connection, desk, b"GET /x HTTP/1.1\r\nHost: a\r\n")

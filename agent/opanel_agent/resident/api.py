@@ -21,6 +21,7 @@ Headers = tuple[tuple[str, str], ...]
 Option = bool | str | list[str]
 
 HEAD_MAX_BYTES: Final = 8 * 1024
+HEAD_MAX_LINES: Final = 64  # 1,600 fit into 8 KiB, and cost 1.6 ms to read instead of 0.1 (Python 3.11, 2026-11-24)
 BODY_MAX_BYTES: Final = 64 * 1024
 OPTIONS_MAX_BYTES: Final = 8 * 1024
 OPTION_MAX_CHARS: Final = 64  # each item's, of a list
@@ -115,7 +116,7 @@ PROBLEMS: Final[Mapping[str, tuple[int, Code, str]]] = {
     "request_slow": (408, Fault.PROTOCOL, "The request did not arrive in time."),
     "body_too_large": (413, Fault.USAGE, "The body is larger than the path takes."),
     "refresh_too_soon": (429, Fault.RATE_LIMITED, "The license was refreshed less than a minute ago."),
-    "head_too_large": (431, Fault.PROTOCOL, "The request's head is larger than 8 KiB."),
+    "head_too_large": (431, Fault.PROTOCOL, "The request's head is larger than 8 KiB or has more than 64 lines."),
     "connections_taken": (503, Fault.BUSY, "Too many connections are open."),
     "jobs_taken": (503, Fault.BUSY, "Too many jobs are waiting."),
     "evaluate_failed": (503, Fault.JOB_FAILED, "There is no answer: the last evaluation failed, and says why."),

@@ -180,8 +180,12 @@ def _failure(exit_code: int) -> AgentError | None:
 
 def _session(leader: int) -> set[int]:
     """The processes of a session, from /proc. Only at a job's end, so its cost does not count."""
-    found = set()
-    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib is 0.7 MB that stay
+    found: set[int] = set()
+    try:
+        names = os.listdir("/proc")  # noqa: PTH208 - pathlib is 0.7 MB that stay
+    except OSError:  # no descriptor is left to look with: its own group is ended all the same
+        return found
+    for name in names:
         if name.isdecimal() and _session_of(int(name)) == leader:
             found.add(int(name))
     return found

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 import h11
 
-from opanel_agent.resident.api import HEAD_MAX_BYTES, Peer, Response, Route, problem
+from opanel_agent.resident.api import HEAD_MAX_BYTES, HEAD_MAX_LINES, Peer, Response, Route, problem
 
 DRAIN_MAX_BYTES = 1024 * 1024  # thrown away after a refusal; a larger body finds the connection closed
 
@@ -87,6 +87,9 @@ class Connection:
         """Takes up to one request. True if one was answered at once, and another may be in the buffer already."""
         try:
             while self.phase is Phase.READING:
+                if self._http.their_state is h11.IDLE and _too_many_lines(self._http.trailing_data[0]):
+                    self.refuse("head_too_large", now_s)
+                    return False
                 event = self._http.next_event()
                 if event is h11.NEED_DATA:
                     return False
@@ -184,3 +187,9 @@ class Connection:
 
     def _put(self, event: h11.Event) -> None:
         self.out += self._http.send(event) or b""
+
+
+def _too_many_lines(data: bytes) -> bool:
+    """Whether the head that these bytes begin with has them; h11 would read every one first. Bare LFs end lines too."""
+    ends = [end for end in (data.find(b"\n\r\n"), data.find(b"\n\n")) if end >= 0]
+    return data.count(b"\n", 0, min(ends, default=len(data))) >= HEAD_MAX_LINES

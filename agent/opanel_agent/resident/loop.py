@@ -22,7 +22,7 @@ from typing import NamedTuple
 from opanel_agent.core.errors import AgentError
 from opanel_agent.resident.children import Child, Ended, Limits, clean_environment
 from opanel_agent.resident.claim import Claim, Ground, find_ground
-from opanel_agent.resident.clients import Clients, Crowd
+from opanel_agent.resident.clients import Clients, Crowd, Share
 from opanel_agent.resident.connection import Patience
 from opanel_agent.resident.notify import Notifier
 from opanel_agent.resident.work import TICK, Pace, Replies, Task, Work, narrowed, overdue, stopping
@@ -41,6 +41,7 @@ class Terms(NamedTuple):
     limits: Limits = Limits()
     patience: Patience = Patience()
     crowd: Crowd = Crowd()
+    share: Share = Share()
     pace: Pace = Pace()
     stop_s: float = 2.0  # what a running job gets to finish in at the end
 
@@ -80,6 +81,7 @@ class Resident:
                 self._claim.listener,
                 self._work,
                 crowd=self._terms.crowd,
+                share=self._terms.share,
                 patience=self._terms.patience,
             )
             self._notifier.ready("no answer yet")

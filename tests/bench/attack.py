@@ -1,0 +1,250 @@
+"""How long a well-behaved client waits while another user does its worst to the local API.
+
+The resident is the real one (`opanel-agent resident`, a user installation in a temporary home whose socket everybody
+reaches, as the panel's group does). The well-behaved client and its attackers are users of their own, so this needs
+root. The client asks `GET /v1/license` every two milliseconds, on a kept connection and on a new one each time; what is
+told is the p99 of its waiting under each attack, the median of batches, beside the same client's p99 with nobody else
+there and beside a bare echo's with a program that only burns the processor. Resident and client have real-time
+priority: what an attacker takes of the machine is none of the resident's doing. Run by tests/bench/run.
+"""
+
+import multiprocessing
+import os
+import select
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from bench.resident import (
+    ASK,
+    ECHO,
+    answered,
+    connect,
+    listens,
+    process,
+    quantile_ms,
+    ratio,
+    say,
+    settle,
+    timed,
+    verdict,
+    whole,
+)
+from fakes.resident import request, until
+
+CLIENT: Final = 2001
+ATTACKER: Final = 2002
+BATCHES: Final = 6
+CALLS: Final = 200
+EVERY_S: Final = 0.002
+P99_GOAL_MS: Final = 2.0
+MANY_LINES: Final = b"GET /v1/license HTTP/1.1\r\nHost: a\r\n" + b"a:b\r\n" * 1600 + b"\r\n"
+ENDLESS: Final = b"POST /v1/refresh HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n" + b"x" * 200_000
+
+Attack = Callable[[Path], object]
+
+
+def opened(path: Path) -> socket.socket:
+    """A connection, as soon as there is one to be had."""
+    while True:
+        try:
+            client = connect(path)
+        except OSError:
+            continue
+        client.setblocking(False)
+        return client
+
+
+def sends(text: bytes, *, at_once: int = 4, pause_s: float = 0.0) -> Attack:
+    """So many connections that send this over and over, read what comes, and are made anew when they are closed."""
+
+    def attack(path: Path) -> None:
+        left: dict[socket.socket, memoryview] = {}
+        while True:
+            while len(left) < at_once:
+                left[opened(path)] = memoryview(text)
+            readable, writable, _ = select.select([*left], [*left], [])
+            for client in {*readable, *writable}:
+                try:
+                    if client in readable and not client.recv(65536):
+                        raise ConnectionResetError
+                    if client in writable:
+                        left[client] = left[client][client.send(left[client][:65536]) :] or memoryview(text)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    del left[client]
+                    client.close()
+            time.sleep(pause_s)
+
+    return attack
+
+
+def drips(path: Path) -> None:
+    """Four connections, a byte each at a time, never a whole request."""
+    sends(ASK[:1], pause_s=0.005)(path)
+
+
+def silent(path: Path) -> None:
+    """Connections that say nothing: so many as are to be had, and new ones as soon as they are cut off."""
+    while True:
+        clients = [opened(path) for _ in range(8)]
+        select.select(clients, [], [], 1.0)
+        for client in clients:
+            client.close()
+
+
+def thousand(path: Path) -> None:
+    """A thousand connections, each kept as long as it lives; those that were refused are made again."""
+    clients: list[socket.socket] = []
+    while True:
+        clients.append(opened(path))
+        if len(clients) >= 1000:
+            for client in clients:
+                client.close()
+            clients.clear()
+
+
+def everything(path: Path) -> None:
+    """All that one uid gets, by three processes."""
+    for each in (sends(request("GET", "/v1/answer") * 50), thousand):
+        multiprocessing.Process(target=each, args=(path,), daemon=True).start()
+    sends(MANY_LINES)(path)
+
+
+def burns(_path: Path) -> None:
+    while True:
+        pass
+
+
+ATTACKS: Final[dict[str, Attack]] = {
+    "slow (a byte at a time)": drips,
+    "half-open (says nothing)": silent,
+    "huge heads (1,600 lines)": sends(MANY_LINES),
+    "huge bodies (endless)": sends(ENDLESS),
+    "pipelining": sends(request("GET", "/v1/answer") * 50),
+    "1,000 connections": thousand,
+    "all it can get": everything,
+}
+
+
+@contextmanager
+def under(attack: Attack, path: Path) -> Iterator[None]:
+    """While another user does that."""
+
+    def begin() -> None:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.setsid()
+        group = Path("/proc/self/autogroup")  # a session's share of what is left of the processor
+        if group.exists():
+            group.write_text("-19")
+        os.setgid(ATTACKER)
+        os.setuid(ATTACKER)
+        attack(path)
+
+    attacker = multiprocessing.Process(target=begin)
+    attacker.start()
+    try:
+        time.sleep(0.5)
+        yield
+    finally:
+        os.killpg(attacker.pid or 0, 9)
+        attacker.join()
+
+
+def waits(path: Path, size: int, *, anew: bool) -> list[list[float]]:
+    """Seconds of each call of a client that has other things to do in between."""
+
+    def call(client: socket.socket) -> None:
+        client.sendall(ASK)
+        whole(client, size)
+
+    def call_anew() -> None:
+        with closing(connect(path)) as client:
+            call(client)
+
+    def batches(ask: Callable[[], object]) -> list[list[float]]:
+        return [[paced(ask) for _ in range(CALLS)] for _ in range(BATCHES)]
+
+    if anew:
+        return batches(call_anew)
+    with closing(connect(path)) as kept:
+        return batches(lambda: call(kept))
+
+
+def paced(call: Callable[[], object]) -> float:
+    time.sleep(EVERY_S)
+    return timed(call)
+
+
+def p99_ms(path: Path, size: int) -> tuple[float, float]:
+    """On a kept connection, and on a new one each time; asked as a user of its own."""
+    os.setegid(CLIENT)
+    os.seteuid(CLIENT)
+    try:
+        kept, new = (quantile_ms(waits(path, size, anew=anew), 0.99) for anew in (False, True))
+        return kept, new
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def compare(resident: Path, echo: Path, size: int) -> None:
+    alone = p99_ms(resident, size)
+    with under(burns, resident):
+        busy = p99_ms(echo, size)
+    for name, attack in ATTACKS.items():
+        with under(attack, resident):
+            found = p99_ms(resident, size)
+        for which, mine, before, bare in zip(("kept", "new"), found, alone, busy, strict=True):
+            say(
+                f"p99 on a {which} connection under attack, {name}: {ratio(mine, before, 'ms')} alone, "
+                f"{mine / bare:.2f} × a bare echo on as busy a machine; "
+                f"goal < {P99_GOAL_MS} ms: {verdict(mine < P99_GOAL_MS)}"
+            )
+    until(lambda: answered(resident))
+
+
+def before_others() -> None:
+    """Resident and client get the processor when they want it: its other users, attackers too, are no part of this."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        say(
+            "no real-time priority here: the figures of the local API under attack are those of this machine's load, too"
+        )
+
+
+def main() -> int:
+    if os.geteuid() != 0:
+        say("the local API under attack: not measured (it needs root, for attackers of another user)")
+        return 0
+    before_others()
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        settle(home)
+        environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+        stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "resident", env=environment))
+        run = home / ".local/state/opanel-agent/run"
+        until(lambda: answered(run / "agent.sock"), 30)
+        with closing(connect(run / "agent.sock")) as client:
+            client.sendall(ASK)
+            size = len(client.recv(65536))
+        for directory in (run, *run.parents[:4]):
+            directory.chmod(0o755)
+        (run / "agent.sock").chmod(0o666)
+        echo = home / "echo.sock"
+        stack.enter_context(process(sys.executable, "-I", "-c", ECHO, str(echo), str(size)))
+        until(lambda: listens(echo))
+        echo.chmod(0o666)
+        compare(run / "agent.sock", echo, size)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
