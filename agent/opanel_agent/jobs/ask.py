@@ -23,6 +23,7 @@ from opanel_agent.core.request import JOSE, JSON, SIGNED, Reply, Sealed, fields_
 from opanel_agent.core.strict_json import Json, dumps
 from opanel_agent.jobs import adopt, advisories, agent_key, gate, sent
 from opanel_agent.jobs.desk import Desk, machine_components
+from opanel_agent.jobs.handover import hand_over
 from opanel_agent.jobs.ledger import digest
 from opanel_agent.system.log import line
 
@@ -185,11 +186,9 @@ def show(sealed: Sealed) -> Result:
 def _send(desk: Desk, purpose: Purpose, sealed: Sealed, take: Callable[[Sealed, Reply], Result]) -> Result:
     asked = desk.snapshot(purpose, asked=gate.asked(sealed, desk.world.catalog, desk.now), commanded=True)
     gate.require(purpose, asked)
-    desk.book.request(ledger.Kind.REQUEST_ATTEMPTED, desk.now, sealed, command=True)
-    sent.attempted(desk, sealed)
-    opted_out = bool(desk.signals.offline or desk.signals.do_not_track)
-    reply = desk.world.outlet.courier(sealed, signalled=opted_out)
-    sent.replied(desk, sealed, reply)
+    reply = hand_over(desk, sealed, command=True)
+    if reply.ok:
+        sent.end_wait(desk, sealed)
     refused = failure(reply)
     if refused is not None:
         desk.book.request(ledger.Kind.REQUEST_FAILED, desk.now, sealed, reason=str(refused.code))

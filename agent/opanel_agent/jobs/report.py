@@ -20,6 +20,7 @@ from opanel_agent.core.states import State
 from opanel_agent.core.strict_json import Json
 from opanel_agent.jobs import ask, consents, crash, gate, sent
 from opanel_agent.jobs.desk import Desk
+from opanel_agent.jobs.handover import hand_over
 from opanel_agent.jobs.ledger import digest
 
 DAY_S: Final = 86400
@@ -83,11 +84,7 @@ def seal_report(desk: Desk, purpose: Purpose, facts: Mapping[str, Json]) -> Seal
 
 def send(desk: Desk, sealed: Sealed) -> Reply:
     """Recorded, then sent. Raises Storage where it cannot be recorded: then nothing is sent."""
-    desk.book.request(Kind.REQUEST_ATTEMPTED, desk.now, sealed)
-    sent.attempted(desk, sealed)
-    opted_out = bool(desk.signals.offline or desk.signals.do_not_track)
-    reply = desk.world.outlet.courier(sealed, signalled=opted_out)
-    sent.keep_reply(desk, sealed, reply)
+    reply = hand_over(desk, sealed)
     ask.begin_quiet(desk, sealed.purpose)
     if not reply.ok:
         refused = reply.status is not None

@@ -53,13 +53,6 @@ def attempted(desk: Desk, sealed: Sealed) -> None:
     files.write(paths.sent / f"{sealed.id}.attempted", dumps({"schema": 1, "at": desk.now}) + b"\n")
 
 
-def replied(desk: Desk, sealed: Sealed, reply: Reply) -> None:
-    """An answer of any kind ends the wait; a failure to reach anybody leaves the request held for the next command."""
-    keep_reply(desk, sealed, reply)
-    if reply.ok:
-        end_wait(desk, sealed)
-
-
 def keep_reply(desk: Desk, sealed: Sealed, reply: Reply) -> None:
     desk.world.files.write(desk.world.paths.sent / f"{sealed.id}.reply", reply.encode())
 
