@@ -5,13 +5,13 @@ import pytest
 from opanel_agent.core.errors import AgentError, Unavailable, Untrusted
 from opanel_agent.core.reasons import Code, Reason
 from opanel_agent.core.request import Reply
-from opanel_agent.jobs import ask
+from opanel_agent.jobs import handover
 from opanel_agent.system import http
 
 
 def failure(code: Code, detail: str) -> AgentError:
     """As evaluate reads it from the courier's frame."""
-    told = ask.failure(Reply.decode(Reply(ok=False, code=str(code), detail=detail, status=409).encode()))
+    told = handover.failure(Reply.decode(Reply(ok=False, code=str(code), detail=detail, status=409).encode()))
     assert told is not None
     return told
 

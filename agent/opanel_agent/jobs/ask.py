@@ -9,22 +9,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from opanel_agent.core import binding, ledger, license_key, schedule, sightings
+from opanel_agent.core import binding, license_key, schedule, sightings
 from opanel_agent.core.base64url import base64url
 from opanel_agent.core.consent import Denial, Permit, decide
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import request as request_document
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.request import Kind, RequestClaims
-from opanel_agent.core.errors import AgentError, NotPermitted, Unavailable, Untrusted
+from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.request import JOSE, JSON, SIGNED, Reply, Sealed, fields_of, head, seal
 from opanel_agent.core.strict_json import Json, dumps
 from opanel_agent.jobs import adopt, advisories, agent_key, gate, sent
 from opanel_agent.jobs.desk import Desk, machine_components
-from opanel_agent.jobs.handover import hand_over
-from opanel_agent.jobs.ledger import digest
+from opanel_agent.jobs.handover import failure, hand_over
 from opanel_agent.system.log import line
 
 Result = dict[str, Json]
@@ -37,19 +36,6 @@ QUIET_MAX_S: Final = 60 * 60
 _UNREACHABLE: Final = frozenset(
     {Reason.UNREACHABLE_DNS, Reason.UNREACHABLE_TCP, Reason.TLS_UNTRUSTED, Reason.PROXY_ERROR}
 )
-# What a server may tell of why it refused, as the `type` of an RFC 9457 problem names it.
-_REFUSALS: Final = {
-    str(code): code
-    for code in (
-        Fault.KEY_UNKNOWN,
-        Fault.SEATS_TAKEN,
-        Fault.BINDING_IMPOSSIBLE,
-        Fault.RATE_LIMITED,
-        Reason.SUPERSEDED,
-        Reason.REVOKED,
-        Reason.EXPIRED,
-    )
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,15 +173,10 @@ def _send(desk: Desk, purpose: Purpose, sealed: Sealed, take: Callable[[Sealed, 
     asked = desk.snapshot(purpose, asked=gate.asked(sealed, desk.world.catalog, desk.now), commanded=True)
     gate.require(purpose, asked)
     reply = hand_over(desk, sealed, command=True)
-    if reply.ok:
-        sent.end_wait(desk, sealed)
     refused = failure(reply)
     if refused is not None:
-        desk.book.request(ledger.Kind.REQUEST_FAILED, desk.now, sealed, reason=str(refused.code))
         raise refused
-    desk.book.request(
-        ledger.Kind.REQUEST_SENT, desk.now, sealed, status=reply.status or 0, reply_sha256=digest(reply.body)
-    )
+    sent.end_wait(desk, sealed)
     told = take(sealed, reply)
     return {"sent": True, "id": sealed.id, "url": sealed.url, "reply_status": reply.status, **told}
 
@@ -273,22 +254,6 @@ def _endpoint(desk: Desk) -> str:
     if not places:
         raise NotPermitted(Reason.REGION, "no_endpoint", purpose=Purpose.LICENSE_ACTIVATION.value)
     return places[0]
-
-
-def failure(reply: Reply) -> AgentError | None:
-    """The reply's failure as an error: of the network, of the gate's second look, or the server's own refusal."""
-    if reply.ok:
-        return None
-    detail = reply.detail or "reply_failed"
-    known = {str(reason): reason for reason in Reason}.get(reply.code or "", Reason.INTERNAL)
-    kind = NotPermitted if detail in {"gate_denied", "outlet_refused"} else Unavailable
-    refusal = _REFUSALS.get(detail.removeprefix("problem_"))
-    if refusal is not None:
-        return Untrusted(refusal, detail)
-    values: dict[str, str | int] = {} if reply.url is None else {"url": reply.url}
-    if reply.retry_after_s is not None:
-        values["retry_after_s"] = reply.retry_after_s
-    return kind(known, detail, **values)
 
 
 def _told(reply: Reply, failure: AgentError | None) -> Json:

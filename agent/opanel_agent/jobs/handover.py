@@ -4,10 +4,29 @@ A report and a license command differ in what comes before (consent, or the admi
 the answer; neither is known here. Who calls this has asked the gate on these very bytes.
 """
 
+from typing import Final
+
+from opanel_agent.core.errors import AgentError, NotPermitted, Unavailable, Untrusted
 from opanel_agent.core.ledger import Datum, Kind
+from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.request import Reply, Sealed
 from opanel_agent.jobs import sent
 from opanel_agent.jobs.desk import Desk
+from opanel_agent.jobs.ledger import digest
+
+# What a server may tell of why it refused, as the `type` of an RFC 9457 problem names it.
+_REFUSALS: Final = {
+    str(code): code
+    for code in (
+        Fault.KEY_UNKNOWN,
+        Fault.SEATS_TAKEN,
+        Fault.BINDING_IMPOSSIBLE,
+        Fault.RATE_LIMITED,
+        Reason.SUPERSEDED,
+        Reason.REVOKED,
+        Reason.EXPIRED,
+    )
+}
 
 
 def hand_over(desk: Desk, sealed: Sealed, **data: Datum) -> Reply:
@@ -20,4 +39,33 @@ def hand_over(desk: Desk, sealed: Sealed, **data: Datum) -> Reply:
     opted_out = bool(desk.signals.offline or desk.signals.do_not_track)
     reply = desk.world.outlet.courier(sealed, signalled=opted_out)
     sent.keep_reply(desk, sealed, reply)
+    record_end(desk, sealed, reply)
     return reply
+
+
+def record_end(desk: Desk, sealed: Sealed, reply: Reply) -> None:
+    """Sent; refused, by the gate's second look or by the other end; or failed, where nobody answered."""
+    told = failure(reply)
+    if told is None:
+        status, reply_sha256 = reply.status or 0, digest(reply.body)
+        desk.book.request(Kind.REQUEST_SENT, desk.now, sealed, status=status, reply_sha256=reply_sha256)
+        return
+    refused = reply.status is not None or isinstance(told, NotPermitted)
+    kind = Kind.REQUEST_REFUSED if refused else Kind.REQUEST_FAILED
+    desk.book.request(kind, desk.now, sealed, reason=str(told.code))
+
+
+def failure(reply: Reply) -> AgentError | None:
+    """The reply's failure as an error: of the network, of the gate's second look, or the server's own refusal."""
+    if reply.ok:
+        return None
+    detail = reply.detail or "reply_failed"
+    known = {str(reason): reason for reason in Reason}.get(reply.code or "", Reason.INTERNAL)
+    kind = NotPermitted if detail in {"gate_denied", "outlet_refused"} else Unavailable
+    refusal = _REFUSALS.get(detail.removeprefix("problem_"))
+    if refusal is not None:
+        return Untrusted(refusal, detail)
+    values: dict[str, str | int] = {} if reply.url is None else {"url": reply.url}
+    if reply.retry_after_s is not None:
+        values["retry_after_s"] = reply.retry_after_s
+    return kind(known, detail, **values)

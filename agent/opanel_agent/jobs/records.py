@@ -20,7 +20,7 @@ from opanel_agent.core.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.reasons import Fault
 from opanel_agent.core.request import Reply, Sealed, head
 from opanel_agent.core.strict_json import Json, Members
-from opanel_agent.jobs import ask, consents, export, report, rights, sent, trust
+from opanel_agent.jobs import ask, consents, export, handover, report, rights, sent, trust
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.jobs.retention import Rooms
 from opanel_agent.system.log import line
@@ -69,7 +69,7 @@ def _release(desk: Desk, sealed: Sealed) -> Result:
     sent.hold(desk, released)
     reply = report.send(desk, released)
     if not reply.ok:
-        raise ask.failure(reply) or Untrusted(Fault.PROTOCOL, "reply_failed")
+        raise handover.failure(reply) or Untrusted(Fault.PROTOCOL, "reply_failed")
     return {"sent": True, "id": released.id, "url": released.url, "reply_status": reply.status}
 
 

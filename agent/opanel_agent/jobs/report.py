@@ -20,8 +20,7 @@ from opanel_agent.core.states import State
 from opanel_agent.core.strict_json import Json
 from opanel_agent.jobs import ask, consents, crash, gate, sent
 from opanel_agent.jobs.desk import Desk
-from opanel_agent.jobs.handover import hand_over
-from opanel_agent.jobs.ledger import digest
+from opanel_agent.jobs.handover import hand_over, record_end
 
 DAY_S: Final = 86400
 MINUTE_S: Final = 60
@@ -45,6 +44,7 @@ def deliver(desk: Desk, *, commanded: bool) -> None:
     for sealed in list(consents.held_reports(desk)):
         answered = sent.reply(desk, sealed.id)
         if answered is not None and answered.ok:  # killed before all was done that follows
+            record_end(desk, sealed, answered)
             _finish(desk, sealed, answered)
             continue
         if not commanded and (not ask.quiet_permits(desk, sealed.purpose) or _retry_later(desk, sealed)):
@@ -87,9 +87,6 @@ def send(desk: Desk, sealed: Sealed) -> Reply:
     reply = hand_over(desk, sealed)
     ask.begin_quiet(desk, sealed.purpose)
     if not reply.ok:
-        refused = reply.status is not None
-        kind = Kind.REQUEST_REFUSED if refused else Kind.REQUEST_FAILED
-        desk.book.request(kind, desk.now, sealed, reason=reply.code or "internal")
         desk.memory.retries[sealed.purpose] = desk.now + 3600 + int(desk.world.chance.fraction() * 5 * 3600)
         return reply
     _finish(desk, sealed, reply)
@@ -97,9 +94,8 @@ def send(desk: Desk, sealed: Sealed) -> Reply:
 
 
 def _finish(desk: Desk, sealed: Sealed, reply: Reply) -> None:
-    """Recorded, the receipt kept, and only then no longer held: so that a pass that is killed here is taken up again."""
+    """The receipt kept, and only then no longer held: so that a pass that is killed here is taken up again."""
     desk.memory.retries.pop(sealed.purpose, None)
-    desk.book.request(Kind.REQUEST_SENT, desk.now, sealed, status=reply.status or 0, reply_sha256=digest(reply.body))
     keep_receipt(desk, sealed, reply.body)
     sent.end_wait(desk, sealed)
 
