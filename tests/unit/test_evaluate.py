@@ -270,6 +270,17 @@ def test_a_server_that_asks_for_patience_gets_it(agent: Simulated) -> None:
     assert agent.run("refresh")["next_run_s"] >= 7200
 
 
+def test_who_asks_by_hand_need_not_wait(agent: Simulated) -> None:
+    agent.install(FREE)
+    agent.network.on("GET", STATUS_URL, Unavailable(Reason.SERVER_ERROR, "status_unexpected", retry_after_s=7200))
+    agent.run("refresh")
+    before = len(agent.network.sent)
+    agent.run("tick")
+    assert len(agent.network.sent) == before
+    assert agent.run("refresh")["ok"]
+    assert len(agent.network.sent) > before
+
+
 def test_an_edited_bundle_is_refused_and_the_good_one_stays(agent: Simulated) -> None:
     agent.install(FREE)
     for place in range(5, len(FREE) - 2, 41):

@@ -128,3 +128,12 @@ FIXED_GETS: Final[dict[str, FixedGet]] = {
         max_bytes=256 * 1024,
     ),
 }
+
+# All that may be said to fetch about a fixed GET: `status` begins with the first mirror, `status.2` with the second. A
+# number from a short list, so that the whole input stays one of a few words, whoever says it.
+MIRRORS_TRIED: Final = 4
+WORDS: Final[dict[str, tuple[str, int]]] = {
+    word if skipped == 0 else f"{word}.{skipped + 1}": (word, skipped)
+    for word in FIXED_GETS
+    for skipped in range(MIRRORS_TRIED)
+}

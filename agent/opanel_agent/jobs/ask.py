@@ -17,7 +17,7 @@ from opanel_agent.core.documents import request as request_document
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.request import Kind, RequestClaims
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
-from opanel_agent.core.purposes import Purpose
+from opanel_agent.core.purposes import WORDS, Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.request import JOSE, JSON, SIGNED, Reply, Sealed, fields_of, head, seal
 from opanel_agent.core.strict_json import Json, dumps
@@ -31,6 +31,8 @@ Result = dict[str, Json]
 DAY_S: Final = 86400
 QUIET_MIN_S: Final = 10 * 60
 QUIET_MAX_S: Final = 60 * 60
+# A pass has 120 s, and one word to fetch may take half of them: who is late by then leaves the others to the next pass.
+OTHERS_WITHIN_S: Final = 20
 
 # After one of these the same mirrors will not answer a second question either.
 _UNREACHABLE: Final = frozenset(
@@ -57,8 +59,8 @@ def check(desk: Desk) -> Result:
     asked: list[Json] = []
     missed: AgentError | None = None
     for word, take in (("roots", adopt.roots), ("status", adopt.status)):
-        reply, missed = _get(desk, word, take)
-        asked.append(_told(reply, missed))
+        told, missed = _get(desk, word, take)
+        asked += told
         if missed is not None and missed.code in _UNREACHABLE:
             break
     _plan(desk, missed)
@@ -66,26 +68,52 @@ def check(desk: Desk) -> Result:
     return {"asked": asked}
 
 
-def look_for_advisories(desk: Desk, *, commanded: bool) -> Json:
-    """The third fixed GET, once a day or with a command. A failure is said and concerns nothing else; None: not asked."""
+def look_for_advisories(desk: Desk, *, commanded: bool) -> list[Json]:
+    """The third fixed GET, once a day or with a command. A failure is said and concerns nothing else."""
     purpose = Purpose.SECURITY_ADVISORIES
     waits = desk.memory.reports.get(purpose, 0) > desk.now or not quiet_permits(desk, purpose)
     if (waits and not commanded) or denied(desk, purpose):
-        return None
-    reply, missed = _get(desk, "advisories", advisories.adopt)
+        return []
+    told, _ = _get(desk, "advisories", advisories.adopt)
     desk.memory.reports[purpose] = desk.now + DAY_S // 2 + int(desk.world.chance.fraction() * DAY_S)
     begin_quiet(desk, purpose)
-    return _told(reply, missed)
+    return told
 
 
-def _get(desk: Desk, word: str, take: Callable[[Desk, bytes], None]) -> tuple[Reply, AgentError | None]:
-    """One fixed GET, through fetch. Whatever kept it from a good document is an error, told and planned around alike."""
-    sent.attempted_get(desk, word)
+def _get(desk: Desk, fixed: str, take: Callable[[Desk, bytes], None]) -> tuple[list[Json], AgentError | None]:
+    """One fixed GET, through fetch: what became of it at each mirror that replied, and what is missed in the end.
+
+    A mirror whose document is refused (garbage, another list, an older one) must not hide the others from us: the next
+    one is asked, as long as this pass has time for it. Whoever cannot be reached was passed over by fetch already.
+    """
+    told: list[Json] = []
+    refused: AgentError | None = None
+    begun_s = desk.world.clock.read().boottime_s
+    for word in (word for word, (means, _) in WORDS.items() if means == fixed):
+        reply, missed = _get_from(desk, word, fixed, take)
+        if refused is not None and missed is not None and missed.detail == "no_mirror":
+            break
+        told.append(_told(reply, missed))
+        if missed is None:
+            return told, None
+        refused = refused or missed
+        late = desk.world.clock.read().boottime_s - begun_s > OTHERS_WITHIN_S
+        if late or not isinstance(missed, Untrusted):
+            break
+    return told, refused
+
+
+def _get_from(
+    desk: Desk, word: str, fixed: str, take: Callable[[Desk, bytes], None]
+) -> tuple[Reply, AgentError | None]:
+    """One word to fetch. Whatever kept it from a good document is an error, told and planned around alike."""
+    sent.attempted_get(desk, fixed)
     try:
         reply = desk.world.outlet.fetch(word, signalled=bool(desk.signals.offline))
     except AgentError as unanswered:  # fetch itself hung, died or was refused by systemd
         return Reply(ok=False, code=str(unanswered.code), detail=unanswered.detail), unanswered
-    sent.replied_get(desk, word, reply)
+    if reply.detail != "no_mirror":  # else nothing was asked: what was last is still the latest
+        sent.replied_get(desk, fixed, reply)
     missed = failure(reply)
     if missed is not None:
         return reply, missed

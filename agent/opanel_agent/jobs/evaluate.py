@@ -14,7 +14,7 @@ from typing import Final
 
 from opanel_agent.core import schedule
 from opanel_agent.core.base64url import unbase64url
-from opanel_agent.core.errors import AgentError, Bug, Unavailable, Usage
+from opanel_agent.core.errors import AgentError, Bug, Usage
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
@@ -99,8 +99,7 @@ def _tick(desk: Desk, _intent: Members) -> Result:
     due = schedule.due(desk.schedule, desk.now) and ask.quiet_permits(desk, Purpose.LICENSE_STATUS)
     if due and not ask.denied(desk, Purpose.LICENSE_STATUS):
         return ask.check(desk)
-    told = ask.look_for_advisories(desk, commanded=False)
-    return {"asked": [] if told is None else [told]}
+    return {"asked": ask.look_for_advisories(desk, commanded=False)}
 
 
 def _start(desk: Desk, _intent: Members) -> Result:
@@ -110,11 +109,9 @@ def _start(desk: Desk, _intent: Members) -> Result:
 
 
 def _refresh(desk: Desk, _intent: Members) -> Result:
-    silent_s = schedule.held_off_s(desk.schedule, desk.now)
-    if silent_s:  # a server's Retry-After holds for commands too
-        raise Unavailable(Reason.SERVER_ERROR, "held_off", seconds=silent_s)
-    told = ask.check(desk)
-    return {**told, "advisories": ask.look_for_advisories(desk, commanded=True)}
+    """A server's Retry-After is asked of what asks by itself; a person who asks may always do so."""
+    told, beside = ask.check(desk), ask.look_for_advisories(desk, commanded=True)
+    return {**told, "advisories": beside[-1] if beside else None}
 
 
 def _document(desk: Desk, intent: Members) -> Result:

@@ -1,7 +1,8 @@
 """fetch: one of three GETs that are the same bytes for every customer. Its whole input is one word.
 
 Since nothing can be said to it, nothing about this machine can leave through it, whoever asks. It reads the settings and
-the opt-outs itself, asks the gate, tries the mirrors in order, and answers with the first reply or the last failure. It
+the opt-outs itself, asks the gate, tries the mirrors in order, and answers with the first reply or the last failure. Whether
+a reply is a good document is not judged here: evaluate, which refused one, says the word that begins a mirror later. It
 knows destinations only from the first root and the settings.
 
 A fourth word, `mirrors`, is for `doctor`: the GET of the status list at every mirror, and what became of each. It names no
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,7 @@ from typing import Final
 from opanel_agent.core.catalog import Catalog
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, Bug, Unavailable, Untrusted
-from opanel_agent.core.purposes import FIXED_GETS
+from opanel_agent.core.purposes import FIXED_GETS, WORDS
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.request import Reply, Sealed, fixed_get
 from opanel_agent.core.trial import EACH_MIRROR, PROBE, Trial, encode
@@ -90,14 +91,14 @@ def refusal(error: AgentError) -> Reply:
 def _ask(word: str, reading: Reading) -> Reply:
     if word == EACH_MIRROR:
         return _ask_each(reading)
-    get = FIXED_GETS.get(word)
-    if get is None:
+    if word not in WORDS:
         raise Untrusted(Reason.FORMAT_INVALID, "fetch_word")
+    fixed, skipped = WORDS[word]
     root = trust.first_root(reading.files, reading.paths, reading.settings)
     ends_at = time.monotonic() + WHOLE_S
-    failure: AgentError = Unavailable(Reason.DESTINATION, "no_mirror")
-    for mirror in gate.destinations(get.purpose, reading.settings, root):
-        sealed = fixed_get(word, mirror)
+    failures: list[Unavailable] = []
+    for mirror in gate.destinations(FIXED_GETS[fixed].purpose, reading.settings, root)[skipped:]:
+        sealed = fixed_get(fixed, mirror)
         _require(sealed, reading, root)
         left_s = ends_at - time.monotonic()
         if left_s <= 0:
@@ -105,8 +106,21 @@ def _ask(word: str, reading: Reading) -> Reply:
         try:
             return reading.transport.send(sealed, replace(limits_for(sealed), whole_s=left_s))
         except Unavailable as unavailable:
-            failure = unavailable.but(url=sealed.url)
-    raise failure
+            failures.append(unavailable.but(url=sealed.url))
+    raise _last(failures)
+
+
+def _last(failures: Sequence[Unavailable]) -> Unavailable:
+    """What to tell of several. To wait was asked for only where every mirror asked for it, and then by the most willing."""
+    if not failures:
+        return Unavailable(Reason.DESTINATION, "no_mirror")
+    waits = [each.values.get("retry_after_s") for each in failures]
+    patient = [wait for wait in waits if isinstance(wait, int)]
+    told = failures[-1]
+    values = {name: value for name, value in told.values.items() if name != "retry_after_s"}
+    if len(patient) == len(waits):
+        values["retry_after_s"] = min(patient)
+    return Unavailable(told.code, told.detail, **values)
 
 
 def _require(sealed: Sealed, reading: Reading, root: Root) -> None:
