@@ -136,3 +136,15 @@ def test_a_door_that_nobody_opens_is_told_by_the_signal_that_explains_it(tmp_pat
         with pytest.raises(Bug) as told:
             outlet.knock("fetch", signalled=False)
     assert told.value.detail == "outlet_silent"
+
+
+def test_a_missing_socket_does_not_take_the_other_program_out_of_its_cage(tmp_path: Path) -> None:
+    paths = replace(PATHS, courier_dir=tmp_path)
+    with socket.socket(socket.AF_UNIX) as fetch:
+        fetch.bind(str(paths.fetch_socket))
+        fetch.listen()
+        outlet = LocalOutlet(paths)
+        assert not outlet.isolated
+        Thread(target=closes_twice, args=(fetch,), daemon=True).start()
+        with pytest.raises(NotPermitted):
+            outlet.fetch("status", signalled=True)  # asked at its socket, where nobody answered

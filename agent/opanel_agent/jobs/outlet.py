@@ -74,7 +74,7 @@ class LocalOutlet:
 
     @property
     def isolated(self) -> bool:
-        return self._system and all(path.is_socket() for path in self._sockets.values())
+        return all(self._by_socket(program) for program in self._sockets)
 
     def fetch(self, word: str, *, signalled: bool) -> Reply:
         return self._ask("fetch", word.encode("ascii") + b"\n", signalled=signalled)
@@ -85,8 +85,12 @@ class LocalOutlet:
     def knock(self, program: str, *, signalled: bool) -> Reply:
         return self._ask(program, b"", signalled=signalled)
 
+    def _by_socket(self, program: str) -> bool:
+        """Each for itself: that one is missing is no reason to start the other without its cage."""
+        return self._system and self._sockets[program].is_socket()
+
     def _ask(self, program: str, question: bytes, *, signalled: bool) -> Reply:
-        opened = _connected(self._sockets[program]) if self.isolated else _started(program, self._log)
+        opened = _connected(self._sockets[program]) if self._by_socket(program) else _started(program, self._log)
         try:
             with opened as connection:
                 frame = _exchange(connection, question, time.monotonic() + self._deadline_s)
