@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opanel_agent.core import mirrors
 from opanel_agent.core.base64url import base64url
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.purposes import FIXED_GETS, Purpose
@@ -165,3 +166,14 @@ def test_a_request_is_ours_only_header_by_header() -> None:
     assert not written_by_us(replace(ours, headers=(*ours.headers, ("Cookie", "server=7"))))
     assert not written_by_us(replace(ours, headers=ours.headers[::-1]))
     assert not written_by_us(replace(ours, url="https://mirror.example/v1/somewhere-else"))
+
+
+def test_the_longest_address_that_a_root_may_name_can_be_asked() -> None:
+    base = "https://" + ".".join(["a" * 60] * 4)
+    base += "/" + "b" * (mirrors.MAX_LENGTH - len(base) - 1)
+    assert mirrors.admissible(base)
+    for word in FIXED_GETS:
+        sealed = fixed_get(word, base)
+        assert Sealed.decode(sealed.encode()) == sealed
+        told = Reply(ok=True, url=sealed.url)
+        assert Reply.decode(told.encode()) == told

@@ -21,6 +21,7 @@ from opanel_agent.core.strict_json import Json, Members, dumps, loads
 
 MAX_LINE_BYTES: Final = 16 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024
+MAX_URL: Final = 512  # a base of up to `mirrors.MAX_LENGTH` and one of the fixed paths
 JOSE: Final = "application/jose"
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
@@ -78,7 +79,7 @@ class Sealed:
             id=told.text("id"),
             purpose=told.text("purpose"),
             method=told.text("method", max_length=8),
-            url=told.text("url"),
+            url=told.text("url", max_length=MAX_URL),
             headers=_headers(told.value("headers"), "request"),
             held_since=None if told.value("held_since") is None else told.integer("held_since"),
             reviewed=told.boolean("reviewed"),
@@ -129,7 +130,7 @@ class Reply:
             detail=_optional_text(told, "detail"),
             retry_after_s=None if told.value("retry_after_s") is None else told.integer("retry_after_s"),
             status=None if told.value("status") is None else told.integer("status"),
-            url=_optional_text(told, "url"),
+            url=None if told.value("url") is None else told.text("url", max_length=MAX_URL),
             headers=_headers(told.value("headers"), "reply"),
             sent_head=unbase64url(told.text("sent_head", max_length=MAX_LINE_BYTES)),
             body=body,
