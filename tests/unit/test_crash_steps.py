@@ -1,5 +1,7 @@
 """Killed between two durable steps, or short of one of them: what follows is never wider than what was said before."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from opanel_agent.core.errors import Storage
 from opanel_agent.core.reasons import Fault
 from opanel_agent.core.request import Reply, Sealed
 from opanel_agent.core.signals import Signal, SignalKind, Signals
+from opanel_agent.jobs import crash
 
 REPORTS = forge.ENDPOINT + "/v1/reports/usage_statistics"
 YES = b"""schema = 1
@@ -141,3 +144,51 @@ def test_a_confirmation_is_for_its_own_command(agent: Simulated) -> None:
         told = agent.run(intent, confirm=shown["id"], **extra)
         assert told["error"]["detail"] == "held_unknown", told
     assert agent.network.sent == []
+
+
+def crashed() -> Simulated:
+    """A crash is noted, and crash reports are allowed: the next pass makes a report of it, to be looked at."""
+    agent = Simulated()
+    allowed = YES.replace(b"usage_statistics", b"crash_reports").replace(b'hold = "72h"', b"review = true")
+    agent.files.put(PATHS.consent, allowed)
+    agent.run("tick")
+    crash.note(agent.files, PATHS, ArithmeticError())
+    return agent
+
+
+def steps_of_a_pass() -> int:
+    agent, steps = crashed(), []
+    agent.files.fault = lambda step, path: steps.append((step, path))
+    agent.run("tick")
+    return len(steps)
+
+
+@pytest.mark.parametrize("last", range(steps_of_a_pass()))
+def test_a_crash_becomes_one_report_wherever_a_pass_is_killed(last: int) -> None:
+    agent, left = crashed(), iter(range(last))
+
+    def killed(_: str, __: Path) -> None:
+        if next(left, None) is None:
+            agent.files.fault = None
+            raise Stopped
+
+    agent.files.fault = killed
+    with pytest.raises(Stopped):
+        agent.run("tick")
+    agent.files.crash()
+    agent.run("tick")
+    (held,) = agent.run("held")["result"]["held"]
+    assert held["purpose"] == "crash_reports"
+    assert "RequestSealed" in kinds(agent)
+    secret = agent.files.read(PATHS.erasure / held["id"], max_bytes=32)
+    shown = agent.run("held", action="show", id=held["id"])["result"]["body"]
+    assert secret is not None
+    assert json.loads(shown)["erasure"] == hashlib.sha256(secret).hexdigest()
+
+
+def test_another_crash_is_another_report() -> None:
+    agent = crashed()
+    agent.run("tick")
+    crash.note(agent.files, PATHS, LookupError())
+    agent.run("tick")
+    assert len(agent.run("held")["result"]["held"]) == 2

@@ -15,9 +15,9 @@ from opanel_agent.core.errors import NotPermitted, Untrusted
 from opanel_agent.core.ledger import Kind
 from opanel_agent.core.purposes import TERMS, Purpose
 from opanel_agent.core.reasons import Reason
-from opanel_agent.core.request import JOSE, JSON, Reply, Sealed, seal
+from opanel_agent.core.request import JOSE, JSON, MAX_BODY_BYTES, Reply, Sealed, seal
 from opanel_agent.core.states import State
-from opanel_agent.core.strict_json import Json
+from opanel_agent.core.strict_json import Json, loads
 from opanel_agent.jobs import ask, consents, crash, gate, sent
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.jobs.handover import hand_over, record_end
@@ -36,7 +36,25 @@ def make(desk: Desk) -> None:
         crash.forget(desk)  # a consent is not retroactive
         return
     for facts in crash.pending(desk):
-        seal_report(desk, Purpose.CRASH_REPORTS, facts)
+        kept = _kept(desk, facts)
+        if kept is None:
+            seal_report(desk, Purpose.CRASH_REPORTS, facts)
+        else:  # killed before it was taken off the list, or before it was recorded: rather twice than never
+            desk.book.request(Kind.REQUEST_SEALED, desk.now, kept)
+
+
+def _kept(desk: Desk, facts: Mapping[str, Json]) -> Sealed | None:
+    """The held report of this very crash, where it was sealed before."""
+    reports = (sealed for sealed in consents.held_reports(desk) if sealed.purpose == Purpose.CRASH_REPORTS)
+    return next((sealed for sealed in reports if _says(sealed, facts)), None)
+
+
+def _says(sealed: Sealed, facts: Mapping[str, Json]) -> bool:
+    try:
+        told = loads(sealed.body, max_bytes=MAX_BODY_BYTES)
+    except Untrusted:  # damaged: the gate will not let it out either
+        return False
+    return isinstance(told, dict) and all(told.get(name) == value for name, value in facts.items())
 
 
 def deliver(desk: Desk, *, commanded: bool) -> None:
