@@ -15,7 +15,7 @@ Left out: requests about license data, which are signed by an activation key; th
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -41,8 +41,13 @@ _ERASING: Final = frozenset({"erase", "object"})
 _FOR_A_PERSON: Final = frozenset({"access", "rectify"})
 
 
-def report(authority: Authority, catalog: Catalog, purpose: Purpose, body: bytes, *, now: int) -> Answer:
-    """Keep a report; its receipt says by when it is erased. Raises Untrusted (field_undeclared) naming what may not be."""
+def report(authority: Authority, catalogs: Mapping[str, Catalog], purpose: Purpose, body: bytes, *, now: int) -> Answer:
+    """Keep a report; its receipt says by when it is erased. Raises Untrusted (field_undeclared) naming what may not be.
+
+    `catalogs` by the version of the notice: a report is judged by the one that its sender was shown, and kept as long as
+    that one says. One under a notice that is not known here is judged by the newest, which refuses its `notice`.
+    """
+    catalog = catalogs.get(_notice_of(body), catalogs[max(catalogs)])
     said = _declared(catalog, purpose, body)
     erasure, digest, day = said.text("erasure", pattern=SHA256_HEX), hashlib.sha256(body).hexdigest(), now // DAY_S
     with authority.store.transaction() as books:
@@ -173,6 +178,15 @@ def _declared(catalog: Catalog, purpose: Purpose, body: bytes) -> Members:
         fields = ", ".join(offending[:_MAX_NAMED]) + more
         raise Untrusted(Reason.FIELD_UNDECLARED, "fields_refused", purpose=purpose.value, fields=fields)
     return Members(loads(body, max_bytes=MAX_REQUEST_BYTES), "body")
+
+
+def _notice_of(body: bytes) -> str:
+    """What the body says it is under; whether it may be that is judged afterwards, as everything in it."""
+    try:
+        said = loads(body, max_bytes=MAX_REQUEST_BYTES)
+    except Untrusted:
+        return ""
+    return str(said.get("notice", "")) if isinstance(said, dict) else ""
 
 
 def _days(day: int, due: int) -> dict[str, Json]:

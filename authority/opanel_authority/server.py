@@ -31,7 +31,7 @@ from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Value
 from opanel_agent.core.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json, dumps
-from opanel_agent.system.data import load_catalog
+from opanel_agent.system.data import load_catalog, noticed_catalogs
 from opanel_authority import advise, answer, publish, reports
 from opanel_authority.answer import JOSE, JSON, Answer
 from opanel_authority.home import Authority
@@ -84,6 +84,7 @@ class Served:
 
     authority: Authority
     catalog: Catalog = field(default_factory=load_catalog)
+    catalogs: Mapping[str, Catalog] = field(default_factory=noticed_catalogs)
     limiter: Limiter = field(default_factory=Limiter)
     reports: Limiter = field(default_factory=lambda: Limiter(burst=REPORTS_BURST, refill_s=1, detail="too_many"))
     rights: Limiter = field(default_factory=lambda: Limiter(burst=RIGHTS_BURST, refill_s=10, detail="too_many"))
@@ -145,7 +146,7 @@ def _signed(served: Served, kind: str, body: bytes) -> Answer:
 
 def _report(served: Served, purpose: Purpose, body: bytes) -> Answer:
     served.reports.take("reports", served.elapsed())
-    return reports.report(served.authority, served.catalog, purpose, body, now=served.now())
+    return reports.report(served.authority, served.catalogs, purpose, body, now=served.now())
 
 
 def _right(served: Served, body: bytes) -> Answer:

@@ -6,9 +6,10 @@ from typing import Final
 from fakes.logs import LOGS
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.strict_json import Json, dumps
-from opanel_agent.system.data import load_catalog
+from opanel_agent.system.data import load_catalog, noticed_catalogs
 
 CATALOG: Final = load_catalog()
+CATALOGS: Final = noticed_catalogs()
 
 
 def secret(name: str) -> str:

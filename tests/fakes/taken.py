@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fakes import declared
-from fakes.declared import CATALOG
+from fakes.declared import CATALOG, CATALOGS
 from fakes.served import JOSE, JSON, Served
 from fakes.vendor import Vendor
 from opanel_agent.core.base64url import unbase64url
@@ -29,7 +29,7 @@ def told_x(token: bytes) -> dict[str, Any]:
 
 def take(made: Vendor, name: str, purpose: Purpose = Purpose.USAGE_STATISTICS, **facts: Any) -> Receipt:
     body = declared.report(name, purpose, **facts)
-    return receipt_of(made, body, reports.report(made.authority, CATALOG, purpose, body, now=made.now).body)
+    return receipt_of(made, body, reports.report(made.authority, CATALOGS, purpose, body, now=made.now).body)
 
 
 def use(made: Vendor, kind: str, *names: str, **more: Any) -> tuple[Receipt, dict[str, Any]]:

@@ -118,7 +118,7 @@ def test_a_rights_request_that_came_as_a_file(tmp_path: Path, capsys: Captured, 
     made, _issued = prepared(tmp_path)
     there = ("--dir", tmp_path / "vendor")
     reports.report(
-        made.authority, declared.CATALOG, Purpose.USAGE_STATISTICS, declared.report("key_sha256"), now=made.now
+        made.authority, declared.CATALOGS, Purpose.USAGE_STATISTICS, declared.report("key_sha256"), now=made.now
     )
     body = declared.right("erase", "key_sha256")
     (tmp_path / "request").write_bytes(sealed("/v1/rights", body, "application/json") if wrapped else body + b"\n")
@@ -146,7 +146,7 @@ def test_what_came_in_is_shown(tmp_path: Path, capsys: Captured) -> None:
     made, _issued = prepared(tmp_path)
     there = ("--dir", tmp_path / "vendor")
     body = declared.report("a")
-    reports.report(made.authority, declared.CATALOG, Purpose.USAGE_STATISTICS, body, now=made.now)
+    reports.report(made.authority, declared.CATALOGS, Purpose.USAGE_STATISTICS, body, now=made.now)
     listed = run(capsys, "received", *there)
     assert (listed["usage_statistics"], listed["crash_reports"], listed["restricted"], listed["rights"]) == (
         1,
@@ -170,7 +170,7 @@ def test_what_came_in_is_shown(tmp_path: Path, capsys: Captured) -> None:
 def test_what_is_past_its_time_is_erased_by_command(tmp_path: Path, capsys: Captured) -> None:
     made, _issued = prepared(tmp_path)
     then = made.now - 180 * vendors.DAY
-    reports.report(made.authority, declared.CATALOG, Purpose.USAGE_STATISTICS, declared.report("a"), now=then)
+    reports.report(made.authority, declared.CATALOGS, Purpose.USAGE_STATISTICS, declared.report("a"), now=then)
     for erased in (1, 0):
         assert run(capsys, "purge", "--dir", tmp_path / "vendor") == {"erased": erased}
 

@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 
 from fakes import declared, logs
-from fakes.declared import CATALOG
+from fakes.declared import CATALOG, CATALOGS
 from fakes.served import JOSE, JSON, Reply, Served, serving
 from fakes.taken import everywhere, given, kept, receipt_of, take, told_x, use
 from fakes.vendor import DAY, NOW, vendor
+from opanel_agent.core.catalog import Catalog, thaw
+from opanel_agent.core.documents.receipt import Receipt
 from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
 from opanel_agent.core.purposes import Purpose
+from opanel_agent.core.reasons import Reason
 from opanel_agent.core.strict_json import dumps, loads
 from opanel_authority import keys, reports, server
 from opanel_authority.keys import PrivateKey, Role
@@ -297,5 +300,48 @@ def test_no_time_is_kept_that_is_finer_than_a_day(tmp_path: Path) -> None:
 
 def test_a_refusal_of_the_catalog_is_no_retry(tmp_path: Path) -> None:
     with pytest.raises(Untrusted) as caught:
-        reports.report(vendor(tmp_path).authority, CATALOG, Purpose.USAGE_STATISTICS, b"{}", now=NOW)
+        reports.report(vendor(tmp_path).authority, CATALOGS, Purpose.USAGE_STATISTICS, b"{}", now=NOW)
     assert (str(caught.value.code), caught.value.detail) == ("field_undeclared", "fields_refused")
+
+
+# ---- under an earlier notice
+
+
+EARLIER, LATER = "2026-12-01", "2027-03-01"
+
+
+def moved_on() -> dict[str, Catalog]:
+    """An authority whose newest notice has no memory class any more, keeps a report for less long, and knows the earlier."""
+    told = json.loads(CATALOG.freeze())
+    fields = told["usage_statistics"]["fields"]
+    del fields["memory_class"]
+    fields["notice"] |= {"values": [LATER], "example": LATER}
+    for each in fields.values():
+        each["retention_days_there"] = 30
+    return {EARLIER: CATALOG, LATER: thaw(json.dumps(told).encode())}
+
+
+def test_a_report_is_judged_by_the_notice_that_its_sender_was_shown(tmp_path: Path) -> None:
+    made, catalogs = vendor(tmp_path), moved_on()
+
+    def take_(body: bytes) -> Receipt:
+        token = reports.report(made.authority, catalogs, Purpose.USAGE_STATISTICS, body, now=made.now).body
+        return receipt_of(made, body, token)
+
+    said, kept_days = json.loads(declared.report("a")), reports.retention_days(CATALOG, Purpose.USAGE_STATISTICS)
+    assert kept_days > 30
+    assert take_(declared.report("a")).due == (NOW // DAY + kept_days) * DAY  # as long as that notice said
+    now_said = {**said, "notice": LATER, "erasure": declared.erasure("b")}
+    for mixed in (now_said, {**said, "notice": "2025-01-01"}):  # a later notice's report with an earlier one's field
+        with pytest.raises(Untrusted) as refused:
+            take_(dumps(mixed))
+        assert refused.value.code == Reason.FIELD_UNDECLARED
+        assert "memory_class" in str(refused.value.values["fields"])
+    del now_said["memory_class"]
+    assert take_(dumps(now_said)).due == (NOW // DAY + 30) * DAY
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"notice":[]}', b'{"notice":"../2026-12-01"}'])
+def test_what_names_no_notice_is_refused_by_the_newest(tmp_path: Path, body: bytes) -> None:
+    with pytest.raises(Untrusted):
+        reports.report(vendor(tmp_path).authority, moved_on(), Purpose.USAGE_STATISTICS, body, now=NOW)

@@ -42,12 +42,28 @@ class Data:
         """The catalog as a notice froze it: the installed one, or an earlier one that ships too."""
         return _bytes(self._notice_dir(version) / "fields.json")
 
+    def noticed(self) -> dict[str, Catalog]:
+        """The catalog by the version of its notice: as each earlier one froze it, and the one in force."""
+        installed = self.installed_notice()
+        versions = sorted(path.name for path in (self._place / "notices").iterdir() if path.is_dir())
+        try:
+            earlier = {
+                version: catalog.thaw(self.notice_catalog(version)) for version in versions if version != installed
+            }
+            return {**earlier, installed: self.catalog()}
+        except Untrusted as error:
+            raise Bug(Reason.INTERNAL, error.detail, **error.values) from error
+
     def _notice_dir(self, version: str | None = None) -> Path:
         return self._place / "notices" / (version or self.installed_notice())
 
 
 def load_catalog() -> Catalog:
     return Data().catalog()
+
+
+def noticed_catalogs() -> dict[str, Catalog]:
+    return Data().noticed()
 
 
 def installed_notice() -> str:
