@@ -86,6 +86,8 @@ class PlannedDoors(InProcessOutlet):
 
     def fetch(self, word: str, *, signalled: bool) -> Reply:
         self.fetched.append(word)
+        if word in self.silent:
+            raise self.silent[word]
         return self.told.get(word) or super().fetch(word, signalled=signalled)
 
 
@@ -190,6 +192,7 @@ def _layout() -> FakeInspection:
     room = Space(bytes_free=10**10, files_free=10**6, read_only=False)
     return FakeInspection(
         seen={
+            Path("/opt/opanel-agent"): folder(0o755, 0, 0),
             PATHS.config_dir: folder(0o2755, 0),
             PATHS.settings: file(0o644, 0),
             PATHS.license: file(0o640, 0),

@@ -310,3 +310,12 @@ def test_the_code_and_the_cure_are_those_of_the_failure() -> None:
         signed,
     )
     assert error_of(fault("tls_untrusted", "tls_handshake")) == (Reason.TLS_UNTRUSTED, "tls_handshake", None)
+
+
+def test_a_mirror_that_was_not_tried_and_a_name_service_that_swallows_the_question() -> None:
+    untried = [*checkup.untried(URL, "mirror-9")]
+    assert [each.check for each in untried] == [*checkup.LAYERS]
+    assert {(each.status, each.why, each.label) for each in untried} == {
+        (Status.NOT_LOOKED_AT, Why.NO_TIME, "mirror-9")
+    }
+    assert told(checkup.resolver_silent()) == (Status.FAILED, "unreachable_dns", "resolver_silent")

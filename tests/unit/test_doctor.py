@@ -22,6 +22,7 @@ from opanel_agent.core.errors import Bug, NotPermitted, Unavailable
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.request import Reply, fixed_get, head
+from opanel_agent.core.trial import Trial, encode
 from opanel_agent.texts import LANGUAGES, Language, say
 
 SECOND: Final = "https://second.example"
@@ -164,6 +165,10 @@ FAULTS: Final[dict[str, tuple[Callable[[Patient], None], Found]]] = {
     "someone else's bundle": (_lying(PATHS.bundle, uid=0), {"files": ("failed", "file_refused")}),
     "someone else's report": (_lying(PATHS.held / "x", uid=1000), {"files": ("failed", "file_refused")}),
     "key that others read": (_lying(PATHS.activation_key, mode=0o640), {"files": ("failed", "file_refused")}),
+    "code that others write": (
+        _lying(Path("/opt/opanel-agent"), kind="folder", uid=0, mode=0o777),
+        {"files": ("failed", "file_refused")},
+    ),
     "settings that others write": (_lying(PATHS.settings, mode=0o664), {"files": ("failed", "file_refused")}),
     "settings that fetch cannot read": (
         _lying(PATHS.settings, mode=0o640, gid=AGENT),
@@ -266,6 +271,23 @@ def test_of_two_mirrors_one_that_fails_is_a_warning(sick: Patient) -> None:
         ("mirror-1", "dns", "failed"),
         ("mirror-2", "tcp", "failed"),
     ]
+
+
+def test_a_mirror_for_which_no_time_was_left_is_said_to_be_that(sick: Patient) -> None:
+    sick.settings(f'mirrors = ["{SECOND}"]\n')
+    slow = Trial(url=STATUS_URL, code="unreachable_dns", detail="name_unknown")
+    told_of_another = Trial(url="https://elsewhere.example/v1/status.jwt")
+    sick.doors.told["mirrors"] = Reply(ok=True, body=encode([slow, told_of_another]))
+    checks = sick.see("--json").json()["result"]["checks"]
+    assert {each["why"] for each in checks if each["label"] == "mirror-2"} == {"no_time"}
+    assert "elsewhere" not in sick.see().out
+
+
+def test_a_fetch_that_does_not_come_back_is_held_up_by_the_name_service(sick: Patient) -> None:
+    sick.doors.silent["mirrors"] = Bug(Reason.INTERNAL, "outlet_timeout", program="fetch")
+    assert sick.found() == {"dns": ("failed", "unreachable_dns")}
+    sick.doors.silent["mirrors"] = Bug(Reason.INTERNAL, "outlet_silent", program="fetch")
+    assert sick.found() == {"server": ("failed", "internal")}
 
 
 def test_with_a_proxy_the_proxy_is_what_can_be_looked_at(sick: Patient) -> None:

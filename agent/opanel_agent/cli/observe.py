@@ -275,8 +275,9 @@ def _mirrors(
             raise Unavailable(_reason(reply.code), reply.detail or "reply_failed")
         trials = decode(reply.body)
     except AgentError as error:
-        return (), [failed(Check.SERVER, error)]
-    return trials, [finding for trial in trials for finding in _way(trial, trials, settings)]
+        slow = isinstance(error, Bug) and error.detail == "outlet_timeout"
+        return (), [checkup.resolver_silent() if slow else failed(Check.SERVER, error)]
+    return trials, [finding for n, base in enumerate(bases, 1) for finding in _way(n, base, trials, settings)]
 
 
 def _why_not(world: World, means: Means, settings: Settings | None, *, open_: bool) -> tuple[Why | None, str | None]:
@@ -302,14 +303,19 @@ def _show(world: World, bases: tuple[str, ...]) -> None:
     world.note("leaves.address")
 
 
-def _way(trial: Trial, trials: tuple[Trial, ...], settings: Settings) -> Iterator[Finding]:
-    host = urlsplit(trial.url).hostname or ""
-    proxied = settings.proxy is not None and not is_loopback(host)
+def _way(number: int, base: str, trials: tuple[Trial, ...], settings: Settings) -> Iterator[Finding]:
+    """By this process's own order of the mirrors; what fetch tells of another one is not ours to show."""
+    url, label = fixed_get(PROBE, base).url, f"mirror-{number}"
+    trial = next((trial for trial in trials if trial.url == url), None)
+    if trial is None:
+        yield from checkup.untried(url, label)
+        return
+    host = urlsplit(url).hostname or ""
     route = Route(
-        label=f"mirror-{trials.index(trial) + 1}",
+        label=label,
         named=address(host) is None,
-        tls=trial.url.startswith("https:"),
-        proxied=proxied,
+        tls=url.startswith("https:"),
+        proxied=settings.proxy is not None and not is_loopback(host),
     )
     another = any(each.code is None for each in trials if each is not trial)
     yield from checkup.mirror(trial, route, another_good=another)

@@ -6,6 +6,7 @@ all of it is one user's. Existence alone is the word of an opt-out, so nothing i
 """
 
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from opanel_agent.system.settings import Settings
 
 AGENT: Final = "opanel-agent"
 COURIER: Final = "opanel-courier"
+CODE: Final = Path("/opt/opanel-agent")
 MAX_DEPTH: Final = 3
 Readers = Mapping[str, tuple[int, frozenset[int]]]
 
@@ -48,9 +50,9 @@ def tour(paths: Paths, settings: Settings | None, inspection: Inspection) -> Tou
     users = _users(paths, inspection)
     seen: list[tuple[Rule, Seen]] = []
     denied = False
-    pending = [*_administrators(paths, settings, users), *_agents(paths, users)]
+    pending = deque((*_administrators(paths, settings, users), *_agents(paths, users)))
     while pending:
-        rule, inside = pending.pop(0)
+        rule, inside = pending.popleft()
         try:
             found = inspection.look(Path(rule.path))
             if found is None:
@@ -108,6 +110,8 @@ def _administrators(paths: Paths, settings: Settings | None, users: _Users) -> I
         )
         return told, inside
 
+    if paths.system:
+        yield rule(CODE, "code", "folder")
     yield rule(paths.config_dir, "config", "folder")
     yield rule(paths.settings, "config/agent.toml", "file")
     yield rule(paths.consent, "config/consent.toml", "file")
@@ -147,10 +151,10 @@ def _agents(paths: Paths, users: _Users) -> Iterator[Ruled]:
 # Names that this code gave: the others may say something about the server.
 _NAMED: Final = Paths(system=True, owner=0, config_dir=Path("c"), state_dir=Path("s"), runtime_dir=Path("r"))
 OWN_NAMES: Final = frozenset(
-    path.name
-    for path in (
-        *(_NAMED.bundle, _NAMED.previous_bundle, _NAMED.roots, _NAMED.status_list, _NAMED.advisories, _NAMED.state),
-        *(_NAMED.schedule, _NAMED.clock, _NAMED.activation_key, _NAMED.last_settings, _NAMED.ledger, _NAMED.held),
-        *(_NAMED.sent, _NAMED.receipts, _NAMED.erasure, _NAMED.ready, _NAMED.export, _NAMED.lock),
-    )
+    {
+        *(_NAMED.bundle.name, _NAMED.previous_bundle.name, _NAMED.roots.name, _NAMED.status_list.name),
+        *(_NAMED.advisories.name, _NAMED.state.name, _NAMED.schedule.name, _NAMED.clock.name, _NAMED.lock.name),
+        *(_NAMED.activation_key.name, _NAMED.last_settings.name, _NAMED.ledger.name, _NAMED.export.name),
+        *(_NAMED.held.name, _NAMED.sent.name, _NAMED.receipts.name, _NAMED.erasure.name, _NAMED.ready.name),
+    }
 )

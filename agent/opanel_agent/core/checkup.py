@@ -74,6 +74,7 @@ class Why(StrEnum):
     HELD_OFF = "held_off"
     DOOR = "door"
     NOT_REACHED = "not_reached"
+    NO_TIME = "no_time"
     NOT_TOLD = "not_told"
     BY_PROXY = "by_proxy"
     NO_PROXY = "no_proxy"
@@ -348,6 +349,17 @@ def mirror(trial: Trial, route: Route, *, another_good: bool) -> Iterator[Findin
             yield unseen(layer, Why.NOT_TOLD, subject=trial.url, label=route.label)
         else:
             yield Finding(check=layer, subject=trial.url, label=route.label)
+
+
+def untried(url: str, label: str) -> Iterator[Finding]:
+    """A mirror for which the ones before it left no time."""
+    for layer in LAYERS:
+        yield unseen(layer, Why.NO_TIME, subject=url, label=label)
+
+
+def resolver_silent() -> Finding:
+    """What it means that fetch did not answer at all: nothing but a name service can hold it up for so long."""
+    return failed(Check.DNS, Unavailable(Reason.UNREACHABLE_DNS, "resolver_silent"))
 
 
 def _layer(trial: Trial) -> Check:
