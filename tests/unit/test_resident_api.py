@@ -31,7 +31,19 @@ GET = {"/v1/license", "/v1/consent", "/v1/answer"}
 POST_OF_ANYONE = {"/v1/refresh"}
 ABOUT_REPORTS = {
     f"/v1/{name}"
-    for name in ("preview", "held", "sent", "rights", "review", "purge", "export", "history", "receipts", "noticed")
+    for name in (
+        "preview",
+        "held",
+        "sent",
+        "rights",
+        "review",
+        "purge",
+        "export",
+        "history",
+        "receipts",
+        "noticed",
+        "reset",
+    )
 }
 POST_OF_OWNER = {"/v1/bundle", "/v1/activate", "/v1/release", "/v1/remove", "/v1/narrowed"} | ABOUT_REPORTS
 
@@ -178,6 +190,7 @@ TAKEN: dict[str, dict[str, Any]] = {
         "to_file": False,
     },
     "/v1/review": {},
+    "/v1/reset": {"preview": True},
     "/v1/purge": {},
     "/v1/export": {"id": "i" * 64},
     "/v1/history": {"id": "i" * 64},

@@ -24,6 +24,7 @@ from opanel_agent.cli import (
     notice,
     offline,
     proof,
+    reset,
     setup,
     silence,
     status,
@@ -51,6 +52,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *doctor.COMMANDS,
     *silence.COMMANDS,
     *setup.COMMANDS,
+    *reset.COMMANDS,
 )
 INTERRUPTED: Final = 130
 OUTPUT_GONE: Final = 74

@@ -12,8 +12,10 @@ from typing import BinaryIO
 
 from opanel_agent.cli.client import Client
 from opanel_agent.cli.output import Console, printable
-from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Value
+from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Value
 from opanel_agent.core.reasons import Fault
+from opanel_agent.core.strict_json import Json, Members
+from opanel_agent.jobs import stand_in
 from opanel_agent.system import paths as installation
 from opanel_agent.system import settings as settings_file
 from opanel_agent.system import stopped, teletype
@@ -25,11 +27,16 @@ from opanel_agent.system.teletype import Teletype
 from opanel_agent.texts import Language, language, named, say
 
 
+def _nobody(_: Mapping[str, Json]) -> Members:
+    raise Unavailable(Fault.NOT_RUNNING, "not_running")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """`lang` is decided once, from the flag, the settings and the locale. `now_s` is the wall clock.
 
-    `teletype` finds the terminal that a person sits at, if there is one. `at_rest` is the export of a stopped agent.
+    `teletype` finds the terminal that a person sits at, if there is one. `at_rest` is the export of a stopped agent,
+    `stand_in` runs one pass where no resident does.
     """
 
     paths: Paths
@@ -44,6 +51,7 @@ class World:
     environ: Mapping[str, str] = field(default_factory=dict)
     teletype: Callable[[], Teletype | None] = lambda: None
     at_rest: Callable[[], bytes] = bytes
+    stand_in: Callable[[Mapping[str, Json]], Members] = _nobody
 
     def say(self, text_id: str, /, **values: Value) -> str:
         return say(text_id, self.lang, **values)
@@ -94,4 +102,5 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
         environ=environ,
         teletype=lambda: teletype.find(sys.stdin.buffer if sys.stdin else None),
         at_rest=lambda: stopped.export(paths.state_dir),
+        stand_in=lambda intent: stand_in.run(paths, intent),
     )

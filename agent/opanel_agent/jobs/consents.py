@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from opanel_agent import __version__
+from opanel_agent.core import schedule
 from opanel_agent.core.consent import Signal
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger import Kind
@@ -92,13 +93,30 @@ def _machine(desk: Desk) -> None:
     known = desk.memory.identity
     if any(known.get(name, digest) != digest for name, digest in here.items()):
         desk.book.append(Kind.CLONE_FOUND, desk.now)
-        desk.world.files.remove(desk.world.paths.activation_key)
-        desk.components.pop("agent_key", None)
-        desk.memory.clone_of = _consent_digest(desk)
+        _become_another(desk)
+        line("clone_found", level="warning")
     desk.memory.identity = {**known, **here}
     if desk.memory.clone_of not in (None, _consent_digest(desk)):
         desk.memory.clone_of = None  # answered again, here
     desk.clone = desk.memory.clone_of is not None
+
+
+def _become_another(desk: Desk) -> None:
+    """What was drawn, sealed or planned for the other machine is its own: two must not ask at one time, nor say the same."""
+    desk.world.files.remove(desk.world.paths.activation_key)
+    desk.components.pop("agent_key", None)
+    rooms = Rooms(files=desk.world.files, paths=desk.world.paths, book=desk.book)
+    rooms.purge(rooms.held(), desk.now, reason="clone")
+    desk.schedule = schedule.plan_first(desk.now, desk.world.chance.fraction())
+    memory = desk.memory
+    memory.clone_of = grant(desk)
+    memory.reports, memory.retries, memory.quiet_until, memory.quiet_but = {}, {}, None, None
+
+
+def grant(desk: Desk) -> str | None:
+    """The digest of a consent file that says yes to anything; None where there is nothing that could be another's yes."""
+    file = desk.consent.file
+    return _consent_digest(desk) if file is not None and any(said.allow for said in file.purposes.values()) else None
 
 
 def _opt_outs(desk: Desk) -> None:
@@ -165,7 +183,7 @@ _KINDS: Final = {
 
 
 def _answer(desk: Desk, purpose: Purpose) -> str:
-    """Given · refused · stale (to another notice) · faulty (the file is refused) · none (never asked)."""
+    """Given · refused · stale (another notice, another machine) · faulty (the file is refused) · none (never asked)."""
     consent = desk.consent
     if consent.faults():
         return "faulty"
@@ -174,7 +192,7 @@ def _answer(desk: Desk, purpose: Purpose) -> str:
         return NO_FILE
     if not choice.allow:
         return "refused"
-    return "given" if consent.file.notice == desk.world.notice else "stale"
+    return "given" if consent.file.notice == desk.world.notice and not desk.clone else "stale"
 
 
 def _record(desk: Desk, kind: Kind, purpose: Purpose, digest: str) -> None:
@@ -185,8 +203,14 @@ def _record(desk: Desk, kind: Kind, purpose: Purpose, digest: str) -> None:
     if kind is Kind.CONSENT_GIVEN and file is not None and file.granted is not None:
         said |= {"by": file.granted.by, "role": file.granted.role, "on": file.granted.on}
     if kind is Kind.CONSENT_INVALIDATED:
-        said["reason"] = str(Reason.CONSENT_REFUSED if desk.consent.faults() else Reason.NOTICE_CHANGED)
+        said["reason"] = str(_invalid(desk))
     desk.book.append(kind, desk.now, purpose=str(purpose), **said)
+
+
+def _invalid(desk: Desk) -> Reason:
+    if desk.consent.faults():
+        return Reason.CONSENT_REFUSED
+    return Reason.CLONE if desk.clone else Reason.NOTICE_CHANGED
 
 
 def _purge(desk: Desk, purpose: Purpose, noted: Noted) -> None:

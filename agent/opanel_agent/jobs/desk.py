@@ -81,6 +81,7 @@ class Desk:
     consent: ConsentReading
     book: Book
     forgetful: bool = False  # there is no memory of what was taken up before: the first pass, or state.json was lost
+    blank: bool = False  # all was forgotten in this pass: what it still learns is not kept
     clone: bool = False
     unrecorded: str | None = None  # what kept a change of the administrator's word from being recorded in this pass
     bundle: Bundle | None = None
@@ -108,6 +109,11 @@ class Desk:
         )
         return gate.snapshot(purpose, stand, asked=asked, commanded=commanded)
 
+    def start_over(self, memory: Memory) -> None:
+        """From here on this desk knows no license, and keeps nothing of this pass but `memory`."""
+        self.memory, self.blank = memory, True
+        self.bundle, self.bundle_refused = None, None
+
     def trust(self, root: Root) -> None:
         """A newer root from here on. The time that a key proved which it drops goes with the key."""
         self.root = root
@@ -118,6 +124,8 @@ class Desk:
 
     def save(self) -> None:
         """Writes what this pass learned. Documents were written when they were adopted."""
+        if self.blank:
+            return
         files, paths = self.world.files, self.world.paths
         files.write(paths.clock, dumps(effective_time.to_json(self.mark)))
         files.write(paths.schedule, dumps(schedule.to_json(self.schedule)))
@@ -142,7 +150,7 @@ def sit_down(world: World) -> Desk:
         reading=reading,
         mark=mark,
         memory=memory or Memory(),
-        forgetful=memory is None,
+        forgetful=memory is None or memory.state is None,
         schedule=_schedule(world, effective_time.now(mark)),
         consent=world.consents.read(),
         book=open_book(world.files, world.paths, effective_time.now(mark)),

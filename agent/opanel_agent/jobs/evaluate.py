@@ -19,7 +19,7 @@ from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.verdict import Verdict
-from opanel_agent.jobs import adopt, answer, ask, consents, crash, records, report
+from opanel_agent.jobs import adopt, answer, ask, consents, crash, records, report, reset
 from opanel_agent.jobs.desk import Desk, World, sit_down
 from opanel_agent.jobs.outlet import LocalOutlet
 from opanel_agent.jobs.retention import Rooms
@@ -59,7 +59,8 @@ def run(world: World, intent: Members) -> dict[str, Json]:
         adopt.files_of_root(desk)
         noted = consents.observe(desk)
         result, error = _attempt(desk, lambda: act(desk, intent))
-        _reports(desk, commanded=kind in _COMMANDED)
+        if not desk.blank:
+            _reports(desk, commanded=kind in _COMMANDED)
         found = answer.judge(desk)
         told = answer.compose(desk, found)
         desk.save()
@@ -151,6 +152,7 @@ _ACTS: Final[dict[str, Callable[[Desk, Members], Result]]] = {
     "exchange": _errand(ask.EXCHANGE),
     "remove": _remove,
     "narrowed": _nothing,
+    "reset": reset.act,
     **records.ACTS,
 }
 # Intents by which an administrator says that what is ready may go now.
@@ -159,6 +161,8 @@ _COMMANDED: Final = frozenset({"narrowed"})
 
 def _sleep_s(desk: Desk, found: Verdict) -> int:
     """Until the next check, or the next moment at which time alone changes the verdict."""
+    if desk.blank:
+        return LONGEST_SLEEP_S
     due = schedule.due(desk.schedule, desk.now)  # still due: the gate denied it
     check_s = DENIED_SLEEP_S if due else schedule.wait_s(desk.schedule, desk.now)
     moments = [desk.now + check_s, desk.now + LONGEST_SLEEP_S]

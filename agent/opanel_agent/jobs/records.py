@@ -183,8 +183,12 @@ def _verified(token: bytes, roots: Sequence[Root]) -> Receipt | None:
 
 
 def _review(desk: Desk, _intent: Members) -> Result:
-    """A person has looked at a broken ledger: consents count again from here on."""
+    """A person has looked at a broken ledger, or at the answers that a copy brought along: consents count again.
+
+    Of a copy from the next pass on, which first records whose word they are now.
+    """
     desk.book.append(Kind.REVIEWED, desk.now)
+    desk.memory.clone_of = None
     return {"reviewed": True}
 
 

@@ -65,6 +65,20 @@ def prepare(desk: Desk, kind: str, ids: Sequence[str] | None = None, text: str |
     return sealed
 
 
+def reports_unerased(desk: Desk) -> list[str]:
+    """The reports that are still at the other end, as far as it said, and whose secret proves something."""
+    # A secret that the disk damaged proves nothing any more, and must not keep a withdrawal from being done.
+    return [name for name in _not_erased(desk, _load(desk)) if _kept_secret(desk, name) is not None]
+
+
+def erasures(desk: Desk) -> list[bytes]:
+    """Requests that have every report erased which is still at the other end: for whoever is about to lose the secrets."""
+    return [
+        rights.body(desk.world.catalog, Right.ERASE, _secrets(desk, meant))
+        for meant in _portions(reports_unerased(desk))
+    ]
+
+
 def make_ready(desk: Desk, ids: Iterable[str]) -> Path | None:
     """An erasure request for reports that are purged or withdrawn, to be carried when the administrator likes.
 
@@ -73,9 +87,8 @@ def make_ready(desk: Desk, ids: Iterable[str]) -> Path | None:
     """
     known = _load(desk)
     wanted = {*ids}
-    # A secret that the disk damaged proves nothing any more, and must not keep a withdrawal from being done.
-    meant = [name for name in _not_erased(desk, known) if name in wanted and _kept_secret(desk, name) is not None]
-    made = [_make_ready(desk, meant[start : start + MAX_REVEALS]) for start in range(0, len(meant), MAX_REVEALS)]
+    meant = [name for name in reports_unerased(desk) if name in wanted]
+    made = [_make_ready(desk, portion) for portion in _portions(meant)]
     _replace_smaller(desk, known, frozenset(meant), made)
     return None if not made else made[0] if len(made) == 1 else desk.world.paths.ready
 
@@ -132,6 +145,11 @@ def owed(desk: Desk) -> list[dict[str, Json]]:
     who: dict[str, Json] = {"name": desk.root.sub, "url": places[0] if places else None}
     told = [rights.standing(_seen(desk, each), desk.now) | {"sha256": each.sha256} for each in _load(desk)]
     return [each | {"authority": who} for each in reversed(told)]
+
+
+def _portions(names: Sequence[str]) -> list[Sequence[str]]:
+    """As many as one request may reveal."""
+    return [names[start : start + MAX_REVEALS] for start in range(0, len(names), MAX_REVEALS)]
 
 
 def _make_ready(desk: Desk, meant: Sequence[str]) -> Path:
