@@ -125,8 +125,8 @@ def answer(**license_members: Json) -> dict[str, Json]:
                 "usage_statistics": {
                     "permitted": False,
                     "reasons": [
-                        {"reason": "not_asked", "place": "consent.toml", "line": None},
-                        {"reason": "opt_out", "place": "do-not-track in /etc", "line": None},
+                        {"reason": "not_asked", "what": None, "place": "consent.toml", "line": None},
+                        {"reason": "opt_out", "what": "do-not-track", "place": "/etc", "line": None},
                     ],
                 },
             },

@@ -58,7 +58,7 @@ def test_the_envelope_has_both_languages(terminal: Terminal) -> None:
 
 def test_none_and_why_none_may_come(terminal: Terminal) -> None:
     assert told(terminal, advisories=[]).out == "There is no security advisory.\n"
-    denied = {"permitted": False, "reasons": [{"reason": "offline", "place": "offline in /etc", "line": None}]}
+    denied = {"permitted": False, "reasons": [{"reason": "offline", "what": "offline", "place": "/etc", "line": None}]}
     printed = told(terminal, advisories=[], consent={"purposes": {"security_advisories": denied}})
     assert printed.status == 0
     assert "Advisories are not fetched now: offline is in force." in printed.out

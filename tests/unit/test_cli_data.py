@@ -39,8 +39,8 @@ SHOWN: dict[str, Any] = {
     "why": [],
 }
 DENIED = [
-    {"reason": "denied_by_file", "place": "consent.toml", "line": 7},
-    {"reason": "opt_out", "place": "DO_NOT_TRACK=1 in /etc/environment", "line": None},
+    {"reason": "denied_by_file", "what": None, "place": "consent.toml", "line": 7},
+    {"reason": "opt_out", "what": "DO_NOT_TRACK=1", "place": "/etc/environment", "line": None},
 ]
 REQUEST = [*(f"  {line}" for line in HEAD.split("\r\n")[:-1]), f"  {BODY}"]
 RIGHT: dict[str, Any] = {
@@ -176,7 +176,7 @@ HELD = {"id": ID, "purpose": "usage_statistics", "held_since": NOW, "ready_at": 
 
 
 def test_held_lists_what_waits_and_why(terminal: Terminal) -> None:
-    waiting: Any = [HELD | {"why": [{"reason": "held", "place": "hold in consent.toml", "line": None}]}]
+    waiting: Any = [HELD | {"why": [{"reason": "held", "what": "hold", "place": "consent.toml", "line": None}]}]
     with porter(terminal.paths.socket) as told:
         told.done("/v1/held", {"held": waiting})
         printed = terminal.type("data", "held")
@@ -209,7 +209,9 @@ def test_held_show_and_drop(terminal: Terminal) -> None:
 
 def test_held_send_shows_the_bytes_before_it_asks_for_them_to_leave(terminal: Terminal) -> None:
     with porter(terminal.paths.socket) as told:
-        told.done("/v1/held", SHOWN | {"why": [{"reason": "held", "place": "hold in consent.toml", "line": None}]})
+        told.done(
+            "/v1/held", SHOWN | {"why": [{"reason": "held", "what": "hold", "place": "consent.toml", "line": None}]}
+        )
         told.done("/v1/held", {"sent": True, "id": ID, "url": URL, "reply_status": 202})
         printed = terminal.type("data", "held", "send", ID)
         assert told.posts() == [("/v1/held", {"action": "show", "id": ID}), ("/v1/held", {"action": "send", "id": ID})]

@@ -32,7 +32,7 @@ SHOWN: dict[str, Any] = {
     "leaves": ["salt", "components", "of_tomorrow"],
     "why": [],
 }
-FORBIDDEN = {"reason": "opt_out", "place": "DO_NOT_TRACK=1 in /etc/environment", "line": 3}
+FORBIDDEN = {"reason": "opt_out", "what": "DO_NOT_TRACK=1", "place": "/etc/environment", "line": 3}
 WRITTEN = {"sent": False, "id": SHOWN["id"], "request": base64url(b"e30.e30.AA"), "why": []}
 
 

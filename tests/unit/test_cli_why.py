@@ -46,7 +46,7 @@ def test_show_tells_every_purpose_with_file_line_and_reasons(terminal: Terminal)
     }
     file = str(terminal.paths.consent)
     assert told["purposes"][CRASH]["reasons"] == [
-        {"reason": "denied_by_file", "place": f"allow = false in {file}", "line": 9}
+        {"reason": "denied_by_file", "what": "allow = false", "place": str(file), "line": 9}
     ]
     assert told["purposes"]["license_status"]["permitted"]
     assert told["notice"] == told["installed_notice"] == NOTICE
@@ -98,6 +98,19 @@ def test_why_names_every_reason_and_exits_1(terminal: Terminal) -> None:
     assert f"allow = false in {terminal.paths.consent}, line 5" in printed.out
 
 
+def test_in_turkish_every_place_is_turkish(terminal: Terminal) -> None:
+    write(terminal)
+    terminal.lang = "tr"
+    terminal.optouts = SetSignals()
+    here = signal("the process environment")
+    terminal.optouts.signals = Signals(do_not_track=(signal("/etc/environment", 3), here), offline=(signal("/x"),))
+    said = terminal.type("consent", "why", "usage_statistics").out
+    assert "(/etc/environment, satır 3: DO_NOT_TRACK=1)" in said
+    assert "(sürecin ortam değişkenleri: DO_NOT_TRACK=1)" in said
+    assert f"({terminal.paths.consent}, satır 5: allow = false)" in said
+    assert " in " not in said
+
+
 def test_why_of_what_is_permitted_says_what_a_report_waits_for(terminal: Terminal) -> None:
     write(terminal, usage="true", crash="true")
     usage, crash, status = (terminal.type("consent", "why", each) for each in (USAGE, CRASH, Purpose.LICENSE_STATUS))
@@ -119,12 +132,12 @@ def test_what_only_the_agent_knows_is_added(terminal: Terminal) -> None:
     """Its ledger, a copied machine, and the variables that it was started with; what it says of files is stale by now."""
     write(terminal, usage="true")
     reasons: list[Json] = [
-        {"reason": "ledger", "place": "review_due", "line": None},
-        {"reason": "clone", "place": "machine identity", "line": None},
-        {"reason": "opt_out", "place": "DO_NOT_TRACK=1 in the process environment", "line": 1},
-        {"reason": "denied_by_file", "place": "allow = false in consent.toml", "line": 5},
-        {"reason": "of_tomorrow", "place": "x", "line": None},
-        {"reason": "ledger", "place": 7, "line": None},
+        {"reason": "ledger", "what": None, "place": "review_due", "line": None},
+        {"reason": "clone", "what": None, "place": "machine identity", "line": None},
+        {"reason": "opt_out", "what": "DO_NOT_TRACK=1", "place": "the process environment", "line": 1},
+        {"reason": "denied_by_file", "what": "allow = false", "place": "consent.toml", "line": 5},
+        {"reason": "of_tomorrow", "what": None, "place": "x", "line": None},
+        {"reason": "ledger", "what": None, "place": 7, "line": None},
         "garbled",
     ]
     told: dict[str, Any] = answer()

@@ -108,9 +108,9 @@ def test_every_reason_is_told_with_its_place_and_line() -> None:
     )
     assert isinstance(decided, Denial)
     assert decided.grounds == (
-        Ground(reason=Reason.OFFLINE, place="existence in /etc/opanel-agent/offline"),
-        Ground(reason=Reason.OPT_OUT, place="existence in /etc/do-not-track"),
-        Ground(reason=Reason.OPT_OUT, place="DO_NOT_TRACK=1 in /etc/environment", line=3),
+        Ground(reason=Reason.OFFLINE, what="existence", place="/etc/opanel-agent/offline"),
+        Ground(reason=Reason.OPT_OUT, what="existence", place="/etc/do-not-track"),
+        Ground(reason=Reason.OPT_OUT, what="DO_NOT_TRACK=1", place="/etc/environment", line=3),
         Ground(reason=Reason.NOT_ASKED, place="command"),
         Ground(reason=Reason.DESTINATION, place=MIRROR + "/v1/activations"),
     )

@@ -66,7 +66,9 @@ def grounds(purpose: str = "usage_statistics", **changed: object) -> list[Ground
 
 
 def ground(reason: Reason, place: str, line: int | None = None) -> Ground:
-    return Ground(reason=reason, place=place, line=line)
+    """Of "what in place", or of a place that says it all."""
+    what, _, place = place.rpartition(" in ")
+    return Ground(reason=reason, place=place, line=line, what=what or None)
 
 
 @pytest.mark.parametrize("purpose", CONSENT_BASED)

@@ -91,7 +91,7 @@ def test_a_no_an_old_answer_and_a_broken_file_are_a_no(agent: Simulated, text: s
 def test_a_yes_is_recorded_then_a_report_is_held_and_then_leaves(agent: Simulated) -> None:
     say(agent, YES)
     (waiting,) = held(agent)
-    assert waiting["why"] == [{"reason": "held", "place": f"hold in {PATHS.consent}", "line": 6}]
+    assert waiting["why"] == [{"reason": "held", "what": "hold", "place": str(PATHS.consent), "line": 6}]
     assert reports(agent) == []
     wait(agent, 72 * HOUR - 1)
     assert reports(agent) == []

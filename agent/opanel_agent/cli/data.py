@@ -15,6 +15,7 @@ from opanel_agent.cli.client import Done, understood
 from opanel_agent.cli.grammar import Command, Options
 from opanel_agent.cli.layout import paragraph, verbatim
 from opanel_agent.cli.output import Outcome, Shown, Warned, printable
+from opanel_agent.cli.places import where
 from opanel_agent.cli.sending import Ground, Leaving, wait_s
 from opanel_agent.cli.status import moment
 from opanel_agent.cli.world import World
@@ -155,10 +156,7 @@ def _said_lines(world: World, leaving: Leaving, name: str, field: Field | None) 
 def _why_lines(world: World, why: tuple[Ground, ...]) -> Iterator[str]:
     for each in why:
         reason = world.named("reason", each.reason)
-        if each.line is None:
-            said = world.say("ground.place", reason=reason, place=each.place)
-        else:
-            said = world.say("ground.line", reason=reason, place=each.place, line=each.line)
+        said = world.say("ground.line", reason=reason, where=where(world, each))
         yield from paragraph(said.strip(), indent=2, hang=4)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from opanel_agent.cli import answer as answers
 from opanel_agent.cli.output import Shown
+from opanel_agent.cli.places import ITS_ENVIRONMENT, where
 from opanel_agent.cli.world import World
 from opanel_agent.core.consent import Denial, Ground, Snapshot, Standing, decide
 from opanel_agent.core.consent_file import ConsentReading
@@ -20,7 +21,6 @@ from opanel_agent.system import data
 from opanel_agent.system.consents import LocalConsents
 
 OF_THE_AGENT: Final = frozenset({Reason.LEDGER, Reason.CLONE})
-ITS_ENVIRONMENT: Final = "the process environment"
 
 
 def consents(world: World) -> ConsentReading:
@@ -43,15 +43,15 @@ def grounds(world: World, purpose: Purpose, consent: ConsentReading) -> tuple[Gr
 
 
 def shown(grounds_: tuple[Ground, ...]) -> Shown:
-    return [{"reason": str(each.reason), "place": each.place, "line": each.line} for each in grounds_]
+    return [
+        {"reason": str(each.reason), "what": each.what, "place": each.place, "line": each.line} for each in grounds_
+    ]
 
 
 def ground_lines(world: World, grounds_: tuple[Ground, ...]) -> tuple[str, ...]:
     """Each with the place that it comes from."""
     return tuple(
-        world.say("ground.place", reason=world.named("reason", each.reason), place=each.place)
-        if each.line is None
-        else world.say("ground.line", reason=world.named("reason", each.reason), place=each.place, line=each.line)
+        world.say("ground.line", reason=world.named("reason", each.reason), where=where(world, each))
         for each in grounds_
     )
 
@@ -72,9 +72,7 @@ def _of_the_agent(world: World, purpose: Purpose) -> tuple[Ground, ...]:
     reasons = told.get("reasons") if isinstance(told, dict) else None
     found = [_ground(each) for each in reasons] if isinstance(reasons, list) else []
     return tuple(
-        each
-        for each in found
-        if each is not None and (each.reason in OF_THE_AGENT or each.place.endswith(ITS_ENVIRONMENT))
+        each for each in found if each is not None and (each.reason in OF_THE_AGENT or each.place == ITS_ENVIRONMENT)
     )
 
 
@@ -82,7 +80,12 @@ def _ground(told: Json) -> Ground | None:
     """None for what an agent of another version says in another way."""
     if not isinstance(told, dict):
         return None
-    reason, place, line = told.get("reason"), told.get("place"), told.get("line")
+    reason, place, line, what = (told.get(name) for name in ("reason", "place", "line", "what"))
     if not isinstance(place, str) or reason not in set(Reason):
         return None
-    return Ground(reason=Reason(str(reason)), place=place, line=line if isinstance(line, int) else None)
+    return Ground(
+        reason=Reason(str(reason)),
+        place=place,
+        line=line if isinstance(line, int) else None,
+        what=what if isinstance(what, str) else None,
+    )

@@ -14,6 +14,7 @@ from opanel_agent.cli.client import Done, understood
 from opanel_agent.cli.grammar import Options
 from opanel_agent.cli.layout import verbatim
 from opanel_agent.cli.output import Outcome, Shown, printable
+from opanel_agent.cli.places import where
 from opanel_agent.cli.world import World
 from opanel_agent.core.base64url import unbase64url
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
@@ -31,6 +32,7 @@ class Ground:
     reason: str
     place: str
     line: int | None
+    what: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +108,14 @@ def grounds(told: Members) -> tuple[Ground, ...]:
             reason=each.text("reason"),
             place=each.text("place", max_length=1024),
             line=None if each.value("line") is None else each.integer("line"),
+            what=None if not each.has("what") or each.value("what") is None else each.text("what", max_length=1024),
         )
         for each in told.each("why", 64)
     )
 
 
 def why_json(why: tuple[Ground, ...]) -> Shown:
-    return [{"reason": each.reason, "place": each.place, "line": each.line} for each in why]
+    return [{"reason": each.reason, "what": each.what, "place": each.place, "line": each.line} for each in why]
 
 
 def show(world: World, leaving: Leaving) -> None:
@@ -149,13 +152,7 @@ def _write_out(world: World, written: Members, file: Path) -> Outcome:
     world.files.write(file, request, mode=REQUEST_MODE)
     lines = (
         world.say("carry.not_sent"),
-        *(_because(world, each) for each in why),
+        *(world.say("carry.because", where=where(world, each)) for each in why),
         world.say("carry.file", file=str(file)),
     )
     return Outcome(result={"sent": False, "file": str(file), "why": why_json(why)}, lines=lines)
-
-
-def _because(world: World, ground: Ground) -> str:
-    if ground.line is None:
-        return world.say("carry.because", place=ground.place)
-    return world.say("carry.because_line", place=ground.place, line=ground.line)

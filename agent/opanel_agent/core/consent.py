@@ -84,11 +84,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """One reason to deny, and the place that it came from."""
+    """One reason to deny, and where it came from: the `place`, its `line`, and `what` stands there, where that says more."""
 
     reason: Reason
     place: str
     line: int | None = None
+    what: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +257,7 @@ def _base(url: str, paths: frozenset[str]) -> str | None:
 
 
 def _ground(reason: Reason, said: Signal) -> Ground:
-    return Ground(reason=reason, place=f"{said.what} in {said.place}", line=said.line)
+    return Ground(reason=reason, place=said.place, line=said.line, what=said.what)
 
 
 # ---- the table: what may object to a purpose, by what governs it

@@ -13,7 +13,7 @@ from opanel_agent.core.reasons import Reason
 from opanel_agent.core.sightings import Document
 from opanel_agent.core.strict_json import Json
 from opanel_agent.core.verdict import Evidence, Refusal, State, Verdict
-from opanel_agent.jobs import advisories, consents, records, report
+from opanel_agent.jobs import advisories, consents, gate, records, report
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.system.log import line
 
@@ -194,7 +194,7 @@ def _consent(desk: Desk) -> dict[str, Json]:
         grounds = decided.grounds if isinstance(decided, Denial) else ()
         purposes[str(purpose)] = {
             "permitted": not grounds,
-            "reasons": [{"reason": str(g.reason), "place": g.place, "line": g.line} for g in grounds],
+            "reasons": gate.shown(grounds),
         }
     return {
         "schema": 1,

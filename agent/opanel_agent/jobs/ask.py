@@ -313,7 +313,7 @@ def grounds(verdict: Permit | Denial) -> list[Json]:
     """Every reason of a denial with its place, for a person; nothing for a permit."""
     if isinstance(verdict, Permit):
         return []
-    return [{"reason": str(g.reason), "place": g.place, "line": g.line} for g in verdict.grounds]
+    return gate.shown(verdict.grounds)
 
 
 def quiet_permits(desk: Desk, purpose: str) -> bool:

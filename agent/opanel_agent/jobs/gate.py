@@ -1,11 +1,11 @@
 """The reading that a decision of the gate rests on: made afresh, by each process, from its own view of this machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from opanel_agent.core import mirrors
 from opanel_agent.core.catalog import Catalog
-from opanel_agent.core.consent import Asked, Denial, Permit, Signals, Snapshot, Standing, decide
+from opanel_agent.core.consent import Asked, Denial, Ground, Permit, Signals, Snapshot, Standing, decide
 from opanel_agent.core.consent_file import ConsentReading
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import request as request_document
@@ -14,6 +14,7 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
 from opanel_agent.core.purposes import FIXED
 from opanel_agent.core.request import JOSE, Sealed, fields_of, said, written_by_us
+from opanel_agent.core.strict_json import Json
 from opanel_agent.system.settings import Settings
 
 
@@ -99,7 +100,17 @@ def require(purpose: str, reading: Snapshot) -> None:
         case Permit():
             return
         case Denial(grounds=grounds):
-            first = grounds[0]
-            raise NotPermitted(
-                first.reason, "gate_denied", purpose=purpose, reason=str(first.reason), place=first.place
-            )
+            raise denied(purpose, grounds[0])
+
+
+def denied(purpose: str, ground: Ground) -> NotPermitted:
+    """The first ground, as an error."""
+    what: dict[str, str] = {} if ground.what is None else {"what": ground.what}
+    return NotPermitted(
+        ground.reason, "gate_denied", purpose=str(purpose), reason=str(ground.reason), **what, place=ground.place
+    )
+
+
+def shown(grounds_: Iterable[Ground]) -> list[Json]:
+    """As the answer and the commands carry them: words are the reader's, so what and where stay apart."""
+    return [{"reason": str(g.reason), "what": g.what, "place": g.place, "line": g.line} for g in grounds_]

@@ -143,10 +143,7 @@ def permitted(desk: Desk, sealed: Sealed) -> None:
     """Raises NotPermitted with the first ground."""
     match decide(sealed.purpose, _reading(desk, sealed)):
         case Denial(grounds=grounds):
-            first = grounds[0]
-            raise NotPermitted(
-                first.reason, "gate_denied", purpose=sealed.purpose, reason=str(first.reason), place=first.place
-            )
+            raise gate.denied(sealed.purpose, grounds[0])
         case Permit():
             return
 
