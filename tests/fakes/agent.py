@@ -6,6 +6,7 @@
 
 import random
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from fakes.logs import LOGS
 from fakes.machine import FakeMachine
 from fakes.network import FakeNetwork
 from opanel_agent.core.base64url import base64url
+from opanel_agent.core.catalog import Catalog
 from opanel_agent.core.consent import Signal, SignalKind, Signals
 from opanel_agent.core.request import Reply, Sealed
 from opanel_agent.core.strict_json import Members, dumps, loads
@@ -39,6 +41,12 @@ PATHS: Final = Paths(
     state_dir=Path("/var/lib/opanel-agent"),
     runtime_dir=Path("/run/opanel-agent"),
 )
+
+
+@cache
+def _catalog() -> Catalog:
+    """Once for all agents of a test run: reading it takes longer than a pass of evaluate, and nothing changes it."""
+    return data.load_catalog()
 
 
 class SeededChance:
@@ -123,7 +131,7 @@ class Simulated:
             paths=PATHS,
             opt_outs=self.opt_outs,
             consents=LocalConsents(self.files, PATHS),
-            catalog=data.load_catalog(),
+            catalog=_catalog(),
             notice=data.installed_notice(),
             settings=settings.load(self.files, PATHS),
             transport=self.network,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from fakes import forge
-from fakes.agent import PATHS, STATUS_URL
+from fakes.agent import PATHS, ROOT_FILE, STATUS_URL
 from fakes.patient import AGENT, Patient, patient
 from fakes.porter import Said, problem
 from opanel_agent import __version__
@@ -224,6 +224,11 @@ FAULTS: Final[dict[str, tuple[Callable[[Patient], None], Found]]] = {
             or sick.answer["license"].update(as_of=forge.NOW - 86400)
         ),
         {"status_list": ("warning", "job_failed")},
+    ),
+    "roots that lead nowhere": (_put(PATHS.roots, "?"), {"root": ("failed", "format_invalid")}),
+    "no root": (
+        lambda sick: sick.agent.files.take_away(ROOT_FILE),
+        {"root": ("failed", "settings_refused"), "server": ("failed", "settings_refused")},
     ),
     "no mirror in the region": (lambda sick: sick.settings('region = "mars"\n'), {"server": ("failed", "destination")}),
     "refused consent": (

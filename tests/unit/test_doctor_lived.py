@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -196,6 +197,18 @@ def found(home: Home, *before: str) -> dict[str, tuple[str, str | None]]:
 def test_a_living_agent_is_in_order(alive: Home) -> None:
     assert found(alive) == {}
     assert checks(alive.type("doctor", "--json"))["clock"] == ("ok", None)
+
+
+def test_an_agent_that_hangs() -> None:
+    with living() as home, home.resident() as process:
+        process.send_signal(signal.SIGSTOP)
+        try:
+            told = checks(home.type("doctor", "--json"))
+        finally:
+            process.send_signal(signal.SIGCONT)
+    assert told["resident"] == ("failed", "not_yet")
+    assert told["license"] == ("not_looked_at", "no_answer")
+    assert told["server"] == ("ok", None)
 
 
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
