@@ -91,7 +91,15 @@ ROOMS = (
     Room(prefix=f"{AGENT}.jobs", own=("core", "system", "jobs", "texts"), foreign=frozenset({"cryptography"})),
     Room(
         prefix=f"{AGENT}.resident",
-        own=("core.reasons", "core.errors", "core.schedule", "system.paths", "system.log", "resident"),
+        own=(
+            "core.reasons",
+            "core.errors",
+            "core.schedule",
+            "system.paths",
+            "system.log",
+            "system.journal",
+            "resident",
+        ),
         only_lazily=("texts",),
         foreign=frozenset({"h11"}),
     ),

@@ -39,6 +39,12 @@ def named(kind: str, code: str, lang: Language, /) -> str:
     return _sentence(f"{kind}.{code}", lang) or code
 
 
+def journal(event: str, lang: Language, values: Mapping[str, object], /) -> str:
+    """What an event of the journal means; "" where it is unknown here."""
+    sentence = _sentence(f"journal.{event}", lang)
+    return "" if sentence is None else sentence.format_map(_Shown({name: str(value) for name, value in values.items()}))
+
+
 def problem(error: AgentError, lang: Language) -> tuple[str, str]:
     """An error as a person reads it: one sentence that says what cannot be done, and what to do about it.
 

@@ -15,10 +15,11 @@ from opanel_agent.resident.children import Limits, clean_environment  # noqa: E4
 from opanel_agent.resident.claim import Ground  # noqa: E402
 from opanel_agent.resident.clients import Crowd, Share  # noqa: E402
 from opanel_agent.resident.connection import Patience  # noqa: E402
+from opanel_agent.resident.diary import Diary  # noqa: E402
 from opanel_agent.resident.loop import Job, Resident, Terms  # noqa: E402
 from opanel_agent.resident.notify import Notifier  # noqa: E402
 from opanel_agent.resident.work import Pace  # noqa: E402
-from opanel_agent.system.log import line  # noqa: E402
+from opanel_agent.system.journal import Journal  # noqa: E402
 
 parts = {"limits": Limits, "patience": Patience, "crowd": Crowd, "share": Share, "pace": Pace}
 terms = {name: parts[name](**value) if name in parts else value for name, value in told["terms"].items()}
@@ -34,7 +35,13 @@ ground = Ground(
 job = Job(command=told["job"], environment=clean_environment(os.environ, system=False))
 try:
     sys.exit(
-        Resident(ground, job, notifier=Notifier(os.environ, pid=os.getpid()), log=line, terms=Terms(**terms)).run()
+        Resident(
+            ground,
+            job,
+            notifier=Notifier(os.environ, pid=os.getpid()),
+            diary=Diary(Journal(os.environ).tell, "en"),
+            terms=Terms(**terms),
+        ).run()
     )
 except AgentError as error:
     sys.stderr.write(f"{error}\n")

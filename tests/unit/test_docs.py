@@ -127,7 +127,9 @@ def told_answer() -> dict[str, Any]:
 
 def served(parts: dict[str, Any], trouble: Any = None) -> dict[str, Any]:
     """`GET /v1/answer`, as the resident makes it of what evaluate answered."""
-    whole = api.Answer(whole=json.dumps(parts).encode(), peers=b"", license=b"", consent=b"", summary="")
+    whole = api.Answer(
+        whole=json.dumps(parts).encode(), peers=b"", license=b"", consent=b"", state="active", reasons="ok"
+    )
     response = api.respond(api.ROUTES["/v1/answer"]["GET"], b"", whole, trouble, owner=True)
     assert isinstance(response, api.Response)
     told: dict[str, Any] = json.loads(response.body)

@@ -24,7 +24,9 @@ from opanel_agent.resident.api import (
 
 ROOT = Peer(uid=0, owner=True)
 PANEL = Peer(uid=33, owner=False)
-ANSWER = Answer(whole=b'{"w":1}', peers=b'{"p":1}', license=b'{"l":1}', consent=b'{"c":1}', summary="active (ok)")
+ANSWER = Answer(
+    whole=b'{"w":1}', peers=b'{"p":1}', license=b'{"l":1}', consent=b'{"c":1}', state="active", reasons="ok"
+)
 
 # interface.md "Local API", as far as it is built
 GET = {"/v1/license", "/v1/consent", "/v1/answer"}

@@ -204,7 +204,7 @@ def test_a_job_that_says_no_brings_its_answer_all_the_same() -> None:
     outcome = run(work, 0, ended(frame(ok=False, error=error, result=None)))
     assert json.loads(outcome.replies[0][1].body)["error"] == error
     assert work.answer is not None
-    assert outcome.failure is None
+    assert outcome.trouble == ""
 
 
 def test_a_frame_without_answer_leaves_the_last() -> None:
@@ -247,7 +247,7 @@ def test_a_frame_that_is_none_changes_nothing(told: Any) -> None:
     post(work, "/v1/release", asker, 1)
     outcome = run(work, 1, ended(told))
     assert outcome.answer is None
-    assert str(outcome.failure) == "protocol/job_frame"
+    assert outcome.trouble == "protocol/job_frame"
     assert work.answer is before
     assert json.loads(outcome.replies[0][1].body)["error"]["detail"] == "job_frame"
 

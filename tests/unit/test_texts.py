@@ -30,6 +30,7 @@ from opanel_agent.core.receipt27560 import STATES
 from opanel_agent.core.states import Action, State
 from opanel_agent.system import cage, http
 from opanel_agent.system.data import load_catalog
+from opanel_agent.system.journal import MESSAGE_IDS
 from opanel_agent.texts import LANGUAGES, Language, language, named, problem, say
 
 ROOT = Path(__file__).parents[2]
@@ -135,6 +136,7 @@ def test_no_sentence_is_unused() -> None:
     put_together = {f"{name}.{word}" for name in ("dnt", "offline") for word in ("on", "off", "still", "meaning")} | {
         f"{errand}.done" for errand in ("activation", "release", "exchange")
     }
+    put_together |= {f"journal.{event}" for event in MESSAGE_IDS}
     values = {f"value.{name}" for name in details.added().union(*(each.names for each in RAISED))}
     claims = {text_id for text_id in ENGLISH if text_id.startswith("claim.") and text_id[6:] in named_in_source}
     used = wanted() | named_in_source | put_together | values | claims

@@ -30,7 +30,6 @@ def judge(desk: Desk) -> Verdict:
     memory.refused_since = (memory.refused_since or desk.now) if refused else None
     found = verdict.judge(_evidence(desk, match))
     if found.state != memory.state:
-        line("license_state", state=str(found.state), was=memory.state or "none", reasons=",".join(found.reasons))
         memory.state, memory.state_since = str(found.state), found.since
     _warn(desk, found)
     return found

@@ -8,10 +8,11 @@ only a pass that cannot judge at all (no root to trust, no state to read) has no
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from opanel_agent import texts
 from opanel_agent.core import schedule
 from opanel_agent.core.base64url import unbase64url
 from opanel_agent.core.errors import AgentError, Bug, Usage
@@ -23,7 +24,7 @@ from opanel_agent.jobs import adopt, answer, ask, consents, crash, records, repo
 from opanel_agent.jobs.desk import Desk, World, sit_down
 from opanel_agent.jobs.outlet import LocalOutlet
 from opanel_agent.jobs.retention import Rooms
-from opanel_agent.system import data
+from opanel_agent.system import data, log
 from opanel_agent.system.cage import LocalCage
 from opanel_agent.system.chance import SystemChance
 from opanel_agent.system.clock import LocalClock
@@ -58,7 +59,7 @@ def run(world: World, intent: Members) -> dict[str, Json]:
         desk = sit_down(world)
         adopt.files_of_root(desk)
         noted = consents.observe(desk)
-        result, error = _attempt(desk, lambda: act(desk, intent))
+        result, error = _attempt(desk, lambda: act(desk, intent), quiet=kind in _ROUTINE)
         if not desk.blank:
             _reports(desk, commanded=kind in _COMMANDED)
         found = answer.judge(desk)
@@ -71,6 +72,7 @@ def run(world: World, intent: Members) -> dict[str, Json]:
             "answer": told,
             "next_run_s": _sleep_s(desk, found),
             "result": None if result is None else {**result, "consent": noted.to_json()},
+            "language": desk.settings.language,
         }
 
 
@@ -84,14 +86,16 @@ def _reports(desk: Desk, *, commanded: bool) -> None:
         line("reports_failed", level="error", error=str(error))
 
 
-def _attempt(desk: Desk, act: Callable[[], Result]) -> tuple[Result | None, AgentError | None]:
+def _attempt(desk: Desk, act: Callable[[], Result], *, quiet: bool) -> tuple[Result | None, AgentError | None]:
+    """`quiet`: nobody asked. Why a check failed is then among the license's reasons, and told with them."""
     try:
         return act(), None
     except AgentError as told:
         # A person is helped by the settings' own fault, with its line, and not by the denial that follows from it.
         denied = told.code is Reason.SETTINGS_REFUSED and desk.settings_refused is not None
         error = desk.settings_refused if denied else told
-        line("command_failed", error=str(error))
+        if not quiet:
+            line("command_failed", error=str(error))
         return None, error
 
 
@@ -156,6 +160,7 @@ _ACTS: Final[dict[str, Callable[[Desk, Members], Result]]] = {
     **records.ACTS,
 }
 # Intents by which an administrator says that what is ready may go now.
+_ROUTINE: Final = frozenset({"start", "tick"})
 _COMMANDED: Final = frozenset({"narrowed"})
 
 
@@ -190,23 +195,41 @@ def local_world() -> World:
 
 
 def main() -> int:
-    """Exit status 0 whenever a frame was written: what went wrong is in it."""
-    try:
-        intent = Members(loads(sys.stdin.buffer.read(MAX_INTENT_BYTES + 1), max_bytes=MAX_INTENT_BYTES), "intent")
-        intent.constant("schema", 1)
-        frame = run(local_world(), intent)
-    except AgentError as error:
-        frame = _no_answer(error)
-    except Exception as unforeseen:  # noqa: BLE001 - a fault of ours is told as one, and its place, never its values
-        crash.note(LocalFiles(), find(), unforeseen)
-        where = traceback.extract_tb(unforeseen.__traceback__)[-1]
-        place = f"{Path(where.filename).name}:{where.lineno}"
-        frame = _no_answer(Bug(Reason.INTERNAL, "unforeseen", kind=type(unforeseen).__name__, place=place))
-    sys.stdout.buffer.write(dumps(frame) + b"\n")
+    """Exit status 0 whenever a frame was written: what went wrong is in it, and what the journal is to hear."""
+    with log.kept() as lines:
+        frame = _frame()
+    sys.stdout.buffer.write(dumps({**frame, "journal": _journal(lines, frame)}) + b"\n")
     sys.stdout.buffer.flush()
     return 0
 
 
+def _journal(lines: Iterable[log.Line], frame: Mapping[str, Json]) -> Json:
+    """Each line with its sentence: the resident, which will tell it, knows no texts."""
+    chosen = frame.get("language")
+    lang = texts.language(None, chosen if isinstance(chosen, str) else None, os.environ)
+    told: list[Json] = []
+    for each in lines:
+        fields: dict[str, Json] = {
+            name: value if isinstance(value, int) else str(value) for name, value in each.fields.items()
+        }
+        sentence = texts.journal(each.event, lang, fields)
+        told.append({"event": each.event, "level": each.level, "message": sentence, "fields": fields})
+    return told
+
+
+def _frame() -> dict[str, Json]:
+    try:
+        intent = Members(loads(sys.stdin.buffer.read(MAX_INTENT_BYTES + 1), max_bytes=MAX_INTENT_BYTES), "intent")
+        intent.constant("schema", 1)
+        return run(local_world(), intent)
+    except AgentError as error:
+        return _no_answer(error)
+    except Exception as unforeseen:  # noqa: BLE001 - a fault of ours is told as one, and its place, never its values
+        crash.note(LocalFiles(), find(), unforeseen)
+        where = traceback.extract_tb(unforeseen.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        return _no_answer(Bug(Reason.INTERNAL, "unforeseen", kind=type(unforeseen).__name__, place=place))
+
+
 def _no_answer(error: AgentError) -> dict[str, Json]:
-    line("evaluate_failed", error=str(error))
     return {"schema": 1, "ok": False, "error": error.to_json(), "answer": None, "next_run_s": 300, "result": None}

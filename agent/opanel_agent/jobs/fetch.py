@@ -197,7 +197,7 @@ def serve(program: str, max_bytes: int, reply_to: Callable[[bytes, Reading], Rep
         place = f"{Path(where.filename).name}:{where.lineno}"
         reply = refusal(Bug(Reason.INTERNAL, "reply_failed"))  # a reply carries no values
         log.get().error(f"{program}_failed", kind=type(unforeseen).__name__, place=place)
-    log.get().info(f"{program}_replied", ok=reply.ok, code=reply.code, status=reply.status, url=reply.url)
+    log.get().debug(f"{program}_replied", ok=reply.ok, code=reply.code, status=reply.status, url=reply.url)
     sys.stdout.buffer.write(reply.encode())
     sys.stdout.buffer.flush()
     return 0

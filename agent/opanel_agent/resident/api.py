@@ -162,7 +162,13 @@ class Answer(NamedTuple):
     peers: bytes  # all but what is OF_OWNER
     license: bytes
     consent: bytes
-    summary: str  # for `systemctl status` and the log
+    state: str
+    reasons: str  # parted by commas
+
+    @property
+    def summary(self) -> str:
+        """For `systemctl status`."""
+        return f"{self.state} ({self.reasons})"
 
     def part(self, name: str, *, owner: bool) -> bytes:
         """A member by its name; for "" all that this reader may see."""

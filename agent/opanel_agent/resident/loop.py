@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, DefaultSelector
 from typing import NamedTuple
 
 from opanel_agent.core.errors import AgentError
@@ -24,15 +24,14 @@ from opanel_agent.resident.children import Child, Ended, Limits, clean_environme
 from opanel_agent.resident.claim import Claim, Ground, find_ground
 from opanel_agent.resident.clients import Clients, Crowd, Share
 from opanel_agent.resident.connection import Patience
+from opanel_agent.resident.diary import Diary
 from opanel_agent.resident.notify import Notifier
 from opanel_agent.resident.work import TICK, Pace, Replies, Task, Work, narrowed, overdue, stopping
-from opanel_agent.system.log import line
+from opanel_agent.system.journal import Journal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _SLEEP_MAX_S = 600.0  # select counts no time asleep, so a machine that woke up is noticed within this
 _KILL_S = 3.0  # what the kernel gets to end a killed job before the resident leaves without it
-
-Log = Callable[..., None]
 
 
 class Terms(NamedTuple):
@@ -57,14 +56,29 @@ def clock_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+class World(NamedTuple):
+    """The clock, how it waits, and how a job is started: the real ones for everyone but the tests."""
+
+    clock_s: Callable[[], float] = clock_s
+    selector: Callable[[], BaseSelector] = DefaultSelector
+    spawn: Callable[..., Child] = Child
+
+
+WORLD = World()
+
+
 class Resident:
-    def __init__(self, ground: Ground, job: Job, *, notifier: Notifier, log: Log, terms: Terms) -> None:
+    def __init__(
+        self, ground: Ground, job: Job, *, notifier: Notifier, diary: Diary, terms: Terms, world: World = WORLD
+    ) -> None:
         self._ground = ground
         self._job = job
         self._notifier = notifier
-        self._log = log
+        self._diary = diary
         self._terms = terms
-        self._selector = DefaultSelector()
+        self._clock_s = world.clock_s
+        self._spawn = world.spawn
+        self._selector = world.selector()
         self._work = Work(terms.pace, ground.owner)
         self._child: Child | None = None
         self._watched: set[int] = set()  # the child's pipes
@@ -85,13 +99,14 @@ class Resident:
                 patience=self._terms.patience,
             )
             self._notifier.ready("no answer yet")
-            self._log("started", socket=self._ground.socket)
-            while self._turn(clock_s()):
+            self._diary.event("started")
+            while self._turn(self._clock_s()):
                 for key, mask in self._selector.select(self._sleep_s()):
-                    key.data(mask, clock_s())
+                    key.data(mask, self._clock_s())
+                self._live(self._clock_s())
         finally:
             self._leave()
-        self._log("stopped")
+        self._diary.event("stopped")
         return 0
 
     def _turn(self, now_s: float) -> bool:
@@ -101,16 +116,19 @@ class Resident:
             self._judge(self._child, now_s)
         elif self._end_s == math.inf:
             self._begin(self._work.next_task(now_s), now_s)
+        return self._end_s == math.inf or (self._child is not None and now_s < self._end_s)
+
+    def _live(self, now_s: float) -> None:
+        """Tells the watchdog, once a whole turn is over: a turn that hangs is what it is there for."""
         if self._alive_s <= now_s:
             self._notifier.alive()
             self._alive_s = now_s + (self._notifier.watchdog_s or math.inf)
-        return self._end_s == math.inf or (self._child is not None and now_s < self._end_s)
 
     def _sleep_s(self) -> float:
         child_s = self._child.deadline_s if self._child else math.inf
         work_s = self._work.due_s() if self._end_s == math.inf else math.inf
         due_s = min(self._clients.due_s(), work_s, child_s, self._alive_s, self._end_s)
-        return min(max(due_s - clock_s(), 0.0), _SLEEP_MAX_S)
+        return min(max(due_s - self._clock_s(), 0.0), _SLEEP_MAX_S)
 
     # jobs
 
@@ -118,7 +136,9 @@ class Resident:
         if task is None:
             return
         try:
-            self._child = Child(self._job.command, self._job.environment, task.start.frame(), self._terms.limits, now_s)
+            self._child = self._spawn(
+                self._job.command, self._job.environment, task.start.frame(), self._terms.limits, now_s
+            )
         except AgentError as error:
             self._finish(Ended(output=b"", error=error), now_s)
             return
@@ -161,20 +181,22 @@ class Resident:
     def _finish(self, ended: Ended, now_s: float) -> None:
         before = self._work.answer
         outcome = self._work.finished(ended, now_s)
-        if outcome.failure is not None:
-            self._log("job_failed", error=str(outcome.failure))
+        self._diary.speaks(outcome.language)
+        for line in outcome.lines:
+            self._diary.found(*line, now_s)
+        self._diary.trouble(outcome.trouble, now_s)
         if outcome.answer is not None:
-            self._publish(outcome.answer.peers)
+            self._publish(outcome.answer.peers, now_s)
+            self._diary.license(outcome.answer.state, outcome.answer.reasons, now_s)
             if before is None or before.summary != outcome.answer.summary:
                 self._notifier.status(f"license {outcome.answer.summary}")
-                self._log("license", state=outcome.answer.summary)
         self._reply(outcome.replies, now_s)
 
-    def _publish(self, answer: bytes) -> None:
+    def _publish(self, answer: bytes, now_s: float) -> None:
         try:
             self._claim.publish(answer)
         except AgentError as error:  # the socket still gives it
-            self._log("answer_not_written", error=str(error))
+            self._diary.unwritten(str(error), now_s)
 
     def _reply(self, replies: Replies, now_s: float) -> None:
         for connection, response in replies:
@@ -205,7 +227,6 @@ class Resident:
         """The beginning of the end; a second signal changes nothing."""
         if self._end_s < math.inf:
             return
-        self._log("stopping")
         self._notifier.stopping()
         self._clients.stop_accepting()
         self._claim.close_door()
@@ -241,6 +262,8 @@ def _reap_orphans() -> None:
 
 def main() -> int:
     """`opanel-agent resident`. Returns the exit status."""
+    from opanel_agent.texts import language  # none of its sentences
+
     try:
         ground = find_ground()
         job = Job(
@@ -248,7 +271,8 @@ def main() -> int:
             environment=clean_environment(os.environ, system=not ground.make),
         )
         notifier = Notifier(os.environ, pid=os.getpid())
-        return Resident(ground, job, notifier=notifier, log=line, terms=Terms()).run()
+        diary = Diary(Journal(os.environ).tell, language(None, None, os.environ))
+        return Resident(ground, job, notifier=notifier, diary=diary, terms=Terms()).run()
     except AgentError as error:
         return _explain(error)
 

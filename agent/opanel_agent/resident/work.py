@@ -9,6 +9,7 @@ A job that fails changes nothing but when the next one runs: the last answer sta
 
 import json
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Unavailable
@@ -45,22 +46,38 @@ class Task:
         self.waiting: list[Connection] = []
 
 
+class Line(NamedTuple):
+    """What evaluate has to tell the journal, which asks a process that goes on."""
+
+    event: str
+    level: str
+    message: str
+    fields: dict[str, object]
+
+
 class Frame(NamedTuple):
-    """What evaluate said. `answer` None: the last one stands."""
+    """What evaluate said. `answer` None: the last one stands. `language`: as the settings say."""
 
     ok: bool
     error: object
     result: object
     next_run_s: int
     answer: Answer | None
+    lines: list[Line]
+    language: str | None
 
 
 class Outcome(NamedTuple):
-    """A job's end, as things to do: the replies to give, the answer to publish, the failure to log."""
+    """A job's end, as things to do: the replies to give, the answer to publish, what to tell the journal.
+
+    `trouble`: why there is no new answer, "" where there is one.
+    """
 
     replies: Replies
     answer: Answer | None = None
-    failure: AgentError | None = None
+    trouble: str = ""
+    lines: Sequence[Line] = ()
+    language: str | None = None
 
 
 class Work:
@@ -140,13 +157,19 @@ class Work:
             self._trouble = error.to_json()
             self._next_s = now_s + self._pace.retry_s(self._failures)
             reply = told(ok=False, error=error.to_json(), result=None, answer=self.answer)
-            return Outcome(replies=[(connection, reply) for connection in waiting], failure=error)
+            return Outcome(replies=[(connection, reply) for connection in waiting], trouble=str(error))
         self._failures = 0
         self._next_s = now_s + min(max(frame.next_run_s, 1), _DAY_S)
         self.answer = frame.answer or self.answer
         self._trouble = frame.error if frame.answer is None else None
         replies = [(asker, self._reply(frame, owner=asker.peer.owner)) for asker in waiting]
-        return Outcome(replies=replies, answer=frame.answer)
+        return Outcome(
+            replies=replies,
+            answer=frame.answer,
+            trouble=_told(frame.error) if frame.answer is None else "",
+            lines=frame.lines,
+            language=frame.language,
+        )
 
     def _reply(self, frame: Frame, *, owner: bool) -> Response:
         """To whoever asked. What a pass did to reports (its member `consent`) is the owner's to see."""
@@ -193,9 +216,39 @@ def _read(told: object) -> Frame:
             "answer": answer,
             "next_run_s": int(next_run_s),
             "result": result,
+            **rest,
         }:
-            return Frame(ok=ok, error=error, result=result, next_run_s=next_run_s, answer=_answer(answer))
+            return Frame(
+                ok=ok,
+                error=error,
+                result=result,
+                next_run_s=next_run_s,
+                answer=_answer(answer),
+                lines=[_line(each) for each in _list(rest.get("journal", []))],
+                language=str(rest["language"]) if rest.get("language") else None,
+            )
     raise ValueError
+
+
+def _list(told: object) -> list[object]:
+    if not isinstance(told, list):
+        raise ValueError  # noqa: TRY004 - whatever a frame should not say is one and the same
+    return told
+
+
+def _line(told: object) -> Line:
+    match told:
+        case {"event": str(event), "level": str(level), "message": str(message), "fields": {**fields}}:
+            return Line(event=event, level=level, message=message, fields={str(k): fields[k] for k in fields})
+    raise ValueError
+
+
+def _told(error: object) -> str:
+    """An error of another process as `str` of ours reads."""
+    match error:
+        case {"code": str(code), "detail": str(detail)}:
+            return f"{code}/{detail}"
+    return "internal"
 
 
 def _answer(told: object) -> Answer | None:
@@ -214,7 +267,8 @@ def _answer(told: object) -> Answer | None:
                 peers=_bytes({"schema": 1, "license": license_part, "consent": consent, **shown}),
                 license=_bytes(license_part),
                 consent=_bytes(consent),
-                summary=f"{state} ({', '.join(str(reason) for reason in reasons)})",
+                state=state,
+                reasons=", ".join(str(reason) for reason in reasons),
             )
     raise ValueError
 

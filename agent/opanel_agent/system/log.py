@@ -8,27 +8,65 @@ Nothing that identifies the server or a person is ever an argument here.
 import os
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-# sd-daemon(3)
 _PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _PLAIN: Final = re.compile(r"[\w./:@+,-]+", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+class Line(NamedTuple):
+    event: str
+    level: str
+    fields: dict[str, object]
+
+
+_kept: ContextVar[list[Line] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def kept() -> Iterator[list[Line]]:
+    """The lines of what runs meanwhile, for somebody else to write."""
+    lines: list[Line] = []
+    token = _kept.set(lines)
+    try:
+        yield lines
+    finally:
+        _kept.reset(token)
+
+
 def line(event: str, *, level: str = "info", **fields: object) -> None:
-    """Write one line to stderr."""
-    write(render(level, event, fields))
+    """Write one line to stderr, or keep it (`kept`)."""
+    lines = _kept.get()
+    if lines is None:
+        write(render(level, event, fields))
+    else:
+        lines.append(Line(event, level, fields))
 
 
 def render(level: str, event: str, fields: Mapping[str, object]) -> str:
-    """The line, without its end. A value can neither break the line nor pass for another field."""
-    said = " ".join([f"event={_value(event)}", *(f"{name}={_value(value)}" for name, value in fields.items())])
-    return f"<{_PRIORITIES.get(level, 6)}>{said}" if "JOURNAL_STREAM" in os.environ else f"{level}: {said}"
+    """The line, without its end."""
+    return (
+        f"<{priority(level)}>{said(event, fields)}"
+        if "JOURNAL_STREAM" in os.environ
+        else f"{level}: {said(event, fields)}"
+    )
+
+
+def said(event: str, fields: Mapping[str, object]) -> str:
+    """The line's text. A value can neither break the line nor pass for another field."""
+    return " ".join([f"event={_value(event)}", *(f"{name}={_value(value)}" for name, value in fields.items())])
+
+
+def priority(level: str) -> int:
+    """As sd-daemon(3) counts them."""
+    return _PRIORITIES.get(level, 6)
 
 
 def write(text: str) -> None:
