@@ -91,7 +91,7 @@ sentence() {
     plan) both "What changes:" "Yapılacak değişiklikler:" ;;
     nothing) both "Nothing has to be changed." "Değiştirilecek bir şey yok." ;;
     no_hosts) both "Hosts that will be contacted: none." "Bağlanılacak sunucu: yok." ;;
-    hosts) both "Hosts that will be contacted, for the packages: $2. They see this server's IP address and nothing about it." "Paketler için bağlanılacak sunucular: $2. Bu sunucunun IP adresini görürler, başka bir şey öğrenmezler." ;;
+    hosts) both "Hosts that will be contacted, for the packages: $2. They see this server's IP address and which packages it fetches, nothing else about it." "Paketler için bağlanılacak sunucular: $2. Bu sunucunun IP adresini ve hangi paketleri indirdiğini görürler, başka bir şey öğrenmezler." ;;
     then_license) both "Then: the license in $2 is installed, offline." "Sonra: $2 içindeki lisans çevrimdışı yüklenir." ;;
     then_key) both "After the questions: the license key is exchanged at the authority; the command shows what leaves first." "Sorulardan sonra: lisans anahtarı lisans makamında belgesiyle değiştirilir; komut ne gideceğini önce gösterir." ;;
     then_setup) both "Last: opanel-agent setup asks what may leave this server. What is not answered is a no." "En son: opanel-agent setup bu sunucudan nelerin çıkabileceğini sorar. Yanıtlanmayan her şey hayır demektir." ;;
@@ -161,8 +161,8 @@ problem() {
     downgrade) cannot 78 "cannot put $3 in the place of $2: it is older, and may not understand what the newer one wrote" "if you mean it: $place/install.sh --uninstall, then this again (settings and data stay)" "$2 yerine $3 kurulamıyor: daha eski ve yenisinin yazdıklarını anlamayabilir" "gerçekten istiyorsanız: $place/install.sh --uninstall, sonra bunu yeniden çalıştırın (ayarlar ve veriler kalır)" ;;
     wheels) cannot 69 "cannot install from $2: it does not hold what this version and Python $3 need" 'the lines above say what is missing; packaging/wheels.py -o DIR makes a whole one' "$2 içinden kurulamıyor: bu sürümün ve Python $3 sürümünün gerektirdikleri tam değil" 'eksik olan yukarıda yazıyor; packaging/wheels.py -o KLASÖR tam bir klasör hazırlar' ;;
     busy) cannot 74 'cannot install: another installation is under way' 'wait for it' 'kurulum yapılamıyor: başka bir kurulum sürüyor' 'bitmesini bekleyin' ;;
-    packages) cannot 69 'cannot get the packages; nothing else was changed' "check the network, and pip's own settings for a proxy or a mirror; or bring a folder of wheels: --wheels DIR" 'paketler alınamıyor; başka hiçbir şey değişmedi' "ağı ve pip'in vekil sunucu ya da yansı ayarlarını denetleyin; ya da paketleri bir klasörle getirin: --wheels KLASÖR" ;;
-    env) cannot 70 "cannot make the environment $2; nothing else was changed" 'the lines above say why; please report them' "$2 ortamı kurulamıyor; başka hiçbir şey değişmedi" 'nedeni yukarıda yazıyor; lütfen bildirin' ;;
+    packages) cannot 69 'cannot get the packages; nothing was changed' "check the network, and pip's own settings for a proxy or a mirror; or bring a folder of wheels: --wheels DIR" 'paketler alınamıyor; hiçbir şey değişmedi' "ağı ve pip'in vekil sunucu ya da yansı ayarlarını denetleyin; ya da paketleri bir klasörle getirin: --wheels KLASÖR" ;;
+    env) cannot 70 "cannot make the environment $2; nothing was changed" 'the lines above say why; please report them' "$2 ortamı kurulamıyor; hiçbir şey değişmedi" 'nedeni yukarıda yazıyor; lütfen bildirin' ;;
     write) cannot 74 "cannot write $2" 'look at the disk and its mount; then run this again, it goes on where it stopped' "$2 yazılamıyor" 'diske ve bağlanışına bakın; sonra yeniden çalıştırın, kaldığı yerden sürer' ;;
     step) cannot 70 "cannot finish: $2 failed" 'the lines above say why; run this again to go on, or with --uninstall to undo it' "tamamlanamıyor: $2 başarısız oldu" 'nedeni yukarıda; sürdürmek için yeniden çalıştırın, geri almak için --uninstall ile çalıştırın' ;;
     start) cannot 70 'cannot start the agent' "see: journalctl -u opanel-agent · undo it: $place/install.sh --uninstall" 'ajan başlatılamıyor' "bkz. journalctl -u opanel-agent · geri almak için: $place/install.sh --uninstall" ;;
@@ -260,7 +260,7 @@ check_clock() {
 check_owner() {
     for folder in /opt "$place"; do
         if [ -d "$folder" ]; then
-            [ "$(stat -c %u "$folder")" = 0 ] && [ -z "$(find "$folder" -prune \( -perm -020 -o -perm -002 \))" ] || fail writable "$folder"
+            [ "$(stat -c %u "$folder/.")" = 0 ] && [ -z "$(find "$folder/." -prune \( -perm -020 -o -perm -002 \))" ] || fail writable "$folder"
         fi
     done
 }
@@ -300,7 +300,7 @@ will() {
         say "  $1"
         return 1
     fi
-    [ ! -d "$place" ] || [ -e "$place/.pending" ] || : >"$place/.pending"
+    [ -n "$uninstall" ] || [ ! -d "$place" ] || [ -e "$place/.pending" ] || : >"$place/.pending"
 }
 
 note() { is_noted "$1" || printf '%s\n' "$1" >>"$manifest"; }
@@ -423,17 +423,17 @@ provide_wheels() {
     case $supply in
     copy)
         if will "$(sentence take "$wheels" "$place/wheels")"; then
-            wheels_py -o "$packages" --copy "$wheels" || fail packages
+            wheels_py -o "$packages" --copy "$wheels" || abandon packages
         fi
         ;;
     kept)
         if will "$(sentence build "$version" "$root")"; then
-            wheels_py -o "$packages" --kept "$place/wheels" || fail packages
+            wheels_py -o "$packages" --kept "$place/wheels" || abandon packages
         fi
         ;;
     fetch)
         if will "$(sentence fetch "$place/wheels")"; then
-            wheels_py -o "$packages" || fail packages
+            wheels_py -o "$packages" || abandon packages
         fi
         ;;
     esac
@@ -445,8 +445,20 @@ provide_env() {
         "$python" -I -m venv --without-pip "$new" &&
             "$new/bin/python" -I "$root/packaging/wheels.py" --install "$packages" &&
             [ "$("$new/bin/python" -I -m opanel_agent --version)" = "opanel-agent $version" ] &&
-            stamp >"$new/stamp" || { rm -rf "$new"; fail env "$new"; }
+            stamp >"$new/stamp" || abandon env "$new"
     fi
+}
+
+# Before anything that is in use was touched: what this run made goes again.
+abandon() {
+    if [ -z "$unfinished" ]; then
+        rm -rf "$new" "$place/wheels.new" "$place/.pending"
+        if [ -z "$here" ]; then
+            rm -rf "$place"
+            [ -z "$parent" ] || rmdir "$parent" 2>/dev/null || true
+        fi
+    fi
+    fail "$@"
 }
 
 use_env() {
@@ -697,9 +709,9 @@ install_agent() {
     check_disk "$place" 200
     check_disk "$state" 50
     check_disk "$config" 10
-    check_owner
     one_at_a_time
     look
+    check_owner
     choose_supply
     say_plan
     if [ -n "$dry_run" ]; then
@@ -733,6 +745,7 @@ stop_units() {
             # shellcheck disable=SC2086 # a list of names
             systemctl stop $service $sockets 'opanel-agent-fetch@*.service' 'opanel-agent-courier@*.service' || fail step 'systemctl stop'
         fi
+        [ ! -f "$manifest" ] || sed -i '/^e /d' "$manifest"   # should it be installed again, they are enabled again
     fi
 }
 

@@ -1,14 +1,17 @@
-"""install.sh --demo says what it does, checks before it changes, and ends with the status that its help names.
+"""install.sh takes the options that its help names, and --demo checks before it changes; as a service: test_install_system.
 
 It runs in a copy of what it reads, so that "nothing was changed" can be seen. The slow tests make the environment
 of the demo as a stranger would, from the package registry; the story itself has its own test.
 """
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,17 @@ def script(path: Path, text: str) -> None:
         (("--demo", "--lang", "de"), 64, "cannot speak de"),
         (("--demo", "--lang=de"), 64, "cannot speak de"),
         (("--demo", "--lang"), 64, "cannot tell the language"),
+        (("--demo", "--dry-run"), 64, "cannot use --dry-run here"),
+        (("--demo", "--wheels", "x"), 64, "cannot use --wheels here"),
+        (("--demo", "--uninstall"), 64, "cannot use --uninstall here"),
+        (("--purge",), 64, "cannot use --purge here"),
+        (("--uninstall", "--no-export"), 64, "cannot use --no-export here"),
+        (("--uninstall", "--license", "x"), 64, "cannot use --license here"),
+        (("--uninstall", "--preseed=x"), 64, "cannot use --preseed here"),
+        (("--wheels",), 64, "cannot use --wheels without its value"),
+        (("--license", "no such file"), 64, "cannot read the license no such file"),
+        (("--preseed", "/nowhere/consent.toml"), 64, "cannot read /nowhere/consent.toml"),
+        (("--lang=tr", "--frobnicate"), 64, "--frobnicate anlaşılamıyor"),
     ],
 )
 def test_what_it_cannot_do_changes_nothing(clone: Path, arguments: tuple[str, ...], status: int, told: str) -> None:
@@ -92,6 +106,40 @@ def test_what_it_cannot_do_changes_nothing(clone: Path, arguments: tuple[str, ..
     assert told in ran.stderr
     assert ran.stdout == ""
     assert snapshot(clone) == before
+
+
+@pytest.mark.parametrize("variable", ["LC_ALL", "LC_MESSAGES", "LANG"])
+def test_the_locale_chooses_the_language_unless_told(clone: Path, variable: str) -> None:
+    locale = {"LC_ALL": "", "LC_MESSAGES": "", "LANG": "", variable: "tr_TR.UTF-8"}
+    assert "kullanım:" in run(clone, "--help", **locale).stdout
+    assert "usage:" in run(clone, "--help", "--lang", "en", **locale).stdout
+
+
+def test_every_sentence_is_there_in_both_languages_and_said_somewhere() -> None:
+    text = (ROOT / "install.sh").read_text(encoding="utf-8")
+    code = re.sub(r"#.*$", "", text.partition("\nboth() {")[2], flags=re.MULTILINE)
+    sentences = re.findall(r"^    (\w+)\) both (.*) ;;$", text, re.MULTILINE)
+    problems = re.findall(r"^    (\w+)\) cannot (\d+) (.*) ;;$", text, re.MULTILINE)
+    assert len(sentences) > 40
+    assert len(problems) > 25
+    for name, said in sentences:
+        assert len(shlex.split(said)) == 2, name
+        assert re.search(rf"(tell|sentence) {name}\b", text), name
+    for name, status, said in problems:
+        assert status in {"64", "69", "70", "74", "77", "78"}, name
+        english, _, turkish, _ = shlex.split(said)
+        assert english.startswith("cannot "), name
+        assert not turkish.startswith("cannot"), name
+        assert re.search(rf"(fail|abandon) {name}\b", text), name
+    for verb, found in (("tell|sentence", {each[0] for each in sentences}), ("fail", {each[0] for each in problems})):
+        said_here = re.findall(rf"(?:^|[^\w-])(?:{verb}) ([a-z_]+)", code, re.MULTILINE)
+        assert set(said_here) <= found, verb
+
+
+def test_the_day_of_the_package_is_a_day_that_has_been() -> None:
+    found = re.search(r"^released=(\S+)", (ROOT / "install.sh").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    assert date.fromisoformat(found[1]) <= datetime.now(UTC).date()
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
