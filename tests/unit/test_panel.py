@@ -5,11 +5,13 @@ for both languages: a panel in PHP and one in Node.js must not judge a server di
 """
 
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -93,7 +95,10 @@ class Program:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(step) + "\n")
         self.process.stdin.flush()
+        late = threading.Timer(30, self.process.kill)
+        late.start()
         line = self.process.stdout.readline()
+        late.cancel()
         self.errors.seek(0)
         assert self.errors.read() == ""
         told, tr, en = json.loads(line)
@@ -284,6 +289,15 @@ def test_an_answer_that_ends_sooner_is_relied_on_no_longer(panel: Panel) -> None
     assert [each.gist[1] for each in told] == ["active", "grace", "expired"]
 
 
+def test_an_answer_that_was_old_when_it_was_heard_grows_no_younger(panel: Panel) -> None:
+    panel.remember(NOW + DAY)
+    assert [each.gist[1] for each in panel.ask(GOOD_UNTIL - 1, GOOD_UNTIL, GRACE_ENDS)] == [
+        "active",
+        "grace",
+        "expired",
+    ]
+
+
 @pytest.mark.parametrize("state", State)
 def test_silence_never_permits_more_than_the_last_answer(panel: Panel, state: State) -> None:
     panel.remember(state=str(state), permits=permits(state), reasons=["expired"])
@@ -298,6 +312,15 @@ def test_silence_never_permits_more_than_the_last_answer(panel: Panel, state: St
         assert starts_the_agent(told)
         if not last.create:
             assert (told.license["state"], now) == (str(state), last)
+
+
+def test_every_permit_is_taken_away_by_itself(panel: Panel) -> None:
+    panel.remember(permits={"run": False, "change": False, "create": True, "paid_features": False})
+    told = panel.ask(NOW, GOOD_UNTIL, GRACE_ENDS)
+    # Sites run all the same, whatever was told.
+    assert [each.permits for each in told] == [Permits(create=True), Permits(create=True), Permits()]
+    panel.remember(permits={"run": True, "change": True, "create": False, "paid_features": True})
+    assert panel.at(GRACE_ENDS).permits == Permits(change=True)
 
 
 def test_the_agent_s_next_answer_ends_it(panel: Panel) -> None:
@@ -325,11 +348,13 @@ def test_a_clock_set_back_gains_nothing(panel: Panel) -> None:
     assert [each.gist[1] for each in told] == ["grace", "grace", "grace", "expired", "expired", "expired"]
 
 
-def test_a_clock_set_back_before_the_answer_makes_it_no_younger(panel: Panel) -> None:
-    """The agent's time goes on although the wall clock is wrong, and so `as_of` may lie ahead of it."""
-    panel.remember(NOW - 4000 * DAY)
-    told = panel.ask(NOW - 4000 * DAY, NOW - 4000 * DAY + 8 * DAY, GOOD_UNTIL)
-    assert [each.gist[1] for each in told] == ["active", "active", "grace"]
+def test_a_clock_that_was_back_already_when_the_agent_answered_gains_nothing_either(panel: Panel) -> None:
+    """The agent's own time does not go back with the wall clock, so `good_until` lies far ahead of what that says."""
+    wall = NOW - 400 * DAY
+    panel.remember(wall)
+    ends = wall + 7 * DAY
+    told = panel.ask(wall, ends - 1, ends, ends + HOUR, wall, ends + 14 * DAY - 1, ends + 14 * DAY, NOW + DAY)
+    assert [each.gist[1] for each in told] == ["active"] * 2 + ["grace"] * 4 + ["expired"] * 2
 
 
 def test_a_clock_set_forward_by_mistake_costs_nothing_once_the_agent_answers(panel: Panel) -> None:
@@ -386,7 +411,8 @@ RUDE: Final[dict[str, Script]] = {
     "an action without Turkish": http(changed(next_action={"code": "none", "en": "Nothing."})),
     "an action that is a text": http(changed(next_action="none")),
     "a time that is a text": http(changed(as_of=str(NOW))),
-    "a time before time": http(changed(as_of=-1)),
+    "a time before time": http(changed(as_of=-1, good_until=0)),
+    "too large": http(changed(filler="x" * 300_000)),
     "good for too long": http(changed(good_until=NOW + 7 * DAY + 1)),
     "good for ever": http(changed(good_until=2**53)),
 }
@@ -419,20 +445,22 @@ def test_a_socket_nobody_listens_at_and_what_is_no_socket(panel: Panel) -> None:
 
 # a damaged file
 
-LAST: Final = f"{NOW}\n".encode() + GOOD
+TIMES: Final = f"{NOW} {NOW}\n".encode()
+LAST: Final = TIMES + GOOD
 DAMAGED: Final = {
     "empty": b"",
     "cut": LAST[:-1],
     "no time": GOOD,
+    "one time": f"{NOW}\n".encode() + GOOD,
     "a time before time": b"-" + LAST,
     "an endless number": b"9" * 400 + LAST,
-    "a time that is none": b"9e9\n" + GOOD,
+    "a time that is none": b"9e9 9e9\n" + GOOD,
     "zeros": b"\0" * 4096,
     "not UTF-8": LAST.replace(b'"tier"', b'"\xff"'),
     "of another program": b"<?php return ['state' => 'active'];",
-    "another's JSON": f"{NOW}\n{{}}".encode(),
-    "huge": f"{NOW}\n".encode() + changed(filler="x" * 2**20),
-    "good for ever": f"{NOW}\n".encode() + changed(good_until=2**53),
+    "another's JSON": TIMES + b"{}",
+    "huge": TIMES + changed(filler="x" * 2**20),
+    "good for ever": TIMES + changed(good_until=2**53),
 }
 
 
@@ -454,6 +482,11 @@ def test_a_file_that_cannot_be_kept_is_said(panel: Panel) -> None:
     assert (told.gist, told.license["kept"]) == (("agent", "active"), False)
     assert [path.name for path in panel.folder.iterdir()] == ["license.last"]
     panel.file = panel.folder / "nowhere" / "license.last"
+    assert panel.at(NOW).gist == ("none", "expired")
+
+
+def test_a_pipe_in_the_file_s_place_makes_no_page_wait(panel: Panel) -> None:
+    os.mkfifo(panel.file)
     assert panel.at(NOW).gist == ("none", "expired")
 
 

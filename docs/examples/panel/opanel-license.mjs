@@ -28,19 +28,21 @@ const START = {
  * whether `file` holds what a later silence needs. Takes at most `timeoutMs`; never rejects. `now` is for tests.
  */
 export async function opanelLicense(file, { now = Math.floor(Date.now() / 1000), socket = SOCKET, timeoutMs = 500 } = {}) {
-  const [mark, last] = await recall(file);
+  const [heard, seen, last] = await recall(file);
   const body = await ask(socket, timeoutMs);
   const license = body === null ? null : understand(body);
   if (license !== null) {
     // Not at every page: when something changed, and once an hour.
-    const known = last !== null && body.equals(last) && mark <= now && now < mark + HOUR;
-    return { ...license, source: 'agent', kept: known || (await keep(file, now, body)) };
+    const known = last !== null && body.equals(last) && seen <= now && now < seen + HOUR;
+    return { ...license, source: 'agent', kept: known || (await keep(file, now, now, body)) };
   }
   if (last === null) return { ...silent(null, now), source: 'none', kept: false };
   const before = understand(last);
-  // A clock that was set back makes nothing younger: time goes on from the latest that was seen.
-  const time = Math.max(now, mark, before.as_of);
-  const kept = time < mark + HOUR || (await keep(file, time, last));
+  // A clock that was set back makes nothing younger: it goes on from the latest time that was seen, and counts at least
+  // what has passed since the answer was heard, also where it was wrong then.
+  const clock = Math.max(now, seen);
+  const time = Math.max(clock, before.as_of + clock - heard);
+  const kept = clock < seen + HOUR || (await keep(file, heard, clock, last));
   return { ...silent(before, time), source: 'file', kept };
 }
 
@@ -135,33 +137,34 @@ function get(socket, timeoutMs) {
   });
 }
 
-/** From the file, the latest time that was seen and the last answer as it came; [0, null] where it is not whole. */
+/** From the file, when its answer was heard, the latest time seen since, and the answer; null where it is not whole. */
 async function recall(file) {
+  const nothing = [0, 0, null];
   try {
-    if (!(await stat(file)).isFile()) return [0, null];
+    if (!(await stat(file)).isFile()) return nothing;
     const handle = await open(file, 'r');
     try {
       const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAX_BYTES + 32), 0, MAX_BYTES + 32, 0);
       const kept = buffer.subarray(0, bytesRead);
-      const line = kept.indexOf('\n');
-      const mark = kept.subarray(0, Math.max(line, 0)).toString('latin1');
+      const line = Math.max(kept.indexOf('\n'), 0);
+      const times = /^(\d{1,12}) (\d{1,12})$/.exec(kept.subarray(0, line).toString('latin1'));
       const body = kept.subarray(line + 1);
-      return /^\d{1,12}$/.test(mark) && understand(body) !== null ? [Number(mark), body] : [0, null];
+      return times && understand(body) !== null ? [Number(times[1]), Number(times[2]), body] : nothing;
     } finally {
       await handle.close();
     }
   } catch {
-    return [0, null];
+    return nothing;
   }
 }
 
 /** Replaces the file as a whole: whoever reads it finds the old or the new one, also after a crash. */
-async function keep(file, mark, body) {
+async function keep(file, heard, seen, body) {
   const fresh = `${file}.${randomBytes(8).toString('hex')}`;
   try {
     const handle = await open(fresh, 'wx', 0o600);
     try {
-      await handle.writeFile(Buffer.concat([Buffer.from(`${mark}\n`), body]));
+      await handle.writeFile(Buffer.concat([Buffer.from(`${heard} ${seen}\n`), body]));
       await handle.sync();
     } finally {
       await handle.close();

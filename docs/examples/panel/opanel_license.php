@@ -35,21 +35,23 @@ function opanel_license(
     float $timeout_s = 0.5
 ): array {
     $now ??= time();
-    [$mark, $last] = opanel_recall($file);
+    [$heard, $seen, $last] = opanel_recall($file);
     $body = opanel_ask($socket, $timeout_s);
     $license = $body === null ? null : opanel_understand($body);
     if ($license !== null) {
         // Not at every page: when something changed, and once an hour.
-        $known = $body === $last && $mark <= $now && $now < $mark + OPANEL_HOUR;
-        return [...$license, 'source' => 'agent', 'kept' => $known || opanel_keep($file, $now, $body)];
+        $known = $body === $last && $seen <= $now && $now < $seen + OPANEL_HOUR;
+        return [...$license, 'source' => 'agent', 'kept' => $known || opanel_keep($file, $now, $now, $body)];
     }
     if ($last === null) {
         return [...opanel_silent(null, $now), 'source' => 'none', 'kept' => false];
     }
     $license = opanel_understand($last);
-    // A clock that was set back makes nothing younger: time goes on from the latest that was seen.
-    $time = max($now, $mark, $license['as_of']);
-    $kept = $time < $mark + OPANEL_HOUR || opanel_keep($file, $time, $last);
+    // A clock that was set back makes nothing younger: it goes on from the latest time that was seen, and counts at least
+    // what has passed since the answer was heard, also where it was wrong then.
+    $clock = max($now, $seen);
+    $time = max($clock, $license['as_of'] + $clock - $heard);
+    $kept = $clock < $seen + OPANEL_HOUR || opanel_keep($file, $heard, $clock, $last);
     return [...opanel_silent($license, $time), 'source' => 'file', 'kept' => $kept];
 }
 
@@ -152,19 +154,19 @@ function opanel_get(string $socket, int $end): array
     return [0, null];
 }
 
-/** From the file, the latest time that was seen and the last answer as it came; [0, null] where it is not whole. */
+/** From the file, when its answer was heard, the latest time seen since, and the answer; null where it is not whole. */
 function opanel_recall(string $file): array
 {
     $kept = is_file($file) ? @file_get_contents($file, false, null, 0, OPANEL_MAX_BYTES + 32) : false;
-    [$mark, $body] = explode("\n", (string) $kept, 2) + ['', ''];
-    if (!preg_match('~\A\d{1,12}\z~', $mark) || opanel_understand($body) === null) {
-        return [0, null];
+    [$times, $body] = explode("\n", (string) $kept, 2) + ['', ''];
+    if (!preg_match('~\A(\d{1,12}) (\d{1,12})\z~', $times, $found) || opanel_understand($body) === null) {
+        return [0, 0, null];
     }
-    return [(int) $mark, $body];
+    return [(int) $found[1], (int) $found[2], $body];
 }
 
 /** Replaces the file as a whole: whoever reads it finds the old or the new one, also after a crash. */
-function opanel_keep(string $file, int $mark, string $body): bool
+function opanel_keep(string $file, int $heard, int $seen, string $body): bool
 {
     $new = $file . '.' . bin2hex(random_bytes(8));
     $before = umask(0077);
@@ -173,7 +175,7 @@ function opanel_keep(string $file, int $mark, string $body): bool
     if ($stream === false) {
         return false;
     }
-    $text = "$mark\n$body";
+    $text = "$heard $seen\n$body";
     $written = @fwrite($stream, $text) === strlen($text) && fflush($stream) && fsync($stream);
     fclose($stream);
     if ($written && @rename($new, $file)) {
