@@ -154,5 +154,5 @@ def test_every_file_is_told() -> None:
 def test_every_option_of_the_installer_that_is_named_exists() -> None:
     lines = [line for line in PAGE.split("\n") if "install.sh" in line]
     named = {option for line in lines for part in re.findall(r"install\.sh([^`\n]*)", line) for option in options(part)}
-    assert {"--wheels", "--uninstall", "--purge", "--dry-run"} <= named
+    assert {"--uninstall", "--purge", "--dry-run"} <= named
     assert named <= usage()
