@@ -5,8 +5,9 @@
     packaging/man.py --check   exit 1 if one of them is not what this writes
 
 The prose is docs/man/<language>/*.md; what the code already says is put in from there: `{commands}` from the command line's
-grammar and its help texts, `{purposes}` from the table of purposes. A list below `<!-- every NAME -->` has to name exactly
-what the code has of it, else nothing is written. So a command, an option, a setting or a unit cannot be forgotten.
+grammar and its help texts, `{purposes}` and `{messages}` from the tables of purposes and of the journal. A list below
+`<!-- every NAME -->` has to name exactly what the code has of it, else nothing is written. So no command, option, setting or
+unit can be forgotten.
 
 Of Markdown it knows headings, paragraphs, lists of "term: text", code blocks, `bold` and *italic*.
 """
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import catalogs  # the script beside this one
 
 if TYPE_CHECKING:
     from opanel_agent.system.paths import Paths
@@ -177,6 +180,23 @@ def purposes(lang: "Language") -> Iterator[str]:
         )
 
 
+def messages(lang: "Language") -> Iterator[str]:
+    """Every event of the journal: its MESSAGE_ID, and what it says with whatever belongs there as an ellipsis."""
+    from opanel_agent.resident.diary import SENTENCES
+    from opanel_agent.system.journal import MESSAGE_IDS
+
+    catalog = catalogs.LOCALE / lang / "LC_MESSAGES" / "opanel-agent.po"
+    said = catalogs.entries(catalog.read_text("utf-8"))
+    for event, message_id in sorted(MESSAGE_IDS.items()):
+        own = SENTENCES.get(event)
+        sentence = said[f"journal.{event}"] if own is None else own[0 if lang == "en" else 1]
+        yield ".TP"
+        yield bold(event)
+        yield message_id
+        yield ".br"
+        yield from filled(inline(re.sub(r"\{\w+\}", "…", sentence)))
+
+
 def settings() -> set[str]:
     """The keys of agent.toml, those of its table with the table's name."""
     from opanel_agent.system.settings import Settings
@@ -236,7 +256,11 @@ EVERY: Final[Mapping[str, Callable[[], set[str]]]] = {
     "signal": signals,
     "unit": units,
 }
-PUT_IN: Final[Mapping[str, Callable[["Language"], Iterator[str]]]] = {"{commands}": commands, "{purposes}": purposes}
+PUT_IN: Final[Mapping[str, Callable[["Language"], Iterator[str]]]] = {
+    "{commands}": commands,
+    "{messages}": messages,
+    "{purposes}": purposes,
+}
 
 
 # ---- a page

@@ -14,6 +14,7 @@ from opanel_agent.cli.main import COMMANDS
 from opanel_agent.core import consent_file
 from opanel_agent.core.purposes import CONSENT_BASED, TERMS
 from opanel_agent.system.data import installed_notice
+from opanel_agent.system.journal import MESSAGE_IDS
 from opanel_agent.texts import LANGUAGES
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "packaging"))
@@ -88,6 +89,15 @@ def test_every_purpose_stands_with_its_requests(lang: Any) -> None:
     for purpose, terms in TERMS.items():
         assert f"\\fB{purpose}\\fR" in text
         assert all(path in text for path in terms.paths)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_event_of_the_journal_stands_with_its_id(lang: Any) -> None:
+    text = "\n".join(man.messages(lang))
+    for event, message_id in MESSAGE_IDS.items():
+        assert f".TP\n\\fB{event}\\fR\n{message_id}\n.br\n" in text
+    assert "{" not in text
+    assert ("Lisans" in text) == (lang == "tr")
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
