@@ -229,6 +229,29 @@ def test_it_asks_again_while_too_many_ask(panel: Panel) -> None:
     assert len(resident.asked) == 4
 
 
+def test_it_asks_again_where_it_is_turned_away_at_the_door(panel: Panel) -> None:
+    """The resident answers a connection too many and closes it, without waiting for the request."""
+    refused = wire.answer("503 Service Unavailable", JSON, body=b'{"code": "busy"}')
+
+    def door(listener: socket.socket) -> None:
+        for _ in range(5):
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(refused)
+        connection, _ = listener.accept()
+        with connection:
+            wire.read_request(connection)
+            connection.sendall(wire.answer("200 OK", JSON, body=GOOD))
+
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as threads:
+        listener.bind(str(panel.socket))
+        listener.listen()
+        listener.settimeout(30)
+        opened = threads.submit(door, listener)
+        assert panel.at(NOW).gist == ("agent", "active")
+        opened.result()
+
+
 def test_a_page_writes_only_what_is_new(panel: Panel) -> None:
     def kept() -> tuple[int, bytes]:
         return panel.file.stat().st_ino, panel.file.read_bytes()

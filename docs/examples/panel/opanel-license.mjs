@@ -17,6 +17,7 @@ const SOCKET = '/run/opanel-agent/agent.sock';
 const MAX_BYTES = 256 * 1024;
 const HOUR = 3600;
 const DAY = 86400;
+const BUSY = Buffer.from('{"code":"busy"}');
 const START = {
   code: 'start_agent',
   tr: 'Lisans ajanı yanıt vermiyor. Sunucuda root olarak şunu çalıştırın: systemctl start opanel-agent',
@@ -122,7 +123,8 @@ function get(socket, timeoutMs) {
     };
     // The deadline is of the whole, not of a read: a byte now and then does not prolong it.
     const deadline = setTimeout(() => end(0, null), timeoutMs);
-    asked.on('error', () => end(0, null));
+    // Turned away before it had asked: what was said at the door is lost then, so it counts as busy.
+    asked.on('error', (error) => (['EPIPE', 'ECONNRESET'].includes(error.code) ? end(503, BUSY) : end(0, null)));
     asked.on('response', (response) => {
       const length = /^\d{1,6}$/.test(response.headers['content-length']) ? Number(response.headers['content-length']) : -1;
       let got = Buffer.alloc(0);
