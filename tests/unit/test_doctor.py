@@ -54,6 +54,8 @@ def test_a_sound_installation(sick: Patient) -> None:
     seen = sick.see()
     assert (seen.status, sick.found()) == (0, {})
     assert set(sick.checks()) == EVERY
+    order = [each["check"] for each in sick.see("--json").json()["result"]["checks"]]
+    assert [*dict.fromkeys(order)] == [str(check) for check in Check]
     assert seen.out.splitlines()[-1] == "Nothing was found. Not looked at: 0."
     assert not re.search("FAILED|warning|not looked at]", seen.out)
 
@@ -228,7 +230,7 @@ FAULTS: Final[dict[str, tuple[Callable[[Patient], None], Found]]] = {
     "roots that lead nowhere": (_put(PATHS.roots, "?"), {"root": ("failed", "format_invalid")}),
     "no root": (
         lambda sick: sick.agent.files.take_away(ROOT_FILE),
-        {"root": ("failed", "settings_refused"), "server": ("failed", "settings_refused")},
+        {"root": ("failed", "settings_refused"), **not_asked("no_root")},
     ),
     "no mirror in the region": (lambda sick: sick.settings('region = "mars"\n'), {"server": ("failed", "destination")}),
     "refused consent": (

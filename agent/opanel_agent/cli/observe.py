@@ -266,6 +266,9 @@ def _mirrors(
         return (), [unseen(layer, why or Why.SETTINGS_REFUSED, subject=place) for layer in checkup.LAYERS]
     try:
         root = trust.first_root(world.files, world.paths, settings)
+    except AgentError:  # which the check of the root tells
+        return (), [unseen(layer, Why.NO_ROOT) for layer in checkup.LAYERS]
+    try:
         bases = gate.destinations(FIXED_GETS[PROBE].purpose, settings, root)
         if not bases:
             raise Unavailable(Reason.DESTINATION, "no_mirror")
