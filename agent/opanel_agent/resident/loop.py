@@ -260,7 +260,7 @@ def _reap_orphans() -> None:
         return
 
 
-def main() -> int:
+def main(world: World = WORLD) -> int:
     """`opanel-agent resident`. Returns the exit status."""
     from opanel_agent.texts import language  # none of its sentences
 
@@ -272,7 +272,7 @@ def main() -> int:
         )
         notifier = Notifier(os.environ, pid=os.getpid())
         diary = Diary(Journal(os.environ).tell, language(None, None, os.environ))
-        return Resident(ground, job, notifier=notifier, diary=diary, terms=Terms()).run()
+        return Resident(ground, job, notifier=notifier, diary=diary, terms=Terms(), world=world).run()
     except AgentError as error:
         return _explain(error)
 
