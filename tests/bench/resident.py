@@ -1,10 +1,12 @@
 """What the resident costs while it waits, and how fast it answers: against a bare interpreter, an exporter and an echo.
 
-The resident is the real one (`opanel-agent resident`, a user installation in a temporary home, its first evaluation done).
-Memory is RSS and PSS from /proc/PID/smaps_rollup after 1,000 `GET /v1/license`, of all processes at the same moment, so that
-what they share is shared alike; prometheus-node-exporter, where it is installed, has been scraped as many times. Speed is
-`GET /v1/license` against an echo of the same number of bytes, in turn, on a kept connection and on a new one each time, as a
-panel does that keeps nothing. Run by tests/bench/run.
+The resident is the real one (`opanel-agent resident`, a user installation in a temporary home, its first evaluation
+done). Its first day has passed in seconds (tests/bench/hurried), under a watchdog, before it is weighed. READY is the
+time from the start of the process to its word to systemd, against that of an interpreter that does nothing. Memory is
+RSS and PSS from /proc/PID/smaps_rollup after 1,000 `GET /v1/license`, of all processes at the same moment, so that what
+they share is shared alike; prometheus-node-exporter, where it is installed, has been scraped as many times. Speed is
+`GET /v1/license` against an echo of the same number of bytes, in turn, on a kept connection and on a new one each time,
+as a panel does that keeps nothing. Run by tests/bench/run.
 """
 
 import os
@@ -19,7 +21,7 @@ import time
 import urllib.request
 import venv
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from fakes import forge
@@ -28,7 +30,11 @@ from fakes.resident import read_one, request, until
 REQUESTS = 1000
 BATCHES = 20
 CALLS = 200
+STARTS = 15
 RSS_GOAL = 1.8
+READY_GOAL = 5.0
+IDLE_S = 5
+DAY_WAKE_UPS = 2880  # of a watchdog of 60 s
 P99_GOAL_MS = 2.0
 ASK = request("GET", "/v1/license")
 
@@ -136,6 +142,52 @@ def quantile_ms(batches: Iterable[list[float]], at: float) -> float:
     return statistics.median(sorted(batch)[int(at * len(batch))] for batch in batches) * 1e3
 
 
+def ready(home: Path, environment: dict[str, str]) -> None:
+    """In turn, the median of each."""
+    place = home / "n"
+    mine, bare = [], []
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind(str(place))
+        for _ in range(STARTS):
+            bare.append(timed(lambda: subprocess.run([sys.executable, "-I", "-c", ""], check=True)))
+            with ExitStack() as stack:
+
+                def start(stack: ExitStack = stack) -> None:
+                    told = {**environment, "NOTIFY_SOCKET": str(place)}
+                    stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "resident", env=told))
+                    assert manager.recv(1000).startswith(b"READY=1")
+
+                mine.append(timed(start))
+            drained(manager)
+    took, base = (statistics.median(side) * 1e3 for side in (mine, bare))
+    say(
+        f"READY, to a bare interpreter's start: {ratio(took, base, 'ms')}; "
+        f"goal ≤ {READY_GOAL} ×: {verdict(took <= READY_GOAL * base)}"
+    )
+
+
+def drained(manager: socket.socket) -> None:
+    manager.setblocking(False)
+    with suppress(BlockingIOError):
+        while manager.recv(1000):
+            pass
+    manager.setblocking(True)
+
+
+def idle(pid: int) -> None:
+    """With nothing due but the watchdog, twice a minute."""
+    before = switches(pid)
+    time.sleep(IDLE_S)
+    woken = switches(pid) - before
+    say(f"wake-ups in {IDLE_S} idle seconds: {woken}; goal ≤ 1, the watchdog's: {verdict(woken <= 1)}")
+
+
+def switches(pid: int) -> int:
+    """Each time it went to sleep."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("voluntary_ctxt"))
+
+
 def scrape(stack: ExitStack) -> int | None:
     """The exporter's pid after as many scrapes; None where it is not installed."""
     program = shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
@@ -196,12 +248,20 @@ def main() -> int:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settle(home)
         environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
-        resident = stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "resident", env=environment))
+        ready(home, environment)
+        watched = {
+            **environment,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "NOTIFY_SOCKET": str(home / "none"),
+            "WATCHDOG_USEC": "60000000",
+        }
+        resident = stack.enter_context(process(sys.executable, "-m", "bench.hurried", env=watched))
         # An environment of its own: what .pth files import (an editable install, coverage) is no part of bare.
         venv.create(home / "bare", symlinks=True)
         bare = stack.enter_context(process(str(home / "bare/bin/python"), "-I", "-c", "import os; os.read(0, 1)"))
         path = home / ".local/state/opanel-agent/run/agent.sock"
         until(lambda: answered(path), 30)
+        until(lambda: switches(resident.pid) > DAY_WAKE_UPS, 120)
         with closing(connect(path)) as client:
             client.sendall(ASK)
             first = read_one(client)
@@ -210,6 +270,7 @@ def main() -> int:
                 client.sendall(ASK)
                 whole(client, size)
         weigh(resident.pid, bare.pid, scrape(stack))
+        idle(resident.pid)
         echo = home / "echo.sock"
         stack.enter_context(process(sys.executable, "-I", "-c", ECHO, str(echo), str(size)))
         until(lambda: listens(echo))

@@ -17,6 +17,7 @@ from fakes.agent import STATUS_URL, Simulated
 from fakes.resident import Running, running
 from opanel_agent import texts
 from opanel_agent.resident.diary import SENTENCES, Diary
+from opanel_agent.resident.loop import _locale
 from opanel_agent.system import log
 from opanel_agent.system.journal import MESSAGE_IDS, Journal, entry
 
@@ -230,7 +231,7 @@ def lived(agent: Simulated, diary: Diary, *, days: int = 1) -> None:
             frame = agent.run("tick")
         now_s = float(agent.clock.wall_s)
         for each in lines:
-            diary.found(each.event, each.level, "", each.fields, now_s)
+            diary.found(each[0], each[1], "", each[2], now_s)
         license_ = frame["answer"]["license"]
         diary.trouble("", now_s)
         diary.license(license_["state"], ", ".join(license_["reasons"]), now_s)
@@ -291,3 +292,16 @@ print(json.dumps(frame))
 
 def said(resident: Running) -> list[str]:
     return [line.partition(": ")[2] for line in resident.log.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "tr_TR.UTF-8"}, "tr"),
+        ({"LC_ALL": "C", "LANG": "tr_TR.UTF-8"}, "en"),
+        ({"LC_ALL": "", "LC_MESSAGES": "TR", "LANG": "C"}, "tr"),
+    ],
+)
+def test_until_the_settings_are_known_the_locale_counts(environment: dict[str, str], language: str) -> None:
+    assert _locale(environment) == texts.language(None, None, environment) == language

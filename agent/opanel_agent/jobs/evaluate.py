@@ -208,12 +208,11 @@ def _journal(lines: Iterable[log.Line], frame: Mapping[str, Json]) -> Json:
     chosen = frame.get("language")
     lang = texts.language(None, chosen if isinstance(chosen, str) else None, os.environ)
     told: list[Json] = []
-    for each in lines:
+    for event, level, said in lines:
         fields: dict[str, Json] = {
-            name: value if isinstance(value, int) else str(value) for name, value in each.fields.items()
+            name: value if isinstance(value, int) else str(value) for name, value in said.items()
         }
-        sentence = texts.journal(each.event, lang, fields)
-        told.append({"event": each.event, "level": each.level, "message": sentence, "fields": fields})
+        told.append({"event": event, "level": level, "message": texts.journal(event, lang, fields), "fields": fields})
     return told
 
 

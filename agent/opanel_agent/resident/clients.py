@@ -13,7 +13,6 @@ import errno
 import math
 import socket
 import struct
-from contextlib import suppress
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import NamedTuple
 
@@ -172,8 +171,11 @@ class Clients:
             self._open[client.http] = client
             self._watch(client, now_s)
             return
-        with accepted, suppress(OSError):  # it has left, or does not listen
+        try:  # noqa: SIM105 - contextlib is memory that stays
             accepted.send(self._taken, socket.MSG_DONTWAIT)
+        except OSError:  # it has left, or does not listen
+            pass
+        accepted.close()
 
     def _peer(self, accepted: socket.socket) -> Peer:
         _pid, uid, _gid = _UCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))

@@ -262,8 +262,6 @@ def _reap_orphans() -> None:
 
 def main(world: World = WORLD) -> int:
     """`opanel-agent resident`. Returns the exit status."""
-    from opanel_agent.texts import language  # none of its sentences
-
     try:
         ground = find_ground()
         job = Job(
@@ -271,10 +269,16 @@ def main(world: World = WORLD) -> int:
             environment=clean_environment(os.environ, system=not ground.make),
         )
         notifier = Notifier(os.environ, pid=os.getpid())
-        diary = Diary(Journal(os.environ).tell, language(None, None, os.environ))
+        diary = Diary(Journal(os.environ).tell, _locale(os.environ))
         return Resident(ground, job, notifier=notifier, diary=diary, terms=Terms(), world=world).run()
     except AgentError as error:
         return _explain(error)
+
+
+def _locale(environment: Mapping[str, str]) -> str:
+    """As POSIX orders its variables, and as `texts.language` does: until evaluate tells what the settings say."""
+    named = (environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name))
+    return "tr" if next(named, "").lower().startswith("tr") else "en"
 
 
 def _explain(error: AgentError) -> int:

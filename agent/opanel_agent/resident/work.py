@@ -46,13 +46,8 @@ class Task:
         self.waiting: list[Connection] = []
 
 
-class Line(NamedTuple):
-    """What evaluate has to tell the journal, which asks a process that goes on."""
-
-    event: str
-    level: str
-    message: str
-    fields: dict[str, object]
+# What evaluate has to tell the journal: event, level, message, fields.
+Line = tuple[str, str, str, dict[str, object]]
 
 
 class Frame(NamedTuple):
@@ -239,7 +234,7 @@ def _list(told: object) -> list[object]:
 def _line(told: object) -> Line:
     match told:
         case {"event": str(event), "level": str(level), "message": str(message), "fields": {**fields}}:
-            return Line(event=event, level=level, message=message, fields={str(k): fields[k] for k in fields})
+            return event, level, message, {str(name): value for name, value in fields.items()}
     raise ValueError
 
 

@@ -8,10 +8,9 @@ Nothing that identifies the server or a person is ever an argument here.
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -21,24 +20,20 @@ _PLAIN: Final = re.compile(r"[\w./:@+,-]+", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-class Line(NamedTuple):
-    event: str
-    level: str
-    fields: dict[str, object]
-
-
+Line = tuple[str, str, dict[str, object]]  # event, level, fields
 _kept: ContextVar[list[Line] | None] = ContextVar("kept", default=None)
 
 
-@contextmanager
-def kept() -> Iterator[list[Line]]:
-    """The lines of what runs meanwhile, for somebody else to write."""
-    lines: list[Line] = []
-    token = _kept.set(lines)
-    try:
-        yield lines
-    finally:
-        _kept.reset(token)
+class kept:  # noqa: N801 - used as a function; contextlib would be memory that stays in the resident
+    """The lines of what runs within, for somebody else to write."""
+
+    def __enter__(self) -> list[Line]:
+        lines: list[Line] = []
+        self._token = _kept.set(lines)
+        return lines
+
+    def __exit__(self, *_exception: object) -> None:
+        _kept.reset(self._token)
 
 
 def line(event: str, *, level: str = "info", **fields: object) -> None:
@@ -47,7 +42,7 @@ def line(event: str, *, level: str = "info", **fields: object) -> None:
     if lines is None:
         write(render(level, event, fields))
     else:
-        lines.append(Line(event, level, fields))
+        lines.append((event, level, fields))
 
 
 def render(level: str, event: str, fields: Mapping[str, object]) -> str:
