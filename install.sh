@@ -113,8 +113,10 @@ sentence() {
     restart) both "restart $2, where it runs" "çalışıyorsa yeniden başlatılır: $2" ;;
     stop) both "stop and disable $2" "durdurulur ve devre dışı bırakılır: $2" ;;
     export) both "export the data to $2" "veriler aktarılır: $2" ;;
+    seat) both "The license's seat stays taken; to give it up, first: opanel-agent license release" "Lisansın yeri dolu kalır; boşaltmak için önce: opanel-agent license release" ;;
     nothing_kept) both "There is nothing to export." "Aktarılacak veri yok." ;;
     account) both "remove the user or group $2" "kullanıcı ya da grup silinir: $2" ;;
+    interrupted) both "Interrupted. Run it again: it goes on where it stopped." "Yarıda kesildi. Yeniden çalıştırın: kaldığı yerden sürer." ;;
     working) both "Working …" "Çalışıyor …" ;;
     back) both "The new version did not start; what was here before is put back." "Yeni sürüm başlamadı; önceki sürüm geri konuyor." ;;
     consent_refused) both "The consent file is refused, so nothing is allowed; the lines above say where. The installation is done." "İzin dosyası kabul edilmedi, bu yüzden hiçbir şeye izin yok; yukarıdaki satırlar yerini söylüyor. Kurulum tamam." ;;
@@ -719,9 +721,11 @@ install_agent() {
         exit 0
     fi
     [ "$changes" -eq 0 ] || tell working
+    trap 'tell interrupted; exit 130' INT
     doing=1
     apply
     tidy_after
+    trap - INT
     after=0
     [ -z "$license_file" ] || install_license "$license_file"
     ask
@@ -853,6 +857,7 @@ uninstall() {
     doing=
     remove
     [ "$changes" -gt 0 ] || say "  $(sentence nothing)"
+    [ -z "$purge" ] || [ ! -f "$state/activation.key" ] || tell seat
     tell no_hosts
     if [ -n "$dry_run" ]; then
         tell dry
