@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fakes.logs import LOGS
+
 DEMO = Path(__file__).parents[2] / "packaging" / "demo.py"
 pytestmark = pytest.mark.slow
 
@@ -90,6 +92,11 @@ def test_kept_it_goes_on_and_says_how_to_stop_it(place: Path) -> None:
             check=False,
         )
         assert status.returncode in {0, 1}, status
+        for erasure in place.rglob("erasure/*"):
+            LOGS.plant_secret(erasure.read_bytes(), "what a report is erased by")
+        logged = [log.read_bytes() for log in sorted(place.rglob("*.log"))]
+        assert all(logged)
+        LOGS.keep("the demo's programs", b"".join(logged), sinks=len(logged))
     finally:
         subprocess.run(["/bin/sh", "-c", stop], check=True)
     ends_at = time.monotonic() + 20
