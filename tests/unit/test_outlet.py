@@ -145,6 +145,11 @@ def test_a_missing_socket_does_not_take_the_other_program_out_of_its_cage(tmp_pa
         fetch.listen()
         outlet = LocalOutlet(paths)
         assert not outlet.isolated
-        Thread(target=closes_twice, args=(fetch,), daemon=True).start()
+        door = Thread(target=closes_twice, args=(fetch,), daemon=True)
+        door.start()
+        with pytest.raises(NotPermitted):  # asked at its socket, where nobody answered
+            outlet.fetch("status", signalled=True)
         with pytest.raises(NotPermitted):
-            outlet.fetch("status", signalled=True)  # asked at its socket, where nobody answered
+            outlet.knock("fetch", signalled=True)
+        door.join(10)
+        assert not door.is_alive()  # both came to the door
