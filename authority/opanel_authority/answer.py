@@ -43,6 +43,7 @@ MAX_REQUEST_BYTES: Final = 64 * 1024
 JOSE: Final = "application/jose"
 JSON: Final = "application/json"
 _REVOKED: Final = 1
+_SUSPENDED: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,13 +210,31 @@ def _released(jti: str) -> Answer:
 
 
 def _renewal(case: _Case) -> Answer:
-    """The newest bundle, for who holds the key of an activation (or where the license asks for none), with that."""
-    live = (one for one in case.books.activations(case.row.id) if one.ended is None and one.jkt == case.jkt)
-    own = next(live, None)
+    """A newer bundle than the one asked about, for who holds the key of an activation that counts, and with that.
+
+    Where a license asks for no activation, its key is enough. What is there already is given again and again: the same
+    request gets the newest edition. Raises NotPermitted by name where there is none.
+    """
+    mine = [one for one in case.books.activations(case.row.id) if one.jkt == case.jkt]
+    own = next((one for one in mine if one.ended is None), None)
     if own is None and case.license.activation.required:
+        if mine:
+            raise NotPermitted(Reason.SUPERSEDED, "renewal_superseded")
         raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
+    if case.row.status == _REVOKED:
+        raise NotPermitted(Reason.REVOKED, "renewal_revoked")
     text = renewed(case.authority, case.books, case.row, now=case.now)
+    if text == case.row.text and case.claims.license_sha256 == case.license.digest:
+        raise _nothing_newer(case)
     return Answer(content_type=JOSE, body=(text + ("" if own is None else f"{own.line}\n")).encode("ascii"))
+
+
+def _nothing_newer(case: _Case) -> NotPermitted:
+    if case.row.status == _SUSPENDED:
+        return NotPermitted(Reason.SUSPENDED, "renewal_suspended")
+    if case.license.exp <= case.now:
+        return NotPermitted(Reason.EXPIRED, "renewal_expired")
+    return NotPermitted(Fault.NOT_YET, "renewal_not_yet")
 
 
 def _license_row(books: Books, key_sha256: str) -> LicenseRow:

@@ -102,6 +102,14 @@ def _issue(told: argparse.Namespace) -> Result:
     return {"license_key": made.key, "id": made.jti, "bundle": str(told.output)}
 
 
+def _renew(told: argparse.Namespace) -> Result:
+    authority = home.open_home(told.dir)
+    with keys.new_private(told.output) as file:
+        made = issue.renew(authority, told.id, days=told.days, now=_now())
+        file.write(made.text.encode("ascii"))
+    return {"id": made.jti, "bundle": str(told.output)}
+
+
 def _change(told: argparse.Namespace) -> Result:
     subject = publish.change(home.open_home(told.dir), Change(told.change), told.id, now=_now())
     return {"id": told.id, "kind": subject.kind.value, "status": subject.status}
@@ -255,6 +263,10 @@ def _parser() -> argparse.ArgumentParser:
     _init_arguments(add("init", _init, "make keys, the first root, an empty status list", parent=common))
     _delegate_arguments(add("delegate", _delegate, "make a reseller's key and delegation"))
     _issue_arguments(add("issue", _issue, "make a license: its key for the e-mail, its bundle as a file"))
+    again = add("renew", _renew, "make a newer edition of a license: agents that ask get it, and it is a file")
+    again.add_argument("id", metavar="ID")
+    again.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    again.add_argument("--days", type=int, metavar="N", help="the term; as long as the last one where not given")
     for change in Change:
         add(change.value, _change, f"{change.value} and publish at once").add_argument("id", metavar="ID")
     answered = add("answer", _answer, "answer a request that came as a file, or a rights request by its id")

@@ -23,15 +23,16 @@ from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.delegation import Delegation
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.license import AUDIENCE, PRODUCT, License
-from opanel_agent.core.errors import Usage
-from opanel_agent.core.reasons import Fault
+from opanel_agent.core.errors import NotPermitted, Usage
+from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.core.renewal import begins_s
 from opanel_agent.core.strict_json import Json
 from opanel_authority import keys
 from opanel_authority.home import DAY_S, Authority
 from opanel_authority.keys import PrivateKey, Role
 from opanel_authority.store import VENDOR, Books, DelegationRow, LicenseRow
 
-RENEW_WITHIN_S: Final = 30 * DAY_S
+_REVOKED: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,17 +139,49 @@ def issue(authority: Authority, reseller: str, terms: LicenseTerms, *, now: int)
 def renewed(authority: Authority, books: Books, row: LicenseRow, *, now: int) -> str:
     """The newest bundle of a license, renewed first when it is due and may be.
 
-    Due: less than 30 days are left. May be: neither suspended nor revoked (what is not paid is suspended), and the
-    delegation still issues. The reseller's key has to be where `delegate` put it; where he keeps it himself, he renews.
+    Due: from when agents ask, 30 % of the term left. May be: neither suspended nor revoked (what is not paid is suspended),
+    and the delegation still issues. The reseller's key has to be where `delegate` put it; where he keeps it himself, he
+    renews with `renew`.
     """
     reseller = books.delegation(jti=row.delegation)
     old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
-    if reseller is None or old.exp - now > RENEW_WITHIN_S or row.status != 0 or not _key_file(reseller).exists():
+    if reseller is None or now < begins_s(old.nbf, old.exp) or row.status != 0 or not _key_file(reseller).exists():
         return row.text
     parent = _last(authority, reseller.text)
     if now > parent.may.issue_until or now <= old.iat:
         return row.text
-    claims = _same_again(old) | {"jti": secrets.token_hex(16), "iat": now, "nbf": now, "exp": now + old.exp - old.nbf}
+    return _next_edition(authority, books, row, reseller, term_s=old.exp - old.nbf, now=now)
+
+
+def renew(authority: Authority, jti: str, *, days: int | None = None, now: int) -> Issued:
+    """A newer edition of a license now, due or not, for `days` or as long as the last; agents that ask are given it.
+
+    Raises Usage for an id that is no license's, NotPermitted for a revoked one, Untrusted where it would be wider than the
+    delegation.
+    """
+    with authority.store.transaction() as books:
+        subject = books.subject(jti)
+        row = None if subject is None else books.license(subject.id)
+        reseller = None if row is None else books.delegation(jti=row.delegation)
+        if row is None or reseller is None:
+            raise Usage(Fault.USAGE, "license_unknown", id=jti)
+        if row.status == _REVOKED:
+            raise NotPermitted(Reason.REVOKED, "renew_revoked")
+        old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
+        if now <= old.iat:
+            raise NotPermitted(Fault.NOT_YET, "renew_too_soon")
+        term_s = old.exp - old.nbf if days is None else days * DAY_S
+        text = _next_edition(authority, books, row, reseller, term_s=term_s, now=now)
+        fresh = bundles.verify(text.encode("ascii"), authority.root, now=None).license
+    return Issued(jti=fresh.jti, key=fresh.sub, text=text)
+
+
+def _next_edition(
+    authority: Authority, books: Books, row: LicenseRow, reseller: DelegationRow, *, term_s: int, now: int
+) -> str:
+    """Signed, with the same key, slot and status entry: all that an activation rests on."""
+    old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
+    claims = _same_again(old) | {"jti": secrets.token_hex(16), "iat": now, "nbf": now, "exp": now + term_s}
     claims["status"] = _status(authority, row.idx)
     text, verified = _sign(authority, reseller, claims, now)
     fresh = verified.license

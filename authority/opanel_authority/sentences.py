@@ -42,6 +42,12 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "license_wider": ("cannot issue this license: its {name} is outside the delegation", "narrow it, or delegate anew"),
     "root_expired": ("cannot issue: the root has expired", "make its successor"),
     "id_unknown": ("cannot find {id}", "give the id that delegate, issue or the activation showed"),
+    "license_unknown": (
+        "cannot find the license {id}",
+        "give the id that issue showed, or that of any of its editions",
+    ),
+    "renew_revoked": ("cannot renew a revoked license", "resume it first, or issue another"),
+    "renew_too_soon": ("cannot renew again within the same second", "look at the clock, and try again"),
     "change_refused": (
         "cannot {change} this {kind} in its state",
         "licenses are suspended, resumed, revoked; delegations revoked, resumed; activations superseded",
@@ -67,6 +73,11 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "key_unknown": ("cannot find this license key", "type it again, or ask the reseller"),
     "license_revoked": ("cannot activate a revoked license", "ask the reseller"),
     "license_expired": ("cannot activate a license that has ended", "ask the reseller for a renewal"),
+    "renewal_revoked": ("cannot renew a revoked license", "ask the reseller"),
+    "renewal_suspended": ("cannot renew a suspended license", "ask the reseller to resume it"),
+    "renewal_expired": ("cannot renew by itself: the license has ended", "ask the reseller for a renewal"),
+    "renewal_superseded": ("cannot renew: this machine's activation was released or moved", "activate anew"),
+    "renewal_not_yet": ("cannot give a newer license: there is none yet", "ask again tomorrow"),
     "license_foreign": ("cannot activate this license document: it is not of this key", "install the bundle again"),
     "activation_ended": ("cannot answer again: that activation was released or moved", "activate anew"),
     "binding_impossible": (

@@ -53,6 +53,8 @@ _REFUSALS: Final[dict[str, tuple[str, int]]] = {
     Reason.SUPERSEDED: ("superseded", 409),
     Reason.REVOKED: ("revoked", 403),
     Reason.EXPIRED: ("expired", 403),
+    Reason.SUSPENDED: ("suspended", 403),
+    Fault.NOT_YET: ("not_yet", 409),
 }
 
 

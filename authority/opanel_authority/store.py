@@ -246,6 +246,10 @@ class Books:
         row = self._connection.execute(query).mappings().first()
         return None if row is None else LicenseRow(**row)
 
+    def license(self, license_id: str) -> LicenseRow | None:
+        key_sha256 = self._scalar_text(select(_licenses.c.key_sha256).where(_licenses.c.id == license_id))
+        return None if key_sha256 is None else self.license_of_key(key_sha256)
+
     def has_edition(self, license_id: str, sha256: str) -> bool:
         query = select(_editions.c.jti).where(_editions.c.license == license_id, _editions.c.sha256 == sha256)
         return self._connection.execute(query).first() is not None

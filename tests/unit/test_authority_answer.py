@@ -1,5 +1,6 @@
 """Activations, releases and bundles: seats are counted, repeating is harmless, and what cannot be bound is not signed."""
 
+import hashlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,37 @@ def test_only_the_machine_itself_releases_and_renews(tmp_path: Path, kind: Kind)
 
 def test_a_license_without_activation_renews_for_who_has_the_key(tmp_path: Path) -> None:
     made = vendor(tmp_path)
-    assert made.renew(made.issue(activation=False)).activation is None
+    issued = made.issue(activation=False)
+    made.now += 340 * DAY
+    assert made.renew(issued).activation is None
+
+
+def test_a_renewal_is_given_again_and_never_twice(tmp_path: Path) -> None:
+    """The reply was lost: the same bytes get the same edition."""
+    made = vendor(tmp_path)
+    issued = made.issue()
+    made.activate(issued)
+    made.now += 340 * DAY
+    request = made.request(issued, Kind.RENEWAL)
+    first = made.answer(request).body
+    made.now += 2 * DAY
+    assert made.answer(request).body == first
+    assert made.answer(made.request(issued, Kind.RENEWAL)).body == first
+    newest = first.decode().split()[-2].encode()
+    asked = made.request(issued, Kind.RENEWAL, license_sha256=hashlib.sha256(newest).hexdigest())
+    assert refused(made, asked) == "not_yet"
+
+
+def test_who_was_moved_or_released_is_told_so_instead_of_a_renewal(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    issued = made.issue()
+    made.activate(issued)
+    made.activate(issued, "server b")
+    made.now += 340 * DAY
+    assert refused(made, made.request(issued, Kind.RENEWAL)) == "superseded"
+    made.renew(issued, "server b")
+    made.release(issued, "server b")
+    assert refused(made, made.request(issued, Kind.RENEWAL, "server b")) == "superseded"
 
 
 # ---- which license

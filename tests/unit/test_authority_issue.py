@@ -16,7 +16,7 @@ from opanel_agent.core.documents.bundle import verify
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Usage
 from opanel_authority import answer, home, issue, publish
 from opanel_authority.home import RootTerms
-from opanel_authority.issue import DelegationTerms, LicenseTerms
+from opanel_authority.issue import DelegationTerms, Issued, LicenseTerms
 from opanel_authority.publish import Change
 
 
@@ -191,12 +191,21 @@ def test_a_renewal_keeps_what_the_activation_rests_on(tmp_path: Path) -> None:
     assert made.renew(issued).license == new
 
 
-@pytest.mark.parametrize("early_s", [1, 0])
-def test_a_renewal_is_due_thirty_days_before_the_end(tmp_path: Path, early_s: int) -> None:
+def refused(made: Vendor, issued: Issued) -> str:
+    """The name of what kept a renewal from coming."""
+    with pytest.raises(NotPermitted) as caught:
+        made.renew(issued)
+    return str(caught.value.code)
+
+
+@pytest.mark.parametrize("days", [10, 100, 365])
+def test_a_renewal_is_due_with_thirty_per_cent_of_the_term_left(tmp_path: Path, days: int) -> None:
     made = vendor(tmp_path)
-    issued = made.issue(days=100, activation=False)
-    made.now = NOW + 70 * DAY - early_s
-    assert (made.renew(issued).license.jti == issued.jti) == bool(early_s)
+    issued = made.issue(days=days, activation=False)
+    made.now = NOW + days * DAY * 7 // 10 - 1
+    assert refused(made, issued) == "not_yet"
+    made.now += 1
+    assert made.renew(issued).license.exp == made.now + days * DAY
 
 
 @pytest.mark.parametrize("change", [Change.SUSPEND, Change.REVOKE])
@@ -205,17 +214,21 @@ def test_what_is_not_paid_is_not_renewed(tmp_path: Path, change: Change) -> None
     issued = made.issue(activation=False)
     publish.change(made.authority, change, issued.jti, now=NOW)
     made.now = NOW + 340 * DAY
-    assert made.renew(issued).license.jti == issued.jti
+    assert refused(made, issued) == {"suspend": "suspended", "revoke": "revoked"}[change.value]
+    publish.change(made.authority, Change.RESUME, issued.jti, now=made.now)
+    assert made.renew(issued).license.jti != issued.jti
 
 
 def test_no_renewal_without_the_resellers_key_or_after_his_time(tmp_path: Path) -> None:
     made = vendor(tmp_path, days=339)
     issued = made.issue(activation=False)
+    made.now = NOW + 366 * DAY
+    assert refused(made, issued) == "expired"
     made.now = NOW + 340 * DAY
-    assert made.renew(issued).license.jti == issued.jti
+    assert refused(made, issued) == "not_yet"
     made.now = NOW + 339 * DAY
     shutil.move(tmp_path / "reseller", tmp_path / "elsewhere")
-    assert made.renew(issued).license.jti == issued.jti
+    assert refused(made, issued) == "not_yet"
     shutil.move(tmp_path / "elsewhere", tmp_path / "reseller")
     assert made.renew(issued).license.jti != issued.jti
 
@@ -230,12 +243,51 @@ def test_the_last_renewal_still_has_its_whole_term(tmp_path: Path) -> None:
 def test_the_newest_edition_is_the_one_that_is_given(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     issued = made.issue(days=20, activation=False)
-    assert made.renew(issued).license.jti == issued.jti  # nothing can be newer within the same second
     for _ in range(6):
-        made.now += DAY
+        made.now += 14 * DAY
         renewed = made.renew(issued)
         given = answer.bundle(made.authority, license_key.digest(issued.key)).body
         assert (given, renewed.license.iat) == (renewed.text, made.now)
+
+
+def test_a_reseller_renews_when_he_likes_and_for_as_long_as_he_may(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    issued = made.issue(days=100)
+    old = made.bundle(issued).license
+    made.activate(issued)
+    made.now += DAY
+    again = issue.renew(made.authority, issued.jti, now=made.now)
+    given = made.renew(issued)
+    assert (given.license.jti, given.license.exp) == (again.jti, made.now + 100 * DAY)
+    assert (given.license.sub, given.license.slot, given.license.status) == (old.sub, old.slot, old.status)
+    assert given.activation is not None
+    assert again.key == issued.key
+    made.now += DAY
+    longer = issue.renew(made.authority, again.jti, days=366, now=made.now)
+    assert made.renew(issued).license.jti == longer.jti
+    with pytest.raises(NotPermitted) as soon:
+        issue.renew(made.authority, issued.jti, now=made.now)
+    assert soon.value.detail == "renew_too_soon"
+    made.now += 1
+    with pytest.raises(Untrusted) as wider:
+        issue.renew(made.authority, issued.jti, days=367, now=made.now)
+    assert wider.value.detail == "license_wider"
+    assert made.renew(issued).license.jti == longer.jti
+
+
+def test_what_is_revoked_or_no_license_is_not_renewed(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    issued = made.issue()
+    activation = made.activate(issued)
+    made.now += DAY
+    for jti in (activation.jti, "nothing"):
+        with pytest.raises(Usage) as unknown:
+            issue.renew(made.authority, jti, now=made.now)
+        assert unknown.value.detail == "license_unknown"
+    publish.change(made.authority, Change.REVOKE, issued.jti, now=made.now)
+    with pytest.raises(NotPermitted) as revoked:
+        issue.renew(made.authority, issued.jti, now=made.now)
+    assert revoked.value.detail == "renew_revoked"
 
 
 def test_a_command_means_the_license_by_any_of_its_editions(tmp_path: Path) -> None:

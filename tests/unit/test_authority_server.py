@@ -20,7 +20,7 @@ from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents.request import Kind
 from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.strict_json import dumps, loads
-from opanel_authority import advise, publish, server
+from opanel_authority import advise, issue, publish, server
 from opanel_authority.publish import Change
 from opanel_authority.server import Limiter
 
@@ -85,8 +85,15 @@ def test_a_license_through_its_life(served: Served) -> None:
     activation = served.vendor.bundle(issued, activated.body.decode()).activation
     assert activation is not None
     assert served.ask("POST", "/v1/activations", request, JOSE).body == activated.body
+    early = served.signed("/v1/renewals", issued, Kind.RENEWAL)
+    assert (early.status, early.problem) == (409, "not_yet")
+    newer = issue.renew(served.vendor.authority, issued.jti, now=served.vendor.now + 1)
     renewed = served.signed("/v1/renewals", issued, Kind.RENEWAL)
-    assert renewed.body == issued.text.encode() + activated.body
+    assert (renewed.status, renewed.body) == (200, newer.text.encode() + activated.body)
+    suspended = served.vendor.issue(activation=False)
+    publish.change(served.vendor.authority, Change.SUSPEND, suspended.jti, now=served.vendor.now)
+    told = served.signed("/v1/renewals", suspended, Kind.RENEWAL)
+    assert (told.status, told.problem) == (403, "suspended")
     released = served.signed("/v1/releases", issued, Kind.RELEASE)
     assert (released.headers["content-type"], loads(released.body, max_bytes=1024)) == (
         JSON,
