@@ -148,7 +148,8 @@ class MemoryFiles:
 
     def names(self, directory: Path) -> tuple[str, ...]:
         self._step("names", directory)
-        below = {path.relative_to(directory).parts[0] for path in self._now if directory in path.parents}
+        parts, depth = directory.parts, len(directory.parts)  # `parents` would be walked anew for each path
+        below = {path.parts[depth] for path in self._now if path.parts[:depth] == parts and len(path.parts) > depth}
         return tuple(sorted(name for name in below if not is_temporary(name)))
 
     def exists(self, path: Path) -> bool:

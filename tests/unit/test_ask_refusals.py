@@ -2,7 +2,7 @@
 
 import pytest
 
-from opanel_agent.core.errors import AgentError, Unavailable, Untrusted
+from opanel_agent.core.errors import AgentError, NotYet, Unavailable, Untrusted
 from opanel_agent.core.reasons import Code, Reason
 from opanel_agent.core.request import Reply
 from opanel_agent.jobs import handover
@@ -19,7 +19,8 @@ def failure(code: Code, detail: str) -> AgentError:
 @pytest.mark.parametrize("name", sorted(set(http._PROBLEMS) - {"request_refused"}))
 def test_a_refusal_by_name_is_final_and_keeps_its_code(name: str) -> None:
     error = failure(http._PROBLEMS[name], f"problem_{name}")
-    assert (type(error), error.code, error.detail) == (Untrusted, http._PROBLEMS[name], f"problem_{name}")
+    kind = NotYet if name == "not_yet" else Untrusted
+    assert (type(error), error.code, error.detail) == (kind, http._PROBLEMS[name], f"problem_{name}")
 
 
 def test_any_other_refusal_may_pass() -> None:

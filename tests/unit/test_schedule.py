@@ -22,6 +22,14 @@ draws = st.floats(0, 1, exclude_max=True)
 QUIET = Schedule(next_check_s=NOON)
 
 
+@pytest.mark.parametrize(("draw", "wait_s"), [(0.0, 600), (0.5, 2100), (0.999, 3597)])
+def test_what_is_known_to_have_changed_is_looked_at_within_the_hour(draw: float, wait_s: int) -> None:
+    planned = Schedule(next_check_s=NOON + DAY_S)
+    assert schedule.soon(planned, NOON, draw).next_check_s == NOON + wait_s
+    sooner = Schedule(next_check_s=NOON + 60)
+    assert schedule.soon(sooner, NOON, draw) == sooner
+
+
 def test_the_first_check_comes_within_a_day_and_not_because_of_the_start() -> None:
     assert schedule.plan_first(NOON, 0.5) == Schedule(next_check_s=NOON + DAY_S // 2)
     assert not schedule.due(schedule.plan_first(NOON, 0.001), NOON)

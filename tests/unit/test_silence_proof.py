@@ -184,6 +184,16 @@ def test_a_control_without_a_report_proves_nothing() -> None:
     assert found == (Finding(why=Why.REPORT_MISSING, process="courier", what="usage_statistics"),)
 
 
+def test_a_renewal_may_be_asked_for_and_need_not() -> None:
+    expected = replace(FIXED, besides=frozenset({"license_renewal"}))
+    asked = replace(USAGE, purpose="license_renewal")
+    assert judge(expected, observed(GET)) == ()
+    assert judge(expected, observed(GET, POST, reports=(asked,))) == ()
+    assert judge(FIXED, observed(GET, POST, reports=(asked,))) != ()
+    assert judge(expected, observed(GET, POST)) != (), "without its copy"
+    assert not replace(SILENT, besides=expected.besides).silent
+
+
 def test_what_may_not_send_is_not_even_started() -> None:
     assert judge(FIXED, by(observed(GET), "courier", started=1)) == (
         Finding(why=Why.COURIER_STARTED, process="courier", count=1),

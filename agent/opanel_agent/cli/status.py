@@ -25,6 +25,12 @@ DAY_S: Final = 86400
 CHECK_OK, CHECK_WARNING, CHECK_CRITICAL, CHECK_UNKNOWN = range(4)
 # Told like any reason, but no fault of the license: a container or the demo simply has no systemd to confine it.
 NO_WARNING: Final = frozenset({Reason.OK, Reason.ISOLATION_PARTIAL, Reason.ISOLATION_NONE})
+# Of what keeps a renewal from coming, the codes that are no reason of a state or of the gate.
+NOT_RENEWED: Final[Mapping[str, str]] = {
+    Fault.NOT_YET: "renewal.not_yet",
+    Fault.RATE_LIMITED: "renewal.rate_limited",
+    Fault.KEY_UNKNOWN: "renewal.key_unknown",
+}
 
 
 def status(options: Options, world: World) -> Outcome:
@@ -122,12 +128,25 @@ def _house_lines(world: World, answer: Answer) -> Iterator[str]:
     at = answer.part("next_run").get("at")
     if isinstance(at, int):
         yield world.say("status.next_run", at=moment(at))
+    yield from _renewal_lines(world, answer.part("renewal"))
     yield world.say("status.as_of", as_of=moment(answer.license.as_of), good_until=moment(answer.license.good_until))
     seen = world.optouts.read()
     if seen.offline:
         yield world.say("offline.in_force")
     if seen.do_not_track:
         yield world.say("dnt.in_force")
+
+
+def _renewal_lines(world: World, told: Mapping[str, Json]) -> Iterator[str]:
+    """How the last request for a newer edition ended, and when the next is due; nothing where none is made."""
+    at, following, failure = number(told, "at"), number(told, "next"), told.get("failure")
+    if at is not None and isinstance(failure, str):
+        reason = world.say(NOT_RENEWED[failure]) if failure in NOT_RENEWED else world.named("reason", failure)
+        yield world.say("status.not_renewed", at=moment(at), reason=reason)
+    elif at is not None:
+        yield world.say("status.renewed", at=moment(at))
+    if following is not None:
+        yield world.say("status.next_renewal", at=moment(following))
 
 
 def _isolation_line(world: World, told: Mapping[str, Json]) -> Iterator[str]:

@@ -25,6 +25,8 @@ BACKOFF_MIN_S: Final = 60
 BACKOFF_MAX_S: Final = 6 * 3600
 RETRY_AFTER_MAX_S: Final = DAY_S
 MAKE_UP_S: Final = 2 * 3600
+SOON_MIN_S: Final = 600
+SOON_SPREAD_S: Final = 3000
 AHEAD_MAX_S: Final = 2 * DAY_S
 _DOUBLINGS_MAX: Final = 16
 
@@ -67,6 +69,11 @@ def at_start(schedule: Schedule, now: int, draw: float) -> Schedule:
     if not due(schedule, now):
         return schedule
     return replace(schedule, next_check_s=now + int(draw * MAKE_UP_S))
+
+
+def soon(schedule: Schedule, now: int, draw: float) -> Schedule:
+    """The plan when the list is known to have changed: within the hour, not in the same minutes as what changed it."""
+    return replace(schedule, next_check_s=min(schedule.next_check_s, now + SOON_MIN_S + int(draw * SOON_SPREAD_S)))
 
 
 def due(schedule: Schedule, now: int) -> bool:

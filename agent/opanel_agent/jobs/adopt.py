@@ -8,16 +8,18 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.core import binding, effective_time, license_key, sightings
+from opanel_agent.core import binding, effective_time, license_key, renewal, sightings
 from opanel_agent.core.documents import bundle as bundle_document
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.documents import status_list as status_document
+from opanel_agent.core.documents.activation import Activation
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.request import Kind
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.reasons import Reason
-from opanel_agent.jobs import advisories, agent_key, rights
+from opanel_agent.jobs import advisories, agent_key, rights, sent
 from opanel_agent.jobs.desk import MAX_STATUS_BYTES, Desk, load_bundle, load_status
 from opanel_agent.jobs.memory import MAX_DIGESTS
 from opanel_agent.system.log import line
@@ -71,6 +73,29 @@ def exchanged(desk: Desk, text: bytes, *, key_sha256: str) -> None:
     _keep(desk, _with_known_activation(desk, new))
 
 
+def renewed(desk: Desk, text: bytes) -> None:
+    """A newer edition of the installed license, for a request of ours that was pending.
+
+    Raises NotYet where there is none yet, Untrusted for what is none, and where the activation would be lost by it: what
+    was asked for to go on as before must not take anything away.
+    """
+    if desk.bundle is None:
+        raise Untrusted(Reason.NO_LICENSE, "license_needed")
+    new = bundle_document.verify(text, desk.root, now=desk.now)
+    renewal.judge(desk.bundle.license, new.license, desk.now)
+    if new.activation is not None and not _is_ours(desk, new.activation):
+        new = bundle_document.verify(b"\n".join([*_rows(new)[:-1], b""]), desk.root, now=desk.now)
+    new = _with_known_activation(desk, new)
+    if new.activation is None and new.license.activation.required:
+        raise Untrusted(Reason.MACHINE_MISMATCH, "renewal_without_activation")
+    _keep(desk, new)
+
+
+def _is_ours(desk: Desk, found: Activation) -> bool:
+    key = agent_key.load(desk.world.files, desk.world.paths)
+    return key is not None and key.public.kid == found.jkt and binding.match(found.bind, desk.components).ok
+
+
 def activation(desk: Desk, token: bytes, *, only_newer: bool = False) -> None:
     """An activation of the installed license, for this very machine."""
     if desk.bundle is None:
@@ -85,6 +110,8 @@ def activation(desk: Desk, token: bytes, *, only_newer: bool = False) -> None:
         raise Untrusted(Reason.MACHINE_MISMATCH, "activation_other_key")
     if only_newer:
         _require_newer(desk, new)
+    # A request of before: sent now, it would be answered for an activation that is no more.
+    sent.drop(desk, Kind.ACTIVATION, Kind.RELEASE)
     _keep(desk, new)
     desk.memory.unmatched_since = None
 

@@ -13,7 +13,7 @@ from opanel_agent.core.reasons import Reason
 from opanel_agent.core.sightings import Document
 from opanel_agent.core.strict_json import Json
 from opanel_agent.core.verdict import Evidence, Refusal, State, Verdict
-from opanel_agent.jobs import advisories, consents, gate, records, report
+from opanel_agent.jobs import advisories, consents, gate, records, renew, report
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.system.log import line
 
@@ -46,6 +46,7 @@ def compose(desk: Desk, found: Verdict) -> dict[str, Json]:
         "isolation": _isolation(desk),
         "next_run": {"at": desk.now + schedule.wait_s(desk.schedule, desk.now)},
         "root": {"name": desk.root.sub, "seq": desk.root.seq, "sha256": desk.root.digest, "exp": desk.root.exp},
+        "renewal": renew.told(desk),
         "last_check": {"at": desk.memory.checked_at, "failure": desk.memory.failure},
     }
 

@@ -203,6 +203,8 @@ def _send(desk: Desk, purpose: Purpose, sealed: Sealed, take: Callable[[Sealed, 
     reply = hand_over(desk, sealed, command=True)
     refused = failure(reply)
     if refused is not None:
+        if isinstance(refused, Untrusted) and refused.code is not Fault.RATE_LIMITED:
+            sent.end_wait(desk, sealed)  # it has its answer: the next command asks anew
         raise refused
     sent.end_wait(desk, sealed)
     told = take(sealed, reply)
@@ -217,6 +219,8 @@ def _take(desk: Desk, errand: Errand, sealed: Sealed, reply: Reply, key: str | N
             adopt.exchanged(desk, reply.body, key_sha256=license_key.digest(license_key.parse(key or "")))
         case _:
             line("license_released", id=sealed.id)
+            # The list says so by now; what holds after that is for the list to say.
+            desk.schedule = schedule.soon(desk.schedule, desk.now, desk.world.chance.fraction())
     return {}
 
 
@@ -252,14 +256,19 @@ def _license_of(sealed: Sealed) -> str | bytes:
 def _body(desk: Desk, errand: Errand, key: str | None) -> tuple[bytes, str]:
     if errand is EXCHANGE:
         return _key_body(key), JSON
+    return signed_request(desk, Kind(errand.kind)), JOSE
+
+
+def signed_request(desk: Desk, kind: Kind) -> bytes:
+    """A request about the installed license, by the agent's own key; only an activation says anything of the machine."""
     if desk.bundle is None:
         raise Untrusted(Reason.NO_LICENSE, "license_needed")
     signer = agent_key.load_or_make(desk.world.files, desk.world.paths, desk.world.chance)
     desk.components = machine_components(desk.world)  # the key may be a new one
     salt = desk.world.chance.octets(16)
-    components = binding.digests(salt, desk.components) if errand is ACTIVATION else {}
+    components = binding.digests(salt, desk.components) if kind is Kind.ACTIVATION else {}
     claims = RequestClaims(
-        kind=Kind(errand.kind),
+        kind=kind,
         jti=desk.world.chance.octets(16).hex(),
         iat=desk.now,
         key_sha256=license_key.digest(desk.bundle.license.sub),
@@ -270,7 +279,7 @@ def _body(desk: Desk, errand: Errand, key: str | None) -> tuple[bytes, str]:
         nonce=desk.world.chance.octets(16),
     )
     signing_input = jws.signing_input(Typ.REQUEST, signer.public.kid, request_document.claims_json(claims))
-    return jws.assemble(signing_input, signer.sign(signing_input)), JOSE
+    return jws.assemble(signing_input, signer.sign(signing_input))
 
 
 def _key_body(key: str | None) -> bytes:

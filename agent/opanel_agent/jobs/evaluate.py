@@ -20,7 +20,7 @@ from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.verdict import Verdict
-from opanel_agent.jobs import adopt, answer, ask, consents, crash, records, report, reset
+from opanel_agent.jobs import adopt, answer, ask, consents, crash, records, renew, report, reset
 from opanel_agent.jobs.desk import Desk, World, sit_down
 from opanel_agent.jobs.outlet import LocalOutlet
 from opanel_agent.jobs.retention import Rooms
@@ -104,7 +104,8 @@ def _tick(desk: Desk, _intent: Members) -> Result:
     due = schedule.due(desk.schedule, desk.now) and ask.quiet_permits(desk, Purpose.LICENSE_STATUS)
     if due and not ask.denied(desk, Purpose.LICENSE_STATUS):
         return ask.check(desk)
-    return {"asked": ask.look_for_advisories(desk, commanded=False)}
+    renewed, advised = renew.renew(desk), ask.look_for_advisories(desk, commanded=False)
+    return {"asked": advised if renewed is None else [renewed, *advised]}
 
 
 def _start(desk: Desk, _intent: Members) -> Result:
@@ -171,7 +172,7 @@ def _sleep_s(desk: Desk, found: Verdict) -> int:
     due = schedule.due(desk.schedule, desk.now)  # still due: the gate denied it
     check_s = DENIED_SLEEP_S if due else schedule.wait_s(desk.schedule, desk.now)
     moments = [desk.now + check_s, desk.now + LONGEST_SLEEP_S]
-    moments += [moment for moment in (found.until, report.next_s(desk)) if moment is not None]
+    moments += [moment for moment in (found.until, report.next_s(desk), renew.next_s(desk)) if moment is not None]
     if Reason.CLOCK_SUSPECT in found.reasons:
         moments.append(desk.now + SUSPECT_SLEEP_S)
     return max(1, min(moments) - desk.now)

@@ -6,7 +6,7 @@ the answer; neither is known here. Who calls this has asked the gate on these ve
 
 from typing import Final
 
-from opanel_agent.core.errors import AgentError, NotPermitted, Unavailable, Untrusted
+from opanel_agent.core.errors import AgentError, NotPermitted, NotYet, Unavailable, Untrusted
 from opanel_agent.core.ledger import Datum, Kind
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.request import Reply, Sealed
@@ -22,9 +22,11 @@ _REFUSALS: Final = {
         Fault.SEATS_TAKEN,
         Fault.BINDING_IMPOSSIBLE,
         Fault.RATE_LIMITED,
+        Fault.NOT_YET,
         Reason.SUPERSEDED,
         Reason.REVOKED,
         Reason.EXPIRED,
+        Reason.SUSPENDED,
     )
 }
 
@@ -64,7 +66,7 @@ def failure(reply: Reply) -> AgentError | None:
     kind = NotPermitted if detail in {"gate_denied", "outlet_refused"} else Unavailable
     refusal = _REFUSALS.get(detail.removeprefix("problem_"))
     if refusal is not None:
-        return Untrusted(refusal, detail)
+        return NotYet(refusal, detail) if refusal is Fault.NOT_YET else Untrusted(refusal, detail)
     values: dict[str, str | int] = {} if reply.url is None else {"url": reply.url}
     if reply.retry_after_s is not None:
         values["retry_after_s"] = reply.retry_after_s

@@ -5,7 +5,7 @@ thing: that is kept here, in effective time. Losing the file costs the start of 
 good that is not.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from opanel_agent.core import sightings
@@ -13,6 +13,7 @@ from opanel_agent.core.documents.parts import StatusRef
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Reason
+from opanel_agent.core.renewal import Plan
 from opanel_agent.core.sightings import Document, Seen
 from opanel_agent.core.states import State
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
@@ -65,6 +66,7 @@ class Memory:
     adopted: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    renewal: Plan | None = None
 
     def tell(self, sha256: str) -> bool:
         """Whether this is yet to be said. What is asked for again is forgotten last."""
@@ -90,6 +92,7 @@ class Memory:
         told["adopted"] = list(self.adopted[-MAX_DIGESTS:])
         told["warnings"] = list(self.warnings[-MAX_WARNINGS:])
         told["told"] = list(self.told)
+        told["renewal"] = None if self.renewal is None else asdict(self.renewal)
         return dumps(told)
 
     @staticmethod
@@ -119,6 +122,8 @@ class Memory:
         memory.adopted = _ordered(told, "adopted", MAX_DIGESTS)
         memory.warnings = _ordered(told, "warnings", MAX_WARNINGS)
         memory.told = _ordered(told, "told", MAX_TOLD) if told.has("told") else []
+        if told.has("renewal") and told.value("renewal") is not None:  # not in an earlier version's
+            memory.renewal = _plan(told.members("renewal"))
         told.end()
         return memory
 
@@ -126,6 +131,17 @@ class Memory:
 _TIMES: Final = ("quiet_until", "unmatched_since", "refused_since", "state_since", "checked_at", "list_iat")
 _LATER: Final = frozenset({"list_iat"})  # what the first files had not
 _TEXTS: Final = ("version", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
+
+
+def _plan(told: Members) -> Plan:
+    plan = Plan(
+        license=told.text("license"),
+        next_s=told.integer("next_s"),
+        asked_at=None if told.value("asked_at") is None else told.integer("asked_at"),
+        failure=None if told.value("failure") is None else told.text("failure"),
+    )
+    told.end()
+    return plan
 
 
 def _by_purpose(told: Members, name: str) -> dict[str, int]:

@@ -61,6 +61,20 @@ def end_wait(desk: Desk, sealed: Sealed) -> None:
     desk.world.files.remove(desk.world.paths.held / sealed.id)
 
 
+def drop(desk: Desk, *kinds: str) -> None:
+    """Forgets the held requests of these kinds: what they asked for is answered or means nothing any more."""
+    for name in desk.world.files.names(desk.world.paths.held):
+        if name.partition("-")[0] in kinds:
+            desk.world.files.remove(desk.world.paths.held / name)
+
+
+def last_attempt(desk: Desk, kind: str) -> int | None:
+    """When a request of this kind was attempted last, as far as its mark is still kept."""
+    marks = (name.removesuffix(".attempted") for name in desk.world.files.names(desk.world.paths.sent))
+    moments = (attempted_at(desk, name) for name in marks if name.partition("-")[0] == kind and _ID.fullmatch(name))
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
 def request(desk: Desk, request_id: str) -> Sealed:
     """A request that left, as it left. Raises Untrusted for an id that names none."""
     sealed = _left(desk, request_id)

@@ -29,6 +29,8 @@ from opanel_agent.system.settings import Settings
 
 LOCALHOST: Final = "localhost"
 _LOOPBACK: Final = ("127.0.0.1", "::1")
+# Asked for by a license whose end is near and that needs no activation: the copy has this server's license, not its key.
+_RENEWAL: Final = frozenset({Purpose.LICENSE_RENEWAL.value})
 _MAX_SENT_BYTES: Final = 1024 * 1024
 
 
@@ -57,7 +59,7 @@ class Ground:
                 return Expected(fixed=self._fixed(FIXED_GETS), must_speak=True)
             case Scenario.ALLOWED:
                 purposes = frozenset(purpose.value for purpose in CONSENT_BASED)
-                return Expected(fixed=self._fixed(FIXED_GETS), purposes=purposes, must_speak=True)
+                return Expected(fixed=self._fixed(FIXED_GETS), purposes=purposes, besides=_RENEWAL, must_speak=True)
 
     def reports(self) -> Iterator[Report]:
         """Everything posted, as `sent/` keeps it."""
@@ -87,6 +89,7 @@ class Ground:
         return Expected(
             fixed=self._fixed(word for word, get in FIXED_GETS.items() if get.purpose in allowed),
             purposes=frozenset(purpose.value for purpose in CONSENT_BASED if purpose in allowed),
+            besides=_RENEWAL if Purpose.LICENSE_RENEWAL in allowed else frozenset(),
             may_fail=True,
         )
 

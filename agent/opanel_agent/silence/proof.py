@@ -131,18 +131,24 @@ class Call:
 class Expected:
     """What a scenario may show. Each group of `fixed` is one GET, at every mirror and each of their addresses.
 
-    `purposes` are those that may post reports. `must_speak`: every GET and every purpose is to be seen at least once, so
-    that a month in which nothing happened proves nothing. `may_fail`: passes may end without an answer, as they would here.
+    `purposes` are those that may post reports, `besides` those that may post something or nothing at all. `must_speak`:
+    every GET and every purpose is to be seen at least once, so that a month in which nothing happened proves nothing.
+    `may_fail`: passes may end without an answer, as they would here.
     """
 
     fixed: tuple[frozenset[Request], ...] = ()
     purposes: frozenset[str] = frozenset()
+    besides: frozenset[str] = frozenset()
     must_speak: bool = False
     may_fail: bool = False
 
     @property
     def silent(self) -> bool:
-        return not self.fixed and not self.purposes
+        return not self.fixed and not self.posting
+
+    @property
+    def posting(self) -> frozenset[str]:
+        return self.purposes | self.besides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +238,7 @@ def _other_packets(_: Expected, observed: Observed) -> Iterator[Finding]:
 def _requests(expected: Expected, observed: Observed) -> Iterator[Finding]:
     """Every byte that was received is a fixed GET's, or a copy of what `sent/` says of a purpose that may report."""
     allowed = frozenset[Request]().union(*expected.fixed)
-    kept = [report for report in observed.reports if report.purpose in expected.purposes]
+    kept = [report for report in observed.reports if report.purpose in expected.posting]
     for request in observed.received:
         if request in allowed:
             continue
@@ -262,7 +268,7 @@ def _missing(expected: Expected, observed: Observed) -> Iterator[Finding]:
 
 def _started(expected: Expected, observed: Observed) -> Iterator[Finding]:
     """Where nothing may be posted, the courier is never started; where nothing may be asked, nobody is."""
-    forbidden = [COURIER] if not expected.purposes else []
+    forbidden = [COURIER] if not expected.posting else []
     forbidden += [FETCH] if expected.silent else []
     for process in forbidden:
         count = _share(observed, process).started

@@ -166,6 +166,8 @@ def _said(server: Server, scenario: Scenario, folder: Path) -> dict[str, File]:
             said["config/offline"] = File(data=b"")
         case Scenario.DENIED:
             said["config/consent.toml"] = _consent(allow=False)
+            # A renewal asks no consent; here nothing but the fixed GETs is to be seen.
+            said["config/agent.toml"] = _loud_settings(server, folder, license={"renew": False})
         case Scenario.DO_NOT_TRACK:
             said["config/do-not-track"] = File(data=b"")
         case Scenario.ALLOWED:
@@ -181,8 +183,8 @@ def _own_settings(server: Server, folder: Path) -> File:
     return _settings({**told, **_places(folder)})
 
 
-def _loud_settings(server: Server, folder: Path) -> File:
-    return _settings({"mirrors": list(server.settings.mirrors), **_places(folder)})
+def _loud_settings(server: Server, folder: Path, **more: object) -> File:
+    return _settings({"mirrors": list(server.settings.mirrors), **_places(folder), **more})
 
 
 def _settings(told: dict[str, object]) -> File:

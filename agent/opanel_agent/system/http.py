@@ -49,6 +49,8 @@ _PROBLEMS: Final[dict[str, Code]] = {
     "superseded": Reason.SUPERSEDED,
     "revoked": Reason.REVOKED,
     "expired": Reason.EXPIRED,
+    "suspended": Reason.SUSPENDED,
+    "not_yet": Fault.NOT_YET,
     "request_refused": Reason.SERVER_ERROR,
 }
 # OpenSSL's own default first; then where the distributions keep it, for a Python that was built elsewhere.
