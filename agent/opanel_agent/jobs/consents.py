@@ -54,7 +54,7 @@ def observe(desk: Desk) -> Noted:
         _machine(desk)
         _opt_outs(desk)
         _answers(desk, noted)
-        _days(desk)
+        days(desk)
     except Storage as trouble:
         # The book may take another line a moment later; what was to follow from this one has not been done all the same.
         desk.unrecorded = trouble.detail
@@ -133,7 +133,7 @@ def _opt_outs(desk: Desk) -> None:
     desk.memory.signals = sorted(standing)
 
 
-def _days(desk: Desk) -> None:
+def days(desk: Desk) -> None:
     """More than 48 h without a mark: a restored backup, perhaps, that knows of no withdrawal in between."""
     if desk.book.gap(desk.now):
         desk.book.append(Kind.GAP_FOUND, desk.now)

@@ -127,6 +127,8 @@ class Desk:
         if self.blank:
             return
         files, paths = self.world.files, self.world.paths
+        if self.book.head.seq:
+            self.memory.ledger_seq = self.book.head.seq
         files.write(paths.clock, dumps(effective_time.to_json(self.mark)))
         files.write(paths.schedule, dumps(schedule.to_json(self.schedule)))
         files.write(paths.state, self.memory.encode())
@@ -140,6 +142,7 @@ def sit_down(world: World) -> Desk:
     reading = world.clock.read()
     mark = _mark(world, root, reading)
     memory = _own(world, world.paths.state, MAX_MEMORY_BYTES, Memory.decode)
+    known = memory or Memory()
     desk = Desk(
         world=world,
         settings=settings,
@@ -149,11 +152,11 @@ def sit_down(world: World) -> Desk:
         root=root,
         reading=reading,
         mark=mark,
-        memory=memory or Memory(),
+        memory=known,
         forgetful=memory is None or memory.state is None,
         schedule=_schedule(world, effective_time.now(mark)),
         consent=world.consents.read(),
-        book=open_book(world.files, world.paths, effective_time.now(mark)),
+        book=open_book(world.files, world.paths, effective_time.now(mark), at_least=known.ledger_seq or 0),
     )
     load_bundle(desk)
     if desk.bundle is not None:

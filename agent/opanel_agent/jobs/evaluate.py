@@ -79,6 +79,7 @@ def run(world: World, intent: Members) -> dict[str, Json]:
 def _reports(desk: Desk, *, commanded: bool) -> None:
     """The reports' part of a pass. What goes wrong in it is said, and never keeps the license from being judged."""
     try:
+        consents.days(desk)  # the act may have brought the time: then a gap shows only now
         report.make(desk)
         report.deliver(desk, commanded=commanded)
         Rooms(files=desk.world.files, paths=desk.world.paths, book=desk.book).sweep(desk.now)

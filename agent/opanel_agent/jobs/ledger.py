@@ -45,9 +45,10 @@ class _Found:
 class Book:
     """The ledger of one pass. Open it with `open_book`."""
 
-    def __init__(self, files: Files, paths: Paths) -> None:
+    def __init__(self, files: Files, paths: Paths, *, at_least: int = 0) -> None:
         self._files = files
         self._paths = paths
+        self._at_least = at_least  # lines that it had when the state was last written
         self._ledger: Ledger | None = None  # None until it was read, and again after a write that failed
         self._head_current = False
         self.trouble: AgentError | None = None
@@ -145,6 +146,8 @@ class Book:
             flaw = found.flaw or Flaw(line=max(1, found.entries), what=What.HEAD)
             return _Found(data=data, ledger=replace(found, flaw=flaw), head_current=False)
         found = ledger.verify(ledger.lines(data), head)
+        if found.flaw is None and found.head.seq < self._at_least:  # an older one was put in its place, whole
+            found = replace(found, flaw=Flaw(line=found.head.seq + 1, what=What.CUT))
         return _Found(data=data, ledger=found, head_current=head == found.head)
 
     def _append(self, kind: Kind, now_s: int, purpose: str | None, data: dict[str, Datum]) -> None:
@@ -162,6 +165,7 @@ class Book:
     def _set_aside(self, found: _Found, flaw: Flaw, now_s: int) -> None:
         """The copy is durable before the new ledger takes the place. A crash in between begins again, and loses nothing."""
         kept_as = self._copy(found.data)
+        self._at_least = 0
         line("ledger_broken", level="error", what=str(flaw.what), at_line=flaw.line, kept_as=kept_as)
         told: dict[str, Datum] = {"broken": str(flaw.what), "line": flaw.line, "bytes": len(found.data)}
         told |= {"sha256": digest(found.data), "kept_as": kept_as}
@@ -187,9 +191,12 @@ class Book:
         return self._paths.ledger.with_name("ledger.head")
 
 
-def open_book(files: Files, paths: Paths, now_s: int) -> Book:
-    """The book of this pass. The caller holds the state's lock; `now_s` is effective time."""
-    book = Book(files, paths)
+def open_book(files: Files, paths: Paths, now_s: int, *, at_least: int = 0) -> Book:
+    """The book of this pass. The caller holds the state's lock; `now_s` is effective time.
+
+    `at_least`: how many lines it is known to have had. One that has fewer is broken, however whole it looks.
+    """
+    book = Book(files, paths, at_least=at_least)
     book.open(now_s)
     return book
 

@@ -38,9 +38,10 @@ class Memory:
     reason of the last failed check, None after a success.
 
     Of the promise: `answers` is what was last recorded of each consent, `consent_sha256` the file it was read from,
-    `signals` the opt-outs that stood, `reports` when the next report of a purpose is made, `retries` when one that failed is
-    tried again. `identity` are digests of what makes the machine this one; where one changed, `clone_of` is the consent file
-    that was answered for the other machine. Until `quiet_until` no run but of the purpose `quiet_but` is made.
+    `ledger_seq` how many lines the ledger had (by it an older one in its place is seen), `signals` the opt-outs that stood,
+    `reports` when the next report of a purpose is made, `retries` when one that failed is tried again. `identity` are
+    digests of what makes the machine this one; where one changed, `clone_of` is the consent file that was answered for the
+    other machine. Until `quiet_until` no run but of the purpose `quiet_but` is made.
     """
 
     version: str | None = None
@@ -54,6 +55,7 @@ class Memory:
     state_since: int | None = None
     checked_at: int | None = None
     list_iat: int | None = None
+    ledger_seq: int | None = None
     failure: str | None = None
     answers: dict[str, str] = field(default_factory=dict)
     signals: list[str] = field(default_factory=list)
@@ -128,8 +130,16 @@ class Memory:
         return memory
 
 
-_TIMES: Final = ("quiet_until", "unmatched_since", "refused_since", "state_since", "checked_at", "list_iat")
-_LATER: Final = frozenset({"list_iat"})  # what the first files had not
+_TIMES: Final = (
+    "quiet_until",
+    "unmatched_since",
+    "refused_since",
+    "state_since",
+    "checked_at",
+    "list_iat",
+    "ledger_seq",
+)
+_LATER: Final = frozenset({"list_iat", "ledger_seq"})  # what the first files had not
 _TEXTS: Final = ("version", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
 
 
