@@ -5,6 +5,7 @@ the newest `seq` taken by key and which advisories the journal already has; losi
 because the kept set raises the floors again by itself.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from opanel_agent.core.documents.advisory import MAX_ADVISORIES, Advisory, Sever
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
 from opanel_agent.jobs import own
-from opanel_agent.jobs.desk import Desk, say_refused
+from opanel_agent.jobs.desk import Desk
 from opanel_agent.system.log import line
 
 _MAX_BYTES: Final = 16 * 1024
@@ -54,7 +55,8 @@ def _kept(desk: Desk) -> tuple[Advisory, ...]:
     try:
         return advisory.read(text, desk.root, floors={})
     except Untrusted as refused:
-        say_refused(desk, "advisories_refused", text, refused)
+        if desk.memory.tell(hashlib.sha256(text).hexdigest()):
+            line("advisories_refused", level="warning", code=str(refused.code), detail=refused.detail)
         return ()
 
 

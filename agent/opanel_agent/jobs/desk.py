@@ -188,13 +188,9 @@ def load_status(desk: Desk) -> None:
     try:
         desk.status = status_document.accept(token, desk.root, floor={}, now=0)
     except Untrusted as refused:
-        say_refused(desk, "status_list_refused", token, refused)
-
-
-def say_refused(desk: Desk, event: str, document: bytes, refused: Untrusted) -> None:
-    """A kept document that holds no more stays, because a root to come may know its key again; it is said once."""
-    if desk.memory.tell(hashlib.sha256(document).hexdigest()):
-        line(event, level="warning", code=str(refused.code), detail=refused.detail)
+        # It stays, because a root to come may know its key again, and is said once.
+        if desk.memory.tell(hashlib.sha256(token).hexdigest()):
+            line("status_list_refused", level="warning", code=str(refused.code), detail=refused.detail)
 
 
 def _bundle_text(world: World, path: Path) -> bytes | None:

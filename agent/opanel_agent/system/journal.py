@@ -18,6 +18,7 @@ from opanel_agent.system import log
 SOCKET: Final = "/run/systemd/journal/socket"
 IDENTIFIER: Final = "opanel-agent"
 MESSAGE_IDS: Final[Mapping[str, str]] = {
+    "advisories_refused": "9d3c51f07a8e4b62b1f4e07c2d6a9358",
     "advisories_state_lost": "4ab223e8c9faa12171995bc387a3042a",
     "answer_not_written": "0d4073f1d9587352a07a7c8ebcb4d2d9",
     "clone_found": "5f30a0a50374e27088ed27a30269983d",
@@ -53,6 +54,7 @@ MESSAGE_IDS: Final[Mapping[str, str]] = {
     "state_forgotten": "2d04147b56f361f97f452343d24f2fc0",
     "state_set_aside": "abd0faa06d57ddc75fe627a83b2a65a6",
     "state_stays_broken": "b8f92a49d71ebdfe72ea89feb5a19d96",
+    "status_list_refused": "c7e1a4d2905b4f36a8d07b19e4f26c83",
     "stopped": "44cb147436261389b3b7ee0a776d9a8f",
 }
 
