@@ -90,6 +90,17 @@ def sealed(path: str, body: bytes, content_type: str) -> bytes:
     ).encode()
 
 
+def test_a_license_is_renewed_by_command(tmp_path: Path, capsys: Captured) -> None:
+    made = vendors.vendor(tmp_path, now=int(time.time()) - vendors.DAY)
+    issued = made.issue()
+    there = ("--dir", tmp_path / "vendor")
+    told = run(capsys, "renew", issued.jti, *there, "--days", "30", "-o", tmp_path / "new.jws")
+    new = bundles.verify((tmp_path / "new.jws").read_bytes(), made.authority.root, now=None).license
+    assert (new.jti, new.sub, new.exp - new.nbf) == (told["id"], issued.key, 30 * vendors.DAY)
+    assert fail(capsys, 64, "renew", "nothing", *there, "-o", tmp_path / "none.jws") == "usage"
+    assert not (tmp_path / "none.jws").exists()
+
+
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_a_request_that_came_as_a_file(tmp_path: Path, capsys: Captured, wrapped: bool) -> None:
     made, issued = prepared(tmp_path)

@@ -41,6 +41,35 @@ def test_what_is_left_is_told_in_hours_once_days_say_too_little(terminal: Termin
     assert f"({said})" in ask(terminal, until=NOW + left_s).out
 
 
+@pytest.mark.parametrize(
+    ("told", "lines"),
+    [
+        ({"next": None, "at": None, "failure": None}, []),
+        (
+            {"next": NOW + 9 * DAY, "at": None, "failure": None},
+            [f"Next request for a renewed license: {moment(NOW + 9 * DAY)}"],
+        ),
+        ({"next": None, "at": NOW - DAY, "failure": None}, [f"License renewed: {moment(NOW - DAY)}"]),
+        (
+            {"next": NOW + DAY, "at": NOW, "failure": "not_yet"},
+            [
+                f"Last request for a renewed license: {moment(NOW)}, without success: there is no newer license yet",
+                f"Next request for a renewed license: {moment(NOW + DAY)}",
+            ],
+        ),
+        (
+            {"next": None, "at": NOW, "failure": "revoked"},
+            [f"Last request for a renewed license: {moment(NOW)}, without success: the license was revoked"],
+        ),
+    ],
+)
+def test_the_renewal_is_told(terminal: Terminal, told: dict[str, Any], lines: list[str]) -> None:
+    with porter(terminal.paths.socket) as resident:
+        resident.says("/v1/answer", {**answer(), "renewal": told})
+        printed = terminal.type("status").out.splitlines()
+    assert [line for line in printed if "renewed" in line] == lines
+
+
 def test_one_screen_says_what_people_ask(terminal: Terminal) -> None:
     printed = ask(
         terminal,
