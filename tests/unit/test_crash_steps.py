@@ -95,6 +95,48 @@ def test_a_report_that_was_answered_is_not_sent_again(agent: Simulated) -> None:
     assert agent.files.names(PATHS.receipts) == (f"{reports(agent)[0].id}.jwt",)
 
 
+def test_a_no_that_ends_a_request_under_way_is_a_withdrawal(agent: Simulated) -> None:
+    """It ends the pass in which the consent was first seen, so nothing of that pass is written after the request began."""
+
+    def ended(_sealed: Sealed) -> Reply:
+        raise Stopped
+
+    agent.files.put(PATHS.consent, AT_ONCE)
+    agent.network.on("POST", REPORTS, ended)
+    with pytest.raises(Stopped):
+        agent.run("narrowed")
+    agent.files.crash()
+    (cut,) = (sealed.id for sealed in reports(agent))
+    agent.network.on("POST", REPORTS, _receipt)
+    agent.files.put(PATHS.consent, AT_ONCE.replace(b"true", b"false"))
+    told = agent.run("narrowed")["result"]["consent"]
+    assert told["purged"] == [cut]
+    assert [each["id"] for each in told["gone"]] == [cut]
+    assert "ConsentWithdrawn" in kinds(agent)
+    agent.files.put(PATHS.consent, AT_ONCE)
+    agent.run("narrowed")
+    assert agent.run("held")["result"]["held"] == []
+    agent.run("narrowed")
+    assert len(reports(agent)) == 1
+
+
+def test_a_report_that_was_cut_is_the_next_one(agent: Simulated) -> None:
+    """It is not made twice: what was under way when the pass ended is tried again, and then a week passes."""
+
+    def ended(_sealed: Sealed) -> Reply:
+        raise Stopped
+
+    agent.files.put(PATHS.consent, AT_ONCE)
+    agent.network.on("POST", REPORTS, ended)
+    with pytest.raises(Stopped):
+        agent.run("narrowed")
+    agent.files.crash()
+    agent.network.on("POST", REPORTS, _receipt)
+    for _ in range(3):
+        agent.run("narrowed")
+    assert len({sealed.id for sealed in reports(agent)}) == 1
+
+
 @pytest.mark.parametrize("intent", ["noticed", "review"])
 def test_what_could_not_be_recorded_lets_nothing_leave_in_that_pass(agent: Simulated, intent: str) -> None:
     """The disk was full for a moment when an opt-out had gone: the hold has not begun anew, so nobody may count on it."""

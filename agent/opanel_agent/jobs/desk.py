@@ -88,6 +88,7 @@ class Desk:
     bundle_refused: Untrusted | None = None
     status: StatusList | None = None
     components: dict[str, str] = field(default_factory=dict)
+    remembered: bytes = b""  # the memory as it was written last
 
     @property
     def now(self) -> int:
@@ -121,6 +122,13 @@ class Desk:
 
     def _ledger_fault(self) -> str:
         return "review_due" if self.book.trouble is None else self.book.trouble.detail
+
+    def remember(self) -> None:
+        """Writes the memory before something long begins, where it changed: a "no" ends a pass at its request."""
+        told = self.memory.encode()
+        if told != self.remembered:
+            self.world.files.write(self.world.paths.state, told)
+            self.remembered = told
 
     def save(self) -> None:
         """Writes what this pass learned. Documents were written when they were adopted."""
@@ -158,6 +166,7 @@ def sit_down(world: World) -> Desk:
         consent=world.consents.read(),
         book=open_book(world.files, world.paths, effective_time.now(mark), at_least=known.ledger_seq or 0),
     )
+    desk.remembered = desk.memory.encode()
     load_bundle(desk)
     if desk.bundle is not None:
         desk.memory.seen = sightings.here(desk.memory.seen, desk.bundle)

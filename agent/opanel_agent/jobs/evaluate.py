@@ -59,6 +59,7 @@ def run(world: World, intent: Members) -> dict[str, Json]:
         desk = sit_down(world)
         adopt.files_of_root(desk)
         noted = consents.observe(desk)
+        desk.remember()
         result, error = _attempt(desk, lambda: act(desk, intent), quiet=kind in _ROUTINE)
         if not desk.blank:
             _reports(desk, commanded=kind in _COMMANDED)
@@ -81,6 +82,7 @@ def _reports(desk: Desk, *, commanded: bool) -> None:
     try:
         consents.days(desk)  # the act may have brought the time: then a gap shows only now
         report.make(desk)
+        desk.remember()
         report.deliver(desk, commanded=commanded)
         Rooms(files=desk.world.files, paths=desk.world.paths, book=desk.book).sweep(desk.now)
     except AgentError as error:
