@@ -1,9 +1,11 @@
 """What a process can reach from where it runs: one line a question, `question: what it could`.
 
-`probe.py` alone tries everything, for tests/boot/run to start in a unit's place. `probe.py knock SOCKET TEXT` says one
-thing to a socket and tells what became of it. Standard library only: it runs on the guest's own interpreter.
+`probe.py` alone tries everything, for a story to start in a unit's place. `probe.py knock SOCKET TEXT` says one thing to a
+socket and tells what became of it. `probe.py leave` tries an address and a name outside. Standard library only: it runs
+on the guest's own interpreter.
 """
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -24,9 +26,10 @@ READ = (
     "/etc/hostname",
     "/etc/machine-id",
     "/etc/opanel-agent/agent.toml",
-    "/etc/opanel-agent/license.jws",
+    "/etc/opanel-agent/for-the-agent",
     "/proc/1/status",
     "/proc/sys/kernel/random/boot_id",
+    "/sys/class/dmi/id/product_name",
     "/sys/kernel/mm/transparent_hugepage/enabled",
     "/var/lib/opanel-agent/activation.key",
 )
@@ -38,7 +41,8 @@ CONNECT = (
     "/run/systemd/private",
     "/run/systemd/userdb/io.systemd.DynamicUser",
 )
-AUTHORITY = ("127.0.0.1", 8470)
+AUTHORITY = ("192.0.2.1", 8443)
+ELSEWHERE = "198.51.100.7"
 
 
 def can(attempt: Callable[[], object]) -> bool:
@@ -121,10 +125,18 @@ def knock(path: str, text: str) -> str:
         return type(refused).__name__
 
 
+def leave() -> None:
+    for place in (ELSEWHERE, "elsewhere.example"):
+        with contextlib.suppress(OSError):
+            socket.create_connection((place, 443), timeout=1).close()
+
+
 def main(arguments: list[str]) -> int:
     match arguments:
         case ["knock", path, text]:
             sys.stdout.write(knock(path, text) + "\n")
+        case ["leave"]:
+            leave()
         case _:
             sys.stdout.writelines(f"{question}: {could}\n" for question, could in everything().items())
     return 0

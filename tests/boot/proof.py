@@ -1,0 +1,152 @@
+"""The proof on booted systems: `tests/boot/run` (which see for its options) runs this.
+
+Each suite is a process of its own in a network namespace of its own, beside the others. It makes a copy of a kept Debian,
+boots it, tells the stories in their order, and ends every process, link, namespace and mount that it made.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+from xml.etree import ElementTree as ET
+
+from boot import ground, story_consent, story_days, story_install, story_license, story_life, story_removal, story_walls
+from boot.checks import Checks
+from boot.guest import PERMIT_NETWORKS, TOOLS, Guest, own_groups
+from boot.link import link
+from boot.outside import outside
+from boot.scene import Scene, hosts
+from boot.tree import read
+
+FAILED: Final = 1
+CANNOT: Final = 69
+STORIES: Final = (
+    ("installed, in Turkish", story_install.installs),
+    ("offline", story_install.says_nothing_offline),
+    ("the reseller's", story_license.is_told),
+    ("the administrator's word", story_consent.is_kept),
+    ("walls", story_walls.stand),
+    ("signals", story_walls.signals_hold),
+    ("killed", story_life.goes_on),
+    ("rebooted", story_life.is_rebooted),
+    ("fewer rights", story_life.has_fewer_rights),
+    ("a day of no", story_days.of_deny),
+    ("a day of do-not-track", story_days.of_do_not_track),
+    ("removed", story_removal.is_purged),
+    ("upgraded", story_removal.is_upgraded),
+)
+
+
+def tell(suite: str, builds: Path, report: Path, root: Path | None) -> int:
+    """One suite, in its own namespaces. Every check is in the report, whatever ends it."""
+    checks = Checks(suite=suite)
+    name = f"opanel-boot-{os.getpid()}"
+    try:
+        with ExitStack() as stack:
+            scene = _scene(stack, checks, name, builds, root)
+            for story, told in STORIES:
+                with checks.story(story):
+                    told(scene)
+    except Exception as error:  # noqa: BLE001 - already a failed check, or one now
+        if not checks.failed:
+            checks.true("the system boots", found=False, told=str(error))
+    checks.say(f"{checks.passed} passed, {checks.failed} failed")
+    checks.write(report)
+    return FAILED if checks.failed else 0
+
+
+def _scene(stack: ExitStack, checks: Checks, name: str, builds: Path, root: Path | None) -> Scene:
+    stack.enter_context(own_groups(name))
+    made = stack.enter_context(ground.copy(checks.suite, root))
+    ground.bring_tools(made)
+    subprocess.run(["cp", "-a", f"{builds}/.", str(made / TOOLS.lstrip("/"))], check=True)
+    hosts(made)
+    cable = stack.enter_context(link())
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opanel-boot-")))
+    world = stack.enter_context(outside(folder))
+    guest = Guest(root=made, name=name, namespace=cable.namespace, console=folder / "console")
+    stack.callback(guest.power_off)
+    guest.boot(PERMIT_NETWORKS)
+    checks.say(f"--      booted: {guest.must('systemctl', '--version').splitlines()[0]}")
+    return Scene(checks=checks, guest=guest, outside=world, link=cable, before=read(made))
+
+
+# ---- all of it
+
+
+def run(suites: list[str], report: Path | None, root: Path | None) -> int:
+    begun_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="opanel-boot-") as name:
+        place = Path(name)
+        builds = place / "builds"
+        with ThreadPoolExecutor() as pool:
+            making = [pool.submit(ground.debian, suite) for suite in suites]
+            ground.builds(builds)
+            for made in making:
+                made.result()
+        processes = [_start(suite, builds, place / f"{suite}.xml", root) for suite in suites]
+        statuses = _wait(processes)
+        _sum_up([place / f"{suite}.xml" for suite in suites], report, time.monotonic() - begun_s)
+    return max(0 if status == 0 else FAILED for status in statuses)
+
+
+def _start(suite: str, builds: Path, report: Path, root: Path | None) -> "subprocess.Popen[bytes]":
+    told = ["--tell", suite, "--builds", str(builds), "--junit", str(report)]
+    kept = [] if root is None else ["--root", str(root)]
+    return subprocess.Popen(["unshare", "--net", sys.executable, "-m", "boot.proof", *told, *kept])
+
+
+def _wait(processes: "list[subprocess.Popen[bytes]]") -> list[int]:
+    try:
+        return [process.wait() for process in processes]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+
+
+def _sum_up(reports: list[Path], report: Path | None, took_s: float) -> None:
+    whole = ET.Element("testsuites")
+    whole.extend(ET.parse(each).getroot() for each in reports if each.exists())  # noqa: S314 - written by ourselves
+    failed = len(whole.findall(".//failure"))
+    sys.stdout.write(f"{len(whole.findall('.//testcase')) - failed} passed, {failed} failed, {took_s:.0f} s\n")
+    if report is not None:
+        ET.ElementTree(whole).write(report, encoding="unicode")
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="tests/boot/run", add_help=False)
+    parser.add_argument("--suite", choices=(*ground.SUITES, "all"), default="all")
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--junit", type=Path)
+    parser.add_argument("--probe", action="store_true")
+    parser.add_argument("--tell", choices=tuple(ground.SUITES))
+    parser.add_argument("--builds", type=Path)
+    told = parser.parse_args(words)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    if told.tell:
+        return tell(told.tell, told.builds, told.junit, told.root)
+    suites = list(ground.SUITES) if told.suite == "all" else [told.suite]
+    why = ground.cannot(suites)
+    if why is not None:
+        sys.stderr.write(f"cannot boot a system here: {why}\n")
+        return CANNOT
+    return 0 if told.probe else run(suites, told.junit, told.root)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

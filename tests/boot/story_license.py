@@ -1,0 +1,71 @@
+"""The reseller's story, with the authority outside: activated, suspended, resumed; and a second license by its key."""
+
+from boot.checks import Ran
+from boot.scene import WORDS, Scene
+
+GETS = sorted(f"GET /v1/{name}" for name in WORDS.values())
+
+
+def is_told(scene: Scene) -> None:
+    checks, guest = scene.checks, scene.guest
+    with scene.heard() as lines:
+        checks.succeeds("the license is activated by a command", guest.agent("license", "activate"))
+    checks.same("the courier carried that and nothing else", ["POST /v1/activations"], lines)
+    checks.same("it is active, and nothing is due", ("active", []), _without_ok(guest.state()))
+    before = len(scene.outside.front.heard)
+    checks.succeeds("a refresh succeeds", guest.agent("license", "refresh"))
+    heard = [bytes(each.data) for each in scene.outside.front.heard[before:]]
+    checks.same(
+        "fetch brings status list, roots and advisories, byte for byte",
+        sorted(map(scene.fixed_get, WORDS)),
+        sorted(heard),
+    )
+    checks.same(
+        "no unit of theirs is left behind",
+        "",
+        guest.must("systemctl", "list-units", "--all", "--plain", "--no-legend", "opanel-agent-*@*"),
+    )
+    _changes(scene)
+    _refuses(scene)
+    _by_key(scene)
+
+
+def _changes(scene: Scene) -> None:
+    checks, guest = scene.checks, scene.guest
+    jti, permits = scene.outside.jti("first.jws"), guest.status()["license"]["permits"]
+    scene.outside.type("suspend", "--dir", "authority", jti)
+    guest.agent("license", "refresh")
+    state, reasons = guest.state()
+    checks.same("suspended: a grace with its reason", ("grace", True), (state, "suspended" in reasons))
+    checks.same("and the permits are what they were", permits, guest.status()["license"]["permits"])
+    scene.outside.type("resume", "--dir", "authority", jti)
+    guest.agent("license", "refresh")
+    checks.same("resumed: all is well at the next refresh", ("active", []), _without_ok(guest.state()))
+
+
+def _refuses(scene: Scene) -> None:
+    text = (scene.outside.folder / "first.jws").read_text("ascii")
+    place = len(text) // 2
+    scene.put("/root/edited.jws", text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :])
+    status = scene.guest.agent("license", "install", "/root/edited.jws").status
+    scene.checks.same(
+        "a license that was edited is refused, the good one stays", (65, "active"), (status, scene.guest.state()[0])
+    )
+
+
+def _by_key(scene: Scene) -> None:
+    checks, guest = scene.checks, scene.guest
+    issued = scene.outside.issue("second.jws")
+    with scene.heard() as lines:
+        ran: Ran = guest.agent("license", "install", issued["license_key"])
+    checks.same("a license is installed by its key", (0, ["POST /v1/bundles"]), (ran.status, lines))
+    checks.true("what leaves is shown before", found="key_sha256" in ran.both, told=ran.both)
+    checks.same(
+        "it is the new one, and wants to be activated", ("active", ["activation_due"]), _without_ok(guest.state())
+    )
+    guest.agent("license", "activate")
+    checks.same("which it is", ("active", []), _without_ok(guest.state()))
+
+
+def _without_ok(state: tuple[str, list[str]]) -> tuple[str, list[str]]:
+    return state[0], [reason for reason in state[1] if reason != "ok"]

@@ -1,0 +1,113 @@
+"""The walls, tried from inside by a program in each unit's place; who may not come in; what systemd itself refuses."""
+
+from boot.guest import TOOLS, Guest
+from boot.scene import REFUSED, Scene
+
+DROP_IN = f"""[Service]
+Type=oneshot
+Restart=no
+WatchdogSec=0
+RuntimeMaxSec=infinity
+ExecStart=
+ExecStart=/opt/opanel-agent/env/bin/python -I {TOOLS}/probe.py
+StandardInput=null
+StandardOutput=journal
+"""
+# What root lays there with umask 027 is the group's to read, by the folder's setgid: a license.jws, for one.
+ROOTS = "/etc/opanel-agent/for-the-agent"
+DECIDED_BY = (
+    f"/etc/hostname /etc/machine-id /etc/opanel-agent/agent.toml {ROOTS} /proc/sys/kernel/random/boot_id"
+    " .*/var/lib/opanel-agent/activation.key"
+)
+
+
+def stand(scene: Scene) -> None:
+    checks, guest = scene.checks, scene.guest
+    guest.sh(f"umask 027; echo {{}} >{ROOTS}")
+    guest.must("systemctl", "stop", "opanel-agent.service")
+    could = _could(scene, "opanel-agent.service")
+    checks.same("the agent opens no socket but a local one", "", could["families"])
+    checks.same("the agent reaches no network", "unreachable lo", f"{could['network']} {could['interfaces']}")
+    checks.like("the agent reads what it decides by", DECIDED_BY, could["reads"])
+    checks.same(
+        "the agent writes its own folders and no other", "/run/opanel-agent /tmp /var/lib/opanel-agent", could["writes"]
+    )
+    checks.same("the agent finds no service but the courier", "/run/opanel-courier/courier.sock", could["connects"])
+    checks.same("the agent is told about the hardware, or that there is none to tell", "loaded", could["credential"])
+    checks.same("the agent makes no namespace and sets no priority", "", could["calls"])
+    guest.must("systemctl", "start", "opanel-agent.service")
+    for name in ("fetch", "courier"):
+        could = _could(scene, f"opanel-agent-{name}@probe.service")
+        checks.same(f"{name} opens internet sockets and no netlink", "inet inet6", could["families"])
+        checks.same(f"{name} reaches the network", "reached", could["network"])
+        checks.same(
+            f"{name} reads the settings; no key, no license, no id of the machine or of its boot, no DMI",
+            "/etc/opanel-agent/agent.toml",
+            could["reads"],
+        )
+        checks.same(f"{name} writes nothing that stays", "/tmp", could["writes"])  # noqa: S108 - its own
+        checks.same(f"{name} finds no socket of the agent's, nor of the system's", "", could["connects"])
+        checks.same(f"{name} is told no hardware", "none", could["credential"])
+        checks.same(f"{name} makes no namespace and sets no priority", "", could["calls"])
+    guest.must("rm", ROOTS)
+    _strangers(scene)
+
+
+def _could(scene: Scene, unit: str) -> dict[str, str]:
+    """What the unit, as it is, lets a program do that stands in its program's place."""
+    guest, directory = scene.guest, f"/run/systemd/system/{unit}.d"
+    guest.must("mkdir", "-p", directory)
+    scene.put(f"{directory}/probe.conf", DROP_IN)
+    guest.must("systemctl", "daemon-reload")
+    guest.run("systemctl", "start", unit)
+    told = guest.journal("-u", unit, "_TRANSPORT=stdout")
+    guest.must("rm", "-r", directory)
+    guest.must("systemctl", "daemon-reload")
+    return {question: could.strip() for question, _, could in (line.partition(":") for line in told.splitlines())}
+
+
+def _strangers(scene: Scene) -> None:
+    checks = scene.checks
+    agent, courier = "/run/opanel-agent/agent.sock", "/run/opanel-courier/courier.sock"
+    for user in ("nobody", "opanel-courier"):
+        checks.same(
+            f"{user} does not come in at the courier's door",
+            "PermissionError",
+            scene.knock_at(courier, user, "nogroup"),
+        )
+        checks.same(
+            f"{user} does not come in at the agent's", "PermissionError", scene.knock_at(agent, user, "nogroup")
+        )
+    checks.same("a member of the group opanel does", "replied", scene.knock_at(agent, "nobody", "opanel"))
+    checks.same("and not at the courier's", "PermissionError", scene.knock_at(courier, "nobody", "opanel"))
+
+
+def signals_hold(scene: Scene) -> None:
+    checks, guest = scene.checks, scene.guest
+    for how in ("touch", "ln -s /nowhere"):
+        with scene.heard() as lines:
+            guest.sh(f"{how} /etc/opanel-agent/offline")
+            for program in ("fetch", "courier"):
+                _refused(scene, f"offline ({how})", program)
+            guest.sh("rm /etc/opanel-agent/offline")
+        checks.same(f"offline ({how}): nothing was asked", [], lines)
+        for file in ("/etc/do-not-track", "/etc/opanel-agent/do-not-track"):
+            guest.sh(f"{how} {file}")
+            _refused(scene, f"{file} ({how})", "courier")
+            checks.same(f"{file} ({how}): fetch goes on", "replied", scene.knock("fetch"))
+            guest.sh(f"rm {file}")
+    guest.must("systemctl", "set-environment", "DO_NOT_TRACK=1")
+    _refused(scene, "DO_NOT_TRACK in the manager's environment", "courier")
+    checks.same("DO_NOT_TRACK in the manager's environment: fetch goes on", "replied", scene.knock("fetch"))
+    guest.must("systemctl", "unset-environment", "DO_NOT_TRACK")
+    checks.same("lifted, the courier starts again", "replied", scene.knock("courier"))
+    checks.same("the doors were never shut", ["active", "active"], _doors(guest))
+
+
+def _refused(scene: Scene, where: str, program: str) -> None:
+    became = scene.knock(program)
+    scene.checks.true(f"{where}: systemd refuses {program}", found=became in REFUSED, told=became)
+
+
+def _doors(guest: Guest) -> list[str]:
+    return [guest.unit(f"opanel-agent-{program}.socket", "ActiveState") for program in ("fetch", "courier")]
