@@ -1035,6 +1035,7 @@ read_options() {
 
 main() {
     umask 022
+    PATH=$PATH:/usr/sbin:/sbin   # for root by way of su
     export PIP_USER=0   # a person's own default; it has no meaning in an environment and would stop pip
     export PYTHONDONTWRITEBYTECODE=1   # looking changes nothing
     root=$(cd "$(dirname "$0")" && pwd -P)

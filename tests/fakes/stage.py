@@ -9,6 +9,7 @@ root, and a /usr/bin/python3 as the installer wants it. What a booted systemd ma
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,12 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PLACE: Final = "/stage"
 CLONE: Final = ("install.sh", "pyproject.toml", "README.md", "config", "systemd", "packaging", "agent")
+READY: Final = """
+cd "$1" && mount -t tmpfs -o mode=755 tmpfs "$1" && cd "$1" && mkdir upper work merged &&
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" merged && umount merged &&
+echo ready && exec cat
+"""
 SEEN_BY_TESTS: Final = ("played", "tmp")  # and what any program leaves
 PLAYED: Final = {
     "systemctl": r"""
@@ -87,11 +92,12 @@ class Server:
 
     def __init__(self, stage: "Stage", number: int, below: str) -> None:
         self.stage = stage
-        self.upper = f"{PLACE}/{number}/upper"
-        self.merged = f"{PLACE}/{number}/merged"
+        place = f"{stage.place}/{number}"
+        self.upper = f"{place}/upper"
+        self.merged = f"{place}/merged"
         self.layers = f"{self.upper}:{below}"
-        options = f"lowerdir={below},upperdir={self.upper},workdir={PLACE}/{number}/work"
-        stage.inside("sh", "-c", f"cd {PLACE} && mkdir -p {number}/upper {number}/work {number}/merged")
+        options = f"lowerdir={below},upperdir={self.upper},workdir={place}/work"
+        stage.inside("mkdir", "-p", f"{place}/work", self.upper, self.merged)
         stage.inside("mount", "-t", "overlay", "overlay", "-o", options, self.merged)
         stage.inside("mount", "--rbind", "/dev", f"{self.merged}/dev")
         stage.inside("mount", "-t", "proc", "proc", f"{self.merged}/proc")
@@ -158,7 +164,8 @@ for path in sorted(paths):
 
 
 class Stage:
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str]", place: str) -> None:
+        self.place = place
         self.enter = ("nsenter", "-t", str(process.pid), "-m", "-n", "--")
         self._count = 0
 
@@ -186,23 +193,20 @@ class Stage:
 @contextmanager
 def staged() -> Iterator[Stage]:
     _need()
-    ready = f"mkdir -p {PLACE} && mount -t tmpfs -o mode=755 tmpfs {PLACE} && echo ready && exec cat"
-    made_place = not Path(PLACE).exists()
-    process = subprocess.Popen(
-        ["/usr/bin/unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", ready],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        if process.stdout.readline().strip() != "ready":
-            pytest.skip("no namespaces or no mounts here")
-        yield Stage(process)
-    finally:
-        process.communicate()
-        if made_place:
-            Path(PLACE).rmdir()
+    with tempfile.TemporaryDirectory(prefix="opanel-stage.") as place:
+        process = subprocess.Popen(
+            ["/usr/bin/unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", READY, "sh", place],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != "ready":
+                pytest.skip("no namespaces, no mounts or no overlay over / here")
+            yield Stage(process, place)
+        finally:
+            process.communicate()
 
 
 def _need() -> None:

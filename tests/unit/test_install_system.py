@@ -14,6 +14,7 @@ import pytest
 
 from fakes import forge
 from fakes.stage import ROOT, Server, Stage, staged
+from opanel_agent.system.data import installed_notice
 
 pytestmark = [
     pytest.mark.root,
@@ -23,6 +24,15 @@ pytestmark = [
     ),
 ]
 CONFIG, STATE, PLACE = "/etc/opanel-agent", "/var/lib/opanel-agent", "/opt/opanel-agent"
+NOTHING = f"""schema = 1
+notice = "{installed_notice()}"
+
+[purposes.usage_statistics]
+allow = false
+
+[purposes.crash_reports]
+allow = false
+"""
 UNITS = ("opanel-agent-fetch.socket", "opanel-agent-courier.socket", "opanel-agent.service")
 MUTATING = ("enable", "start", "restart", "try-restart", "daemon-reload", "stop", "disable", "sysusers", "tmpfiles")
 
@@ -181,8 +191,12 @@ def test_it_is_installed_as_it_must_be(installed: Server) -> None:
 def test_a_second_time_changes_nothing_whoever_starts_it(stage: Stage, installed: Server) -> None:
     server = stage.server(installed)
     server.calls()
+    server.write("/answers.toml", NOTHING)
+    assert server.install("--preseed", "/answers.toml").status == 0
+    assert server.sh(f"cat {CONFIG}/consent.toml") == NOTHING
     before = server.changed()
-    for source, options in (("/source", ("--wheels", "/wheels")), ("/source", ()), (PLACE, ())):
+    preseed = ("--preseed", "/answers.toml")
+    for source, options in (("/source", ("--wheels", "/wheels", *preseed)), ("/source", ()), (PLACE, ())):
         ran = server.install(*options, source=source)
         assert ran.status == 0, ran.err
         assert "Nothing has to be changed." in ran.err
