@@ -2,8 +2,11 @@
 
 Hypothesis' deadline for one example is off, because a busy machine would fail good code; the suite's own time limit is
 tests/run's. What is logged during each test is searched after it (fakes/logs.py), and a finding fails that test by name.
+
+A shell that starts this in the background has it ignore SIGINT, and so would every program that a test interrupts.
 """
 
+import signal
 import sys
 from collections import Counter
 from collections.abc import Generator
@@ -16,6 +19,7 @@ from fakes.logs import LOGS, Tee, watch_programs
 
 settings.register_profile("house", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
+signal.signal(signal.SIGINT, signal.default_int_handler)
 watch_programs()
 
 _found_late: Final[list[str]] = []
