@@ -168,6 +168,7 @@ problem() {
     write) cannot 74 "cannot write $2" 'look at the disk and its mount; then run this again, it goes on where it stopped' "$2 yazılamıyor" 'diske ve bağlanışına bakın; sonra yeniden çalıştırın, kaldığı yerden sürer' ;;
     step) cannot 70 "cannot finish: $2 failed" 'the lines above say why; run this again to go on, or with --uninstall to undo it' "tamamlanamıyor: $2 başarısız oldu" 'nedeni yukarıda; sürdürmek için yeniden çalıştırın, geri almak için --uninstall ile çalıştırın' ;;
     start) cannot 70 'cannot start the agent' "see: journalctl -u opanel-agent · undo it: $place/install.sh --uninstall" 'ajan başlatılamıyor' "bkz. journalctl -u opanel-agent · geri almak için: $place/install.sh --uninstall" ;;
+    upgrade) cannot 70 'cannot start the new version; the one that was here runs again' 'see: journalctl -u opanel-agent; please report it' 'yeni sürüm başlatılamıyor; önceki sürüm yeniden çalışıyor' 'bkz. journalctl -u opanel-agent; lütfen bildirin' ;;
     export) cannot 74 "cannot export the data; nothing was removed, the services are stopped" 'the lines above say why; --no-export removes without it, systemctl start opanel-agent starts it again' 'veriler aktarılamıyor; hiçbir şey silinmedi, hizmetler durduruldu' 'nedeni yukarıda; --no-export aktarmadan siler, systemctl start opanel-agent yeniden başlatır' ;;
     no_agent) cannot 74 "cannot export the data in $2: the agent that could is not installed" './install.sh, then --uninstall --purge again; or --no-export' "$2 içindeki veriler aktarılamıyor: bunu yapacak ajan kurulu değil" 'önce ./install.sh, sonra yeniden --uninstall --purge; ya da --no-export' ;;
     demo_place) cannot 74 "cannot show the demo in $2: what lies there counts as the system's own" 'copy this folder to your home and run it there' "demo $2 içinde gösterilemiyor: orada olanlar sistemin sayılır" 'bu klasörü kendi klasörünüze kopyalayıp orada çalıştırın' ;;
@@ -595,6 +596,7 @@ roll_back() {
             systemctl restart "$unit" || true
         done
         tidy
+        fail upgrade
     fi
     fail start
 }

@@ -255,7 +255,9 @@ def test_one_that_does_not_start_leaves_the_old_one_as_it_was(stage: Stage, inst
     server.sh(f"echo '# newer' >>{source}/systemd/opanel-agent.service")
     server.write("/played/broken", "env-9.0.0-1")
     ran = server.install(source=source)
-    assert (ran.status, "what was here before is put back" in ran.err) == (70, True), ran.err
+    assert (ran.status, "cannot start the new version; the one that was here runs again" in ran.err) == (70, True), (
+        ran.err
+    )
     assert server.sh("ls /played/active") == server.sh("cat /played/were")
     assert kinds(server) == before
     server.sh("rm /played/broken")
