@@ -114,7 +114,11 @@ def debian(suite: str) -> Path:
     root.parent.mkdir(parents=True)
     with (KEPT / suite / "debootstrap.log").open("wb") as log:
         made = subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", suite, str(root), _archive()],
+            # With mounts of its own, so that one that is interrupted leaves none behind.
+            [
+                *("unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}"),
+                *(suite, str(root), _archive()),
+            ],
             stdout=log,
             stderr=log,
             check=False,

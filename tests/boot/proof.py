@@ -27,6 +27,7 @@ from boot.scene import Scene, hosts
 from boot.tree import read
 
 FAILED: Final = 1
+USAGE: Final = 64
 CANNOT: Final = 69
 STORIES: Final = (
     ("installed, in Turkish", story_install.installs),
@@ -124,17 +125,13 @@ def _sum_up(reports: list[Path], report: Path | None, took_s: float) -> None:
 
 
 def main(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="tests/boot/run", add_help=False)
-    parser.add_argument("--suite", choices=(*ground.SUITES, "all"), default="all")
-    parser.add_argument("--root", type=Path)
-    parser.add_argument("--junit", type=Path)
-    parser.add_argument("--probe", action="store_true")
-    parser.add_argument("--tell", choices=tuple(ground.SUITES))
-    parser.add_argument("--builds", type=Path)
-    told = parser.parse_args(words)
+    try:
+        told = _arguments(words)
+    except SystemExit:  # argparse has said what is wrong, and would end with 2
+        return USAGE
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    if told.tell:
+    if told.tell is not None:
         return tell(told.tell, told.builds, told.junit, told.root)
     suites = list(ground.SUITES) if told.suite == "all" else [told.suite]
     why = ground.cannot(suites)
@@ -142,6 +139,22 @@ def main(words: list[str]) -> int:
         sys.stderr.write(f"cannot boot a system here: {why}\n")
         return CANNOT
     return 0 if told.probe else run(suites, told.junit, told.root)
+
+
+def _arguments(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests/boot/run", add_help=False)
+    parser.add_argument("--suite", choices=(*ground.SUITES, "all"), default="all")
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--junit", type=Path)
+    parser.add_argument("--probe", action="store_true")
+    parser.add_argument(
+        "--tell", choices=tuple(ground.SUITES), help="one suite, in the namespace that this was started in"
+    )
+    parser.add_argument("--builds", type=Path)
+    told = parser.parse_args(words)
+    if told.root is not None and told.suite == "all" and told.tell is None:
+        parser.error("--root is for one suite")
+    return told
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

@@ -12,6 +12,7 @@ ExecStart=
 ExecStart=/opt/opanel-agent/env/bin/python -I {TOOLS}/probe.py
 StandardInput=null
 StandardOutput=journal
+LogLevelMax=debug
 """
 # What root lays there with umask 027 is the group's to read, by the folder's setgid: a license.jws, for one.
 ROOTS = "/etc/opanel-agent/for-the-agent"
