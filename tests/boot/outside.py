@@ -56,17 +56,31 @@ class Front:
         self.heard: list[Heard] = []
         self.held: str | None = None
         self._context = context
-        self._listener = socket.create_server((OUTSIDE, PORT), backlog=64)
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._open()
 
     @property
     def lines(self) -> list[str]:
         return [each.line for each in self.heard]
 
-    def _serve(self) -> None:
-        while True:
-            connection, _ = self._listener.accept()
-            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        """Nobody listens meanwhile: the kernel refuses each connection."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # which ends a wait for the next one, as closing does not
+        self._listener.close()
+        try:
+            yield
+        finally:
+            self._open()
+
+    def _open(self) -> None:
+        self._listener = socket.create_server((OUTSIDE, PORT), backlog=64)
+        threading.Thread(target=self._serve, args=(self._listener,), daemon=True).start()
+
+    def _serve(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
         heard = Heard()

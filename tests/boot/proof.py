@@ -36,6 +36,7 @@ STORIES: Final = (
     ("the administrator's word", story_consent.is_kept),
     ("walls", story_walls.stand),
     ("signals", story_walls.signals_hold),
+    ("its own proof", story_walls.silence_is_proven),
     ("killed", story_life.goes_on),
     ("rebooted", story_life.is_rebooted),
     ("fewer rights", story_life.has_fewer_rights),

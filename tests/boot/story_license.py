@@ -27,6 +27,7 @@ def is_told(scene: Scene) -> None:
     )
     _changes(scene)
     _refuses(scene)
+    _unreachable(scene)
     _by_key(scene)
 
 
@@ -51,6 +52,16 @@ def _refuses(scene: Scene) -> None:
     scene.checks.same(
         "a license that was edited is refused, the good one stays", (65, "active"), (status, scene.guest.state()[0])
     )
+
+
+def _unreachable(scene: Scene) -> None:
+    checks, guest = scene.checks, scene.guest
+    with scene.outside.front.gone():
+        checks.same("the authority is gone: a refresh says so", 69, guest.agent("license", "refresh").status)
+    state, reasons = guest.state()
+    checks.same("unreachable is a reason and no state", ("active", True), (state, "unreachable_tcp" in reasons))
+    checks.succeeds("it is back: a refresh succeeds", guest.agent("license", "refresh"))
+    checks.same("and nothing is left of it", ("active", []), _without_ok(guest.state()))
 
 
 def _by_key(scene: Scene) -> None:

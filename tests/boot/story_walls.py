@@ -105,6 +105,14 @@ def signals_hold(scene: Scene) -> None:
     checks.same("the doors were never shut", ["active", "active"], _doors(guest))
 
 
+def silence_is_proven(scene: Scene) -> None:
+    """The command that anyone can run, here on the server itself, whose own link it leaves alone."""
+    before = scene.link.count()
+    ran = scene.guest.agent("prove-silence", "--days", "1")
+    scene.checks.succeeds("prove-silence proves it here, too", ran)
+    scene.checks.same("and sends nothing itself", 0, scene.link.count().since(before).packets)
+
+
 def _refused(scene: Scene, where: str, program: str) -> None:
     became = scene.knock(program)
     scene.checks.true(f"{where}: systemd refuses {program}", found=became in REFUSED, told=became)
