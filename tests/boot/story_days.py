@@ -14,18 +14,16 @@ def of_deny(scene: Scene) -> None:
 
 
 def of_do_not_track(scene: Scene) -> None:
-    """Although everything is allowed; and the signal lifted, the report that waited goes."""
+    """Although it is allowed to report; and the signal lifted, a report goes when one is due."""
     checks, guest = scene.checks, scene.guest
     guest.sh("ln -s /nowhere /etc/do-not-track")
     guest.agent("consent", "allow", "usage_statistics")
     _passes(scene, "do-not-track")
     guest.sh("rm /etc/do-not-track")
     with scene.heard() as lines:
-        guest.must("systemctl", "reload", "opanel-agent.service")
-        scene.pass_time(2)
-    checks.true(
-        "the signal lifted, the report goes", found="POST /v1/reports/usage_statistics" in lines, told=str(lines)
-    )
+        scene.pass_time(8 * 24, step_s=14400)
+    found = "POST /v1/reports/usage_statistics" in lines
+    checks.true("the signal lifted, within eight days a report goes", found=found, told=str(lines))
 
 
 def _passes(scene: Scene, word: str) -> None:
