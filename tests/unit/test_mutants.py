@@ -51,6 +51,7 @@ def test_each_condition_is_changed_once() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_every_mutant_of_the_gate_dies(record_property: Callable[[str, object], None]) -> None:
     ran = subprocess.run(
         [sys.executable, str(TESTS / "mutate.py")], capture_output=True, text=True, check=False, timeout=1800
