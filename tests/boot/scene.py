@@ -74,7 +74,10 @@ class Scene:
         until(self.guest.answers, 20)
 
     def pass_time(self, hours: int, step_s: int = 900) -> int:
-        """So many hours of the agent's life; how often it had something to do in them."""
+        """So many hours of the agent's life; how often it had something to do in them. The authority follows daily."""
+        return sum(self._pass(min(24, hours - passed), step_s) for passed in range(0, hours, 24))
+
+    def _pass(self, hours: int, step_s: int) -> int:
         steps = hours * 3600 // step_s
         told = self.guest.run(PYTHON, "-I", f"{TOOLS}/days.py", CLOCK, str(step_s), str(steps), timeout_s=900)
         if told.status != 0:
