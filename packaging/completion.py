@@ -133,8 +133,8 @@ def _case(path: tuple[str, ...], paths: set[tuple[str, ...]], command: "Command 
 
 def operands(command: "Command") -> str:
     """The words that may stand where an operand does. `@files`: any file; `@one`: only as the first operand."""
+    from opanel_agent.core.documents.request import Right
     from opanel_agent.core.purposes import CONSENT_BASED, Purpose
-    from opanel_agent.core.rights import Right
 
     match command.operand:
         case "PURPOSE":

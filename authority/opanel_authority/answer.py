@@ -30,6 +30,7 @@ from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
 from opanel_authority.home import DAY_S, Authority
+from opanel_authority.inbox import Inbox
 from opanel_authority.issue import renewed
 from opanel_authority.keys import Role
 from opanel_authority.publish import sign_status_list
@@ -67,19 +68,19 @@ def key_of(body: bytes) -> str:
 def hold_known(authority: Authority, key_sha256: str) -> None:
     """Raises NotPermitted (key_unknown) for a license key that was never issued."""
     with authority.store.transaction() as books:
-        _license_row(books, key_sha256)
+        license_row(books, key_sha256)
 
 
 def bundle(authority: Authority, key_sha256: str) -> Answer:
     """The newest bundle of a license key. It takes no seat and may be asked as often as needed."""
     with authority.store.transaction() as books:
-        return Answer(content_type=JOSE, body=_license_row(books, key_sha256).text.encode("ascii"))
+        return Answer(content_type=JOSE, body=license_row(books, key_sha256).text.encode("ascii"))
 
 
 def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: int) -> Answer:
     """The answer to a verified request, by its kind. `token` is what was verified."""
     with authority.store.transaction() as books:
-        row = _license_row(books, claims.key_sha256)
+        row = license_row(books, claims.key_sha256)
         verified = bundles.verify(row.text.encode("ascii"), authority.root, now=None)
         asked = _Case(authority=authority, books=books, row=row, license=verified.license, claims=claims, now=now)
         digest = hashlib.sha256(token).hexdigest()
@@ -90,6 +91,8 @@ def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: in
                 return _release(asked, digest)
             case Kind.RENEWAL:
                 return _renewal(asked)
+            case Kind.RIGHTS:
+                raise NotPermitted(Reason.NOT_PERMITTED, "kind_elsewhere")  # `reports.license_right` answers it
             case _:
                 assert_never(claims.kind)
 
@@ -115,6 +118,7 @@ def _activation(case: _Case, digest: str) -> Answer:
     before = case.books.answered(digest)
     if before is not None:
         return _same_again(case.books, before)
+    _not_erased(case, digest)
     if case.row.status == _REVOKED:
         raise NotPermitted(Reason.REVOKED, "license_revoked")
     if not case.books.has_edition(case.row.id, case.claims.license_sha256):
@@ -128,6 +132,12 @@ def _activation(case: _Case, digest: str) -> Answer:
     case.books.add_answer(digest, made.jti)
     sign_status_list(case.authority, case.books, now=case.now)
     return _line(made)
+
+
+def _not_erased(case: _Case, digest: str) -> None:
+    """Raises NotPermitted for a copy of a request whose answer its owner has had erased: it must not be acted on again."""
+    if Inbox(case.books).refuses(digest):
+        raise NotPermitted(Reason.SUPERSEDED, "activation_ended")
 
 
 def _same_again(books: Books, jti: str) -> Answer:
@@ -195,6 +205,7 @@ def _release(case: _Case, digest: str) -> Answer:
     before = case.books.answered(digest)
     if before is not None:
         return _released(before)
+    _not_erased(case, digest)
     own = [one for one in case.books.activations(case.row.id) if one.jkt == case.jkt]
     if not own:
         raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
@@ -237,7 +248,8 @@ def _nothing_newer(case: _Case) -> NotPermitted:
     return NotPermitted(Fault.NOT_YET, "renewal_not_yet")
 
 
-def _license_row(books: Books, key_sha256: str) -> LicenseRow:
+def license_row(books: Books, key_sha256: str) -> LicenseRow:
+    """Raises NotPermitted (key_unknown) for a license key that was never issued."""
     row = books.license_of_key(key_sha256)
     if row is None:
         raise NotPermitted(Fault.KEY_UNKNOWN, "key_unknown")

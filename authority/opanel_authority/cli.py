@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
 from opanel_agent.core.documents import request as requests
+from opanel_agent.core.documents.request import Kind
 from opanel_agent.core.errors import AgentError, Storage, Usage
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault
@@ -134,6 +135,9 @@ def _answer_file(authority: home.Authority, request: Path) -> tuple[answer.Answe
         made = reports.right(authority, load_catalog(), body, now=_now(), by_person=True)
         return made, Purpose.DATA_RIGHTS.value
     claims = requests.verify(body)
+    if claims.kind is Kind.RIGHTS:
+        made = reports.license_right(authority, load_catalog(), body, now=_now(), by_person=True)
+        return made, Purpose.DATA_RIGHTS.value
     return answer.signed(authority, body, claims, now=_now()), str(claims.kind)
 
 

@@ -41,7 +41,10 @@ class ReportRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RightRow:
-    """`answered`: nothing is owed any more. `found` is how many reports it meant, `means` names those for a person."""
+    """`answered`: nothing is owed any more. `found` is how many reports, or activations, it meant.
+
+    `means` names those for a person, by the ids of reports or the jtis of activations.
+    """
 
     id: str
     sha256: str
@@ -148,6 +151,11 @@ class Inbox:
     def rights(self, newest: int) -> tuple[RightRow, ...]:
         query = select(_rights).order_by(_rights.c.day.desc(), _rights.c.id).limit(newest)
         return tuple(_right(row) for row in self._connection.execute(query).mappings())
+
+    def forget(self, means: str) -> None:
+        """What is erased is not named by a request that means it, either."""
+        named = _rights.c.means.like(f"%{means}%")
+        self._connection.execute(_rights.update().where(named).values(means=func.replace(_rights.c.means, means, "")))
 
     # ---- what is past its time
 

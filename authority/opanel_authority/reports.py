@@ -10,7 +10,8 @@ they would link what its sender has just had erased.
 Both get a receipt. It is made of the stored row (its time is the start of a day), so the same bytes get the same receipt,
 and no receipt has to be stored. A request for which nothing is owed any more gets one of now, which is its answer.
 
-Left out: requests about license data, which are signed by an activation key; they come by other ways, to a person.
+A request about **license data** is signed by the key of an activation, which proves whose that is. Access is answered at
+once with what is held (`installation`), erasure at once with what must be kept; everything else is for a person.
 """
 
 import hashlib
@@ -22,16 +23,21 @@ from typing import Final
 
 from opanel_agent.core.catalog import Catalog
 from opanel_agent.core.documents import receipt
+from opanel_agent.core.documents import request as requests
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.parts import DAY_S, SHA256_HEX
+from opanel_agent.core.documents.request import Right
 from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
 from opanel_agent.core.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.strict_json import Json, Members, loads
+from opanel_authority import installation
 from opanel_authority.answer import JOSE, MAX_REQUEST_BYTES, Answer
 from opanel_authority.home import Authority
 from opanel_authority.inbox import Inbox, ReportRow, RightRow
+from opanel_authority.installation import Installation
 from opanel_authority.keys import Role
+from opanel_authority.store import ActivationRow, Books
 
 DUE_DAYS: Final = 30
 ACCEPTED: Final = 202
@@ -79,6 +85,7 @@ def right(authority: Authority, catalog: Catalog, body: bytes, *, now: int, by_p
     with its id (`settle`); from then on the same request gets the answer.
     """
     said = _declared(catalog, Purpose.DATA_RIGHTS, body)
+    _about_reports(said)
     revealed = said.texts("reveals") if said.has("reveals") else frozenset()
     erasures = {hashlib.sha256(bytes.fromhex(secret)).hexdigest() for secret in revealed}
     with authority.store.transaction() as books:
@@ -91,9 +98,66 @@ def right(authority: Authority, catalog: Catalog, body: bytes, *, now: int, by_p
         _act(inbox, row.kind, erasures, meant, now // DAY_S)
         if by_person:
             row = _answered(inbox, row)
-        answer = _receipt(authority, _right_claims(row, meant, now))
+        answer = _receipt(authority, _right_claims(row, _extra(row, meant), now))
     _scrub(authority)
     return answer
+
+
+def license_right(authority: Authority, catalog: Catalog, token: bytes, *, now: int, by_person: bool = False) -> Answer:
+    """The same over license data: `token` is a request signed by the key of an activation.
+
+    Raises Untrusted for what nobody signed, NotPermitted by name for a key that no activation of the license names. The
+    same request again has the same answer as far as there is something to tell.
+    """
+    claims = requests.verify(token)
+    if claims.right is None:
+        raise NotPermitted(Reason.NOT_PERMITTED, "kind_elsewhere")
+    _declared(catalog, Purpose.DATA_RIGHTS, requests.claims_json(claims))
+    with authority.store.transaction() as books:
+        inbox, one = Inbox(books), installation.find(books, claims)
+        row = inbox.right(sha256=hashlib.sha256(token).hexdigest())
+        if row is None:
+            row = _new_license_right(books, claims, token, one, now // DAY_S)
+            inbox.add_right(row)
+        if claims.right is Right.ERASE:
+            installation.erase(books, one, now=now)
+        if by_person:
+            row = _answered(inbox, row)
+        answer = _receipt(authority, _right_claims(row, _license_extra(books, row, one), now))
+    _scrub(authority)
+    return answer
+
+
+def _new_license_right(
+    books: Books, claims: requests.RequestClaims, token: bytes, one: Installation, day: int
+) -> RightRow:
+    if not one.activations:
+        raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
+    whole = len(installation.told(books, one.activations)) == len(one.activations)
+    at_once = claims.text is None and (claims.right is Right.ERASE or (claims.right is Right.ACCESS and whole))
+    meant = one.running if claims.right is Right.ERASE else one.activations
+    return RightRow(
+        id=secrets.token_hex(16),
+        sha256=hashlib.sha256(token).hexdigest(),
+        kind=str(claims.right),
+        day=day,
+        due=day + DUE_DAYS,
+        answered=at_once,
+        found=len(one.activations),
+        means="" if at_once else " ".join(each.jti for each in meant),
+        text=claims.text,
+    )
+
+
+def _license_extra(books: Books, row: RightRow, one: Installation) -> dict[str, Json]:
+    extra: dict[str, Json] = {"found": row.found}
+    match row.kind:
+        case Right.ACCESS:
+            return extra | {"held": installation.told(books, one.activations)}
+        case Right.ERASE:
+            return extra | installation.kept(one)
+        case _:
+            return extra
 
 
 def settle(authority: Authority, right_id: str, *, now: int) -> Answer:
@@ -103,7 +167,19 @@ def settle(authority: Authority, right_id: str, *, now: int) -> Answer:
         row = inbox.right(right_id=right_id)
         if row is None:
             raise Usage(Fault.USAGE, "received_unknown", id=right_id[:64])
-        return _receipt(authority, _right_claims(_answered(inbox, row), _meant(inbox, row), now))
+        return _receipt(authority, _right_claims(_answered(inbox, row), _settled_extra(books, row), now))
+
+
+def _settled_extra(books: Books, row: RightRow) -> dict[str, Json]:
+    activations = _activations_meant(books, row)
+    if row.kind == Right.ACCESS and activations:
+        return {"found": row.found, "held": installation.told(books, activations)}
+    return _extra(row, _meant(Inbox(books), row))
+
+
+def _activations_meant(books: Books, row: RightRow) -> tuple[ActivationRow, ...]:
+    found = (books.activation(each) for each in row.means.split())
+    return tuple(each for each in found if each is not None)
 
 
 def _new_right(said: Members, body: bytes, meant: Collection[ReportRow], day: int) -> RightRow:
@@ -153,13 +229,17 @@ def _act(inbox: Inbox, kind: str, erasures: Collection[str], meant: Collection[R
         inbox.refuse(erasures if kind == "object" else {each.erasure for each in meant}, day)
 
 
-def _right_claims(row: RightRow, meant: Collection[ReportRow], now: int) -> dict[str, Json]:
+def _extra(row: RightRow, meant: Collection[ReportRow]) -> dict[str, Json]:
     extra: dict[str, Json] = {"found": row.found}
     if row.kind == "access":
         kept: dict[str, list[Json]] = {}
         for each in meant:  # enough to find the very report among what the sender keeps, short enough for a receipt
             kept.setdefault(each.purpose, []).append(f"{_date(each.day)} {each.sha256[:16]}")
         extra["kept"] = {purpose: [*sorted(map(str, each))] for purpose, each in kept.items()}
+    return extra
+
+
+def _right_claims(row: RightRow, extra: dict[str, Json], now: int) -> dict[str, Json]:
     times: dict[str, Json] = {"iat": now, "due": now} if row.answered else _days(row.day, row.due)
     return {"jti": row.id, "sub": row.sha256, "kind": row.kind, **times, "x": extra}
 
@@ -178,6 +258,16 @@ def _declared(catalog: Catalog, purpose: Purpose, body: bytes) -> Members:
         fields = ", ".join(offending[:_MAX_NAMED]) + more
         raise Untrusted(Reason.FIELD_UNDECLARED, "fields_refused", purpose=purpose.value, fields=fields)
     return Members(loads(body, max_bytes=MAX_REQUEST_BYTES), "body")
+
+
+def _about_reports(said: Members) -> None:
+    """Raises Untrusted for what belongs to a signed request only: nobody has shown that it is his."""
+    wrong = {*said.names()} - {"schema", "kind", "reveals", "text"}
+    wrong |= {"schema"} - {*said.names()}
+    wrong |= {"kind"} if said.text("kind") not in list(Right) else set()
+    if wrong:
+        fields = ", ".join(sorted(wrong))
+        raise Untrusted(Reason.FIELD_UNDECLARED, "fields_refused", purpose=Purpose.DATA_RIGHTS.value, fields=fields)
 
 
 def _notice_of(body: bytes) -> str:
@@ -248,7 +338,8 @@ def received_one(authority: Authority, found_id: str) -> dict[str, Json]:
         if asked is None:
             raise Usage(Fault.USAGE, "received_unknown", id=found_id[:64])
         bodies: list[Json] = [each.body for each in _meant(inbox, asked)]
-        return {**_right_line(asked), "text": asked.text or "", "reports": bodies}
+        held: list[Json] = [installation.held(books, each) for each in _activations_meant(books, asked)]
+        return {**_right_line(asked), "text": asked.text or "", "reports": bodies, "activations": held}
 
 
 def _report_line(row: ReportRow) -> dict[str, Json]:

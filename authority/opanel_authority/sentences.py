@@ -79,6 +79,7 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "renewal_superseded": ("cannot renew: this machine's activation was released or moved", "activate anew"),
     "renewal_not_yet": ("cannot give a newer license: there is none yet", "ask again tomorrow"),
     "license_foreign": ("cannot activate this license document: it is not of this key", "install the bundle again"),
+    "license_elsewhere": ("cannot find this license document under its key", "install the bundle again, then ask anew"),
     "activation_ended": ("cannot answer again: that activation was released or moved", "activate anew"),
     "binding_impossible": (
         "cannot bind: the license asks for {min_p} platform components, the machine shows {p}",

@@ -116,7 +116,7 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
         Route("/v1/activations", _post(JOSE, partial(_signed, served, "activation")), methods=["POST"]),
         Route("/v1/releases", _post(JOSE, partial(_signed, served, "release")), methods=["POST"]),
         Route("/v1/renewals", _post(JOSE, partial(_signed, served, "renewal")), methods=["POST"]),
-        Route("/v1/rights", _post(JSON, partial(_right, served)), methods=["POST"]),
+        Route("/v1/rights", _rights(served), methods=["POST"]),
     ]
     for purpose in CONSENT_BASED:
         report = _post(JSON, partial(_report, served, purpose))
@@ -154,6 +154,22 @@ def _report(served: Served, purpose: Purpose, body: bytes) -> Answer:
 def _right(served: Served, body: bytes) -> Answer:
     served.rights.take("rights", served.elapsed())
     return reports.right(served.authority, served.catalog, body, now=served.now())
+
+
+def _license_right(served: Served, body: bytes) -> Answer:
+    served.rights.take("rights", served.elapsed())
+    return reports.license_right(served.authority, served.catalog, body, now=served.now())
+
+
+def _rights(served: Served) -> Callable[[Request], Awaitable[Response]]:
+    """Over reports in JSON, over license data as a signed document."""
+    over_reports, over_license = _post(JSON, partial(_right, served)), _post(JOSE, partial(_license_right, served))
+
+    async def handler(request: Request) -> Response:
+        signed = request.headers.get("content-type", "").lower() == JOSE
+        return await (over_license if signed else over_reports)(request)
+
+    return handler
 
 
 def _hold_back(served: Served, key_sha256: str) -> None:

@@ -101,7 +101,7 @@ rights = Table(
     Column("due", Integer, nullable=False),
     Column("answered", Integer, nullable=False),
     Column("found", Integer, nullable=False),
-    Column("means", Text, nullable=False),  # ids of reports, where a person must look at them
+    Column("means", Text, nullable=False),  # ids of reports or activations, where a person must look at them
     Column("text", Text),
     sqlite_with_rowid=False,
 )

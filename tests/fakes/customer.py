@@ -8,7 +8,8 @@ from fakes.network import ok
 from fakes.vendor import URL, Vendor
 from opanel_agent.core.documents import request as requests
 from opanel_agent.core.request import Reply, Sealed
-from opanel_authority import advise, answer, publish
+from opanel_agent.system.data import load_catalog
+from opanel_authority import advise, answer, publish, reports
 
 HOUR: Final = 3600
 DAY: Final = 24 * HOUR
@@ -67,5 +68,14 @@ def connect(agent: Simulated, vendor: Vendor) -> None:
         ("/v1/advisories.jws", JOSE, lambda: advise.published(made, now=vendor.now)),
     ):
         agent.network.on("GET", URL + path, file(media, text))
+
+    def right(sealed: Sealed) -> Reply:
+        vendor.now = agent.clock.wall_s
+        signed_ = dict(sealed.headers)["Content-Type"] == JOSE
+        use = reports.license_right if signed_ else reports.right
+        made_ = use(vendor.authority, load_catalog(), sealed.body, now=vendor.now)
+        return ok(made_.body, made_.content_type, status=made_.status)
+
+    agent.network.on("POST", URL + "/v1/rights", right)
     for path in ("/v1/activations", "/v1/releases", "/v1/renewals"):
         agent.network.on("POST", URL + path, signed)

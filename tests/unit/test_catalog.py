@@ -31,7 +31,10 @@ FIELDS = [(purpose, field) for purpose, sheet in SHIPPED.sheets.items() for fiel
 EACH_FIELD = pytest.mark.parametrize(("purpose", "field"), FIELDS, ids=[f"{p}.{f.name}" for p, f in FIELDS])
 
 # Published notices, for ever. Whoever has to change a line here is about to change what people have agreed to.
-PUBLISHED = {"2026-12-01": "83ef99da2ec73aeca4dd696229b26471f16ef16425c904084148774029763403"}
+PUBLISHED = {
+    "2026-12-01": "83ef99da2ec73aeca4dd696229b26471f16ef16425c904084148774029763403",
+    "2026-12-02": "e40ccd1d8edf049e4c420c919833a28d85df6d0650988f93ff5fbfe1ee3db5fd",
+}
 
 # consent.md, "The field catalog", word for word; `schema` and `notice` are the same for everyone.
 FINGERPRINT = {
@@ -153,7 +156,10 @@ REPORTS = st.sampled_from(sorted(SHIPPED.sheets)).flatmap(lambda p: st.tuples(st
 def test_only_required_constants_are_filled_in() -> None:
     """An optional one belongs to some of a purpose's requests only."""
     assert SHIPPED.build("license_activation", {"key_sha256": "0" * 64}) == dumps({"key_sha256": "0" * 64})
-    assert SHIPPED.build("data_rights", {"kind": "access"}) == b'{"kind":"access","schema":1}'
+    assert SHIPPED.build("data_rights", {"kind": "access"}) == b'{"kind":"access"}'
+    fields = SHIPPED.fields("license_renewal")
+    said = {name: fields[name].example for name in SHIPPED.collected("license_renewal")}
+    assert b'"iss":"opanel-agent"' in SHIPPED.build("license_renewal", said)
 
 
 @settings(max_examples=30, deadline=None)

@@ -428,7 +428,8 @@ def test_an_export_needs_a_file(terminal: Terminal) -> None:
 def test_a_right_is_shown_first_and_then_used(terminal: Terminal) -> None:
     with porter(terminal.paths.socket) as told:
         told.done("/v1/rights", RIGHT)
-        told.done("/v1/rights", {"sent": True, "id": RIGHT["id"], "due": NOW})
+        answer = {"found": 1, "held": [{"seat": 0}]}
+        told.done("/v1/rights", {"sent": True, "id": RIGHT["id"], "due": NOW, "answer": answer})
         printed = terminal.type("data", "request", "erase", ID, "--text", "Lütfen silin.")
         asked = {"kind": "erase", "ids": [ID], "text": "Lütfen silin."}
         assert told.posts() == [
@@ -440,6 +441,8 @@ def test_a_right_is_shown_first_and_then_used(terminal: Terminal) -> None:
     assert within(printed.err.splitlines(), [f"  {RIGHT['body']}"])
     assert printed.out.splitlines()[0] == "The request was sent."
     assert f"It must be answered by {moment(NOW)}." in printed.out
+    assert "What the authority says of it:" in printed.out
+    assert json.loads("".join(printed.out.partition("{")[1:])) == answer
 
 
 def test_a_right_without_a_valid_receipt_is_still_sent(terminal: Terminal) -> None:
@@ -481,6 +484,8 @@ def test_under_a_signal_or_with_o_a_right_is_written_out(terminal: Terminal, arg
         (["erase", "--text", "x" * 2001], "rights_text"),
         (["erase", *[ID] * 65], "operand_unexpected"),
         ([], "operand_missing"),
+        (["erase", "--license", ID], "rights_license_ids"),
+        (["forget", "--license"], "rights_kind"),
     ],
 )
 def test_a_mistake_in_a_right_is_told_before_anything_is_asked(
@@ -492,8 +497,19 @@ def test_a_mistake_in_a_right_is_told_before_anything_is_asked(
         assert told.posts() == []
 
 
+def test_a_right_over_license_data_names_no_report(terminal: Terminal) -> None:
+    with porter(terminal.paths.socket) as told:
+        told.done("/v1/rights", RIGHT | {"why": DENIED[1:]})
+        told.done("/v1/rights", {"sent": False, "request": base64url(b"a.b.c"), "why": DENIED[1:]})
+        printed = terminal.type("data", "request", "access", "--license", "--text", "Hepsi.")
+        asked = {"kind": "access", "license": True, "text": "Hepsi."}
+        assert [options for _, options in told.posts()] == [asked | {"preview": True}, asked | {"to_file": True}]
+    assert printed.status == 0
+    assert Path(f"{RIGHT['id']}.jwt").read_bytes() == b"a.b.c"
+
+
 def test_every_right_of_the_catalog_can_be_used(terminal: Terminal) -> None:
-    for kind in load_catalog().fields("data_rights")["kind"].values:
+    for kind in load_catalog().fields("data_rights")["right"].values:
         with porter(terminal.paths.socket) as told:
             told.done("/v1/rights", RIGHT)
             told.done("/v1/rights", {"sent": True, "id": RIGHT["id"], "due": NOW})

@@ -20,7 +20,7 @@ from opanel_agent.core.request import Reply, Sealed, head
 from opanel_agent.resident import api
 
 NO = """schema = 1
-notice = "2026-12-01"
+notice = "2026-12-02"
 
 [purposes.usage_statistics]
 allow = false

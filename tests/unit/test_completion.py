@@ -11,8 +11,8 @@ import pytest
 
 from opanel_agent.cli.grammar import EVERYWHERE_FLAGS, EVERYWHERE_VALUED, Command, find, read
 from opanel_agent.cli.main import COMMANDS
+from opanel_agent.core.documents.request import Right
 from opanel_agent.core.purposes import CONSENT_BASED, Purpose
-from opanel_agent.core.rights import Right
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "packaging"))
 import completion  # a script, found by its folder

@@ -14,7 +14,7 @@ from opanel_agent.core.request import Reply, Sealed
 
 REPORTS = forge.ENDPOINT + "/v1/reports/usage_statistics"
 YES = b"""schema = 1
-notice = "2026-12-01"
+notice = "2026-12-02"
 [purposes.usage_statistics]
 allow = true
 hold = "72h"

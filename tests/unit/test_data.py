@@ -9,7 +9,7 @@ from opanel_agent.system.data import DATA, Data, installed_notice, load_catalog
 
 
 def test_the_data_is_the_packages() -> None:
-    assert installed_notice() == Data(DATA).installed_notice() == "2026-12-01"
+    assert installed_notice() == Data(DATA).installed_notice() == "2026-12-02"
     assert load_catalog() == Data(DATA).catalog()
     assert set(load_catalog().sheets) == {path.stem for path in (DATA / "fields").iterdir()}
 

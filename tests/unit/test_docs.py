@@ -202,6 +202,7 @@ DOCUMENTS: Final = {
 OPTIONAL: Final = {
     "Delegation": {"contact.url"},
     "License": {"reseller.url"},
+    "Request": {"right", "text"},
     "Status": {"jti", "status_list.aggregation_uri"},
 }
 

@@ -18,7 +18,7 @@ def verify(token: bytes | None = None, **changes: Any) -> Receipt:
 
 
 def test_a_receipt_reads_as_it_was_written_and_answers_its_bytes_alone() -> None:
-    read = verify(x={})
+    read = verify(x={"found": 1})
     assert read == Receipt(
         jti="receipt-1",
         iss=forge.VENDOR,
@@ -26,7 +26,9 @@ def test_a_receipt_reads_as_it_was_written_and_answers_its_bytes_alone() -> None
         sub=forge.receipt_claims(BODY)["sub"],
         kind="usage_statistics",
         due=forge.NOW + 180 * forge.DAY,
+        told={"found": 1},
     )
+    assert verify().told is None
     assert read.answers(BODY)
     assert not read.answers(BODY + b"\n")
     assert not verify(sub="ab" * 32).answers(BODY)

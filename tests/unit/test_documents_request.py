@@ -9,7 +9,7 @@ from fakes import forge
 from fakes.refusal import refused
 from opanel_agent.core.base64url import base64url
 from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.request import Kind, claims_json, verify
+from opanel_agent.core.documents.request import Kind, Right, claims_json, verify
 from opanel_agent.core.reasons import Reason
 
 
@@ -18,9 +18,32 @@ def said(**changes: Any) -> bytes:
     return forge.AGENT.sign(Typ.REQUEST, forge.overridden(claims, changes))
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.RIGHTS])
 def test_a_request_reads_as_it_was_written(kind: Kind) -> None:
     assert verify(forge.request(kind=kind)) == forge.request_claims(kind=kind)
+
+
+@pytest.mark.parametrize("right", list(Right))
+@pytest.mark.parametrize("text", [None, "Lütfen silin."])
+def test_a_request_about_rights_reads_as_it_was_written(right: Right, text: str | None) -> None:
+    asked = forge.request_claims(kind=Kind.RIGHTS, components={}, right=right, text=text)
+    assert verify(forge.AGENT.sign(Typ.REQUEST, claims_json(asked))) == asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"kind": "rights"}, "member_missing"),
+        ({"kind": "rights", "right": "forget"}, "member_value"),
+        ({"kind": "rights", "right": 1}, "member_type"),
+        ({"kind": "rights", "right": "erase", "text": "x" * 2001}, "member_value"),
+        ({"kind": "release", "right": "erase"}, "member_unknown"),
+        ({"kind": "release", "text": "words"}, "member_unknown"),
+    ],
+)
+def test_which_right_is_said_in_a_request_about_rights_only(changes: dict[str, Any], detail: str) -> None:
+    with refused(detail):
+        verify(said(**changes))
 
 
 def test_the_same_request_is_the_same_bytes() -> None:

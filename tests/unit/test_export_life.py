@@ -14,7 +14,7 @@ from opanel_agent.core.request import Reply, Sealed
 
 REPORTS: Final = forge.ENDPOINT + "/v1/reports/usage_statistics"
 AT_ONCE: Final = b"""schema = 1
-notice = "2026-12-01"
+notice = "2026-12-02"
 
 [purposes.usage_statistics]
 allow = true

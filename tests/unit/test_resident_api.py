@@ -187,6 +187,7 @@ TAKEN: dict[str, dict[str, Any]] = {
         "kind": "k" * 64,
         "ids": ["i" * 64] * 64,
         "text": "t" * 2000,
+        "license": True,
         "preview": True,
         "confirm": "c" * 64,
         "to_file": False,

@@ -21,7 +21,7 @@ from opanel_agent.core.purposes import CONSENT_BASED
 from opanel_agent.core.request import Reply, Sealed
 
 YES = b"""schema = 1
-notice = "2026-12-01"
+notice = "2026-12-02"
 [purposes.usage_statistics]
 allow = true
 hold = "72h"

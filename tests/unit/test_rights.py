@@ -13,11 +13,12 @@ from fakes.refusal import refused
 from opanel_agent.core import rights as core
 from opanel_agent.core.consent import Denial, Permit, decide
 from opanel_agent.core.documents.receipt import Receipt
+from opanel_agent.core.documents.request import Right
 from opanel_agent.core.errors import NotPermitted, Storage, Usage
 from opanel_agent.core.ledger import Kind
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.request import Sealed, head
-from opanel_agent.core.rights import ANSWER_WITHIN_S, MAX_REQUESTS, MAX_REVEALS, Request, Right
+from opanel_agent.core.rights import ANSWER_WITHIN_S, MAX_REQUESTS, MAX_REVEALS, Request
 from opanel_agent.core.strict_json import dumps, loads
 from opanel_agent.jobs import gate, rights, sent
 from opanel_agent.jobs.desk import Desk, sit_down
@@ -358,6 +359,7 @@ def test_it_is_shown_who_must_answer_and_by_when(agent: Simulated, desk: Desk) -
         "id": sealed.id,
         "kind": "erase",
         "at": forge.NOW,
+        "license": False,
         "reports": 1,
         "sent_at": forge.NOW,
         "due": forge.NOW + 20 * DAY,
@@ -456,6 +458,16 @@ def test_a_broken_state_is_kept_aside_and_said(
     assert rights.owed(desk) == []
     assert "state_set_aside" in capsys.readouterr().err
     assert agent.files.read(STATE.with_name("rights.json.broken"), max_bytes=1024) == junk
+
+
+def test_what_an_earlier_version_wrote_is_about_reports() -> None:
+    (whole,) = core.decode(core.encode([Request(id=A, kind="erase", at=1, sha256="0" * 64, reports=frozenset({A}))]))
+    earlier = core.encode([whole]).replace(b'"license":false,', b"")
+    assert b"license" not in earlier
+    assert core.decode(earlier) == (whole,)
+    (over_license,) = core.decode(earlier.replace(b'"kind"', b'"license":true,"kind"'))
+    assert over_license.license
+    assert core.standing(over_license, 1)["license"] is True
 
 
 def test_what_is_written_reads_the_same() -> None:

@@ -19,7 +19,7 @@ from opanel_agent.silence.proof import Scenario
 pytestmark = pytest.mark.slow
 
 CONSENT = """schema = 1
-notice = "2026-12-01"
+notice = "2026-12-02"
 [purposes.usage_statistics]
 allow = true
 hold = "0h"

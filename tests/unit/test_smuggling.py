@@ -15,7 +15,7 @@ from opanel_agent.core.purposes import FIXED_GETS
 from opanel_agent.core.request import JOSE, Reply, Sealed, fixed_get
 
 YES = b"""schema = 1
-notice = "2026-12-01"
+notice = "2026-12-02"
 [purposes.usage_statistics]
 allow = true
 hold = "0h"

@@ -73,7 +73,7 @@ def settled(folder: Path) -> dict[Purpose, bool]:
 )
 def test_a_person_at_a_terminal_reads_and_answers(tmp_path: Path, lang: Language, yes: str, read_on: str) -> None:
     session = Session(tmp_path, "setup", "--lang", lang)
-    for _ in range((len(Data().notice(lang).splitlines()) + 4) // 22):
+    for _ in range((len(Data().notice(lang).splitlines()) + 3) // 22):
         session.until(read_on)
         session.type("")
     session.until(say("setup.prompt", lang))

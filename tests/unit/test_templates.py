@@ -25,7 +25,7 @@ from opanel_agent.core.request import Reply, Sealed
 from opanel_authority.issue import Issued
 
 YES = b"""schema = 1
-notice = "2026-12-01"
+notice = "2026-12-02"
 [purposes.usage_statistics]
 allow = true
 hold = "1h"

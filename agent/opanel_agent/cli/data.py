@@ -4,6 +4,7 @@ It is the owner's to see and in the resident's hands; it is shown as it is on th
 What could ever be said (`data catalog`) is in `cli.catalog`.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -111,7 +112,8 @@ def export(options: Options, world: World) -> Outcome:
 
 def request(options: Options, world: World) -> Outcome:
     """A right, used: shown first, then sent; or written to a file, to be carried by other ways."""
-    sent_ = sending.send(options, world, "/v1/rights", _right(options), suffix="json")
+    suffix = "jwt" if "--license" in options.flags else "json"
+    sent_ = sending.send(options, world, "/v1/rights", _right(options), suffix=suffix)
     if isinstance(sent_, Done):
         return Outcome(result=sent_.plain, lines=tuple(_promise_lines(world, sent_.result)))
     return replace(sent_, lines=(*sent_.lines, *paragraph(world.say("carry.rights"))))
@@ -223,8 +225,12 @@ def _right(options: Options) -> dict[str, Json]:
     """What is asked, as the resident takes it. Judged here as it will be built, so that a mistake is told at once."""
     kind, *ids = options.operands
     text = options.values.get("--text")
-    rights.body(load_catalog(), kind, [bytes(32)], text)  # in the place of those that only the agent knows
+    rights.right_of(load_catalog(), kind, text)
     asked: dict[str, Json] = {"kind": kind}
+    if "--license" in options.flags:
+        asked["license"] = True
+        if ids:
+            raise Usage(Fault.USAGE, "rights_license_ids")
     if ids:
         asked["ids"] = [_known(each) for each in ids]
     return asked if text is None else asked | {"text": text}
@@ -236,6 +242,9 @@ def _promise_lines(world: World, told: Members) -> Iterator[str]:
         yield world.say("rights.due", due=moment(due))
     else:
         yield from paragraph(world.say("rights.no_receipt"))
+    if told.has("answer") and (answer := told.value("answer")) is not None:
+        yield world.say("rights.answer")
+        yield from verbatim(json.dumps(answer, ensure_ascii=False, indent=1))
 
 
 def _id(options: Options) -> str:
@@ -260,6 +269,7 @@ COMMANDS: Final = (
     Command(
         words=("data", "request"),
         run=request,
+        flags=frozenset({"--license"}),
         valued=_WAIT | {"-o", "--text"},
         operands=(1, 1 + MAX_IDS),
         operand="KIND",

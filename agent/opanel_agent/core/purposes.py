@@ -91,7 +91,7 @@ TERMS: Final[dict[Purpose, Terms]] = {
         governor=Governor.COMMAND,
         under_do_not_track=UnderDoNotTrack.TO_FILE,
         paths=frozenset({"/v1/rights"}),
-        fields=frozenset({"schema", "kind", "reveals", "text"}),
+        fields=_REQUEST_CLAIMS | {"schema", "reveals", "right", "text"},
     ),
 }
 

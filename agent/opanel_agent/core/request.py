@@ -29,16 +29,16 @@ PROBLEM: Final = "application/problem+json"
 Headers = tuple[tuple[str, str], ...]
 
 SIGNED: Final = f"{JOSE}, {JSON}"
-# What is accepted from each address that can be asked, and what is brought there; None for a GET.
-_FORMS: Final[Mapping[str, tuple[str, str | None]]] = {
-    "/v1/activations": (SIGNED, JOSE),
-    "/v1/releases": (SIGNED, JOSE),
-    "/v1/renewals": (SIGNED, JOSE),
-    "/v1/bundles": (SIGNED, JSON),
-    "/v1/rights": (SIGNED, JSON),
-    "/v1/reports/usage_statistics": (JOSE, JSON),
-    "/v1/reports/crash_reports": (JOSE, JSON),
-    **{get.path: (get.content_type, None) for get in FIXED_GETS.values()},
+# What is accepted from each address that can be asked, and what may be brought there; None for a GET.
+_FORMS: Final[Mapping[str, tuple[str, tuple[str | None, ...]]]] = {
+    "/v1/activations": (SIGNED, (JOSE,)),
+    "/v1/releases": (SIGNED, (JOSE,)),
+    "/v1/renewals": (SIGNED, (JOSE,)),
+    "/v1/bundles": (SIGNED, (JSON,)),
+    "/v1/rights": (SIGNED, (JSON, JOSE)),  # over reports, or over license data
+    "/v1/reports/usage_statistics": (JOSE, (JSON,)),
+    "/v1/reports/crash_reports": (JOSE, (JSON,)),
+    **{get.path: (get.content_type, (None,)) for get in FIXED_GETS.values()},
 }
 
 
@@ -185,7 +185,12 @@ def written_by_us(sealed: Sealed) -> bool:
     form = next((form for path, form in _FORMS.items() if sealed.url.endswith(path)), None)
     if form is None:
         return False
-    accept, content_type = form
+    accept, content_types = form
+    return any(_made(sealed, accept, content_type) == sealed for content_type in content_types)
+
+
+def _made(sealed: Sealed, accept: str, content_type: str | None) -> Sealed:
+    """What `seal` makes of the same address and body."""
     made = seal(
         request_id=sealed.id,
         purpose=sealed.purpose,
@@ -195,7 +200,7 @@ def written_by_us(sealed: Sealed) -> bool:
         content_type=content_type or "",
         held_since=sealed.held_since,
     )
-    return replace(made, reviewed=sealed.reviewed) == sealed
+    return replace(made, reviewed=sealed.reviewed)
 
 
 def head(sealed: Sealed) -> bytes:

@@ -4,18 +4,21 @@ A request says which right, reveals the 32 random bytes of the reports that it m
 where he wrote something. Who can show the bytes owns the reports; nothing else says who he is. It is built through the field
 catalog like everything that leaves.
 
+What it means may be license data instead: such a request is signed by the key of the activation (`core.documents.request`)
+and reveals nothing else.
+
 What is owed: the authority's receipt (`core.documents.receipt`) says until when. A receipt that owes nothing any more (`due`
 is its own `iat`) is the answer. Until a first receipt came, the law's thirty days count from the sending. Times in seconds.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import StrEnum, unique
 from typing import Final
 
 from opanel_agent.core.catalog import Catalog
 from opanel_agent.core.documents.parts import DAY_S, JTI, SHA256_HEX
 from opanel_agent.core.documents.receipt import Receipt
+from opanel_agent.core.documents.request import Right
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault
@@ -28,15 +31,13 @@ MAX_BYTES: Final = 256 * 1024
 _NEVER: Final = 2**53
 
 
-@unique
-class Right(StrEnum):
-    """As GDPR names them; `kind` of the request."""
-
-    ACCESS = "access"
-    ERASE = "erase"
-    OBJECT = "object"
-    RECTIFY = "rectify"
-    RESTRICT = "restrict"
+def right_of(catalog: Catalog, kind: str, text: str | None) -> Right:
+    """What is asked for, where it can be. Raises Usage for another kind, and for a text that may not leave."""
+    if kind not in list(Right):
+        raise Usage(Fault.USAGE, "rights_kind", kinds=", ".join(Right))
+    if text is not None and not catalog.fields(Purpose.DATA_RIGHTS)["text"].admits(text):
+        raise Usage(Fault.USAGE, "rights_text")
+    return Right(kind)
 
 
 def body(catalog: Catalog, kind: str, secrets: Iterable[bytes], text: str | None = None) -> bytes:
@@ -44,26 +45,23 @@ def body(catalog: Catalog, kind: str, secrets: Iterable[bytes], text: str | None
 
     The order of what is revealed is that of the random bytes themselves, so it tells nothing about the reports.
     """
-    if kind not in list(Right):
-        raise Usage(Fault.USAGE, "rights_kind", kinds=", ".join(Right))
+    right = right_of(catalog, kind, text)
     reveals = sorted({secret.hex() for secret in secrets})
     if not reveals and text is None:
         raise Usage(Fault.USAGE, "rights_nothing")
     if len(reveals) > MAX_REVEALS:
         raise Usage(Fault.USAGE, "rights_too_many", max_items=MAX_REVEALS)
-    said: dict[str, Json] = {"kind": kind}
+    said: dict[str, Json] = {"schema": 1, "kind": right.value}
     if reveals:
         said["reveals"] = [*reveals]
     if text is not None:
-        if not catalog.fields(Purpose.DATA_RIGHTS)["text"].admits(text):
-            raise Usage(Fault.USAGE, "rights_text")
         said["text"] = text
     return catalog.build(Purpose.DATA_RIGHTS, said)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request: `sha256` of its body, `reports` the ids that it means.
+    """One request: `sha256` of its body, `reports` the ids that it means; with `license` it means license data.
 
     `sent_at` is None where this agent did not send it: it may have been carried by other ways. `due` is what a receipt
     said, `answered_at` when the answer was made.
@@ -77,6 +75,7 @@ class Request:
     sent_at: int | None = None
     due: int | None = None
     answered_at: int | None = None
+    license: bool = False
 
     @property
     def due_at(self) -> int | None:
@@ -100,6 +99,7 @@ def standing(request: Request, now: int) -> dict[str, Json]:
         "id": request.id,
         "kind": request.kind,
         "at": request.at,
+        "license": request.license,
         "reports": len(request.reports),
         "sent_at": request.sent_at,
         "due": due,
@@ -140,6 +140,7 @@ def _json(request: Request) -> Json:
         "sent_at": request.sent_at,
         "due": request.due,
         "answered_at": request.answered_at,
+        "license": request.license,
     }
 
 
@@ -153,6 +154,7 @@ def _read(said: Members) -> Request:
         sent_at=_time(said, "sent_at"),
         due=_time(said, "due"),
         answered_at=_time(said, "answered_at"),
+        license=said.has("license") and said.boolean("license"),  # not there in what an earlier version wrote
     )
     said.end()
     return request

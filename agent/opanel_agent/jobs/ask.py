@@ -9,19 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from opanel_agent.core import binding, license_key, schedule, sightings
+from opanel_agent.core import license_key, schedule, sightings
 from opanel_agent.core.base64url import base64url
 from opanel_agent.core.consent import Denial, Permit, decide
-from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import request as request_document
-from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.request import Kind, RequestClaims
+from opanel_agent.core.documents.request import Kind
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
 from opanel_agent.core.purposes import WORDS, Purpose
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.core.request import JOSE, JSON, SIGNED, Reply, Sealed, fields_of, head, seal
 from opanel_agent.core.strict_json import Json, dumps
-from opanel_agent.jobs import adopt, advisories, agent_key, gate, sent
+from opanel_agent.jobs import adopt, advisories, agent_key, gate, sent, signed
 from opanel_agent.jobs.desk import Desk, machine_components
 from opanel_agent.jobs.handover import failure, hand_over
 from opanel_agent.system.log import line
@@ -265,21 +263,7 @@ def signed_request(desk: Desk, kind: Kind) -> bytes:
         raise Untrusted(Reason.NO_LICENSE, "license_needed")
     signer = agent_key.load_or_make(desk.world.files, desk.world.paths, desk.world.chance)
     desk.components = machine_components(desk.world)  # the key may be a new one
-    salt = desk.world.chance.octets(16)
-    components = binding.digests(salt, desk.components) if kind is Kind.ACTIVATION else {}
-    claims = RequestClaims(
-        kind=kind,
-        jti=desk.world.chance.octets(16).hex(),
-        iat=desk.now,
-        key_sha256=license_key.digest(desk.bundle.license.sub),
-        license_sha256=desk.bundle.license.digest,
-        jwk=signer.public,
-        salt=salt,
-        components=components,
-        nonce=desk.world.chance.octets(16),
-    )
-    signing_input = jws.signing_input(Typ.REQUEST, signer.public.kid, request_document.claims_json(claims))
-    return jws.assemble(signing_input, signer.sign(signing_input))
+    return signed.request(desk, desk.bundle.license, signer, kind)
 
 
 def _key_body(key: str | None) -> bytes:

@@ -119,8 +119,13 @@ def _rights(desk: Desk, intent: Members) -> Result:
     ids = _texts(intent, "ids") if intent.has("ids") else None
     text = intent.text("text", max_length=2000) if intent.has("text") else None
     kind = intent.text("kind", max_length=16)
+    over_license = intent.has("license") and intent.boolean("license")
+    if over_license and ids is not None:
+        raise Usage(Fault.USAGE, "rights_license_ids")
 
     def prepare() -> Sealed:
+        if over_license:
+            return rights.prepare_license(desk, kind, text)
         return rights.prepare(desk, kind, ids, text)
 
     def take(sealed: Sealed, reply: Reply) -> Result:
@@ -130,9 +135,9 @@ def _rights(desk: Desk, intent: Members) -> Result:
             line("receipt_refused", level="warning", id=sealed.id, error=str(refused))
             receipt = None
         if receipt is None:
-            return {"due": None}
+            return {"due": None, "answer": None}
         desk.book.append(Kind.RECEIPT_KEPT, desk.now, purpose=sealed.purpose, id=sealed.id, due=receipt.due)
-        return {"due": receipt.due}
+        return {"due": receipt.due, "answer": receipt.told}
 
     return ask.carry(desk, Purpose.DATA_RIGHTS, prepare, _options(intent), take)
 

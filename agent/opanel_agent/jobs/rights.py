@@ -6,7 +6,9 @@ the other end; one that was dropped before it left reveals nothing. `rights.json
 
 Where an opt-out forbids sending, the same bytes go to a file (`jobs.ask`). `ready/` holds erasure requests that nobody asked
 for yet: of what had left when a consent was withdrawn. They stay when the copies of the reports are purged, until the
-authority's answer was taken up. Left out: rights over license data, which no random bytes belong to.
+authority's answer was taken up.
+
+A right over license data needs no random bytes: `activation.key` signs the request, and so proves which installation asks.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,15 +18,17 @@ from typing import Final
 
 from opanel_agent.core import rights
 from opanel_agent.core.documents import receipt as receipt_document
+from opanel_agent.core.documents import request as request_document
 from opanel_agent.core.documents.receipt import Receipt
+from opanel_agent.core.documents.request import Right
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Untrusted, Usage
 from opanel_agent.core.ledger import Kind
 from opanel_agent.core.purposes import Purpose
 from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.core.request import JSON, SIGNED, Sealed, seal
-from opanel_agent.core.rights import MAX_REVEALS, Request, Right
+from opanel_agent.core.request import JOSE, JSON, SIGNED, Sealed, seal
+from opanel_agent.core.rights import MAX_REVEALS, Request
 from opanel_agent.core.strict_json import Json
-from opanel_agent.jobs import gate, own, sent
+from opanel_agent.jobs import agent_key, gate, own, sent, signed
 from opanel_agent.jobs.desk import Desk
 from opanel_agent.jobs.ledger import digest
 from opanel_agent.jobs.retention import Rooms
@@ -52,17 +56,30 @@ def prepare(desk: Desk, kind: str, ids: Sequence[str] | None = None, text: str |
         sha256=digest(body),
         reports=frozenset(meant),
     )
-    sealed = seal(
-        request_id=request.id,
-        purpose=Purpose.DATA_RIGHTS,
-        url=_endpoint(desk) + PATH,
-        accept=SIGNED,
-        body=body,
-        content_type=JSON,
+    return _hold(desk, request, body, JSON)
+
+
+def prepare_license(desk: Desk, kind: str, text: str | None = None) -> Sealed:
+    """The sealed request about what the authority holds of this installation's license. Raises what `prepare` does.
+
+    Raises Untrusted without a license, NotPermitted without the key that could prove whose it is. The same request that was
+    not answered yet is the same bytes, as far as its copy is kept.
+    """
+    right = rights.right_of(desk.world.catalog, kind, text)
+    if desk.bundle is None:
+        raise Untrusted(Reason.NO_LICENSE, "license_needed")
+    signer = agent_key.load(desk.world.files, desk.world.paths)
+    if signer is None:
+        raise NotPermitted(Reason.NOT_PERMITTED, "rights_no_key")
+    for each in _load(desk):
+        body = _kept_body(desk, each) if each.license and _is_open(each) else None
+        if body is not None and _asks(body, right, text, desk.bundle.license.digest, signer.public.kid):
+            return _hold(desk, each, body, JOSE)
+    body = signed.request(desk, desk.bundle.license, signer, request_document.Kind.RIGHTS, right=right, text=text)
+    request = Request(
+        id=sent.new_id(desk, PREFIX), kind=right, at=desk.now, sha256=digest(body), reports=frozenset(), license=True
     )
-    _remember(desk, request)
-    sent.hold(desk, sealed)
-    return sealed
+    return _hold(desk, request, body, JOSE)
 
 
 def reports_unerased(desk: Desk) -> list[str]:
@@ -145,6 +162,31 @@ def owed(desk: Desk) -> list[dict[str, Json]]:
     who: dict[str, Json] = {"name": desk.root.sub, "url": places[0] if places else None}
     told = [rights.standing(_seen(desk, each), desk.now) | {"sha256": each.sha256} for each in _load(desk)]
     return [each | {"authority": who} for each in reversed(told)]
+
+
+def _hold(desk: Desk, request: Request, body: bytes, content_type: str) -> Sealed:
+    sealed = seal(
+        request_id=request.id,
+        purpose=Purpose.DATA_RIGHTS,
+        url=_endpoint(desk) + PATH,
+        accept=SIGNED,
+        body=body,
+        content_type=content_type,
+    )
+    _remember(desk, request)
+    sent.hold(desk, sealed)
+    return sealed
+
+
+def _kept_body(desk: Desk, request: Request) -> bytes | None:
+    """The bytes of a request that waits or has left; None where no copy of those very bytes is kept."""
+    kept = sent.waiting(desk, request.id) or sent.left(desk, request.id)
+    return kept.body if kept is not None and digest(kept.body) == request.sha256 else None
+
+
+def _asks(body: bytes, right: Right, text: str | None, license_sha256: str, kid: str) -> bool:
+    claims = request_document.verify(body)
+    return (claims.right, claims.text, claims.license_sha256, claims.jwk.kid) == (right, text, license_sha256, kid)
 
 
 def _portions(names: Sequence[str]) -> list[Sequence[str]]:

@@ -77,7 +77,7 @@ def last_attempt(desk: Desk, kind: str) -> int | None:
 
 def request(desk: Desk, request_id: str) -> Sealed:
     """A request that left, as it left. Raises Untrusted for an id that names none."""
-    sealed = _left(desk, request_id)
+    sealed = left(desk, request_id)
     if sealed is None:
         raise Untrusted(Fault.USAGE, "sent_unknown", id=request_id[:64])
     return sealed
@@ -105,14 +105,14 @@ def unanswered(desk: Desk) -> list[Sealed]:
     """Requests whose connection may have been opened and which nobody heard the end of: this pass asks for none yet."""
     names = {*desk.world.files.names(desk.world.paths.sent)}
     attempted_ = sorted(name.removesuffix(".attempted") for name in names if name.endswith(".attempted"))
-    left = (_left(desk, name) for name in attempted_ if f"{name}.reply" not in names)
-    return [sealed for sealed in left if sealed is not None]
+    known = (left(desk, name) for name in attempted_ if f"{name}.reply" not in names)
+    return [sealed for sealed in known if sealed is not None]
 
 
 def ids(desk: Desk) -> list[str]:
     """Of everything that was ever attempted and is still kept, but for the fixed GETs."""
     names = (name.removesuffix(".request") for name in desk.world.files.names(desk.world.paths.sent))
-    return sorted(name for name in names if _left(desk, name) is not None)
+    return sorted(name for name in names if left(desk, name) is not None)
 
 
 def reports(desk: Desk, purpose: str) -> list[tuple[str, int]]:
@@ -129,7 +129,8 @@ def replied_get(desk: Desk, word: str, reply: Reply) -> None:
     desk.world.files.write(desk.world.paths.sent / f"{word}.reply", replace(reply, body=b"").encode())
 
 
-def _left(desk: Desk, request_id: str) -> Sealed | None:
+def left(desk: Desk, request_id: str) -> Sealed | None:
+    """A request that left, None where no copy of it is kept."""
     return _sealed(desk, desk.world.paths.sent / f"{request_id}.request", request_id)
 
 

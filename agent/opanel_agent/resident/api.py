@@ -39,6 +39,7 @@ OPTIONS: Final[Mapping[str, type]] = {
     "ids": list,
     "kind": str,
     "text": str,
+    "license": bool,
     "lang": str,
     "version": str,
 }
@@ -95,7 +96,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
     "/v1/preview": {"POST": _of_owner("preview", "purpose")},
     "/v1/held": {"POST": _of_owner("held", "action", "id")},
     "/v1/sent": {"POST": _of_owner("sent", "id")},
-    "/v1/rights": {"POST": _of_owner("rights", "kind", "ids", "text", *SENDING)},
+    "/v1/rights": {"POST": _of_owner("rights", "kind", "ids", "text", "license", *SENDING)},
     "/v1/reset": {"POST": _of_owner("reset", "preview")},
     "/v1/review": {"POST": _of_owner("review")},
     "/v1/purge": {"POST": _of_owner("purge")},

@@ -7,7 +7,7 @@ at the latest. What an authority answers to a rights request is again a receipt 
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from opanel_agent.core.documents.jws import Typ, parse
@@ -15,14 +15,17 @@ from opanel_agent.core.documents.parts import JTI, SHA256_HEX, URI
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.reasons import Reason
-from opanel_agent.core.strict_json import NAME
+from opanel_agent.core.strict_json import NAME, Json
 
 MAX_BYTES: Final = 4 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """`kind` is the purpose of a report, or what a rights request asked for; times in seconds."""
+    """`kind` is the purpose of a report, or what a rights request asked for; times in seconds.
+
+    `told` is what the authority answers in words of its own (`x`), for a person to read: nothing here depends on it.
+    """
 
     jti: str
     iss: str
@@ -30,6 +33,7 @@ class Receipt:
     sub: str
     kind: str
     due: int
+    told: Json = field(default=None, hash=False)
 
     def answers(self, body: bytes) -> bool:
         """Whether these are the bytes that it was given for."""
@@ -47,6 +51,7 @@ def verify(token: bytes, root: Root) -> Receipt:
         sub=claims.text("sub", pattern=SHA256_HEX),
         kind=claims.text("kind", pattern=NAME),
         due=claims.integer("due", low=iat),
+        told=claims.value("x") if claims.has("x") else None,
     )
     claims.end()
     if receipt.iss != root.sub:

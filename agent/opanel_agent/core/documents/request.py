@@ -2,6 +2,8 @@
 
 The signature says only that one party wrote it and that the reply belongs to that party's key; the authority decides by
 the two digests. The same request gives the same answer, so it is kept and sent again rather than made anew.
+
+A request by which a right over license data is used (`rights`) says which, and what its sender wrote, if anything.
 """
 
 from collections.abc import Mapping
@@ -16,11 +18,12 @@ from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.parts import JTI, SHA256_HEX
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.reasons import Reason
-from opanel_agent.core.strict_json import dumps
+from opanel_agent.core.strict_json import Json, Members, dumps
 
 ISSUER: Final = "opanel-agent"
 MAX_BYTES: Final = 16 * 1024
 NONCE_BYTES: Final = 16
+MAX_TEXT: Final = 2000
 
 
 @unique
@@ -28,11 +31,26 @@ class Kind(StrEnum):
     ACTIVATION = "activation"
     RELEASE = "release"
     RENEWAL = "renewal"
+    RIGHTS = "rights"
+
+
+@unique
+class Right(StrEnum):
+    """As GDPR names them."""
+
+    ACCESS = "access"
+    ERASE = "erase"
+    OBJECT = "object"
+    RECTIFY = "rectify"
+    RESTRICT = "restrict"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestClaims:
-    """`key_sha256` and `license_sha256` in hex; `components` are salted digests by type."""
+    """`key_sha256` and `license_sha256` in hex; `components` are salted digests by type.
+
+    `right` is there where the kind is `rights`, and nowhere else; `text` may be.
+    """
 
     kind: Kind
     jti: str
@@ -43,25 +61,30 @@ class RequestClaims:
     components: Mapping[str, bytes]
     nonce: bytes
     iat: int
+    right: Right | None = None
+    text: str | None = None
 
 
 def claims_json(request: RequestClaims) -> bytes:
     """The payload to sign, with `jws.signing_input(Typ.REQUEST, request.jwk.kid, ...)`."""
-    return dumps(
-        {
-            "ver": 1,
-            "iss": ISSUER,
-            "iat": request.iat,
-            "jti": request.jti,
-            "kind": request.kind.value,
-            "key_sha256": request.key_sha256,
-            "license_sha256": request.license_sha256,
-            "jwk": request.jwk.jwk(),
-            "salt": base64url(request.salt),
-            "components": {name: base64url(digest) for name, digest in request.components.items()},
-            "nonce": base64url(request.nonce),
-        }
-    )
+    said: dict[str, Json] = {
+        "ver": 1,
+        "iss": ISSUER,
+        "iat": request.iat,
+        "jti": request.jti,
+        "kind": request.kind.value,
+        "key_sha256": request.key_sha256,
+        "license_sha256": request.license_sha256,
+        "jwk": request.jwk.jwk(),
+        "salt": base64url(request.salt),
+        "components": {name: base64url(digest) for name, digest in request.components.items()},
+        "nonce": base64url(request.nonce),
+    }
+    if request.right is not None:
+        said["right"] = request.right.value
+    if request.text is not None:
+        said["text"] = request.text
+    return dumps(said)
 
 
 def verify(token: bytes) -> RequestClaims:
@@ -74,6 +97,7 @@ def verify(token: bytes) -> RequestClaims:
     kind = claims.text("kind")
     if kind not in list(Kind):
         raise Untrusted(Reason.FORMAT_INVALID, "request_kind")
+    right, text = _right(claims) if kind == Kind.RIGHTS else (None, None)
     request = RequestClaims(
         kind=Kind(kind),
         jti=claims.text("jti", pattern=JTI),
@@ -84,6 +108,15 @@ def verify(token: bytes) -> RequestClaims:
         components=read_components(claims, "components"),
         nonce=claims.b64("nonce", size=NONCE_BYTES),
         iat=claims.integer("iat"),
+        right=right,
+        text=text,
     )
     claims.end()
     return request
+
+
+def _right(claims: Members) -> tuple[Right, str | None]:
+    right = claims.text("right")
+    if right not in list(Right):
+        raise claims.refuse("right")
+    return Right(right), claims.text("text", max_length=MAX_TEXT) if claims.has("text") else None

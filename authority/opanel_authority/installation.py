@@ -1,0 +1,112 @@
+"""What is held of one installation: told to who holds its key, and erased as far as the contract lets go.
+
+An installation is a license and the thumbprint of an activation key. Of it there are activations (seat, times, salted
+digests of components) and the digests of the requests that they answered. What holds a seat is kept as long as it does: a
+license runs on it, and to release it is free. What has ended is erased when its owner asks, with three things left that
+name nobody: the status entry, which says 3 for ever; a digest of the digest of each request, so that an old copy of it
+takes no seat; and that the license moved, for as long as moves are counted.
+
+What is asked for and what is answered is `reports.license_right`.
+"""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import select
+
+from opanel_agent.core.documents.jws import Typ, parse
+from opanel_agent.core.documents.request import RequestClaims
+from opanel_agent.core.errors import NotPermitted
+from opanel_agent.core.reasons import Reason
+from opanel_agent.core.strict_json import Json, dumps
+from opanel_authority.answer import MAX_REQUEST_BYTES, MOVES_WITHIN_S, license_row
+from opanel_authority.home import DAY_S
+from opanel_authority.inbox import Inbox
+from opanel_authority.store import ActivationRow, Books, Ended
+from opanel_authority.tables import activations as _activations
+from opanel_authority.tables import answers as _answers
+
+# A receipt has at most 4 KiB; what does not fit is for a person to send.
+MAX_TOLD_BYTES: Final = 2100
+_GROUND: Final = "GDPR 6(1)(b), KVKK m.5/2-c"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """`activations` are those of this key for this license, the oldest first."""
+
+    license: str
+    activations: tuple[ActivationRow, ...]
+
+    @property
+    def running(self) -> tuple[ActivationRow, ...]:
+        """What holds a seat."""
+        return tuple(each for each in self.activations if each.ended is None)
+
+
+def find(books: Books, claims: RequestClaims) -> Installation:
+    """Whose request it is; with no activations where nothing is held of its key. Raises NotPermitted by name."""
+    row = license_row(books, claims.key_sha256)
+    if not books.has_edition(row.id, claims.license_sha256):
+        raise NotPermitted(Reason.NOT_PERMITTED, "license_elsewhere")
+    mine = tuple(each for each in books.activations(row.id) if each.jkt == claims.jwk.kid)
+    return Installation(license=row.id, activations=mine)
+
+
+def held(books: Books, row: ActivationRow) -> dict[str, Json]:
+    """All that is held of one activation; times in seconds."""
+    bind = parse(row.line.encode("ascii"), max_bytes=MAX_REQUEST_BYTES).unverified(Typ.ACTIVATION).members("bind")
+    return {
+        "activation": row.jti,
+        "seat": row.seat,
+        "key": row.jkt,
+        "since": row.iat,
+        "ended": None if row.ended is None else row.ended.value,
+        "ended_at": row.ended_at,
+        "salt": bind.value("salt"),
+        "components": bind.value("components"),
+        "status_entry": row.idx,
+        "requests": [*_requests(books, row.jti)],
+    }
+
+
+def told(books: Books, rows: Iterable[ActivationRow]) -> list[Json]:
+    """As many as a receipt can hold, the newest first."""
+    said: list[Json] = []
+    for row in reversed([*rows]):
+        if len(dumps([*said, held(books, row)])) > MAX_TOLD_BYTES:
+            break
+        said.append(held(books, row))
+    return said
+
+
+def kept(one: Installation) -> dict[str, Json]:
+    """By name what an erasure leaves, and why it may."""
+    names: list[Json] = [f"license {one.license}", *(f"activation {each.jti}" for each in one.running)]
+    return {"kept": [*names, "status entries", "refusal of old requests", "count of moves"], "ground": _GROUND}
+
+
+def erase(books: Books, one: Installation, *, now: int) -> None:
+    """Everything that has ended. `Store.scrub`, after the transaction, takes its traces."""
+    inbox = Inbox(books)
+    for row in one.activations:
+        if row.ended is None:
+            continue
+        inbox.refuse(_requests(books, row.jti), now // DAY_S)
+        inbox.forget(row.jti)
+        books.connection.execute(_answers.delete().where(_answers.c.activation == row.jti))
+        chosen = _activations.c.jti == row.jti
+        if row.ended is Ended.MOVED and (row.ended_at or 0) > now - MOVES_WITHIN_S:
+            blank = {"jti": secrets.token_hex(16), "jkt": "", "line": ""}
+            books.connection.execute(_activations.update().where(chosen).values(**blank))
+        else:
+            books.connection.execute(_activations.delete().where(chosen))
+        inbox.owe_scrub()
+
+
+def _requests(books: Books, jti: str) -> tuple[str, ...]:
+    """The digests of the requests that an activation answered."""
+    query = select(_answers.c.request_sha256).where(_answers.c.activation == jti)
+    return tuple(str(row[0]) for row in books.connection.execute(query.order_by(_answers.c.request_sha256)))
