@@ -434,9 +434,9 @@ def referred(text: str) -> list[tuple[str, str]]:
     return re.findall(r'\b(license-format\.md|ARCHITECTURE\.md|json\.md)[)\]\w./-]*,\s+"([^"]+)"', text)
 
 
-def test_decisions_have_numbers_of_their_own_and_a_date() -> None:
+def test_decisions_are_numbered_without_a_gap_and_dated() -> None:
     decisions = sorted((DOCS / "adr").glob("*.md"))
-    assert len({path.name[:4] for path in decisions}) == len(decisions)
+    assert [path.name[:4] for path in decisions] == [f"{number:04}" for number in range(1, len(decisions) + 1)]
     for path in decisions:
         text = path.read_text(encoding="utf-8")
         assert text.startswith(f"# {path.name[:4]} ")
