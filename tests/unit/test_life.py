@@ -239,7 +239,7 @@ def test_what_comes_by_file_is_judged_as_what_comes_by_wire(made: Vendor, capsys
     old = server.list()
     server.days(2)
     server.carry(server.list())
-    for text in (old, forge.root(), made.issue().text.encode()[:-9], b"\xff" * 600_000, forge.bundle()):
+    for text in (old, forge.root(), made.issue().text.encode()[:-10], b"\xff" * 600_000, forge.bundle()):
         server.carry(text)
     for _ in range(3):
         server.agent.run("tick")
