@@ -9,12 +9,14 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable, Untrusted
 from opanel_agent.core.reasons import Fault
 from opanel_agent.core.strict_json import Json, Members, dumps, loads
 from opanel_agent.jobs.outlet import environment
+from opanel_agent.system import captured
+from opanel_agent.system.captured import Identity
 from opanel_agent.system.paths import Paths
 
 PROGRAM: Final = (sys.executable, "-I", "-m", "opanel_agent", "evaluate")
@@ -34,29 +36,26 @@ def run(
 ) -> Members:
     """The result. Raises the job's own error, Misconfigured where the agent's user is missing."""
     try:
-        ran = subprocess.run(
+        _, frame = captured.run(
             program,
-            input=dumps({"schema": 1, **intent}) + b"\n",
-            stdout=subprocess.PIPE,
+            dumps({"schema": 1, **intent}) + b"\n",
+            environment=environment(dict(os.environ)),
+            max_bytes=_MAX_FRAME_BYTES,
+            deadline_s=deadline_s,
+            identity=_identity(user) if paths.system else None,
             stderr=subprocess.DEVNULL,
-            env=environment(dict(os.environ)),
-            cwd="/",
-            umask=0o077,
-            timeout=deadline_s,
-            check=False,
-            **(_identity(user) if paths.system else {}),
         )
-    except subprocess.TimeoutExpired as late:
+    except TimeoutError as late:
         raise Unavailable(Fault.JOB_TIMEOUT, "job_timeout", seconds=int(deadline_s)) from late
-    return _result(ran.stdout[: _MAX_FRAME_BYTES + 1])
+    return _result(frame)
 
 
-def _identity(user: str) -> dict[str, Any]:
+def _identity(user: str) -> Identity:
     try:
         found = pwd.getpwnam(user)
     except KeyError as nobody:
         raise Misconfigured(Fault.IO_FAILED, "agent_user_absent", user=user) from nobody
-    return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": [found.pw_gid]}
+    return Identity(uid=found.pw_uid, gid=found.pw_gid)
 
 
 def _result(frame: bytes) -> Members:

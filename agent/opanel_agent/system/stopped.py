@@ -6,14 +6,16 @@ leads nowhere that the owner could not go alone. Nothing is written there.
 
 import os
 import stat
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from opanel_agent.core.errors import NotPermitted, Storage
+from opanel_agent.core.export import MAX_BYTES
 from opanel_agent.core.reasons import Fault
+from opanel_agent.system import captured
+from opanel_agent.system.captured import Identity
 
 READER: Final = (sys.executable, "-I", "-m", "opanel_agent", "export")
 PASSED: Final = ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")  # where a user installation lies
@@ -25,13 +27,20 @@ def export(state_dir: Path, reader: Sequence[str] = READER) -> bytes:
     owner = _owner(state_dir)
     if os.geteuid() not in (0, owner.st_uid):
         raise NotPermitted(Fault.NO_PERMISSION, "need_owner")
+    as_root = os.geteuid() == 0 and owner.st_uid != 0
     try:
-        ran = _run(reader, owner)
-    except (OSError, subprocess.SubprocessError) as exc:
+        status, said = captured.run(
+            reader,
+            environment={name: os.environ[name] for name in PASSED if name in os.environ and not as_root},
+            max_bytes=MAX_BYTES,
+            deadline_s=DEADLINE_S,
+            identity=Identity(uid=owner.st_uid, gid=owner.st_gid) if as_root else None,
+        )
+    except OSError as exc:
         raise Storage(Fault.IO_FAILED, "export_unread", file=str(state_dir)) from exc
-    if ran.returncode != 0 or not ran.stdout:
+    if status != 0 or not said:
         raise Storage(Fault.IO_FAILED, "export_unread", file=str(state_dir))
-    return ran.stdout
+    return said
 
 
 def _owner(state_dir: Path) -> os.stat_result:
@@ -42,19 +51,3 @@ def _owner(state_dir: Path) -> os.stat_result:
     if not stat.S_ISDIR(found.st_mode):
         raise Storage(Fault.IO_FAILED, "file_absent", file=str(state_dir))
     return found
-
-
-def _run(reader: Sequence[str], owner: os.stat_result) -> "subprocess.CompletedProcess[bytes]":
-    as_root = os.geteuid() == 0 and owner.st_uid != 0
-    return subprocess.run(
-        reader,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        cwd="/",
-        env={name: os.environ[name] for name in PASSED if name in os.environ and not as_root},
-        user=owner.st_uid if as_root else None,
-        group=owner.st_gid if as_root else None,
-        extra_groups=() if as_root else None,
-        timeout=DEADLINE_S,
-        check=False,
-    )
