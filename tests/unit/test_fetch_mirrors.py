@@ -101,11 +101,10 @@ def test_the_time_is_shared_out_and_connecting_fails_before_the_whole_does(agent
     assert all(each.connect_s < each.whole_s for each in slow.given)
 
 
-def test_a_mirror_for_which_no_time_is_left_is_not_asked(agent: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mirror_for_which_no_time_is_left_is_not_asked(agent: Simulated) -> None:
     """A name service that does not answer takes longer than any limit of ours."""
     passed = iter([0.0, 0.0, fetch.WHOLE_S + 30.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(passed))
-    reply = ask(agent)
+    reply = fetch.answer(b"mirrors", replace(agent.outlet._fresh(), passing_s=lambda: next(passed)))
     assert [each.url for each in decode(reply.body)] == [STATUS_URL]
     assert [each.url for each in agent.network.sent] == [STATUS_URL]
 
