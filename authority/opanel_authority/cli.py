@@ -267,15 +267,12 @@ def _parser() -> argparse.ArgumentParser:
     _init_arguments(add("init", _init, "make keys, the first root, an empty status list", parent=common))
     _delegate_arguments(add("delegate", _delegate, "make a reseller's key and delegation"))
     _issue_arguments(add("issue", _issue, "make a license: its key for the e-mail, its bundle as a file"))
-    again = add("renew", _renew, "make a newer edition of a license: agents that ask get it, and it is a file")
-    again.add_argument("id", metavar="ID")
-    again.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    again.add_argument("--days", type=int, metavar="N", help="the term; as long as the last one where not given")
+    _renew_arguments(
+        add("renew", _renew, "make a newer edition of a license: agents that ask get it, and it is a file")
+    )
     for change in Change:
         add(change.value, _change, f"{change.value} and publish at once").add_argument("id", metavar="ID")
-    answered = add("answer", _answer, "answer a request that came as a file, or a rights request by its id")
-    answered.add_argument("request", type=Path, metavar="REQUEST")
-    answered.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    _answer_arguments(add("answer", _answer, "answer a request that came as a file, or a rights request by its id"))
     add("advise", _advise, "sign a security advisory and add it to the set").add_argument(
         "file", type=Path, metavar="FILE", help="TOML or JSON, as docs/authority.md shows"
     )
@@ -287,10 +284,26 @@ def _parser() -> argparse.ArgumentParser:
     _rotate_arguments(
         add("rotate", _rotate, "a new key for a role, in a new root signed by the old threshold and the new")
     )
-    served = add("serve", _serve, "serve static files, bundles, activations, releases, renewals, reports, rights")
-    served.add_argument("--listen", default="127.0.0.1:8470", metavar="ADDRESS:PORT")
-    served.add_argument("--log", type=Path, metavar="FILE", help="a line for each request, instead of on stderr")
+    _serve_arguments(
+        add("serve", _serve, "serve static files, bundles, activations, releases, renewals, reports, rights")
+    )
     return parser
+
+
+def _renew_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--days", type=int, metavar="N", help="the term; as long as the last one where not given")
+
+
+def _answer_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("request", type=Path, metavar="REQUEST")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--listen", default="127.0.0.1:8470", metavar="ADDRESS:PORT")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="a line for each request, instead of on stderr")
 
 
 def _init_arguments(parser: argparse.ArgumentParser) -> None:
