@@ -46,6 +46,15 @@ class Customer:
         return told
 
 
+def activated(made: Vendor) -> Customer:
+    """One with a license, activated and checked, of whom all is well."""
+    customer = Customer(made)
+    customer.install(made.issue().text)
+    assert customer.agent.run("activate")["ok"]
+    assert customer.check()["reasons"] == ["ok"]
+    return customer
+
+
 def connect(agent: Simulated, vendor: Vendor) -> None:
     """What the authority answers to this agent, as `serve` would."""
 

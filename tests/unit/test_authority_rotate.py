@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fakes import forge
-from fakes.customer import DAY, Customer
+from fakes.customer import DAY, Customer, activated
 from fakes.served import JSON, serving
 from fakes.vendor import RESELLER, Vendor, vendor
 from opanel_agent.core import license_key
@@ -30,12 +30,7 @@ def made(tmp_path: Path) -> Vendor:
 
 @pytest.fixture
 def customer(made: Vendor) -> Customer:
-    """Activated, checked, and everything is well."""
-    customer = Customer(made)
-    customer.install(made.issue().text)
-    assert customer.agent.run("activate")["ok"]
-    assert customer.check()["reasons"] == ["ok"]
-    return customer
+    return activated(made)
 
 
 def turned(made: Vendor, role: Role, *, replaced: frozenset[str] = frozenset(), compromised: bool = False) -> Rotated:

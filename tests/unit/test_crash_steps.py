@@ -95,8 +95,8 @@ def test_a_report_that_was_answered_is_not_sent_again(agent: Simulated) -> None:
     assert agent.files.names(PATHS.receipts) == (f"{reports(agent)[0].id}.jwt",)
 
 
-def test_a_no_that_ends_a_request_under_way_is_a_withdrawal(agent: Simulated) -> None:
-    """It ends the pass in which the consent was first seen, so nothing of that pass is written after the request began."""
+def cut_short(agent: Simulated) -> None:
+    """The pass ends while the first report is under way."""
 
     def ended(_sealed: Sealed) -> Reply:
         raise Stopped
@@ -106,6 +106,11 @@ def test_a_no_that_ends_a_request_under_way_is_a_withdrawal(agent: Simulated) ->
     with pytest.raises(Stopped):
         agent.run("narrowed")
     agent.files.crash()
+
+
+def test_a_no_that_ends_a_request_under_way_is_a_withdrawal(agent: Simulated) -> None:
+    """It ends the pass in which the consent was first seen, so nothing of that pass is written after the request began."""
+    cut_short(agent)
     (cut,) = (sealed.id for sealed in reports(agent))
     agent.network.on("POST", REPORTS, _receipt)
     agent.files.put(PATHS.consent, AT_ONCE.replace(b"true", b"false"))
@@ -122,15 +127,7 @@ def test_a_no_that_ends_a_request_under_way_is_a_withdrawal(agent: Simulated) ->
 
 def test_a_report_that_was_cut_is_the_next_one(agent: Simulated) -> None:
     """It is not made twice: what was under way when the pass ended is tried again, and then a week passes."""
-
-    def ended(_sealed: Sealed) -> Reply:
-        raise Stopped
-
-    agent.files.put(PATHS.consent, AT_ONCE)
-    agent.network.on("POST", REPORTS, ended)
-    with pytest.raises(Stopped):
-        agent.run("narrowed")
-    agent.files.crash()
+    cut_short(agent)
     agent.network.on("POST", REPORTS, _receipt)
     for _ in range(3):
         agent.run("narrowed")

@@ -7,7 +7,7 @@ import pytest
 
 from fakes import forge
 from fakes.agent import PATHS, Simulated
-from fakes.customer import DAY, HOUR, Customer
+from fakes.customer import DAY, HOUR, Customer, activated
 from fakes.vendor import RESELLER, Vendor, vendor
 from opanel_agent.core import license_key
 from opanel_agent.core.base64url import unbase64url
@@ -29,11 +29,7 @@ def made(tmp_path: Path) -> Vendor:
 
 @pytest.fixture
 def customer(made: Vendor) -> Customer:
-    customer = Customer(made)
-    customer.install(made.issue().text)
-    assert customer.agent.run("activate")["ok"]
-    assert customer.check()["reasons"] == ["ok"]
-    return customer
+    return activated(made)
 
 
 def reseller(made: Vendor, what: Change, customer: Customer) -> None:
