@@ -9,6 +9,7 @@ from fakes import forge
 from fakes.agent import SETTINGS, STATUS_URL, Simulated
 from fakes.network import ok
 from opanel_agent.core.errors import Unavailable
+from opanel_agent.core.purposes import WORDS
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.request import Reply, Sealed, fixed_get
 from opanel_agent.core.trial import Trial, decode
@@ -54,9 +55,12 @@ def test_a_date_that_is_none_is_not_told_as_one(agent: Simulated, date: str) -> 
     assert decode(ask(agent).body)[0].served_s in (None, 0)
 
 
-def test_the_gate_is_asked_and_under_offline_nothing_leaves(agent: Simulated) -> None:
+@pytest.mark.parametrize("word", ["mirrors", *WORDS])
+def test_the_gate_is_asked_and_under_offline_nothing_leaves(agent: Simulated, word: str) -> None:
+    four = SETTINGS + f'mirrors = ["{SECOND}", "{THIRD}", "https://fourth.example"]\n'.encode()
+    agent.files.put(agent.world.paths.settings, four)
     agent.opt_outs.say(offline=True)
-    reply = ask(agent)
+    reply = ask(agent, f"{word}\n".encode())
     assert (reply.ok, reply.code, agent.network.sent) == (False, "offline", [])
     agent.opt_outs.say()
     agent.files.put(agent.world.paths.settings, SETTINGS_OF_THREE + b"[license]\ncheck = false\n")

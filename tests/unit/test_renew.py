@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,39 @@ def test_what_is_asked_says_who_and_nothing_of_the_machine(market: Market, serve
     assert server.files.read(PATHS.sent / f"{sealed.id}.request", max_bytes=10**6) == sealed.encode()
     assert server.files.names(PATHS.held) == ()
     assert server.run("narrowed")["answer"]["last_left"]["purpose"] == "license_renewal"
+
+
+def test_a_plan_that_was_lost_asks_no_second_time_on_a_day(market: Market, server: Simulated) -> None:
+    server.network.on("POST", RENEWALS, Unavailable(Reason.SERVER_ERROR, "http_status", status=500))
+    asks(market)
+    today = market.vendor.now // DAY
+    for _ in range(50):
+        server.files.remove(PATHS.state)
+        planned = told(market)["next"]
+        if planned // DAY == today:
+            market.pass_time(planned - market.vendor.now)
+            server.run("tick")
+            assert len(requested(market)) == 1
+            assert told(market)["next"] // DAY == today + 1
+            return
+    pytest.fail("no plan was made for the same day")
+
+
+def test_what_waits_is_judged_again_before_it_leaves(market: Market, server: Simulated) -> None:
+    """What lies in held/ is sent as it lies there, so the gate looks at those very bytes, before the courier's does."""
+    server.network.on("POST", RENEWALS, Unavailable(Reason.SERVER_ERROR, "http_status", status=500))
+    asks(market)
+    (name,) = server.files.names(PATHS.held)
+    data = server.files.read(PATHS.held / name, max_bytes=10**6)
+    assert data is not None
+    meant = Sealed.decode(data)
+    server.files.put(
+        PATHS.held / name, replace(meant, headers=(*meant.headers, ("X-Host", "a"))).encode(), owner=PATHS.owner
+    )
+    for _ in range(3):
+        market.live(DAY)
+    assert requested(market) == [meant]
+    assert kinds(server).count("RequestAttempted") == 1
 
 
 def test_status_says_when_it_asks_next_and_how_the_last_request_ended(market: Market, issued: Issued) -> None:
