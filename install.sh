@@ -183,11 +183,12 @@ problem() {
 say() { printf '%s\n' "$*" >&2; }
 tell() { say "$(sentence "$@")"; }
 
-# One sentence, one cure.
+# One sentence, one cure, one code.
 fail() {
     problem "$@"
     say "$title"
     say "  $cure"
+    say "  $(both code kod): $1"
     exit "$status"
 }
 

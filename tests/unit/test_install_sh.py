@@ -103,7 +103,10 @@ def test_what_it_cannot_do_changes_nothing(clone: Path, arguments: tuple[str, ..
     before = snapshot(clone)
     ran = run(clone, *arguments)
     assert ran.returncode == status
-    assert told in ran.stderr
+    sentence, cure, code = ran.stderr.splitlines()[-3:]
+    assert told in sentence
+    assert cure.startswith("  ")
+    assert re.fullmatch(r"  (code|kod): [a-z_]+", code)
     assert ran.stdout == ""
     assert snapshot(clone) == before
 
