@@ -48,7 +48,7 @@ def journal(event: str, lang: Language, values: Mapping[str, object], /) -> str:
 def problem(error: AgentError, lang: Language) -> tuple[str, str]:
     """An error as a person reads it: one sentence that says what cannot be done, and what to do about it.
 
-    Values that the sentence does not use (which file, which line) follow it in parentheses. The error may come from
+    Values that neither uses (which file, which line) follow the sentence in parentheses. The error may come from
     another process, of another version: what is unknown here is shown as it came, and nothing raises.
     """
     known = all(_sentence(f"{part}.{error.detail}", lang) for part in ("error", "cure"))
@@ -57,7 +57,8 @@ def problem(error: AgentError, lang: Language) -> tuple[str, str]:
     if not known:
         values["detail"] = error.detail
     sentence, hint = (_sentence(f"{part}.{said_as}", lang) or said_as for part in ("error", "cure"))
-    rest = [f"{named('value', name, lang)}: {value}" for name, value in values.items() if f"{{{name}}}" not in sentence]
+    unsaid = {name: value for name, value in values.items() if f"{{{name}}}" not in sentence + hint}
+    rest = [f"{named('value', name, lang)}: {value}" for name, value in unsaid.items()]
     title = sentence.format_map(_Shown(values))
     return (f"{title} ({', '.join(rest)})" if rest else title), hint.format_map(_Shown(values))
 

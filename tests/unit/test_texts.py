@@ -21,7 +21,7 @@ from opanel_agent.core.catalog import Type
 from opanel_agent.core.checkup import Check, Status, Why
 from opanel_agent.core.documents.advisory import Severity
 from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Untrusted
+from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Untrusted, Usage
 from opanel_agent.core.export import What
 from opanel_agent.core.ledger import Kind
 from opanel_agent.core.purposes import CONSENT_BASED, TERMS, Governor, Purpose, UnderDoNotTrack
@@ -223,6 +223,14 @@ def test_a_catalog_with_anything_unknown_in_it_is_refused(source: str) -> None:
 
 def test_an_entry_may_go_over_several_lines_and_hold_escapes() -> None:
     assert catalogs.entries('# x\nmsgid ""\n"a."\n"b"\nmsgstr "c\\n"\n"\\"d\\""\n') == {"a.b": 'c\n"d"'}
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_value_that_the_cure_names_does_not_follow_the_sentence_too(lang: Language) -> None:
+    title, cure = problem(Usage(Fault.USAGE, "purpose_unknown", purposes="a, b", name="c"), lang)
+    assert "a, b" not in title
+    assert "a, b" in cure
+    assert title.endswith("c)")
 
 
 def test_an_unknown_id_and_a_missing_value_are_faults_of_ours() -> None:
