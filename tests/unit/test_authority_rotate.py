@@ -186,6 +186,7 @@ def test_a_stolen_status_key_had_signed_next_month(made: Vendor, customer: Custo
 
 
 @pytest.mark.parametrize("lost", ["key", "bytes"])
+@pytest.mark.slow
 def test_a_list_that_is_lost_expires_nobody(made: Vendor, customer: Customer, lost: str) -> None:
     """A license of ten months lives on its lists. One that goes while the next cannot be had takes no day away."""
     assert customer.days(300)["reasons"] == ["ok"]
@@ -232,6 +233,7 @@ def test_sixteen_keys_of_a_role_and_the_oldest_goes(made: Vendor) -> None:
     assert turned(made, Role.RECEIPT).retired == (first.kid,)
 
 
+@pytest.mark.slow
 def test_roots_that_no_agent_would_walk_are_not_made(made: Vendor) -> None:
     for _ in range(63):
         turned(made, Role.STATUS)

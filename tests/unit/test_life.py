@@ -55,6 +55,7 @@ def test_customers_of_a_revoked_reseller_have_thirty_days(made: Vendor, customer
     assert told["permits"] == {"run": True, "change": True, "create": False, "paid_features": False}
 
 
+@pytest.mark.slow
 def test_a_reseller_who_is_resumed_is_as_before(made: Vendor, customer: Customer) -> None:
     reseller(made, Change.REVOKE, customer)
     customer.check()

@@ -225,6 +225,7 @@ def test_an_activation_that_was_younger_is_asked_for_again(tmp_path: Path) -> No
     assert customer.days(5)["reasons"] == ["ok"]
 
 
+@pytest.mark.slow
 def test_a_license_that_was_younger_gives_way_to_the_older_until_it_is_installed_again(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     customer = Customer(made)

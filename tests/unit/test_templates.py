@@ -293,6 +293,7 @@ def test_a_copy_activates_itself_and_takes_nothing_from_the_original(made: Vendo
     assert copy.agent.files.read(PATHS.activation_key, max_bytes=32) not in (None, key)
 
 
+@pytest.mark.slow
 def test_a_copy_sends_nothing_until_somebody_looks(made: Vendor, original: Customer) -> None:
     copy = twin(original, made)
     together(20, original, copy)
