@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -21,28 +20,27 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 Line = tuple[str, str, dict[str, object]]  # event, level, fields
-_kept: ContextVar[list[Line] | None] = ContextVar("kept", default=None)
+_keeping: list[list[Line]] = []  # innermost last
 
 
 class kept:  # noqa: N801 - used as a function; contextlib would be memory that stays in the resident
-    """The lines of what runs within, for somebody else to write."""
+    """The lines of what runs within, for somebody else to write. For a process of one thread, as a job is."""
 
     def __enter__(self) -> list[Line]:
         lines: list[Line] = []
-        self._token = _kept.set(lines)
+        _keeping.append(lines)
         return lines
 
     def __exit__(self, *_exception: object) -> None:
-        _kept.reset(self._token)
+        _keeping.pop()
 
 
 def line(event: str, *, level: str = "info", **fields: object) -> None:
     """Write one line to stderr, or keep it (`kept`)."""
-    lines = _kept.get()
-    if lines is None:
-        write(render(level, event, fields))
+    if _keeping:
+        _keeping[-1].append((event, level, fields))
     else:
-        lines.append((event, level, fields))
+        write(render(level, event, fields))
 
 
 def render(level: str, event: str, fields: Mapping[str, object]) -> str:
