@@ -13,12 +13,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     match arguments:
         case ["resident"]:
-            from opanel_agent.resident.claim import seek_ground
-
-            found = seek_ground()  # in a process beside this one, which loads the rest meanwhile
             from opanel_agent.resident.loop import main as resident
 
-            return resident(found)
+            return resident()
         case ["evaluate"]:
             from opanel_agent.jobs.evaluate import main as evaluate
 

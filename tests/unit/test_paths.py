@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from opanel_agent.system import paths as paths_module
-from opanel_agent.system.paths import Paths, find, is_system
+from opanel_agent.system.installation import belongs_to_system
+from opanel_agent.system.paths import Paths, find
 
 SYSTEM_PATHS = {
     "settings": "/etc/opanel-agent/agent.toml",
@@ -78,20 +79,21 @@ def test_the_constants_of_a_system_installation() -> None:
         ("/usr/lib/x.py", 1000, False),
         ("/opt/opanel-agent/x.py", 1000, False),
         ("/opt/opanel-agent-old/x.py", 0, False),
+        ("/opt/opanel-agent", 0, False),
         ("/usrx/x.py", 0, False),
         ("/home/usr/x.py", 0, False),
         ("/root/x.py", 0, False),
     ],
 )
 def test_the_place_of_the_code_and_its_owner_decide(code: str, owner: int, system: bool) -> None:
-    assert is_system(Path(code), owner) is system
+    assert belongs_to_system(code, owner) is system
 
 
 @pytest.mark.root
 def test_code_of_root_under_usr_has_the_constants(at_home: Path) -> None:
     code = Path("/usr/bin/env")
     assert code.stat().st_uid == 0
-    found = find(code)
+    found = find(str(code))
     assert (found.system, found.owner, found.config_dir) == (True, 0, Path("/etc/opanel-agent"))
     assert (found.state_dir, found.runtime_dir) == (Path("/var/lib/opanel-agent"), Path("/run/opanel-agent"))
 
@@ -99,13 +101,13 @@ def test_code_of_root_under_usr_has_the_constants(at_home: Path) -> None:
 def test_a_link_into_the_system_is_judged_by_its_target(at_home: Path) -> None:
     code = at_home / "paths.py"
     code.symlink_to("/usr/bin/env")
-    assert find(code).system
+    assert find(str(code)).system
 
 
 def test_a_user_installation_lies_at_home(at_home: Path) -> None:
     code = at_home / "paths.py"
     code.touch()
-    found = find(code)
+    found = find(str(code))
     assert (found.system, found.owner) == (False, os.geteuid())
     assert found.settings == at_home / ".config" / "opanel-agent" / "agent.toml"
     assert found.state == at_home / ".local" / "state" / "opanel-agent" / "state.json"
@@ -120,7 +122,7 @@ def test_the_users_variables_are_heeded(at_home: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(run))
     code = at_home / "paths.py"
     code.touch()
-    found = find(code)
+    found = find(str(code))
     assert found.config_dir == at_home / "c" / "opanel-agent"
     assert found.state_dir == at_home / "s" / "opanel-agent"
     assert found.runtime_dir == run / "opanel-agent"
@@ -135,7 +137,7 @@ def test_without_a_runtime_directory_of_ones_own_it_is_in_the_state(
     monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
     code = at_home / "paths.py"
     code.touch()
-    found = find(code)
+    found = find(str(code))
     assert found.runtime_dir == found.state_dir / "run"
 
 
@@ -147,4 +149,4 @@ def test_a_runtime_directory_of_another_is_not_ones_own(at_home: Path, monkeypat
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(run))
     code = at_home / "paths.py"
     code.touch()
-    assert find(code).runtime_dir == find(code).state_dir / "run"
+    assert find(str(code)).runtime_dir == find(str(code)).state_dir / "run"

@@ -3,13 +3,14 @@
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from opanel_agent.core.errors import AgentError, Storage, Unavailable
+from opanel_agent.core.errors import AgentError, Bug, Storage, Unavailable
 from opanel_agent.resident.claim import Claim, Ground, find_ground
 from opanel_agent.system.paths import find
 
@@ -203,9 +204,21 @@ def test_an_answer_that_cannot_be_written_leaves_the_last(claim: Claim, place: P
     assert (place / "answer.json").read_bytes() == b"first"
 
 
-def test_the_ground_is_that_of_the_paths() -> None:
-    paths = find()
-    assert find_ground() == Ground(
+@pytest.mark.parametrize(
+    ("code", "session"),
+    [
+        pytest.param("/usr/bin/env", "/nowhere", id="system", marks=pytest.mark.root),
+        pytest.param(__file__, "", id="user"),
+        pytest.param(__file__, "/nowhere", id="user-without-session"),
+    ],
+)
+def test_the_ground_is_that_of_the_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, session: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", session or str(tmp_path))
+    paths = find(code)
+    assert find_ground(code) == Ground(
         directory=str(paths.runtime_dir),
         lock=str(paths.resident_lock),
         socket=str(paths.socket),
@@ -213,3 +226,11 @@ def test_the_ground_is_that_of_the_paths() -> None:
         owner=paths.owner,
         make=not paths.system,
     )
+
+
+def test_where_no_path_is_found_the_resident_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    with pytest.raises(Bug, match="paths_not_found") as refused:
+        find_ground()
+    assert "platformdirs" in str(refused.value.values["cause"])

@@ -15,7 +15,7 @@ import pytest
 from opanel_agent.jobs.fetch import WHOLE_S
 from opanel_agent.jobs.outlet import DEADLINE_S
 from opanel_agent.resident.children import Limits
-from opanel_agent.system import optouts, paths
+from opanel_agent.system import installation, optouts, paths
 from opanel_agent.system.paths import Paths
 
 ROOT = Path(__file__).parents[2]
@@ -82,8 +82,7 @@ def test_each_opens_with_what_it_does_when_what_it_contacts_and_how_to_switch_it
 def test_each_runs_the_installed_program_and_no_other(name: str, program: str) -> None:
     started = unit(name)["Service"]["ExecStart"]
     assert started == [f"/opt/opanel-agent/env/bin/python -I -m opanel_agent {program}"]
-    interpreter = Path(started[0].split()[0])
-    assert paths.is_system(interpreter, 0)
+    assert installation.belongs_to_system(started[0].split()[0], 0)
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,14 @@ not chown); a user installation makes its own, 0700.
 
 import errno
 import fcntl
-import json
 import os
 import socket
 import stat
-from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from opanel_agent.core.errors import AgentError, Bug, Storage, Unavailable
 from opanel_agent.core.reasons import Fault, Reason
+from opanel_agent.system import installation
 
 _BACKLOG = 32
 _PATH_MAX_BYTES = 107  # sun_path, less its NUL
@@ -41,55 +40,51 @@ class Ground(NamedTuple):
     make: bool
 
 
-def find_ground() -> Ground:
-    """The ground of the installation that this code belongs to."""
-    return seek_ground()()
+def find_ground(code: str = installation.CODE) -> Ground:
+    """The ground of the installation that `code`, a file of this package, belongs to."""
+    if installation.is_system(code):
+        return _ground(installation.SYSTEM_RUNTIME, owner=0, make=False)
+    uid = os.geteuid()
+    return _ground(installation.runtime_of_session(uid) or _runtime_without_session(), owner=uid, make=True)
 
 
-def seek_ground() -> Callable[[], Ground]:
-    """Begins to find it, and returns what waits for it: 10 of the 50 ms until READY, in which h11 is loaded meanwhile.
+def _ground(directory: str, *, owner: int, make: bool) -> Ground:
+    return Ground(
+        directory=directory,
+        lock=f"{directory}/{installation.RESIDENT_LOCK}",
+        socket=f"{directory}/{installation.SOCKET}",
+        answer=f"{directory}/{installation.ANSWER}",
+        owner=owner,
+        make=make,
+    )
 
-    `system.paths` is asked in a fork that ends at once: pathlib and platformdirs would stay for ever, at 0.8 MB of the
-    resident's 14.5 (Debian 12, 2026-11-24).
-    """
+
+def _runtime_without_session() -> str:
+    """As `system.paths` says, in a process that ends at once: pathlib and platformdirs would stay, at 0.8 MB of 14."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _tell_ground(theirs)
+        _tell_runtime(theirs)
     os.close(theirs)
-    return lambda: _told_ground(ours, pid)
+    with open(ours, "rb") as told:  # noqa: PTH123 - a descriptor
+        found = os.fsdecode(told.read())
+    _, status = os.waitpid(pid, 0)
+    if status != 0:
+        raise Bug(Reason.INTERNAL, "paths_not_found", cause=found)
+    return found
 
 
-def _told_ground(pipe: int, pid: int) -> Ground:
-    with open(pipe, "rb") as told:
-        found = told.read()
-    os.waitpid(pid, 0)
-    try:
-        return Ground(**json.loads(found))
-    except (ValueError, TypeError) as error:
-        raise Bug(Reason.INTERNAL, "paths_not_found", cause=found.decode(errors="replace")) from error
-
-
-def _tell_ground(pipe: int) -> NoReturn:
-    told = ""
+def _tell_runtime(pipe: int) -> NoReturn:
+    told, status = b"", 1
     try:
         from opanel_agent.system.paths import find
 
-        paths = find()
-        ground = {
-            "directory": str(paths.runtime_dir),
-            "lock": str(paths.resident_lock),
-            "socket": str(paths.socket),
-            "answer": str(paths.answer),
-            "owner": paths.owner,
-            "make": not paths.system,
-        }
-        told = json.dumps(ground)
+        told, status = os.fsencode(find().runtime_dir), 0
     except (ImportError, OSError) as error:
-        told = str(error)
+        told = str(error).encode()
     finally:
-        os.write(pipe, told.encode())
-        os._exit(0)  # no handler, buffer or caller of the parent's may run here
+        os.write(pipe, told)
+        os._exit(status)  # no handler, buffer or caller of the parent's may run here
 
 
 class Claim:

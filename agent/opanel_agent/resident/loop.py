@@ -260,10 +260,10 @@ def _reap_orphans() -> None:
         return
 
 
-def main(found: Callable[[], Ground] = find_ground, world: World = WORLD) -> int:
-    """`opanel-agent resident`, where `found` says. Returns the exit status."""
+def main(world: World = WORLD) -> int:
+    """`opanel-agent resident`. Returns the exit status."""
     try:
-        ground = found()
+        ground = find_ground()
         job = Job(
             command=[sys.executable, "-I", "-m", "opanel_agent", "evaluate"],
             environment=clean_environment(os.environ, system=not ground.make),

@@ -23,7 +23,7 @@ from typing import Final, Protocol
 
 from opanel_agent import __version__
 from opanel_agent.core import fingerprint
-from opanel_agent.system.paths import CODE
+from opanel_agent.system import installation
 
 # Drawn once for this program. It separates our derived machine id from every other program's (machine-id(5)).
 APP_ID: Final = uuid.UUID("6f1f7c1e-9b0d-4c5a-8f0e-3a52c9d47b61")
@@ -74,7 +74,12 @@ class LocalMachine:
     """This machine. The parameters are so that a test can lay out another; `code` is a file of this package."""
 
     def __init__(
-        self, environ: Mapping[str, str], root: Path = Path("/"), *, kernel: Kernel = Kernel(), code: Path = CODE
+        self,
+        environ: Mapping[str, str],
+        root: Path = Path("/"),
+        *,
+        kernel: Kernel = Kernel(),
+        code: Path = Path(installation.CODE),
     ) -> None:
         self._environ = environ
         self._root = root

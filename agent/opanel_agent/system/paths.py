@@ -1,12 +1,6 @@
-"""Where everything lies, in the two kinds of installation.
+"""Where everything lies, in the two kinds of installation (`installation`).
 
-A *system installation* is code under /opt/opanel-agent or /usr that root owns: its paths are constants and its owner
-is root. Everything else is a *user installation* (the demo, tests, a developer): the user's own directories, and the
-uid that runs it is the owner. Which of the two it is follows from where this file lies, never from a flag or a
-variable: nobody can talk an installed agent into reading other settings.
-
-The resident imports this module, so it imports nothing heavy; platformdirs is looked at for user installations only.
-Nothing is created here.
+platformdirs is looked at for user installations only. Nothing is created here.
 """
 
 import os
@@ -14,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-CODE: Final = Path(__file__)
+from opanel_agent.system import installation
+from opanel_agent.system.installation import NAME
+
 ETC: Final = Path("/etc")
 SYSTEM_CONFIG: Final = Path("/etc/opanel-agent")
 SYSTEM_STATE: Final = Path("/var/lib/opanel-agent")
-SYSTEM_RUNTIME: Final = Path("/run/opanel-agent")
+SYSTEM_RUNTIME: Final = Path(installation.SYSTEM_RUNTIME)
 COURIER_RUNTIME: Final = Path("/run/opanel-courier")
-SYSTEM_CODE: Final = (Path("/opt/opanel-agent"), Path("/usr"))
-NAME: Final = "opanel-agent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,15 +166,15 @@ class Paths:
 
     @property
     def socket(self) -> Path:
-        return self.runtime_dir / "agent.sock"
+        return self.runtime_dir / installation.SOCKET
 
     @property
     def answer(self) -> Path:
-        return self.runtime_dir / "answer.json"
+        return self.runtime_dir / installation.ANSWER
 
     @property
     def resident_lock(self) -> Path:
-        return self.runtime_dir / "resident.lock"
+        return self.runtime_dir / installation.RESIDENT_LOCK
 
     @property
     def fetch_socket(self) -> Path:
@@ -191,9 +185,9 @@ class Paths:
         return self.courier_dir / "courier.sock"
 
 
-def find(code: Path = CODE) -> Paths:
+def find(code: str = installation.CODE) -> Paths:
     """The paths of the installation that `code`, a file of this package, belongs to."""
-    if is_system(code.resolve(), code.stat().st_uid):
+    if installation.is_system(code):
         return Paths(
             system=True,
             owner=0,
@@ -204,34 +198,15 @@ def find(code: Path = CODE) -> Paths:
     return _of_user(os.geteuid())
 
 
-def is_system(code: Path, code_owner: int) -> bool:
-    return code_owner == 0 and any(code.is_relative_to(directory) for directory in SYSTEM_CODE)
-
-
 def _of_user(uid: int) -> Paths:
-    import platformdirs  # not in the resident of a system installation
+    import platformdirs  # not in a system installation
 
     state = Path(platformdirs.user_state_dir(NAME))
+    runtime = installation.runtime_of_session(uid)
     return Paths(
         system=False,
         owner=uid,
         config_dir=Path(platformdirs.user_config_dir(NAME)),
         state_dir=state,
-        runtime_dir=_runtime_of_user(uid) or state / "run",
+        runtime_dir=state / "run" if runtime is None else Path(runtime),
     )
-
-
-def _runtime_of_user(uid: int) -> Path | None:
-    """None without a login session (cron, a container, su).
-
-    Not platformdirs: its newest falls back to /tmp with a warning, its older ones to what does not exist.
-    """
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}")
-    return runtime / NAME if runtime.is_absolute() and _is_own_directory(runtime, uid) else None
-
-
-def _is_own_directory(path: Path, uid: int) -> bool:
-    try:
-        return path.is_dir() and path.stat().st_uid == uid
-    except OSError:
-        return False
