@@ -26,6 +26,7 @@ from bench.resident import (
     answered,
     connect,
     listens,
+    of_unit,
     process,
     quantile_ms,
     ratio,
@@ -228,7 +229,7 @@ def main() -> int:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settle(home)
-        environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+        environment = {"HOME": str(home), "PATH": os.environ["PATH"], **of_unit()}
         stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "resident", env=environment))
         run = home / ".local/state/opanel-agent/run"
         until(lambda: answered(run / "agent.sock"), 30)
