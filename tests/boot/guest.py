@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +141,14 @@ class Guest:
     def resident(self) -> int:
         return int(self.unit(UNITS[0], "MainPID"))
 
+    def seen_from_here(self, pid: int) -> int:
+        """Our number for a child of the guest's PID 1."""
+        for child in children(self._leader):
+            numbers = re.search(r"^NSpid:.*\s(\d+)$", Path(f"/proc/{child}/status").read_text(), re.MULTILINE)
+            if numbers is not None and int(numbers[1]) == pid:
+                return child
+        raise RuntimeError(f"{pid} is no child of PID 1")
+
     def answers(self) -> bool:
         return self.agent("status", "--check").status in {0, 1, 2}
 
@@ -202,7 +210,7 @@ def children(pid: int) -> Iterator[int]:
 @contextmanager
 def own_groups(name: str) -> Iterator[None]:
     """This process, and what it starts, in groups of its own: two guests in one would be one tree for two systemds."""
-    made = [_group(mount, name) for mount in _hierarchies()]
+    made = [_group(mount, name) for mount in _hierarchies("", "name=systemd")]
     try:
         yield
     finally:
@@ -239,16 +247,40 @@ def _removed(group: Path) -> bool:
     return True
 
 
-def _hierarchies() -> Iterator[Path]:
-    """Our group in each hierarchy that systemd uses: the unified one, and its own of the old kind."""
+@contextmanager
+def short_of_memory(name: str, pid: int, limit_bytes: int) -> Iterator[Callable[[], int] | None]:
+    """What this process (as we see it) starts meanwhile gets so much memory together; how often the kernel killed for it.
+
+    None where memory is not the old hierarchy's to control: beneath the unified one, groups are the guest's systemd's.
+    """
+    ours = next(_hierarchies("memory"), None)
+    if ours is None:
+        yield None
+        return
+    group = ours / name
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(limit_bytes))
+        (group / "cgroup.procs").write_text(str(pid))
+        yield lambda: int((group / "memory.oom_control").read_text().rpartition("oom_kill ")[2])
+    finally:
+        (ours / "cgroup.procs").write_text(str(pid))
+        _remove(group)
+
+
+def _hierarchies(*wanted: str) -> Iterator[Path]:
+    """Our group in each of these: "" is the unified hierarchy, "name=systemd" systemd's own of the old kind."""
     mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, group = line.split(":", 2)
-        if controllers not in ("", "name=systemd"):
+        if controllers not in wanted:
             continue
         kind = "cgroup" if controllers else "cgroup2"
         for fields in mounts:
             after = fields[fields.index("-") + 1 :]
-            if after[0] == kind and (not controllers or "name=systemd" in after[-1] or fields[4].endswith("/systemd")):
+            place = f"/{controllers.removeprefix('name=')}"
+            if after[0] == kind and (
+                not controllers or controllers in after[-1].split(",") or fields[4].endswith(place)
+            ):
                 yield Path(fields[4]) / group.removeprefix(fields[3]).lstrip("/")
                 break

@@ -30,6 +30,7 @@ READ = (
     "/proc/1/status",
     "/proc/sys/kernel/random/boot_id",
     "/sys/class/dmi/id/product_name",
+    "/sys/class/dmi/id/product_uuid",
     "/sys/kernel/mm/transparent_hugepage/enabled",
     "/var/lib/opanel-agent/activation.key",
 )
@@ -89,8 +90,7 @@ def stays() -> None:
 
 def credential() -> str:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    file = Path(directory, "product_uuid") if directory else None
-    return "loaded" if file and file.read_bytes() else "none"
+    return Path(directory, "product_uuid").read_text("ascii").strip() if directory else "none"
 
 
 def interfaces() -> str:

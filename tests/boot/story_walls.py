@@ -1,5 +1,8 @@
 """The walls, tried from inside by a program in each unit's place; who may not come in; what systemd itself refuses."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from boot.guest import TOOLS, Guest
 from boot.scene import REFUSED, Scene
 
@@ -18,15 +21,29 @@ LogLevelMax=debug
 ROOTS = "/etc/opanel-agent/for-the-agent"
 DECIDED_BY = (
     f"/etc/hostname /etc/machine-id /etc/opanel-agent/agent.toml {ROOTS} /proc/sys/kernel/random/boot_id"
-    " .*/var/lib/opanel-agent/activation.key"
+    " /sys/class/dmi/id/product_name (/sys/kernel/mm/transparent_hugepage/enabled )?/var/lib/opanel-agent/activation.key"
 )
+PRODUCT_UUID = "5a1f0c9e-2b7d-4e63-9c84-d1e6a7b3f052"
 
 
 def stand(scene: Scene) -> None:
-    checks, guest = scene.checks, scene.guest
+    guest = scene.guest
     guest.sh(f"umask 027; echo {{}} >{ROOTS}")
     guest.must("systemctl", "stop", "opanel-agent.service")
-    could = _could(scene, "opanel-agent.service")
+    with _hardware(guest):
+        _of_the_agent(scene)
+        for name in ("fetch", "courier"):
+            _of_what_has_network(scene, name)
+    with _hardware(guest, dmi=False):
+        told = _could(scene, "opanel-agent.service")["credential"]
+        scene.checks.same("where there is no DMI, the agent is told so", "absent", told)
+    guest.must("rm", ROOTS)
+    guest.must("systemctl", "start", "opanel-agent.service")
+    _strangers(scene)
+
+
+def _of_the_agent(scene: Scene) -> None:
+    checks, could = scene.checks, _could(scene, "opanel-agent.service")
     checks.same("the agent opens no socket but a local one", "", could["families"])
     checks.same("the agent reaches no network", "unreachable lo", f"{could['network']} {could['interfaces']}")
     checks.like("the agent reads what it decides by", DECIDED_BY, could["reads"])
@@ -34,24 +51,43 @@ def stand(scene: Scene) -> None:
         "the agent writes its own folders and no other", "/run/opanel-agent /tmp /var/lib/opanel-agent", could["writes"]
     )
     checks.same("the agent finds no service but the courier", "/run/opanel-courier/courier.sock", could["connects"])
-    checks.same("the agent is told about the hardware, or that there is none to tell", "loaded", could["credential"])
+    checks.same("the agent is told the DMI product UUID, which root alone may read", PRODUCT_UUID, could["credential"])
     checks.same("the agent makes no namespace and sets no priority", "", could["calls"])
-    guest.must("systemctl", "start", "opanel-agent.service")
-    for name in ("fetch", "courier"):
-        could = _could(scene, f"opanel-agent-{name}@probe.service")
-        checks.same(f"{name} opens internet sockets and no netlink", "inet inet6", could["families"])
-        checks.same(f"{name} reaches the network", "reached", could["network"])
-        checks.same(
-            f"{name} reads the settings; no key, no license, no id of the machine or of its boot, no DMI",
-            "/etc/opanel-agent/agent.toml",
-            could["reads"],
+
+
+def _of_what_has_network(scene: Scene, name: str) -> None:
+    checks, could = scene.checks, _could(scene, f"opanel-agent-{name}@probe.service")
+    checks.same(f"{name} opens internet sockets and no netlink", "inet inet6", could["families"])
+    checks.same(f"{name} reaches the network", "reached", could["network"])
+    checks.same(
+        f"{name} reads the settings; no key, no license, no id of the machine or of its boot, no DMI",
+        "/etc/opanel-agent/agent.toml",
+        could["reads"],
+    )
+    checks.same(f"{name} writes nothing that stays", "/tmp", could["writes"])  # noqa: S108 - its own
+    checks.same(f"{name} finds no socket of the agent's, nor of the system's", "", could["connects"])
+    checks.same(f"{name} is told no hardware", "none", could["credential"])
+    checks.same(f"{name} makes no namespace and sets no priority", "", could["calls"])
+
+
+@contextmanager
+def _hardware(guest: Guest, *, dmi: bool = True) -> Iterator[None]:
+    """Laid over what the machine below has, which may be either: DMI as the kernel shows it, or none."""
+    guest.sh(
+        "mkdir /run/sys-class && cd /sys/class && for class in *; do [ $class = dmi ] || { mkdir /run/sys-class/$class"
+        " && find $class -type l -exec cp -P {} /run/sys-class/$class ';'; }; done"
+    )
+    if dmi:
+        guest.sh(
+            "mkdir -p /run/sys-class/dmi/id && cd /run/sys-class/dmi/id && echo Model >product_name"
+            f" && umask 377 && echo {PRODUCT_UUID} >product_uuid"
         )
-        checks.same(f"{name} writes nothing that stays", "/tmp", could["writes"])  # noqa: S108 - its own
-        checks.same(f"{name} finds no socket of the agent's, nor of the system's", "", could["connects"])
-        checks.same(f"{name} is told no hardware", "none", could["credential"])
-        checks.same(f"{name} makes no namespace and sets no priority", "", could["calls"])
-    guest.must("rm", ROOTS)
-    _strangers(scene)
+    guest.must("mount", "--bind", "/run/sys-class", "/sys/class")
+    try:
+        yield
+    finally:
+        guest.must("umount", "/sys/class")
+        guest.must("rm", "-r", "/run/sys-class")
 
 
 def _could(scene: Scene, unit: str) -> dict[str, str]:
