@@ -149,6 +149,12 @@ class Outside:
         options = ("--features", "backup,mail", "--limit", "accounts=100", "--days", "365", "--min-p", "0")
         return self.type("issue", "--dir", "authority", "--as", RESELLER, *options, "-o", name)
 
+    def set_clock(self, ahead_s: int) -> None:
+        """In one stroke: the authority reads it every second, and half a number would be its end."""
+        moved = self.clock.with_suffix(".new")
+        moved.write_text(f"{ahead_s}\n", "ascii")
+        moved.replace(self.clock)
+
     def jti(self, bundle: str) -> str:
         """The license's id, from the bundle's last document."""
         payload = (self.folder / bundle).read_text("ascii").split()[-1].split(".")[1]

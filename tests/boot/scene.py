@@ -82,7 +82,7 @@ class Scene:
         told = self.guest.run(PYTHON, "-I", f"{TOOLS}/days.py", CLOCK, str(step_s), str(steps), timeout_s=900)
         if told.status != 0:
             raise RuntimeError(told.both)
-        self.outside.clock.write_text(self.guest.must("cat", CLOCK) + "\n")
+        self.outside.set_clock(int(self.guest.must("cat", CLOCK)))
         return int(told.out)
 
     # the wire
