@@ -5,7 +5,7 @@
 # The same functions run twice: first they say each change that they would make, then they make it; --dry-run ends between
 # the two. What is laid is noted in the manifest before it is laid: a run that was cut short is repaired by the next one,
 # and --uninstall knows what to remove. A new environment is made beside the old one, and nothing else is touched before it
-# answers; where the new agent does not start, what was replaced is put back.
+# runs; where the new agent does not start, or gives no answer where the old one gave one, what was replaced is put back.
 #
 # shellcheck disable=SC2015 # "A && B || fail": fail ends the script, so it is if-then-else
 set -eu
@@ -17,6 +17,7 @@ state=/var/lib/opanel-agent
 units=/etc/systemd/system
 link=/usr/local/bin/opanel-agent
 manifest=$place/manifest
+answer=/run/opanel-agent/answer.json
 sockets='opanel-agent-fetch.socket opanel-agent-courier.socket'
 service=opanel-agent.service
 folders="$config|root:opanel-agent 2755
@@ -118,7 +119,7 @@ sentence() {
     account) both "remove the user or group $2" "kullanıcı ya da grup silinir: $2" ;;
     interrupted) both "Interrupted. Run it again: it goes on where it stopped." "Yarıda kesildi. Yeniden çalıştırın: kaldığı yerden sürer." ;;
     working) both "Working …" "Çalışıyor …" ;;
-    back) both "The new version did not start; what was here before is put back." "Yeni sürüm başlamadı; önceki sürüm geri konuyor." ;;
+    back) both "The new version did not start, or gives no answer; what was here before is put back." "Yeni sürüm başlamadı ya da yanıt vermiyor; önceki sürüm geri konuyor." ;;
     consent_refused) both "The consent file is refused, so nothing is allowed; the lines above say where. The installation is done." "İzin dosyası kabul edilmedi, bu yüzden hiçbir şeye izin yok; yukarıdaki satırlar yerini söylüyor. Kurulum tamam." ;;
     setup_left) both "The questions were not answered to the end; what is not answered is a no. Ask again: opanel-agent setup" "Sorular sonuna kadar yanıtlanmadı; yanıtlanmayan her şey hayır demektir. Yeniden sormak için: opanel-agent setup" ;;
     license_left) both "The license was not installed; the lines above say why. The installation is done. Again: opanel-agent license install" "Lisans yüklenmedi; nedeni yukarıdaki satırlarda. Kurulum tamam. Yeniden denemek için: opanel-agent license install" ;;
@@ -168,7 +169,7 @@ problem() {
     write) cannot 74 "cannot write $2" 'look at the disk and its mount; then run this again, it goes on where it stopped' "$2 yazılamıyor" 'diske ve bağlanışına bakın; sonra yeniden çalıştırın, kaldığı yerden sürer' ;;
     step) cannot 70 "cannot finish: $2 failed" 'the lines above say why; run this again to go on, or with --uninstall to undo it' "tamamlanamıyor: $2 başarısız oldu" 'nedeni yukarıda; sürdürmek için yeniden çalıştırın, geri almak için --uninstall ile çalıştırın' ;;
     start) cannot 70 'cannot start the agent' "see: journalctl -u opanel-agent · undo it: $place/install.sh --uninstall" 'ajan başlatılamıyor' "bkz. journalctl -u opanel-agent · geri almak için: $place/install.sh --uninstall" ;;
-    upgrade) cannot 70 'cannot start the new version; the one that was here runs again' 'see: journalctl -u opanel-agent; please report it' 'yeni sürüm başlatılamıyor; önceki sürüm yeniden çalışıyor' 'bkz. journalctl -u opanel-agent; lütfen bildirin' ;;
+    upgrade) cannot 70 'cannot run the new version; the one that was here runs again' 'see: journalctl -u opanel-agent; please report it' 'yeni sürüm çalıştırılamıyor; önceki sürüm yeniden çalışıyor' 'bkz. journalctl -u opanel-agent; lütfen bildirin' ;;
     export) cannot 74 "cannot export the data; nothing was removed, the services are stopped" 'the lines above say why; --no-export removes without it, systemctl start opanel-agent starts it again' 'veriler aktarılamıyor; hiçbir şey silinmedi, hizmetler durduruldu' 'nedeni yukarıda; --no-export aktarmadan siler, systemctl start opanel-agent yeniden başlatır' ;;
     no_agent) cannot 74 "cannot export the data in $2: the agent that could is not installed" './install.sh, then --uninstall --purge again; or --no-export' "$2 içindeki veriler aktarılamıyor: bunu yapacak ajan kurulu değil" 'önce ./install.sh, sonra yeniden --uninstall --purge; ya da --no-export' ;;
     demo_place) cannot 74 "cannot show the demo in $2: what lies there counts as the system's own" 'copy this folder to your home and run it there' "demo $2 içinde gösterilemiyor: orada olanlar sistemin sayılır" 'bu klasörü kendi klasörünüze kopyalayıp orada çalıştırın' ;;
@@ -564,6 +565,10 @@ start_units() {
     for unit in $sockets $service; do
         ! systemctl -q is-active "$unit" || running="$running $unit"
     done
+    answered=
+    case " $running " in
+    *" $service "*) answered=$(written "$answer") ;;
+    esac
     if [ -n "$reload" ] && will "$(sentence reload)"; then
         systemctl daemon-reload || fail step 'systemctl daemon-reload'
     fi
@@ -575,7 +580,19 @@ start_units() {
             fi
         elif [ -n "$reload" ] && will "$(sentence restart "$unit")"; then
             systemctl try-restart "$unit" || roll_back
+            [ "$unit" != "$service" ] || [ -z "$answered" ] || await_answer || roll_back
         fi
+    done
+}
+
+written() { stat -c '%i %y' "$1" 2>/dev/null || true; }
+
+# An agent that dies of its first work has started, too. Its resident writes the answer anew, once there is one.
+await_answer() {
+    seconds=0
+    while [ "$(written "$answer")" = "$answered" ]; do
+        seconds=$((seconds + 1))
+        [ "$seconds" -le 60 ] && sleep 1 && systemctl -q is-active "$service" || return 1
     done
 }
 

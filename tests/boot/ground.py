@@ -25,6 +25,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 KEPT: Final = REPOSITORY / ".env" / "boot"
 SUITES: Final = {"bookworm": "3.11", "trixie": "3.13"}  # and their Python
 PREVIOUS: Final = "0.0.9"
+DYING: Final = "99.0.0"  # of its first work, once it has said READY
 PROGRAMS: Final = ("debootstrap", "systemd-nspawn", "ip", "nsenter", "unshare", "setpriv")
 _PACKAGES: Final = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv")
 _MASKED: Final = (
@@ -163,8 +164,8 @@ def bring_tools(root: Path) -> None:
 
 
 def builds(place: Path) -> None:
-    """`place/current` and `place/previous`, as a release would be unpacked, each with `wheels/` for every suite."""
-    for name in ("current", "previous"):
+    """`current`, `previous` and `dying` in `place`, as a release would be unpacked, with `wheels/` for every suite."""
+    for name in ("current", "previous", "dying"):
         tree = place / name
         tree.mkdir(parents=True)
         for each in _INSTALLED:
@@ -175,25 +176,27 @@ def builds(place: Path) -> None:
                 )
             else:
                 shutil.copy(source, tree)
-    _call_older(place / "previous")
+    _call(place / "previous", PREVIOUS)
+    _call(place / "dying", DYING)
+    work = place / "dying/agent/opanel_agent/resident/work.py"
+    _replace(work, r"^(    def finished\(.*:)$", r"\1\n        raise RuntimeError")
     pythons = [word for version in SUITES.values() for word in ("--python", version)]
     _wheels(place / "current", *pythons)
-    _wheels(place / "previous", "--kept", str(place / "current" / "wheels"), *pythons)
+    for name in ("previous", "dying"):
+        _wheels(place / name, "--kept", str(place / "current" / "wheels"), *pythons)
 
 
-def _call_older(tree: Path) -> None:
-    """The same program, by its own account an older one: what it keeps must survive a change of version."""
-    for name, line in (
-        ("pyproject.toml", r'^version = ".*"$'),
-        ("agent/opanel_agent/__init__.py", r'^__version__ = ".*"$'),
-    ):
-        file = tree / name
-        text, count = re.subn(
-            line, line[1:].partition(" =")[0] + f' = "{PREVIOUS}"', file.read_text(), flags=re.MULTILINE
-        )
-        if count != 1:
-            raise RuntimeError(f"{name} tells no version")
-        file.write_text(text)
+def _call(tree: Path, version: str) -> None:
+    """The same program, by its own account another version: what it keeps must survive a change of that."""
+    _replace(tree / "pyproject.toml", r'^version = ".*"$', f'version = "{version}"')
+    _replace(tree / "agent/opanel_agent/__init__.py", r'^__version__ = ".*"$', f'__version__ = "{version}"')
+
+
+def _replace(file: Path, line: str, by: str) -> None:
+    text, count = re.subn(line, by, file.read_text(), flags=re.MULTILINE)
+    if count != 1:
+        raise RuntimeError(f"{file.name} has {count} lines like {line}")
+    file.write_text(text)
 
 
 def _wheels(tree: Path, *options: str) -> None:

@@ -45,7 +45,7 @@ def _left(scene: Scene) -> list[str]:
 def is_upgraded(scene: Scene) -> None:
     """The previous build, installed in English and lived with; then this one over it."""
     checks, guest = scene.checks, scene.guest
-    scene.outside.clock.write_text("0\n")  # as the guest's, which was faked in the environment that is gone
+    scene.outside.set_clock(0)  # as the guest's, which was faked in the environment that is gone
     scene.settle()
     status, seen = guest.converse(install("previous", "--lang", "en"), ENGLISH_YES)
     asked = seen.count("Do you consent?")
@@ -78,8 +78,21 @@ def is_upgraded(scene: Scene) -> None:
         found="Upgraded" in guest.agent("consent", "history").out + "".join(after[2]),
     )
     checks.soon("its cage stands", lambda: scene.isolation() == STANDS)
+    _rolled_back(scene, told)
     purged = guest.run("sh", "/opt/opanel-agent/install.sh", "--uninstall", "--purge", "--no-export")
     checks.same("it is purged without an archive", (0, ""), (purged.status, guest.sh("ls /root | grep opanel || true")))
+
+
+def _rolled_back(scene: Scene, version: str) -> None:
+    """A build that dies of its first work, which it begins after READY."""
+    checks, guest = scene.checks, scene.guest
+    before = _memory(scene)[:2]
+    ran = guest.run(*install("dying", "--lang", "en"))
+    told = (ran.status, "the one that was here runs again" in ran.err)
+    checks.same("one that dies of its first work is not left there", (70, True), told)
+    checks.soon("the one before it answers", guest.answers)
+    now = (guest.run("/usr/local/bin/opanel-agent", "--version").out.strip(), _memory(scene)[:2])
+    checks.same("and version, license and consents are what they were", (version, before), now)
 
 
 def _memory(scene: Scene) -> tuple[object, object, list[str]]:

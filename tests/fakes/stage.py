@@ -52,6 +52,14 @@ for unit in "$@"; do
         ;;
     try-restart)
         [ ! -e "/played/active/$unit" ] || [ ! -e /played/broken ] || { rm "/played/active/$unit"; exit 1; }
+        answer=/run/opanel-agent/answer.json
+        [ "$unit" = opanel-agent.service ] && [ -e "/played/active/$unit" ] && [ -e $answer ] || continue
+        # Active, it answers or dies of its first work.
+        if [ "$(readlink /opt/opanel-agent/env)" = "$(cat /played/dying 2>/dev/null)" ]; then
+            rm "/played/active/$unit"
+        else
+            cp $answer $answer.new && mv $answer.new $answer
+        fi
         ;;
     stop) rm -f "/played/active/$unit" ;;
     esac

@@ -247,20 +247,22 @@ def test_a_newer_one_takes_its_place_and_everything_of_the_administrator_s_stays
     assert (older.status, "cannot put 0.1.0 in the place of 9.0.0" in older.err) == (78, True)
 
 
-def test_one_that_does_not_start_leaves_the_old_one_as_it_was(stage: Stage, installed: Server) -> None:
+@pytest.mark.parametrize("fault", ["broken", "dying"])
+def test_one_that_does_not_run_leaves_the_old_one_as_it_was(stage: Stage, installed: Server, fault: str) -> None:
     server = stage.server(installed)
+    server.write("/run/opanel-agent/answer.json", "{}")
     before = kinds(server)
     server.sh("ls /played/active >/played/were")
     source = newer(server, "9.0.0")
     server.sh(f"echo '# newer' >>{source}/systemd/opanel-agent.service")
-    server.write("/played/broken", "env-9.0.0-1")
+    server.write(f"/played/{fault}", "env-9.0.0-1")
     ran = server.install(source=source)
-    assert (ran.status, "cannot start the new version; the one that was here runs again" in ran.err) == (70, True), (
+    assert (ran.status, "cannot run the new version; the one that was here runs again" in ran.err) == (70, True), (
         ran.err
     )
     assert server.sh("ls /played/active") == server.sh("cat /played/were")
     assert kinds(server) == before
-    server.sh("rm /played/broken")
+    server.sh(f"rm /played/{fault}")
     assert server.install(source=source).status == 0
 
 
