@@ -37,6 +37,7 @@ kullanım: ./install.sh [--wheels KLASÖR] [--license ANAHTAR|DOSYA] [--preseed 
   --wheels KLASÖR   paketler bu klasörden alınır (packaging/wheels.py hazırlar); hiçbir sunucuya bağlanılmaz
   --license DOSYA   kurulumdan sonra bu lisans belgesi çevrimdışı yüklenir
   --license ANAHTAR kurulum ve sorulardan sonra anahtar lisans belgesiyle değiştirilir; ne gideceği önce gösterilir
+                    (anahtarı içeren bir DOSYA onu işlem listesinde göstermez)
   --preseed DOSYA   sorular yerine bu consent.toml geçerli olur
   --dry-run         yapılacak her değişiklik yazılır, hiçbir şey değiştirilmez
   --uninstall       kurulan her şey kaldırılır; /etc/opanel-agent ve /var/lib/opanel-agent kalır
@@ -58,6 +59,7 @@ usage: ./install.sh [--wheels DIR] [--license KEY|FILE] [--preseed FILE] [--lang
   --wheels DIR    take the packages from this folder (packaging/wheels.py makes it); no host is contacted
   --license FILE  install this license document afterwards, offline
   --license KEY   exchange the key for its license document, after the questions; what leaves is shown first
+                  (a FILE that holds the key keeps it out of the process list)
   --preseed FILE  a consent.toml that answers in the place of the questions
   --dry-run       print every change that would be made, and change nothing
   --uninstall     remove what was installed; /etc/opanel-agent and /var/lib/opanel-agent stay
@@ -965,18 +967,20 @@ absolute() {
     esac
 }
 
-# A file that is there is a file; else it must look like a key.
+# A file that is there is a file, with a document or a key; else it must look like a key. license_key is either.
 take_license() {
     license_file=
     license_key=
     if [ -f "$1" ] && [ -r "$1" ]; then
-        license_file=$(absolute "$1")
-    elif printf '%s' "$1" | grep -Eqx '[0-9A-Za-z -]{24,48}'; then
+        if is_like_key <"$1"; then license_key=$(absolute "$1"); else license_file=$(absolute "$1"); fi
+    elif printf '%s' "$1" | is_like_key; then
         license_key=$1
     else
         fail license "$1"
     fi
 }
+
+is_like_key() { tr -d '\r\n' | head -c 64 | grep -Eqx ' *[0-9A-Za-z -]{24,48} *'; }
 
 only_with() { # option, whether it was used, whether what it belongs to was
     [ -z "$2" ] || [ -n "$3" ] || fail together "$1"

@@ -305,12 +305,15 @@ def test_a_request_that_may_not_be_sent_says_so_in_json(terminal: Terminal) -> N
     assert result == {"sent": False, "file": f"{SHOWN['id']}.jwt", "why": [FORBIDDEN]}
 
 
-def test_a_key_is_exchanged_and_only_its_digest_is_shown(terminal: Terminal) -> None:
+@pytest.mark.parametrize("how", ["typed", "file", "stdin"])
+def test_a_key_is_exchanged_and_only_its_digest_is_shown(terminal: Terminal, how: str) -> None:
+    given = KEY.lower().replace("-", " ")
+    operand = {"typed": given, "file": lay(terminal, f"{given}\n".encode(), "key"), "stdin": "-"}[how]
     body = f'{{"key_sha256":"{license_key.digest(KEY)}","schema":1}}'
     with porter(terminal.paths.socket) as told:
         told.done("/v1/bundle", {**SHOWN, "body": body, "leaves": ["key_sha256", "schema"]})
         told.done("/v1/bundle", {"sent": True})
-        printed = terminal.type("license", "install", KEY.lower().replace("-", " "))
+        printed = terminal.type("license", "install", operand, stdin=f"{given}\n".encode())
         assert told.posts() == [
             ("/v1/bundle", {"key": KEY, "preview": True}),
             ("/v1/bundle", {"key": KEY, "confirm": SHOWN["id"]}),
@@ -320,9 +323,10 @@ def test_a_key_is_exchanged_and_only_its_digest_is_shown(terminal: Terminal) -> 
     assert KEY not in printed.err + printed.out
 
 
-def test_a_mistyped_key_is_told_before_anything_is_asked(terminal: Terminal) -> None:
-    other = "B" if KEY[-1] != "B" else "C"
-    printed = terminal.type("license", "install", KEY[:-1] + other)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_mistyped_key_is_told_before_anything_is_asked(terminal: Terminal, in_file: bool) -> None:
+    mistyped = KEY[:-1] + ("B" if KEY[-1] != "B" else "C")
+    printed = terminal.type("license", "install", lay(terminal, mistyped.encode(), "key") if in_file else mistyped)
     assert (printed.status, "(license_key_check)" in printed.err) == (65, True)
 
 

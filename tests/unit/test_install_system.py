@@ -14,6 +14,7 @@ import pytest
 
 from fakes import forge
 from fakes.stage import ROOT, Server, Stage, staged
+from opanel_agent.core import license_key
 from opanel_agent.system.data import installed_notice
 
 pytestmark = [
@@ -214,6 +215,15 @@ def test_a_license_that_it_puts_there_is_the_agent_s_to_read(stage: Stage, insta
     assert ran.status == 0, ran.err
     assert "Tamam: opanel-agent" in ran.err
     assert server.sh(f"stat -c '%U:%G %a' {CONFIG}/license.jws").strip() == "root:opanel-agent 640"
+
+
+def test_a_key_in_a_file_is_exchanged_after_the_questions_and_never_said(stage: Stage, installed: Server) -> None:
+    server, key = stage.server(installed), license_key.make(bytes(range(16))) or ""
+    server.write("/key", f"{key}\r\n")
+    ran = server.install("--license", "/key")
+    assert "After the questions: the license key is exchanged" in ran.err
+    assert (ran.status, "(not_running)" in ran.err) == (69, True), ran.err  # there is none on this stage
+    assert key not in ran.err + ran.out
 
 
 def test_a_refused_consent_file_is_said_and_the_installation_is_done(stage: Stage, installed: Server) -> None:

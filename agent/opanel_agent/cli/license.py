@@ -38,8 +38,9 @@ def install(options: Options, world: World) -> Outcome:
     """A license key, or signed documents of any kind, told apart by content."""
     outcome = Outcome(result=None)
     for operand in options.operands:
-        key = _key(operand)
-        outcome = _exchange(options, world, key) if key else _document(options, world, operand)
+        given = _given(world, operand)
+        key = _key(given)
+        outcome = _exchange(options, world, key) if key else _document(options, world, given)
     return outcome
 
 
@@ -92,8 +93,7 @@ def _exchange(options: Options, world: World, key: str) -> Outcome:
     return _send(options, world, "/v1/bundle", {"key": key}, "exchange")
 
 
-def _document(options: Options, world: World, name: str) -> Outcome:
-    data = documents.read(world, name)
+def _document(options: Options, world: World, data: bytes) -> Outcome:
     documents.kind(data)  # what is no document at all is told here: to the resident it would be another request
     if len(data) > MAX_POST_BYTES:
         return _put(world, data, "install.at_next_run")
@@ -195,11 +195,16 @@ def _claim_lines(world: World, told: dict[str, Json]) -> Iterator[str]:
             yield f"  {world.named('claim', name)}: {value}"
 
 
-def _key(operand: str) -> str | None:
-    """The license key that was typed, or None where the operand names a file. Raises Untrusted for a mistyped key."""
-    if operand == "-" or not _LIKE_A_KEY.fullmatch(operand) or Path(operand).exists():
-        return None
-    return license_key.parse(operand)
+def _given(world: World, operand: str) -> bytes:
+    """A key as it was typed, or what the file or stdin holds; which may be a key, too: typed, the process list shows it."""
+    typed = _LIKE_A_KEY.fullmatch(operand) and not Path(operand).exists()
+    return operand.encode("ascii") if typed else documents.read(world, operand)
+
+
+def _key(given: bytes) -> str | None:
+    """The license key, or None where it does not look like one. Raises Untrusted for a mistyped key."""
+    text = given.strip().decode("latin-1")
+    return license_key.parse(text) if _LIKE_A_KEY.fullmatch(text) else None
 
 
 _WAIT: Final = frozenset({"--wait"})
