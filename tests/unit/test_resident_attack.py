@@ -144,7 +144,7 @@ def test_a_uid_that_takes_all_it_can_get_keeps_neither_root_nor_the_panel_out(pu
         clients[1].sendall(b"POST /v1/refresh HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n" + b"x" * 9999)
         clients[2].sendall(ASK * 200)
         for uid in (0, 2002):
-            with as_uid(uid), closing(public.connect()) as client:
+            with as_uid(uid), closing(queued(public)) as client:
                 client.sendall(ASK)
                 assert read_one(client).status == 200
         assert read_all(clients[0]).startswith(b"HTTP/1.1 408")

@@ -18,7 +18,7 @@ from opanel_agent.core.errors import AgentError, Bug, Storage, Unavailable
 from opanel_agent.core.reasons import Fault, Reason
 from opanel_agent.system import installation
 
-_BACKLOG = 32
+_BACKLOG = 32  # who comes last waits for all before: 128 make the p99 under attack 3 ms instead of 1.5 (2026-11-24)
 _PATH_MAX_BYTES = 107  # sun_path, less its NUL
 _FAULTS = {
     errno.EACCES: Fault.NO_PERMISSION,
