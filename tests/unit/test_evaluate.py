@@ -1,5 +1,6 @@
 """One pass of evaluate after another on a fake disk, clock and network: a license's whole life, and what never happens."""
 
+import time
 from typing import Any
 
 import pytest
@@ -7,10 +8,12 @@ import pytest
 from fakes import forge
 from fakes.agent import ADVISORIES_URL, PATHS, ROOT_FILE, ROOTS_URL, STATUS_URL, Simulated
 from fakes.network import ok
+from opanel_agent import texts
 from opanel_agent.core.documents import request
 from opanel_agent.core.errors import Bug, Misconfigured, Unavailable
 from opanel_agent.core.reasons import Reason
 from opanel_agent.core.request import Reply, Sealed, head
+from opanel_agent.system import log
 
 ACTIVATIONS = forge.ENDPOINT + "/v1/activations"
 JOSE = "application/jose"
@@ -46,6 +49,16 @@ def test_a_new_server_is_unlicensed_and_says_what_to_do(agent: Simulated) -> Non
     assert told["permits"] == {"run": True, "change": False, "create": False, "paid_features": False}
     assert told["next_action"]["code"] == "install_license"
     assert told["next_action"]["tr"] != told["next_action"]["en"]
+
+
+def test_the_journal_hears_by_when_something_new_is_needed(agent: Simulated) -> None:
+    with log.kept() as lines:
+        agent.install(DUE)
+        agent.run("tick")
+    (fields,) = [fields for event, _, fields in lines if event == "license_warning"]
+    day = time.strftime("%Y-%m-%d", time.gmtime(int(str(fields["until"]))))
+    said = f"The license's state changes on {day} unless something new comes: activation_due."
+    assert texts.journal("license_warning", "en", {name: str(value) for name, value in fields.items()}) == said
 
 
 def test_a_start_asks_nothing_of_the_world(agent: Simulated) -> None:

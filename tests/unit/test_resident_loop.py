@@ -164,6 +164,7 @@ def test_narrowing_ends_the_running_job_and_all_it_started(place: Path) -> None:
         ended = read_one(asker).json
         assert (ended["ok"], ended["error"]["detail"]) == (False, "job_narrowed")
         until(lambda: gone(int(left.read_text())))
+        assert "event=job_failed" not in resident.log
 
 
 def test_a_failed_job_is_tried_again(place: Path) -> None:

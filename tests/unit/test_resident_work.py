@@ -11,7 +11,8 @@ from opanel_agent.core.reasons import Fault
 from opanel_agent.resident.api import Peer, Response, Route, Start
 from opanel_agent.resident.children import Ended
 from opanel_agent.resident.connection import Connection, Patience, Phase
-from opanel_agent.resident.work import TICK, Outcome, Pace, Work
+from opanel_agent.resident.work import TICK, Outcome, Pace, Work, stopping
+from opanel_agent.resident.work import narrowed as job_narrowed
 
 OWNER = 1000
 
@@ -269,6 +270,17 @@ def test_jobs_that_fail_are_tried_less_and_less_often() -> None:
         3600,
         3600,
     ]
+
+
+@pytest.mark.parametrize("why", [job_narrowed(), stopping()], ids=str)
+def test_a_job_that_was_ended_on_purpose_has_not_failed(why: AgentError) -> None:
+    work, asker = Work(Pace(), OWNER), connection(owner=True)
+    run(work, 0)
+    post(work, "/v1/activate", asker, 1)
+    outcome = run(work, 1, ended(b"", why))
+    assert json.loads(outcome.replies[0][1].body)["error"]["detail"] == why.detail
+    assert outcome.trouble is None
+    assert work.due_s() == 100, "no sooner and no later than the last evaluation said"
 
 
 def test_a_success_ends_the_back_off() -> None:

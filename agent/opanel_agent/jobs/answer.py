@@ -1,5 +1,6 @@
 """From what lies on the desk to the answer that the panel, the administrator and monitoring read (docs/json.md)."""
 
+import time
 from typing import Final
 
 from opanel_agent import texts
@@ -125,7 +126,9 @@ def _warn(desk: Desk, found: Verdict) -> None:
     key = verdict.warning(found.period, desk.now, frozenset(desk.memory.warnings))
     if key is not None:
         desk.memory.warnings.append(key)
-        line("license_warning", warning=key, until=found.period.end_s)
+        if found.period.end_s < verdict.NEVER:  # else there is no date to tell, and the change of state was told
+            end = time.strftime("%Y-%m-%d", time.gmtime(found.period.end_s))
+            line("license_warning", warning=key, reason=found.period.reason, end=end, until=found.period.end_s)
 
 
 def _license(desk: Desk, found: Verdict) -> dict[str, Json]:

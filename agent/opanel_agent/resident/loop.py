@@ -184,7 +184,8 @@ class Resident:
         self._diary.speaks(outcome.language)
         for line in outcome.lines:
             self._diary.found(*line, now_s)
-        self._diary.trouble(outcome.trouble, now_s)
+        if outcome.trouble is not None:
+            self._diary.trouble(outcome.trouble, now_s)
         if outcome.answer is not None:
             self._publish(outcome.answer.peers, now_s)
             self._diary.license(outcome.answer.state, outcome.answer.reasons, now_s)

@@ -10,7 +10,7 @@ A job that fails changes nothing but when the next one runs: the last answer sta
 import json
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Unavailable
 from opanel_agent.core.reasons import Fault, Reason
@@ -65,12 +65,12 @@ class Frame(NamedTuple):
 class Outcome(NamedTuple):
     """A job's end, as things to do: the replies to give, the answer to publish, what to tell the journal.
 
-    `trouble`: why there is no new answer, "" where there is one.
+    `trouble`: why there is no new answer, "" where there is one, None where the job was ended on purpose.
     """
 
     replies: Replies
     answer: Answer | None = None
-    trouble: str = ""
+    trouble: str | None = ""
     lines: Sequence[Line] = ()
     language: str | None = None
 
@@ -148,11 +148,14 @@ class Work:
         try:
             frame = _frame(ended)
         except AgentError as error:
+            reply = told(ok=False, error=error.to_json(), result=None, answer=self.answer)
+            replies = [(connection, reply) for connection in waiting]
+            if error.detail in _ON_PURPOSE:
+                return Outcome(replies=replies, trouble=None)
             self._failures += 1
             self._trouble = error.to_json()
             self._next_s = now_s + self._pace.retry_s(self._failures)
-            reply = told(ok=False, error=error.to_json(), result=None, answer=self.answer)
-            return Outcome(replies=[(connection, reply) for connection in waiting], trouble=str(error))
+            return Outcome(replies=replies, trouble=str(error))
         self._failures = 0
         self._next_s = now_s + min(max(frame.next_run_s, 1), _DAY_S)
         self.answer = frame.answer or self.answer
@@ -178,6 +181,9 @@ class Work:
         reply = told(ok=False, error=stopping().to_json(), result=None, answer=self.answer)
         queue, self._queue = self._queue, []
         return [(connection, reply) for task in queue for connection in task.waiting]
+
+
+_ON_PURPOSE: Final = ("job_narrowed", "resident_stopping")  # no failure of evaluation, and no news for the journal
 
 
 def stopping() -> AgentError:
