@@ -61,6 +61,15 @@ def test_the_journal_hears_by_when_something_new_is_needed(agent: Simulated) -> 
     assert texts.journal("license_warning", "en", {name: str(value) for name, value in fields.items()}) == said
 
 
+def test_where_there_is_no_day_to_tell_the_journal_hears_of_none(agent: Simulated) -> None:
+    agent.install(FREE)
+    agent.files.put(PATHS.import_dir / "status.jwt", forge.status_list({forge.LICENSE_IDX: 2}, iat=forge.NOW - 7200))
+    with log.kept() as lines:
+        told = agent.license()
+    assert (told["state"], told["warnings"][0]["end"]) == ("grace", None)
+    assert [event for event, _, _ in lines if event == "license_warning"] == []
+
+
 def test_a_start_asks_nothing_of_the_world(agent: Simulated) -> None:
     agent.run("start")
     assert agent.network.sent == []
