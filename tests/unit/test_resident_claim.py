@@ -1,8 +1,10 @@
 """The resident's place on disk: one resident, a socket that only the group reaches, an answer that is whole."""
 
 import os
+import re
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from opanel_agent.core.errors import AgentError, Bug, Storage, Unavailable
+from opanel_agent.core.errors import AgentError, Storage, Unavailable
 from opanel_agent.resident.claim import Claim, Ground, find_ground
+from opanel_agent.system import paths
 from opanel_agent.system.paths import find
 
 
@@ -217,20 +220,32 @@ def test_the_ground_is_that_of_the_paths(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", session or str(tmp_path))
-    paths = find(code)
+    told = find(code)
     assert find_ground(code) == Ground(
-        directory=str(paths.runtime_dir),
-        lock=str(paths.resident_lock),
-        socket=str(paths.socket),
-        answer=str(paths.answer),
-        owner=paths.owner,
-        make=not paths.system,
+        directory=str(told.runtime_dir),
+        lock=str(told.resident_lock),
+        socket=str(told.socket),
+        answer=str(told.answer),
+        owner=told.owner,
+        make=not told.system,
     )
 
 
-def test_where_no_path_is_found_the_resident_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
-    monkeypatch.setitem(sys.modules, "platformdirs", None)
-    with pytest.raises(Bug, match="paths_not_found") as refused:
-        find_ground()
-    assert "platformdirs" in str(refused.value.values["cause"])
+LOST = """
+import sys
+sys.path.insert(0, {agent!r})
+from opanel_agent.core.errors import Bug
+from opanel_agent.resident.claim import find_ground
+try:
+    find_ground()
+except Bug as refused:
+    print(refused)
+"""
+
+
+def test_where_no_path_is_found_the_resident_says_why() -> None:
+    code = LOST.format(agent=str(Path(paths.__file__).parents[2]))
+    nowhere = {"XDG_RUNTIME_DIR": "/nowhere"}
+    without_packages = [sys.executable, "-I", "-S", "-c", code]
+    ran = subprocess.run(without_packages, env=nowhere, capture_output=True, text=True, check=True, timeout=60)
+    assert re.fullmatch(r"internal/paths_not_found cause=No module named 'platformdirs'\n", ran.stdout)

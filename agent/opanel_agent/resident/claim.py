@@ -45,7 +45,7 @@ def find_ground(code: str = installation.CODE) -> Ground:
     if installation.is_system(code):
         return _ground(installation.SYSTEM_RUNTIME, owner=0, make=False)
     uid = os.geteuid()
-    return _ground(installation.runtime_of_session(uid) or _runtime_without_session(), owner=uid, make=True)
+    return _ground(installation.runtime_of_session(uid) or _runtime_without_session(code), owner=uid, make=True)
 
 
 def _ground(directory: str, *, owner: int, make: bool) -> Ground:
@@ -59,12 +59,12 @@ def _ground(directory: str, *, owner: int, make: bool) -> Ground:
     )
 
 
-def _runtime_without_session() -> str:
+def _runtime_without_session(code: str) -> str:
     """As `system.paths` says, in a process that ends at once: pathlib and platformdirs would stay, at 0.8 MB of 14."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _tell_runtime(theirs)
+        _tell_runtime(code, theirs)
     os.close(theirs)
     with open(ours, "rb") as told:  # noqa: PTH123 - a descriptor
         found = os.fsdecode(told.read())
@@ -74,12 +74,12 @@ def _runtime_without_session() -> str:
     return found
 
 
-def _tell_runtime(pipe: int) -> NoReturn:
+def _tell_runtime(code: str, pipe: int) -> NoReturn:
     told, status = b"", 1
     try:
         from opanel_agent.system.paths import find
 
-        told, status = os.fsencode(find().runtime_dir), 0
+        told, status = os.fsencode(find(code).runtime_dir), 0
     except (ImportError, OSError) as error:
         told = str(error).encode()
     finally:
