@@ -183,9 +183,6 @@ class Work:
         return [(connection, reply) for task in queue for connection in task.waiting]
 
 
-_ON_PURPOSE: Final = ("job_narrowed", "resident_stopping")  # no failure of evaluation, and no news for the journal
-
-
 def stopping() -> AgentError:
     return Unavailable(Fault.NOT_RUNNING, "resident_stopping")
 
@@ -197,6 +194,9 @@ def overdue(deadline_s: float) -> AgentError:
 def narrowed() -> AgentError:
     """What the job was started under no longer holds."""
     return NotPermitted(Reason.NOT_PERMITTED, "job_narrowed")
+
+
+_ON_PURPOSE: Final = frozenset({stopping().detail, narrowed().detail})  # no failure of evaluation
 
 
 def _frame(ended: Ended) -> Frame:
