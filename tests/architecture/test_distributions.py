@@ -14,7 +14,9 @@ from typing import Any, Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-APACHE_2_SHA256: Final = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # as apache.org publishes it
+APACHE_2_SHA256: Final = (
+    "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # as apache.org publishes it
+)
 FOLDERS: Final = {"opanel-agent": ROOT, "opanel-authority": ROOT / "authority"}
 SOURCES: Final = {"opanel-agent": "agent", "opanel-authority": "opanel_authority"}
 PACKAGES: Final = {"opanel-agent": "opanel_agent", "opanel-authority": "opanel_authority"}

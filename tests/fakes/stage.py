@@ -19,7 +19,17 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-CLONE: Final = ("install.sh", "pyproject.toml", "setup.cfg", "README.md", "LICENSE", "config", "systemd", "packaging", "agent")
+CLONE: Final = (
+    "install.sh",
+    "pyproject.toml",
+    "setup.cfg",
+    "README.md",
+    "LICENSE",
+    "config",
+    "systemd",
+    "packaging",
+    "agent",
+)
 READY: Final = """
 cd "$1" && mount -t tmpfs -o mode=755 tmpfs "$1" && cd "$1" && mkdir upper work merged &&
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" merged && umount merged &&
