@@ -2,10 +2,7 @@
 
 import json
 import re
-import runpy
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -140,23 +137,6 @@ TOLD: Final = told_answer()
 
 
 # the examples
-
-
-def test_the_examples_are_what_the_script_writes() -> None:
-    ran = subprocess.run(
-        [sys.executable, "packaging/examples.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert (ran.returncode, ran.stderr) == (0, "")
-
-
-def test_a_stale_example_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main = runpy.run_path(str(ROOT / "packaging/examples.py"))["main"]
-    assert main(["--check"], tmp_path) == 1
-    assert main([], tmp_path) == 0
-    assert main(["--check"], tmp_path) == 0
-    (tmp_path / "bundle.jws").write_bytes(b"edited")
-    assert main(["--check"], tmp_path) == 1
-    assert "bundle.jws" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_example_bundle_verifies_under_the_example_root() -> None:
