@@ -102,9 +102,9 @@ def test_the_script_needs_nothing_but_the_environment_that_it_asks_for(tmp_path:
         ran = subprocess.run([script, *options], cwd="/", env=path, capture_output=True, text=True, check=False)
         return ran.returncode, ran.stdout, ran.stderr
 
-    name = page.relative_to(tmp_path)
-    assert run("--check") == (1, "", f"{name} is stale: run packaging/generate\n")
-    assert run() == (0, f"wrote {name}\n", "")
+    stale = page.relative_to(tmp_path)
+    assert run("--check") == (1, "", f"{stale} is stale: run packaging/generate\n")
+    assert run() == (0, f"wrote {stale}\n", "")
     assert run("--check") == (0, "", "")
 
 

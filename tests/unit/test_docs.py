@@ -30,7 +30,7 @@ from opanel_authority import cli as authority
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"
 EXAMPLES: Final = DOCS / "examples"
-PROSE: Final = sorted([ROOT / "README.md", ROOT / "packaging/README.md", *DOCS.rglob("*.md")])
+PROSE: Final = sorted([*ROOT.glob("*.md"), ROOT / "packaging/README.md", *DOCS.rglob("*.md")])
 FORMAT: Final = (DOCS / "license-format.md").read_text(encoding="utf-8")
 CONTRACT: Final = (DOCS / "json.md").read_text(encoding="utf-8")
 PROCESSES: Final = frozenset({"resident", "evaluate", "fetch", "courier"})
