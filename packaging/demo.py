@@ -32,7 +32,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Lisans makamı: bir kök (3 anahtardan 2'si), bir bayi ve bir lisans. Sunucu yalnızca bu makineden erişilebilir.",
         "The authority: a root (2 of 3 keys), a reseller, a license. It serves on loopback only.",
     ),
-    "resident": (
+    "daemon": (
         "Ajan başlıyor. Henüz lisans yok; ne yapılacağını kendisi söylüyor.",
         "The agent starts. There is no license yet, and it says what to do.",
     ),
@@ -266,9 +266,9 @@ def agent(story: Story) -> None:
         f'schema = 1\nlanguage = "{story.lang}"\ntrust_root = "{story.folder / "authority" / "root.jws"}"\n'
     )
     (settings.parent / "consent.toml").write_text(CONSENT)
-    story.say("resident")
+    story.say("daemon")
     story.run(f"cat {settings}")
-    story.start("agent", "opanel-agent resident")
+    story.start("agent", "opanel-agent daemon")
     story.until("agent", (story.folder / "run" / "opanel-agent" / "answer.json").exists)
     story.run("opanel-agent status")
     story.expect(state="unlicensed")

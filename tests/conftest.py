@@ -1,7 +1,8 @@
 """What holds for every test: Hypothesis judges properties, never speed, and no log holds a value of a payload.
 
 Hypothesis' deadline for one example is off, because a busy machine would fail good code; the suite's own time limit is
-tests/run's. What is logged during each test is searched after it (fakes/logs.py), and a finding fails that test by name.
+tests/run's. What is logged during each test is searched after it (fixtures/log_scan.py), and a finding fails that test
+by name.
 
 A shell that starts this in the background has it ignore SIGINT, and so would every program that a test interrupts.
 """
@@ -15,7 +16,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fakes.logs import LOGS, Tee, watch_programs
+from fixtures.log_scan import LOGS, Tee, watch_programs
 
 settings.register_profile("house", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")

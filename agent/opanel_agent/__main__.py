@@ -1,6 +1,6 @@
 """The one program: the processes by their word, everything else a command for a person.
 
-A process is told apart before anything is imported, because the resident stays small for ever and the courier starts anew
+A process is told apart before anything is imported, because the daemon stays small for ever and the courier starts anew
 for every request.
 """
 
@@ -12,24 +12,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs what the arguments name and returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     match arguments:
-        case ["resident"]:
-            from opanel_agent.resident.loop import main as resident
+        case ["daemon"]:
+            from opanel_agent.daemon.loop import main as daemon
 
-            return resident()
+            return daemon()
         case ["evaluate"]:
-            from opanel_agent.jobs.evaluate import main as evaluate
+            from opanel_agent.evaluate.main import main as evaluate
 
             return evaluate()
         case ["fetch"]:
-            from opanel_agent.jobs.fetch import main as fetch
+            from opanel_agent.network.fetch import main as fetch
 
             return fetch()
         case ["courier"]:
-            from opanel_agent.jobs.courier import main as courier
+            from opanel_agent.network.courier import main as courier
 
             return courier()
         case ["export"]:
-            from opanel_agent.jobs.export import main as export
+            from opanel_agent.evaluate.export import main as export
 
             return export()
         case _:

@@ -9,13 +9,13 @@ import secrets
 import tomllib
 from typing import Final
 
+from opanel_agent.core.codec.strict_json import Json, Members, loads
+from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import advisory
 from opanel_agent.core.documents.advisory import Advisory
+from opanel_agent.core.documents.claims import DAY_S, JTI
 from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.parts import DAY_S, JTI
 from opanel_agent.core.errors import Untrusted, Usage
-from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.core.strict_json import Json, Members, loads
 from opanel_authority.home import Authority
 from opanel_authority.inbox import AdvisoryRow, Inbox
 from opanel_authority.keys import Role

@@ -19,16 +19,16 @@ import secrets
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from opanel_agent.core import binding
-from opanel_agent.core.base64url import base64url
+from opanel_agent.core.codec.base64url import base64url
+from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import bundle as bundles
+from opanel_agent.core.documents.claims import SHA256_HEX
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.license import License
-from opanel_agent.core.documents.parts import SHA256_HEX
-from opanel_agent.core.documents.request import Kind, RequestClaims
+from opanel_agent.core.documents.signed_request import RequestClaims, RequestKind
 from opanel_agent.core.errors import NotPermitted
-from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.core.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.license import binding
 from opanel_authority.home import DAY_S, Authority
 from opanel_authority.inbox import Inbox
 from opanel_authority.issue import renewed
@@ -85,13 +85,13 @@ def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: in
         asked = _Case(authority=authority, books=books, row=row, license=verified.license, claims=claims, now=now)
         digest = hashlib.sha256(token).hexdigest()
         match claims.kind:
-            case Kind.ACTIVATION:
+            case RequestKind.ACTIVATION:
                 return _activation(asked, digest)
-            case Kind.RELEASE:
+            case RequestKind.RELEASE:
                 return _release(asked, digest)
-            case Kind.RENEWAL:
+            case RequestKind.RENEWAL:
                 return _renewal(asked)
-            case Kind.RIGHTS:
+            case RequestKind.RIGHTS:
                 raise NotPermitted(Reason.NOT_PERMITTED, "kind_elsewhere")  # `reports.license_right` answers it
             case _:
                 assert_never(claims.kind)

@@ -15,14 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
-from opanel_agent.core.documents import request as requests
-from opanel_agent.core.documents.request import Kind
+from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.core.documents import signed_request as requests
+from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.errors import AgentError, Storage, Usage
-from opanel_agent.core.purposes import Purpose
-from opanel_agent.core.reasons import Fault
-from opanel_agent.core.request import Sealed
-from opanel_agent.core.strict_json import Json, dumps
-from opanel_agent.system.data import load_catalog
+from opanel_agent.core.wire.message import Sealed
+from opanel_agent.system.storage.resources import load_catalog
 from opanel_authority import advise, answer, home, issue, keys, publish, reports, rotate, serve
 from opanel_authority.issue import DelegationTerms, LicenseTerms
 from opanel_authority.keys import Role
@@ -135,7 +135,7 @@ def _answer_file(authority: home.Authority, request: Path) -> tuple[answer.Answe
         made = reports.right(authority, load_catalog(), body, now=_now(), by_person=True)
         return made, Purpose.DATA_RIGHTS.value
     claims = requests.verify(body)
-    if claims.kind is Kind.RIGHTS:
+    if claims.kind is RequestKind.RIGHTS:
         made = reports.license_right(authority, load_catalog(), body, now=_now(), by_person=True)
         return made, Purpose.DATA_RIGHTS.value
     return answer.signed(authority, body, claims, now=_now()), str(claims.kind)

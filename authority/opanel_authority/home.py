@@ -17,15 +17,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.core import mirrors
+from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.consent.purposes import FIXED, Purpose
 from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Misconfigured, Usage
-from opanel_agent.core.purposes import FIXED, Purpose
-from opanel_agent.core.reasons import Fault
-from opanel_agent.core.strict_json import Json, dumps
+from opanel_agent.core.wire import endpoints
 from opanel_authority import keys
 from opanel_authority.keys import PrivateKey, Role
 from opanel_authority.store import Store
@@ -78,7 +78,7 @@ class Authority:
 
 def init(directory: Path, terms: RootTerms, *, now: int) -> Authority:
     """Make keys, books and the first root. Raises Usage for terms that no agent would accept."""
-    if not mirrors.admissible(terms.url):
+    if not endpoints.admissible(terms.url):
         raise Usage(Fault.USAGE, "url_inadmissible", url=terms.url)
     if not 2 <= terms.threshold <= terms.keys:
         raise Usage(Fault.USAGE, "threshold_range", threshold=terms.threshold, keys=terms.keys)

@@ -16,11 +16,11 @@ from typing import Final
 
 from sqlalchemy import select
 
+from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.jws import Typ, parse
-from opanel_agent.core.documents.request import RequestClaims
+from opanel_agent.core.documents.signed_request import RequestClaims
 from opanel_agent.core.errors import NotPermitted
-from opanel_agent.core.reasons import Reason
-from opanel_agent.core.strict_json import Json, dumps
 from opanel_authority.answer import MAX_REQUEST_BYTES, MOVES_WITHIN_S, license_row
 from opanel_authority.home import DAY_S
 from opanel_authority.inbox import Inbox

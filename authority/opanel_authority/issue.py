@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from opanel_agent.core import license_key
+from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents import delegation as delegations
 from opanel_agent.core.documents import jws
@@ -24,9 +25,8 @@ from opanel_agent.core.documents.delegation import Delegation
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.license import AUDIENCE, PRODUCT, License
 from opanel_agent.core.errors import NotPermitted, Usage
-from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.core.renewal import begins_s
-from opanel_agent.core.strict_json import Json
+from opanel_agent.core.license import license_key
+from opanel_agent.core.license.renewal import begins_s
 from opanel_authority import keys
 from opanel_authority.home import DAY_S, Authority
 from opanel_authority.keys import PrivateKey, Role

@@ -31,12 +31,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Bug, Misconfigured
-from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.core.strict_json import Json, dumps
 
 _MAX_PEM_BYTES: Final = 4096
 _MAX_SIGNED_BYTES: Final = 512 * 1024

@@ -15,12 +15,12 @@ from enum import StrEnum, unique
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.core.base64url import base64url
+from opanel_agent.core.codec.base64url import base64url
+from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import status_list
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import NotPermitted, Usage
-from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.core.strict_json import Json
 from opanel_authority import advise
 from opanel_authority.home import DAY_S, Authority, write_public
 from opanel_authority.keys import Role

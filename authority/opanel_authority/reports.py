@@ -21,16 +21,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from opanel_agent.core.catalog import Catalog
+from opanel_agent.core.codec.strict_json import Json, Members, loads
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents import receipt
-from opanel_agent.core.documents import request as requests
+from opanel_agent.core.documents import signed_request as requests
+from opanel_agent.core.documents.claims import DAY_S, SHA256_HEX
 from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.parts import DAY_S, SHA256_HEX
-from opanel_agent.core.documents.request import Right
+from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
-from opanel_agent.core.purposes import CONSENT_BASED, Purpose
-from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.core.strict_json import Json, Members, loads
+from opanel_agent.core.reporting.catalog import Catalog
 from opanel_authority import installation
 from opanel_authority.answer import JOSE, MAX_REQUEST_BYTES, Answer
 from opanel_authority.home import Authority

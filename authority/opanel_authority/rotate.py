@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import root as roots
@@ -24,8 +26,6 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import Misconfigured, Usage
-from opanel_agent.core.reasons import Fault
-from opanel_agent.core.strict_json import Json
 from opanel_authority import home, keys, publish
 from opanel_authority.home import DAY_S, Authority
 from opanel_authority.inbox import Inbox

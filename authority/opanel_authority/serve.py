@@ -17,8 +17,8 @@ from typing import Final, TextIO
 
 import uvicorn
 
+from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage, Usage
-from opanel_agent.core.reasons import Fault
 from opanel_authority import reports
 from opanel_authority.home import DAY_S, Authority
 from opanel_authority.server import Served, app

@@ -25,13 +25,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from opanel_agent.core.catalog import Catalog
-from opanel_agent.core.documents import request as requests
+from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Value
-from opanel_agent.core.purposes import CONSENT_BASED, Purpose
-from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.core.strict_json import Json, dumps
-from opanel_agent.system.data import load_catalog, noticed_catalogs
+from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.system.storage.resources import load_catalog, noticed_catalogs
 from opanel_authority import advise, answer, publish, reports
 from opanel_authority.answer import JOSE, JSON, Answer
 from opanel_authority.home import Authority

@@ -23,8 +23,8 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage
-from opanel_agent.core.reasons import Fault, Reason
 from opanel_authority.indexes import Pool
 from opanel_authority.tables import META_DATA
 from opanel_authority.tables import activations as _activations

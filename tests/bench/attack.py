@@ -1,11 +1,11 @@
 """How long a well-behaved client waits while another user does its worst to the local API.
 
-The resident is the real one (`opanel-agent resident`, a user installation in a temporary home whose socket everybody
+The daemon is the real one (`opanel-agent daemon`, a user installation in a temporary home whose socket everybody
 reaches, as the panel's group does). The well-behaved client and its attackers are users of their own, so this needs
 root. The client asks `GET /v1/license` every two milliseconds, on a kept connection and on a new one each time; what is
 told is the p99 of its waiting under each attack, the median of batches, beside the same client's p99 with nobody else
-there and beside a bare echo's with a program that only burns the processor. Resident and client have real-time
-priority: what an attacker takes of the machine is none of the resident's doing. Run by tests/bench/run.
+there and beside a bare echo's with a program that only burns the processor. Daemon and client have real-time
+priority: what an attacker takes of the machine is none of the daemon's doing. Run by tests/bench/run.
 """
 
 import multiprocessing
@@ -20,7 +20,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.resident import (
+from bench.daemon import (
     ASK,
     ECHO,
     answered,
@@ -36,7 +36,7 @@ from bench.resident import (
     verdict,
     whole,
 )
-from fakes.resident import request, until
+from fixtures.live_daemon import request, until
 
 CLIENT: Final = 2001
 ATTACKER: Final = 2002
@@ -195,24 +195,24 @@ def p99_ms(path: Path, size: int) -> tuple[float, float]:
         os.setegid(0)
 
 
-def compare(resident: Path, echo: Path, size: int) -> None:
-    alone = p99_ms(resident, size)
-    with under(burns, resident):
+def compare(daemon: Path, echo: Path, size: int) -> None:
+    alone = p99_ms(daemon, size)
+    with under(burns, daemon):
         busy = p99_ms(echo, size)
     for name, attack in ATTACKS.items():
-        with under(attack, resident):
-            found = p99_ms(resident, size)
+        with under(attack, daemon):
+            found = p99_ms(daemon, size)
         for which, mine, before, bare in zip(("kept", "new"), found, alone, busy, strict=True):
             say(
                 f"p99 on a {which} connection under attack, {name}: {ratio(mine, before, 'ms')} alone, "
                 f"{mine / bare:.2f} × a bare echo on as busy a machine; "
                 f"goal < {P99_GOAL_MS} ms: {verdict(mine < P99_GOAL_MS)}"
             )
-    until(lambda: answered(resident))
+    until(lambda: answered(daemon))
 
 
 def before_others() -> None:
-    """Resident and client get the processor when they want it: its other users, attackers too, are no part of this."""
+    """Daemon and client get the processor when they want it: its other users, attackers too, are no part of this."""
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     except PermissionError:
@@ -230,7 +230,7 @@ def main() -> int:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settle(home)
         environment = {"HOME": str(home), "PATH": os.environ["PATH"], **of_unit()}
-        stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "resident", env=environment))
+        stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "daemon", env=environment))
         run = home / ".local/state/opanel-agent/run"
         until(lambda: answered(run / "agent.sock"), 30)
         with closing(connect(run / "agent.sock")) as client:

@@ -1,6 +1,7 @@
-"""A million evaluations and a day of waiting: that nothing of the resident grows, and how often it wakes.
+"""A million evaluations and a day of waiting: that nothing of the daemon grows, and how often it wakes.
 
-The real loop on a clock of its own, with jobs in its own process (tests/fakes/resident_ticks). Told are memory, objects
+The real loop on a clock of its own, with jobs in its own process (tests/fixtures/daemon_clock_program.py). Told are
+memory, objects
 of the collector and descriptors after a tenth of the ticks and after all, and the loop's sleeps in a day under the
 unit's watchdog to those that the watchdog and what is due make necessary. Run by tests/bench/run; TICKS=N for fewer.
 """
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import opanel_agent
-from bench.resident import say, verdict
+from bench.daemon import say, verdict
 
 TICKS = int(os.environ.get("TICKS", "1000000"))
-PROGRAM = Path(__file__).parents[1] / "fakes/resident_ticks.py"
+PROGRAM = Path(__file__).parents[1] / "fixtures/daemon_clock_program.py"
 DAY_S = 86_400
 GROWTH_GOAL = 1.02
 
@@ -52,7 +53,7 @@ def main() -> int:
     for name in ("rss_kb", "objects", "descriptors"):
         late, early = cost["late"][name], cost["early"][name]
         say(
-            f"resident {name} after {TICKS} ticks, to after a tenth of them: {late / early:.3f} × ({late} to {early}); "
+            f"daemon {name} after {TICKS} ticks, to after a tenth of them: {late / early:.3f} × ({late} to {early}); "
             f"goal ≤ {GROWTH_GOAL} ×: {verdict(late <= early * GROWTH_GOAL)}"
         )
     return 0

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from fakes import forge
+from fixtures import signing
 from opanel_agent.core.documents import bundle
 from opanel_agent.core.documents.jws import parse
 
@@ -27,8 +27,8 @@ CALLS = 10
 
 
 def bare() -> Callable[[], None]:
-    signers = (forge.ISSUER, forge.DELEGATE, forge.ACTIVATION)
-    envelopes = [parse(line, max_bytes=bundle.MAX_BYTES) for line in forge.bundle().splitlines()]
+    signers = (signing.ISSUER, signing.DELEGATE, signing.ACTIVATION)
+    envelopes = [parse(line, max_bytes=bundle.MAX_BYTES) for line in signing.bundle().splitlines()]
     triples = [
         (signer.public.raw, envelope.signature, envelope.signing_input)
         for signer, envelope in zip(signers, envelopes, strict=True)
@@ -42,10 +42,10 @@ def bare() -> Callable[[], None]:
 
 
 def ours() -> Callable[[], None]:
-    text, root = forge.bundle(), forge.trusted_root()
+    text, root = signing.bundle(), signing.trusted_root()
 
     def verify_bundle() -> None:
-        bundle.verify(text, root, now=forge.NOW)
+        bundle.verify(text, root, now=signing.NOW)
 
     return verify_bundle
 

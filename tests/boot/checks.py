@@ -1,4 +1,7 @@
-"""What was proved, one line a check: said as it is found, counted, and written as a JUnit report for tests/tally.py."""
+"""What was proved, one line a check.
+
+Said as it is found, counted, and written as a JUnit report for tests/architecture/junit_sum.py.
+"""
 
 import json
 import re

@@ -15,7 +15,7 @@ def fake(file: str) -> None:
 
     def ahead_s() -> int:
         try:
-            with open(file, encoding="ascii") as told:  # noqa: PTH123 - it loads into the resident, whose size is measured
+            with open(file, encoding="ascii") as told:  # noqa: PTH123 - it loads into the daemon, whose size is measured
                 return int(told.read())
         except FileNotFoundError:
             return 0

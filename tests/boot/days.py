@@ -1,6 +1,6 @@
 """Lets time pass in the guest: `days.py CLOCK STEP_S STEPS` moves the faked clock, step by step.
 
-After each step the resident is asked one thing, which wakes it; what is due by its own reckoning it then begins, and the
+After each step the daemon is asked one thing, which wakes it; what is due by its own reckoning it then begins, and the
 next step waits until that has ended. Prints `passes`, how often that was. Standard library only, run in the guest.
 """
 
@@ -16,7 +16,7 @@ ANSWER = Path("/run/opanel-agent/answer.json")
 PATIENCE_S = 100
 
 
-def resident() -> int:
+def daemon() -> int:
     told = subprocess.run(
         ["/usr/bin/systemctl", "show", "-p", "MainPID", "--value", "opanel-agent.service"],
         check=True,
@@ -35,7 +35,7 @@ def wake() -> None:
 
 
 def is_busy(pid: int) -> bool:
-    """Whether it has a child: the running job, until the resident has taken up its end."""
+    """Whether it has a child: the running job, until the daemon has taken up its end."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = stat.read_text("latin-1").rpartition(")")[2].split()[1]
@@ -47,7 +47,7 @@ def is_busy(pid: int) -> bool:
 
 
 def step(pid: int) -> int:
-    """1 if the resident had something to do."""
+    """1 if the daemon had something to do."""
     before = ANSWER.stat().st_mtime_ns
     wake()
     ends_s = time.monotonic() + PATIENCE_S
@@ -59,7 +59,7 @@ def step(pid: int) -> int:
 
 
 def main(clock: Path, step_s: int, steps: int) -> None:
-    pid, passes = resident(), 0
+    pid, passes = daemon(), 0
     ahead_s = int(clock.read_text("ascii"))
     for _ in range(steps):
         ahead_s += step_s

@@ -138,7 +138,7 @@ class Guest:
         """How many connections systemd let in at a door, since it was opened."""
         return int(self.unit(f"opanel-agent-{program}.socket", "NAccepted"))
 
-    def resident(self) -> int:
+    def daemon(self) -> int:
         return int(self.unit(UNITS[0], "MainPID"))
 
     def seen_from_here(self, pid: int) -> int:

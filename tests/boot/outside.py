@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from boot.checks import until
 from boot.link import OUTSIDE
-from fakes import wire
+from fixtures import wire_server
 
 HOST: Final = "license.example"
 PORT: Final = 8443
@@ -87,7 +87,7 @@ class Front:
         with contextlib.suppress(OSError), connection:
             connection.settimeout(30)
             with self._context.wrap_socket(connection, server_side=True) as speaking:
-                heard.data += wire.read_request(speaking)
+                heard.data += wire_server.read_request(speaking)
                 self.heard.append(heard)
                 if not self._waits(speaking, heard):
                     _hand_on(speaking, heard)
@@ -169,8 +169,8 @@ def _command(clock: Path) -> list[str]:
 def outside(folder: Path) -> Iterator[Outside]:
     clock = folder / "ahead_s"
     clock.write_text("0\n")
-    made = wire.authority(folder)
-    front = Front(wire.server_context(made, folder, HOST))
+    made = wire_server.authority(folder)
+    front = Front(wire_server.server_context(made, folder, HOST))
     world = Outside(folder=folder, clock=clock, front=front)
     world.type("init", "authority", "--url", URL, "--region", "tr", "--name", "OPanel")
     terms = ("--features", "backup,mail,dns", "--limit", "accounts=1000", "--email", "destek@ornek.example")

@@ -1,6 +1,6 @@
 """What a process can reach from where it runs: one line a question, `question: what it could`.
 
-`probe.py` alone tries everything, for a story to start in a unit's place. `probe.py knock SOCKET TEXT` says one thing to a
+`probe.py` alone tries everything, for a story to start in a unit's place. `probe.py ping SOCKET TEXT` says one thing to a
 socket and tells what became of it. `probe.py leave` tries an address and a name outside. Standard library only: it runs
 on the guest's own interpreter.
 """
@@ -112,7 +112,7 @@ def everything() -> dict[str, str]:
     }
 
 
-def knock(path: str, text: str) -> str:
+def ping(path: str, text: str) -> str:
     """`replied`, or the name of the error that the other side's refusal is."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -133,8 +133,8 @@ def leave() -> None:
 
 def main(arguments: list[str]) -> int:
     match arguments:
-        case ["knock", path, text]:
-            sys.stdout.write(knock(path, text) + "\n")
+        case ["ping", path, text]:
+            sys.stdout.write(ping(path, text) + "\n")
         case ["leave"]:
             leave()
         case _:

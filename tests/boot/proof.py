@@ -18,13 +18,13 @@ from types import FrameType
 from typing import Final, NoReturn
 from xml.etree import ElementTree as ET
 
-from boot import ground, story_consent, story_days, story_install, story_license, story_life, story_removal, story_walls
+from boot import host, story_consent, story_days, story_install, story_license, story_life, story_removal, story_walls
 from boot.checks import Checks
+from boot.file_tree import read
 from boot.guest import PERMIT_NETWORKS, TOOLS, Guest, own_groups
 from boot.link import link
 from boot.outside import outside
-from boot.scene import Scene, hosts
-from boot.tree import read
+from boot.scenario import Scenario, hosts
 
 FAILED: Final = 1
 USAGE: Final = 64
@@ -65,10 +65,10 @@ def tell(suite: str, builds: Path, report: Path, root: Path | None) -> int:
     return FAILED if checks.failed else 0
 
 
-def _scene(stack: ExitStack, checks: Checks, name: str, builds: Path, root: Path | None) -> Scene:
+def _scene(stack: ExitStack, checks: Checks, name: str, builds: Path, root: Path | None) -> Scenario:
     stack.enter_context(own_groups(name))
-    made = stack.enter_context(ground.copy(checks.suite, root))
-    ground.bring_tools(made)
+    made = stack.enter_context(host.copy(checks.suite, root))
+    host.bring_tools(made)
     subprocess.run(["cp", "-a", f"{builds}/.", str(made / TOOLS.lstrip("/"))], check=True)
     hosts(made)
     cable = stack.enter_context(link())
@@ -78,7 +78,7 @@ def _scene(stack: ExitStack, checks: Checks, name: str, builds: Path, root: Path
     stack.callback(guest.power_off)
     guest.boot(PERMIT_NETWORKS)
     checks.say(f"--      booted: {guest.must('systemctl', '--version').splitlines()[0]}")
-    return Scene(checks=checks, guest=guest, outside=world, link=cable, before=read(made))
+    return Scenario(checks=checks, guest=guest, outside=world, link=cable, before=read(made))
 
 
 # ---- all of it
@@ -90,8 +90,8 @@ def run(suites: list[str], report: Path | None, root: Path | None) -> int:
         place = Path(name)
         builds = place / "builds"
         with ThreadPoolExecutor() as pool:
-            making = [pool.submit(ground.debian, suite) for suite in suites]
-            ground.builds(builds)
+            making = [pool.submit(host.debian, suite) for suite in suites]
+            host.builds(builds)
             for made in making:
                 made.result()
         processes = [_start(suite, builds, place / f"{suite}.xml", root) for suite in suites]
@@ -134,8 +134,8 @@ def main(words: list[str]) -> int:
         signal.signal(number, _end)
     if told.tell is not None:
         return tell(told.tell, told.builds, told.junit, told.root)
-    suites = list(ground.SUITES) if told.suite == "all" else [told.suite]
-    why = ground.cannot(suites)
+    suites = list(host.SUITES) if told.suite == "all" else [told.suite]
+    why = host.cannot(suites)
     if why is not None:
         sys.stderr.write(f"cannot boot a system here: {why}\n")
         return CANNOT
@@ -144,12 +144,12 @@ def main(words: list[str]) -> int:
 
 def _arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/boot/run", add_help=False)
-    parser.add_argument("--suite", choices=(*ground.SUITES, "all"), default="all")
+    parser.add_argument("--suite", choices=(*host.SUITES, "all"), default="all")
     parser.add_argument("--root", type=Path)
     parser.add_argument("--junit", type=Path)
     parser.add_argument("--probe", action="store_true")
     parser.add_argument(
-        "--tell", choices=tuple(ground.SUITES), help="one suite, in the namespace that this was started in"
+        "--tell", choices=tuple(host.SUITES), help="one suite, in the namespace that this was started in"
     )
     parser.add_argument("--builds", type=Path)
     told = parser.parse_args(words)

@@ -5,20 +5,20 @@ import time
 
 from boot.checks import until
 from boot.guest import AGENT
-from boot.scene import Scene
+from boot.scenario import Scenario
 
 REPORTS = "/v1/reports/usage_statistics"
 CONSENT = "/etc/opanel-agent/consent.toml"
 
 
-def is_kept(scene: Scene) -> None:
+def is_kept(scene: Scenario) -> None:
     scene.put(CONSENT, re.sub('hold = ".*"', 'hold = "0h"', scene.guest.must("cat", CONSENT)) + "\n")
     _cut(scene)
     _reported(scene)
     _withdrawn(scene)
 
 
-def _cut(scene: Scene) -> None:
+def _cut(scene: Scenario) -> None:
     """The server takes the report and says nothing; a "no" is typed meanwhile."""
     checks, guest, front = scene.checks, scene.guest, scene.outside.front
     front.held, before = REPORTS, len(front.heard)
@@ -38,7 +38,7 @@ def _cut(scene: Scene) -> None:
     checks.same("nothing follows it", before + 1, len(front.heard))
 
 
-def _reported(scene: Scene) -> None:
+def _reported(scene: Scenario) -> None:
     checks, guest, front = scene.checks, scene.guest, scene.outside.front
     shown = guest.agent("data", "preview", "usage_statistics", "--json").json
     checks.same("it is denied while nobody allowed it", 1, guest.agent("consent", "why", "usage_statistics").status)
@@ -53,12 +53,12 @@ def _reported(scene: Scene) -> None:
     checks.true("the authority has it", found=scene.outside.type("received", "--dir", "authority") != received)
 
 
-def _receipts(scene: Scene) -> list[str]:
+def _receipts(scene: Scenario) -> list[str]:
     told = scene.guest.agent("data", "sent", "--json").json["sent"]
     return [each["id"] for each in told if each["purpose"] == "usage_statistics" and each["receipt"]]
 
 
-def _withdrawn(scene: Scene) -> None:
+def _withdrawn(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     with scene.heard() as lines:
         told = guest.agent("consent", "deny", "--all", "--json").json

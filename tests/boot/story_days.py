@@ -5,15 +5,15 @@ each. The clock is boot.clock's, moved half an hour at a time; what is due the a
 the link is compared where TLS ends; that it is all there was on the link, the kernel's counters say.
 """
 
-from boot.scene import WORDS, Scene
+from boot.scenario import WORDS, Scenario
 
 
-def of_deny(scene: Scene) -> None:
+def of_deny(scene: Scenario) -> None:
     scene.guest.agent("consent", "deny", "--all")
     _passes(scene, "denied")
 
 
-def of_do_not_track(scene: Scene) -> None:
+def of_do_not_track(scene: Scenario) -> None:
     """Although it is allowed to report; and the signal lifted, a report goes when one is due."""
     checks, guest = scene.checks, scene.guest
     guest.sh("ln -s /nowhere /etc/do-not-track")
@@ -26,7 +26,7 @@ def of_do_not_track(scene: Scene) -> None:
     checks.true("the signal lifted, within eight days a report goes", found=found, told=str(lines))
 
 
-def _passes(scene: Scene, word: str) -> None:
+def _passes(scene: Scenario, word: str) -> None:
     checks, guest, front = scene.checks, scene.guest, scene.outside.front
     courier, fetch, heard = guest.accepted("courier"), guest.accepted("fetch"), len(front.heard)
     before = scene.link.count()

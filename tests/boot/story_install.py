@@ -1,15 +1,15 @@
 """Installed on a new server, in Turkish; nothing leaves it by that, nor by a day of `offline`."""
 
+from boot.file_tree import changed, read
 from boot.guest import TOOLS, UNITS
-from boot.scene import PYTHON, STANDS, Scene
-from boot.tree import changed, read
+from boot.scenario import PYTHON, STANDS, Scenario
 
 # What is typed at each prompt of setup: no to everything, in both of the ways that a no may be typed.
 TURKISH_NO = {"-- Enter: devamı --": "", r"Açık rıza veriyor musunuz\? e = evet, Enter = hayır >": "h"}
 ENGLISH_YES = {"-- Enter: read on --": "", r"Do you consent\? y = yes, Enter = no >": "y"}
 
 
-def installs(scene: Scene) -> None:
+def installs(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     scene.settle()
     status, seen = guest.converse(install("current", "--lang", "tr"), TURKISH_NO)
@@ -44,7 +44,7 @@ def install(build: str, *options: str) -> tuple[str, ...]:
     return ("sh", f"{tree}/install.sh", "--wheels", f"{tree}/wheels", *options)
 
 
-def says_nothing_offline(scene: Scene) -> None:
+def says_nothing_offline(scene: Scenario) -> None:
     """With a license, so that there is a check to make, and a day in which it comes due."""
     checks, guest = scene.checks, scene.guest
     scene.outside.issue("first.jws")
@@ -64,7 +64,7 @@ def says_nothing_offline(scene: Scene) -> None:
     guest.agent("offline", "off")
 
 
-def control(scene: Scene) -> None:
+def control(scene: Scenario) -> None:
     """That the counters see what leaves: an address and a name, asked for by somebody else."""
     before = scene.link.count()
     scene.guest.run(PYTHON, "-I", f"{TOOLS}/probe.py", "leave")

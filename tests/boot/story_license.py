@@ -1,12 +1,12 @@
 """The reseller's story, with the authority outside: activated, suspended, resumed; and a second license by its key."""
 
 from boot.checks import Ran
-from boot.scene import WORDS, Scene
+from boot.scenario import WORDS, Scenario
 
 GETS = sorted(f"GET /v1/{name}" for name in WORDS.values())
 
 
-def is_told(scene: Scene) -> None:
+def is_told(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     with scene.heard() as lines:
         checks.succeeds("the license is activated by a command", guest.agent("license", "activate"))
@@ -31,7 +31,7 @@ def is_told(scene: Scene) -> None:
     _by_key(scene)
 
 
-def _changes(scene: Scene) -> None:
+def _changes(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     jti, permits = scene.outside.jti("first.jws"), guest.status()["license"]["permits"]
     scene.outside.type("suspend", "--dir", "authority", jti)
@@ -44,7 +44,7 @@ def _changes(scene: Scene) -> None:
     checks.same("resumed: all is well at the next refresh", ("active", []), _without_ok(guest.state()))
 
 
-def _refuses(scene: Scene) -> None:
+def _refuses(scene: Scenario) -> None:
     text = (scene.outside.folder / "first.jws").read_text("ascii")
     place = len(text) // 2
     scene.put("/root/edited.jws", text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :])
@@ -54,7 +54,7 @@ def _refuses(scene: Scene) -> None:
     )
 
 
-def _unreachable(scene: Scene) -> None:
+def _unreachable(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     with scene.outside.front.gone():
         checks.same("the authority is gone: a refresh says so", 69, guest.agent("license", "refresh").status)
@@ -64,7 +64,7 @@ def _unreachable(scene: Scene) -> None:
     checks.same("and nothing is left of it", ("active", []), _without_ok(guest.state()))
 
 
-def _by_key(scene: Scene) -> None:
+def _by_key(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     issued = scene.outside.issue("second.jws")
     with scene.heard() as lines:

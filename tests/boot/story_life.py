@@ -1,24 +1,24 @@
 """What befalls a server: each process killed, a job that eats all memory, a reload, a reboot, fewer rights."""
 
 from boot.guest import AGENT, PERMIT_NETWORKS, TOOLS, short_of_memory
-from boot.scene import STANDS, Scene
+from boot.scenario import STANDS, Scenario
 
 SHORT_BYTES = 96 * 1024 * 1024  # a job's own limit is five times as much
-EAT = f"import sys; sys.path.append({TOOLS!r}); import eat; eat.everything()\n"
+EAT = f"import sys; sys.path.append({TOOLS!r}); import memory_hog; memory_hog.everything()\n"
 
 
-def goes_on(scene: Scene) -> None:
+def goes_on(scene: Scenario) -> None:
     _killed_on_the_way(scene, "fetch", "/v1/status.jwt", ("license", "refresh"))
     issued = scene.outside.issue("third.jws")
     _killed_on_the_way(scene, "courier", "/v1/bundles", ("license", "install", issued["license_key"]))
     scene.guest.agent("license", "activate")
     _job_killed(scene)
-    _resident_killed(scene)
+    _daemon_killed(scene)
     _eaten(scene)
     _reloaded(scene)
 
 
-def _killed_on_the_way(scene: Scene, program: str, path: str, command: tuple[str, ...]) -> None:
+def _killed_on_the_way(scene: Scenario, program: str, path: str, command: tuple[str, ...]) -> None:
     """A request that the server leaves unanswered, its process killed; and the same again."""
     checks, guest, front = scene.checks, scene.guest, scene.outside.front
     before, front.held = len(front.heard), path
@@ -40,10 +40,10 @@ def _killed_on_the_way(scene: Scene, program: str, path: str, command: tuple[str
     checks.succeeds(f"{program} killed: the same again succeeds", guest.agent(*command))
 
 
-def _job_killed(scene: Scene) -> None:
+def _job_killed(scene: Scenario) -> None:
     checks, guest, front = scene.checks, scene.guest, scene.outside.front
     before, front.held = len(front.heard), "/v1/status.jwt"
-    pid = guest.resident()
+    pid = guest.daemon()
     typed = guest.start(AGENT, "license", "refresh", "--lang", "en")
     checks.soon(
         "evaluate waits for a reply", lambda: any(each.line.endswith("status.jwt") for each in front.heard[before:])
@@ -54,39 +54,37 @@ def _job_killed(scene: Scene) -> None:
     ended = next(each for each in front.heard[before:] if each.line.endswith("status.jwt"))
     checks.soon("evaluate killed: fetch ends its request", lambda: ended.ended_s is not None)
     front.held = None
-    checks.same(
-        "evaluate killed: the resident is the same and answers", (pid, True), (guest.resident(), guest.answers())
-    )
+    checks.same("evaluate killed: the daemon is the same and answers", (pid, True), (guest.daemon(), guest.answers()))
     checks.true(
         "evaluate killed: the journal says so", found="job_failed" in guest.journal("-u", "opanel-agent.service")
     )
     checks.succeeds("evaluate killed: the next one succeeds", guest.agent("license", "refresh"))
 
 
-def _job(scene: Scene, pid: int) -> int:
-    """The resident's child."""
+def _job(scene: Scenario, pid: int) -> int:
+    """The daemon's child."""
     script = (
         f"for s in /proc/[0-9]*/stat; do set -- $(sed 's/.*)//' $s 2>/dev/null); [ \"$2\" != {pid} ] || echo $s; done"
     )
     return int(scene.guest.sh(script).split("/")[2])
 
 
-def _resident_killed(scene: Scene) -> None:
+def _daemon_killed(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
-    pid = guest.resident()
+    pid = guest.daemon()
     guest.sh(f"kill -KILL {pid}")
-    checks.soon("the resident killed: systemd starts it again", lambda: guest.resident() not in (0, pid), 40)
+    checks.soon("the daemon killed: systemd starts it again", lambda: guest.daemon() not in (0, pid), 40)
     checks.soon(
-        "the resident killed: it answers, and the license is what it was",
+        "the daemon killed: it answers, and the license is what it was",
         lambda: guest.answers() and guest.state()[0] == "active",
     )
 
 
-def _eaten(scene: Scene) -> None:
+def _eaten(scene: Scenario) -> None:
     """Every evaluate takes memory until it gets none, while the file is there: its own limit's, then the machine's."""
     checks, guest = scene.checks, scene.guest
     packages = guest.sh("echo /opt/opanel-agent/env/lib/python3.*/site-packages")
-    pid = guest.resident()
+    pid = guest.daemon()
     scene.put(f"{packages}/opanel-boot-eat.pth", EAT)
     _ends_hungry(scene, "a job that eats all memory", pid)
     checks.like(
@@ -102,16 +100,16 @@ def _eaten(scene: Scene) -> None:
     checks.succeeds("the next job succeeds", guest.agent("license", "refresh"))
 
 
-def _ends_hungry(scene: Scene, what: str, pid: int) -> None:
+def _ends_hungry(scene: Scenario, what: str, pid: int) -> None:
     checks, guest = scene.checks, scene.guest
     ran = guest.agent("license", "refresh")
     told = (ran.status, "code: job_failed" in ran.err)
     checks.same(f"{what} ends, and whoever waited is told", (70, True), told)
-    now = (guest.resident(), guest.answers(), guest.state()[0])
-    checks.same(f"{what} ends: the resident is the same and answers", (pid, True, "active"), now)
+    now = (guest.daemon(), guest.answers(), guest.state()[0])
+    checks.same(f"{what} ends: the daemon is the same and answers", (pid, True, "active"), now)
 
 
-def _reloaded(scene: Scene) -> None:
+def _reloaded(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     answer = "/run/opanel-agent/answer.json"
     before = guest.must("stat", "-c", "%y", answer)
@@ -119,7 +117,7 @@ def _reloaded(scene: Scene) -> None:
     checks.soon("a reload makes it look again", lambda: guest.must("stat", "-c", "%y", answer) != before)
 
 
-def is_rebooted(scene: Scene) -> None:
+def is_rebooted(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     license_before, consent_before = (
         guest.status()["license"]["reseller"],
@@ -140,7 +138,7 @@ def is_rebooted(scene: Scene) -> None:
     checks.same("license and consent are what they were", (license_before, consent_before), kept)
 
 
-def has_fewer_rights(scene: Scene) -> None:
+def has_fewer_rights(scene: Scenario) -> None:
     """What the agent says of its cage must be what is so, where a container's systemd may not make networks.
 
     What that does then differs: 252 makes an empty one all the same, 257 skips PrivateNetwork= with a line in the journal.
@@ -149,7 +147,7 @@ def has_fewer_rights(scene: Scene) -> None:
     guest.power_off()
     guest.boot()
     checks.soon("without CAP_NET_ADMIN it answers, too", guest.answers)
-    devices = guest.must("cat", f"/proc/{guest.resident()}/net/dev").splitlines()[2:]
+    devices = guest.must("cat", f"/proc/{guest.daemon()}/net/dev").splitlines()[2:]
     seen = sorted(line.partition(":")[0].strip() for line in devices)
     said = STANDS if seen == ["lo"] else "partial; missing: its own empty network"
     checks.soon(f"without CAP_NET_ADMIN it sees {' '.join(seen)} and says so", lambda: scene.isolation() == said)

@@ -1,16 +1,16 @@
 """From the previous build to this one, and away again: what stays, and that in the end nothing does."""
 
+from boot.file_tree import changed, read
 from boot.guest import TOOLS
-from boot.scene import CLOCK, STANDS, Scene, version_of
+from boot.scenario import CLOCK, STANDS, Scenario, version_of
 from boot.story_install import ENGLISH_YES, install
-from boot.tree import changed, read
 
 KEPT = ("/etc/opanel-agent/agent.toml", "/etc/opanel-agent/consent.toml")
 DATA = ("/etc/opanel-agent", "/var/lib/opanel-agent")
 USERS = ["~ /etc/group", "~ /etc/gshadow", "~ /etc/passwd", "~ /etc/shadow"]  # whose the data is
 
 
-def is_purged(scene: Scene) -> None:
+def is_purged(scene: Scenario) -> None:
     """Uninstalled, the data stays; purged, one archive is all that is left of it."""
     checks, guest = scene.checks, scene.guest
     removed = guest.run("sh", "/opt/opanel-agent/install.sh", "--uninstall")
@@ -36,13 +36,13 @@ def is_purged(scene: Scene) -> None:
     checks.same("neither user nor group is left", "", users)
 
 
-def _left(scene: Scene) -> list[str]:
+def _left(scene: Scenario) -> list[str]:
     """What is not as it was, without the tests' own."""
     scene.guest.sh(f"rm -rf /root/*.jws {CLOCK} {TOOLS}/__pycache__")
     return changed(scene.before, read(scene.guest.root))
 
 
-def is_upgraded(scene: Scene) -> None:
+def is_upgraded(scene: Scenario) -> None:
     """The previous build, installed in English and lived with; then this one over it."""
     checks, guest = scene.checks, scene.guest
     scene.outside.set_clock(0)  # as the guest's, which was faked in the environment that is gone
@@ -83,7 +83,7 @@ def is_upgraded(scene: Scene) -> None:
     checks.same("it is purged without an archive", (0, ""), (purged.status, guest.sh("ls /root | grep opanel || true")))
 
 
-def _rolled_back(scene: Scene, version: str) -> None:
+def _rolled_back(scene: Scenario, version: str) -> None:
     """A build that dies of its first work, which it begins after READY."""
     checks, guest = scene.checks, scene.guest
     before = _memory(scene)[:2]
@@ -95,7 +95,7 @@ def _rolled_back(scene: Scene, version: str) -> None:
     checks.same("and version, license and consents are what they were", (version, before), now)
 
 
-def _memory(scene: Scene) -> tuple[object, object, list[str]]:
+def _memory(scene: Scenario) -> tuple[object, object, list[str]]:
     """The license as the panel is told it, who allowed what, and the ledger's entries."""
     told = scene.guest.status()
     license_part = {name: told["license"][name] for name in ("state", "reasons", "permits", "limits", "reseller")}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from boot.guest import TOOLS, Guest
-from boot.scene import REFUSED, Scene
+from boot.scenario import REFUSED, Scenario
 
 DROP_IN = f"""[Service]
 Type=oneshot
@@ -26,7 +26,7 @@ DECIDED_BY = (
 PRODUCT_UUID = "5a1f0c9e-2b7d-4e63-9c84-d1e6a7b3f052"
 
 
-def stand(scene: Scene) -> None:
+def stand(scene: Scenario) -> None:
     guest = scene.guest
     guest.sh(f"umask 027; echo {{}} >{ROOTS}")
     guest.must("systemctl", "stop", "opanel-agent.service")
@@ -42,7 +42,7 @@ def stand(scene: Scene) -> None:
     _strangers(scene)
 
 
-def _of_the_agent(scene: Scene) -> None:
+def _of_the_agent(scene: Scenario) -> None:
     checks, could = scene.checks, _could(scene, "opanel-agent.service")
     checks.same("the agent opens no socket but a local one", "", could["families"])
     checks.same("the agent reaches no network", "unreachable lo", f"{could['network']} {could['interfaces']}")
@@ -55,7 +55,7 @@ def _of_the_agent(scene: Scene) -> None:
     checks.same("the agent makes no namespace and sets no priority", "", could["calls"])
 
 
-def _of_what_has_network(scene: Scene, name: str) -> None:
+def _of_what_has_network(scene: Scenario, name: str) -> None:
     checks, could = scene.checks, _could(scene, f"opanel-agent-{name}@probe.service")
     checks.same(f"{name} opens internet sockets and no netlink", "inet inet6", could["families"])
     checks.same(f"{name} reaches the network", "reached", could["network"])
@@ -90,7 +90,7 @@ def _hardware(guest: Guest, *, dmi: bool = True) -> Iterator[None]:
         guest.must("rm", "-r", "/run/sys-class")
 
 
-def _could(scene: Scene, unit: str) -> dict[str, str]:
+def _could(scene: Scenario, unit: str) -> dict[str, str]:
     """What the unit, as it is, lets a program do that stands in its program's place."""
     guest, directory = scene.guest, f"/run/systemd/system/{unit}.d"
     guest.must("mkdir", "-p", directory)
@@ -103,23 +103,21 @@ def _could(scene: Scene, unit: str) -> dict[str, str]:
     return {question: could.strip() for question, _, could in (line.partition(":") for line in told.splitlines())}
 
 
-def _strangers(scene: Scene) -> None:
+def _strangers(scene: Scenario) -> None:
     checks = scene.checks
     agent, courier = "/run/opanel-agent/agent.sock", "/run/opanel-courier/courier.sock"
     for user in ("nobody", "opanel-courier"):
         checks.same(
             f"{user} does not come in at the courier's door",
             "PermissionError",
-            scene.knock_at(courier, user, "nogroup"),
+            scene.ping_at(courier, user, "nogroup"),
         )
-        checks.same(
-            f"{user} does not come in at the agent's", "PermissionError", scene.knock_at(agent, user, "nogroup")
-        )
-    checks.same("a member of the group opanel does", "replied", scene.knock_at(agent, "nobody", "opanel"))
-    checks.same("and not at the courier's", "PermissionError", scene.knock_at(courier, "nobody", "opanel"))
+        checks.same(f"{user} does not come in at the agent's", "PermissionError", scene.ping_at(agent, user, "nogroup"))
+    checks.same("a member of the group opanel does", "replied", scene.ping_at(agent, "nobody", "opanel"))
+    checks.same("and not at the courier's", "PermissionError", scene.ping_at(courier, "nobody", "opanel"))
 
 
-def signals_hold(scene: Scene) -> None:
+def signals_hold(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     for how in ("touch", "ln -s /nowhere"):
         with scene.heard() as lines:
@@ -131,17 +129,17 @@ def signals_hold(scene: Scene) -> None:
         for file in ("/etc/do-not-track", "/etc/opanel-agent/do-not-track"):
             guest.sh(f"{how} {file}")
             _refused(scene, f"{file} ({how})", "courier")
-            checks.same(f"{file} ({how}): fetch goes on", "replied", scene.knock("fetch"))
+            checks.same(f"{file} ({how}): fetch goes on", "replied", scene.ping("fetch"))
             guest.sh(f"rm {file}")
     guest.must("systemctl", "set-environment", "DO_NOT_TRACK=1")
     _refused(scene, "DO_NOT_TRACK in the manager's environment", "courier")
-    checks.same("DO_NOT_TRACK in the manager's environment: fetch goes on", "replied", scene.knock("fetch"))
+    checks.same("DO_NOT_TRACK in the manager's environment: fetch goes on", "replied", scene.ping("fetch"))
     guest.must("systemctl", "unset-environment", "DO_NOT_TRACK")
-    checks.same("lifted, the courier starts again", "replied", scene.knock("courier"))
+    checks.same("lifted, the courier starts again", "replied", scene.ping("courier"))
     checks.same("the doors were never shut", ["active", "active"], _doors(guest))
 
 
-def silence_is_proven(scene: Scene) -> None:
+def silence_is_proven(scene: Scenario) -> None:
     """The command that anyone can run, here on the server itself, whose own link it leaves alone."""
     before = scene.link.count()
     ran = scene.guest.agent("prove-silence", "--days", "1")
@@ -149,8 +147,8 @@ def silence_is_proven(scene: Scene) -> None:
     scene.checks.same("and sends nothing itself", 0, scene.link.count().since(before).packets)
 
 
-def _refused(scene: Scene, where: str, program: str) -> None:
-    became = scene.knock(program)
+def _refused(scene: Scenario, where: str, program: str) -> None:
+    became = scene.ping(program)
     scene.checks.true(f"{where}: systemd refuses {program}", found=became in REFUSED, told=became)
 
 

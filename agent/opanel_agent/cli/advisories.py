@@ -3,32 +3,32 @@
 from collections.abc import Iterator
 from typing import Final
 
-from opanel_agent.cli import answer as answers
-from opanel_agent.cli.answer import Answer
-from opanel_agent.cli.client import understood
-from opanel_agent.cli.grammar import Command, Options
+from opanel_agent.cli.client import decode_reply
+from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import paragraph
-from opanel_agent.cli.output import Outcome
-from opanel_agent.cli.status import beside
-from opanel_agent.cli.world import World
+from opanel_agent.cli.license import status_view as answers
+from opanel_agent.cli.license.status import beside
+from opanel_agent.cli.license.status_view import AnswerView
+from opanel_agent.cli.output import CommandResult
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.core.codec.strict_json import Members
+from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents.advisory import MAX_BODY
-from opanel_agent.core.purposes import Purpose
-from opanel_agent.core.strict_json import Members
 
 
-def show(_: Options, world: World) -> Outcome:
+def show(_: Options, world: Context) -> CommandResult:
     answer = answers.latest(world)
     told = answer.advisories
     lines: list[str] = []
-    with understood():
+    with decode_reply():
         for each in told:
             lines += [*_advisory_lines(world, Members(each, "advisory")), ""]
     lines = lines[:-1] or [world.say("advisories.none")]
     lines += _denied_lines(world, answer)
-    return Outcome(result={"advisories": list(told)}, lines=tuple(lines), warnings=beside(world, answer))
+    return CommandResult(result={"advisories": list(told)}, lines=tuple(lines), warnings=beside(world, answer))
 
 
-def _advisory_lines(world: World, told: Members) -> Iterator[str]:
+def _advisory_lines(world: Context, told: Members) -> Iterator[str]:
     severity = world.named("severity", told.text("severity"))
     title = told.members("title").text(world.lang)
     yield from paragraph(world.say("advisories.title", severity=severity, title=title, id=told.text("id")), hang=2)
@@ -39,7 +39,7 @@ def _advisory_lines(world: World, told: Members) -> Iterator[str]:
         yield from paragraph(world.say("advisories.fixed", version=told.text("fixed_in")), indent=2)
 
 
-def _denied_lines(world: World, answer: Answer) -> Iterator[str]:
+def _denied_lines(world: Context, answer: AnswerView) -> Iterator[str]:
     """That none may be told because none is fetched."""
     for reason in answer.denied(Purpose.SECURITY_ADVISORIES):
         yield from paragraph(world.say("advisories.denied", reason=world.named("reason", reason)), hang=2)

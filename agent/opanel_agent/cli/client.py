@@ -1,4 +1,4 @@
-"""Asks the resident: HTTP/1.1 over its Unix socket, one request a connection.
+"""Asks the daemon: HTTP/1.1 over its Unix socket, one request a connection.
 
 Every way in which it may fail to answer is one of our errors, with what to do about it. The reply is size-capped and read
 with the strict JSON of everything else; it is still another process's word, perhaps of another version, so members that are
@@ -13,25 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, NotYet, Unavailable, Untrusted
-from opanel_agent.core.reasons import Fault
-from opanel_agent.core.strict_json import Json, Members, dumps, loads
 
 MAX_REPLY_BYTES: Final = 1024 * 1024
 ANSWER_TIMEOUT_S: Final = 5
-# The resident itself answers 202 after 30 s; beyond that it has a little time to say so.
+# The daemon itself answers 202 after 30 s; beyond that it has a little time to say so.
 GRACE_S: Final = 5
 OCTETS: Final = "application/octet-stream"
 JSON: Final = "application/json"
 
 
 @contextmanager
-def understood() -> Iterator[None]:
-    """Reads a reply's members: what is not as agreed is the resident's fault, and no refused document."""
+def decode_reply() -> Iterator[None]:
+    """Reads a reply's members: what is not as agreed is the daemon's fault, and no refused document."""
     try:
         yield
     except Untrusted as exc:
-        raise Unavailable(Fault.PROTOCOL, "resident_garbled") from exc
+        raise Unavailable(Fault.PROTOCOL, "daemon_garbled") from exc
 
 
 Body = bytes | Mapping[str, Json] | None
@@ -51,7 +51,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class DaemonClient:
     socket_path: Path
 
     def get(self, path: str) -> Members:
@@ -80,7 +80,7 @@ class Client:
             response = connection.getresponse()
             read = response.read(MAX_REPLY_BYTES + 1)
         except TimeoutError as exc:
-            raise NotYet(Fault.NOT_YET, "goes_on" if method == "POST" else "resident_silent") from exc
+            raise NotYet(Fault.NOT_YET, "goes_on" if method == "POST" else "daemon_silent") from exc
         except (http.client.HTTPException, OSError) as exc:
             raise _failure(exc, str(self.socket_path)) from exc
         finally:
@@ -90,7 +90,7 @@ class Client:
         return read
 
     def _members(self, read: bytes) -> Members:
-        with understood():
+        with decode_reply():
             return Members(loads(read, max_bytes=MAX_REPLY_BYTES), "reply")
 
 
@@ -124,24 +124,24 @@ def _failure(exc: Exception, path: str) -> AgentError:
         case PermissionError():
             return NotPermitted(Fault.NO_PERMISSION, "socket_permission", path=path)
         case ConnectionError() | BlockingIOError():  # it closed on us, or its queue is full
-            return Unavailable(Fault.BUSY, "resident_busy")
+            return Unavailable(Fault.BUSY, "daemon_busy")
         case OSError(errno=None):  # Python's own check of the length of sun_path
             return Misconfigured(Fault.IO_FAILED, "socket_path_long", path=path)
         case OSError():
             return Unavailable(Fault.IO_FAILED, "socket_failed", path=path)
         case _:
-            return Unavailable(Fault.PROTOCOL, "resident_garbled")
+            return Unavailable(Fault.PROTOCOL, "daemon_garbled")
 
 
 def _refusal(status: int, read: bytes) -> AgentError:
-    """An RFC 9457 problem of the resident, as the error that it stands for, or that it tells of."""
+    """An RFC 9457 problem of the daemon, as the error that it stands for, or that it tells of."""
     try:
         told = Members(loads(read, max_bytes=MAX_REPLY_BYTES), "problem")
     except Untrusted:
         told = Members({}, "problem")
     match status:
         case 403:
-            return NotPermitted(Fault.NO_PERMISSION, "resident_refuses")
+            return NotPermitted(Fault.NO_PERMISSION, "daemon_refuses")
         case 429:
             return Unavailable(Fault.RATE_LIMITED, "refresh_too_soon")
         case 503 if _mapping(told, "error"):
@@ -149,9 +149,9 @@ def _refusal(status: int, read: bytes) -> AgentError:
         case 503 if _value(told, "code") == Fault.NOT_YET:
             return NotYet(Fault.NOT_YET, "no_answer_yet")
         case 503:
-            return Unavailable(Fault.BUSY, "resident_busy")
+            return Unavailable(Fault.BUSY, "daemon_busy")
         case _:
-            return Unavailable(Fault.PROTOCOL, "resident_problem", status=status)
+            return Unavailable(Fault.PROTOCOL, "daemon_problem", status=status)
 
 
 def _value(told: Members, name: str) -> Json:

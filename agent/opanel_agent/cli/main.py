@@ -13,43 +13,34 @@ from pathlib import Path
 from typing import Final
 
 from opanel_agent import __version__
-from opanel_agent.cli import (
-    advisories,
-    catalog,
-    consent,
-    data,
-    dnt,
-    doctor,
-    export,
-    notice,
-    offline,
-    proof,
-    reset,
-    setup,
-    silence,
-    status,
-)
-from opanel_agent.cli import license as license_
-from opanel_agent.cli.grammar import HELP, Command, find, language_flag, read
-from opanel_agent.cli.output import Console, Outcome, complain, publish, standard_streams
-from opanel_agent.cli.world import World, local
+from opanel_agent.cli import advisories, silence
+from opanel_agent.cli.consent import commands as consent_commands
+from opanel_agent.cli.consent import do_not_track, history, notice, offline, setup
+from opanel_agent.cli.context import Context, local
+from opanel_agent.cli.data import catalog, export, reset
+from opanel_agent.cli.data import commands as data_commands
+from opanel_agent.cli.doctor import command as doctor_command
+from opanel_agent.cli.license import commands as license_
+from opanel_agent.cli.license import status
+from opanel_agent.cli.output import CommandResult, Console, complain, publish, standard_streams
+from opanel_agent.cli.parser import HELP, Command, find, language_flag, read
+from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Usage
-from opanel_agent.core.reasons import Fault, Reason
-from opanel_agent.texts import Language, language, say
+from opanel_agent.messages import Language, language, translate
 
 COMMANDS: Final[tuple[Command, ...]] = (
     *status.COMMANDS,
     *license_.COMMANDS,
-    *consent.COMMANDS,
-    *proof.COMMANDS,
-    *dnt.COMMANDS,
+    *consent_commands.COMMANDS,
+    *history.COMMANDS,
+    *do_not_track.COMMANDS,
     *offline.COMMANDS,
     *notice.COMMANDS,
     *advisories.COMMANDS,
     *catalog.COMMANDS,
-    *data.COMMANDS,
+    *data_commands.COMMANDS,
     *export.COMMANDS,
-    *doctor.COMMANDS,
+    *doctor_command.COMMANDS,
     *silence.COMMANDS,
     *setup.COMMANDS,
     *reset.COMMANDS,
@@ -67,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     return status_
 
 
-def run(argv: Sequence[str], world: World) -> int:
+def run(argv: Sequence[str], world: Context) -> int:
     """One command in the given world, to its exit status. Raises nothing."""
     as_json = "--json" in argv
 
@@ -93,7 +84,7 @@ def _ending(act: Callable[[], int], console: Console, lang: Language, *, as_json
         return _complain(console, Bug(Reason.INTERNAL, "internal", place=_place(exc)), lang, as_json=as_json)
 
 
-def _outcome(argv: Sequence[str], world: World) -> Outcome:
+def _outcome(argv: Sequence[str], world: Context) -> CommandResult:
     command, rest = find(COMMANDS, argv)
     if command is None:
         return _without_command(argv, rest, world.lang)
@@ -103,17 +94,17 @@ def _outcome(argv: Sequence[str], world: World) -> Outcome:
     return command.run(options, world)
 
 
-def _without_command(argv: Sequence[str], words: Sequence[str], lang: Language) -> Outcome:
+def _without_command(argv: Sequence[str], words: Sequence[str], lang: Language) -> CommandResult:
     if "--version" in argv:
-        return Outcome(result={"version": __version__}, lines=(f"opanel-agent {__version__}",))
+        return CommandResult(result={"version": __version__}, lines=(f"opanel-agent {__version__}",))
     if HELP.intersection(argv):
         return _help(words[0] if words else "main", lang)
     raise Usage(Fault.USAGE, "command_missing")
 
 
-def _help(topic: str, lang: Language) -> Outcome:
-    text = say(f"help.{topic}", lang)
-    return Outcome(result={"help": text}, lines=tuple(text.splitlines()))
+def _help(topic: str, lang: Language) -> CommandResult:
+    text = translate(f"help.{topic}", lang)
+    return CommandResult(result={"help": text}, lines=tuple(text.splitlines()))
 
 
 def _complain(console: Console, error: AgentError, lang: Language, *, as_json: bool) -> int:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage
-from opanel_agent.core.reasons import Fault
-from opanel_agent.texts import Language, problem, say
+from opanel_agent.messages import Language, describe_error, translate
 
 Shown = None | bool | int | str | Sequence["Shown"] | Mapping[str, "Shown"]
 
@@ -42,7 +42,7 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CommandResult:
     """What a command came to: `result` for machines, `lines` for people, the exit status for scripts.
 
     `failure`: it did what it does, and what it was done for did not come about (a refresh that reached nobody): told as an
@@ -83,7 +83,7 @@ class Console:
             return
 
 
-def envelope(outcome: Outcome, errors: Sequence[Mapping[str, Shown]] = ()) -> str:
+def envelope(outcome: CommandResult, errors: Sequence[Mapping[str, Shown]] = ()) -> str:
     """The documented JSON of every command. Members may be added; none changes its meaning."""
     told = {
         "schema": 1,
@@ -94,14 +94,14 @@ def envelope(outcome: Outcome, errors: Sequence[Mapping[str, Shown]] = ()) -> st
     return json.dumps(told, ensure_ascii=False, indent=2)
 
 
-def publish(console: Console, outcome: Outcome, lang: Language, *, as_json: bool) -> None:
+def publish(console: Console, outcome: CommandResult, lang: Language, *, as_json: bool) -> None:
     if as_json:
         _complain(console, outcome, lang)
         return
     for line in outcome.lines:
         console.say(printable(line))
     for warned in outcome.warnings:
-        console.note(printable(say("output.warning", lang, title=warned.title)))
+        console.note(printable(translate("output.warning", lang, title=warned.title)))
     if outcome.failure is not None:
         _tell(console, outcome.failure, lang)
 
@@ -109,12 +109,12 @@ def publish(console: Console, outcome: Outcome, lang: Language, *, as_json: bool
 def complain(console: Console, error: AgentError, lang: Language, *, as_json: bool) -> None:
     """An error as one sentence, what to do, and its stable code; with --json as an envelope on stdout, too."""
     if as_json:
-        _complain(console, Outcome(result=None, failure=error), lang)
+        _complain(console, CommandResult(result=None, failure=error), lang)
     else:
         _tell(console, error, lang)
 
 
-def _complain(console: Console, outcome: Outcome, lang: Language) -> None:
+def _complain(console: Console, outcome: CommandResult, lang: Language) -> None:
     """The envelope on stdout, with the failure in it; and on stderr, for whoever reads the log of a script."""
     told = [] if outcome.failure is None else [_tell(console, outcome.failure, lang)]
     console.say(envelope(outcome, told))
@@ -122,10 +122,10 @@ def _complain(console: Console, outcome: Outcome, lang: Language) -> None:
 
 def _tell(console: Console, error: AgentError, lang: Language) -> Mapping[str, Shown]:
     """On stderr; returns it as a member of `errors`."""
-    title, hint = (printable(text) for text in problem(error, lang))
+    title, hint = (printable(text) for text in describe_error(error, lang))
     console.note(title)
-    console.note(say("output.hint", lang, hint=hint))
-    console.note(say("output.code", lang, code=str(error.code), detail=error.detail))
+    console.note(translate("output.hint", lang, hint=hint))
+    console.note(translate("output.code", lang, code=str(error.code), detail=error.detail))
     return {"code": str(error.code), "title": title, "hint": hint}
 
 

@@ -7,16 +7,16 @@ scenario, under it what speaks against it, the controls, and plainly what could 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from opanel_agent.cli.grammar import Command, Options
+from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import paragraph
-from opanel_agent.cli.output import Outcome
-from opanel_agent.cli.world import World
+from opanel_agent.cli.output import CommandResult
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
-from opanel_agent.core.reasons import Fault
-from opanel_agent.core.strict_json import Json
-from opanel_agent.silence import outside
-from opanel_agent.silence.outside import Means
-from opanel_agent.silence.proof import Scenario, Why
+from opanel_agent.silence import runner
+from opanel_agent.silence.judge import Scenario, ViolationKind
+from opanel_agent.silence.runner import ProofTools
 
 DAYS: Final = 30
 MOST_DAYS: Final = 366
@@ -32,19 +32,19 @@ SCENARIOS: Final[Mapping[str, str]] = {
     Scenario.ALLOWED: "prove.allowed",
 }
 FINDINGS: Final[Mapping[str, str]] = {
-    Why.MONTH_FAILED: "prove.why_month_failed",
-    Why.PASSES_FAILED: "prove.why_passes_failed",
-    Why.UNFINISHED: "prove.why_unfinished",
-    Why.PACKETS: "prove.why_packets",
-    Why.CONNECTIONS: "prove.why_connections",
-    Why.DATAGRAMS: "prove.why_datagrams",
-    Why.OTHER_PACKETS: "prove.why_other_packets",
-    Why.REQUEST_UNEXPECTED: "prove.why_request_unexpected",
-    Why.REQUEST_MISSING: "prove.why_request_missing",
-    Why.REPORT_MISSING: "prove.why_report_missing",
-    Why.COURIER_STARTED: "prove.why_courier_started",
-    Why.INTERNET_SOCKET: "prove.why_internet_socket",
-    Why.PATH_SOCKET: "prove.why_path_socket",
+    ViolationKind.MONTH_FAILED: "prove.why_month_failed",
+    ViolationKind.PASSES_FAILED: "prove.why_passes_failed",
+    ViolationKind.UNFINISHED: "prove.why_unfinished",
+    ViolationKind.PACKETS: "prove.why_packets",
+    ViolationKind.CONNECTIONS: "prove.why_connections",
+    ViolationKind.DATAGRAMS: "prove.why_datagrams",
+    ViolationKind.OTHER_PACKETS: "prove.why_other_packets",
+    ViolationKind.REQUEST_UNEXPECTED: "prove.why_request_unexpected",
+    ViolationKind.REQUEST_MISSING: "prove.why_request_missing",
+    ViolationKind.REPORT_MISSING: "prove.why_report_missing",
+    ViolationKind.COURIER_STARTED: "prove.why_courier_started",
+    ViolationKind.INTERNET_SOCKET: "prove.why_internet_socket",
+    ViolationKind.PATH_SOCKET: "prove.why_path_socket",
 }
 LEFT_OUT: Final[Mapping[str, str]] = {
     "unshare_absent": "prove.no_unshare",
@@ -63,17 +63,17 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 }
 
 
-def command(means: Means) -> Command:
+def command(means: ProofTools) -> Command:
     """The command, made with these means."""
 
-    def run(options: Options, world: World) -> Outcome:
+    def run(options: Options, world: Context) -> CommandResult:
         days = options.number("--days", DAYS, high=MOST_DAYS)
         if days == 0:
             raise Usage(Fault.USAGE, "option_number", option="--days", high=MOST_DAYS)
         world.note("prove.running", days=days)
-        proof = outside.prove(world.files, world.paths, days, means)
+        proof = runner.prove(world.files, world.paths, days, means)
         lines = tuple(part for line in _lines(world, proof.result) for part in line)
-        return Outcome(result=proof.result, lines=lines, exit_status=proof.exit_status)
+        return CommandResult(result=proof.result, lines=lines, exit_status=proof.exit_status)
 
     return Command(words=("prove-silence",), run=run, valued=frozenset({"--days"}))
 
@@ -81,7 +81,7 @@ def command(means: Means) -> Command:
 Lines = Iterator[tuple[str, ...]]
 
 
-def _lines(world: World, result: Part) -> Lines:
+def _lines(world: Context, result: Part) -> Lines:
     proven = result["verdict"] == "proven"
     yield paragraph(world.say("prove.proven" if proven else "prove.not_proven"))
     scenarios = [*_each(result["scenarios"])]
@@ -103,7 +103,7 @@ def _lines(world: World, result: Part) -> Lines:
         yield paragraph(f"- {text}" + (f" ({told})" if told else ""), hang=2)
 
 
-def _scenario(world: World, told: Part) -> Lines:
+def _scenario(world: Context, told: Part) -> Lines:
     name = world.say(SCENARIOS[str(told["name"])])
     judged = world.say("prove.holds" if told["ok"] else "prove.fails")
     counts = world.say(
@@ -120,7 +120,7 @@ def _scenario(world: World, told: Part) -> Lines:
         yield paragraph(_finding(world, finding), indent=4, hang=2)
 
 
-def _finding(world: World, told: Part) -> str:
+def _finding(world: Context, told: Part) -> str:
     said = world.say(FINDINGS[str(told["code"])], count=str(told["count"]))
     where = [str(told[name]) for name in ("process", "what") if told[name]]
     return f"- {said}" + (f" ({': '.join(where)})" if where else "")
@@ -130,4 +130,4 @@ def _each(value: Json) -> Iterator[Part]:
     return (each for each in value if isinstance(each, dict)) if isinstance(value, list) else iter(())
 
 
-COMMANDS: Final = (command(Means()),)
+COMMANDS: Final = (command(ProofTools()),)

@@ -8,10 +8,10 @@ translated in one place per file of `system/`. An error is handled once and logg
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from opanel_agent.core.reasons import Code, Fault, Reason
+from opanel_agent.core.codes import Code, Fault, Reason
 
 if TYPE_CHECKING:
-    from opanel_agent.core.strict_json import Json  # which raises these errors
+    from opanel_agent.core.codec.strict_json import Json  # which raises these errors
 
 Value = str | int
 

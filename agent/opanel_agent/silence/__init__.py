@@ -7,6 +7,6 @@ the *month* as a process of its own: the installed evaluate on an injected clock
 courier with the real transport (`month`). What the kernel counted, what the listener received and what strace saw
 (`strace`) is judged in `proof`, which is pure.
 
-Nothing here is imported by a job or by the resident. Left out: the sandbox of the units (namespaces are refused in it),
+Nothing here is imported by a job or by the daemon. Left out: the sandbox of the units (namespaces are refused in it),
 and what root could do to the kernel that counts.
 """

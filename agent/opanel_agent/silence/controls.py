@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.core.strict_json import Json
-from opanel_agent.silence import chamber, strace
+from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.silence import namespace, strace
 
 OUTSIDE: Final = {"connect": "192.0.2.1", "connect6": "2001:db8::1"}
 DISCARD: Final = 9
@@ -25,9 +25,9 @@ PROBE_S: Final = 60
 
 def run(folder: Path, probe: Callable[[str], Sequence[str]], *, has_v6: bool, traced: bool) -> Iterator[Json]:
     """Each control's part of the result. `probe` is the command that tries one."""
-    before = chamber.traffic()
+    before = namespace.traffic()
     time.sleep(IDLE_S)
-    packets = chamber.traffic().since(before).packets
+    packets = namespace.traffic().since(before).packets
     yield {"name": "idle", "ok": packets == 0, "packets": packets, "strace": None}
     names = ["connect", *(["connect6"] if has_v6 else []), "lookup", *(["path_socket"] if traced else [])]
     for name in names:
@@ -37,7 +37,7 @@ def run(folder: Path, probe: Callable[[str], Sequence[str]], *, has_v6: bool, tr
 
 
 def _one(name: str, folder: Path, command: Sequence[str], *, traced: bool) -> Json:
-    before = chamber.traffic()
+    before = namespace.traffic()
     subprocess.run(
         strace.command(folder, command) if traced else command,
         stdin=subprocess.DEVNULL,
@@ -45,7 +45,7 @@ def _one(name: str, folder: Path, command: Sequence[str], *, traced: bool) -> Js
         check=False,
         timeout=PROBE_S,
     )
-    packets = chamber.settled().since(before).packets
+    packets = namespace.settled().since(before).packets
     seen = _seen(name, folder) if traced else None
     counted = packets > 0 or name == "path_socket"
     return {"name": name, "ok": counted and seen is not False, "packets": packets, "strace": seen}

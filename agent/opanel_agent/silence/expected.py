@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from opanel_agent.core import mirrors
-from opanel_agent.core.consent import Permit, decide
+from opanel_agent.core.consent.gate import Permit, decide
+from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED_GETS, Purpose
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.errors import AgentError, Misconfigured
-from opanel_agent.core.purposes import CONSENT_BASED, FIXED_GETS, Purpose
-from opanel_agent.core.request import Sealed, fixed_get, head
-from opanel_agent.jobs import gate
-from opanel_agent.silence import chamber, twin
-from opanel_agent.silence.proof import Expected, Report, Request, Scenario
-from opanel_agent.system import data, settings
-from opanel_agent.system.consents import LocalConsents
-from opanel_agent.system.optouts import LocalOptOuts
-from opanel_agent.system.settings import Settings
+from opanel_agent.core.wire import endpoints
+from opanel_agent.core.wire.message import Sealed, fixed_get, head
+from opanel_agent.network import gate_inputs
+from opanel_agent.silence import namespace, server_copy
+from opanel_agent.silence.judge import CapturedRequest, Expected, Report, Scenario
+from opanel_agent.system.consent.consent_store import LocalConsents
+from opanel_agent.system.consent.opt_outs import LocalOptOuts
+from opanel_agent.system.storage import resources, settings
+from opanel_agent.system.storage.settings import Settings
 
 LOCALHOST: Final = "localhost"
 _LOOPBACK: Final = ("127.0.0.1", "::1")
@@ -34,18 +34,18 @@ _RENEWAL: Final = frozenset({Purpose.LICENSE_RENEWAL.value})
 _MAX_SENT_BYTES: Final = 1024 * 1024
 
 
-class Ground:
+class ScenarioFiles:
     """A scenario's folder. `hosts` and `ports` are all that the agent can be told to ask; `addresses` by name."""
 
     def __init__(self, folder: Path) -> None:
-        self._paths = twin.paths_in(folder, os.geteuid(), system=True)
+        self._paths = server_copy.paths_in(folder, os.geteuid(), system=True)
         self._settings, self._refused = self._read_settings()
-        self._root = root_document.first((folder / twin.ROOT_FILE).read_bytes())
-        told: list[str] = json.loads((folder / twin.DESTINATIONS).read_text("utf-8"))
-        urls = [urlsplit(url) for url in told if mirrors.admissible(url)]
+        self._root = root_document.first((folder / server_copy.ROOT_FILE).read_bytes())
+        told: list[str] = json.loads((folder / server_copy.DESTINATIONS).read_text("utf-8"))
+        urls = [urlsplit(url) for url in told if endpoints.admissible(url)]
         self.hosts = frozenset(url.hostname or "" for url in urls) | {LOCALHOST}
         self.ports = frozenset(_port(url.scheme, url.port) for url in urls)
-        self.addresses = chamber.documentation_addresses(
+        self.addresses = namespace.documentation_addresses(
             host for host in self.hosts if host != LOCALHOST and not _is_literal(host)
         )
 
@@ -63,29 +63,33 @@ class Ground:
 
     def reports(self) -> Iterator[Report]:
         """Everything posted, as `sent/` keeps it."""
-        for name in twin.FILES.names(self._paths.sent):
+        for name in server_copy.FILES.names(self._paths.sent):
             if name.endswith(".request"):
-                text = twin.FILES.read(self._paths.sent / name, max_bytes=_MAX_SENT_BYTES)
+                text = server_copy.FILES.read(self._paths.sent / name, max_bytes=_MAX_SENT_BYTES)
                 sealed = Sealed.decode(text or b"")
                 yield Report(purpose=sealed.purpose, requests=frozenset(self._requests(sealed)))
 
     def _read_settings(self) -> tuple[Settings, AgentError | None]:
         try:
-            return settings.load(twin.FILES, self._paths), None
+            return settings.load(server_copy.FILES, self._paths), None
         except Misconfigured as refused:
             return Settings(), refused
 
     def _as_it_stands(self, environ: Mapping[str, str]) -> Expected:
         """What the gate permits of this server's own word, before anything is collected."""
-        stand = gate.Stand(
+        stand = gate_inputs.GateSources(
             settings=self._settings,
             refused=self._refused,
-            signals=LocalOptOuts(twin.FILES, self._paths, environ).read(),
-            consent=LocalConsents(twin.FILES, self._paths).read(),
-            notice=data.installed_notice(),
+            signals=LocalOptOuts(server_copy.FILES, self._paths, environ).read(),
+            consent=LocalConsents(server_copy.FILES, self._paths).read(),
+            notice=resources.installed_notice(),
             root=self._root,
         )
-        allowed = {purpose for purpose in Purpose if isinstance(decide(purpose, gate.snapshot(purpose, stand)), Permit)}
+        allowed = {
+            purpose
+            for purpose in Purpose
+            if isinstance(decide(purpose, gate_inputs.gate_inputs(purpose, stand)), Permit)
+        }
         return Expected(
             fixed=self._fixed(word for word, get in FIXED_GETS.items() if get.purpose in allowed),
             purposes=frozenset(purpose.value for purpose in CONSENT_BASED if purpose in allowed),
@@ -93,19 +97,19 @@ class Ground:
             may_fail=True,
         )
 
-    def _fixed(self, words: Iterable[str]) -> tuple[frozenset[Request], ...]:
+    def _fixed(self, words: Iterable[str]) -> tuple[frozenset[CapturedRequest], ...]:
         groups = []
         for word in words:
-            places = gate.destinations(FIXED_GETS[word].purpose, self._settings, self._root)
+            places = gate_inputs.destinations(FIXED_GETS[word].purpose, self._settings, self._root)
             groups.append(frozenset(each for place in places for each in self._requests(fixed_get(word, place))))
         return tuple(group for group in groups if group)
 
-    def _requests(self, sealed: Sealed) -> Iterator[Request]:
+    def _requests(self, sealed: Sealed) -> Iterator[CapturedRequest]:
         """The same bytes at each address that the host has here."""
         url = urlsplit(sealed.url)
         host = url.hostname or ""
         for address in self.addresses.get(host, _LOOPBACK if host == LOCALHOST else (host,)):
-            yield Request(address=address, port=_port(url.scheme, url.port), data=head(sealed) + sealed.body)
+            yield CapturedRequest(address=address, port=_port(url.scheme, url.port), data=head(sealed) + sealed.body)
 
 
 def _port(scheme: str, port: int | None) -> int:

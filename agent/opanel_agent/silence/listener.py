@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from opanel_agent.silence.proof import Request
+from opanel_agent.silence.judge import CapturedRequest
 
 PATIENCE_S: Final = 30.0  # a busy machine is slow, and a request cut short by us would look like a leak
 _MAX_REQUEST_BYTES: Final = 1024 * 1024
@@ -31,7 +31,7 @@ _DAYS: Final = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class CannedReply:
     status: str
     content_type: str = "text/plain"
     body: bytes = b""
@@ -46,14 +46,14 @@ class Answer:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + self.body
 
 
-NOT_THERE: Final = Answer(status="404 Not Found")
+NOT_THERE: Final = CannedReply(status="404 Not Found")
 
 
 class Listener:
     """Started by making it. `answers` by the end of the path asked for."""
 
     def __init__(
-        self, ports: Iterable[int], context: ssl.SSLContext, answers: Mapping[str, Answer], *, has_v6: bool
+        self, ports: Iterable[int], context: ssl.SSLContext, answers: Mapping[str, CannedReply], *, has_v6: bool
     ) -> None:
         self._context = context
         self._answers = answers
@@ -63,14 +63,14 @@ class Listener:
         for door in self._doors:
             threading.Thread(target=self._accept, args=(door,), daemon=True).start()
 
-    def received(self) -> tuple[Request, ...]:
+    def received(self) -> tuple[CapturedRequest, ...]:
         """Every connection, once all have ended or PATIENCE_S has passed; one that said nothing is there, too."""
         ends_at = time.monotonic() + PATIENCE_S
         with self._lock:
             talks = list(self._talks)
         for talk in talks:
             talk.thread.join(max(0.0, ends_at - time.monotonic()))
-        return tuple(Request(address=talk.address, port=talk.port, data=bytes(talk.data)) for talk in talks)
+        return tuple(CapturedRequest(address=talk.address, port=talk.port, data=bytes(talk.data)) for talk in talks)
 
     def close(self) -> None:
         for door in self._doors:
@@ -89,7 +89,7 @@ class Listener:
 class _Talk:
     """One connection."""
 
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext, answers: Mapping[str, Answer]) -> None:
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext, answers: Mapping[str, CannedReply]) -> None:
         address, self.port = connection.getsockname()[:2]
         self.address = address.removeprefix("::ffff:")
         self.data = bytearray()
@@ -122,7 +122,7 @@ class _Talk:
         self.data += part
         return bool(part) and len(self.data) < _MAX_REQUEST_BYTES
 
-    def _answer(self) -> Answer:
+    def _answer(self) -> CannedReply:
         words = bytes(self.data).partition(b"\r\n")[0].decode("latin-1").split(" ")
         path = words[1] if len(words) > 1 else ""
         return next((answer for end, answer in self._answers.items() if path.endswith(end)), NOT_THERE)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.silence.proof import EVALUATE, Call
+from opanel_agent.silence.judge import EVALUATE, Call
 
 PROGRAM: Final = "strace"
 PREFIX: Final = "calls"

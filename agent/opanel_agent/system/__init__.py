@@ -1,1 +1,1 @@
-"""The outside, one thing a file, each behind a small Protocol that tests/fakes implements."""
+"""The outside, one thing a file, each behind a small Protocol that tests/fixtures implements."""

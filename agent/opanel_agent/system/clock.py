@@ -1,16 +1,16 @@
 """The two clocks and the boot they belong to, read together.
 
 The wall clock is what the machine believes; CLOCK_BOOTTIME counts since the boot, sleep included, and nobody can set
-it. Which of them to believe is not decided here (`core.effective_time`).
+it. Which of them to believe is not decided here (`core.license.effective_time`).
 """
 
 import time
 from pathlib import Path
 from typing import Final, Protocol
 
-from opanel_agent.core.effective_time import Reading, Wall
+from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Storage
-from opanel_agent.core.reasons import Fault
+from opanel_agent.core.license.effective_time import ClockReading, Wall
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -18,7 +18,7 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 class Clock(Protocol):
     """This machine's clocks, in whole seconds."""
 
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         """One reading of both."""
         ...
 
@@ -33,9 +33,9 @@ class LocalClock:
     def __init__(self, boot_id: Path = BOOT_ID) -> None:
         self._boot_id = boot_id
 
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         """Raises Storage where the kernel does not tell its boot id: elapsed time could not be told from a reboot."""
-        return Reading(
+        return ClockReading(
             wall_s=self.read_wall(),
             boottime_s=int(time.clock_gettime(time.CLOCK_BOOTTIME)),
             boot_id=self._read_boot_id(),

@@ -1,6 +1,6 @@
 """The one place that reaches the network, and the only importer of httpx.
 
-One sealed request, one connection, one reply. What goes over the wire is `core.request.head` and the body and nothing
+One sealed request, one connection, one reply. What goes over the wire is `core.wire.message.head` and the body and nothing
 else: the transport is driven below httpx's client, which would add headers, follow redirects, keep cookies and read
 the environment. The reply is capped while it is read and is trusted for nothing.
 
@@ -27,12 +27,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from opanel_agent.core.codec.strict_json import dumps, loads
+from opanel_agent.core.codes import Code, Fault, Reason
+from opanel_agent.core.consent.purposes import FIXED_GETS, MAX_REPLY_BYTES
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable, Untrusted
-from opanel_agent.core.mirrors import is_loopback
-from opanel_agent.core.purposes import FIXED_GETS, MAX_REPLY_BYTES
-from opanel_agent.core.reasons import Code, Fault, Reason
-from opanel_agent.core.request import PROBLEM, Headers, Reply, Sealed, head
-from opanel_agent.core.strict_json import dumps, loads
+from opanel_agent.core.wire.endpoints import is_loopback
+from opanel_agent.core.wire.message import PROBLEM, Headers, Reply, Sealed, head
 
 MAX_PROBLEM_BYTES: Final = 16 * 1024
 MAX_HEADERS_BYTES: Final = 12 * 1024  # as JSON; a frame's line holds 16 KiB
@@ -63,7 +63,7 @@ _CA_FILES: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class TransferLimits:
     """How long each part may take and how much may come."""
 
     connect_s: float = 10.0
@@ -73,18 +73,20 @@ class Limits:
 
 
 class Transport(Protocol):
-    def send(self, sealed: Sealed, limits: Limits) -> Reply:
+    def send(self, sealed: Sealed, limits: TransferLimits) -> Reply:
         """The reply; or Unavailable with the code of what failed and, where one was told, `retry_after_s`."""
         ...
 
 
-def limits_for(sealed: Sealed) -> Limits:
+def limits_for(sealed: Sealed) -> TransferLimits:
     """What the purpose of a request admits."""
     path = urlsplit(sealed.url).path
-    return Limits(max_bytes=min((g.max_bytes for g in FIXED_GETS.values() if path.endswith(g.path)), default=64 * 1024))
+    return TransferLimits(
+        max_bytes=min((g.max_bytes for g in FIXED_GETS.values() if path.endswith(g.path)), default=64 * 1024)
+    )
 
 
-class Overdue(Exception):
+class DeadlinePassed(Exception):
     """The deadline passed."""
 
 
@@ -93,7 +95,7 @@ def deadline(seconds: float) -> Iterator[None]:
     """Raise Overdue in the main thread once `seconds` have passed, and again each second until it is heard."""
 
     def ring(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise Overdue
+        raise DeadlinePassed
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
@@ -114,13 +116,13 @@ class HttpxTransport:
         self._proxy = proxy
         self._wall = wall
 
-    def send(self, sealed: Sealed, limits: Limits) -> Reply:
+    def send(self, sealed: Sealed, limits: TransferLimits) -> Reply:
         _judge_length(sealed)
         steps: list[str] = []
         try:
             with deadline(limits.whole_s), self._open(sealed) as transport:
                 return self._exchange(transport, sealed, limits, steps)
-        except Overdue as exc:
+        except DeadlinePassed as exc:
             raise Unavailable(Reason.SERVER_ERROR, "reply_slow") from exc
         except UnicodeError as exc:  # what Python says of a name that DNS could not carry
             raise Unavailable(Reason.UNREACHABLE_DNS, "name_unknown") from exc
@@ -159,7 +161,9 @@ class HttpxTransport:
             raise Misconfigured(Reason.SETTINGS_REFUSED, "ca_file", file=str(self._ca_file or "")) from exc
         return context
 
-    def _exchange(self, transport: httpx.HTTPTransport, sealed: Sealed, limits: Limits, steps: list[str]) -> Reply:
+    def _exchange(
+        self, transport: httpx.HTTPTransport, sealed: Sealed, limits: TransferLimits, steps: list[str]
+    ) -> Reply:
         """`steps` is filled with what httpcore begins and ends, by which one timeout can be told from another."""
         request = httpx.Request(
             sealed.method,

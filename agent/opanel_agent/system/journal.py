@@ -3,9 +3,9 @@
 `MESSAGE_IDS` is the one table of events and what each is known by for ever; docs/json.md has it for those who alert on
 one. Where stderr is no stream of the journal's (a terminal, a container, the demo), or the journal does not take the
 datagram, the event becomes a line on stderr (`log`). Whoever is about to end should not send: the journal looks up the
-sender's unit when it reads, and finds none for a process that has gone. So the resident tells what its jobs found.
+sender's unit when it reads, and finds none for a process that has gone. So the daemon tells what its jobs found.
 
-Nothing is imported but what the resident has already.
+Nothing is imported but what the daemon has already.
 """
 
 import os
@@ -69,7 +69,7 @@ class Journal:
         """One event. Without a `message` its text is the line that stderr would get, less the priority."""
         if self._address and self._send(entry(event, level, message, fields)):
             return
-        log.line(event, level=level, **fields)
+        log.log_event(event, level=level, **fields)
 
     def _send(self, told: bytes) -> bool:
         try:

@@ -1,6 +1,6 @@
 """Log lines on stderr, for the journal: one event a line, `event="…" key=value`, with the journal's priority in front.
 
-`line` needs nothing but the standard library, for the resident. Jobs and commands take a structlog logger from `get`;
+`line` needs nothing but the standard library, for the daemon. Jobs and commands take a structlog logger from `get`;
 both come out of the same `render`, so a reader of the journal sees one format. No timestamp: the journal has its own.
 Nothing that identifies the server or a person is ever an argument here.
 """
@@ -23,7 +23,7 @@ Line = tuple[str, str, dict[str, object]]  # event, level, fields
 _keeping: list[list[Line]] = []  # innermost last
 
 
-class kept:  # noqa: N801 - used as a function; contextlib would be memory that stays in the resident
+class kept:  # noqa: N801 - used as a function; contextlib would be memory that stays in the daemon
     """The lines of what runs within, for somebody else to write. For a process of one thread, as a job is."""
 
     def __enter__(self) -> list[Line]:
@@ -35,7 +35,7 @@ class kept:  # noqa: N801 - used as a function; contextlib would be memory that 
         _keeping.pop()
 
 
-def line(event: str, *, level: str = "info", **fields: object) -> None:
+def log_event(event: str, *, level: str = "info", **fields: object) -> None:
     """Write one line to stderr, or keep it (`kept`)."""
     if _keeping:
         _keeping[-1].append((event, level, fields))
@@ -74,7 +74,7 @@ def write(text: str) -> None:
 
 def get(**bound: object) -> "FilteringBoundLogger":
     """A structlog logger that writes the same lines, with `bound` on each."""
-    import structlog  # costs 10 MB and 100 ms: never in the resident
+    import structlog  # costs 10 MB and 100 ms: never in the daemon
 
     structlog.configure(
         processors=[structlog.processors.add_log_level, _as_line],

@@ -2,9 +2,10 @@
 
 `components` are the raw values that an activation's digests are made of. Each is looked up on its own and is simply
 absent where the machine does not tell it (a container has no DMI, a virtual disk no serial); which are junk, and how many
-must match, is decided in `core.binding`. Raw values never leave the process that called this.
+must match, is decided in `core.license.binding`. Raw values never leave the process that called this.
 
-`facts` are the coarse classes of a usage report (`core.fingerprint`). Only what is asked for by name is read at all, and
+`facts` are the coarse classes of a usage report (`core.reporting.fingerprint`). Only what is asked for by name is read
+at all, and
 psutil is loaded only for the two facts that need it.
 
 Sources, as readable inside the service's sandbox: /etc, /proc, /run/udev/data, sysfs, the credential `product_uuid` that
@@ -22,8 +23,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from opanel_agent import __version__
-from opanel_agent.core import fingerprint
-from opanel_agent.system import installation
+from opanel_agent.core.reporting import fingerprint
+from opanel_agent.system.storage import installation
 
 # Drawn once for this program. It separates our derived machine id from every other program's (machine-id(5)).
 APP_ID: Final = uuid.UUID("6f1f7c1e-9b0d-4c5a-8f0e-3a52c9d47b61")

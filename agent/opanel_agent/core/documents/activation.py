@@ -1,6 +1,6 @@
 """An activation: the vendor's word that a license and this machine belong together.
 
-Digests of components, never their values; how they are made and matched is `core.binding`. Losing the key that `jkt`
+Digests of components, never their values; how they are made and matched is `core.license.binding`. Losing the key that `jkt`
 names costs one component and nothing else.
 """
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from opanel_agent.core.codec.strict_json import NAME, Members
+from opanel_agent.core.documents.claims import JTI, StatusRef, read_span, read_status
 from opanel_agent.core.documents.jws import THUMBPRINT, Envelope, Typ
 from opanel_agent.core.documents.keys import PublicKey
-from opanel_agent.core.documents.parts import JTI, StatusRef, read_span, read_status
-from opanel_agent.core.strict_json import NAME, Members
 
 DIGEST_BYTES: Final = 16
 SALT_BYTES: Final = 16

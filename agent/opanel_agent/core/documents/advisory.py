@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
+from opanel_agent.core.codec.strict_json import Members
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.documents.claims import JTI, URI
 from opanel_agent.core.documents.jws import Envelope, Typ, parse
 from opanel_agent.core.documents.keys import PublicKey
-from opanel_agent.core.documents.parts import JTI, URI
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
-from opanel_agent.core.reasons import Reason
-from opanel_agent.core.strict_json import Members
 
 MAX_BYTES: Final = 256 * 1024  # as interface.md and `purposes.FIXED_GETS` say
 MAX_ADVISORIES: Final = 64

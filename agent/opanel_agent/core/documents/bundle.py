@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 
+from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents import activation, delegation, license  # noqa: A004  the document's own name
 from opanel_agent.core.documents.activation import Activation
+from opanel_agent.core.documents.claims import StatusRef
 from opanel_agent.core.documents.delegation import Delegation
 from opanel_agent.core.documents.jws import Envelope, Typ, parse
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.license import License
-from opanel_agent.core.documents.parts import StatusRef
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
-from opanel_agent.core.reasons import Reason
 
 MAX_BYTES: Final = 64 * 1024
 MAX_LINES: Final = 8

@@ -7,9 +7,8 @@ A child outside its parent is refused, never trimmed: the mistake must surface w
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opanel_agent.core.documents.jws import Envelope, Typ
-from opanel_agent.core.documents.keys import PublicKey
-from opanel_agent.core.documents.parts import (
+from opanel_agent.core.codec.strict_json import NAME, Members
+from opanel_agent.core.documents.claims import (
     JTI,
     URI,
     Contact,
@@ -21,11 +20,12 @@ from opanel_agent.core.documents.parts import (
     read_span,
     read_status,
 )
-from opanel_agent.core.strict_json import NAME, Members
+from opanel_agent.core.documents.jws import Envelope, Typ
+from opanel_agent.core.documents.keys import PublicKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class May:
+class Permissions:
     """What a delegate may issue. A name that `limits` lacks is unlimited. `depth` counts the links allowed below."""
 
     products: frozenset[str]
@@ -49,7 +49,7 @@ class Delegation:
     name: str
     contact: Contact
     key: PublicKey
-    may: May
+    may: Permissions
     iat: int
     nbf: int
     exp: int
@@ -80,7 +80,7 @@ def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Delegation:
     return delegation
 
 
-def within(child: May, parent: May) -> str | None:
+def within(child: Permissions, parent: Permissions) -> str | None:
     """None where the child is within its parent in every member; else the first member that is wider."""
     narrower = {
         "products": child.products <= parent.products,
@@ -103,8 +103,8 @@ def limits_within(child: Mapping[str, int], parent: Mapping[str, int]) -> bool:
     return all(name in child and child[name] <= limit for name, limit in parent.items())
 
 
-def _may(said: Members) -> May:
-    may = May(
+def _may(said: Members) -> Permissions:
+    may = Permissions(
         products=said.texts("products", pattern=NAME),
         features=said.texts("features", pattern=NAME),
         tiers=said.texts("tiers", pattern=NAME),

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
-from opanel_agent.core.base64url import base64url, unbase64url
+from opanel_agent.core.codec.base64url import base64url, unbase64url
+from opanel_agent.core.codec.strict_json import Members, dumps, loads
+from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Untrusted
-from opanel_agent.core.reasons import Reason
-from opanel_agent.core.strict_json import Members, dumps, loads
 
 ALGORITHM: Final = "EdDSA"
 THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")

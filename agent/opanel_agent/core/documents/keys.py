@@ -12,10 +12,10 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from opanel_agent.core.base64url import base64url
+from opanel_agent.core.codec.base64url import base64url
+from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
-from opanel_agent.core.reasons import Reason
-from opanel_agent.core.strict_json import Json, Members
 
 _P: Final = 2**255 - 19
 _Y_OF_ORDER_8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7

@@ -10,12 +10,12 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final
 
+from opanel_agent.core.codec.strict_json import NAME, Json
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.documents.claims import JTI, SHA256_HEX, URI
 from opanel_agent.core.documents.jws import Typ, parse
-from opanel_agent.core.documents.parts import JTI, SHA256_HEX, URI
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
-from opanel_agent.core.reasons import Reason
-from opanel_agent.core.strict_json import NAME, Json
 
 MAX_BYTES: Final = 4 * 1024
 

@@ -15,12 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from opanel_agent.core.codec.strict_json import NAME, Members
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.documents.claims import URI
 from opanel_agent.core.documents.jws import Envelope, Typ, parse
 from opanel_agent.core.documents.keys import PublicKey, by_kid
-from opanel_agent.core.documents.parts import URI
 from opanel_agent.core.errors import Untrusted
-from opanel_agent.core.reasons import Reason
-from opanel_agent.core.strict_json import NAME, Members
 
 MAX_BYTES: Final = 64 * 1024
 MAX_STEPS: Final = 64

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 from typing import Final
 
-from opanel_agent.core.base64url import unbase64url
+from opanel_agent.core.codec.base64url import unbase64url
+from opanel_agent.core.codec.strict_json import Members
+from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
-from opanel_agent.core.reasons import Reason
-from opanel_agent.core.strict_json import Members
 
 MAX_TOKEN_BYTES: Final = 512 * 1024
 MAX_INFLATED_BYTES: Final = 16 * 1024 * 1024

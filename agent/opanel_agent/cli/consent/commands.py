@@ -1,0 +1,249 @@
+"""`consent show | allow | deny | why | check`: the administrator's answers, and what follows from them.
+
+`show`, `why` and `check` need neither root nor the daemon. What happened before is in `cli.consent.history`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.cli.consent import gate_view, write
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.license.status import moment
+from opanel_agent.cli.output import CommandResult, Shown, Warned
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.core.codec.strict_toml import MAX_BYTES
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent.consent_file import HOUR_S, ConsentFile, ConsentReading, parse
+from opanel_agent.core.consent.edit import changes
+from opanel_agent.core.consent.gate import Objection
+from opanel_agent.core.consent.purposes import CONSENT_BASED, POLICIES, Purpose
+from opanel_agent.core.errors import Misconfigured, Storage, Usage
+from opanel_agent.messages import describe_error
+from opanel_agent.system.storage import resources
+
+DENIED: Final = 1
+
+
+def show(_: Options, world: Context) -> CommandResult:
+    """What each purpose's answer is, from which file and line, and whether the gate would let it out now."""
+    consent = gate_view.consents(world)
+    found = {purpose: gate_view.grounds(world, purpose, consent) for purpose in POLICIES}
+    lines = list(_file_lines(world, consent))
+    for purpose, grounds in found.items():
+        lines += ["", world.say("consent.purpose", purpose=world.say(f"purpose.{purpose}"), code=str(purpose))]
+        lines.append(_answer_line(world, purpose, consent))
+        lines.append(world.say("consent.may_not" if grounds else _let_out(purpose, consent)))
+        lines += gate_view.ground_lines(world, grounds)
+    result = {
+        "file": consent.place,
+        "notice": None if consent.file is None else consent.file.notice,
+        "installed_notice": resources.installed_notice(),
+        "purposes": {str(purpose): _told(purpose, consent, grounds) for purpose, grounds in found.items()},
+    }
+    return CommandResult(result=result, lines=tuple(lines))
+
+
+def why(options: Options, world: Context) -> CommandResult:
+    """Every reason why a purpose's request would not be let out, with its place. Exit 1 where there is one."""
+    (purpose,) = _known(options.operands)
+    consent = gate_view.consents(world)
+    grounds = gate_view.grounds(world, purpose, consent)
+    name = world.say(f"purpose.{purpose}")
+    if not grounds:
+        lines = [world.say("why.permitted", purpose=name), *_waits(world, purpose, consent)]
+        return CommandResult(result=_told(purpose, consent, grounds), lines=tuple(lines))
+    lines = [world.say("why.denied", purpose=name), *gate_view.ground_lines(world, grounds)]
+    lines += [f"  {line}" for fault in consent.faults() for line in describe_error(fault, world.lang)]
+    return CommandResult(result=_told(purpose, consent, grounds), lines=tuple(lines), exit_status=DENIED)
+
+
+def allow(options: Options, world: Context) -> CommandResult:
+    """Grants the purposes named, to the installed notice, and says what still denies them."""
+    world.need_owner()
+    purposes = _consents(options.operands)
+    write.answer(world, dict.fromkeys(purposes, True))
+    effect = write.tell(world)
+    lines = [world.say("consent.allowed", purposes=_names(world, purposes), file=str(world.paths.consent))]
+    lines += _not_running(world, effect)
+    consent = gate_view.consents(world)
+    denied = {purpose: gate_view.grounds(world, purpose, consent) for purpose in purposes}
+    for purpose, grounds in denied.items():
+        if grounds:
+            lines.append(world.say("consent.still", purpose=world.say(f"purpose.{purpose}")))
+            lines += gate_view.ground_lines(world, grounds)
+        else:
+            lines += _waits(world, purpose, consent)
+    result: dict[str, Shown] = {
+        "allowed": [str(purpose) for purpose in purposes],
+        "file": str(world.paths.consent),
+        "denied": {str(purpose): gate_view.shown(grounds) for purpose, grounds in denied.items() if grounds},
+    }
+    return _outcome(world, effect, result, lines)
+
+
+def deny(options: Options, world: Context) -> CommandResult:
+    """Takes consent back: the file, then what is under way, then the answer. Names what had already gone."""
+    world.need_owner()
+    if ("--all" in options.flags) == bool(options.operands):
+        raise Usage(Fault.USAGE, "purposes_or_all")
+    purposes = CONSENT_BASED if "--all" in options.flags else _consents(options.operands)
+    write.answer(world, dict.fromkeys(purposes, False))
+    effect = write.tell(world)
+    lines = [
+        world.say("consent.denied", purposes=_names(world, purposes), file=str(world.paths.consent)),
+        *_not_running(world, effect),
+        *(world.say("consent.purged", id=name) for name in effect.purged),
+        *(world.say("consent.gone", id=name, at=moment(at)) for name, at in effect.gone),
+        *([world.say("consent.ready", file=effect.ready)] if effect.ready else []),
+    ]
+    result: dict[str, Shown] = {
+        "denied": [str(purpose) for purpose in purposes],
+        "file": str(world.paths.consent),
+    }
+    return _outcome(world, effect, result, lines)
+
+
+def check(options: Options, world: Context) -> CommandResult:
+    """Judges a file, and says what it would change. Exit 78 with line and cure (for Ansible's `validate`)."""
+    name = options.operands[0] if options.operands else str(world.paths.consent)
+    after = _judged(world, name, in_force=not options.operands)
+    before = gate_view.consents(world).file
+    would = changes(before, after)
+    lines = [world.say("check.good", file=name)]
+    if options.operands:
+        lines.append(world.say("check.changes" if would else "check.no_change"))
+        for each in would:
+            old, new = (value or world.say("check.absent") for value in (each.before, each.after))
+            lines.append(world.say("check.change", key=each.key, before=old, after=new))
+    result: dict[str, Shown] = {
+        "file": name,
+        "changes": [{"key": each.key, "before": each.before, "after": each.after} for each in would],
+    }
+    return CommandResult(result=result, lines=tuple(lines), warnings=tuple(_stale(world, after)))
+
+
+def _judged(world: Context, name: str, *, in_force: bool) -> ConsentFile:
+    """The file, parsed. The one in force must also be the owner's alone; one that is checked first may lie anywhere."""
+    try:
+        found = write.current(world) if in_force else _given(world, name)
+        if found is not None:
+            return parse(found)
+    except Misconfigured as refused:
+        raise refused.but(file=name) from refused
+    raise Storage(Fault.IO_FAILED, "file_absent", file=name)
+
+
+def _given(world: Context, name: str) -> bytes | None:
+    if name == "-":
+        found = world.read_stdin(MAX_BYTES + 1)
+        if len(found) > MAX_BYTES:
+            raise Misconfigured(Reason.CONSENT_REFUSED, "file_size", max_bytes=MAX_BYTES)
+        return found
+    return world.files.read(Path(name), max_bytes=MAX_BYTES, follow=True)
+
+
+def _stale(world: Context, file: ConsentFile) -> Iterator[Warned]:
+    """Grants to another notice than the installed one grant nothing."""
+    installed = resources.installed_notice()
+    if file.notice != installed and any(choice.allow for choice in file.purposes.values()):
+        title = world.say("check.stale", notice=file.notice, installed=installed)
+        yield Warned(code=str(Reason.NOTICE_CHANGED), title=title)
+
+
+def _outcome(world: Context, effect: write.Effect, result: dict[str, Shown], lines: list[str]) -> CommandResult:
+    return CommandResult(
+        result={**result, **effect.to_json()},
+        lines=tuple(lines),
+        warnings=write.warnings(world, effect),
+        exit_status=write.exit_status(effect),
+    )
+
+
+def _file_lines(world: Context, consent: ConsentReading) -> Iterator[str]:
+    if consent.file is not None:
+        yield world.say("consent.file", file=consent.place, notice=consent.file.notice)
+        if consent.file.granted is not None:
+            granted = consent.file.granted
+            yield world.say("consent.granted", by=granted.by, role=granted.role, on=granted.on)
+    elif consent.refused is None:
+        yield world.say("consent.no_file", file=consent.place)
+    for fault in consent.faults():
+        title, hint = describe_error(fault, world.lang)
+        yield world.say("consent.refused", problem=title)
+        yield f"  {hint}"
+
+
+def _answer_line(world: Context, purpose: Purpose, consent: ConsentReading) -> str:
+    """What decides about a purpose: its answer with file and line, the setting, or the command."""
+    if purpose not in CONSENT_BASED:
+        return world.say("consent.governed", by=world.named("governor", POLICIES[purpose].governor.name.lower()))
+    choice = None if consent.file is None else consent.file.purposes.get(purpose)
+    if choice is None:
+        return world.say("consent.unanswered")
+    said = consent.said("allow", f"purposes.{purpose}.allow")
+    return world.say(
+        "consent.answer", answer=world.say(f"yesno.{choice.allow}"), file=said.place, line=said.line or "?"
+    )
+
+
+def _let_out(purpose: Purpose, consent: ConsentReading) -> str:
+    if purpose not in CONSENT_BASED:
+        return "consent.may"
+    return "consent.may_reviewed" if consent.review(purpose) else "consent.may_held"
+
+
+def _waits(world: Context, purpose: Purpose, consent: ConsentReading) -> Iterator[str]:
+    """What a finished report still waits for."""
+    if purpose in CONSENT_BASED:
+        if consent.review(purpose):
+            yield world.say("why.review")
+        else:
+            yield world.say("why.hold", hours=consent.hold_s(purpose) // HOUR_S)
+
+
+def _told(purpose: Purpose, consent: ConsentReading, grounds: tuple[Objection, ...]) -> dict[str, Shown]:
+    choice = None if consent.file is None else consent.file.purposes.get(purpose)
+    told: dict[str, Shown] = {"purpose": str(purpose), "permitted": not grounds, "reasons": gate_view.shown(grounds)}
+    if purpose in CONSENT_BASED:
+        told |= {
+            "allow": None if choice is None else choice.allow,
+            "line": consent.said("allow", f"purposes.{purpose}.allow").line,
+            "hold_s": consent.hold_s(purpose),
+            "review": consent.review(purpose),
+        }
+    return told
+
+
+def _not_running(world: Context, effect: write.Effect) -> tuple[str, ...]:
+    return () if effect.running else (world.say("consent.not_running"),)
+
+
+def _names(world: Context, purposes: tuple[Purpose, ...]) -> str:
+    return ", ".join(world.say(f"purpose.{purpose}") for purpose in purposes)
+
+
+def _known(names: tuple[str, ...]) -> tuple[Purpose, ...]:
+    for name in names:
+        if name not in set(Purpose):
+            raise Usage(Fault.USAGE, "purpose_unknown", purposes=", ".join(Purpose))
+    return tuple(dict.fromkeys(Purpose(name) for name in names))
+
+
+def _consents(names: tuple[str, ...]) -> tuple[Purpose, ...]:
+    """Purposes that consent is asked for; the others have no consent to give. Raises Usage."""
+    purposes = _known(names)
+    if not set(purposes) <= set(CONSENT_BASED):
+        raise Usage(Fault.USAGE, "purpose_no_consent", purposes=", ".join(CONSENT_BASED))
+    return purposes
+
+
+_MANY: Final = (0, 16)
+COMMANDS: Final = (
+    Command(words=("consent", "show"), run=show),
+    Command(words=("consent", "allow"), run=allow, operands=(1, 16), operand="PURPOSE"),
+    Command(words=("consent", "deny"), run=deny, flags=frozenset({"--all"}), operands=_MANY, operand="PURPOSE"),
+    Command(words=("consent", "withdraw"), run=deny, flags=frozenset({"--all"}), operands=_MANY, operand="PURPOSE"),
+    Command(words=("consent", "why"), run=why, operands=(1, 1), operand="PURPOSE"),
+    Command(words=("consent", "check"), run=check, operands=(0, 1), operand="FILE"),
+)

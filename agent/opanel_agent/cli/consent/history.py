@@ -1,0 +1,140 @@
+"""`consent history | receipt | review`: what happened, as the ledger has it. Its owner's to see, so the agent is asked."""
+
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import Final
+
+from opanel_agent.cli.client import decode_reply
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.layout import paragraph
+from opanel_agent.cli.license import documents
+from opanel_agent.cli.license.status import moment
+from opanel_agent.cli.output import CommandResult, Warned
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.consent.consent_receipt import STATES, Notice, ReceiptSubject, build, readable
+from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.errors import Usage
+from opanel_agent.core.ledger.chain import NOTHING, Entry
+from opanel_agent.system.storage import resources
+
+MAX_ENTRIES: Final = 1000  # that the agent tells at once
+TOKEN_CHARACTERS: Final = 64 * 1024
+
+
+def history(_: Options, world: Context) -> CommandResult:
+    """The ledger's entries, oldest first: number, time, event, purpose, and what else it says."""
+    done = world.client.post("/v1/history")
+    with decode_reply():
+        entries = done.result.each("entries", MAX_ENTRIES)
+        of = done.result.integer("of") if done.result.has("of") else len(entries)
+        lines = [line for entry in entries for line in _entry_lines(world, entry)]
+    warnings: tuple[Warned, ...] = ()
+    if of > len(entries):
+        title = world.say("history.more", shown=len(entries), of=of)
+        warnings = (Warned(code="history_cut", title=title),)
+    result: dict[str, Json] = {"entries": [_plain(entry) for entry in entries], "of": of}
+    return CommandResult(result=result, lines=tuple(lines or [world.say("history.none")]), warnings=warnings)
+
+
+def receipt(options: Options, world: Context) -> CommandResult:
+    """The receipts that are kept; of one the whole, as it was signed. For a purpose, the receipt of its consent."""
+    if options.operands and options.operands[0] in CONSENT_BASED:
+        return _of_consent(world, Purpose(options.operands[0]))
+    done = world.client.post("/v1/receipts")
+    with decode_reply():
+        receipts = done.result.each("receipts", MAX_ENTRIES)
+        if not options.operands:
+            lines = [_receipt_line(world, each) for each in receipts]
+            told: list[Json] = [_plain(each) for each in receipts]
+            return CommandResult(result={"receipts": told}, lines=tuple(lines or [world.say("receipt.none")]))
+        found = next((each for each in receipts if each.value("id") == options.operands[0]), None)
+        if found is None:
+            raise Usage(Fault.USAGE, "receipt_unknown", id=options.operands[0][:64])
+        lines = [_receipt_line(world, found), *(f"  {name}: {value}" for name, value in _plain(found).items())]
+    return CommandResult(result=_plain(found), lines=tuple(lines))
+
+
+def _of_consent(world: Context, purpose: Purpose) -> CommandResult:
+    """In the structure of ISO/IEC TS 27560, made from the ledger's entries. Raises Untrusted where nothing was answered."""
+    done = world.client.post("/v1/history")
+    with decode_reply():
+        entries = list(_chained(done.result.each("entries", MAX_ENTRIES)))
+    subject = ReceiptSubject(
+        purpose=purpose,
+        sheet=resources.load_catalog().sheets[purpose],
+        notice=_notice(world, purpose, entries),
+        root=documents.trusted_root(world),
+    )
+    lines = tuple(part for line in readable(subject, entries, world.say) for part in paragraph(line, hang=2))
+    return CommandResult(result=build(subject, entries), lines=lines)
+
+
+def _notice(world: Context, purpose: Purpose, entries: list[Entry]) -> Notice:
+    """The one that the newest answer was given to."""
+    shipped = resources.Resources()
+    answers = [entry for entry in entries if entry.purpose == purpose and entry.kind in STATES]
+    version = answers[-1].data.get("notice") if answers else None
+    if version != shipped.installed_notice() and isinstance(version, str):
+        return Notice(version=version, language=world.lang, sha256=None)
+    digest = sha256(shipped.notice(world.lang).encode()).hexdigest()
+    return Notice(version=shipped.installed_notice(), language=world.lang, sha256=digest)
+
+
+def _chained(told: Iterable[Members]) -> Iterator[Entry]:
+    """The entries as they were written; of a list that was cut, all but the first, whose forerunner is not there."""
+    before = NOTHING
+    for each in told:
+        purpose, digest = each.value("purpose"), each.text("sha256")
+        said = each.members("data")
+        entry = Entry(
+            seq=each.integer("seq"),
+            at=each.integer("at"),
+            kind=each.text("kind"),
+            purpose=purpose if isinstance(purpose, str) else None,
+            data={name: said.value(name) for name in said.names()},
+            prev=before,
+        )
+        if entry.digest == digest:
+            yield entry
+        before = digest
+
+
+def review(_: Options, world: Context) -> CommandResult:
+    """A person has looked at a ledger that was set aside: consents count again."""
+    done = world.client.post("/v1/review")
+    return CommandResult(result=_plain(done.result), lines=(world.say("review.done"),))
+
+
+def _entry_lines(world: Context, entry: Members) -> Iterator[str]:
+    kind, purpose = entry.text("kind"), entry.value("purpose")
+    what = world.named("event", kind)
+    if isinstance(purpose, str):
+        what = f"{what}: {world.named('purpose', purpose)}"
+    yield f"{entry.integer('seq')}  {moment(entry.integer('at'))}  {what} ({kind})"
+    said = entry.value("data")
+    for name, value in said.items() if isinstance(said, dict) else ():
+        yield f"    {name}: {_shown(value)}"
+
+
+def _shown(value: Json) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _receipt_line(world: Context, told: Members) -> str:
+    kind = told.text("kind")
+    said = world.say("receipt.line", id=told.text("id"), kind=world.named("receipt_kind", kind))
+    due = told.value("due")
+    return said if not isinstance(due, int) else f"{said}; {world.say('receipt.due', at=moment(due))}"
+
+
+def _plain(members: Members) -> dict[str, Json]:
+    return {name: members.value(name) for name in members.names()}
+
+
+COMMANDS: Final = (
+    Command(words=("consent", "history"), run=history),
+    Command(words=("consent", "receipt"), run=receipt, operands=(0, 1), operand="ID"),
+    Command(words=("consent", "review"), run=review),
+)

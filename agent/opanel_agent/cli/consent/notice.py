@@ -1,0 +1,73 @@
+"""`notice`: the installed notice, with the names that this installation knows filled in.
+
+It needs neither root nor the daemon; who is not known yet is said to be so.
+"""
+
+import textwrap
+from collections.abc import Iterator
+from typing import Final
+
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.license import documents
+from opanel_agent.cli.license import status_view as answers
+from opanel_agent.cli.output import CommandResult
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.core.consent import notice
+from opanel_agent.core.documents.root import Destination, Root
+from opanel_agent.core.errors import AgentError
+from opanel_agent.messages import Language
+from opanel_agent.system.storage.resources import Resources
+
+COLUMNS: Final = 80
+OWN_MIRROR: Final = "agent.toml"
+
+
+def show(_: Options, world: Context) -> CommandResult:
+    lines = page(world, world.lang)
+    result = {"notice": Resources().installed_notice(), "lang": world.lang, "text": "\n".join(lines)}
+    return CommandResult(result=result, lines=lines)
+
+
+def page(world: Context, lang: Language) -> tuple[str, ...]:
+    """The notice's lines, none of them wider than a terminal of 80 columns."""
+    root = _root(world)
+    text = notice.fill(
+        Resources().notice(lang),
+        lang,
+        vendor=None if root is None else root.sub,
+        reseller=_reseller(world),
+        destinations=() if root is None else tuple(_destinations(world, root)),
+    )
+    return tuple(line for each in text.splitlines() for line in wrapped(each))
+
+
+def wrapped(line: str) -> tuple[str, ...]:
+    """The line as it is where it fits, else in several that go on under its first word."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return (line,) if len(line) <= COLUMNS else tuple(textwrap.wrap(line, COLUMNS, subsequent_indent=indent + "  "))
+
+
+def _root(world: Context) -> Root | None:
+    """Whoever is trusted; None where nobody is yet, which the notice says."""
+    try:
+        return documents.trusted_root(world)
+    except AgentError:
+        return None
+
+
+def _reseller(world: Context) -> str | None:
+    try:
+        return answers.latest(world).license.reseller.get("name")
+    except AgentError:
+        return None
+
+
+def _destinations(world: Context, root: Root) -> Iterator[Destination]:
+    """Every server that may be contacted, within the region that the settings choose."""
+    settings = world.settings()  # it was read to find the root
+    named = (*root.mirrors, *(each for places in root.endpoints.values() for each in places))
+    yield from (each for each in named if settings.region in (None, each.region))
+    yield from (Destination(url=url, region=OWN_MIRROR) for url in settings.mirrors)
+
+
+COMMANDS: Final = (Command(words=("notice",), run=show),)

@@ -1,0 +1,22 @@
+"""`offline on | off`: no request at all; documents come as files."""
+
+from typing import Final
+
+from opanel_agent.cli.consent import opt_out
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.output import CommandResult
+from opanel_agent.cli.parser import Command, Options
+
+
+def on(_: Options, world: Context) -> CommandResult:
+    return opt_out.on(world, world.paths.offline, "offline")
+
+
+def off(_: Options, world: Context) -> CommandResult:
+    return opt_out.off(world, world.paths.offline, "offline", lambda: world.optouts.read().offline)
+
+
+COMMANDS: Final = (
+    Command(words=("offline", "on"), run=on),
+    Command(words=("offline", "off"), run=off),
+)

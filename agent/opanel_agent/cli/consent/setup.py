@@ -1,0 +1,227 @@
+"""`setup`: the installer's questions. First the notice, then one question a consent, each with no for an answer.
+
+Nothing is preselected and nothing is bundled: Enter is no, "later" is no, whatever is not understood is asked again and then
+is no. Where nobody can be asked (no terminal, an unattended installation, a do-not-track signal) nothing is asked and
+nothing is written: what nobody answered is denied. A file may answer instead (`--preseed`), if it names who granted.
+
+An answer that stands is not asked for again by itself: where the answers are to the installed notice, whether to answer anew
+is a question of its own; where they are to an older one, only what it allowed, or did not know, is asked.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.cli.consent import gate_view, write
+from opanel_agent.cli.consent.notice import page, wrapped
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.output import CommandResult, Shown, Warned, printable
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.core.codec.strict_toml import MAX_BYTES
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent import consent_file
+from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading
+from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.errors import AgentError, Misconfigured, Storage
+from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.messages import Language, describe_error
+from opanel_agent.system.storage import resources
+from opanel_agent.system.terminal import Terminal
+
+YES: Final = frozenset({"e", "evet", "y", "yes"})
+NO: Final = frozenset({"", "h", "hayır", "hayir", "n", "no", "later", "sonra"})
+TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompter:
+    """Where the questions are asked, and in which language."""
+
+    world: Context
+    teletype: Terminal
+
+    def show(self, text: str) -> None:
+        for line in text.split("\n"):
+            for each in wrapped(printable(line)):
+                self.teletype.show(each)
+
+    def agrees(self, prompt: str) -> bool:
+        """True for a plain yes and for nothing else."""
+        for _ in range(TRIES):
+            typed = self.teletype.ask(prompt).strip().lower()
+            if typed in YES:
+                return True
+            if typed in NO:
+                return False
+            self.show(self.world.say("setup.not_understood"))
+        self.show(self.world.say("setup.taken_as_no"))
+        return False
+
+
+def setup(options: Options, world: Context) -> CommandResult:
+    """Raises Misconfigured where consent.toml is refused: what it was meant to say is not written over."""
+    world.need_owner()
+    consent = gate_view.consents(world)
+    if consent.refused is not None:
+        raise consent.refused
+    if "--preseed" in options.values:
+        return _preseeded(world, options.values["--preseed"])
+    why_not = _silence(world, consent)
+    teletype = None if why_not else world.teletype()
+    if teletype is None:
+        return _unasked(world, consent, why_not or "no_terminal")
+    return _asked(Prompter(world=_speaking(world, options, teletype), teletype=teletype), consent.file)
+
+
+def _silence(world: Context, consent: ConsentReading) -> str | None:
+    """Why nobody is to be asked, although a terminal may be there."""
+    environ = world.environ
+    if world.optouts.read().do_not_track or any(consent.signals()):
+        return "do_not_track"
+    if environ.get("CI", "").lower() not in ("", "0", "false"):
+        return "ci"
+    return "noninteractive" if environ.get("DEBIAN_FRONTEND") == "noninteractive" else None
+
+
+def _unasked(world: Context, consent: ConsentReading, why: str) -> CommandResult:
+    """One line that says why, and how to change it. What was answered before stands."""
+    told = "setup.unasked" if consent.file is None else "setup.unasked_kept"
+    line = world.say(told, why=world.say(f"silence.{why}"))
+    return CommandResult(result={"asked": False, "why": why, "file": consent.place}, lines=(line,))
+
+
+def _speaking(world: Context, options: Options, teletype: Terminal) -> Context:
+    """The world in the language that the person reads: from the flag or the settings, else asked for."""
+    try:
+        chosen = "--lang" in options.values or world.settings().language is not None
+    except Misconfigured:
+        chosen = False
+    if chosen:
+        return world
+    typed = teletype.ask("Türkçe: t · English: e >").lower()
+    languages: Mapping[str, Language] = {"t": "tr", "e": "en"}
+    return replace(world, lang=languages.get(typed[:1], world.lang))
+
+
+def _asked(prompter: Prompter, before: ConsentFile | None) -> CommandResult:
+    world, installed = prompter.world, resources.installed_notice()
+    noticed = _show_notice(prompter, installed)
+    if before is not None and before.notice == installed:
+        prompter.show("\n" + world.say("setup.answered_before", file=str(world.paths.consent)))
+        if not prompter.agrees(world.say("setup.again")):
+            return _outcome(world, before, noticed, kept=True)
+        before = None
+    answers = dict(_answers(prompter, before))
+    write.answer(world, answers)
+    effect = write.tell(world)
+    outcome = _outcome(world, gate_view.consents(world).file, noticed, kept=False)
+    return replace(
+        outcome,
+        warnings=(*outcome.warnings, *write.warnings(world, effect)),
+        exit_status=write.exit_status(effect),
+    )
+
+
+def _show_notice(prompter: Prompter, installed: str) -> tuple[Warned, ...]:
+    """The whole of it, a screenful at a time; that it was shown is recorded where the agent runs."""
+    step = max(prompter.teletype.rows - 2, 5)
+    lines = page(prompter.world, prompter.world.lang)
+    for start in range(0, len(lines), step):
+        for line in lines[start : start + step]:
+            prompter.teletype.show(printable(line))
+        if start + step < len(lines):
+            prompter.teletype.ask(prompter.world.say("setup.read_on"))
+    try:
+        prompter.world.client.post("/v1/noticed", {"version": installed, "lang": prompter.world.lang})
+    except AgentError as error:
+        if error.code is Fault.NOT_RUNNING:
+            return ()
+        title, _ = describe_error(error, prompter.world.lang)
+        return (Warned(code=str(error.code), title=prompter.world.say("setup.not_recorded", problem=title)),)
+    return ()
+
+
+def _answers(prompter: Prompter, before: ConsentFile | None) -> Iterator[tuple[Purpose, bool]]:
+    """One question a consent. A "no" to an older notice stands: it is not asked again."""
+    catalog = resources.load_catalog()
+    for number, purpose in enumerate(CONSENT_BASED, start=1):
+        choice = None if before is None else before.purposes.get(purpose)
+        if choice is not None and not choice.allow:
+            continue
+        prompter.show(f"\n{number}/{len(CONSENT_BASED)}  {_question(prompter.world, purpose, catalog)}")
+        yield purpose, prompter.agrees(prompter.world.say("setup.prompt"))
+
+
+def _question(world: Context, purpose: Purpose, catalog: Catalog) -> str:
+    """What leaves, why, how long it is kept, and what happens if not."""
+    fields = catalog.fields(purpose)
+    names = ", ".join(name for name, field in fields.items() if field.until is None)
+    return world.say(
+        f"question.{purpose}",
+        fields=names,
+        here=max(field.retention_days_here for field in fields.values()),
+        there=max(field.retention_days_there for field in fields.values()),
+    )
+
+
+def _preseeded(world: Context, name: str) -> CommandResult:
+    """The answers of a file, byte for byte, unless answers to the same notice stand already."""
+    found = world.files.read(Path(name), max_bytes=MAX_BYTES, follow=True)
+    if found is None:
+        raise Storage(Fault.IO_FAILED, "file_absent", file=name)
+    file, installed = _granting(found, name), resources.installed_notice()
+    kept: list[ConsentFile] = []
+
+    def made(before: bytes | None) -> bytes | None:
+        stands = None if before is None else consent_file.parse(before)
+        if stands is None or stands.notice != installed:
+            return found
+        kept.append(stands)
+        return None
+
+    write.put(world, made)
+    effect = write.tell(world)
+    outcome = _outcome(world, kept[0] if kept else file, write.warnings(world, effect), kept=bool(kept), asked=False)
+    return replace(outcome, exit_status=write.exit_status(effect))
+
+
+def _granting(found: bytes, name: str) -> ConsentFile:
+    """The file, parsed. A grant in it must name who gave it, and be to the installed notice. Raises Misconfigured."""
+    try:
+        file = consent_file.parse(found)
+    except Misconfigured as refused:
+        raise refused.but(file=name) from refused
+    installed = resources.installed_notice()
+    if any(choice.allow for choice in file.purposes.values()):
+        if file.granted is None:
+            raise Misconfigured(Reason.CONSENT_REFUSED, "preseed_nobody", file=name)
+        if file.notice != installed:
+            raise Misconfigured(Reason.NOTICE_CHANGED, "preseed_notice", file=name, installed=installed)
+    return file
+
+
+def _outcome(
+    world: Context, file: ConsentFile | None, warnings: tuple[Warned, ...], *, kept: bool, asked: bool = True
+) -> CommandResult:
+    """What stands now, and how to change it."""
+    answers = {} if file is None else {purpose: choice.allow for purpose, choice in file.purposes.items()}
+    lines = [
+        world.say(
+            "setup.answer",
+            purpose=world.say(f"purpose.{purpose}"),
+            answer=world.say(f"yesno.{answers.get(purpose, False)}"),
+        )
+        for purpose in CONSENT_BASED
+    ]
+    head = world.say("setup.kept" if kept else "setup.written", file=str(world.paths.consent))
+    result: dict[str, Shown] = {
+        "asked": asked,
+        "kept": kept,
+        "file": str(world.paths.consent),
+        "answers": {str(purpose): answers.get(purpose, False) for purpose in CONSENT_BASED},
+    }
+    return CommandResult(result=result, lines=(head, *lines, world.say("setup.change")), warnings=warnings)
+
+
+COMMANDS: Final = (Command(words=("setup",), run=setup, valued=frozenset({"--preseed"})),)

@@ -1,0 +1,114 @@
+"""Puts an administrator's answers into force: the file first, durably, then the agent is told.
+
+The order makes an acknowledged "no" final: once the file lies there, no new request is let out; telling the agent ends what
+is under way; only then the command answers. One writer at a time, so that two commands cannot lose each other's word.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import tomli_w
+
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.output import Shown, Warned
+from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.strict_toml import MAX_BYTES
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.consent import consent_file
+from opanel_agent.core.consent.edit import with_answers
+from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.messages import describe_error
+from opanel_agent.system.storage import resources
+
+FILE_MODE: Final = 0o644
+DIRECTORY_MODE: Final = 0o755
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What the agent made of it. `running` False: it was not there. `error`: what was under way may not have ended."""
+
+    running: bool
+    error: AgentError | None = None
+    purged: tuple[str, ...] = ()
+    gone: tuple[tuple[str, int], ...] = ()
+    ready: str | None = None
+
+    def to_json(self) -> dict[str, Shown]:
+        return {
+            "running": self.running,
+            "cut": self.error is None,
+            "purged": list(self.purged),
+            "gone": [{"id": name, "at": at} for name, at in self.gone],
+            "ready": self.ready,
+        }
+
+
+def current(world: Context) -> bytes | None:
+    """consent.toml as it lies there, judged as the agent judges it; None where there is none. Raises Misconfigured."""
+    return world.files.read(world.paths.consent, max_bytes=MAX_BYTES, owners=world.paths.owners)
+
+
+def answer(world: Context, answers: Mapping[Purpose, bool]) -> None:
+    """These answers, durably, to the installed notice. Raises Misconfigured with the line to type, or Storage."""
+    installed = resources.installed_notice()
+
+    def made(before: bytes | None) -> bytes:
+        if before is None:
+            return tomli_w.dumps(consent_file.fresh(installed, answers)).encode()
+        return with_answers(before, answers, installed)
+
+    put(world, made)
+
+
+def put(world: Context, made: Callable[[bytes | None], bytes | None]) -> None:
+    """Makes the file anew from what is there; `made` may say None to leave it."""
+    path = world.paths.consent
+    world.files.make_dir(path.parent, mode=DIRECTORY_MODE)
+    with world.files.lock(path.with_name(".consent.lock")):
+        before = current(world)
+        try:
+            after = made(before)
+        except Misconfigured as refused:
+            raise refused.but(file=str(path)) from refused
+        if after is not None and after != before:
+            world.files.write(path, after, mode=FILE_MODE)
+
+
+def tell(world: Context) -> Effect:
+    """Has the agent end what is under way and act on the new word. Never raises: the file is in force whatever it says."""
+    try:
+        done = world.client.post("/v1/narrowed")
+    except AgentError as error:
+        stopped = error.code is Fault.NOT_RUNNING
+        return Effect(running=not stopped, error=None if stopped else error)
+    told = done.result.value("consent") if done.result.has("consent") else None
+    return _effect(Members(told, "consent") if isinstance(told, dict) else Members({}, "consent"))
+
+
+def warnings(world: Context, effect: Effect) -> tuple[Warned, ...]:
+    if effect.error is None:
+        return ()
+    title, _ = describe_error(effect.error, world.lang)
+    return (Warned(code=str(effect.error.code), title=world.say("switch.not_cut", problem=title)),)
+
+
+def exit_status(effect: Effect) -> int:
+    return 0 if effect.error is None else effect.error.exit_status
+
+
+def _effect(told: Members) -> Effect:
+    purged, gone, ready = (told.value(name) if told.has(name) else None for name in ("purged", "gone", "ready"))
+    return Effect(
+        running=True,
+        purged=tuple(name for name in purged if isinstance(name, str)) if isinstance(purged, list) else (),
+        gone=tuple(_departed(each) for each in gone if isinstance(each, dict)) if isinstance(gone, list) else (),
+        ready=ready if isinstance(ready, str) else None,
+    )
+
+
+def _departed(told: Mapping[str, Json]) -> tuple[str, int]:
+    at = told.get("at")
+    return str(told.get("id", "?")), at if isinstance(at, int) else 0

@@ -1,0 +1,106 @@
+"""What a command may touch, gathered in one value so that a test can hand over another world.
+
+Only `local` builds the real one.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from opanel_agent.cli import offline_export, oneshot
+from opanel_agent.cli.client import DaemonClient
+from opanel_agent.cli.output import Console, printable
+from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Value
+from opanel_agent.messages import Language, language, translate, translate_code
+from opanel_agent.system import terminal
+from opanel_agent.system.consent.opt_outs import LocalOptOuts, OptOuts
+from opanel_agent.system.storage import paths as installation
+from opanel_agent.system.storage import settings as settings_file
+from opanel_agent.system.storage.files import Files, LocalFiles
+from opanel_agent.system.storage.paths import Paths
+from opanel_agent.system.storage.settings import Settings
+from opanel_agent.system.terminal import Terminal
+
+
+def _nobody(_: Mapping[str, Json]) -> Members:
+    raise Unavailable(Fault.NOT_RUNNING, "not_running")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """`lang` is decided once, from the flag, the settings and the locale. `now_s` is the wall clock.
+
+    `teletype` finds the terminal that a person sits at, if there is one. `at_rest` is the export of a stopped agent,
+    `stand_in` runs one pass where no daemon does.
+    """
+
+    paths: Paths
+    files: Files
+    optouts: OptOuts
+    client: DaemonClient
+    console: Console
+    stdin: BinaryIO | None
+    lang: Language
+    euid: int
+    now_s: Callable[[], float]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    teletype: Callable[[], Terminal | None] = lambda: None
+    at_rest: Callable[[], bytes] = bytes
+    stand_in: Callable[[Mapping[str, Json]], Members] = _nobody
+
+    def say(self, text_id: str, /, **values: Value) -> str:
+        return translate(text_id, self.lang, **values)
+
+    def named(self, kind: str, code: str) -> str:
+        return translate_code(kind, code, self.lang)
+
+    def note(self, text_id: str, /, **values: Value) -> None:
+        """A line on stderr, now: for what must be read before something happens."""
+        self.console.note(printable(self.say(text_id, **values)))
+
+    def need_owner(self) -> None:
+        """Raises NotPermitted unless this is who owns the settings: root, or the user of a user installation."""
+        if self.euid not in (0, self.paths.owner):
+            raise NotPermitted(Fault.NO_PERMISSION, "need_owner")
+
+    def settings(self) -> Settings:
+        """Raises Misconfigured where the file is refused."""
+        return settings_file.load(self.files, self.paths)
+
+    def read_stdin(self, max_bytes: int) -> bytes:
+        """Raises Storage where there is no standard input."""
+        if self.stdin is None:
+            raise Storage(Fault.IO_FAILED, "input_closed")
+        try:
+            return self.stdin.read(max_bytes)
+        except OSError as exc:
+            raise Storage(Fault.IO_FAILED, "input_failed") from exc
+
+
+def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -> Context:
+    """This machine. A settings file that is refused decides no language; who needs more of it will be told why."""
+    paths, files = installation.find(), LocalFiles()
+    try:
+        preferred = settings_file.load(files, paths).language
+    except (Misconfigured, Storage):
+        preferred = None
+    return Context(
+        paths=paths,
+        files=files,
+        optouts=LocalOptOuts(files, paths, environ),
+        client=DaemonClient(socket_path=paths.socket),
+        console=console,
+        stdin=sys.stdin.buffer if sys.stdin else None,
+        lang=language(lang_flag, preferred, environ),
+        euid=os.geteuid(),
+        now_s=time.time,
+        environ=environ,
+        teletype=lambda: terminal.find(sys.stdin.buffer if sys.stdin else None),
+        at_rest=lambda: offline_export.export(paths.state_dir),
+        stand_in=lambda intent: oneshot.run(paths, intent),
+    )

@@ -1,0 +1,100 @@
+"""`data catalog`: every field that can ever leave, as it is declared, and how much a report can tell at most.
+
+It reads what ships with the agent, as the agent itself does when it builds a report: needs neither root nor the daemon.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.layout import paragraph
+from opanel_agent.cli.output import CommandResult, Shown
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.core.codec.strict_json import dumps
+from opanel_agent.core.consent.purposes import FIXED, Purpose
+from opanel_agent.core.reporting.catalog import Catalog, Field, PurposeSchema
+from opanel_agent.system.storage.resources import load_catalog
+
+
+def show(_: Options, world: Context) -> CommandResult:
+    catalog = load_catalog()
+    lines: list[str] = []
+    for purpose in Purpose:
+        lines += [*_purpose_lines(world, catalog, purpose), ""]
+    result = {str(purpose): _told(catalog, purpose) for purpose in Purpose}
+    return CommandResult(result=result, lines=tuple(lines[:-1]))
+
+
+def _purpose_lines(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
+    yield world.say("catalog.purpose", purpose=world.say(f"purpose.{purpose}"), code=str(purpose))
+    if purpose in FIXED:
+        yield from paragraph(world.say("catalog.nothing"), indent=2)
+        return
+    sheet = catalog.sheets[purpose]
+    recipients = ", ".join(world.named("recipient", name) for name in sheet.recipients)
+    yield from paragraph(world.say("catalog.recipients", recipients=recipients), indent=2, hang=2)
+    yield from paragraph(world.say("catalog.bits", bits=_bits(catalog, purpose)), indent=2, hang=2)
+    for field in sheet.fields.values():
+        yield from _field_lines(world, field)
+
+
+def _field_lines(world: Context, field: Field) -> Iterator[str]:
+    kind = world.named("type", field.type)
+    yield from paragraph(world.say("catalog.field", name=field.name, type=kind), indent=2, hang=4)
+    for sentence in (
+        field.description[world.lang],
+        _permitted(world, field),
+        world.say("catalog.example", example=dumps(field.example).decode()),
+        world.say("catalog.origin", source=field.source, transform=field.transform),
+        world.say("catalog.kept", here=field.retention_days_here, there=field.retention_days_there),
+        world.say("catalog.since", since=field.since),
+        *([world.say("catalog.until", until=field.until)] if field.until else []),
+        *([world.say("catalog.optional")] if field.optional else []),
+        *([world.say("catalog.drawn")] if field.drawn else []),
+    ):
+        yield from paragraph(sentence, indent=6, hang=2)
+
+
+def _permitted(world: Context, field: Field) -> str:
+    if field.values:
+        return world.say("catalog.values", values=", ".join(map(str, field.values)))
+    if field.pattern is None:
+        return world.say("catalog.boolean")
+    if field.max_items > 1:
+        return world.say("catalog.patterns", pattern=field.pattern, items=field.max_items)
+    return world.say("catalog.pattern", pattern=field.pattern)
+
+
+def _bits(catalog: Catalog, purpose: str) -> str:
+    return f"{catalog.bits(purpose):.1f}"
+
+
+def _told(catalog: Catalog, purpose: Purpose) -> Shown:
+    sheet = catalog.sheets.get(purpose, PurposeSchema(recipients=(), fields={}))
+    return {
+        "recipients": list(sheet.recipients),
+        "bits": _bits(catalog, purpose),
+        "fields": {name: _said(field) for name, field in sheet.fields.items()},
+    }
+
+
+def _said(field: Field) -> Mapping[str, Shown]:
+    return {
+        "type": str(field.type),
+        "values": list(field.values),
+        "pattern": field.pattern,
+        "max_items": field.max_items,
+        "example": field.example,
+        "source": field.source,
+        "transform": field.transform,
+        "retention_days_here": field.retention_days_here,
+        "retention_days_there": field.retention_days_there,
+        "since": field.since,
+        "until": field.until,
+        "optional": field.optional,
+        "drawn": field.drawn,
+        "description": dict(field.description),
+    }
+
+
+COMMANDS: Final = (Command(words=("data", "catalog"), run=show),)

@@ -1,0 +1,279 @@
+"""`data preview | held | sent | export | request | purge`: all that is, was or would be said of this server.
+
+It is the owner's to see and in the daemon's hands; it is shown as it is on the wire, byte for byte, before and after.
+What could ever be said (`data catalog`) is in `cli.data.catalog`.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.cli import send
+from opanel_agent.cli.client import Done, decode_reply
+from opanel_agent.cli.consent.locations import where
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.data import pages
+from opanel_agent.cli.layout import paragraph, verbatim
+from opanel_agent.cli.license.status import moment
+from opanel_agent.cli.output import CommandResult, Shown, Warned, printable
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.send import Leaving, SendObstacle, wait_s
+from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent import rights
+from opanel_agent.core.consent.purposes import CONSENT_BASED
+from opanel_agent.core.errors import Usage
+from opanel_agent.core.ledger.export import ExportFlaw
+from opanel_agent.core.reporting.catalog import Field
+from opanel_agent.system.storage.resources import load_catalog
+
+EXPORT_MODE: Final = 0o600
+MAX_IDS: Final = 64
+NO: Final = 1
+_ID: Final = re.compile(r"[a-z]{1,16}-[0-9a-f]{16}")
+
+
+def preview(options: Options, world: Context) -> CommandResult:
+    """The next report of a purpose, made now and kept: what is shown are the bytes that would leave."""
+    purpose = options.operands[0]
+    if purpose not in CONSENT_BASED:
+        raise Usage(Fault.USAGE, "purpose_unknown", purposes=", ".join(CONSENT_BASED))
+    return _report(world, world.client.post("/v1/preview", {"purpose": purpose}, wait_s=wait_s(options)))
+
+
+def held(options: Options, world: Context) -> CommandResult:
+    done = world.client.post("/v1/held", {"action": "list"}, wait_s=wait_s(options))
+    lines: list[str] = []
+    with decode_reply():
+        for each in done.result.each("held", 256):
+            lines += _held_lines(world, each)
+    return CommandResult(result=done.plain, lines=tuple(lines) or (world.say("held.none"),))
+
+
+def held_show(options: Options, world: Context) -> CommandResult:
+    return _report(world, _held_post(options, world, "show"))
+
+
+def held_drop(options: Options, world: Context) -> CommandResult:
+    done = _held_post(options, world, "drop")
+    return CommandResult(result=done.plain, lines=(world.say("held.dropped", id=_id(options)),))
+
+
+def held_send(options: Options, world: Context) -> CommandResult:
+    """Shown first; then those very bytes, without waiting for hold or review. Everything else may still deny it."""
+    with decode_reply():
+        leaving = send.read(_held_post(options, world, "show").result)
+    for line in _leaving_lines(world, leaving, "leaves.head"):
+        world.console.note(printable(line))
+    done = _held_post(options, world, "send")
+    with decode_reply():
+        if not done.result.boolean("sent"):
+            return CommandResult(result=done.plain, lines=(world.say("carry.not_sent"),), exit_status=NO)
+        return CommandResult(result=done.plain, lines=(_sent_line(world, done.result),))
+
+
+def sent(options: Options, world: Context) -> CommandResult:
+    """What left: a list; or, of one, the bytes of request and reply as they were, and the receipt."""
+    if options.operands:
+        return _sent_one(options, world)
+    done = world.client.post("/v1/sent", {}, wait_s=wait_s(options))
+    lines: list[str] = []
+    with decode_reply():
+        for each in done.result.each("sent", 1024):
+            lines += _left_lines(world, each)
+    return CommandResult(result=done.plain, lines=tuple(lines) or (world.say("sent.none"),))
+
+
+def export(options: Options, world: Context) -> CommandResult:
+    """The one file for an auditor. What a check of it finds is said here, too, and the file is written all the same."""
+    if "-o" not in options.values:
+        raise Usage(Fault.USAGE, "operand_missing", operand="-o FILE")
+    file = Path(options.values["-o"])
+    whole = pages.gather(world, wait_s(options))
+    world.files.write(file, whole.data, mode=EXPORT_MODE)
+    findings = whole.checked.findings
+    return CommandResult(
+        result={"file": str(file), "bytes": len(whole.data), "sha256": whole.sha256, "findings": _found(findings)},
+        lines=(
+            world.say("export.written", file=str(file), bytes=len(whole.data)),
+            world.say("export.sha256", sha256=whole.sha256),
+            *paragraph(world.say("export.verify", file=str(file))),
+        ),
+        warnings=tuple(
+            Warned(
+                code=str(Reason.LEDGER), title=world.say(f"finding.{each.what}", name=each.name, line=each.line or 0)
+            )
+            for each in findings
+        ),
+    )
+
+
+def request(options: Options, world: Context) -> CommandResult:
+    """A right, used: shown first, then sent; or written to a file, to be carried by other ways."""
+    suffix = "jwt" if "--license" in options.flags else "json"
+    sent_ = send.send(options, world, "/v1/rights", _right(options), suffix=suffix)
+    if isinstance(sent_, Done):
+        return CommandResult(result=sent_.plain, lines=tuple(_promise_lines(world, sent_.result)))
+    return replace(sent_, lines=(*sent_.lines, *paragraph(world.say("carry.rights"))))
+
+
+def purge(options: Options, world: Context) -> CommandResult:
+    """Takes away every payload that is kept here. The ledger still says that there was one."""
+    done = world.client.post("/v1/purge", {}, wait_s=wait_s(options))
+    with decode_reply():
+        purged = sorted(done.result.texts("purged", max_items=1024))
+        ready = done.result.value("ready") if done.result.has("ready") else None
+    lines = [world.say("purge.one", id=name) for name in purged] or [world.say("purge.none")]
+    if isinstance(ready, str):
+        lines += paragraph(world.say("purge.ready", file=ready))
+    return CommandResult(result=done.plain, lines=tuple(lines))
+
+
+def _report(world: Context, done: Done) -> CommandResult:
+    with decode_reply():
+        leaving = send.read(done.result)
+    lines = [*_leaving_lines(world, leaving, "preview.head")]
+    lines += ["", world.say("preview.denied" if leaving.why else "preview.permitted"), *_why_lines(world, leaving.why)]
+    lines += paragraph(world.say("preview.kept", id=leaving.id))
+    return CommandResult(result=done.plain, lines=tuple(lines))
+
+
+def _leaving_lines(world: Context, leaving: Leaving, head: str) -> Iterator[str]:
+    """What a report says, field by field as the catalog describes it, and then its bytes."""
+    fields = load_catalog().fields(leaving.purpose)
+    yield world.say(head, purpose=world.named("purpose", leaving.purpose), url=leaving.url)
+    for name in leaving.names:
+        yield from _said_lines(world, leaving, name, fields.get(name))
+    yield from send.raw_lines(world, leaving)
+
+
+def _said_lines(world: Context, leaving: Leaving, name: str, field: Field | None) -> Iterator[str]:
+    yield from paragraph(f"{name}: {send.value_of(leaving, name)}", indent=2, hang=4)
+    if field is not None:
+        yield from paragraph(field.description[world.lang], indent=6)
+
+
+def _why_lines(world: Context, why: tuple[SendObstacle, ...]) -> Iterator[str]:
+    for each in why:
+        reason = world.named("reason", each.reason)
+        said = world.say("ground.line", reason=reason, where=where(world, each))
+        yield from paragraph(said.strip(), indent=2, hang=4)
+
+
+def _found(findings: tuple[ExportFlaw, ...]) -> Shown:
+    return [{"what": str(each.what), "name": each.name, "line": each.line} for each in findings]
+
+
+def _held_post(options: Options, world: Context, action: str) -> Done:
+    return world.client.post("/v1/held", {"action": action, "id": _id(options)}, wait_s=wait_s(options))
+
+
+def _held_lines(world: Context, each: Members) -> Iterator[str]:
+    yield f"{each.text('id')}  {world.named('purpose', each.text('purpose'))}"
+    since, ready = moment(each.integer("held_since")), moment(each.integer("ready_at"))
+    yield from paragraph(
+        world.say("held.times", since=since, ready=ready, bytes=each.integer("body_bytes")), indent=2, hang=2
+    )
+    yield from _why_lines(world, send.grounds(each))
+
+
+def _left_lines(world: Context, each: Members) -> Iterator[str]:
+    yield f"{each.text('id')}  {world.named('purpose', each.text('purpose'))}"
+    yield from paragraph(world.say("sent.where", at=_at(world, each), url=each.text("url")), indent=2, hang=2)
+    replied = "sent.replied" if each.boolean("ok") else "sent.no_reply"
+    receipt = "sent.with_receipt" if each.boolean("receipt") else "sent.no_receipt"
+    yield f"  {world.say(replied)}; {world.say(receipt)}"
+
+
+def _sent_one(options: Options, world: Context) -> CommandResult:
+    done = world.client.post("/v1/sent", {"id": _id(options)}, wait_s=wait_s(options))
+    told = done.result
+    with decode_reply():
+        purpose = world.named("purpose", told.text("purpose"))
+        lines = [f"{told.text('id')}  {purpose}", *_bytes_lines(world, told)]
+    return CommandResult(result=done.plain, lines=tuple(lines))
+
+
+def _bytes_lines(world: Context, told: Members) -> Iterator[str]:
+    yield world.say("sent.request")
+    yield from verbatim(send.text_of(told, "head") + send.text_of(told, "body"))
+    yield ""
+    if told.value("reply_status") is None:
+        yield world.say("sent.unanswered")
+    else:
+        yield world.say("sent.reply", status=told.integer("reply_status"))
+        yield from verbatim(send.text_of(told, "reply_body"))
+    yield ""
+    if told.value("receipt") is None:
+        yield world.say("sent.receipt_none")
+    else:
+        yield world.say("sent.receipt")
+        yield from verbatim(send.text_of(told, "receipt"))
+
+
+def _sent_line(world: Context, told: Members) -> str:
+    return world.say("held.sent", id=told.text("id"), url=told.text("url"), status=told.integer("reply_status"))
+
+
+def _at(world: Context, told: Members) -> str:
+    return world.say("status.never") if told.value("at") is None else moment(told.integer("at"))
+
+
+def _right(options: Options) -> dict[str, Json]:
+    """What is asked, as the daemon takes it. Judged here as it will be built, so that a mistake is told at once."""
+    kind, *ids = options.operands
+    text = options.values.get("--text")
+    rights.right_of(load_catalog(), kind, text)
+    asked: dict[str, Json] = {"kind": kind}
+    if "--license" in options.flags:
+        asked["license"] = True
+        if ids:
+            raise Usage(Fault.USAGE, "rights_license_ids")
+    if ids:
+        asked["ids"] = [_known(each) for each in ids]
+    return asked if text is None else asked | {"text": text}
+
+
+def _promise_lines(world: Context, told: Members) -> Iterator[str]:
+    yield world.say("rights.sent")
+    if told.has("due") and isinstance(due := told.value("due"), int):
+        yield world.say("rights.due", due=moment(due))
+    else:
+        yield from paragraph(world.say("rights.no_receipt"))
+    if told.has("answer") and (answer := told.value("answer")) is not None:
+        yield world.say("rights.answer")
+        yield from verbatim(json.dumps(answer, ensure_ascii=False, indent=1))
+
+
+def _id(options: Options) -> str:
+    return _known(options.operands[0])
+
+
+def _known(operand: str) -> str:
+    if not _ID.fullmatch(operand):
+        raise Usage(Fault.USAGE, "id_shape")
+    return operand
+
+
+_WAIT: Final = frozenset({"--wait"})
+COMMANDS: Final = (
+    Command(words=("data", "preview"), run=preview, valued=_WAIT, operands=(1, 1), operand="PURPOSE"),
+    Command(words=("data", "held", "show"), run=held_show, valued=_WAIT, operands=(1, 1), operand="ID"),
+    Command(words=("data", "held", "drop"), run=held_drop, valued=_WAIT, operands=(1, 1), operand="ID"),
+    Command(words=("data", "held", "send"), run=held_send, valued=_WAIT, operands=(1, 1), operand="ID"),
+    Command(words=("data", "held"), run=held, valued=_WAIT),
+    Command(words=("data", "sent"), run=sent, valued=_WAIT, operands=(0, 1), operand="ID"),
+    Command(words=("data", "export"), run=export, valued=_WAIT | {"-o"}),
+    Command(
+        words=("data", "request"),
+        run=request,
+        flags=frozenset({"--license"}),
+        valued=_WAIT | {"-o", "--text"},
+        operands=(1, 1 + MAX_IDS),
+        operand="KIND",
+    ),
+    Command(words=("data", "purge"), run=purge, valued=_WAIT),
+)

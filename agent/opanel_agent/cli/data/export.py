@@ -1,0 +1,107 @@
+"""`verify FILE`: an export of any server, checked on any machine, without daemon, network or root.
+
+All of the judging is `core.ledger.export`'s. This reads the file, compares the root that it begins at with the one that this
+machine trusts (where it has one), and says what was found. Making an export is `data export`.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.license.status import moment
+from opanel_agent.cli.output import CommandResult, Shown
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
+from opanel_agent.core.ledger import export
+from opanel_agent.core.ledger.export import Checked, ExportFlaw
+from opanel_agent.system.storage import trust
+
+DISAGREES: Final = 1
+
+
+def verify(options: Options, world: Context) -> CommandResult:
+    checked = export.check(_read(world, options.operands[0]), _trusted(world))
+    return CommandResult(
+        result=_result(world, checked),
+        lines=tuple(_lines(world, checked)),
+        exit_status=0 if checked.good else DISAGREES,
+    )
+
+
+def _read(world: Context, name: str) -> bytes:
+    """The bytes of a file, or stdin's for `-`, which are cut (and then found to be) where they go on for too long.
+
+    Raises Untrusted for what is no file, or too large to be an export.
+    """
+    if name == "-":
+        return world.read_stdin(export.MAX_BYTES)
+    try:
+        data = world.files.read(Path(name), max_bytes=export.MAX_BYTES, follow=True)
+    except Misconfigured as refused:
+        raise Untrusted(refused.code, refused.detail, **refused.values) from refused
+    if data is None:
+        raise Storage(Fault.IO_FAILED, "file_absent", file=name)
+    return data
+
+
+def _trusted(world: Context) -> str | None:
+    """The digest of the first root here. A machine without one, or whose settings are refused, has nothing to compare."""
+    try:
+        return trust.first_root(world.files, world.paths, world.settings()).digest
+    except (Misconfigured, Storage):
+        return None
+
+
+def _lines(world: Context, checked: Checked) -> list[str]:
+    counts = world.say(
+        "export.counts",
+        moment=moment(checked.as_of),
+        version=checked.version,
+        entries=checked.entries,
+        sent=checked.sent,
+        receipts=checked.receipts,
+        parts=checked.parts,
+    )
+    verdict = world.say("export.good") if checked.good else world.say("export.bad", count=len(checked.findings))
+    gaps = [world.say("export.gaps", count=checked.gaps)] if checked.gaps else []
+    return [
+        verdict,
+        *(f"- {_sentence(world, each)}" for each in checked.findings),
+        counts,
+        *gaps,
+        _root(world, checked),
+    ]
+
+
+def _root(world: Context, checked: Checked) -> str:
+    if checked.root is None:
+        return world.say("export.root_none")
+    known = {None: "export.root_unknown", True: "export.root_same", False: "export.root_other"}
+    return world.say(known[checked.root_known], sha256=checked.root)
+
+
+def _sentence(world: Context, finding: ExportFlaw) -> str:
+    return world.say(f"finding.{finding.what}", name=finding.name, line=finding.line or 0)
+
+
+def _result(world: Context, checked: Checked) -> Shown:
+    return {
+        "good": checked.good,
+        "as_of": checked.as_of,
+        "agent": checked.version,
+        "parts": checked.parts,
+        "entries": checked.entries,
+        "sent": checked.sent,
+        "receipts": checked.receipts,
+        "gaps": checked.gaps,
+        "root": checked.root,
+        "root_known": checked.root_known,
+        "findings": [
+            {"code": str(each.what), "name": each.name, "line": each.line, "title": _sentence(world, each)}
+            for each in checked.findings
+        ],
+    }
+
+
+COMMANDS: Final = (Command(words=("verify",), run=verify, operands=(1, 1), operand="FILE"),)

@@ -1,0 +1,112 @@
+"""`reset --image`: forgets everything tied to this server, before its disk becomes a template.
+
+Said first, then done; `--dry-run` only says. Where the daemon runs it is its doing; else a pass of its user's is started,
+which is the better way: nothing learns anything any more before the template is taken. For reports that had left, requests
+to have them erased are written here, because nobody could ask for it afterwards.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.cli.client import decode_reply
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.layout import paragraph
+from opanel_agent.cli.output import CommandResult, Shown, printable
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.core.codec.base64url import unbase64url
+from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import Unavailable, Usage
+
+MODE: Final = 0o600
+ERASE_NAME: Final = "opanel-agent-erase.json"
+_COUNTED: Final = {
+    "held": "reset.held",
+    "sent": "reset.sent",
+    "receipts": "reset.receipts",
+    "entries": "reset.entries",
+    "unerased": "reset.unerased",
+}
+_MAX_REQUEST: Final = 64 * 1024
+
+
+def reset(options: Options, world: Context) -> CommandResult:
+    if "--image" not in options.flags:
+        raise Usage(Fault.USAGE, "reset_image")
+    world.need_owner()
+    told = _asked(world, preview=True)
+    with decode_reply():
+        said = tuple(_said_first(world, told))
+    if "--dry-run" in options.flags:
+        return CommandResult(result=_shown(told, ()), lines=said)
+    for line in said:
+        world.console.note(printable(line))
+    done = _asked(world, preview=False)
+    with decode_reply():
+        files = _write(world, Path(options.values.get("-o", ERASE_NAME)), done)
+        lines = [
+            world.say("reset.done"),
+            *(part for line in _then(world, told, files) for part in paragraph(line, hang=2)),
+        ]
+        return CommandResult(result=_shown(done, files), lines=tuple(lines))
+
+
+def _asked(world: Context, *, preview: bool) -> Members:
+    options: dict[str, Json] = {"preview": preview}
+    try:
+        return world.client.post("/v1/reset", options).result
+    except Unavailable as error:
+        if error.code is not Fault.NOT_RUNNING:
+            raise
+    return world.stand_in({"intent": "reset", **options})
+
+
+def _said_first(world: Context, told: Members) -> Iterator[str]:
+    yield world.say("reset.head")
+    yield world.say("reset.always")
+    if told.boolean("license"):
+        yield world.say("reset.license_activated" if told.boolean("activated") else "reset.license")
+    for name, sentence in _COUNTED.items():
+        if count := told.integer(name):
+            yield world.say(sentence, count=count)
+
+
+def _then(world: Context, told: Members, files: tuple[Path, ...]) -> Iterator[str]:
+    """What is still to be done before the image is taken."""
+    yield from (world.say("reset.erase", file=str(file)) for file in files)
+    stays = _stays(told)
+    for path in stays:
+        known = {str(world.paths.consent): "reset.consent_stays", str(world.paths.license): "reset.license_stays"}
+        yield world.say(known.get(path, "reset.document_stays"), file=path)
+    yield world.say("reset.machine_id")
+    yield world.say("reset.stop")
+
+
+def _write(world: Context, file: Path, done: Members) -> tuple[Path, ...]:
+    """The requests, one a file: the first has the name that was asked for, the others a number before the suffix."""
+    bodies = done.value("erase")
+    made: list[Path] = []
+    for number, body in enumerate(bodies if isinstance(bodies, list) else [], start=1):
+        if not isinstance(body, str) or len(body) > _MAX_REQUEST:
+            raise done.refuse("erase")
+        path = file if number == 1 else file.with_name(f"{file.stem}-{number}{file.suffix}")
+        world.files.write(path, unbase64url(body), mode=MODE)
+        made.append(path)
+    return tuple(made)
+
+
+def _stays(told: Members) -> tuple[str, ...]:
+    value = told.value("stays")
+    return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+
+
+def _shown(told: Members, files: tuple[Path, ...]) -> Shown:
+    names = ("forgotten", "license", "activated", *_COUNTED)
+    shown: dict[str, Shown] = {name: told.value(name) for name in names}
+    return {**shown, "stays": list(_stays(told)), "erase": [str(file) for file in files]}
+
+
+COMMANDS: Final = (
+    Command(words=("reset",), run=reset, flags=frozenset({"--image", "--dry-run"}), valued=frozenset({"-o"})),
+)

@@ -1,0 +1,173 @@
+"""`doctor`: each check its own line, with code and cure; `--report` for the reseller's support, bare of what names a server.
+
+`cli.doctor.probes` looks and `core.diagnosis` concludes. The report is made of this code's own words alone: codes, the
+labels of
+files and mirrors, a date, a version, and eight digits of a digest. Nothing that was read is copied into it, so that there is
+nothing to redact; a test plants values in every field all the same.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby
+from typing import Final
+
+from opanel_agent import __version__
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.doctor.probes import Probes, run_checks
+from opanel_agent.cli.layout import paragraph
+from opanel_agent.cli.license import documents
+from opanel_agent.cli.license import status_view as answers
+from opanel_agent.cli.output import CommandResult, Shown
+from opanel_agent.cli.parser import Command, Options
+from opanel_agent.core import diagnosis
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.diagnosis import CheckStatus, Finding
+from opanel_agent.core.documents import bundle
+from opanel_agent.core.errors import AgentError
+from opanel_agent.core.license import license_key
+from opanel_agent.core.license.states import State
+from opanel_agent.messages import describe_error
+
+DIGITS: Final = 8
+UNKNOWN: Final = "unknown"
+MAX_BUNDLE_BYTES: Final = 64 * 1024
+
+
+def command(means: Probes) -> Command:
+    """The command, made with these means."""
+
+    def run(options: Options, world: Context) -> CommandResult:
+        findings = run_checks(world, means)
+        status = 0 if diagnosis.sound(findings) else 1
+        if "--report" in options.flags:
+            return _report(world, findings, status)
+        lines = tuple(_screen(world, findings))
+        result: dict[str, Shown] = {
+            "good": status == 0,
+            "checks": [_json(world, finding) for finding in findings],
+        }
+        return CommandResult(result=result, lines=(*lines, *_sum(world, findings)), exit_status=status)
+
+    return Command(words=("doctor",), run=run, flags=frozenset({"--report"}))
+
+
+# ---- the screen
+
+
+def _screen(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
+    """Those of a mirror stand together under its address; where none was asked, one line says so for all of its layers."""
+    for (subject, layered), group in groupby(findings, lambda each: (each.subject, each.check in diagnosis.LAYERS)):
+        told = tuple(group)
+        if layered and told[0].label is not None:
+            yield world.say("doctor.mirror", url=subject or "")
+            yield from (line for each in told for line in _lines(world, replace(each, subject=None), indent=2))
+        elif layered and told[0].error is None:
+            yield from _said(world, told[0], world.say("doctor.mirrors"), indent=0)
+        else:
+            yield from (line for each in told for line in _lines(world, each, indent=0))
+
+
+def _lines(world: Context, finding: Finding, *, indent: int) -> Iterator[str]:
+    yield from _said(world, finding, world.named("examined", finding.check), indent=indent)
+    if finding.error is not None:
+        title, cure = describe_error(finding.error, world.lang)
+        yield from paragraph(f"{title} [{finding.error.code}]", indent=indent + 4)
+        yield from paragraph(world.say("doctor.cure", cure=cure), indent=indent + 4)
+
+
+def _said(world: Context, finding: Finding, name: str, *, indent: int) -> Iterator[str]:
+    level = world.named("level", finding.status)
+    why = "" if finding.why is None else f": {world.named('skipped', finding.why)}"
+    where = f" ({finding.subject})" if finding.subject else ""
+    yield from paragraph(f"[{level}] {name}{why}{where}", indent=indent, hang=4)
+
+
+def _sum(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
+    found = sum(finding.error is not None for finding in findings)
+    unseen = sum(finding.status is CheckStatus.NOT_LOOKED_AT for finding in findings)
+    yield world.say("doctor.found", count=found, unseen=unseen) if found else world.say("doctor.sound", unseen=unseen)
+
+
+def _json(world: Context, finding: Finding) -> Shown:
+    title, hint = (None, None) if finding.error is None else describe_error(finding.error, world.lang)
+    return {**_coded(world, finding), "subject": finding.subject, "title": title, "hint": hint}
+
+
+def _coded(world: Context, finding: Finding) -> dict[str, Shown]:
+    error = finding.error
+    return {
+        "check": str(finding.check),
+        "label": finding.label,
+        "status": str(finding.status),
+        "code": None if error is None else str(error.code),
+        "detail": None if error is None else _detail(world, error),
+        "why": None if finding.why is None else str(finding.why),
+    }
+
+
+def _detail(world: Context, error: AgentError) -> str:
+    """A detail that this version knows: another process's, of another version, may say anything."""
+    return error.detail if world.named("error", error.detail) != error.detail else UNKNOWN
+
+
+# ---- the report
+
+
+def _report(world: Context, findings: tuple[Finding, ...], status: int) -> CommandResult:
+    """What can be pasted into an e-mail. The beginning is fixed: digits, state, since, reasons, version."""
+    digits = _digits(world)
+    state, since, reasons = _state(world)
+    first = " ".join((digits or "-" * DIGITS, state, since, ",".join(reasons) or UNKNOWN, __version__))
+    world.note("doctor.report")
+    result: dict[str, Shown] = {
+        "key": digits,
+        "state": state,
+        "since": since,
+        "reasons": list(reasons),
+        "version": __version__,
+        "checks": [_coded(world, finding) for finding in findings],
+    }
+    lines = (first, *(_report_line(world, finding) for finding in findings))
+    return CommandResult(result=result, lines=lines, exit_status=status)
+
+
+def _report_line(world: Context, finding: Finding) -> str:
+    said = [f"[{world.named('level', finding.status)}]", finding.check, *((finding.label,) if finding.label else ())]
+    if finding.error is not None:
+        said.append(f"{finding.error.code}/{_detail(world, finding.error)}")
+    if finding.why is not None:
+        said.append(finding.why)
+    return f"{' '.join(said)} - {world.named('examined', finding.check)}"
+
+
+def _state(world: Context) -> tuple[str, str, tuple[str, ...]]:
+    """Of the last answer, as far as it is said in words that this version knows: what is not a code is not passed on."""
+    try:
+        license_ = answers.latest(world).license
+    except AgentError:
+        return UNKNOWN, UNKNOWN, ()
+    known = {str(code) for code in (*Reason, *Fault)}
+    state = license_.state if license_.state in set(State) else UNKNOWN
+    reasons = tuple(reason if reason in known else UNKNOWN for reason in license_.reasons)
+    return state, _utc(license_.since), reasons
+
+
+def _utc(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _digits(world: Context) -> str | None:
+    """The first of the license key's SHA-256, by which the reseller finds the license; None where no bundle can be read."""
+    for path in (world.paths.bundle, world.paths.previous_bundle):
+        try:
+            text = world.files.read(path, max_bytes=MAX_BUNDLE_BYTES)
+            if text is not None:
+                found = bundle.verify(text, documents.trusted_root(world), now=None)
+                return license_key.digest(found.license.sub)[:DIGITS]
+        except AgentError:
+            continue
+    return None
+
+
+COMMANDS: Final = (command(Probes()),)

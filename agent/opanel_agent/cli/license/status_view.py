@@ -1,0 +1,157 @@
+"""The agent's last answer as a command reads it: from the daemon, or from the file that it leaves for monitoring.
+
+The answer is another process's word, perhaps of another version: members that are unknown here are ignored, and what is
+missing or of another type is one error, never a guess.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from opanel_agent.cli.client import decode_reply
+from opanel_agent.cli.context import Context
+from opanel_agent.core.codec.strict_json import Json, Members, loads
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
+
+MAX_BYTES: Final = 1024 * 1024
+PERMITS: Final = ("run", "change", "create", "paid_features")
+CONTACT: Final = ("email", "phone", "url")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseView:
+    """`GET /v1/license`. Times are seconds since the epoch; `told` is the whole as it came."""
+
+    state: str
+    reasons: tuple[str, ...]
+    since: int
+    until: int | None
+    permits: Mapping[str, bool]
+    features: tuple[str, ...]
+    limits: Mapping[str, Json]
+    tier: str | None
+    reseller: Mapping[str, str]
+    action: str
+    action_texts: Mapping[str, str]
+    as_of: int
+    good_until: int
+    warned: bool
+    told: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerView:
+    """`GET /v1/answer`. `live`: the daemon itself gave it; else it is what the file held."""
+
+    license: LicenseView
+    told: Mapping[str, Json]
+    live: bool
+
+    @property
+    def trouble(self) -> AgentError | None:
+        """Why the last evaluation failed, where it did; the answer is then that of an earlier one."""
+        told = self.part("trouble")
+        return AgentError.from_json(told) if told else None
+
+    @property
+    def advisories(self) -> tuple[Json, ...]:
+        """Those that are in force, as objects; docs/json.md says of what members."""
+        value = self.told.get("advisories")
+        return tuple(each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
+
+    @property
+    def permitted(self) -> Mapping[str, bool]:
+        """Whether the gate would let each purpose pass now; a command's as if it were given."""
+        return {purpose: told.get("permitted") is True for purpose, told in self._purposes.items()}
+
+    def denied(self, purpose: str) -> tuple[str, ...]:
+        """The code of every reason for which the gate would not let the purpose pass now."""
+        reasons = self._purposes.get(purpose, {}).get("reasons")
+        codes = [each.get("reason") for each in reasons if isinstance(each, dict)] if isinstance(reasons, list) else []
+        return tuple(dict.fromkeys(code for code in codes if isinstance(code, str)))
+
+    @property
+    def _purposes(self) -> Mapping[str, Mapping[str, Json]]:
+        told = self.part("consent").get("purposes")
+        return {name: each for name, each in told.items() if isinstance(each, dict)} if isinstance(told, dict) else {}
+
+    def part(self, name: str) -> Mapping[str, Json]:
+        """A member that is an object; an empty one where this version's daemon tells none."""
+        value = self.told.get(name)
+        return value if isinstance(value, dict) else {}
+
+
+def number(told: Mapping[str, Json], name: str) -> int | None:
+    """A member that is a whole number; None where an older daemon does not tell it, or it is null."""
+    value = told.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def latest(world: Context) -> AnswerView:
+    """From the daemon, else from the file. Raises the daemon's own failure where there is neither."""
+    try:
+        return read(world.client.get("/v1/answer"), live=True)
+    except (Unavailable, NotPermitted) as failure:
+        if failure.code not in (Fault.NOT_RUNNING, Fault.NO_PERMISSION):
+            raise
+        kept = _kept(world)
+        if kept is None:
+            raise
+        return read(kept, live=failure.code is not Fault.NOT_RUNNING)
+
+
+def read(told: Members, *, live: bool) -> AnswerView:
+    """Raises Unavailable for anything but an answer."""
+    with decode_reply():
+        return AnswerView(
+            license=license_of(told.members("license")),
+            told={name: told.value(name) for name in told.names()},
+            live=live,
+        )
+
+
+def license_of(told: Members) -> LicenseView:
+    """Raises Untrusted where it is not what docs/json.md says."""
+    permits, action = told.members("permits"), told.members("next_action")
+    reseller, limits = told.value("reseller"), told.value("limits")
+    return LicenseView(
+        state=told.text("state"),
+        reasons=_texts(told, "reasons"),
+        since=told.integer("since"),
+        until=_or_none(told, "until"),
+        permits={name: permits.boolean(name) for name in PERMITS},
+        features=_texts(told, "features"),
+        limits=limits if isinstance(limits, dict) else {},
+        tier=None if told.value("tier") is None else told.text("tier"),
+        reseller=_contact(Members(reseller, "reseller")) if isinstance(reseller, dict) else {},
+        action=action.text("code"),
+        action_texts={lang: action.text(lang, max_length=2048) for lang in ("tr", "en")},
+        as_of=told.integer("as_of"),
+        good_until=told.integer("good_until"),
+        warned=bool(told.value("warnings")),
+        told={name: told.value(name) for name in told.names()},
+    )
+
+
+def _kept(world: Context) -> Members | None:
+    """The file, where there is one that this user may read and that holds an object."""
+    try:
+        data = world.files.read(world.paths.answer, max_bytes=MAX_BYTES)
+        return None if data is None else Members(loads(data, max_bytes=MAX_BYTES), "answer")
+    except (Storage, Misconfigured, Untrusted):
+        return None  # the daemon's failure says more: it is what has to be cured
+
+
+def _texts(told: Members, name: str) -> tuple[str, ...]:
+    value = told.value(name)
+    return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()
+
+
+def _or_none(told: Members, name: str) -> int | None:
+    return None if told.value(name) is None else told.integer(name)
+
+
+def _contact(told: Members) -> dict[str, str]:
+    known = {name: told.value(name) for name in ("name", *CONTACT) if told.has(name)}
+    return {name: value for name, value in known.items() if isinstance(value, str)}

@@ -1,0 +1,53 @@
+"""The export of an agent that does not run: read by a process of the agent's own user, whatever root asks for.
+
+What lies in the state's folder is that user's, a link in it, too: read by root, it could lead anywhere. Read by its owner it
+leads nowhere that the owner could not go alone. Nothing is written there.
+"""
+
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import NotPermitted, Storage
+from opanel_agent.core.ledger.export import MAX_BYTES
+from opanel_agent.system import process
+from opanel_agent.system.process import Identity
+
+READER: Final = (sys.executable, "-I", "-m", "opanel_agent", "export")
+PASSED: Final = ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")  # where a user installation lies
+DEADLINE_S: Final = 60.0
+
+
+def export(state_dir: Path, reader: Sequence[str] = READER) -> bytes:
+    """The whole export. Raises Storage where it cannot be read, NotPermitted for who is neither root nor the owner."""
+    owner = _owner(state_dir)
+    if os.geteuid() not in (0, owner.st_uid):
+        raise NotPermitted(Fault.NO_PERMISSION, "need_owner")
+    as_root = os.geteuid() == 0 and owner.st_uid != 0
+    try:
+        status, said = process.run(
+            reader,
+            environment={name: os.environ[name] for name in PASSED if name in os.environ and not as_root},
+            max_bytes=MAX_BYTES,
+            deadline_s=DEADLINE_S,
+            identity=Identity(uid=owner.st_uid, gid=owner.st_gid) if as_root else None,
+        )
+    except OSError as exc:
+        raise Storage(Fault.IO_FAILED, "export_unread", file=str(state_dir)) from exc
+    if status != 0 or not said:
+        raise Storage(Fault.IO_FAILED, "export_unread", file=str(state_dir))
+    return said
+
+
+def _owner(state_dir: Path) -> os.stat_result:
+    try:
+        found = state_dir.lstat()
+    except OSError as exc:
+        raise Storage(Fault.IO_FAILED, "file_absent", file=str(state_dir)) from exc
+    if not stat.S_ISDIR(found.st_mode):
+        raise Storage(Fault.IO_FAILED, "file_absent", file=str(state_dir))
+    return found

@@ -1,0 +1,160 @@
+"""A command that sends: what will leave is shown first, and then those very bytes are sent, named by their id.
+
+Where a signal forbids sending, or the administrator wishes it (`-o`), the request is written to a file instead, to be
+carried by other ways. The daemon runs as a user of its own and this as root: nothing that it says becomes a path.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.cli.client import Done, decode_reply
+from opanel_agent.cli.consent.locations import where
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.layout import verbatim
+from opanel_agent.cli.output import CommandResult, Shown, printable
+from opanel_agent.cli.parser import Options
+from opanel_agent.core.codec.base64url import unbase64url
+from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+
+MAX_WAIT_S: Final = 30  # the daemon's own patience
+MAX_REQUEST_CHARACTERS: Final = 128 * 1024
+REQUEST_MODE: Final = 0o600
+_ID: Final = re.compile(r"[a-z]{1,16}-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendObstacle:
+    """Why nothing may be sent: the code, and the place that it comes from."""
+
+    reason: str
+    place: str
+    line: int | None
+    what: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """A sealed request before it is sent. `raw` is its head and body; `names` what the body says, `values` as it says it.
+
+    `why` is what forbids sending it now.
+    """
+
+    id: str
+    purpose: str
+    url: str
+    raw: str
+    names: tuple[str, ...]
+    values: Mapping[str, Json]
+    why: tuple[SendObstacle, ...]
+
+
+def wait_s(options: Options) -> int:
+    return options.number("--wait", MAX_WAIT_S, high=MAX_WAIT_S)
+
+
+def send(
+    options: Options, world: Context, path: str, asked: dict[str, Json], *, suffix: str = "jwt"
+) -> Done | CommandResult:
+    """Done where it was sent; the Outcome of a file where it was not. `asked` are the request's own options.
+
+    `suffix` is that of the file, where its name is left to us.
+    """
+    patience_s = wait_s(options)
+    shown = world.client.post(path, asked | {"preview": True}, wait_s=patience_s)
+    with decode_reply():
+        leaving = read(shown.result)
+    if "-o" in options.values or leaving.why:
+        written = world.client.post(path, asked | {"to_file": True}, wait_s=patience_s)
+        file = Path(options.values.get("-o") or f"{leaving.id}.{suffix}")
+        return _write_out(world, written.result, file)
+    show(world, leaving)
+    return world.client.post(path, asked | {"confirm": leaving.id}, wait_s=patience_s)
+
+
+def read(told: Members) -> Leaving:
+    """What the daemon shows of a request. Raises Untrusted where it is none."""
+    body = text_of(told, "body")
+    return Leaving(
+        id=told.text("id", pattern=_ID),
+        purpose=told.text("purpose"),
+        url=told.text("url"),
+        raw=text_of(told, "head") + body,
+        names=tuple(sorted(told.texts("leaves"))),
+        values=_values(body),
+        why=grounds(told),
+    )
+
+
+def _values(body: str) -> Mapping[str, Json]:
+    """The claims of a signed request, or the members of a plain one. The bytes are shown as well, whatever they say."""
+    claims = body if body.startswith("{") else unbase64url(body.partition(".")[2].partition(".")[0])
+    said = loads(claims.encode() if isinstance(claims, str) else claims, max_bytes=MAX_REQUEST_CHARACTERS)
+    return said if isinstance(said, dict) else {}
+
+
+def text_of(told: Members, name: str) -> str:
+    """A text that may have line breaks in it, which `Members.text` refuses."""
+    value = told.value(name)
+    if not isinstance(value, str):
+        raise told.refuse(name)
+    return value
+
+
+def grounds(told: Members) -> tuple[SendObstacle, ...]:
+    """The member `why`. Raises Untrusted where it is none."""
+    return tuple(
+        SendObstacle(
+            reason=each.text("reason"),
+            place=each.text("place", max_length=1024),
+            line=None if each.value("line") is None else each.integer("line"),
+            what=None if not each.has("what") or each.value("what") is None else each.text("what", max_length=1024),
+        )
+        for each in told.each("why", 64)
+    )
+
+
+def why_json(why: tuple[SendObstacle, ...]) -> Shown:
+    return [{"reason": each.reason, "what": each.what, "place": each.place, "line": each.line} for each in why]
+
+
+def show(world: Context, leaving: Leaving) -> None:
+    """On stderr, before anything is sent: in words, then the bytes themselves."""
+    for line in (
+        world.say("leaves.head", purpose=world.named("purpose", leaving.purpose), url=leaving.url),
+        *(_said_line(world, leaving, name) for name in leaving.names),
+        *raw_lines(world, leaving),
+    ):
+        world.console.note(printable(line))
+
+
+def raw_lines(world: Context, leaving: Leaving) -> Iterator[str]:
+    """The bytes themselves, and what the other end sees besides."""
+    yield world.say("leaves.address")
+    yield world.say("leaves.bytes")
+    yield from verbatim(leaving.raw)
+
+
+def _said_line(world: Context, leaving: Leaving, name: str) -> str:
+    return world.say("leaves.line", name=name, value=value_of(leaving, name), meaning=world.named("field", name))
+
+
+def value_of(leaving: Leaving, name: str) -> str:
+    """As the body says it; a question mark where the daemon names what is not in the body."""
+    return dumps(leaving.values[name]).decode() if name in leaving.values else "?"
+
+
+def _write_out(world: Context, written: Members, file: Path) -> CommandResult:
+    """The request into a file of the administrator's. Nothing was sent."""
+    with decode_reply():
+        request = unbase64url(written.text("request", max_length=MAX_REQUEST_CHARACTERS))
+        why = grounds(written)
+    world.files.write(file, request, mode=REQUEST_MODE)
+    lines = (
+        world.say("carry.not_sent"),
+        *(world.say("carry.because", where=where(world, each)) for each in why),
+        world.say("carry.file", file=str(file)),
+    )
+    return CommandResult(result={"sent": False, "file": str(file), "why": why_json(why)}, lines=lines)

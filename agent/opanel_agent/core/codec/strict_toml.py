@@ -1,0 +1,171 @@
+"""TOML of an administrator's, read whole or refused whole, with the line of the first fault.
+
+tomllib says what is TOML; this says what was asked for. A key that nobody took, a value of another type (`1` and `"true"`
+are not `true`) or out of range refuses the file: a word that is silently ignored is worse than one that is missing. The
+caller says under which reason (`settings_refused`, `consent_refused`), and adds which file it was.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.errors import Misconfigured
+
+T = TypeVar("T")
+
+MAX_BYTES: Final = 64 * 1024
+_MAX_TRIES: Final = 200  # lines of one statement that are looked back over: each costs a parse of the file
+_TOML_LINE: Final = re.compile(r"at line (\d+)")
+
+
+def loads(data: bytes, reason: Reason, *, schema: int = 1) -> "Table":
+    """The outermost table of a file whose `schema` is the one asked for. Raises Misconfigured."""
+    text = _text(data, reason)
+    table = Table(_toml(text, reason), text, (), reason)
+    if table.take("schema", integer) != schema:
+        raise table.refuse("toml_schema", "schema")
+    return table
+
+
+def _text(data: bytes, reason: Reason) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise Misconfigured(reason, "toml_utf8", line=data.count(b"\n", 0, exc.start) + 1) from exc
+
+
+def _toml(text: str, reason: Reason) -> Mapping[str, object]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as exc:  # a ValueError of int() too: it reads no more than 4300 digits
+        raise Misconfigured(reason, "toml_syntax", line=_line_in(str(exc), text)) from exc
+
+
+def _line_in(told: str, text: str) -> int:
+    """Where the parser stopped. It names no line at the end, and none for what is too long or too deep for it."""
+    lines = text.split("\n")
+    if found := _TOML_LINE.search(told):
+        return int(found[1])
+    if "end of document" in told:
+        return len(lines)
+    return lines.index(max(lines, key=len)) + 1
+
+
+class Table:
+    """A reader that remembers what was taken: the rest is unknown and refuses the file."""
+
+    def __init__(self, values: Mapping[str, object], text: str, path: tuple[str, ...], reason: Reason) -> None:
+        self.values = values
+        self._text = text
+        self._path = path
+        self._reason = reason
+        self._taken: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        return name in self.values
+
+    def take(self, name: str, read: Callable[[object], T]) -> T | None:
+        """The value as `read` makes it, None where the key is absent. `read` raises TypeError or ValueError."""
+        self._taken.add(name)
+        if name not in self.values:
+            return None
+        try:
+            return read(self.values[name])
+        except TypeError as exc:
+            raise self.refuse("toml_type", name) from exc
+        except ValueError as exc:
+            raise self.refuse("toml_value", name) from exc
+
+    def need(self, name: str, read: Callable[[object], T]) -> T:
+        """As `take`, of a key that must be there."""
+        value = self.take(name, read)
+        if value is None:
+            raise self.refuse("toml_missing", name)
+        return value
+
+    def table(self, name: str) -> "Table":
+        """A table within, empty where it is absent; it has its own `end`."""
+        values = self.take(name, mapping)
+        return Table(values or {}, self._text, (*self._path, name), self._reason)
+
+    def end(self) -> None:
+        """Refuse every key that nobody asked for."""
+        for name in self.values:
+            if name not in self._taken:
+                raise self.refuse("toml_unknown", name)
+
+    def line(self, name: str) -> int | None:
+        """Where the key or table is written; None where it is absent."""
+        return line_of(self._text, (*self._path, name))
+
+    def refuse(self, detail: str, name: str) -> Misconfigured:
+        """The fault, with its line: that of the table where the key is the one that is missing."""
+        line = self.line(name) or (line_of(self._text, self._path) if self._path else None) or 1
+        return Misconfigured(self._reason, detail, name=".".join((*self._path, name))[:80], line=line)
+
+
+def line_of(text: str, path: tuple[str, ...]) -> int | None:
+    """The line on which the key or table at `path` begins, None where there is none. `text` is TOML.
+
+    Asked of the parser, because TOML can say one thing in many ways: every beginning of the file that ends between two
+    statements is TOML too, so it is the line after the longest one that does not hold `path` yet.
+    """
+    lines = text.split("\n")
+    if not _holds(lines, path):
+        return None
+    without, low, high, tries = 0, 0, len(lines), _MAX_TRIES
+    while high - low > 1:
+        middle = (low + high) // 2
+        reach = max(low, middle - tries)
+        end = next((end for end in range(middle, reach, -1) if _holds(lines[:end], path) is not None), None)
+        tries -= middle - (end or reach)
+        if end is None and reach > low:
+            # A text of hundreds of lines: from the other side, where the beginnings are short, as far as that reaches.
+            after = range(low + 1, min(middle, low + _MAX_TRIES))
+            return max((end for end in after if _holds(lines[:end], path) is False), default=without) + 1
+        if end is None:
+            low = middle
+        elif _holds(lines[:end], path):
+            high = end
+        else:
+            without, low = end, middle
+    return without + 1
+
+
+def _holds(lines: Sequence[str], path: tuple[str, ...]) -> bool | None:
+    """Whether these lines say something at `path`; None where they end within a statement."""
+    try:
+        value: object = tomllib.loads("\n".join([*lines, ""]))
+    except (ValueError, RecursionError):
+        return None
+    for step in path:
+        if not isinstance(value, dict) or step not in value:
+            return False
+        value = value[step]
+    return True
+
+
+def boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    return value
+
+
+def string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError
+    return value

@@ -1,0 +1,311 @@
+"""consent.toml and consent.d: what the administrator said, read whole or refused whole. Pure.
+
+`consent.toml` is the one place that a grant can come from; a fault in it denies every consent. A policy file in `consent.d`
+may deny, lengthen a hold and ask not to be tracked; a grant there is a fault, and a fault there denies every consent too.
+The schema is small on purpose: a report of usage waits (`hold`), one of a crash is looked at (`review`).
+
+A refusal must not lose a "no": `in_doubt` finds the line by which a refused file may ask not to be tracked.
+
+`edit` changes the literal of one line and nothing else, so that comments, order and a template survive. It tries, parses
+what it made and compares; where no one literal does it, it refuses and says what to type. Ownership and size are judged
+where files are read (`system.consent.consent_store`).
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import lru_cache
+from typing import Final
+
+from opanel_agent.core.codec.strict_toml import Table, boolean, loads, string
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.consent.opt_outs import Signal, SignalKind
+from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.errors import Misconfigured
+
+HOUR_S: Final = 3600
+DEFAULT_HOLD_S: Final = 72 * HOUR_S
+MAX_HOLD_S: Final = 30 * 24 * HOUR_S
+_HOLD: Final = re.compile(r"(\d{1,4})([hd])", re.ASCII)
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_LITERAL: Final = re.compile(r"\b(?:true|false)\b", re.ASCII)
+_SAYS_NO_OPT_OUT: Final = re.compile(r"""\s*(?:#.*|["']?do_not_track["']?\s*=\s*false\s*(?:#.*)?)""", re.ASCII)
+_MAX_NAME: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One purpose's answer. `hold_s`: how long a finished report waits; `review`: each waits until it was looked at."""
+
+    allow: bool
+    hold_s: int
+    review: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """Who granted in a preseeded file, in which role, on which day."""
+
+    by: str
+    role: str
+    on: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentFile:
+    """`notice` is the version that the answers were given to; a purpose that is not among `purposes` was never asked.
+
+    `lines` says where each key is written (`purposes.usage_statistics.allow`); two files that say the same are equal.
+    """
+
+    notice: str
+    do_not_track: bool
+    purposes: Mapping[Purpose, Choice]
+    granted: Granted | None
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A file of consent.d: what it denies, the holds that it lengthens to, and whether it asks not to be tracked."""
+
+    place: str
+    denied: frozenset[Purpose]
+    holds: Mapping[Purpose, int]
+    do_not_track: bool
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    def said(self, what: str, key: str) -> Signal:
+        return Signal(kind=SignalKind.SETTING, what=what, place=self.place, line=self.lines.get(key))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentReading:
+    """What stands now. `file` None with `refused` None: there is no file, nobody was asked.
+
+    `refused` is what is wrong with consent.toml, `policies_refused` with each file of consent.d that is not among
+    `policies`. `in_doubt` is where a refused file may ask not to be tracked.
+    """
+
+    place: str = "consent.toml"
+    file: ConsentFile | None = None
+    refused: Misconfigured | None = None
+    policies: tuple[Policy, ...] = ()
+    policies_refused: tuple[Misconfigured, ...] = ()
+    in_doubt: tuple[Signal, ...] = ()
+
+    def said(self, what: str, key: str) -> Signal:
+        line = None if self.file is None else self.file.lines.get(key)
+        return Signal(kind=SignalKind.SETTING, what=what, place=self.place, line=line)
+
+    def faults(self) -> tuple[Misconfigured, ...]:
+        """Each denies every consent."""
+        return (*(() if self.refused is None else (self.refused,)), *self.policies_refused)
+
+    def signals(self) -> Iterator[Signal]:
+        """Everywhere that these files ask, or may ask, not to be tracked."""
+        if self.file is not None and self.file.do_not_track:
+            yield self.said("do_not_track = true", "do_not_track")
+        for policy in self.policies:
+            if policy.do_not_track:
+                yield policy.said("do_not_track = true", "do_not_track")
+        yield from self.in_doubt
+
+    def hold_s(self, purpose: Purpose) -> int:
+        """How long a report of this purpose waits: the longest that anyone asks for."""
+        return max(self._own_hold_s(purpose), *(policy.holds.get(purpose, 0) for policy in self.policies), 0)
+
+    def longest_hold(self, purpose: Purpose) -> Signal:
+        """Who asks for it."""
+        hold_s, key = self.hold_s(purpose), f"purposes.{purpose}.hold"
+        if self._own_hold_s(purpose) < hold_s:
+            policy = next(policy for policy in self.policies if policy.holds.get(purpose) == hold_s)
+            return policy.said("hold", key)
+        return self.said("hold", key)
+
+    def review(self, purpose: Purpose) -> bool:
+        """Whether each report of this purpose waits until it was looked at."""
+        choice = self._choice(purpose)
+        return purpose is Purpose.CRASH_REPORTS if choice is None else choice.review
+
+    def _own_hold_s(self, purpose: Purpose) -> int:
+        choice = self._choice(purpose)
+        return _default_hold_s(purpose) if choice is None else choice.hold_s
+
+    def _choice(self, purpose: Purpose) -> Choice | None:
+        return None if self.file is None else self.file.purposes.get(purpose)
+
+
+@lru_cache(maxsize=8)  # the gate asks many times a pass, and the same bytes say the same
+def parse(data: bytes) -> ConsentFile:
+    """Raises Misconfigured(consent_refused, …) with `name` and `line` of the first fault."""
+    table = loads(data, Reason.CONSENT_REFUSED)
+    told = table.table("purposes")
+    rows = {purpose: told.table(purpose) for purpose in CONSENT_BASED if told.has(purpose)}
+    told.end()
+    file = ConsentFile(
+        notice=table.need("notice", _day),
+        do_not_track=table.take("do_not_track", boolean) or False,
+        purposes={purpose: _choice(row, purpose) for purpose, row in rows.items()},
+        granted=_granted(table.table("granted")) if table.has("granted") else None,
+        lines=_lines(table, rows),
+    )
+    table.end()
+    return file
+
+
+@lru_cache(maxsize=64)
+def parse_policy(data: bytes, place: str) -> Policy:
+    """A file of consent.d. Raises Misconfigured(consent_refused, …): a grant there is a fault."""
+    table = loads(data, Reason.CONSENT_REFUSED)
+    told = table.table("purposes")
+    rows = {purpose: told.table(purpose) for purpose in CONSENT_BASED if told.has(purpose)}
+    told.end()
+    policy = Policy(
+        place=place,
+        denied=frozenset(purpose for purpose, row in rows.items() if _denies(row)),
+        holds={purpose: hold_s for purpose, row in rows.items() if (hold_s := _take_hold(row, purpose)) is not None},
+        do_not_track=table.take("do_not_track", boolean) or False,
+        lines=_lines(table, rows),
+    )
+    for row in (*rows.values(), table):
+        row.end()
+    return policy
+
+
+def in_doubt(data: bytes) -> int | None:
+    """The first line by which a file that is refused may ask not to be tracked; None where none does.
+
+    Anything that names it counts but a comment and a plain `do_not_track = false`: a typing error elsewhere in the file, or
+    a wrong owner, must not undo a "no".
+    """
+    if b"\0" in data:  # no text in an encoding that we read
+        return 1
+    lines = data.decode("latin-1").split("\n")
+    named = (number for number, line in enumerate(lines, start=1) if "do_not_track" in line)
+    return next((number for number in named if not _SAYS_NO_OPT_OUT.fullmatch(lines[number - 1])), None)
+
+
+def edit(data: bytes, purpose: Purpose, *, allow: bool) -> bytes:
+    """The file with that purpose's `allow` changed and every other byte as it was.
+
+    Raises Misconfigured: for a file that is refused, or `consent_edit` for a purpose that it does not answer, with the
+    lines to type: `type` below `under`, at the end of the file (`line`).
+    """
+    before = parse(data)
+    wanted = "true" if allow else "false"
+    choice = before.purposes.get(purpose)
+    if choice is None:
+        line = data.count(b"\n") + 1
+        raise _not_edited(line, purpose, wanted)
+    if choice.allow is allow:
+        return data
+    expected = replace(before, purposes={**before.purposes, purpose: replace(choice, allow=allow)})
+    line = before.lines[f"purposes.{purpose}.allow"]
+    for after in _changed(data.decode("utf-8"), line, wanted):
+        with contextlib.suppress(Misconfigured):  # the literal stood within a text: try the next one
+            if parse(after) == expected:
+                return after
+    raise _not_edited(line, purpose, wanted)
+
+
+def _changed(text: str, line: int, wanted: str) -> Iterator[bytes]:
+    """The text with one literal of that line changed, for each of them."""
+    lines = text.split("\n")
+    old = lines[line - 1]
+    for found in _LITERAL.finditer(old):
+        lines[line - 1] = old[: found.start()] + wanted + old[found.end() :]
+        yield "\n".join(lines).encode("utf-8")
+
+
+def _not_edited(line: int, purpose: Purpose, wanted: str) -> Misconfigured:
+    return Misconfigured(
+        Reason.CONSENT_REFUSED,
+        "consent_edit",
+        line=line,
+        name=str(purpose),
+        under=f"[purposes.{purpose}]",
+        type=f"allow = {wanted}",
+    )
+
+
+def fresh(notice: str, answers: Mapping[Purpose, bool], *, granted: Granted | None = None) -> dict[str, object]:
+    """The content of a new consent.toml, for tomli_w: one answer a purpose, holds and review at their defaults."""
+    told: dict[str, object] = {"schema": 1, "notice": notice, "do_not_track": False}
+    if granted is not None:
+        told["granted"] = {"by": granted.by, "role": granted.role, "on": granted.on}
+    told["purposes"] = {
+        str(purpose): {"allow": answers.get(purpose, False), **_DEFAULTS[purpose]} for purpose in CONSENT_BASED
+    }
+    return told
+
+
+_DEFAULTS: Final[Mapping[Purpose, Mapping[str, object]]] = {
+    Purpose.USAGE_STATISTICS: {"hold": "72h"},
+    Purpose.CRASH_REPORTS: {"review": True},
+}
+
+
+def _choice(row: Table, purpose: Purpose) -> Choice:
+    hold_s = _take_hold(row, purpose)
+    review = row.take("review", boolean) if purpose is Purpose.CRASH_REPORTS else False
+    choice = Choice(
+        allow=row.need("allow", boolean),
+        hold_s=_default_hold_s(purpose) if hold_s is None else hold_s,
+        review=True if review is None else review,
+    )
+    row.end()
+    return choice
+
+
+def _take_hold(row: Table, purpose: Purpose) -> int | None:
+    return row.take("hold", _hold) if purpose is Purpose.USAGE_STATISTICS else None
+
+
+def _default_hold_s(purpose: Purpose) -> int:
+    return DEFAULT_HOLD_S if purpose is Purpose.USAGE_STATISTICS else 0
+
+
+def _denies(row: Table) -> bool:
+    if row.take("allow", boolean):
+        raise row.refuse("consent_policy_grants", "allow")
+    return row.has("allow")
+
+
+def _granted(row: Table) -> Granted:
+    granted = Granted(by=row.need("by", _name), role=row.need("role", _name), on=row.need("on", _day))
+    row.end()
+    return granted
+
+
+def _lines(table: Table, rows: Mapping[Purpose, Table]) -> dict[str, int]:
+    """Where a decision's place can be, by key."""
+    places = {"notice": table.line("notice"), "do_not_track": table.line("do_not_track")}
+    for purpose, row in rows.items():
+        places |= {f"purposes.{purpose}.{name}": row.line(name) for name in ("allow", "hold", "review")}
+    return {key: line for key, line in places.items() if line is not None}
+
+
+def _hold(value: object) -> int:
+    found = _HOLD.fullmatch(string(value))
+    seconds = -1 if found is None else int(found[1]) * (HOUR_S if found[2] == "h" else 24 * HOUR_S)
+    if not 0 <= seconds <= MAX_HOLD_S:
+        raise ValueError
+    return seconds
+
+
+def _day(value: object) -> str:
+    text = string(value)
+    if not _DAY.fullmatch(text):
+        raise ValueError
+    date.fromisoformat(text)  # a ValueError of its own for the 31st of February
+    return text
+
+
+def _name(value: object) -> str:
+    text = string(value)
+    if not text.strip() or len(text) > _MAX_NAME or not text.isprintable():
+        raise ValueError
+    return text

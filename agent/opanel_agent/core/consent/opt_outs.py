@@ -1,0 +1,33 @@
+"""Signals: an opt-out that was found somewhere. Existence is enough, and its absence never grants anything.
+
+Values only. Where they are looked for is `system.consent.opt_outs` and `system.consent.consent_store`; what they deny is
+`core.consent.gate`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+
+
+@unique
+class SignalKind(StrEnum):
+    """Where an opt-out can be said."""
+
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    SETTING = "setting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """An opt-out found: `what` is the file or the assignment, `place` where it stands, `line` counted from 1."""
+
+    kind: SignalKind
+    what: str
+    place: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    do_not_track: tuple[Signal, ...] = ()
+    offline: tuple[Signal, ...] = ()

@@ -1,0 +1,139 @@
+"""Every request that the agent can make belongs to one purpose; there is no other way out (docs/ARCHITECTURE.md).
+
+The table below *is* the list: what a purpose may say, what governs it, and what do-not-track does to it. What a report may
+say is the catalog's to declare (`core.reporting.catalog`), field by field; the other bodies have the fields named here.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Final
+
+MAX_REPLY_BYTES: Final = 512 * 1024
+
+
+@unique
+class Purpose(StrEnum):
+    LICENSE_STATUS = "license_status"
+    SECURITY_ADVISORIES = "security_advisories"
+    LICENSE_RENEWAL = "license_renewal"
+    LICENSE_ACTIVATION = "license_activation"
+    USAGE_STATISTICS = "usage_statistics"
+    CRASH_REPORTS = "crash_reports"
+    DATA_RIGHTS = "data_rights"
+
+
+@unique
+class Basis(StrEnum):
+    """What says yes to a purpose: a setting that stands, the administrator's command, each time, or his consent file."""
+
+    CHECK_SETTING = "[license] check"
+    RENEW_SETTING = "[license] renew"
+    ADVISORIES_SETTING = "advisories"
+    COMMAND = "command"
+    CONSENT = "consent"
+
+
+@unique
+class UnderDoNotTrack(StrEnum):
+    GOES_ON = "goes_on"  # the same bytes for everyone say nothing about this server
+    DENIED = "denied"
+    TO_FILE = "to_file"  # the command writes the request to a file, to be carried by other ways
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurposePolicy:
+    """One row: `paths` are all that may be asked for; `fields` all that a body may say (a report's are the catalog's)."""
+
+    governor: Basis
+    under_do_not_track: UnderDoNotTrack
+    paths: frozenset[str]
+    fields: frozenset[str] = frozenset()
+
+
+_REQUEST_CLAIMS: Final = frozenset(
+    {"ver", "iss", "iat", "jti", "kind", "key_sha256", "license_sha256", "jwk", "salt", "components", "nonce"}
+)
+
+POLICIES: Final[dict[Purpose, PurposePolicy]] = {
+    Purpose.LICENSE_STATUS: PurposePolicy(
+        governor=Basis.CHECK_SETTING,
+        under_do_not_track=UnderDoNotTrack.GOES_ON,
+        paths=frozenset({"/v1/status.jwt", "/v1/roots.jws"}),
+    ),
+    Purpose.SECURITY_ADVISORIES: PurposePolicy(
+        governor=Basis.ADVISORIES_SETTING,
+        under_do_not_track=UnderDoNotTrack.GOES_ON,
+        paths=frozenset({"/v1/advisories.jws"}),
+    ),
+    Purpose.LICENSE_RENEWAL: PurposePolicy(
+        governor=Basis.RENEW_SETTING,
+        under_do_not_track=UnderDoNotTrack.DENIED,
+        paths=frozenset({"/v1/renewals"}),
+        fields=_REQUEST_CLAIMS,
+    ),
+    Purpose.LICENSE_ACTIVATION: PurposePolicy(
+        governor=Basis.COMMAND,
+        under_do_not_track=UnderDoNotTrack.TO_FILE,
+        paths=frozenset({"/v1/activations", "/v1/releases", "/v1/bundles"}),
+        fields=_REQUEST_CLAIMS | {"schema"},
+    ),
+    Purpose.USAGE_STATISTICS: PurposePolicy(
+        governor=Basis.CONSENT,
+        under_do_not_track=UnderDoNotTrack.DENIED,
+        paths=frozenset({"/v1/reports/usage_statistics"}),
+    ),
+    Purpose.CRASH_REPORTS: PurposePolicy(
+        governor=Basis.CONSENT,
+        under_do_not_track=UnderDoNotTrack.DENIED,
+        paths=frozenset({"/v1/reports/crash_reports"}),
+    ),
+    Purpose.DATA_RIGHTS: PurposePolicy(
+        governor=Basis.COMMAND,
+        under_do_not_track=UnderDoNotTrack.TO_FILE,
+        paths=frozenset({"/v1/rights"}),
+        fields=_REQUEST_CLAIMS | {"schema", "reveals", "right", "text"},
+    ),
+}
+
+# Those that are asked for, one question each, in this order.
+CONSENT_BASED: Final = tuple(purpose for purpose, terms in POLICIES.items() if terms.governor is Basis.CONSENT)
+# Those that are fixed GETs, made by fetch; all others are posted by the courier.
+FIXED: Final = frozenset({Purpose.LICENSE_STATUS, Purpose.SECURITY_ADVISORIES})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedGet:
+    """A GET that is the same for everyone: all that `fetch` can do. `max_bytes` caps the reply."""
+
+    purpose: Purpose
+    path: str
+    content_type: str
+    max_bytes: int
+
+
+FIXED_GETS: Final[dict[str, FixedGet]] = {
+    "status": FixedGet(
+        purpose=Purpose.LICENSE_STATUS,
+        path="/v1/status.jwt",
+        content_type="application/statuslist+jwt",
+        max_bytes=MAX_REPLY_BYTES,
+    ),
+    "roots": FixedGet(
+        purpose=Purpose.LICENSE_STATUS, path="/v1/roots.jws", content_type="application/jose", max_bytes=MAX_REPLY_BYTES
+    ),
+    "advisories": FixedGet(
+        purpose=Purpose.SECURITY_ADVISORIES,
+        path="/v1/advisories.jws",
+        content_type="application/jose",
+        max_bytes=256 * 1024,
+    ),
+}
+
+# All that may be said to fetch about a fixed GET: `status` begins with the first mirror, `status.2` with the second. A
+# number from a short list, so that the whole input stays one of a few words, whoever says it.
+MIRRORS_TRIED: Final = 4
+WORDS: Final[dict[str, tuple[str, int]]] = {
+    word if skipped == 0 else f"{word}.{skipped + 1}": (word, skipped)
+    for word in FIXED_GETS
+    for skipped in range(MIRRORS_TRIED)
+}

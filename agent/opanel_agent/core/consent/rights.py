@@ -1,0 +1,165 @@
+"""Requests by which a right is used (KVKK m.11, GDPR art. 15-21), and what is owed for each.
+
+A request says which right, reveals the 32 random bytes of the reports that it means, and holds what the administrator wrote,
+where he wrote something. Who can show the bytes owns the reports; nothing else says who he is. It is built through the field
+catalog like everything that leaves.
+
+What it means may be license data instead: such a request is signed by the key of the activation
+(`core.documents.signed_request`)
+and reveals nothing else.
+
+What is owed: the authority's receipt (`core.documents.receipt`) says until when. A receipt that owes nothing any more (`due`
+is its own `iat`) is the answer. Until a first receipt came, the law's thirty days count from the sending. Times in seconds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.core.documents.claims import DAY_S, JTI, SHA256_HEX
+from opanel_agent.core.documents.receipt import Receipt
+from opanel_agent.core.documents.signed_request import Right
+from opanel_agent.core.errors import Usage
+from opanel_agent.core.reporting.catalog import Catalog
+
+ANSWER_WITHIN_S: Final = 30 * DAY_S
+MAX_REVEALS: Final = 64
+MAX_REQUESTS: Final = 64
+MAX_BYTES: Final = 256 * 1024
+_NEVER: Final = 2**53
+
+
+def right_of(catalog: Catalog, kind: str, text: str | None) -> Right:
+    """What is asked for, where it can be. Raises Usage for another kind, and for a text that may not leave."""
+    if kind not in list(Right):
+        raise Usage(Fault.USAGE, "rights_kind", kinds=", ".join(Right))
+    if text is not None and not catalog.fields(Purpose.DATA_RIGHTS)["text"].admits(text):
+        raise Usage(Fault.USAGE, "rights_text")
+    return Right(kind)
+
+
+def body(catalog: Catalog, kind: str, secrets: Iterable[bytes], text: str | None = None) -> bytes:
+    """The request, in the one spelling that the catalog admits. Raises Usage for what cannot be asked.
+
+    The order of what is revealed is that of the random bytes themselves, so it tells nothing about the reports.
+    """
+    right = right_of(catalog, kind, text)
+    reveals = sorted({secret.hex() for secret in secrets})
+    if not reveals and text is None:
+        raise Usage(Fault.USAGE, "rights_nothing")
+    if len(reveals) > MAX_REVEALS:
+        raise Usage(Fault.USAGE, "rights_too_many", max_items=MAX_REVEALS)
+    said: dict[str, Json] = {"schema": 1, "kind": right.value}
+    if reveals:
+        said["reveals"] = [*reveals]
+    if text is not None:
+        said["text"] = text
+    return catalog.build(Purpose.DATA_RIGHTS, said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RightsRequest:
+    """One request: `sha256` of its body, `reports` the ids that it means; with `license` it means license data.
+
+    `sent_at` is None where this agent did not send it: it may have been carried by other ways. `due` is what a receipt
+    said, `answered_at` when the answer was made.
+    """
+
+    id: str
+    kind: str
+    at: int
+    sha256: str
+    reports: frozenset[str]
+    sent_at: int | None = None
+    due: int | None = None
+    answered_at: int | None = None
+    license: bool = False
+
+    @property
+    def due_at(self) -> int | None:
+        """When the answer is owed at the latest; None while nobody is known to have the request."""
+        if self.due is not None or self.sent_at is None:
+            return self.due
+        return self.sent_at + ANSWER_WITHIN_S
+
+    def told(self, receipt: Receipt) -> "RightsRequest":
+        """After a receipt for its body. An answer stays one, whatever comes after it; no later date delays an earlier."""
+        if receipt.due == receipt.iat:
+            return replace(self, answered_at=self.answered_at or receipt.iat)
+        return replace(self, due=min(receipt.due, _NEVER if self.due is None else self.due))
+
+
+def obligation(request: RightsRequest, now: int) -> dict[str, Json]:
+    """What is owed for a request now. `days_left` counts whole days and stops at 0; `overdue` says what is past."""
+    due = request.due_at
+    open_due = due if request.answered_at is None else None
+    return {
+        "id": request.id,
+        "kind": request.kind,
+        "at": request.at,
+        "license": request.license,
+        "reports": len(request.reports),
+        "sent_at": request.sent_at,
+        "due": due,
+        "days_left": None if open_due is None else max(0, (open_due - now) // DAY_S),
+        "overdue": open_due is not None and now >= open_due,
+        "answered_at": request.answered_at,
+    }
+
+
+def kept(requests: Iterable[RightsRequest]) -> tuple[RightsRequest, ...]:
+    """As many as are kept, in their order: what was answered long ago goes first."""
+    ordered = tuple(requests)
+    spare = max(0, len(ordered) - MAX_REQUESTS)
+    going = sorted(ordered, key=lambda each: (each.answered_at is None, each.at))[:spare]
+    return tuple(each for each in ordered if each not in going)
+
+
+def encode(requests: Iterable[RightsRequest]) -> bytes:
+    return dumps({"schema": 1, "requests": [_json(each) for each in requests]})
+
+
+def decode(data: bytes) -> tuple[RightsRequest, ...]:
+    """Raises Untrusted for anything but what `encode` writes."""
+    said = Members(loads(data, max_bytes=MAX_BYTES), "rights.json")
+    said.constant("schema", 1)
+    requests = tuple(map(_read, said.each("requests", MAX_REQUESTS)))
+    said.end()
+    return requests
+
+
+def _json(request: RightsRequest) -> Json:
+    return {
+        "id": request.id,
+        "kind": request.kind,
+        "at": request.at,
+        "sha256": request.sha256,
+        "reports": [*sorted(request.reports)],
+        "sent_at": request.sent_at,
+        "due": request.due,
+        "answered_at": request.answered_at,
+        "license": request.license,
+    }
+
+
+def _read(said: Members) -> RightsRequest:
+    request = RightsRequest(
+        id=said.text("id", pattern=JTI),
+        kind=said.text("kind"),
+        at=said.integer("at"),
+        sha256=said.text("sha256", pattern=SHA256_HEX),
+        reports=said.texts("reports", max_items=MAX_REVEALS, pattern=JTI),
+        sent_at=_time(said, "sent_at"),
+        due=_time(said, "due"),
+        answered_at=_time(said, "answered_at"),
+        license=said.has("license") and said.boolean("license"),  # not there in what an earlier version wrote
+    )
+    said.end()
+    return request
+
+
+def _time(said: Members, name: str) -> int | None:
+    return None if said.value(name) is None else said.integer(name)

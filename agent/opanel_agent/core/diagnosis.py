@@ -1,0 +1,390 @@
+"""What `doctor` concludes from what was observed. Pure: observations in, findings out; each check is a row of its own.
+
+A finding is `ok`, a `warning` or `failed`; or *not looked at* or *not needed*, and then says why. What is not in order
+carries an error, so that it has a code, a sentence and a cure like every other (`texts.problem`). `label` names what it is
+about in words of this code's own and holds nothing of the machine's: it is all that the report for support may show.
+
+Not here: looking (`cli.doctor.probes`), wording, and whether a request may leave, which the gate alone decides.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Final
+
+from opanel_agent.core.codes import Code, Fault, Reason
+from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Unavailable, Untrusted
+from opanel_agent.core.license.effective_time import FAR_S
+from opanel_agent.core.license.states import State
+from opanel_agent.core.wire.mirror_probe import MirrorProbe
+
+STATE_BYTES: Final = 32 * 1024 * 1024
+"""Room for a bundle, a status list, their temporary files and months of a ledger."""
+RUNTIME_BYTES: Final = 1024 * 1024
+"""Room for the answer; /run is a small part of the memory."""
+LEAST_FILES: Final = 64
+MANY: Final = 12
+SERVER_APART_S: Final = 300
+_OVERDUE_S: Final = 2 * 3600  # as late as a missed check may be made up
+
+
+@unique
+class Check(StrEnum):
+    """In the order in which they are told."""
+
+    DAEMON = "daemon"
+    SETTINGS = "settings"
+    CONSENT = "consent"
+    LICENSE = "license"
+    STATUS_LIST = "status_list"
+    ROOT = "root"
+    CLOCK = "clock"
+    FILES = "files"
+    DISK = "disk"
+    ISOLATION = "isolation"
+    FETCH_DOOR = "fetch_door"
+    COURIER_DOOR = "courier_door"
+    DNS = "dns"
+    TCP = "tcp"
+    PROXY = "proxy"
+    TLS = "tls"
+    PORTAL = "captive_portal"
+    SERVER = "server"
+
+
+@unique
+class CheckStatus(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    NOT_LOOKED_AT = "not_looked_at"
+    NOT_NEEDED = "not_needed"
+
+
+@unique
+class SkipReason(StrEnum):
+    """Why a check was not made; the last five, why there is nothing to check."""
+
+    NEED_ROOT = "need_root"
+    NO_ANSWER = "no_answer"
+    OFFLINE = "offline"
+    OPT_OUT = "opt_out"
+    TURNED_OFF = "turned_off"
+    SETTINGS_REFUSED = "settings_refused"
+    NO_ROOT = "no_root"
+    HELD_OFF = "held_off"
+    DOOR = "door"
+    NOT_REACHED = "not_reached"
+    NO_TIME = "no_time"
+    NOT_TOLD = "not_told"
+    BY_PROXY = "by_proxy"
+    NO_PROXY = "no_proxy"
+    NO_NAME = "no_name"
+    NO_TLS = "no_tls"
+    OWN_USER = "own_user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """`subject` is what it is about for a person at this machine: an address or a path. `error` tells what is not ok."""
+
+    check: Check
+    status: CheckStatus = CheckStatus.OK
+    error: AgentError | None = None
+    why: SkipReason | None = None
+    subject: str | None = None
+    label: str | None = None
+
+
+def failed(check: Check, error: AgentError, *, subject: str | None = None, label: str | None = None) -> Finding:
+    return Finding(check=check, status=CheckStatus.FAILED, error=error, subject=subject, label=label)
+
+
+def warned(check: Check, error: AgentError, *, subject: str | None = None, label: str | None = None) -> Finding:
+    return Finding(check=check, status=CheckStatus.WARNING, error=error, subject=subject, label=label)
+
+
+def unseen(check: Check, why: SkipReason, *, subject: str | None = None, label: str | None = None) -> Finding:
+    return Finding(check=check, status=CheckStatus.NOT_LOOKED_AT, why=why, subject=subject, label=label)
+
+
+def needless(check: Check, why: SkipReason, *, subject: str | None = None, label: str | None = None) -> Finding:
+    return Finding(check=check, status=CheckStatus.NOT_NEEDED, why=why, subject=subject, label=label)
+
+
+def sound(findings: Iterable[Finding]) -> bool:
+    """Whether nothing was found. What was not looked at is no fault."""
+    return all(each.error is None for each in findings)
+
+
+# ---- the license and what it stands on
+
+# Told by checks of their own.
+_ELSEWHERE: Final = frozenset(
+    {Reason.OK, Reason.ISOLATION_NONE, Reason.ISOLATION_PARTIAL, Reason.SETTINGS_REFUSED, Reason.ROOT_OLD}
+    | {Reason.UNREACHABLE_DNS, Reason.UNREACHABLE_TCP, Reason.TLS_UNTRUSTED, Reason.PROXY_ERROR, Reason.SERVER_ERROR}
+    | {Reason.CAPTIVE_PORTAL, Reason.NOT_PERMITTED}
+)
+
+
+def license_state(state: str, reasons: Iterable[str]) -> Finding:
+    """Active without a reason to look is ok; a grace period, or such a reason, a warning; all else has failed."""
+    codes = [_code(reason) for reason in reasons]
+    active = state == State.ACTIVE
+    told = [code for code in codes if code not in _ELSEWHERE] if active else codes
+    if active and not told:
+        return Finding(check=Check.LICENSE)
+    code = told[0] if told else Reason.INTERNAL
+    error = Misconfigured(code, "license_state", reason=str(code))
+    return (warned if state in (State.ACTIVE, State.GRACE) else failed)(Check.LICENSE, error)
+
+
+def root_age(exp: int, now_s: int) -> Finding:
+    if now_s < exp:
+        return Finding(check=Check.ROOT)
+    return warned(Check.ROOT, Untrusted(Reason.ROOT_OLD, "root_ended"))
+
+
+def status_list(failure: str | None, next_run_at: int | None, as_of: int, now_s: int) -> Finding:
+    """The last check of the list: why it failed; or that the next one should have been made and was not."""
+    if failure is not None:
+        error = Unavailable(_code(failure), "last_check_failed", reason=failure)
+        return warned(Check.STATUS_LIST, error)
+    if next_run_at is not None and max(next_run_at, as_of) + _OVERDUE_S < now_s:
+        return warned(Check.STATUS_LIST, Unavailable(Fault.JOB_FAILED, "check_overdue"))
+    return Finding(check=Check.STATUS_LIST)
+
+
+def _code(text: str) -> Code:
+    """A code of another version is told as a fault of ours rather than as it came."""
+    return next((known for known in (*Reason, *Fault) if known == text), Reason.INTERNAL)
+
+
+# ---- the clock
+
+
+def clock(wall_s: int, effective_s: int | None, served: Iterable[int], *, unknown: SkipReason) -> Finding:
+    """The wall clock against the time that has passed here, and against what the servers say.
+
+    `effective_s` None: not known here, for the reason `unknown`. A server's date is no proof, but a clock that disagrees
+    with one is worth a look.
+    """
+    if effective_s is not None and abs(wall_s - effective_s) > FAR_S:
+        error = Misconfigured(Fault.CLOCK_WRONG, "clock_apart", hours=abs(wall_s - effective_s) // 3600)
+        return failed(Check.CLOCK, error)
+    # The server that agrees best: one with a wrong clock of its own must not accuse this one.
+    apart_s = min((abs(wall_s - told_s) for told_s in served), default=None)
+    if apart_s is not None and apart_s > SERVER_APART_S:
+        return warned(Check.CLOCK, Misconfigured(Fault.CLOCK_WRONG, "clock_from_server", minutes=apart_s // 60))
+    known = effective_s is not None or apart_s is not None
+    return Finding(check=Check.CLOCK) if known else unseen(Check.CLOCK, unknown)
+
+
+# ---- files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathFacts:
+    """What lies at a path. `mode` is its permission bits, with setuid, setgid and sticky."""
+
+    kind: str
+    uid: int
+    gid: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What a path has to be. `modes`: the bits that it may have; `readers`: uid and gids of who must be able to read it.
+
+    `owner` is for the sentence. Nothing has to be there: what is missing, its reader says.
+    """
+
+    path: str
+    label: str
+    kind: str
+    uids: frozenset[int]
+    owner: str
+    modes: int
+    readers: Mapping[str, tuple[int, frozenset[int]]]
+
+
+def place(rule: Rule, seen: PathFacts) -> AgentError | None:
+    """The first thing that is wrong with a path, or None."""
+    file = rule.path
+    if seen.kind != rule.kind:
+        return Misconfigured(Fault.FILE_REFUSED, "place_type", file=file)
+    if seen.uid not in rule.uids:
+        return Misconfigured(Fault.FILE_REFUSED, "place_owner", file=file, owner=rule.owner)
+    if seen.mode & ~rule.modes:
+        mode, wanted = f"{seen.mode:04o}", f"{seen.mode & rule.modes:04o}"
+        return Misconfigured(Fault.FILE_REFUSED, "place_mode", file=file, mode=mode, wanted=wanted)
+    shut_out = [name for name, who in rule.readers.items() if not _reads(who, seen)]
+    if shut_out:
+        return Misconfigured(Fault.FILE_REFUSED, "place_unreadable", file=file, user=shut_out[0])
+    return None
+
+
+def _reads(who: tuple[int, frozenset[int]], seen: PathFacts) -> bool:
+    """As the kernel judges (path_resolution(7)): the first class that fits decides. A folder must be entered, too."""
+    uid, gids = who
+    shift = 6 if uid == seen.uid else 3 if seen.gid in gids else 0
+    wanted = 0o5 if seen.kind == "folder" else 0o4
+    return uid == 0 or (seen.mode >> shift) & wanted == wanted
+
+
+def files(seen: Iterable[tuple[Rule, PathFacts]], *, denied: bool) -> Iterator[Finding]:
+    """One finding for each path that is wrong, up to MANY; one for all where none is. `denied`: there was more."""
+    wrong = [(rule, error) for rule, found in seen if (error := place(rule, found)) is not None]
+    for rule, error in wrong[:MANY]:
+        yield failed(Check.FILES, error, subject=rule.path, label=rule.label)
+    if len(wrong) > MANY:
+        yield failed(Check.FILES, Misconfigured(Fault.FILE_REFUSED, "places_more", count=len(wrong) - MANY))
+    if denied:
+        yield unseen(Check.FILES, SkipReason.NEED_ROOT)
+    elif not wrong:
+        yield Finding(check=Check.FILES)
+
+
+# ---- room
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSpace:
+    """What a file system has left for others than root. `files` None: it does not count them."""
+
+    bytes_free: int
+    files_free: int | None
+    read_only: bool
+
+
+def disk(path: str, label: str, space: DiskSpace, *, least_bytes: int) -> Finding:
+    error: AgentError | None = None
+    if space.read_only:
+        error = Storage(Fault.IO_FAILED, "disk_read_only", file=path)
+    elif space.bytes_free < least_bytes:
+        error = Storage(Fault.DISK_FULL, "disk_low", file=path, free=space.bytes_free // 1024)
+    elif space.files_free is not None and space.files_free < LEAST_FILES:
+        error = Storage(Fault.DISK_FULL, "inodes_low", file=path)
+    if error is not None:
+        return failed(Check.DISK, error, subject=path, label=label)
+    return Finding(check=Check.DISK, subject=path, label=label)
+
+
+# ---- isolation
+
+
+def isolation(level: str, missing: Iterable[str], *, system: bool) -> Finding:
+    """Of a user installation nobody is asked to confine it; a wall of the service's that does not hold is a finding."""
+    if level == "kernel":
+        return Finding(check=Check.ISOLATION)
+    if not system:
+        return needless(Check.ISOLATION, SkipReason.OWN_USER)
+    if level == "partial":
+        error = Misconfigured(Reason.ISOLATION_PARTIAL, "isolation_partly", walls=", ".join(missing))
+        return warned(Check.ISOLATION, error)
+    return failed(Check.ISOLATION, Misconfigured(Reason.ISOLATION_NONE, "isolation_missing"))
+
+
+# ---- the two processes that reach the network
+
+
+def door(check: Check, program: str, code: str | None, detail: str | None) -> Finding:
+    """What the refusal of an empty question says: that it was read is all that is wanted, by a program that is in order.
+
+    The settings were found good before it is asked: where it refuses them, it is its own user who cannot read them.
+    """
+    if code == Reason.FORMAT_INVALID:
+        return Finding(check=check)
+    if code == Reason.SETTINGS_REFUSED:
+        return failed(check, Misconfigured(Reason.SETTINGS_REFUSED, "door_settings", program=program))
+    return failed(check, Misconfigured(_code(str(code)), detail or "reply_failed"))
+
+
+def door_absent(check: Check, program: str, path: str) -> Finding:
+    return failed(check, Misconfigured(Reason.ISOLATION_NONE, "door_absent", program=program, file=path))
+
+
+# ---- the way to a mirror
+
+LAYERS: Final = (Check.DNS, Check.TCP, Check.PROXY, Check.TLS, Check.PORTAL, Check.SERVER)
+
+_BROKEN: Final[Mapping[str, Check]] = {
+    Reason.UNREACHABLE_DNS: Check.DNS,
+    Reason.UNREACHABLE_TCP: Check.TCP,
+    Reason.PROXY_ERROR: Check.PROXY,
+    Reason.TLS_UNTRUSTED: Check.TLS,
+    Reason.CAPTIVE_PORTAL: Check.PORTAL,
+}
+_IN_TLS: Final = frozenset({"handshake_slow"})
+# Without an answer nobody knows whose it would have been.
+_SILENT: Final = frozenset({"reply_slow", "reply_broken"})
+_OF_DATES: Final = ("expired", "not yet valid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorRoute:
+    """How a mirror is reached, as the settings say. `named`: its host is a name, so that it has to be resolved."""
+
+    label: str
+    named: bool
+    tls: bool
+    proxied: bool
+
+
+def mirror(trial: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Iterator[Finding]:
+    """Every layer on the way: up to the broken one ok, that one, and what lies behind it not reached."""
+    broken = None if trial.code is None else _layer(trial)
+    reached = True
+    for layer in LAYERS:
+        left_out = _left_out(layer, route)
+        if layer is broken:
+            reached = False
+            tell = warned if another_good else failed
+            yield tell(layer, _error(trial), subject=trial.url, label=route.label)
+        elif not reached:
+            yield unseen(layer, SkipReason.NOT_REACHED, subject=trial.url, label=route.label)
+        elif left_out is not None:
+            yield needless(layer, left_out, subject=trial.url, label=route.label)
+        elif layer is Check.PORTAL and trial.detail in _SILENT:
+            yield unseen(layer, SkipReason.NOT_TOLD, subject=trial.url, label=route.label)
+        else:
+            yield Finding(check=layer, subject=trial.url, label=route.label)
+
+
+def untried(url: str, label: str) -> Iterator[Finding]:
+    """A mirror for which the ones before it left no time."""
+    for layer in LAYERS:
+        yield unseen(layer, SkipReason.NO_TIME, subject=url, label=label)
+
+
+def resolver_silent() -> Finding:
+    """What it means that fetch did not answer at all: nothing but a name service can hold it up for so long."""
+    return failed(Check.DNS, Unavailable(Reason.UNREACHABLE_DNS, "resolver_silent"))
+
+
+def _layer(trial: MirrorProbe) -> Check:
+    return Check.TLS if trial.detail in _IN_TLS else _BROKEN.get(str(trial.code), Check.SERVER)
+
+
+def _left_out(layer: Check, route: MirrorRoute) -> SkipReason | None:
+    """A layer that this way does not have, or that somebody else goes through for us."""
+    match layer:
+        case Check.DNS | Check.TCP if route.proxied:
+            return SkipReason.BY_PROXY
+        case Check.DNS if not route.named:
+            return SkipReason.NO_NAME
+        case Check.PROXY if not route.proxied:
+            return SkipReason.NO_PROXY
+        case Check.TLS if not route.tls:
+            return SkipReason.NO_TLS
+        case _:
+            return None
+
+
+def _error(trial: MirrorProbe) -> AgentError:
+    why = trial.why or ""
+    if trial.detail == "tls_certificate" and any(word in why for word in _OF_DATES):
+        return Unavailable(Reason.TLS_UNTRUSTED, "tls_dates", why=why)
+    error = Unavailable(_code(str(trial.code)), trial.detail or "reply_failed")
+    return error.but(why=why) if why else error

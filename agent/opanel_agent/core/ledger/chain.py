@@ -1,0 +1,400 @@
+"""The ledger: what was asked, answered, sealed, sent and purged, each entry bound to the one before it.
+
+One entry is one line of canonical JSON:
+
+    {"at":…,"data":{…},"kind":"ConsentGiven","prev":"…","purpose":"usage_statistics","seq":7,"sha256":"…"}
+
+`sha256` is over the line without that member, `prev` is the `sha256` of the line before (64 zeros for the first), so that
+a shell and `sha256sum` can check a ledger. `at` is effective time, in seconds. Names of states are W3C DPV's.
+
+What an entry may say is the table `_DATA`: digests, ids, counts, codes and places. A payload has no name there, so nothing
+of it can come in, and purging it breaks nothing here.
+
+A chain alone does not show that its end was cut off. `Head`, kept in a file of its own, says where the end was: it is
+written after each line, so it is behind by one line at most. Left out: a secret. Who owns the machine can write a whole
+new ledger and its head; against that stand the exports, the receipts and the server's own record.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum, unique
+from typing import Final
+
+from opanel_agent.core.codec.strict_json import NAME, Json, Members, dumps, loads
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.documents.claims import DAY_S, SHA256_HEX
+from opanel_agent.core.errors import Bug, Untrusted
+
+NOTHING: Final = "0" * 64
+MAX_LINE_BYTES: Final = 64 * 1024
+MAX_TEXT: Final = 256
+MAX_TEXTS: Final = 16
+MARK_EVERY_S: Final = DAY_S
+GAP_S: Final = 2 * DAY_S
+_KIND: Final = re.compile(r"[A-Za-z]{1,32}")
+# What could turn the reader's cursor or line: C0, DEL, C1, line and paragraph separators, marks of writing direction.
+_UNSHOWN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+Datum = str | int | bool | tuple[str, ...]
+
+
+@unique
+class EntryKind(StrEnum):
+    """The consent states are W3C DPV's; the rest names events of this agent."""
+
+    NOTICE_SHOWN = "NoticeShown"
+    CONSENT_GIVEN = "ConsentGiven"
+    CONSENT_REFUSED = "ConsentRefused"
+    CONSENT_WITHDRAWN = "ConsentWithdrawn"
+    CONSENT_INVALIDATED = "ConsentInvalidated"  # a newer notice, another machine
+    OPT_OUT_SEEN = "OptOutSeen"
+    OPT_OUT_GONE = "OptOutGone"
+    HOLDS_RESTARTED = "HoldsRestarted"
+    REQUEST_SEALED = "RequestSealed"
+    REQUEST_REVIEWED = "RequestReviewed"
+    REQUEST_ATTEMPTED = "RequestAttempted"
+    REQUEST_SENT = "RequestSent"
+    REQUEST_FAILED = "RequestFailed"  # nobody answered: none was reached, or it was cut short (`interrupted`)
+    REQUEST_REFUSED = "RequestRefused"  # by the gate, or by the other end
+    RECEIPT_KEPT = "ReceiptKept"
+    PURGED = "Purged"
+    UPGRADED = "Upgraded"
+    DAILY_MARK = "DailyMark"
+    GAP_FOUND = "GapFound"
+    CLONE_FOUND = "CloneFound"
+    LEDGER_OPENED = "LedgerOpened"
+    TORN_LINE_CUT = "TornLineCut"
+    REVIEWED = "Reviewed"
+
+
+class _Is(Enum):
+    DIGEST = "digest"  # SHA-256 in hex
+    CODE = "code"  # an identifier
+    TEXT = "text"  # a place, a version, a person's name as the consent file gives it
+    TEXTS = "texts"
+    COUNT = "count"
+    FLAG = "flag"
+
+
+# Every name that an entry's `data` may have. Whoever adds one says here that it can never hold a value of a payload.
+_DATA: Final[Mapping[str, _Is]] = {
+    "id": _Is.CODE,
+    "sha256": _Is.DIGEST,
+    "body_sha256": _Is.DIGEST,
+    "reply_sha256": _Is.DIGEST,
+    "file_sha256": _Is.DIGEST,
+    "notice": _Is.CODE,
+    "version": _Is.TEXT,
+    "before": _Is.TEXT,
+    "by": _Is.TEXT,
+    "role": _Is.TEXT,
+    "on": _Is.TEXT,
+    "lang": _Is.CODE,
+    "method": _Is.CODE,
+    "owner": _Is.COUNT,
+    "file": _Is.TEXT,
+    "line": _Is.COUNT,
+    "place": _Is.TEXT,
+    "signal": _Is.TEXT,
+    "reason": _Is.CODE,
+    "reasons": _Is.TEXTS,
+    "ids": _Is.TEXTS,
+    "url": _Is.TEXT,
+    "region": _Is.TEXT,
+    "status": _Is.COUNT,
+    "count": _Is.COUNT,
+    "bytes": _Is.COUNT,
+    "seconds": _Is.COUNT,
+    "due": _Is.COUNT,
+    "room": _Is.CODE,
+    "broken": _Is.CODE,
+    "kept_as": _Is.TEXT,
+    "command": _Is.FLAG,
+}
+
+
+@unique
+class FlawKind(StrEnum):
+    """What is wrong with a line; the first that is wrong is the one that is named."""
+
+    FORM = "form"  # not a line that this agent writes
+    DIGEST = "digest"  # the line is not what its own digest says: it was edited
+    ORDER = "order"  # its number is not the next: a line is missing, moved or added
+    LINK = "link"  # it does not follow from the line before it
+    CUT = "cut"  # the end is missing
+    AHEAD = "ahead"  # lines that this agent did not append
+    HEAD = "head"  # the last line is not the one that was written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaw:
+    """The first thing that is wrong: `line` counts from 1."""
+
+    line: int
+    what: FlawKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """`data` as `_DATA` admits it; `prev` the digest of the entry before."""
+
+    seq: int
+    at: int
+    kind: str
+    purpose: str | None
+    data: Mapping[str, Json]
+    prev: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(_body(self)).hexdigest()
+
+    def to_json(self) -> dict[str, Json]:
+        """Shape: {seq, at, kind, purpose, data, prev, sha256}, as the line has it."""
+        return {**_members(self), "sha256": self.digest}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainHead:
+    """Where a ledger ends: its number of lines and the digest of the last."""
+
+    seq: int = 0
+    digest: str = NOTHING
+
+    def encode(self) -> bytes:
+        return dumps({"schema": 1, "seq": self.seq, "sha256": self.digest}) + b"\n"
+
+    @staticmethod
+    def decode(data: bytes) -> "ChainHead":
+        """Raises Untrusted for anything but what `encode` writes."""
+        told = Members(loads(data, max_bytes=256), "ledger.head")
+        told.constant("schema", 1)
+        head = ChainHead(seq=told.integer("seq"), digest=told.text("sha256", pattern=SHA256_HEX))
+        told.end()
+        return head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainState:
+    """What a chain came to, as far as it holds.
+
+    `before` is the head without the last line, `at` the time of that line, `marked_at` that of the newest mark (or of the
+    opening). `review_due` tells that it was opened in the place of a broken one and nobody has looked at that. `latest`
+    is the newest entry of each kind, by kind and purpose.
+    """
+
+    head: ChainHead = field(default_factory=ChainHead)
+    before: ChainHead = field(default_factory=ChainHead)
+    at: int = 0
+    marked_at: int | None = None
+    review_due: bool = False
+    latest: Mapping[tuple[str, str | None], Entry] = field(default_factory=dict)
+    flaw: Flaw | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.flaw is None
+
+    @property
+    def entries(self) -> int:
+        return self.head.seq
+
+
+def entry_after(ledger: ChainState, kind: EntryKind, at: int, purpose: str | None, data: Mapping[str, Datum]) -> Entry:
+    """The next entry. Raises Bug for data that the table does not admit; texts are shortened, never a reason to fail."""
+    return Entry(
+        seq=ledger.head.seq + 1,
+        at=at,
+        kind=kind,
+        purpose=purpose,
+        data={name: _datum(name, value) for name, value in data.items()},
+        prev=ledger.head.digest,
+    )
+
+
+def encode(entry: Entry) -> bytes:
+    """The line, without its newline. Raises Bug for an entry that could not be read again."""
+    line = _with_digest(_body(entry), entry.digest)
+    try:
+        if decode(line) == entry:
+            return line
+    except Untrusted as error:
+        raise Bug(Reason.INTERNAL, "ledger_entry", kind=entry.kind) from error
+    raise Bug(Reason.INTERNAL, "ledger_entry", kind=entry.kind)
+
+
+def decode(line: bytes) -> Entry:
+    """The entry of one line. Raises Untrusted where it is not canonical, or not what its digest says."""
+    entry, said, real = _read(line)
+    if said != real:
+        raise Untrusted(Reason.LEDGER, "ledger_line")
+    return entry
+
+
+def lines(data: bytes) -> Iterator[bytes]:
+    """The whole lines of a file, one at a time; what follows the last newline is a line that a crash tore."""
+    start = 0
+    while (end := data.find(b"\n", start)) >= 0:
+        yield data[start:end]
+        start = end + 1
+
+
+def torn_bytes(data: bytes) -> int:
+    return len(data) - (data.rfind(b"\n") + 1)
+
+
+def verify(chain: Iterable[bytes], head: ChainHead | None = None) -> ChainState:
+    """Reads a chain to its end or to its first flaw. With `head`, the end must be there, or one line further."""
+    ledger = _Growing()
+    for number, line in enumerate(chain, 1):
+        if (what := ledger.take(line)) is not None:
+            return replace(ledger.now(), flaw=Flaw(line=number, what=what))
+    found = ledger.now()
+    return found if head is None else replace(found, flaw=_flaw_at_end(found, head))
+
+
+def after(ledger: ChainState, entry: Entry) -> ChainState:
+    """The ledger with one entry more, which must be its next."""
+    growing = _Growing(ledger)
+    growing.add(entry, entry.digest)
+    return growing.now()
+
+
+def entries(chain: Iterable[bytes]) -> Iterator[Entry]:
+    """The entries one by one, for who shows them. Raises Untrusted at a line that is none; links are `verify`'s."""
+    return map(decode, chain)
+
+
+def gap(ledger: ChainState, now_s: int) -> bool:
+    """Whether the last mark is not of these two days: a restored backup, a long sleep, or a clock that was lost.
+
+    A mark from the future counts as well: it says that the clock which wrote it is not the one that reads it.
+    """
+    return ledger.marked_at is not None and abs(now_s - ledger.marked_at) > GAP_S
+
+
+def mark_due(ledger: ChainState, now_s: int) -> bool:
+    return ledger.marked_at is None or abs(now_s - ledger.marked_at) >= MARK_EVERY_S
+
+
+class _Growing:
+    """A ledger while it is read: one mutable value instead of one new value a line."""
+
+    def __init__(self, ledger: ChainState | None = None) -> None:
+        start = ledger or ChainState()
+        self.head, self.before = start.head, start.before
+        self.at, self.marked_at, self.review_due = start.at, start.marked_at, start.review_due
+        self.latest = dict(start.latest)
+
+    def take(self, line: bytes) -> FlawKind | None:
+        try:
+            entry, said, real = _read(line)
+        except Untrusted:
+            return FlawKind.FORM
+        if said != real:
+            return FlawKind.DIGEST
+        if entry.seq != self.head.seq + 1:
+            return FlawKind.ORDER
+        if entry.prev != self.head.digest:
+            return FlawKind.LINK
+        self.add(entry, real)
+        return None
+
+    def add(self, entry: Entry, digest: str) -> None:
+        self.before, self.head = self.head, ChainHead(seq=entry.seq, digest=digest)
+        self.at = entry.at
+        self.latest[entry.kind, entry.purpose] = entry
+        if entry.kind in (EntryKind.DAILY_MARK, EntryKind.LEDGER_OPENED):
+            self.marked_at = entry.at
+        if entry.kind == EntryKind.LEDGER_OPENED:
+            self.review_due = "broken" in entry.data
+        if entry.kind == EntryKind.REVIEWED:
+            self.review_due = False
+
+    def now(self) -> ChainState:
+        return ChainState(
+            head=self.head,
+            before=self.before,
+            at=self.at,
+            marked_at=self.marked_at,
+            review_due=self.review_due,
+            latest=self.latest,
+        )
+
+
+def _flaw_at_end(found: ChainState, head: ChainHead) -> Flaw | None:
+    if head in (found.head, found.before):
+        return None
+    if found.head.seq < head.seq:
+        return Flaw(line=found.head.seq + 1, what=FlawKind.CUT)
+    if found.before.seq > head.seq:
+        return Flaw(line=head.seq + 1, what=FlawKind.AHEAD)
+    return Flaw(line=max(1, head.seq), what=FlawKind.HEAD)
+
+
+def _body(entry: Entry) -> bytes:
+    """What the digest is over: the line without `sha256`, which sorts last."""
+    return dumps(_members(entry))
+
+
+def _members(entry: Entry) -> dict[str, Json]:
+    return {
+        "at": entry.at,
+        "data": dict(entry.data),
+        "kind": str(entry.kind),
+        "prev": entry.prev,
+        "purpose": entry.purpose,
+        "seq": entry.seq,
+    }
+
+
+def _with_digest(body: bytes, digest: str) -> bytes:
+    return body[:-1] + f',"sha256":"{digest}"}}'.encode("ascii")
+
+
+def _read(line: bytes) -> tuple[Entry, str, str]:
+    """An entry, the digest that its line says, and the one that it has. Raises Untrusted for a spelling not ours."""
+    told = Members(loads(line, max_bytes=MAX_LINE_BYTES), "ledger")
+    if not isinstance(data := told.value("data"), dict):
+        raise told.refuse("data")
+    entry = Entry(
+        seq=told.integer("seq", low=1),
+        at=told.integer("at"),
+        kind=told.text("kind", pattern=_KIND),
+        purpose=None if told.value("purpose") is None else told.text("purpose", pattern=NAME),
+        data=data,
+        prev=told.text("prev", pattern=SHA256_HEX),
+    )
+    said = told.text("sha256", pattern=SHA256_HEX)
+    told.end()
+    body = _body(entry)
+    if _with_digest(body, said) != line:
+        raise Untrusted(Reason.LEDGER, "ledger_line")
+    return entry, said, hashlib.sha256(body).hexdigest()
+
+
+def _datum(name: str, value: Datum) -> Json:
+    admitted = _DATA.get(name)
+    match admitted, value:
+        case _Is.FLAG, bool():
+            return value
+        case _Is.COUNT, int() if not isinstance(value, bool):
+            return value
+        case _Is.DIGEST, str() if SHA256_HEX.fullmatch(value):
+            return value
+        case _Is.CODE, str() if NAME.fullmatch(value):
+            return str(value)
+        case _Is.TEXT, str():
+            return _shown(value)
+        case _Is.TEXTS, tuple() if all(isinstance(each, str) for each in value):
+            return [_shown(each) for each in value[:MAX_TEXTS]]
+        case _:
+            raise Bug(Reason.INTERNAL, "ledger_datum", name=name)
+
+
+def _shown(text: str) -> str:
+    """A path may hold anything, and more than a line should; what is recorded of it can be read and encoded."""
+    clean = _UNSHOWN.sub("?", text.encode("utf-8", "replace").decode("utf-8"))
+    return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 1] + "…"

@@ -1,0 +1,364 @@
+"""The one file for an auditor: everything that proves what was consented to and what left, checkable on any machine.
+
+It is text, one JSON object a line: a header, the parts, an end.
+
+    {"agent":"0.1.0","as_of":1795510800,"export":"opanel-agent","schema":1}
+    {"name":"ledger.jsonl","part":"ledger","sha256":"…","text":"…"}
+    {"parts":12,"sha256":"…"}
+
+A part has its bytes as `text` where they are UTF-8, else as `base64`, or only their digest (a license bundle holds the
+license key, which is nobody's to carry around). The end's `sha256` is over all lines before it: it shows damage on the way.
+That the contents belong together is what `check` finds out: the ledger's chain and its end, what was sent against what the
+ledger says of it, receipts under the authority's root and against the bodies they were given for.
+
+What it rests on is the first root in the file, whose digest an auditor compares with the one that the vendor publishes, and
+the ledger's own limit (`core.ledger.chain`): it shows that the parts agree, not that the machine's owner is honest.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from typing import Final
+
+from opanel_agent.core.codec.base64url import base64url, unbase64url
+from opanel_agent.core.codec.strict_json import NAME, Json, Members, dumps, loads
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.documents import receipt as receipt_document
+from opanel_agent.core.documents import root as root_document
+from opanel_agent.core.documents.claims import SHA256_HEX
+from opanel_agent.core.documents.root import Root
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.ledger import chain
+from opanel_agent.core.ledger.chain import ChainHead, ChainState, Entry, EntryKind
+from opanel_agent.core.wire.message import Sealed
+
+MAX_BYTES: Final = 256 * 1024 * 1024
+_FORMAT: Final = "opanel-agent"
+_MAX_NAME: Final = 512
+
+
+@unique
+class PartKind(StrEnum):
+    """What a part is. A kind that this version does not know is read and its digest checked."""
+
+    LEDGER = "ledger"
+    HEAD = "head"
+    BROKEN = "broken"  # a ledger that was set aside
+    ROOT = "root"  # the first, where trust begins
+    ROOTS = "roots"  # those since
+    SENT = "sent"  # <id>.request, <id>.attempted, <id>.reply
+    HELD = "held"
+    READY = "ready"  # requests to be carried by other ways
+    RECEIPT = "receipt"
+    CONSENT = "consent"
+    NOTICE = "notice"
+    DOCUMENT = "document"
+
+
+@unique
+class ExportFlawKind(StrEnum):
+    """What is wrong. `Finding.name` says with which part, `Finding.line` at which line of it or of the file."""
+
+    LINE = "line"  # a line of the file is none of an export
+    END = "end"  # the file was cut, added to or edited
+    DIGEST = "digest"  # a part is not what its digest says
+    TWICE = "twice"  # two parts of the same name
+    ABSENT = "absent"  # a part without which nothing can be checked
+    LEDGER = "ledger"  # the chain breaks here
+    BROKEN = "broken"  # the ledger names a broken one that is not in the file, or not as it was
+    ROOT = "root"  # the roots do not verify
+    ROOT_OTHER = "root_other"  # they begin at another root than this machine's
+    RECEIPT = "receipt"  # does not verify under any of the roots
+    RECEIPT_STRAY = "receipt_stray"  # is for something that never left here
+    SENT_UNRECORDED = "sent_unrecorded"  # left, and the ledger does not know
+    SENT_CHANGED = "sent_changed"  # is not what the ledger says was sent
+    SENT_MISSING = "sent_missing"  # the ledger says it was sent; it is neither here nor purged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Bytes by name. `sha256` alone, with `data` None, is a part that stays where it is."""
+
+    holds: str
+    name: str
+    data: bytes | None
+    sha256: str
+
+    @staticmethod
+    def of(holds: PartKind, name: str, data: bytes) -> "Part":
+        return Part(holds=holds, name=name, data=data, sha256=_sha256(data))
+
+    @staticmethod
+    def digest_of(holds: PartKind, name: str, data: bytes) -> "Part":
+        return Part(holds=holds, name=name, data=None, sha256=_sha256(data))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFlaw:
+    what: ExportFlawKind
+    name: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What a check came to. `root` is the digest of the first root in the file, None where there is none.
+
+    `root_known` is None where nothing was given to compare it with.
+    """
+
+    as_of: int
+    version: str
+    parts: int
+    entries: int
+    sent: int
+    receipts: int
+    gaps: int
+    root: str | None
+    root_known: bool | None
+    findings: tuple[ExportFlaw, ...]
+
+    @property
+    def good(self) -> bool:
+        return not self.findings
+
+
+def assemble(parts: Iterable[Part], *, as_of: int, version: str) -> bytes:
+    """The file, the same bytes for the same parts. `as_of` is when the ledger's last entry was made."""
+    header: dict[str, Json] = {"schema": 1, "export": _FORMAT, "as_of": as_of, "agent": version}
+    lines = [dumps(header), *(dumps(_told(part)) for part in parts)]
+    body = b"".join(line + b"\n" for line in lines)
+    return body + dumps({"parts": len(lines) - 1, "sha256": _sha256(body)}) + b"\n"
+
+
+def check(data: bytes, trusted: str | None) -> Checked:
+    """Everything that is wrong with an export. `trusted` is the digest of the root that this machine trusts, if any.
+
+    Raises Untrusted for a file that is no export at all.
+    """
+    as_of, version = _header(data.split(b"\n", 1)[0])
+    case = _Case()
+    case.parts = _read(data, case)
+    case.judge_ledger()
+    case.judge_broken()
+    case.judge_sent()
+    roots = case.judge_roots(trusted)
+    case.judge_receipts(roots)
+    root = roots[0].digest if roots else None
+    return Checked(
+        as_of=as_of,
+        version=version,
+        parts=len(case.parts),
+        entries=case.ledger.entries,
+        sent=sum(name.endswith(".request") for name in case.names(PartKind.SENT)),
+        receipts=len(case.names(PartKind.RECEIPT)),
+        gaps=sum(entry.kind == EntryKind.GAP_FOUND for entry in case.entries),
+        root=root,
+        root_known=None if root is None or trusted is None else root == trusted,
+        findings=tuple(case.findings),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Case:
+    """One export while it is judged: what is in it, and what was found so far."""
+
+    parts: Mapping[tuple[str, str], Part] = field(default_factory=dict)
+    findings: list[ExportFlaw] = field(default_factory=list)
+    ledger: ChainState = field(default_factory=ChainState)
+    entries: list[Entry] = field(default_factory=list)
+    older: list[Entry] = field(default_factory=list)  # what can still be read of ledgers that were set aside
+
+    def find(self, what: ExportFlawKind, name: str, line: int | None = None) -> None:
+        self.findings.append(ExportFlaw(what=what, name=name, line=line))
+
+    def names(self, holds: PartKind) -> list[str]:
+        return [name for kind, name in self.parts if kind == holds]
+
+    def data(self, holds: PartKind, name: str) -> bytes | None:
+        part = self.parts.get((holds, name))
+        return None if part is None else part.data
+
+    def only(self, holds: PartKind) -> bytes:
+        """The one part of a kind; what is missing is found, and reads as empty."""
+        for name in self.names(holds):
+            return self.data(holds, name) or b""
+        self.find(ExportFlawKind.ABSENT, holds)
+        return b""
+
+    def judge_ledger(self) -> None:
+        data, told = self.only(PartKind.LEDGER), self.only(PartKind.HEAD)
+        try:
+            head = ChainHead.decode(told)
+        except Untrusted:
+            head = ChainHead()
+        self.ledger = chain.verify(chain.lines(data), head)
+        whole = list(chain.lines(data))
+        if self.ledger.flaw is not None:
+            self.find(ExportFlawKind.LEDGER, PartKind.LEDGER, self.ledger.flaw.line)
+        elif chain.torn_bytes(data):
+            self.find(ExportFlawKind.LEDGER, PartKind.LEDGER, len(whole) + 1)
+        self.entries = [*chain.entries(whole[: self.ledger.entries])]
+
+    def judge_broken(self) -> None:
+        for entry in self.entries:
+            if entry.kind == EntryKind.LEDGER_OPENED and "broken" in entry.data:
+                name = str(entry.data.get("kept_as"))
+                part = self.parts.get((PartKind.BROKEN, name))
+                if part is None or part.sha256 != entry.data.get("sha256"):
+                    self.find(ExportFlawKind.BROKEN, name)
+        for name in self.names(PartKind.BROKEN):
+            self.older += _readable(self.data(PartKind.BROKEN, name) or b"")
+
+    def judge_sent(self) -> None:
+        """What was marked as attempted, against the ledger; and what the ledger says, against what is here."""
+        mine, older = _attempts(self.entries), _attempts(self.older)
+        known = {request_id for request_id, _ in mine | older}
+        ids = {request_id for request_id, _ in mine}
+        here = {name.removesuffix(".request") for name in self.names(PartKind.SENT) if name.endswith(".request")}
+        marked = {name.removesuffix(".attempted") for name in self.names(PartKind.SENT) if name.endswith(".attempted")}
+        purged = {str(each.data.get("id")) for each in self.entries if each.kind == EntryKind.PURGED}
+        for request_id in sorted(here & marked):
+            part = self.parts[PartKind.SENT, f"{request_id}.request"]
+            if request_id not in known:
+                self.find(ExportFlawKind.SENT_UNRECORDED, part.name)
+            elif (request_id, part.sha256) not in mine | older:
+                self.find(ExportFlawKind.SENT_CHANGED, part.name)
+        # A crash between the ledger's word and the copy leaves it where it waited.
+        for request_id in sorted(ids - here - purged - set(self.names(PartKind.HELD))):
+            self.find(ExportFlawKind.SENT_MISSING, request_id)
+
+    def judge_roots(self, trusted: str | None) -> tuple[Root, ...]:
+        """The roots, first to newest; () where the first is none."""
+        try:
+            first = root_document.first(self.only(PartKind.ROOT))
+            later = next((self.data(PartKind.ROOTS, name) for name in self.names(PartKind.ROOTS)), None)
+            roots = (first, *(root_document.steps(first, later) if later else ()))
+        except Untrusted:
+            self.find(ExportFlawKind.ROOT, PartKind.ROOT)
+            return ()
+        if trusted not in (None, first.digest):
+            self.find(ExportFlawKind.ROOT_OTHER, PartKind.ROOT)
+        return roots
+
+    def judge_receipts(self, roots: tuple[Root, ...]) -> None:
+        """A receipt is good under the root of its day: keys change, and what they signed stays signed."""
+        bodies = self._bodies()
+        for name in self.names(PartKind.RECEIPT):
+            token = (self.data(PartKind.RECEIPT, name) or b"").strip()
+            subs = {sub for root in roots for sub in _sub(token, root)}
+            if not subs:
+                self.find(ExportFlawKind.RECEIPT, name)
+            elif not subs & bodies:
+                self.find(ExportFlawKind.RECEIPT_STRAY, name)
+
+    def _bodies(self) -> frozenset[str]:
+        """The digest of every body that left or was made to be carried, of those that were purged as well."""
+        recorded = {
+            str(entry.data["body_sha256"]) for entry in self.entries + self.older if "body_sha256" in entry.data
+        }
+        ready = {part.sha256 for (kind, _), part in self.parts.items() if kind == PartKind.READY}
+        sent = {_sha256(body) for name in self.names(PartKind.SENT) for body in _body(self.data(PartKind.SENT, name))}
+        return frozenset(recorded | ready | sent)
+
+
+def _attempts(entries: Iterable[Entry]) -> frozenset[tuple[str, str]]:
+    """Id and digest of every request that was about to leave."""
+    said = (entry.data for entry in entries if entry.kind == EntryKind.REQUEST_ATTEMPTED)
+    return frozenset((str(data.get("id")), str(data.get("sha256"))) for data in said)
+
+
+def _readable(data: bytes) -> Iterator[Entry]:
+    """Entries of a broken ledger, as far as each is one by itself."""
+    for line in chain.lines(data):
+        try:
+            yield chain.decode(line)
+        except Untrusted:
+            continue
+
+
+def _header(line: bytes) -> tuple[int, str]:
+    try:
+        told = Members(loads(line, max_bytes=1024), "export")
+        told.constant("schema", 1)
+        told.constant("export", _FORMAT)
+        as_of, version = told.integer("as_of"), told.text("agent")
+        told.end()
+    except Untrusted as error:
+        raise Untrusted(Reason.FORMAT_INVALID, "export_none") from error
+    return as_of, version
+
+
+def _read(data: bytes, case: _Case) -> Mapping[tuple[str, str], Part]:
+    """The parts that can be read; every line that cannot be, and an end that does not fit, is found."""
+    whole = [*chain.lines(data)]
+    parts: dict[tuple[str, str], Part] = {}
+    for number, line in enumerate(whole[1:-1], 2):
+        try:
+            part, true = _part(line)
+        except Untrusted:
+            case.find(ExportFlawKind.LINE, "export", number)
+            continue
+        if not true:
+            case.find(ExportFlawKind.DIGEST, part.name, number)
+        if (part.holds, part.name) in parts:
+            case.find(ExportFlawKind.TWICE, part.name, number)
+        parts[part.holds, part.name] = part
+    body = data[: len(data) - len(whole[-1]) - 1] if whole else b""
+    end = dumps({"parts": len(whole) - 2, "sha256": _sha256(body)})
+    if len(whole) < 2 or whole[-1] != end or chain.torn_bytes(data):
+        case.find(ExportFlawKind.END, "export", len(whole))
+    return parts
+
+
+def _told(part: Part) -> Json:
+    told: dict[str, Json] = {"part": str(part.holds), "name": part.name, "sha256": part.sha256}
+    if part.data is not None:
+        try:
+            told["text"] = part.data.decode("utf-8")
+        except UnicodeDecodeError:
+            told["base64"] = base64url(part.data)
+    return told
+
+
+def _part(line: bytes) -> tuple[Part, bool]:
+    """A part, and whether its bytes are what its digest says."""
+    told = Members(loads(line, max_bytes=MAX_BYTES), "export")
+    holds, name = told.text("part", pattern=NAME), told.text("name", max_length=_MAX_NAME)
+    sha256 = told.text("sha256", pattern=SHA256_HEX)
+    data: bytes | None = None
+    if told.has("text"):
+        data = _text(told)
+    elif told.has("base64"):
+        data = unbase64url(told.text("base64", max_length=MAX_BYTES))
+    told.end()
+    part = Part(holds=holds, name=name, data=data, sha256=sha256)
+    return part, data is None or _sha256(data) == sha256
+
+
+def _text(told: Members) -> bytes:
+    """Any characters: a consent file is shown as it was written, line ends and all."""
+    value = told.value("text")
+    if not isinstance(value, str):
+        raise told.refuse("text")
+    return value.encode("utf-8")
+
+
+def _sub(token: bytes, root: Root) -> tuple[str, ...]:
+    try:
+        return (receipt_document.verify(token, root).sub,)
+    except Untrusted:
+        return ()
+
+
+def _body(frame: bytes | None) -> tuple[bytes, ...]:
+    """The body of a sealed request; nothing for the mark and the reply beside it."""
+    try:
+        return () if frame is None else (Sealed.decode(frame).body,)
+    except Untrusted:
+        return ()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

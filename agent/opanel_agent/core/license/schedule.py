@@ -1,0 +1,119 @@
+"""When the status list is asked for next.
+
+Theory of operation. Once each day, at a time drawn anew (UTC days of effective time): mirrors see no rhythm and no
+herd. After a list that gave this installation 1, 2 or 3, every 15 minutes, so that a mistake ends soon after it is
+corrected. After a failure, exponential back-off with jitter over the whole range, BACKOFF_MIN_S to BACKOFF_MAX_S;
+`Retry-After` holds everything off for up to 24 h. A check that was missed while the machine or the agent was off is
+made up within two hours of the start; a start alone is no reason. interface.md, "What the agent asks of the world",
+is the source.
+
+Effective time goes back when the root drops a key. A plan further ahead than any rule plans is one that was made
+before that, and counts as due: else a list that was a month ahead would silence the checks for a month.
+
+Pure: `now` is effective time, `draw` a random number in [0, 1). The caller saves the Schedule. Not here: whether a
+request is permitted, which mirror it goes to, and when documents are renewed.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from opanel_agent.core.codec.strict_json import Json, Members
+
+DAY_S: Final = 86400
+WATCH_S: Final = 900
+BACKOFF_MIN_S: Final = 60
+BACKOFF_MAX_S: Final = 6 * 3600
+RETRY_AFTER_MAX_S: Final = DAY_S
+MAKE_UP_S: Final = 2 * 3600
+SOON_MIN_S: Final = 600
+SOON_SPREAD_S: Final = 3000
+AHEAD_MAX_S: Final = 2 * DAY_S
+_DOUBLINGS_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """`failures` in a row; `not_before_s` as a server asked, or 0; `watching` after a list that gave 1, 2 or 3."""
+
+    next_check_s: int
+    failures: int = 0
+    not_before_s: int = 0
+    watching: bool = False
+
+
+def plan_first(now: int, draw: float) -> Schedule:
+    """The plan of an installation that has none: some time in the day to come."""
+    return Schedule(next_check_s=now + int(draw * DAY_S))
+
+
+def after_success(schedule: Schedule, now: int, draw: float, *, sighting: bool) -> Schedule:
+    """The plan once a list was accepted. `sighting`: it gave this license, activation or delegation 1, 2 or 3."""
+    tomorrow_s = (now // DAY_S + 1) * DAY_S
+    next_s = now + WATCH_S if sighting else tomorrow_s + int(draw * DAY_S)
+    return replace(schedule, next_check_s=next_s, failures=0, not_before_s=0, watching=sighting)
+
+
+def after_failure(schedule: Schedule, now: int, draw: float, *, retry_after_s: int | None = None) -> Schedule:
+    """The plan once no mirror gave a list. `retry_after_s`: as the last server asked, if it did."""
+    failures = schedule.failures + 1
+    # Whoever watches asks every 15 minutes anyway: waiting longer after a failure would save nobody anything.
+    most_s = WATCH_S if schedule.watching else BACKOFF_MAX_S
+    reach_s = min(most_s, BACKOFF_MIN_S * 2 ** min(failures, _DOUBLINGS_MAX))
+    wait_s = BACKOFF_MIN_S + int(draw * (reach_s - BACKOFF_MIN_S))
+    held_s = now + min(retry_after_s, RETRY_AFTER_MAX_S) if retry_after_s else 0
+    return replace(schedule, next_check_s=now + wait_s, failures=failures, not_before_s=held_s)
+
+
+def at_start(schedule: Schedule, now: int, draw: float) -> Schedule:
+    """The plan when the agent starts: as it was, or a missed check made up a little later."""
+    if not due(schedule, now):
+        return schedule
+    return replace(schedule, next_check_s=now + int(draw * MAKE_UP_S))
+
+
+def soon(schedule: Schedule, now: int, draw: float) -> Schedule:
+    """The plan when the list is known to have changed: within the hour, not in the same minutes as what changed it."""
+    return replace(schedule, next_check_s=min(schedule.next_check_s, now + SOON_MIN_S + int(draw * SOON_SPREAD_S)))
+
+
+def due(schedule: Schedule, now: int) -> bool:
+    """Whether the check is to be made now."""
+    return wait_s(schedule, now) == 0
+
+
+def wait_s(schedule: Schedule, now: int) -> int:
+    """Seconds until the check is due; 0 when it is."""
+    planned_s = schedule.next_check_s - now
+    if planned_s > AHEAD_MAX_S:
+        planned_s = 0
+    return max(0, planned_s, held_off_s(schedule, now))
+
+
+def held_off_s(schedule: Schedule, now: int) -> int:
+    """Seconds for which a server's `Retry-After` still asks for silence, commands included; 0 for none."""
+    left_s = schedule.not_before_s - now
+    return left_s if 0 < left_s <= RETRY_AFTER_MAX_S else 0
+
+
+def to_json(schedule: Schedule) -> dict[str, Json]:
+    """Shape of schedule.json."""
+    return {
+        "schema": 1,
+        "next_check_s": schedule.next_check_s,
+        "failures": schedule.failures,
+        "not_before_s": schedule.not_before_s,
+        "watching": schedule.watching,
+    }
+
+
+def from_json(told: Members) -> Schedule:
+    """The schedule that `to_json` told; Untrusted for anything else, and the caller starts with `plan_first`."""
+    told.constant("schema", 1)
+    schedule = Schedule(
+        next_check_s=told.integer("next_check_s"),
+        failures=told.integer("failures"),
+        not_before_s=told.integer("not_before_s"),
+        watching=told.boolean("watching"),
+    )
+    told.end()
+    return schedule

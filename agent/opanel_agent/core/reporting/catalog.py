@@ -1,0 +1,345 @@
+"""The field catalog: everything that a report can say, field by field, and the only way to build one.
+
+A payload is built *from* the declarations, so a field that nobody declared, a value outside of its permitted ones or of
+another type cannot come to be; the other end asks `check` of the same declarations and refuses what they do not admit.
+`bits` computes how much a report can tell at most. `widened` compares two catalogs and names everything by which the
+later one could take more, keep it longer or give it to more: that needs a new notice (docs/ARCHITECTURE.md, "Notices").
+
+Declarations are read from data/fields/*.toml (`load`) or from the copy that a notice froze (`thaw`). Not here: files,
+collecting the values, and whether anything may leave (`core.consent.gate`).
+"""
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from typing import Final
+
+from opanel_agent.core.codec.strict_json import NAME, Json, Members, dumps, loads
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.reporting.cardinality import count, powers
+
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_FROZEN_BYTES: Final = 1024 * 1024
+LANGUAGES: Final = ("tr", "en")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
+
+
+@unique
+class Type(StrEnum):
+    """Of JSON. `texts` is an array of strings, `object` an object of strings; each item must be permitted.
+
+    An item of an object is matched as `name=value`, so that one pattern says both.
+    """
+
+    TEXT = "text"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    TEXTS = "texts"
+    OBJECT = "object"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One declared field. Permitted is what is in `values`, or what `pattern` matches as a whole.
+
+    `source` is where it is read, `transform` what is done to it before anything else sees it. `drawn` fields are random
+    and drawn for one report alone, so they tell nothing about the server. `until` retires a field: it is never built
+    again, but still admitted from older agents.
+    """
+
+    name: str
+    source: str
+    transform: str
+    type: Type
+    values: tuple[str | int, ...]
+    pattern: str | None
+    max_items: int
+    example: Json
+    retention_days_here: int
+    retention_days_there: int
+    since: str
+    until: str | None
+    optional: bool
+    drawn: bool
+    description: Mapping[str, str]
+
+    @property
+    def constant(self) -> bool:
+        """Whether it always says the same: the same for every server, so the builder fills it in."""
+        return len(self.values) == 1 and self.required
+
+    @property
+    def required(self) -> bool:
+        return not self.optional and self.until is None
+
+    def admits(self, value: Json) -> bool:
+        match value:
+            case bool():
+                return self.type is Type.BOOLEAN
+            case str():
+                return self.type is Type.TEXT and self.permits(value)
+            case int():
+                return self.type is Type.INTEGER and self.permits(value)
+            case list():
+                texts = [item for item in value if isinstance(item, str)]
+                return self.type is Type.TEXTS and len(texts) == len(value) and self._permits_all(texts)
+            case dict():
+                items = [f"{name}={said}" for name, said in value.items() if isinstance(said, str)]
+                return self.type is Type.OBJECT and len(items) == len(value) and self._permits_all(items)
+            case _:
+                return False
+
+    def admitted(self) -> int:
+        """How many different things the field can say, its absence included; for objects an upper bound."""
+        one = 2 if self.type is Type.BOOLEAN else len(self.values) or count(self.pattern or "")
+        said = powers(one, 0, self.max_items) if self.type in (Type.TEXTS, Type.OBJECT) else one
+        return said if self.required else said + 1
+
+    def permits(self, value: str | int) -> bool:
+        return value in self.values if self.pattern is None else re.fullmatch(self.pattern, str(value)) is not None
+
+    def _permits_all(self, items: list[str]) -> bool:
+        return len(items) <= self.max_items and all(map(self.permits, items))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurposeSchema:
+    """All that one purpose can say, and to whom."""
+
+    recipients: tuple[str, ...]
+    fields: Mapping[str, Field]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    sheets: Mapping[str, PurposeSchema]
+
+    def fields(self, purpose: str) -> Mapping[str, Field]:
+        """By name, in the order of the declarations; empty for a purpose whose requests have no body."""
+        sheet = self.sheets.get(purpose)
+        return {} if sheet is None else sheet.fields
+
+    def collected(self, purpose: str) -> frozenset[str]:
+        """What `build` must be given: the required fields but for those that are the same for everyone."""
+        return frozenset(name for name, field in self.fields(purpose).items() if field.required and not field.constant)
+
+    def build(self, purpose: str, facts: Mapping[str, Json]) -> bytes:
+        """The body that says exactly `facts` and the constants. Raises Untrusted(field_undeclared) for anything else."""
+        fields = self.fields(purpose)
+        if not fields:
+            raise Untrusted(Reason.FIELD_UNDECLARED, "purpose_undeclared", purpose=purpose)
+        constants = {name: field.values[0] for name, field in fields.items() if field.constant}
+        said: dict[str, Json] = {**constants, **facts}
+        _refuse("field_undeclared", purpose, [name for name in said if name not in fields or fields[name].until])
+        _refuse("field_missing", purpose, self._missing(purpose, said))
+        _refuse("field_value", purpose, self._wrong(purpose, said))
+        return dumps(said)
+
+    def check(self, purpose: str, body: bytes) -> tuple[str, ...]:
+        """The name of every field that may not be so: undeclared, missing, of another type or value. () is a pass.
+
+        `body` stands for bytes that are not JSON as `build` writes it: blanks and the order of members can carry
+        something too. A name that is not one of ours is shown as `?`.
+        """
+        try:
+            said = loads(body, max_bytes=MAX_BODY_BYTES)
+        except Untrusted:
+            return ("body",)
+        fields = self.fields(purpose)
+        if not isinstance(said, dict) or dumps(said) != body or not fields:
+            return ("body",)
+        undeclared = [name if NAME.fullmatch(name) else "?" for name in said if name not in fields]
+        return tuple(dict.fromkeys([*undeclared, *self._missing(purpose, said), *self._wrong(purpose, said)]))
+
+    def bits(self, purpose: str) -> float:
+        """How much a report can tell about its server at most: log2 of what each field can say, summed."""
+        fields = self.fields(purpose).values()
+        return math.fsum(math.log2(field.admitted()) for field in fields if not field.drawn)
+
+    def freeze(self) -> bytes:
+        """The catalog as a notice keeps it: readable, and the same bytes for the same declarations."""
+        sheets = {purpose: _told(sheet) for purpose, sheet in self.sheets.items()}
+        return (json.dumps(sheets, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode("utf-8")
+
+    def _missing(self, purpose: str, said: Mapping[str, Json]) -> list[str]:
+        return [name for name, field in self.fields(purpose).items() if field.required and name not in said]
+
+    def _wrong(self, purpose: str, said: Mapping[str, Json]) -> list[str]:
+        fields = self.fields(purpose)
+        return [name for name, value in said.items() if name in fields and not fields[name].admits(value)]
+
+
+def _refuse(detail: str, purpose: str, names: list[str]) -> None:
+    """Raise for the first of `names`, if any. Its name is told only where it is ours to say."""
+    for name in names:
+        shown = name if NAME.fullmatch(name) else "?"
+        raise Untrusted(Reason.FIELD_UNDECLARED, detail, purpose=purpose, name=shown)
+
+
+def load(texts: Mapping[str, bytes]) -> Catalog:
+    """The catalog in `texts`, TOML by purpose. Raises Untrusted(format_invalid) naming the field and its member."""
+    return Catalog(sheets={purpose: _sheet(purpose, _toml(purpose, text)) for purpose, text in sorted(texts.items())})
+
+
+def thaw(frozen: bytes) -> Catalog:
+    """What `freeze` wrote."""
+    sheets = Members(loads(frozen, max_bytes=MAX_FROZEN_BYTES), "catalog")
+    return Catalog(sheets={purpose: _sheet(purpose, sheets.members(purpose)) for purpose in sorted(sheets.names())})
+
+
+def widened(before: Catalog, after: Catalog) -> tuple[str, ...]:
+    """Everything by which `after` could take more, keep it longer or give it to more, as `purpose.field what`.
+
+    What cannot be judged counts as wider: another pattern, source or transform. Narrowing and other words pass.
+    """
+    found: list[str] = []
+    for purpose, sheet in after.sheets.items():
+        old = before.sheets.get(purpose)
+        known = () if old is None else old.recipients
+        found += [f"{purpose} recipient {name}" for name in sheet.recipients if name not in known]
+        for name, field in sheet.fields.items():
+            was = None if old is None else old.fields.get(name)
+            found += [f"{purpose}.{name} {what}" for what in _wider(was, field)]
+    return tuple(found)
+
+
+def _wider(was: Field | None, now: Field) -> tuple[str, ...]:
+    if now.until is not None:
+        return ()  # never built again
+    if was is None:
+        return ("added",)
+    return tuple(
+        what
+        for what, wider in {
+            "returned": was.until is not None,
+            "source": now.source != was.source,
+            "transform": now.transform != was.transform,
+            "values": not _within(now, was),
+            "required": was.optional and not now.optional,
+            "drawn": now.drawn != was.drawn,
+            "retention_days_here": now.retention_days_here > was.retention_days_here,
+            "retention_days_there": now.retention_days_there > was.retention_days_there,
+        }.items()
+        if wider
+    )
+
+
+def _within(now: Field, was: Field) -> bool:
+    """Whether everything that `now` permits was permitted before."""
+    if now.type is not was.type or now.max_items > was.max_items:
+        return False
+    return now.pattern == was.pattern if now.pattern is not None else all(map(was.permits, now.values))
+
+
+# ---- reading declarations
+
+
+def _toml(purpose: str, text: bytes) -> Members:
+    try:
+        table: dict[str, Json] = tomllib.loads(text.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Untrusted(Reason.FORMAT_INVALID, "catalog_toml", where=purpose) from error
+    told = Members(table, purpose)
+    told.constant("schema", 1)
+    told.constant("purpose", purpose)
+    every, fields = table.get("every", {}), table.get("fields")
+    if isinstance(every, dict) and isinstance(fields, dict):
+        # what [every] says holds for each field that does not say otherwise
+        fields = {name: {**every, **field} if isinstance(field, dict) else field for name, field in fields.items()}
+    rest = {name: value for name, value in table.items() if name not in ("schema", "purpose", "every")}
+    return Members({**rest, "fields": fields}, purpose)
+
+
+def _sheet(purpose: str, told: Members) -> PurposeSchema:
+    recipients = told.texts("recipients", pattern=_NAME)
+    fields = told.members("fields")
+    sheet = PurposeSchema(
+        recipients=tuple(sorted(recipients)),
+        fields={name: _field(name, fields.members(name)) for name in fields.names()},
+    )
+    told.end()
+    if not recipients or not all(_NAME.fullmatch(name) for name in sheet.fields):
+        raise Untrusted(Reason.FORMAT_INVALID, "catalog_field", where=purpose, name="recipients, fields")
+    return sheet
+
+
+def _field(name: str, told: Members) -> Field:
+    description = told.members("description")
+    kind = told.text("type")
+    if kind not in list(Type):
+        raise told.refuse("type")
+    field = Field(
+        name=name,
+        source=told.text("source"),
+        transform=told.text("transform", pattern=_NAME),
+        type=Type(kind),
+        values=_values(told),
+        pattern=told.text("pattern", max_length=512) if told.has("pattern") else None,
+        max_items=told.integer("max_items", high=64) if told.has("max_items") else 1,
+        example=told.value("example"),
+        retention_days_here=told.integer("retention_days_here", low=1, high=3650),
+        retention_days_there=told.integer("retention_days_there", low=1, high=3650),
+        since=told.text("since", pattern=_DAY),
+        until=told.text("until", pattern=_DAY) if told.has("until") else None,
+        optional=told.has("optional") and told.boolean("optional"),
+        drawn=told.has("drawn") and told.boolean("drawn"),
+        description={language: description.text(language, max_length=600) for language in LANGUAGES},
+    )
+    description.end()
+    told.end()
+    _consistent(field, told)
+    return field
+
+
+def _values(told: Members) -> tuple[str | int, ...]:
+    said = told.value("values") if told.has("values") else []
+    values = [value for value in said if isinstance(value, str | int)] if isinstance(said, list) else []
+    if said != values or len(set(values)) != len(values):
+        raise told.refuse("values")
+    return tuple(values)
+
+
+def _consistent(field: Field, told: Members) -> None:
+    """Either values or a pattern (a boolean has neither), values of the type, and an example that is admitted."""
+    if [bool(field.values), field.pattern is not None].count(True) != (0 if field.type is Type.BOOLEAN else 1):
+        raise told.refuse("values")
+    if not all(type(value) is (int if field.type is Type.INTEGER else str) for value in field.values):
+        raise told.refuse("values")
+    try:
+        field.admitted()
+    except (ValueError, re.error) as error:
+        raise told.refuse("pattern") from error
+    if not field.admits(field.example):
+        raise told.refuse("example")
+
+
+def _told(sheet: PurposeSchema) -> Json:
+    """As `_sheet` reads it."""
+    return {
+        "recipients": list(sheet.recipients),
+        "fields": {name: _said(field) for name, field in sheet.fields.items()},
+    }
+
+
+def _said(field: Field) -> Json:
+    said: dict[str, Json] = {
+        "source": field.source,
+        "transform": field.transform,
+        "type": field.type.value,
+        "example": field.example,
+        "retention_days_here": field.retention_days_here,
+        "retention_days_there": field.retention_days_there,
+        "since": field.since,
+        "optional": field.optional,
+        "drawn": field.drawn,
+        "max_items": field.max_items,
+        "description": dict(field.description),
+    }
+    where_given: dict[str, Json] = {"values": list(field.values), "pattern": field.pattern, "until": field.until}
+    return said | {name: value for name, value in where_given.items() if value}

@@ -1,0 +1,273 @@
+"""The local API as a table: who may ask what, how often, how much of it, and what it starts.
+
+`admit` looks at a request's head and answers with its row or a refusal, before a byte of body is read; `respond`
+makes of the row and the body either the response, from memory, or the job to start. Both are pure. HTTP itself is
+`connection`, sockets are `clients`, jobs are `work`. Nothing here judges a document: a bundle is bytes until evaluate
+has read it.
+
+Refusals are RFC 9457 problems: `{type, title, status, code}`; the last part of `type` names the one rule.
+"""
+
+import json
+from binascii import b2a_base64
+from collections.abc import Mapping
+from enum import Enum, unique
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from opanel_agent.core.codes import Code, Fault
+
+Headers = tuple[tuple[str, str], ...]
+Option = bool | str | list[str]
+
+HEAD_MAX_BYTES: Final = 8 * 1024
+HEAD_MAX_LINES: Final = 64  # 1,600 fit into 8 KiB, and cost 1.6 ms to read instead of 0.1 (Python 3.11, 2026-11-24)
+BODY_MAX_BYTES: Final = 64 * 1024
+OPTIONS_MAX_BYTES: Final = 8 * 1024
+OPTION_MAX_CHARS: Final = 64  # each item's, of a list
+OPTION_MAX_ITEMS: Final = 64
+LONGER: Final[Mapping[str, int]] = {"text": 2000}
+# What a command may add to its intent; evaluate says what each means.
+OPTIONS: Final[Mapping[str, type]] = {
+    "to_file": bool,
+    "preview": bool,
+    "confirm": str,
+    "key": str,
+    "purpose": str,
+    "action": str,
+    "id": str,
+    "ids": list,
+    "kind": str,
+    "text": str,
+    "license": bool,
+    "lang": str,
+    "version": str,
+}
+NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
+# Members of the answer that say what left this server, or waits to. The panel needs neither.
+OF_OWNER: Final = ("last_left", "reports")
+_URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
+
+
+@unique
+class Who(Enum):
+    """`PEERS` is whoever the socket's mode lets connect; `OWNER` is uid 0, or the uid of a user installation."""
+
+    PEERS = "peers"
+    OWNER = "owner"
+
+
+@unique
+class Body(Enum):
+    """What a request may carry, and how many bytes of it. Options begin with a brace, a document never does."""
+
+    NONE = 0
+    OPTIONS = OPTIONS_MAX_BYTES
+    DOCUMENT = BODY_MAX_BYTES
+
+
+class Route(NamedTuple):
+    """One row. `shows` is a member of the answer, or "" for all of it; `starts` is an intent of evaluate."""
+
+    who: Who
+    body: Body = Body.NONE
+    takes: tuple[str, ...] = ()  # of OPTIONS
+    every_s: int = 0  # between two of anyone but the owner
+    shows: str | None = None
+    starts: str = ""
+    ends_running: bool = False
+
+
+def _of_owner(starts: str, *takes: str) -> Route:
+    return Route(who=Who.OWNER, body=Body.OPTIONS, takes=takes, starts=starts)
+
+
+SENDING: Final = ("preview", "confirm", "to_file")
+ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
+    "/v1/license": {"GET": Route(who=Who.PEERS, shows="license")},
+    "/v1/consent": {"GET": Route(who=Who.PEERS, shows="consent")},
+    "/v1/answer": {"GET": Route(who=Who.PEERS, shows="")},
+    "/v1/refresh": {"POST": Route(who=Who.PEERS, every_s=60, starts="refresh")},
+    "/v1/bundle": {"POST": Route(who=Who.OWNER, body=Body.DOCUMENT, takes=("key", *SENDING), starts="bundle")},
+    "/v1/activate": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, takes=SENDING, starts="activate")},
+    "/v1/release": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, takes=SENDING, starts="release")},
+    "/v1/remove": {"POST": Route(who=Who.OWNER, starts="remove")},
+    # What was, is or would be said of this server is its owner's to see, here and in the answer (OF_OWNER).
+    "/v1/preview": {"POST": _of_owner("preview", "purpose")},
+    "/v1/held": {"POST": _of_owner("held", "action", "id")},
+    "/v1/sent": {"POST": _of_owner("sent", "id")},
+    "/v1/rights": {"POST": _of_owner("rights", "kind", "ids", "text", "license", *SENDING)},
+    "/v1/reset": {"POST": _of_owner("reset", "preview")},
+    "/v1/review": {"POST": _of_owner("review")},
+    "/v1/purge": {"POST": _of_owner("purge")},
+    "/v1/export": {"POST": _of_owner("export", "id")},
+    "/v1/history": {"POST": _of_owner("history", "id")},
+    "/v1/receipts": {"POST": _of_owner("receipts", "id")},
+    "/v1/noticed": {"POST": _of_owner("noticed", "version", "lang")},
+    # What may leave has become less: whatever runs was started under the wider word.
+    "/v1/narrowed": {"POST": Route(who=Who.OWNER, starts="narrowed", ends_running=True)},
+}
+
+PROBLEMS: Final[Mapping[str, tuple[int, Code, str]]] = {
+    "request_malformed": (400, Fault.PROTOCOL, "The request is not HTTP/1.1 as this socket speaks it."),
+    "options_refused": (400, Fault.USAGE, "The options are not a JSON object of those that the path takes."),
+    "document_missing": (400, Fault.USAGE, "There is no document in the request."),
+    "owner_only": (403, Fault.NO_PERMISSION, "Only root may ask for this."),
+    "path_unknown": (404, Fault.USAGE, "There is no such path."),
+    "method_unknown": (405, Fault.USAGE, "The path does not take this method."),
+    "request_slow": (408, Fault.PROTOCOL, "The request did not arrive in time."),
+    "body_too_large": (413, Fault.USAGE, "The body is larger than the path takes."),
+    "refresh_too_soon": (429, Fault.RATE_LIMITED, "The license was refreshed less than a minute ago."),
+    "head_too_large": (431, Fault.PROTOCOL, "The request's head is larger than 8 KiB or has more than 64 lines."),
+    "connections_taken": (503, Fault.BUSY, "Too many connections are open."),
+    "jobs_taken": (503, Fault.BUSY, "Too many jobs are waiting."),
+    "evaluate_failed": (503, Fault.JOB_FAILED, "There is no answer: the last evaluation failed, and says why."),
+    "answer_not_yet": (503, Fault.NOT_YET, "There is no answer yet."),
+}
+
+
+class Peer(NamedTuple):
+    """Who is at the other end, as the kernel told at accept."""
+
+    uid: int
+    owner: bool
+
+
+class Response(NamedTuple):
+    status: int
+    body: bytes
+    media: str = "application/json"
+    headers: Headers = ()
+
+
+class Start(NamedTuple):
+    """A job to start: evaluate, with this intent. The response waits for it."""
+
+    intent: str
+    document: bytes = b""
+    options: Mapping[str, Option] = NO_OPTIONS
+    ends_running: bool = False
+
+    def frame(self) -> bytes:
+        """The job's stdin: one JSON line."""
+        told: dict[str, object] = {"schema": 1, "intent": self.intent, **self.options}
+        if self.document:
+            told["document"] = _base64url(self.document)
+        return json.dumps(told).encode() + b"\n"
+
+
+class PublishedAnswer(NamedTuple):
+    """The last answer of evaluate, each part as the bytes that are served."""
+
+    whole: bytes
+    peers: bytes  # all but what is OF_OWNER
+    license: bytes
+    consent: bytes
+    state: str
+    reasons: str  # parted by commas
+
+    @property
+    def summary(self) -> str:
+        """For `systemctl status`."""
+        return f"{self.state} ({self.reasons})"
+
+    def part(self, name: str, *, owner: bool) -> bytes:
+        """A member by its name; for "" all that this reader may see."""
+        return {"license": self.license, "consent": self.consent}.get(name, self.whole if owner else self.peers)
+
+
+def problem(name: str, *, headers: Headers = (), error: object = None) -> Response:
+    """A refusal by its name in PROBLEMS; `error` is the one behind it, as evaluate told it."""
+    status, code, title = PROBLEMS[name]
+    told: dict[str, object] = {"type": f"urn:opanel:problem:{name}", "title": title, "status": status, "code": code}
+    if error is not None:
+        told["error"] = error
+    return Response(status=status, body=_json(told), media="application/problem+json", headers=headers)
+
+
+def admit(method: str, target: str, peer: Peer, *, since_refresh_s: float) -> Route | Response:
+    """The row that a request's head asks for, if its peer may ask for it now.
+
+    `since_refresh_s`: how long ago the last refresh that counts was taken, infinity for never.
+    """
+    rows = ROUTES.get(target)
+    if rows is None:
+        return problem("path_unknown")
+    route = rows.get(method)
+    if route is None:
+        return problem("method_unknown", headers=(("Allow", ", ".join(rows)),))
+    if peer.owner:
+        return route
+    if route.who is Who.OWNER:
+        return problem("owner_only")
+    if since_refresh_s < route.every_s:
+        wait_s = int(route.every_s - since_refresh_s) + 1
+        return problem("refresh_too_soon", headers=(("Retry-After", str(wait_s)),))
+    return route
+
+
+def respond(
+    route: Route, body: bytes, answer: PublishedAnswer | None, trouble: object = None, *, owner: bool = False
+) -> Response | Start:
+    """What an admitted request gets: bytes from memory, or a job. `trouble`: the error that the last job ended with."""
+    if route.shows is None:
+        return _start(route, body)
+    if answer is None:
+        if trouble is not None:
+            return problem("evaluate_failed", error=trouble)
+        return problem("answer_not_yet", headers=(("Retry-After", "1"),))
+    shown = answer.part(route.shows, owner=owner)
+    if route.shows or trouble is None:
+        return Response(status=200, body=shown)
+    return Response(status=200, body=shown[:-1] + b',"trouble":' + _json(trouble) + b"}")
+
+
+def body_json(*, ok: bool | None, error: object, result: object, answer: PublishedAnswer | None) -> Response:
+    """The reply to a POST. `ok` None, with status 202: it goes on by itself."""
+    head = _json({"schema": 1, "ok": ok, "error": error, "result": result})
+    license_bytes = answer.license if answer else b"null"
+    return Response(status=202 if ok is None else 200, body=head[:-1] + b',"license":' + license_bytes + b"}")
+
+
+def _start(route: Route, body: bytes) -> Response | Start:
+    if route.body is Body.DOCUMENT and not body.startswith(b"{"):
+        return Start(intent=route.starts, document=body) if body else problem("document_missing")
+    options = _options(body, route.takes)
+    if options is None:
+        return problem("options_refused")
+    if route.body is Body.DOCUMENT:
+        return Start(intent="exchange", options=options) if "key" in options else problem("options_refused")
+    return Start(intent=route.starts, options=options, ends_running=route.ends_running)
+
+
+def _options(body: bytes, takes: tuple[str, ...]) -> dict[str, Option] | None:
+    """Those that the body names; None when it says anything but what the path takes."""
+    if not body:
+        return {}
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(told, dict) or len(body) > OPTIONS_MAX_BYTES:
+        return None
+    return told if all(name in takes and _good(name, value) for name, value in told.items()) else None
+
+
+def _good(name: str, value: object) -> bool:
+    """Whether it is of the option's own type (1 is not true, nor is "true") and no longer than it may be."""
+    if type(value) is not OPTIONS[name]:
+        return False
+    if isinstance(value, bool):
+        return True
+    items = value if isinstance(value, list) else [value]
+    longest = LONGER.get(name, OPTION_MAX_CHARS)
+    return len(items) <= OPTION_MAX_ITEMS and all(type(item) is str and len(item) <= longest for item in items)
+
+
+def _base64url(data: bytes) -> str:
+    # as core.base64url, without the module base64, which is memory that stays
+    return b2a_base64(data, newline=False).translate(_URL_ALPHABET, b"=").decode()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

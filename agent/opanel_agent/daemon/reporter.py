@@ -1,0 +1,97 @@
+"""What the daemon tells the journal: each change once, in the settings' language, beside the state of the license.
+
+A change of the license's state is told at once. What may come and go with every evaluation (its reasons, a job that
+fails) is told at once too, and then at most once in an hour: whatever holds when the hour is over is told then, so the
+last word is always what is so. Of what a job found, a line that was told within a day, or goes on being found, is not told
+again. Memory of it ends with the process.
+
+The sentences are here and not in the catalogs, which would cost more memory than all of the daemon's own code.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+Tell = Callable[..., None]
+HOUR_S: Final = 3600.0
+DAY_S: Final = 86_400.0
+_LINES_MAX: Final = 64
+SENTENCES: Final[Mapping[str, tuple[str, str]]] = {  # English, Turkish
+    "started": ("The license agent is running.", "Lisans ajanı çalışıyor."),
+    "stopped": (
+        "The license agent has stopped; sites run all the same.",
+        "Lisans ajanı durdu; siteler çalışmayı sürdürür.",
+    ),
+    "license": ("The license is now {state}: {reasons}.", "Lisansın durumu artık {state}: {reasons}."),
+    "job_failed": (
+        "The license could not be evaluated ({error}); the last answer stands. opanel-agent status says what to do.",
+        "Lisans değerlendirilemedi ({error}); son yanıt geçerli. Ne yapılacağını opanel-agent status söyler.",
+    ),
+    "job_recovered": ("The license is evaluated again.", "Lisans yeniden değerlendirilebiliyor."),
+    "answer_not_written": (
+        "The answer could not be written to its file ({error}); the socket gives it.",
+        "Yanıt dosyasına yazılamadı ({error}); soket yanıtı veriyor.",
+    ),
+}
+
+
+class Reported(NamedTuple):
+    what: str
+    at_s: float
+
+
+class Reporter:
+    """`language`: of `SENTENCES`, until evaluate names another; `state` is told with every line."""
+
+    def __init__(self, tell: Tell, language: str) -> None:
+        self._tell = tell
+        self._turkish = language == "tr"
+        self._state = "unknown"
+        self._license = Reported("", -math.inf)
+        self._trouble = Reported("", -math.inf)
+        self._unwritten_s = -math.inf
+        self._lines: dict[str, float] = {}  # when each was found last
+
+    def speaks(self, language: str | None) -> None:
+        """As the settings say; None leaves it."""
+        self._turkish = self._turkish if language is None else language == "tr"
+
+    def event(self, event: str, *, level: str = "info", **fields: object) -> None:
+        """One of our own, now."""
+        message = SENTENCES[event][self._turkish].format_map({"state": self._state, **fields})
+        self._tell(event, level=level, message=message, state=self._state, **fields)
+
+    def license(self, state: str, reasons: str, now_s: float) -> None:
+        what = f"{state}: {reasons}"
+        if what == self._license.what or (state == self._state and now_s - self._license.at_s < HOUR_S):
+            return
+        was, self._state = self._state, state
+        self._license = Reported(what, now_s)
+        self.event("license", level="info" if state == "active" else "warning", was=was, reasons=reasons)
+
+    def trouble(self, error: str, now_s: float) -> None:
+        """What evaluation failed with; "" when it did not."""
+        if error == self._trouble.what or now_s - self._trouble.at_s < HOUR_S:
+            return
+        self._trouble = Reported(error, now_s)
+        if error:
+            self.event("job_failed", level="error", error=error)
+        else:
+            self.event("job_recovered")
+
+    def unwritten(self, error: str, now_s: float) -> None:
+        """The answer's file."""
+        if now_s - self._unwritten_s >= DAY_S:
+            self.event("answer_not_written", level="warning", error=error)
+        self._unwritten_s = now_s
+
+    def found(self, event: str, level: str, message: str, fields: Mapping[str, object], now_s: float) -> None:
+        """A line of a job's."""
+        what = f"{event} {fields}"
+        known = what in self._lines and now_s - self._lines[what] < DAY_S
+        self._lines.pop(what, None)
+        self._lines[what] = now_s
+        if len(self._lines) > _LINES_MAX:
+            del self._lines[next(iter(self._lines))]
+        if not known:
+            self._tell(event, level=level, message=message, state=self._state, **fields)

@@ -1,0 +1,103 @@
+"""Gathers what belongs in an export from this machine's disk, for `core.ledger.export` to write down.
+
+Everything that proves, and nothing that opens: the activation key, the secrets in erasure/ and the license documents stay
+here; of the last the file has the digests. A file that cannot be read any more ends the export: half a proof is none.
+
+The same state gives the same bytes, so an export that is carried out of here in pieces fits together, or is seen not to.
+
+`main` is for an agent that is stopped, before it is removed: a process of the agent's own user, which only reads.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from opanel_agent import __version__
+from opanel_agent.core.documents.root import Root
+from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.core.ledger import chain as ledger
+from opanel_agent.core.ledger import export
+from opanel_agent.core.ledger.export import Part, PartKind
+from opanel_agent.evaluate.ledger_file import BROKEN_NAME, MAX_BYTES
+from opanel_agent.system.storage import paths as installation
+from opanel_agent.system.storage import settings, trust
+from opanel_agent.system.storage.files import Files, LocalFiles
+from opanel_agent.system.storage.paths import Paths
+from opanel_agent.system.storage.resources import Resources
+
+_MAX_PART_BYTES: Final = 1024 * 1024
+
+
+def gather(files: Files, paths: Paths, first_root: Root | None) -> bytes:
+    """The export. The caller holds the state's lock, or knows that nobody writes."""
+    chain = files.read(paths.ledger, max_bytes=MAX_BYTES) or b""
+    parts = [
+        Part.of(PartKind.LEDGER, paths.ledger.name, chain),
+        *_ends(files, paths),
+        *(() if first_root is None else (Part.of(PartKind.ROOT, "root.jws", first_root.lines),)),
+        *_one(files, paths.roots, PartKind.ROOTS),
+        *_one(files, paths.consent, PartKind.CONSENT),
+        *(replace(part, name=f"consent.d/{part.name}") for part in _all(files, paths.consent_dir, PartKind.CONSENT)),
+        *(Part.of(PartKind.NOTICE, name, text) for name, text in _notice(Resources())),
+        *_all(files, paths.sent, PartKind.SENT),
+        *_all(files, paths.held, PartKind.HELD),
+        *_all(files, paths.ready, PartKind.READY),
+        *_all(files, paths.receipts, PartKind.RECEIPT),
+        *_digests(files, (paths.bundle, paths.previous_bundle, paths.status_list, paths.advisories, paths.settings)),
+    ]
+    return export.assemble(parts, as_of=ledger.verify(ledger.lines(chain)).at, version=__version__)
+
+
+def at_rest(files: Files, paths: Paths) -> bytes:
+    """The export of an agent that is stopped. One that trusts no root any more keeps what it did all the same."""
+    try:
+        first_root = trust.first_root(files, paths, settings.load(files, paths))
+    except Misconfigured:
+        first_root = None
+    return gather(files, paths, first_root)
+
+
+def main() -> int:
+    """All of it on stdout, or a status that says that it is not."""
+    try:
+        data = at_rest(LocalFiles(), installation.find())
+    except AgentError as error:
+        return error.exit_status
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _notice(installed: Resources) -> Iterator[tuple[str, bytes]]:
+    for lang in ("tr", "en"):
+        yield f"notice.{lang}.md", installed.notice(lang).encode("utf-8")
+    yield "fields.json", installed.notice_catalog()
+
+
+def _ends(files: Files, paths: Paths) -> Iterator[Part]:
+    """Where the ledger ends, and those that were set aside."""
+    here = paths.ledger.parent
+    yield from _one(files, paths.ledger.with_name("ledger.head"), PartKind.HEAD)
+    for name in files.names(here):
+        if BROKEN_NAME.fullmatch(name):
+            yield Part.of(PartKind.BROKEN, name, files.read(here / name, max_bytes=MAX_BYTES) or b"")
+
+
+def _one(files: Files, path: Path, holds: PartKind) -> Iterator[Part]:
+    data = files.read(path, max_bytes=_MAX_PART_BYTES)
+    if data is not None:
+        yield Part.of(holds, path.name, data)
+
+
+def _all(files: Files, directory: Path, holds: PartKind) -> Iterator[Part]:
+    for name in files.names(directory):
+        yield from _one(files, directory / name, holds)
+
+
+def _digests(files: Files, paths: Iterable[Path]) -> Iterator[Part]:
+    for path in paths:
+        data = files.read(path, max_bytes=_MAX_PART_BYTES)
+        if data is not None:
+            yield Part.digest_of(PartKind.DOCUMENT, path.name, data)

@@ -1,0 +1,210 @@
+"""The ledger on this machine's disk: `ledger.jsonl`, and `ledger.head`, which says where it ends.
+
+A pass opens the book once, under the state's lock. The whole chain is verified then. What a crash tore off the last line
+is cut, and an entry says so. A ledger that is broken in any other way is set aside whole, as `ledger.<n>.broken`; a new
+one opens with its digest, and the book is not `good` (no consent counts) until a person has looked and said so.
+
+`append` is durable when it returns. When it raises, the caller acts as if nothing had been recorded: the line may be there
+or not, as with every write that was not acknowledged, and either way the chain holds. The order is line, then head, and
+the head is made current before the next line, so that it is never ahead and never more than one line behind.
+
+Trouble here never ends a pass: a license has nothing to do with the ledger. It makes the book not `good`, and every
+`append` raise. The file is read whole, up to 64 MiB; at the few entries of a day that is centuries.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Untrusted
+from opanel_agent.core.ledger import chain
+from opanel_agent.core.ledger.chain import ChainHead, ChainState, Datum, Entry, EntryKind, Flaw, FlawKind
+from opanel_agent.core.wire.message import Sealed
+from opanel_agent.system.log import log_event
+from opanel_agent.system.storage.files import Files
+from opanel_agent.system.storage.paths import Paths
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+_MAX_HEAD_BYTES: Final = 256
+BROKEN_NAME: Final = re.compile(r"ledger\.([0-9]{1,6})\.broken")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What lies on the disk: the bytes, what they came to, and whether `ledger.head` is at the last line."""
+
+    data: bytes
+    ledger: ChainState
+    head_current: bool
+
+
+class LedgerFile:
+    """The ledger of one pass. Open it with `open_book`."""
+
+    def __init__(self, files: Files, paths: Paths, *, at_least: int = 0) -> None:
+        self._files = files
+        self._paths = paths
+        self._at_least = at_least  # lines that it had when the state was last written
+        self._ledger: ChainState | None = None  # None until it was read, and again after a write that failed
+        self._head_current = False
+        self.trouble: AgentError | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether the chain holds, can be written as far as is known, and nothing broken waits for a person."""
+        return self._ledger is not None and not self._ledger.review_due
+
+    @property
+    def review_due(self) -> bool:
+        return self._ledger is not None and self._ledger.review_due
+
+    @property
+    def head(self) -> ChainHead:
+        return ChainHead() if self._ledger is None else self._ledger.head
+
+    def latest(self, kind: EntryKind, purpose: str | None = None) -> Entry | None:
+        """The newest entry of a kind for a purpose, None where there is none or the book cannot be read."""
+        return None if self._ledger is None else self._ledger.latest.get((kind, purpose))
+
+    def gap(self, now_s: int) -> bool:
+        """Whether more than 48 h lie between the last daily mark and now. It stays true until `mark`."""
+        return self._ledger is not None and chain.gap(self._ledger, now_s)
+
+    def mark(self, now_s: int) -> None:
+        """The daily mark, at most once a day. What a gap calls for is done before, so that a crash does not skip it."""
+        if self._ledger is None or chain.mark_due(self._ledger, now_s):
+            self.append(EntryKind.DAILY_MARK, now_s)
+
+    def append(self, kind: EntryKind, now_s: int, *, purpose: str | None = None, **data: Datum) -> None:
+        """One entry, durably. Raises Storage: then nothing that depends on it may happen."""
+        try:
+            if self._ledger is None:
+                self._begin(now_s)
+            self._append(kind, now_s, purpose, data)
+        except AgentError as error:
+            self._ledger = None  # what is on the disk now is read again before anything else is written
+            self.trouble = error
+            if isinstance(error, Misconfigured):
+                raise _as_storage(error) from error
+            raise
+        self.trouble = None
+
+    def request(self, kind: EntryKind, now_s: int, sealed: Sealed, **data: Datum) -> None:
+        """An entry about a request: what names its bytes, nothing of what they say."""
+        self.append(
+            kind,
+            now_s,
+            purpose=sealed.purpose,
+            id=sealed.id,
+            url=sealed.url,
+            sha256=digest(sealed.encode()),
+            body_sha256=digest(sealed.body),
+            bytes=len(sealed.body),
+            **data,
+        )
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries from the first, read from the disk one at a time. Raises Storage where that cannot be read."""
+        try:
+            yield from chain.entries(chain.lines(self._read().data))
+        except (Misconfigured, Untrusted) as error:
+            raise _as_storage(error) from error
+
+    def open(self, now_s: int) -> None:
+        """Reads, repairs what a crash left, sets aside what is broken. Trouble is kept in `trouble`, not raised."""
+        try:
+            self._begin(now_s)
+        except (Storage, Misconfigured) as error:
+            self._ledger = None
+            self.trouble = error
+            log_event("ledger_unusable", level="error", code=str(error.code), detail=error.detail)
+
+    def _begin(self, now_s: int) -> None:
+        found = self._read()
+        if found.ledger.flaw is not None:
+            self._set_aside(found, found.ledger.flaw, now_s)
+            return
+        self._ledger, self._head_current = found.ledger, found.head_current
+        if not found.ledger.entries:
+            self._append(EntryKind.LEDGER_OPENED, now_s, None, {})
+        torn = chain.torn_bytes(found.data)
+        if torn:
+            log_event("ledger_torn_line_cut", level="warning", bytes=torn)
+            self._append(EntryKind.TORN_LINE_CUT, now_s, None, {"bytes": torn})
+
+    def _read(self) -> _Found:
+        data = self._files.read(self._paths.ledger, max_bytes=MAX_BYTES) or b""
+        told = self._files.read(self._head_path, max_bytes=_MAX_HEAD_BYTES)
+        try:
+            head = ChainHead() if told is None else ChainHead.decode(told)
+        except Untrusted:
+            found = chain.verify(chain.lines(data))
+            flaw = found.flaw or Flaw(line=max(1, found.entries), what=FlawKind.HEAD)
+            return _Found(data=data, ledger=replace(found, flaw=flaw), head_current=False)
+        found = chain.verify(chain.lines(data), head)
+        if found.flaw is None and found.head.seq < self._at_least:  # an older one was put in its place, whole
+            found = replace(found, flaw=Flaw(line=found.head.seq + 1, what=FlawKind.CUT))
+        return _Found(data=data, ledger=found, head_current=head == found.head)
+
+    def _append(self, kind: EntryKind, now_s: int, purpose: str | None, data: dict[str, Datum]) -> None:
+        """A torn line is cut by `Files.append`."""
+        current = self._ledger or ChainState()
+        entry = chain.entry_after(current, kind, now_s, purpose, data)
+        text = chain.encode(entry)
+        if not self._head_current:
+            self._files.write(self._head_path, current.head.encode())
+        self._files.append(self._paths.ledger, text)
+        self._ledger, self._head_current = chain.after(current, entry), False
+        self._files.write(self._head_path, self._ledger.head.encode())
+        self._head_current = True
+
+    def _set_aside(self, found: _Found, flaw: Flaw, now_s: int) -> None:
+        """The copy is durable before the new ledger takes the place. A crash in between begins again, and loses nothing."""
+        kept_as = self._copy(found.data)
+        self._at_least = 0
+        log_event("ledger_broken", level="error", what=str(flaw.what), at_line=flaw.line, kept_as=kept_as)
+        told: dict[str, Datum] = {"broken": str(flaw.what), "line": flaw.line, "bytes": len(found.data)}
+        told |= {"sha256": digest(found.data), "kept_as": kept_as}
+        entry = chain.entry_after(ChainState(), EntryKind.LEDGER_OPENED, now_s, None, told)
+        self._files.write(self._paths.ledger, chain.encode(entry) + b"\n")
+        self._ledger, self._head_current = chain.after(ChainState(), entry), False
+        self._files.write(self._head_path, self._ledger.head.encode())
+        self._head_current = True
+
+    def _copy(self, data: bytes) -> str:
+        """Keeps the bytes under the next free name, or the last name where a crash came after they were kept."""
+        here = self._paths.ledger.parent
+        numbers = sorted(int(found[1]) for found in map(BROKEN_NAME.fullmatch, self._files.names(here)) if found)
+        last = numbers[-1] if numbers else 0
+        if last and self._files.read(here / f"ledger.{last}.broken", max_bytes=MAX_BYTES) == data:
+            return f"ledger.{last}.broken"
+        kept_as = f"ledger.{last + 1}.broken"
+        self._files.write(here / kept_as, data)
+        return kept_as
+
+    @property
+    def _head_path(self) -> Path:
+        return self._paths.ledger.with_name("ledger.head")
+
+
+def open_ledger(files: Files, paths: Paths, now_s: int, *, at_least: int = 0) -> LedgerFile:
+    """The book of this pass. The caller holds the state's lock; `now_s` is effective time.
+
+    `at_least`: how many lines it is known to have had. One that has fewer is broken, however whole it looks.
+    """
+    book = LedgerFile(files, paths, at_least=at_least)
+    book.open(now_s)
+    return book
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _as_storage(error: Misconfigured | Untrusted) -> Storage:
+    """A ledger that is no readable file is this machine's trouble to whoever wants to write a line."""
+    return Storage(Fault.IO_FAILED, error.detail, **error.values)

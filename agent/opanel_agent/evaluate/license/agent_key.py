@@ -1,0 +1,41 @@
+"""The agent's own key: proves that the same installation speaks again, and is one of the components of its machine.
+
+Losing it costs that one component and nothing else: a new one is made at the next activation.
+"""
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from opanel_agent.core.documents.keys import PublicKey
+from opanel_agent.evaluate import state_files
+from opanel_agent.system.randomness import RandomSource
+from opanel_agent.system.storage.files import Files
+from opanel_agent.system.storage.paths import Paths
+
+SEED_BYTES = 32
+
+
+class AgentKey:
+    """Ed25519 (RFC 8032), kept as its 32-byte seed in a file of mode 0600."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._private = Ed25519PrivateKey.from_private_bytes(seed)
+        self.public = PublicKey.from_raw(self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+    def sign(self, data: bytes) -> bytes:
+        return self._private.sign(data)
+
+
+def load(files: Files, paths: Paths) -> AgentKey | None:
+    """None where there is none, or where what stands there is no key: the next activation makes a new one."""
+    seed = state_files.read(files, paths.activation_key, max_bytes=SEED_BYTES)
+    return AgentKey(seed) if seed is not None and len(seed) == SEED_BYTES else None
+
+
+def load_or_make(files: Files, paths: Paths, chance: RandomSource) -> AgentKey:
+    key = load(files, paths)
+    if key is not None:
+        return key
+    seed = chance.token_bytes(SEED_BYTES)
+    files.write(paths.activation_key, seed, mode=0o600)
+    return AgentKey(seed)

@@ -1,0 +1,215 @@
+"""state.json: what counts days, and nothing that was ever "verified".
+
+Documents are verified from their bytes at every load. What cannot be read off them is when this installation first saw a
+thing: that is kept here, in effective time. Losing the file costs the start of those counts; it never makes a document
+good that is not.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.core.documents.claims import StatusRef
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.license import status_history
+from opanel_agent.core.license.renewal import Plan
+from opanel_agent.core.license.states import State
+from opanel_agent.core.license.status_history import Document, StatusRecord
+from opanel_agent.core.license.verdict import Sighting
+
+MAX_BYTES: Final = 64 * 1024
+MAX_DIGESTS: Final = 64
+MAX_WARNINGS: Final = 64
+MAX_LICENSES: Final = 16
+MAX_SIGNALS: Final = 64
+MAX_TOLD: Final = 16
+
+
+@dataclass(slots=True, kw_only=True)
+class AgentState:
+    """Mutable on purpose: one pass of evaluate fills it in and writes it once.
+
+    All times are effective seconds. `accepted` tells when each license key (by its digest) was first accepted, `seen` what
+    status lists said of entries that were ever ours. `floors` are the newest `iat` accepted per status key, `list_iat` that
+    of the last accepted list, whose bytes or key may be gone. `adopted` are SHA-256 of files of root's that were taken up or
+    refused, so that each is looked at once; `told` those of kept documents whose refusal the journal has. `failure` is the
+    reason of the last failed check, None after a success.
+
+    Of the promise: `answers` is what was last recorded of each consent, `consent_sha256` the file it was read from,
+    `ledger_seq` how many lines the ledger had (by it an older one in its place is seen), `signals` the opt-outs that stood,
+    `reports` when the next report of a purpose is made, `retries` when one that failed is tried again. `identity` are
+    digests of what makes the machine this one; where one changed, `clone_of` is the consent file that was answered for the
+    other machine. Until `quiet_until` no run but of the purpose `quiet_but` is made.
+    """
+
+    version: str | None = None
+    clone_of: str | None = None
+    consent_sha256: str | None = None
+    quiet_until: int | None = None
+    quiet_but: str | None = None
+    unmatched_since: int | None = None
+    refused_since: int | None = None
+    state: str | None = None
+    state_since: int | None = None
+    checked_at: int | None = None
+    list_iat: int | None = None
+    ledger_seq: int | None = None
+    failure: str | None = None
+    answers: dict[str, str] = field(default_factory=dict)
+    signals: list[str] = field(default_factory=list)
+    identity: dict[str, str] = field(default_factory=dict)
+    reports: dict[str, int] = field(default_factory=dict)
+    retries: dict[str, int] = field(default_factory=dict)
+    accepted: dict[str, int] = field(default_factory=dict)
+    seen: status_history.StatusRecords = ()
+    floors: dict[str, int] = field(default_factory=dict)
+    adopted: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    renewal: Plan | None = None
+
+    def tell(self, sha256: str) -> bool:
+        """Whether this is yet to be said. What is asked for again is forgotten last."""
+        known = sha256 in self.told
+        self.told = [*(each for each in self.told if each != sha256), sha256][-MAX_TOLD:]
+        return not known
+
+    def accept(self, key_sha256: str, now: int) -> None:
+        """The first acceptance of a license key counts, whatever comes and goes after it."""
+        self.accepted.setdefault(key_sha256, now)
+
+    def encode(self) -> bytes:
+        told: dict[str, Json] = {"schema": 1}
+        told |= {name: getattr(self, name) for name in (*_TIMES, *_TEXTS)}
+        told["seen"] = [_seen_json(seen) for seen in self.seen]
+        told["answers"] = dict(self.answers)
+        told["signals"] = list(self.signals[:MAX_SIGNALS])
+        told["identity"] = dict(self.identity)
+        told["reports"] = dict(self.reports)
+        told["retries"] = dict(self.retries)
+        told["accepted"] = dict(list(self.accepted.items())[-MAX_LICENSES:])
+        told["floors"] = dict(self.floors)
+        told["adopted"] = list(self.adopted[-MAX_DIGESTS:])
+        told["warnings"] = list(self.warnings[-MAX_WARNINGS:])
+        told["told"] = list(self.told)
+        told["renewal"] = None if self.renewal is None else asdict(self.renewal)
+        return dumps(told)
+
+    @staticmethod
+    def decode(data: bytes) -> "AgentState":
+        """Raises Untrusted for anything but what `encode` writes."""
+        told = Members(loads(data, max_bytes=MAX_BYTES), "state.json")
+        told.constant("schema", 1)
+        memory = AgentState()
+        for name in _TIMES:
+            if told.has(name) or name not in _LATER:
+                setattr(memory, name, None if told.value(name) is None else told.integer(name))
+        for name in _TEXTS:
+            setattr(memory, name, None if told.value(name) is None else told.text(name))
+        if memory.state is not None and memory.state not in list(State):  # a newer version's
+            raise told.refuse("state")
+        memory.seen = _all_seen(told)
+        answers = told.members("answers")
+        memory.answers = {name: answers.text(name) for name in answers.names()}
+        memory.signals = _ordered(told, "signals", MAX_SIGNALS)
+        identity = told.members("identity")
+        memory.identity = {name: identity.text(name) for name in identity.names()}
+        memory.retries = _by_purpose(told, "retries")
+        memory.reports = _by_purpose(told, "reports")
+        memory.accepted = dict(told.integers("accepted"))
+        floors = told.members("floors")  # thumbprints: one in 32 begins as no name may
+        memory.floors = {kid: floors.integer(kid) for kid in floors.names()}
+        memory.adopted = _ordered(told, "adopted", MAX_DIGESTS)
+        memory.warnings = _ordered(told, "warnings", MAX_WARNINGS)
+        memory.told = _ordered(told, "told", MAX_TOLD) if told.has("told") else []
+        if told.has("renewal") and told.value("renewal") is not None:  # not in an earlier version's
+            memory.renewal = _plan(told.members("renewal"))
+        told.end()
+        return memory
+
+
+_TIMES: Final = (
+    "quiet_until",
+    "unmatched_since",
+    "refused_since",
+    "state_since",
+    "checked_at",
+    "list_iat",
+    "ledger_seq",
+)
+_LATER: Final = frozenset({"list_iat", "ledger_seq"})  # what the first files had not
+_TEXTS: Final = ("version", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
+
+
+def _plan(told: Members) -> Plan:
+    plan = Plan(
+        license=told.text("license"),
+        next_s=told.integer("next_s"),
+        asked_at=None if told.value("asked_at") is None else told.integer("asked_at"),
+        failure=None if told.value("failure") is None else told.text("failure"),
+    )
+    told.end()
+    return plan
+
+
+def _by_purpose(told: Members, name: str) -> dict[str, int]:
+    moments = told.integers(name)
+    if not moments.keys() <= set(Purpose):
+        raise told.refuse(name)
+    return dict(moments)
+
+
+def _ordered(told: Members, name: str, max_items: int) -> list[str]:
+    value = told.value(name)
+    items = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    if items != value or len(items) > max_items:
+        raise Untrusted(Reason.FORMAT_INVALID, "member_type", where="state.json", name=name)
+    return items
+
+
+def _seen_json(seen: StatusRecord) -> Json:
+    sighting = seen.sighting
+    named: dict[str, Json] = {"jti": seen.jti}
+    if seen.entry is not None:
+        named = {"uri": seen.entry.uri, "idx": seen.entry.idx}
+    return {
+        "document": str(seen.document),
+        "installed": seen.installed,
+        **named,
+        "status": sighting.status,
+        "first_iat": sighting.first_iat,
+        "last_iat": sighting.last_iat,
+        "seen_at": sighting.seen_at,
+    }
+
+
+def _all_seen(told: Members) -> status_history.StatusRecords:
+    """An array; until 0.1 an object by document, each with the `jti` of the one that was installed."""
+    if isinstance(told.value("seen"), list):
+        return tuple(_seen(each, each.text("document")) for each in told.each("seen", status_history.MAX_ROWS))
+    by_document = told.members("seen")
+    rows = tuple(_seen(by_document.members(name), name) for name in by_document.names())
+    by_document.end()
+    return rows
+
+
+def _seen(told: Members, document: str) -> StatusRecord:
+    if document not in list(Document):
+        raise told.refuse("document")
+    jti = told.text("jti") if told.has("jti") else None
+    seen = StatusRecord(
+        document=Document(document),
+        entry=StatusRef(uri=told.text("uri"), idx=told.integer("idx")) if jti is None else None,
+        jti=jti,
+        installed=told.boolean("installed") if told.has("installed") else True,
+        sighting=Sighting(
+            status=told.integer("status", low=1, high=3),
+            first_iat=told.integer("first_iat"),
+            last_iat=told.integer("last_iat"),
+            seen_at=told.integer("seen_at"),
+        ),
+    )
+    told.end()
+    return seen

@@ -1,0 +1,39 @@
+"""courier: sends one sealed request, if its own reading of this machine's consent agrees.
+
+Evaluate has already decided; the courier decides again by the same function from its own reading, immediately before
+sending, so that a "no" said in between counts. It never retries: when to try again is evaluate's decision. It cannot see
+who gave a command, and asks about everything else.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from opanel_agent.core.errors import AgentError
+from opanel_agent.core.wire.message import MAX_BODY_BYTES, MAX_LINE_BYTES, Reply, Sealed
+from opanel_agent.network import gate_inputs
+from opanel_agent.network.fetch import WHOLE_S, NetworkInputs, refusal, serve
+from opanel_agent.system.http import limits_for
+from opanel_agent.system.storage import trust
+
+MAX_FRAME_BYTES: Final = MAX_LINE_BYTES + 1 + MAX_BODY_BYTES
+
+
+def answer(frame: bytes, reading: NetworkInputs) -> Reply:
+    """The reply to one frame. Total: every failure is a reply with its code."""
+    try:
+        return _send(Sealed.decode(frame), reading)
+    except AgentError as error:
+        return refusal(error)
+
+
+def _send(sealed: Sealed, reading: NetworkInputs) -> Reply:
+    root = trust.first_root(reading.files, reading.paths, reading.settings)
+    asked = gate_inputs.view_request(sealed, reading.catalog, reading.clock.read_wall())
+    gate_inputs.require(
+        sealed.purpose, gate_inputs.gate_inputs(sealed.purpose, reading.stand(root), asked=asked, commanded=True)
+    )
+    return reading.transport.send(sealed, replace(limits_for(sealed), whole_s=WHOLE_S))
+
+
+def main() -> int:
+    return serve("courier", MAX_FRAME_BYTES, answer)

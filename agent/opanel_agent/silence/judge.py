@@ -1,0 +1,364 @@
+"""What was observed against what may be: the findings, and the verdict. Pure.
+
+Each row of the table looks at one thing, and every finding names the process where it can be told: what opened a
+connection or sent a datagram while a fetch or a courier lived is theirs, all else is evaluate's.
+
+Three witnesses, none of which replaces another: the kernel's counters (packets on any interface, connections opened,
+datagrams sent), the listener's bytes, and strace's calls, which alone see a path socket. Where there was no strace,
+`calls` is None and the result says so.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+from typing import Final
+
+from opanel_agent.core.codec.strict_json import Json
+
+EVALUATE: Final = "evaluate"
+FETCH: Final = "fetch"
+COURIER: Final = "courier"
+PROCESSES: Final = (EVALUATE, FETCH, COURIER)
+# glibc looks here for a cache of names before every lookup. In the chamber there is none, so the attempt fails.
+NAME_CACHES: Final = frozenset({"/var/run/nscd/socket", "/run/nscd/socket"})
+# What a lookup by glibc and a connection need: addresses of this machine, and the internet.
+_NEEDED_TO_CONNECT: Final = frozenset({"AF_INET", "AF_INET6", "AF_NETLINK"})
+_LINE_BYTES: Final = 120
+
+
+@unique
+class Scenario(StrEnum):
+    AS_IT_STANDS = "as_it_stands"
+    OFFLINE = "offline"
+    DENIED = "denied"
+    DO_NOT_TRACK = "do_not_track"
+    ALLOWED = "allowed"  # the positive control: everything allowed, and seen to leave
+
+
+@unique
+class ViolationKind(StrEnum):
+    """What speaks against a scenario."""
+
+    MONTH_FAILED = "month_failed"
+    PASSES_FAILED = "passes_failed"
+    UNFINISHED = "unfinished"
+    PACKETS = "packets"
+    CONNECTIONS = "connections"
+    DATAGRAMS = "datagrams"
+    OTHER_PACKETS = "other_packets"
+    REQUEST_UNEXPECTED = "request_unexpected"
+    REQUEST_MISSING = "request_missing"
+    REPORT_MISSING = "report_missing"
+    COURIER_STARTED = "courier_started"
+    INTERNET_SOCKET = "internet_socket"
+    PATH_SOCKET = "path_socket"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What the kernel counted in this network: packets of both directions, TCP connections opened, UDP datagrams sent.
+
+    `segments` are TCP's, retransmitted ones among them: what was a packet and no segment was something else.
+    """
+
+    packets: int = 0
+    opens: int = 0
+    datagrams: int = 0
+    segments: int = 0
+
+    def since(self, before: "Traffic") -> "Traffic":
+        return Traffic(
+            packets=self.packets - before.packets,
+            opens=self.opens - before.opens,
+            datagrams=self.datagrams - before.datagrams,
+            segments=self.segments - before.segments,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedRequest:
+    """Where a connection went, and every byte that came over it, inside of TLS."""
+
+    address: str
+    port: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What `sent/` keeps of a posted request, at each address that its host has."""
+
+    purpose: str
+    requests: frozenset[CapturedRequest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessCount:
+    """One kind of process: how many were started, and what was counted while they lived."""
+
+    started: int = 0
+    opens: int = 0
+    datagrams: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Month:
+    """`failed` passes gave no answer at all; `fault` names the last reason. `pids` says which process was what."""
+
+    days: int
+    passes: int
+    failed: int = 0
+    finished: bool = True
+    fault: str = ""
+    shares: Mapping[str, ProcessCount] = field(default_factory=dict)
+    pids: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A system call of the network's, as strace saw it. `place` is a path socket's, `family` a new socket's."""
+
+    process: str
+    name: str
+    family: str = ""
+    place: str = ""
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a scenario may show. Each group of `fixed` is one GET, at every mirror and each of their addresses.
+
+    `purposes` are those that may post reports, `besides` those that may post something or nothing at all. `must_speak`:
+    every GET and every purpose is to be seen at least once, so that a month in which nothing happened proves nothing.
+    `may_fail`: passes may end without an answer, as they would here.
+    """
+
+    fixed: tuple[frozenset[CapturedRequest], ...] = ()
+    purposes: frozenset[str] = frozenset()
+    besides: frozenset[str] = frozenset()
+    must_speak: bool = False
+    may_fail: bool = False
+
+    @property
+    def silent(self) -> bool:
+        return not self.fixed and not self.posting
+
+    @property
+    def posting(self) -> frozenset[str]:
+        return self.purposes | self.besides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """`month` is None where it did not end with a result; `fault` says how it ended."""
+
+    traffic: Traffic
+    received: tuple[CapturedRequest, ...] = ()
+    reports: tuple[Report, ...] = ()
+    month: Month | None = None
+    fault: str = ""
+    calls: tuple[Call, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """`process` "" where it cannot be told; `what` is a place or the beginning of a request."""
+
+    why: ViolationKind
+    process: str = ""
+    count: int = 1
+    what: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        return {"code": str(self.why), "process": self.process or None, "count": self.count, "what": self.what}
+
+
+Row = Callable[[Expected, Observed], Iterable[Violation]]
+
+
+def judge(expected: Expected, observed: Observed) -> tuple[Violation, ...]:
+    """Everything that speaks against it; nothing where it holds."""
+    return tuple(finding for row in _ROWS for finding in row(expected, observed))
+
+
+# ---- rows
+
+
+def _life(expected: Expected, observed: Observed) -> Iterator[Violation]:
+    month = observed.month
+    if month is None:
+        yield Violation(why=ViolationKind.MONTH_FAILED, what=observed.fault)
+        return
+    if not month.finished:
+        yield Violation(why=ViolationKind.UNFINISHED, process=EVALUATE, count=month.passes)
+    if month.failed and not expected.may_fail:
+        yield Violation(why=ViolationKind.PASSES_FAILED, process=EVALUATE, count=month.failed, what=month.fault)
+
+
+def _packets(expected: Expected, observed: Observed) -> Iterator[Violation]:
+    if expected.silent and observed.traffic.packets:
+        yield Violation(why=ViolationKind.PACKETS, count=observed.traffic.packets)
+
+
+def _connections(_: Expected, observed: Observed) -> Iterator[Violation]:
+    """Each connection brought the one request that the listener has, and none was opened besides."""
+    posted = sum(request.data.startswith(b"POST ") for request in observed.received)
+    due = {FETCH: len(observed.received) - posted, COURIER: posted}
+    shares = {process: _share(observed, process).opens for process in PROCESSES}
+    for process, opens in shares.items():
+        if opens != due.get(process, 0):
+            yield Violation(why=ViolationKind.CONNECTIONS, process=process, count=opens - due.get(process, 0))
+    unaccounted = observed.traffic.opens - sum(shares.values())
+    if unaccounted:
+        yield Violation(why=ViolationKind.CONNECTIONS, count=unaccounted)
+
+
+def _datagrams(_: Expected, observed: Observed) -> Iterator[Violation]:
+    """None at all: names come from the chamber's hosts file, so a lookup that asks a server was of another name."""
+    left = observed.traffic.datagrams
+    for process in PROCESSES:
+        count = _share(observed, process).datagrams
+        left -= count
+        if count:
+            yield Violation(why=ViolationKind.DATAGRAMS, process=process, count=count)
+    if left:
+        yield Violation(why=ViolationKind.DATAGRAMS, count=left)
+
+
+def _other_packets(_: Expected, observed: Observed) -> Iterator[Violation]:
+    """Packets of neither TCP nor UDP: raw sockets, ICMP."""
+    other = observed.traffic.packets - observed.traffic.segments - observed.traffic.datagrams
+    if other > 0:
+        yield Violation(why=ViolationKind.OTHER_PACKETS, count=other)
+
+
+def _requests(expected: Expected, observed: Observed) -> Iterator[Violation]:
+    """Every byte that was received is a fixed GET's, or a copy of what `sent/` says of a purpose that may report."""
+    allowed = frozenset[CapturedRequest]().union(*expected.fixed)
+    kept = [report for report in observed.reports if report.purpose in expected.posting]
+    for request in observed.received:
+        if request in allowed:
+            continue
+        copy = next((report for report in kept if request in report.requests), None)
+        if copy is not None:
+            kept.remove(copy)  # each was kept for one sending
+            continue
+        process = COURIER if request.data.startswith(b"POST ") else FETCH
+        yield Violation(why=ViolationKind.REQUEST_UNEXPECTED, process=process, what=_shown(request))
+
+
+def _missing(expected: Expected, observed: Observed) -> Iterator[Violation]:
+    received = frozenset(observed.received)
+    for report in observed.reports:
+        if not report.requests & received:
+            yield Violation(why=ViolationKind.REQUEST_MISSING, process=COURIER, what=report.purpose)
+    if not expected.must_speak:
+        return
+    for get in expected.fixed:
+        if not get & received:
+            yield Violation(
+                why=ViolationKind.REQUEST_MISSING, process=FETCH, what=_shown(min(get, key=lambda each: each.address))
+            )
+    for purpose in sorted(expected.purposes - {report.purpose for report in observed.reports}):
+        yield Violation(why=ViolationKind.REPORT_MISSING, process=COURIER, what=purpose)
+    if not expected.fixed:
+        yield Violation(why=ViolationKind.REQUEST_MISSING, process=FETCH)
+
+
+def _started(expected: Expected, observed: Observed) -> Iterator[Violation]:
+    """Where nothing may be posted, the courier is never started; where nothing may be asked, nobody is."""
+    forbidden = [COURIER] if not expected.posting else []
+    forbidden += [FETCH] if expected.silent else []
+    for process in forbidden:
+        count = _share(observed, process).started
+        if count:
+            yield Violation(why=ViolationKind.COURIER_STARTED, process=process, count=count)
+
+
+def _calls(expected: Expected, observed: Observed) -> Iterator[Violation]:
+    sockets: Counter[tuple[str, str]] = Counter()
+    paths: Counter[tuple[str, str]] = Counter()
+    for call in observed.calls or ():
+        may_connect = not expected.silent and call.process in (FETCH, COURIER)
+        if call.place and not (may_connect and call.failed and call.place in NAME_CACHES):
+            paths[call.process, call.place] += 1
+        if call.family not in ("", "AF_UNIX") and not (may_connect and call.family in _NEEDED_TO_CONNECT):
+            sockets[call.process, call.family] += 1
+    for (process, family), count in sorted(sockets.items()):
+        yield Violation(why=ViolationKind.INTERNET_SOCKET, process=process, count=count, what=family)
+    for (process, place), count in sorted(paths.items()):
+        yield Violation(why=ViolationKind.PATH_SOCKET, process=process, count=count, what=place)
+
+
+_ROWS: Final[tuple[Row, ...]] = (
+    _life,
+    _packets,
+    _connections,
+    _datagrams,
+    _other_packets,
+    _requests,
+    _missing,
+    _started,
+    _calls,
+)
+
+
+def _share(observed: Observed, process: str) -> ProcessCount:
+    return ProcessCount() if observed.month is None else observed.month.shares.get(process, ProcessCount())
+
+
+def _shown(request: CapturedRequest) -> str:
+    """The first line, for a person. Bytes that are no text are told by their number."""
+    line = request.data.partition(b"\r\n")[0][:_LINE_BYTES].decode("ascii", "replace")
+    return f"{request.address}:{request.port} {line if line.isprintable() else ''}({len(request.data)})"
+
+
+# ---- what is told
+
+
+def violations_json(scenario: Scenario, expected: Expected, observed: Observed) -> dict[str, Json]:
+    """One scenario's part of the result."""
+    findings = judge(expected, observed)
+    month = observed.month
+    why: list[Json] = [finding.to_json() for finding in findings]
+    return {
+        "name": str(scenario),
+        "ok": not findings,
+        "packets": observed.traffic.packets,
+        "connections": observed.traffic.opens,
+        "udp": observed.traffic.datagrams,
+        "requests": _grouped(observed.received),
+        "passes": 0 if month is None else month.passes,
+        "days": 0 if month is None else month.days,
+        "processes": {name: _share(observed, name).started for name in (FETCH, COURIER)},
+        "strace": observed.calls is not None,
+        "silence_due": expected.silent,
+        "why": why,
+    }
+
+
+def _grouped(received: Iterable[CapturedRequest]) -> list[Json]:
+    counts = Counter(request.data for request in received)
+    return [
+        {
+            "head_sha256": hashlib.sha256(_head(data)).hexdigest(),
+            "line": _head(data).partition(b"\r\n")[0][:_LINE_BYTES].decode("ascii", "replace"),
+            "host": _host(_head(data)),
+            "bytes": len(data),
+            "count": count,
+        }
+        for data, count in sorted(counts.items())
+    ]
+
+
+def _head(data: bytes) -> bytes:
+    head, end, _ = data.partition(b"\r\n\r\n")
+    return head + end
+
+
+def _host(head: bytes) -> str:
+    lines = head.decode("ascii", "replace").split("\r\n")
+    return next((line[6:] for line in lines if line.startswith("Host: ")), "")

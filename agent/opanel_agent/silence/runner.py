@@ -1,0 +1,172 @@
+"""Around the chambers: copies this server, has each scenario run in namespaces of its own, and says what it came to.
+
+`prove` needs `unshare` of util-linux and a kernel that lets this user make namespaces; where one is missing the answer is
+"not proven" with the name of what is missing, never a pass. Scenarios are independent, so they run beside each other.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.silence import server_copy, strace
+from opanel_agent.silence.judge import Scenario
+from opanel_agent.system.storage.files import Files
+from opanel_agent.system.storage.paths import Paths
+
+UNSHARE: Final = "unshare"
+NAMESPACES: Final = ("-rnm", "--")
+PROGRAM: Final = (sys.executable, "-I", "-m", "opanel_agent.silence.supervisor")
+RAW: Final = "raw"
+MISSING: Final = ("unshare_absent", "unshare_refused", "chamber_refused", "root_absent")
+RUN_FAILED: Final = "run_failed"
+# Evaluate's test of its own cage opens sockets, to see that it cannot (system.cage), so it is never run here.
+CAGE: Final = "cage"
+PROVEN, NOT_PROVEN, IMPOSSIBLE = 0, 1, 69
+_PROBE_S: Final = 20
+_BASE_S: Final = 120
+_DAY_S: Final = 30  # a generous share of a noisy machine's time for each day of the month, strace included
+_TOLD_CHARACTERS: Final = 200
+
+
+class MissingPrerequisite(Exception):
+    """What kept it from being run. `code` is published: one of `MISSING`, or RUN_FAILED where a chamber gave no result."""
+
+    def __init__(self, code: str, told: str = "") -> None:
+        super().__init__(code, told)
+        self.code = code
+        self.told = told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofTools:
+    """What the proof is made with. `program` starts `inside`; the rest is a test's to take away."""
+
+    program: Sequence[str] = PROGRAM
+    unshare: str = UNSHARE
+    use_strace: bool = True
+    scenarios: Sequence[Scenario] = tuple(Scenario)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """`result` as it is published (docs/json.md)."""
+
+    result: dict[str, Json]
+    exit_status: int
+
+
+def prove(files: Files, paths: Paths, days: int, means: ProofTools) -> Proof:
+    """Never raises for a prerequisite: what is missing is in the result."""
+    not_run: list[Json] = [{"code": CAGE}]
+    try:
+        _judge_unshare(means)
+        server = _server(files, paths)
+        not_run += [{"code": code} for code in server.left_out]
+        unseen = strace.available() if means.use_strace else "strace_absent"
+        not_run += [{"code": unseen}] if unseen else []
+        controls, scenarios = _run(server, days, means, traced=unseen is None)
+    except MissingPrerequisite as missing:
+        not_run.append({"code": missing.code, "told": missing.told})
+        status = IMPOSSIBLE if missing.code in MISSING else NOT_PROVEN
+        return Proof(result=_result(days, (), {"controls": []}, not_run), exit_status=status)
+    not_run += [] if controls["has_v6"] else [{"code": "ipv6_absent"}]
+    result = _result(days, scenarios, controls, not_run)
+    return Proof(result=result, exit_status=PROVEN if result["verdict"] == "proven" else NOT_PROVEN)
+
+
+def _result(
+    days: int, scenarios: Sequence[dict[str, Any]], controls: dict[str, Any], not_run: list[Json]
+) -> dict[str, Json]:
+    """Proven where every scenario holds and every control saw what it had to."""
+    parts = [*scenarios, *controls["controls"]]
+    proven = bool(scenarios) and bool(controls["controls"]) and all(part["ok"] for part in parts)
+    return {
+        "verdict": "proven" if proven else "not_proven",
+        "days": days,
+        "scenarios": [*scenarios],
+        "controls": controls["controls"],
+        "not_run": not_run,
+    }
+
+
+def _judge_unshare(means: ProofTools) -> None:
+    if shutil.which(means.unshare) is None:
+        raise MissingPrerequisite("unshare_absent")
+    try:
+        ran = subprocess.run(
+            [means.unshare, *NAMESPACES, "true"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_PROBE_S,
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise MissingPrerequisite("unshare_refused", str(exc)) from exc
+    if ran.returncode != 0:
+        raise MissingPrerequisite("unshare_refused", ran.stderr.decode("utf-8", "replace").strip()[:_TOLD_CHARACTERS])
+
+
+def _server(files: Files, paths: Paths) -> server_copy.Server:
+    try:
+        return server_copy.look(files, paths)
+    except server_copy.NoRoot as exc:
+        raise MissingPrerequisite("root_absent", str(exc.__cause__ or "")[:_TOLD_CHARACTERS]) from exc
+
+
+def _run(
+    server: server_copy.Server, days: int, means: ProofTools, *, traced: bool
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The controls' result and each scenario's. The folder is gone afterwards, whatever happens."""
+    with tempfile.TemporaryDirectory(prefix="opanel-silence-", dir=_outside_of_run()) as name:
+        folder = Path(name)
+
+        def one(scenario: str) -> dict[str, Any]:
+            here = folder / scenario
+            here.mkdir(mode=0o700)
+            server_copy.lay_out(server, Scenario.AS_IT_STANDS if scenario == RAW else Scenario(scenario), here)
+            return _in_chamber(here, scenario, days, means, traced=traced)
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            controls, *scenarios = pool.map(one, [RAW, *means.scenarios])
+    return controls, scenarios
+
+
+def _outside_of_run() -> str | None:
+    """The chamber hides /run, and a folder in it."""
+    return "/var/tmp" if Path(tempfile.gettempdir()).resolve().is_relative_to("/run") else None  # noqa: S108
+
+
+def _in_chamber(folder: Path, scenario: str, days: int, means: ProofTools, *, traced: bool) -> dict[str, Any]:
+    deadline_s = _BASE_S + _DAY_S * days
+    task = {
+        "role": "warden",
+        "folder": str(folder),
+        "scenario": scenario,
+        "days": days,
+        "strace": traced,
+        "deadline_s": deadline_s,
+        "program": [*means.program],
+    }
+    command = [means.unshare, *NAMESPACES, *means.program, json.dumps(task)]
+    try:
+        ran = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=deadline_s + _PROBE_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise MissingPrerequisite(RUN_FAILED, f"{scenario}: {type(exc).__name__}") from exc
+    if ran.returncode != 0:
+        said = ran.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise MissingPrerequisite(RUN_FAILED, f"{scenario}: {said}"[:_TOLD_CHARACTERS])
+    told: dict[str, Any] = json.loads(ran.stdout)
+    if "refused" in told:
+        raise MissingPrerequisite("chamber_refused", f"{told['refused']}: {told['told']}"[:_TOLD_CHARACTERS])
+    return told

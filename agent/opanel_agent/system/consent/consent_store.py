@@ -1,0 +1,111 @@
+"""The administrator's consent, read anew by path at every decision: consent.toml and the policies beside it.
+
+Only a regular file of the owner's that nobody else can write counts, in a directory of which the same holds; what is wrong
+with it refuses it whole, with the file and the line. What a refused file says against being tracked counts all the same.
+Nothing here writes: the agent only reads these files.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from opanel_agent.core.codec.strict_toml import MAX_BYTES
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading, Policy, in_doubt, parse, parse_policy
+from opanel_agent.core.consent.opt_outs import Signal, SignalKind
+from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.system.storage.files import Files
+from opanel_agent.system.storage.paths import Paths
+
+
+class Consents(Protocol):
+    def read(self) -> ConsentReading:
+        """What stands now. Never fails: what cannot be read is refused, and that denies."""
+        ...
+
+
+class LocalConsents:
+    """This machine's files."""
+
+    def __init__(self, files: Files, paths: Paths) -> None:
+        self._files = files
+        self._paths = paths
+
+    def read(self) -> ConsentReading:
+        place = self._paths.consent
+        file: ConsentFile | None = None
+        refused: Misconfigured | None = None
+        try:
+            file = self._file(place)
+        except Misconfigured as fault:
+            refused = fault
+        policies, faults = self._policies()
+        unread = (*(() if refused is None else (place,)), *faults)
+        return ConsentReading(
+            place=str(place),
+            file=file,
+            refused=refused,
+            policies=policies,
+            policies_refused=tuple(faults.values()),
+            in_doubt=tuple(said for path in unread for said in self._in_doubt(path)),
+        )
+
+    def _file(self, path: Path) -> ConsentFile | None:
+        data = self._data(path)
+        if data is None:
+            return None
+        with _named(path):
+            return parse(data)
+
+    def _policies(self) -> tuple[tuple[Policy, ...], dict[Path, Misconfigured]]:
+        """The good ones, and by path what is wrong with the others: one fault does not take back another's "no"."""
+        good: list[Policy] = []
+        faults: dict[Path, Misconfigured] = {}
+        directory = self._paths.consent_dir
+        try:
+            paths = [directory / name for name in self._files.names(directory) if name.endswith(".toml")]
+        except AgentError as fault:
+            return (), {directory: _refused(directory, fault)}
+        for path in paths:
+            try:
+                good += self._policy(path)
+            except Misconfigured as fault:
+                faults[path] = fault
+        return tuple(good), faults
+
+    def _policy(self, path: Path) -> Iterator[Policy]:
+        data = self._data(path)
+        if data is not None:
+            with _named(path):
+                yield parse_policy(data, str(path))
+
+    def _in_doubt(self, path: Path) -> Iterator[Signal]:
+        """Where a refused file may ask not to be tracked. That can only narrow: whose it is, or a link, does not matter."""
+        try:
+            data = self._files.read(path, max_bytes=MAX_BYTES, follow=True)
+        except AgentError:
+            data = None
+        if data is None:
+            yield Signal(kind=SignalKind.FILE, what=path.name, place=str(path.parent))
+        elif (line := in_doubt(data)) is not None:
+            yield Signal(kind=SignalKind.SETTING, what="do_not_track", place=str(path), line=line)
+
+    def _data(self, path: Path) -> bytes | None:
+        try:
+            return self._files.read(path, max_bytes=MAX_BYTES, owners=self._paths.owners)
+        except AgentError as fault:
+            raise _refused(path, fault) from fault
+
+
+def _refused(path: Path, fault: AgentError) -> Misconfigured:
+    return Misconfigured(Reason.CONSENT_REFUSED, fault.detail, **{"file": str(path), **fault.values})
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """A fault inside the file says which file it is."""
+    try:
+        yield
+    except Misconfigured as fault:
+        raise fault.but(file=str(path)) from fault

@@ -1,0 +1,119 @@
+"""Every place where an administrator can say "do not track" or "offline", read afresh at each call (docs: consent).
+
+A daemon does not inherit the administrator's shell, so files are read: existence for some, assignments for others.
+What is there and cannot be read or understood counts as a signal, because a signal can only narrow: links are
+followed and owners do not matter for the same reason. An assignment of nothing or of `0` is no signal; any other line
+that names one of the two variables is, whatever the shell would make of it.
+
+`do_not_track = true` in consent.toml is read with that file, not here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
+from opanel_agent.core.errors import AgentError
+from opanel_agent.system.storage.files import Files
+from opanel_agent.system.storage.paths import Paths
+
+VARIABLES: Final = ("DO_NOT_TRACK", "OPANEL_AGENT_DO_NOT_TRACK")
+MAX_BYTES: Final = 64 * 1024
+_NAMED: Final = re.compile(r"(?<!\w)(?:OPANEL_AGENT_)?DO_NOT_TRACK(?!\w)", re.ASCII)
+_SAYS_NOTHING: Final = re.compile(
+    r"""\s*(?:export\s+)?(?:OPANEL_AGENT_)?DO_NOT_TRACK=(?:0|""|''|"0"|'0')?\s*""", re.ASCII
+)
+_COMMENT: Final = re.compile(r"\s*[#;]")
+_LINE_END: Final = re.compile(r"\r\n|\n|\r")  # a lone carriage return ends a comment for systemd
+_ASSIGNMENT: Final = re.compile(r"(?:export\s+)?(\w+=\S{1,32})", re.ASCII)
+
+
+class OptOuts(Protocol):
+    def read(self) -> Signals:
+        """Every signal that stands now. Never fails: what cannot be read is a signal."""
+        ...
+
+
+class LocalOptOuts:
+    """The signals of this machine and of this process's environment."""
+
+    def __init__(self, files: Files, paths: Paths, environ: Mapping[str, str]) -> None:
+        self._files = files
+        self._paths = paths
+        self._environ = environ
+
+    def read(self) -> Signals:
+        paths = self._paths
+        return Signals(
+            do_not_track=(
+                *self._existing(paths.do_not_track),
+                *self._existing(paths.machine_do_not_track),
+                *in_environment(self._environ),
+                *(signal for path in self._environment_files() for signal in self._in_file(path)),
+                *self._unlistable(paths.environment_dir),
+            ),
+            offline=tuple(self._existing(paths.offline)),
+        )
+
+    def _existing(self, path: Path) -> Iterator[Signal]:
+        if self._files.exists(path):
+            yield _file(path)
+
+    def _environment_files(self) -> Iterator[Path]:
+        yield from self._paths.environment_files
+        directory = self._paths.environment_dir
+        yield from (directory / name for name in self._names(directory) or () if name.endswith(".conf"))
+
+    def _unlistable(self, directory: Path) -> Iterator[Signal]:
+        if self._names(directory) is None:
+            yield _file(directory)
+
+    def _names(self, directory: Path) -> tuple[str, ...] | None:
+        try:
+            return self._files.names(directory)
+        except AgentError:
+            return None
+
+    def _in_file(self, path: Path) -> Iterator[Signal]:
+        try:
+            data = self._files.read(path, max_bytes=MAX_BYTES, follow=True)
+        except AgentError:
+            yield _file(path)
+            return
+        if data is None:
+            yield from self._existing(path)  # a dangling link
+        elif b"\0" in data:  # not a text in any encoding that these files are read in
+            yield _file(path)
+        else:
+            yield from in_text(data.decode("latin-1"), str(path))
+
+
+def in_environment(environ: Mapping[str, str]) -> tuple[Signal, ...]:
+    """Signals among a process's variables: any value but empty or `0`."""
+    return tuple(
+        Signal(
+            kind=SignalKind.ENVIRONMENT, what=_shown(f"{name}={environ[name]}", name), place="the process environment"
+        )
+        for name in VARIABLES
+        if environ.get(name, "") not in ("", "0")
+    )
+
+
+def in_text(text: str, place: str) -> Iterator[Signal]:
+    """Signals among the lines of an environment file: `NAME=value`, `export NAME=value`, or anything odder."""
+    for number, line in enumerate(_LINE_END.split(text), start=1):
+        named = _NAMED.search(line)
+        if named is None or _COMMENT.match(line) or _SAYS_NOTHING.fullmatch(line):
+            continue
+        yield Signal(kind=SignalKind.ENVIRONMENT, what=_shown(line.strip(), named[0]), place=place, line=number)
+
+
+def _shown(said: str, name: str) -> str:
+    """The assignment as it stands, or only the name where the line is odd: it may hold other programs' secrets."""
+    assignment = _ASSIGNMENT.fullmatch(said)
+    return assignment[1] if assignment else name
+
+
+def _file(path: Path) -> Signal:
+    return Signal(kind=SignalKind.FILE, what=path.name, place=str(path.parent))

@@ -1,0 +1,88 @@
+"""What `doctor` looks at beside contents: whose a path is, with what mode, and how much room is left where it lies.
+
+Links are not followed and nothing is opened, so looking changes nothing. Left out: access lists, and quotas, which the
+kernel tells nobody but by refusing.
+"""
+
+import errno
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+from typing import Final, Protocol
+
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.diagnosis import DiskSpace, PathFacts
+from opanel_agent.core.errors import Storage
+
+_KINDS: Final = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFSOCK: "socket", stat.S_IFLNK: "link"}
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+class FileInspector(Protocol):
+    """Every method raises Storage where the kernel does not let us look."""
+
+    def look(self, path: Path) -> PathFacts | None:
+        """What lies there; None where nothing does."""
+        ...
+
+    def names(self, directory: Path) -> tuple[str, ...]:
+        """What a folder holds, sorted; () where there is none."""
+        ...
+
+    def space(self, path: Path) -> DiskSpace | None:
+        """Of the file system that it lies on; None where there is no such path."""
+        ...
+
+    def user(self, name: str) -> tuple[int, frozenset[int]] | None:
+        """The uid and the gids of a user; None where there is no such user."""
+        ...
+
+
+class LocalFileInspector:
+    """This machine's."""
+
+    def look(self, path: Path) -> PathFacts | None:
+        try:
+            found = path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            raise _failed(path, exc) from exc
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "device")
+        return PathFacts(kind=kind, uid=found.st_uid, gid=found.st_gid, mode=stat.S_IMODE(found.st_mode))
+
+    def names(self, directory: Path) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(os.listdir(directory)))  # noqa: PTH208 - names are what is wanted
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except OSError as exc:
+            raise _failed(directory, exc) from exc
+
+    def space(self, path: Path) -> DiskSpace | None:
+        try:
+            told = os.statvfs(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            raise _failed(path, exc) from exc
+        return DiskSpace(
+            bytes_free=told.f_bavail * told.f_frsize,
+            files_free=told.f_favail if told.f_files else None,
+            read_only=bool(told.f_flag & os.ST_RDONLY),
+        )
+
+    def user(self, name: str) -> tuple[int, frozenset[int]] | None:
+        try:
+            found = pwd.getpwnam(name)
+        except KeyError:
+            return None
+        groups = {each.gr_gid for each in grp.getgrall() if name in each.gr_mem}
+        return found.pw_uid, frozenset({found.pw_gid, *groups})
+
+
+def _failed(path: Path, exc: OSError) -> Storage:
+    code = Fault.NO_PERMISSION if exc.errno in _DENIED else Fault.IO_FAILED
+    return Storage(code, "read_failed", file=str(path), errno=errno.errorcode.get(exc.errno or 0, "unknown"))

@@ -1,0 +1,355 @@
+"""Every file that the agent reads or writes, in one place: bounded reads, durable writes, one writer at a time.
+
+A read opens without following a link and without waiting (a FIFO put there must not hang us), then judges what it
+*opened*: a regular file, not too long and, where `owners` are named, theirs and nobody else's to change. A write is:
+temporary file in the same directory, write, fsync, rename, fsync of the directory; it has happened when the call
+returns. At whichever step it fails or the machine stops, the old or the new value is readable, whole.
+
+Temporary files have a name of their own that `names` never shows. What a crash left of them is cleared by `sweep`,
+which only the holder of the directory's lock may call.
+
+Left out: access lists, and what root could do between two of our calls.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
+from typing import Final, Protocol
+
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Storage
+
+ROOT_UID: Final = 0
+LOCK_POLL_S: Final = 0.05
+TEMPORARY_SUFFIX: Final = ".opanel-tmp"
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+_READ_CHUNK: Final = 64 * 1024
+_LONGEST_TAIL: Final = 1024 * 1024
+
+
+class Files(Protocol):
+    """What the agent asks of a file system. Every method raises Storage when the machine cannot do it."""
+
+    def read(
+        self, path: Path, *, max_bytes: int, owners: frozenset[int] | None = None, follow: bool = False
+    ) -> bytes | None:
+        """The whole content, or None when nothing is there.
+
+        Raises Misconfigured for anything but a regular file of at most `max_bytes`; with `owners` also when the file or
+        its directory belongs to another (root's directory will do), or when others could replace it. `follow` admits
+        a symbolic link: only for what can narrow and never grant.
+        """
+        ...
+
+    def write(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
+        """Replace the file as a whole. Durable when it returns."""
+        ...
+
+    def append(self, path: Path, line: bytes, *, mode: int = 0o600) -> None:
+        """Add one line. Durable when it returns; an earlier line that a crash tore is cut off first."""
+        ...
+
+    def remove(self, path: Path) -> None:
+        """Remove the file (a link, not its target). Durable when it returns; nothing there is no error."""
+        ...
+
+    def move(self, path: Path, target: Path) -> None:
+        """Give what lies there, whatever it is, another name in its directory. Durable; nothing there is no error."""
+        ...
+
+    def names(self, directory: Path) -> tuple[str, ...]:
+        """What the directory holds, sorted, without our temporary files; () when it does not exist."""
+        ...
+
+    def exists(self, path: Path) -> bool:
+        """Whether anything has this name: a dangling link counts, and so does what cannot be looked at."""
+        ...
+
+    def make_dir(self, path: Path, *, mode: int = 0o700) -> None:
+        """Make the directory and those above it that are missing. One that exists is left as it is."""
+        ...
+
+    def sweep(self, directory: Path) -> None:
+        """Clear temporary files that a crash left. The caller holds the directory's lock."""
+        ...
+
+    def lock(self, path: Path, *, timeout_s: float = 10.0) -> AbstractContextManager[None]:
+        """Be the one writer while the context lasts. Raises Storage(busy) after `timeout_s`."""
+        ...
+
+
+def is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
+
+
+class Syscalls:
+    """The steps of a write, as a seam: a test overrides one to fail, to stop or to tear."""
+
+    def create(self, path: Path, mode: int) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(path, flags, mode)
+        os.fchmod(fd, mode)  # the umask must not decide who may read a key
+        return fd
+
+    def write(self, fd: int, data: bytes) -> int:
+        return os.write(fd, data)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.rename(target)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink()
+
+    def fsync_dir(self, directory: Path) -> None:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+class LocalFiles:
+    """This machine's file system."""
+
+    def __init__(self, syscalls: Syscalls | None = None) -> None:
+        self._sys = syscalls or Syscalls()
+
+    def read(
+        self, path: Path, *, max_bytes: int, owners: frozenset[int] | None = None, follow: bool = False
+    ) -> bytes | None:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+        try:
+            fd = os.open(path, flags)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            raise _not_opened(path, exc) from exc
+        try:
+            _judge(path, os.fstat(fd), owners)
+            return _read_all(path, fd, max_bytes)
+        except OSError as exc:
+            raise _failed("read_failed", path, exc) from exc
+        finally:
+            os.close(fd)
+
+    def write(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+        try:
+            temporary.unlink(missing_ok=True)  # a crash of an earlier process of this number may have left it
+            self._fill(temporary, data, mode)
+            self._sys.rename(temporary, path)
+            self._sys.fsync_dir(path.parent)
+        except OSError as exc:
+            with contextlib.suppress(OSError):  # the first failure is the one to tell
+                temporary.unlink()
+            raise _failed("write_failed", path, exc) from exc
+
+    def append(self, path: Path, line: bytes, *, mode: int = 0o600) -> None:
+        if b"\n" in line:
+            raise Bug(Reason.INTERNAL, "append_newline", file=str(path))
+        try:
+            fd, is_new = self._open_for_append(path, mode)
+            try:
+                self._append(fd, line + b"\n")
+            finally:
+                os.close(fd)
+            if is_new:
+                self._sys.fsync_dir(path.parent)
+        except OSError as exc:
+            raise _failed("write_failed", path, exc) from exc
+
+    def remove(self, path: Path) -> None:
+        try:
+            self._sys.unlink(path)
+            self._sys.fsync_dir(path.parent)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise _failed("remove_failed", path, exc) from exc
+
+    def move(self, path: Path, target: Path) -> None:
+        try:
+            self._sys.rename(path, target)
+            self._sys.fsync_dir(path.parent)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise _failed("write_failed", path, exc) from exc
+
+    def names(self, directory: Path) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(path.name for path in directory.iterdir() if not is_temporary(path.name)))
+        except FileNotFoundError:
+            return ()
+        except OSError as exc:
+            raise _failed("read_failed", directory, exc) from exc
+
+    def exists(self, path: Path) -> bool:
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # what cannot be looked at may be a "no", and unclear is a "no"
+        return True
+
+    def make_dir(self, path: Path, *, mode: int = 0o700) -> None:
+        try:
+            for missing in reversed([step for step in (path, *path.parents) if not step.exists()]):
+                missing.mkdir(mode=mode)
+                inherited = missing.stat().st_mode & stat.S_ISGID  # a folder above that passes its group on
+                missing.chmod(mode | inherited)
+                self._sys.fsync_dir(missing.parent)
+        except OSError as exc:
+            raise _failed("write_failed", path, exc) from exc
+
+    def sweep(self, directory: Path) -> None:
+        try:
+            for path in [path for path in directory.iterdir() if is_temporary(path.name)]:
+                self._sys.unlink(path)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise _failed("remove_failed", directory, exc) from exc
+
+    @contextlib.contextmanager
+    def lock(self, path: Path, *, timeout_s: float = 10.0) -> Iterator[None]:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise _failed("write_failed", path, exc) from exc
+        try:
+            _wait_for_lock(fd, path, timeout_s)
+            yield
+        finally:
+            os.close(fd)  # which releases it
+
+    def _fill(self, temporary: Path, data: bytes, mode: int) -> None:
+        fd = self._sys.create(temporary, mode)
+        try:
+            self._write_all(fd, data)
+            self._sys.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _write_all(self, fd: int, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._sys.write(fd, bytes(rest)) :]
+
+    def _open_for_append(self, path: Path, mode: int) -> tuple[int, bool]:
+        try:
+            return self._sys.create(path, mode), True
+        except FileExistsError:
+            return os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC), False
+
+    def _append(self, fd: int, line: bytes) -> None:
+        end = _end_of_whole_lines(fd)
+        os.ftruncate(fd, end)
+        try:
+            self._write_all(fd, line)
+            self._sys.fsync(fd)
+        except OSError:
+            with contextlib.suppress(OSError):  # if this fails too, the next append cuts it
+                os.ftruncate(fd, end)
+            raise
+
+
+def _judge(path: Path, found: os.stat_result, owners: frozenset[int] | None) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise _refused("file_type", path)
+    if owners is None:
+        return
+    if found.st_uid not in owners:
+        raise _refused("file_owner", path)
+    if found.st_mode & _WRITABLE_BY_OTHERS:
+        raise _refused("file_writable", path)
+    _judge_directories(path, owners)
+
+
+def _judge_directories(path: Path, owners: frozenset[int]) -> None:
+    """Who can write a directory can replace what is in it, unless its sticky bit says otherwise (/tmp).
+
+    Its owner always can. In a user namespace root's own directories show as the overflow uid, which owns nothing there.
+    """
+    home = path.parent.resolve()
+    for directory in (home, *home.parents):
+        found = directory.stat()
+        mode = found.st_mode
+        if found.st_uid not in owners | {ROOT_UID} | (_unmapped_uids() if directory != home else frozenset()):
+            raise _refused("file_owner", directory)
+        if mode & _WRITABLE_BY_OTHERS and not mode & stat.S_ISVTX:
+            raise _refused("file_writable", directory)
+
+
+@cache
+def _unmapped_uids() -> frozenset[int]:
+    """The overflow uid inside of a user namespace that does not map every uid; none outside of one."""
+    maps = Path("/proc/self/uid_map").read_text("ascii").split()
+    if maps[:2] == ["0", "0"] and int(maps[2]) >= 2**32 - 1:
+        return frozenset()
+    return frozenset({int(Path("/proc/sys/kernel/overflowuid").read_text("ascii"))})
+
+
+def _read_all(path: Path, fd: int, max_bytes: int) -> bytes:
+    """Read one byte past the limit rather than trust a size that may grow while we read."""
+    data = bytearray()
+    while len(data) <= max_bytes:
+        chunk = os.read(fd, min(_READ_CHUNK, max_bytes + 1 - len(data)))
+        if not chunk:
+            return bytes(data)
+        data += chunk
+    raise _refused("file_size", path).but(max_bytes=max_bytes)
+
+
+def _end_of_whole_lines(fd: int) -> int:
+    size = os.fstat(fd).st_size
+    tail = os.pread(fd, _LONGEST_TAIL, max(0, size - _LONGEST_TAIL)) if size else b""
+    return size - (len(tail) - (tail.rfind(b"\n") + 1))
+
+
+def _wait_for_lock(fd: int, path: Path, timeout_s: float) -> None:
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            if time.monotonic() >= until:
+                raise Storage(Fault.BUSY, "locked", file=str(path)) from exc
+            time.sleep(LOCK_POLL_S)
+        except OSError as exc:
+            raise _failed("write_failed", path, exc) from exc
+        else:
+            return
+
+
+def _refused(detail: str, path: Path) -> Misconfigured:
+    return Misconfigured(Fault.FILE_REFUSED, detail, file=str(path))
+
+
+def _not_opened(path: Path, exc: OSError) -> AgentError:
+    """A symbolic link (ELOOP), a socket or a dead FIFO (ENXIO) is not a file of ours; the rest is the machine's."""
+    if exc.errno in (errno.ELOOP, errno.ENXIO):
+        return _refused("file_type", path)
+    return _failed("read_failed", path, exc)
+
+
+def _failed(detail: str, path: Path, exc: OSError) -> Storage:
+    match exc.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            code, detail = Fault.DISK_FULL, "disk_full"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            code = Fault.NO_PERMISSION
+        case _:
+            code = Fault.IO_FAILED
+    return Storage(code, detail, file=str(path), errno=errno.errorcode.get(exc.errno or 0, "unknown"))

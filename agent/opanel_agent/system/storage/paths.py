@@ -1,0 +1,212 @@
+"""Where everything lies, in the two kinds of installation (`installation`).
+
+platformdirs is looked at for user installations only. Nothing is created here.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from opanel_agent.system.storage import installation
+from opanel_agent.system.storage.installation import NAME
+
+ETC: Final = Path("/etc")
+SYSTEM_CONFIG: Final = Path("/etc/opanel-agent")
+SYSTEM_STATE: Final = Path("/var/lib/opanel-agent")
+SYSTEM_RUNTIME: Final = Path(installation.SYSTEM_RUNTIME)
+COURIER_RUNTIME: Final = Path("/run/opanel-courier")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Every path of the agent. `owner` is the uid whose settings and consent count, and who is root on the socket.
+
+    `courier_dir` holds systemd's sockets to fetch and courier; a user installation has none and starts them itself.
+    """
+
+    system: bool
+    owner: int
+    config_dir: Path
+    state_dir: Path
+    runtime_dir: Path
+    courier_dir: Path = COURIER_RUNTIME
+    etc: Path = ETC
+
+    @property
+    def owners(self) -> frozenset[int]:
+        return frozenset({self.owner})
+
+    # the administrator's
+
+    @property
+    def settings(self) -> Path:
+        return self.config_dir / "agent.toml"
+
+    @property
+    def consent(self) -> Path:
+        return self.config_dir / "consent.toml"
+
+    @property
+    def consent_dir(self) -> Path:
+        return self.config_dir / "consent.d"
+
+    @property
+    def offline(self) -> Path:
+        return self.config_dir / "offline"
+
+    @property
+    def do_not_track(self) -> Path:
+        return self.config_dir / "do-not-track"
+
+    @property
+    def license(self) -> Path:
+        return self.config_dir / "license.jws"
+
+    @property
+    def import_dir(self) -> Path:
+        return self.config_dir / "import.d"
+
+    # the machine's: they count in both kinds of installation
+
+    @property
+    def machine_do_not_track(self) -> Path:
+        return self.etc / "do-not-track"
+
+    @property
+    def environment_files(self) -> tuple[Path, ...]:
+        """Where an administrator sets a variable for daemons; `environment.d` is beside them."""
+        return (
+            self.etc / "environment",
+            self.etc / "default" / NAME,
+            self.etc / "sysconfig" / NAME,
+        )
+
+    @property
+    def environment_dir(self) -> Path:
+        return self.etc / "environment.d"
+
+    # the agent's own
+
+    @property
+    def bundle(self) -> Path:
+        return self.state_dir / "bundle.jws"
+
+    @property
+    def previous_bundle(self) -> Path:
+        return self.state_dir / "bundle.previous.jws"
+
+    @property
+    def roots(self) -> Path:
+        return self.state_dir / "roots.jws"
+
+    @property
+    def status_list(self) -> Path:
+        return self.state_dir / "status-list.jwt"
+
+    @property
+    def advisories(self) -> Path:
+        return self.state_dir / "advisories.jws"
+
+    @property
+    def state(self) -> Path:
+        return self.state_dir / "state.json"
+
+    @property
+    def schedule(self) -> Path:
+        return self.state_dir / "schedule.json"
+
+    @property
+    def clock(self) -> Path:
+        return self.state_dir / "clock.json"
+
+    @property
+    def activation_key(self) -> Path:
+        return self.state_dir / "activation.key"
+
+    @property
+    def last_settings(self) -> Path:
+        """The last settings that were not refused: what the answer stands on while the file is."""
+        return self.state_dir / "agent.toml"
+
+    @property
+    def ledger(self) -> Path:
+        return self.state_dir / "ledger.jsonl"
+
+    @property
+    def held(self) -> Path:
+        return self.state_dir / "held"
+
+    @property
+    def sent(self) -> Path:
+        return self.state_dir / "sent"
+
+    @property
+    def receipts(self) -> Path:
+        return self.state_dir / "receipts"
+
+    @property
+    def erasure(self) -> Path:
+        return self.state_dir / "erasure"
+
+    @property
+    def ready(self) -> Path:
+        return self.state_dir / "ready"
+
+    @property
+    def export(self) -> Path:
+        """An export while it is handed over in parts."""
+        return self.state_dir / "export.part"
+
+    @property
+    def lock(self) -> Path:
+        return self.state_dir / "lock"
+
+    # what others meet
+
+    @property
+    def socket(self) -> Path:
+        return self.runtime_dir / installation.SOCKET
+
+    @property
+    def answer(self) -> Path:
+        return self.runtime_dir / installation.ANSWER
+
+    @property
+    def daemon_lock(self) -> Path:
+        return self.runtime_dir / installation.DAEMON_LOCK
+
+    @property
+    def fetch_socket(self) -> Path:
+        return self.courier_dir / "fetch.sock"
+
+    @property
+    def courier_socket(self) -> Path:
+        return self.courier_dir / "courier.sock"
+
+
+def find(code: str = installation.CODE) -> Paths:
+    """The paths of the installation that `code`, a file of this package, belongs to."""
+    if installation.is_system(code):
+        return Paths(
+            system=True,
+            owner=0,
+            config_dir=SYSTEM_CONFIG,
+            state_dir=SYSTEM_STATE,
+            runtime_dir=SYSTEM_RUNTIME,
+        )
+    return _of_user(os.geteuid())
+
+
+def _of_user(uid: int) -> Paths:
+    import platformdirs  # not in a system installation
+
+    state = Path(platformdirs.user_state_dir(NAME))
+    runtime = installation.runtime_of_session(uid)
+    return Paths(
+        system=False,
+        owner=uid,
+        config_dir=Path(platformdirs.user_config_dir(NAME)),
+        state_dir=state,
+        runtime_dir=state / "run" if runtime is None else Path(runtime),
+    )

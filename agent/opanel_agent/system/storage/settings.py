@@ -1,0 +1,113 @@
+"""`agent.toml`: the administrator's settings, read whole or refused whole.
+
+A key that we do not know, a value of another type or a path that is not absolute refuses the file, with the line: a
+setting that is silently ignored is worse than one that is missing. No file means the defaults. What a refusal denies
+is decided elsewhere (`core.consent.gate`: every request; the last answer stands).
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from opanel_agent.core.codec.strict_toml import MAX_BYTES, boolean, loads, string
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.core.wire.endpoints import admissible
+from opanel_agent.system.storage.files import Files
+from opanel_agent.system.storage.paths import Paths
+
+MAX_MIRRORS: Final = 16
+LANGUAGES: Final = ("tr", "en")
+_REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that `agent.toml` can say. The values here are the defaults: what an empty file means."""
+
+    language: str | None = None
+    region: str | None = None
+    mirrors: tuple[str, ...] = ()
+    proxy: str | None = None
+    ca_file: Path | None = None
+    trust_root: Path | None = None
+    panel_version_file: Path | None = None
+    advisories: bool = True
+    license_check: bool = True
+    license_renew: bool = True
+
+
+def load(files: Files, paths: Paths) -> Settings:
+    """The settings in force. Raises Misconfigured(settings_refused) for any fault, naming file and line."""
+    file = str(paths.settings)
+    try:
+        data = files.read(paths.settings, max_bytes=MAX_BYTES, owners=paths.owners)
+        return Settings() if data is None else parse(data)
+    except AgentError as exc:
+        raise Misconfigured(Reason.SETTINGS_REFUSED, exc.detail, **{"file": file, **exc.values}) from exc
+
+
+def parse(data: bytes) -> Settings:
+    """Raises Misconfigured(settings_refused, toml_…) with `line` and `name` of the first fault."""
+    table = loads(data, Reason.SETTINGS_REFUSED)
+    license_table = table.table("license")
+    settings = Settings(
+        language=table.take("language", _language),
+        region=table.take("region", _region),
+        mirrors=table.take("mirrors", _mirrors) or (),
+        proxy=table.take("proxy", _proxy),
+        ca_file=table.take("ca_file", _path),
+        trust_root=table.take("trust_root", _path),
+        panel_version_file=table.take("panel_version_file", _path),
+        advisories=_yes(table.take("advisories", boolean)),
+        license_check=_yes(license_table.take("check", boolean)),
+        license_renew=_yes(license_table.take("renew", boolean)),
+    )
+    license_table.end()
+    table.end()
+    return settings
+
+
+def _yes(value: bool | None) -> bool:  # noqa: FBT001 - the one thing that it is about
+    return True if value is None else value
+
+
+def _language(value: object) -> str:
+    if string(value) not in LANGUAGES:
+        raise ValueError
+    return string(value)
+
+
+def _region(value: object) -> str:
+    if not _REGION.fullmatch(string(value)):
+        raise ValueError
+    return string(value)
+
+
+def _path(value: object) -> Path:
+    text = string(value)
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError
+    return Path(text)
+
+
+def _mirrors(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    mirrors = tuple(string(item) for item in value)
+    if len(mirrors) > MAX_MIRRORS or len(set(mirrors)) != len(mirrors) or not all(map(admissible, mirrors)):
+        raise ValueError
+    return mirrors
+
+
+def _proxy(value: object) -> str:
+    """`http://[user:password@]host:port`; https likewise. Anything after the authority is a mistake."""
+    text = string(value)
+    parts = urlsplit(text)  # itself a ValueError for a broken address or, at `.port`, for a broken port
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError
+    if parts.path not in ("", "/") or parts.query or parts.fragment or not text.isascii() or " " in text:
+        raise ValueError
+    return text

@@ -1,0 +1,85 @@
+"""The terminal that a person sits at: questions go there and answers come from there, wherever stdout leads.
+
+`curl … | sh` gives its own stdin away, so the terminal of the session is asked for first; where there is none, stdin,
+if that is one. Lines are the kernel's: editing, and Ctrl-C, work as everywhere.
+"""
+
+import os
+import shutil
+from typing import BinaryIO, Final, Protocol, TextIO
+
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import Storage
+
+SESSION: Final = "/dev/tty"
+MAX_LINE: Final = 1024
+
+
+class Terminal(Protocol):
+    @property
+    def rows(self) -> int:
+        """How many lines are seen at once."""
+        ...
+
+    def show(self, line: str) -> None:
+        """Raises Storage where the terminal is gone."""
+        ...
+
+    def ask(self, prompt: str) -> str:
+        """The line that was typed, without its end; empty when the input is over, too. Raises Storage."""
+        ...
+
+
+class LocalTerminal:
+    def __init__(self, reading: BinaryIO, writing: TextIO) -> None:
+        self._reading = reading
+        self._writing = writing
+
+    @property
+    def rows(self) -> int:
+        try:
+            return os.get_terminal_size(self._reading.fileno()).lines or shutil.get_terminal_size().lines
+        except OSError:
+            return shutil.get_terminal_size().lines
+
+    def show(self, line: str) -> None:
+        self._write(line + "\n")
+
+    def ask(self, prompt: str) -> str:
+        self._write(f"{prompt} ")
+        try:
+            return self._reading.readline(MAX_LINE).decode("utf-8", "replace").strip()
+        except OSError as exc:
+            raise Storage(Fault.IO_FAILED, "input_failed") from exc
+
+    def close(self) -> None:
+        """A command lets its own process end do this."""
+        self._reading.close()
+        self._writing.close()
+
+    def _write(self, text: str) -> None:
+        try:
+            self._writing.write(text)
+            self._writing.flush()
+        except OSError as exc:
+            raise Storage(Fault.IO_FAILED, "output_failed") from exc
+
+
+def find(stdin: BinaryIO | None, session: str = SESSION) -> LocalTerminal | None:
+    """The terminal of this session, else stdin's; None where nobody can be asked."""
+    found = _open(session)
+    if found is None and stdin is not None and stdin.isatty():
+        found = _open(f"/dev/fd/{stdin.fileno()}")
+    return found
+
+
+def _open(path: str) -> LocalTerminal | None:
+    try:
+        reading = open(path, "rb", buffering=0)  # noqa: SIM115, PTH123 - both live as long as the process
+        if not reading.isatty():
+            reading.close()
+            return None
+        # Letters that the terminal's encoding lacks become question marks rather than an error.
+        return LocalTerminal(reading, open(path, "w", errors="replace"))  # noqa: PTH123
+    except OSError:
+        return None

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Writes docs/examples/: one signed document of each kind that the agent reads or sends, all under one root.
+
+    packaging/examples.py           write them (needs cryptography; the tests' environment has it)
+    packaging/examples.py --check   exit 1 if one of them is not what this writes
+
+The keys are the published ones of tests/fixtures/signing.py, each made from its name, so every run on every machine
+writes the
+same bytes and nobody should trust them. docs/license-format.md begins with the bundle and explains the rest. Dates hang on
+one moment, NOW; only the root lives long, because `license verify` asks a root whether it has expired. The status list is
+stored in its zlib stream rather than compressed: builds of zlib compress differently.
+"""
+
+import sys
+import zlib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "docs" / "examples"
+ROOT_DAYS = 3650
+# What the status list says of three entries that belong to no document of the examples, and how many it has.
+OTHERS = {300: 1, 301: 2, 302: 3}
+ENTRIES = 512
+
+
+def documents() -> dict[str, bytes]:
+    """Each file's name and its bytes."""
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "agent")]
+    from fixtures import signing  # needs the path above
+    from opanel_agent.core.codec.base64url import base64url, unbase64url
+
+    packed = zlib.decompress(unbase64url(signing.lst(OTHERS, size=ENTRIES)))
+    entries = {"bits": 2, "lst": base64url(zlib.compress(packed, 0))}
+    return {
+        "root.jws": signing.root(exp=signing.NOW + ROOT_DAYS * signing.DAY),
+        "bundle.jws": signing.bundle(),
+        "status-list.jwt": signing.lines(signing.status_list(status_list=entries)),
+        "request.jws": signing.lines(signing.request()),
+    }
+
+
+def main(arguments: list[str], directory: Path = EXAMPLES) -> int:
+    check = arguments == ["--check"]
+    if arguments and not check:
+        sys.stderr.write(f"{__doc__}\n")
+        return 64
+    stale = False
+    for name, data in documents().items():
+        path = directory / name
+        if path.is_file() and path.read_bytes() == data:
+            continue
+        stale = True
+        if check:
+            sys.stderr.write(f"{path} is not what packaging/examples.py writes: run it\n")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Writes the lock files: every package that a release or the demo installs, exact, with the hashes of its files.
+
+    packaging/lock.py           write them anew, with the newest releases (needs `uv` on the PATH)
+    packaging/lock.py --check   exit 1 if a lock does not hold what the pyproject.toml files ask for (needs nothing)
+
+agent.lock is what a customer's server gets, build.lock what builds its wheel; demo.lock is for the demo: both of them, and
+the authority's packages.
+One file serves every Python from 3.11 on and every platform: markers stand in it. pip installs from it with
+`--require-hashes`. The tests use neither: they run on the newest and on Debian's own.
+"""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HEADER = "# Made by packaging/lock.py. Install with: pip install --require-hashes -r {name}\n"
+OURS = re.compile(r"opanel[-_]", re.IGNORECASE)
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+ENTRY = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)[^\n]*\\\n    --hash=sha256:[0-9a-f]{64}\b", re.MULTILINE)
+BUILDERS = ["setuptools>=77"]  # builds wheels without the wheel package
+
+
+def asked(pyproject: Path) -> list[str]:
+    """What a distribution needs to run, our own other distribution left out."""
+    dependencies: list[str] = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["dependencies"]
+    return [requirement for requirement in dependencies if not OURS.match(requirement)]
+
+
+def locks(root: Path) -> dict[str, list[str]]:
+    """Each lock file's name and what it must hold."""
+    agent = asked(root / "pyproject.toml")
+    return {
+        "agent.lock": agent,
+        "build.lock": BUILDERS,
+        "demo.lock": [*agent, *asked(root / "authority/pyproject.toml"), *BUILDERS],
+    }
+
+
+def canonical(requirement: str) -> str:
+    match = NAME.match(requirement)
+    if match is None:
+        raise ValueError(requirement)
+    return re.sub(r"[-_.]+", "-", match[0]).lower()
+
+
+def pinned(text: str) -> dict[str, str]:
+    """Name and version of every package in a lock, one that has at least one hash."""
+    return {canonical(name): version for name, version in ENTRY.findall(text)}
+
+
+def missing(name: str, requirements: list[str], text: str) -> list[str]:
+    """Which requirement the lock does not pin; a floor is compared by its numbers."""
+    have = pinned(text)
+    return [
+        f"packaging/{name}: {requirement} (locked: {have.get(canonical(requirement), 'not at all')})"
+        for requirement in requirements
+        if not satisfied(requirement, have.get(canonical(requirement)))
+    ]
+
+
+def satisfied(requirement: str, version: str | None) -> bool:
+    floor = requirement.partition(">=")[2]
+    return version is not None and numbers(version) >= numbers(floor)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def write(name: str, requirements: list[str]) -> None:
+    command = "uv pip compile - --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate"
+    quiet = "--no-emit-index-url --no-emit-find-links --no-build --quiet"  # a lock names no place it came from
+    ran = subprocess.run(
+        [*command.split(), *quiet.split()],
+        input="\n".join(requirements),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    (ROOT / "packaging" / name).write_text(HEADER.format(name=name) + ran.stdout, encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    if arguments not in ([], ["--check"]):
+        sys.stderr.write(f"{__doc__}\n")
+        return 64
+    for name, requirements in locks(ROOT).items():
+        if not arguments:
+            write(name, requirements)
+        told = missing(name, requirements, (ROOT / "packaging" / name).read_text(encoding="utf-8"))
+        if told:
+            sys.stderr.write("".join(f"cannot find in a lock: {line}\n" for line in told))
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,328 @@
+"""The walls of the house (docs/ARCHITECTURE.md, "Rooms"): which module may import what, read from the source.
+
+`objections(sources)` takes the text of modules by name and says every import that crosses a wall, with its line.
+Imports inside functions count as much as those at the top: a lazy import is still an arrow. `reachable` follows the
+arrows further and says everything that a module can come to load. Left out: imports made from strings (`importlib`,
+`__import__`); they are refused wherever they stand.
+"""
+
+import ast
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+AGENT = "opanel_agent"
+AUTHORITY = "opanel_authority"
+
+Sources = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """`target` is a module as far as the tree knows it, else what the line names; `name` what is taken from it."""
+
+    target: str
+    name: str | None
+    line: int
+    lazy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What the modules under `prefix` may import; our own by prefix, foreign packages and standard modules by name.
+
+    `only_lazily` are our modules that may be imported inside functions alone. `standard` None admits the whole library.
+    `alone` is a module, with nothing under it.
+    """
+
+    prefix: str
+    own: tuple[str, ...] = ()
+    only_lazily: tuple[str, ...] = ()
+    foreign: frozenset[str] = frozenset()
+    standard: frozenset[str] | None = None
+    alone: bool = False
+
+
+# None of these reads a clock, a file, the environment, the network or chance when imported; calls are judged below.
+VALUE_MODULES = frozenset(
+    [
+        "__future__",
+        "abc",
+        "base64",
+        "binascii",
+        "bisect",
+        "collections",
+        "contextlib",
+        "dataclasses",
+        "datetime",
+        "enum",
+        "functools",
+        "hashlib",
+        "heapq",
+        "hmac",
+        "ipaddress",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "re",
+        "string",
+        "struct",
+        "textwrap",
+        "tomllib",
+        "types",
+        "typing",
+        "unicodedata",
+        "urllib.parse",
+        "zlib",
+    ]
+)
+
+# The first room whose prefix fits is the module's; a module that fits none is itself an objection.
+ROOMS = (
+    Room(prefix=f"{AGENT}.core", own=("core",), foreign=frozenset({"cryptography"}), standard=VALUE_MODULES),
+    Room(
+        prefix=f"{AGENT}.system",
+        own=("core", "system"),
+        foreign=frozenset({"cryptography", "httpx", "platformdirs", "psutil", "structlog", "tomli_w"}),
+    ),
+    Room(prefix=f"{AGENT}.network", own=("core", "system", "network")),
+    Room(
+        prefix=f"{AGENT}.evaluate",
+        own=("core", "system", "network", "evaluate", "messages"),
+        foreign=frozenset({"cryptography"}),
+    ),
+    Room(
+        prefix=f"{AGENT}.daemon",
+        own=(
+            "core.codes",
+            "core.errors",
+            "core.schedule",
+            "system.storage.installation",
+            "system.log",
+            "system.journal",
+            "daemon",
+        ),
+        only_lazily=("system.storage.paths", "messages"),
+        foreign=frozenset({"h11"}),
+    ),
+    Room(
+        prefix=f"{AGENT}.silence",
+        own=("core", "system", "network", "evaluate", "silence"),
+        foreign=frozenset({"cryptography", "tomli_w"}),
+    ),
+    Room(
+        prefix=f"{AGENT}.cli",
+        own=("core", "system", "network", "evaluate", "silence", "messages", "cli"),
+        foreign=frozenset({"tomli_w"}),
+    ),
+    Room(prefix=f"{AGENT}.messages", own=("core.codes", "core.errors"), alone=True),
+    Room(prefix=f"{AGENT}.__main__", only_lazily=("daemon", "evaluate", "network", "cli"), alone=True),
+    Room(prefix=AGENT, alone=True),
+    Room(
+        prefix=AUTHORITY,
+        own=("core", "system.storage.resources"),
+        foreign=frozenset({"cryptography", "sqlalchemy", "starlette", "uvicorn"}),
+    ),
+)
+
+# A foreign package that has one door into the agent.
+DOORS = {
+    "httpx": f"{AGENT}.system.http",
+    "psutil": f"{AGENT}.system.machine",
+    "structlog": f"{AGENT}.system.log",
+    "platformdirs": f"{AGENT}.system.storage.paths",
+}
+
+# Calls that reach outside although their module is one of values, or needs no import at all.
+IMPURE_CALLS = frozenset({"open", "input", "print", "exec", "eval", "compile", "breakpoint", "__import__"})
+CLOCK_METHODS = frozenset({"now", "utcnow", "today"})
+
+# What makes a private key, and so a signature, out of bytes or chance.
+PRIVATE_KEYS = frozenset({"Ed25519PrivateKey", "load_pem_private_key", "load_der_private_key"})
+
+
+def under(module: str, prefix: str) -> bool:
+    return module == prefix or module.startswith(f"{prefix}.")
+
+
+def room_of(module: str) -> Room | None:
+    return next(
+        (room for room in ROOMS if module == room.prefix or (not room.alone and under(module, room.prefix))), None
+    )
+
+
+def read(root: Path) -> dict[str, str]:
+    """The sources of both distributions, packages by their own name."""
+    found: dict[str, str] = {}
+    for top in (root / "agent", root / "authority"):
+        for path in sorted(top.glob("opanel_*/**/*.py")):
+            parts = path.relative_to(top).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+@cache
+def _tree(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+def imports(source: str, known: frozenset[str]) -> Iterator[Import]:
+    """Every import statement of one module, wherever it stands; `from a import b` is `a.b` where that is a module."""
+    yield from _imports(_tree(source), known, lazy=False)
+
+
+def _imports(node: ast.AST, known: frozenset[str], *, lazy: bool) -> Iterator[Import]:
+    match node:
+        case ast.Import():
+            for alias in node.names:
+                yield Import(target=alias.name, name=None, line=node.lineno, lazy=lazy)
+        case ast.ImportFrom():
+            base = "." * node.level + (node.module or "")
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield Import(target=full if full in known else base, name=alias.name, line=node.lineno, lazy=lazy)
+        case _:
+            inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or _for_types(node)
+            for child in ast.iter_child_nodes(node):
+                yield from _imports(child, known, lazy=inside)
+
+
+def _for_types(node: ast.AST) -> bool:
+    """`if TYPE_CHECKING:`, which nothing runs; the arrow is there all the same."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def objections(sources: Sources) -> list[str]:
+    """Every crossing, as `module:line: what`; none when the house stands."""
+    known = frozenset(sources)
+    return [
+        f"{module}:{line}: {told}"
+        for module, source in sources.items()
+        for rule in (_walls, _doors, _impure, _signing, _by_string)
+        for line, told in rule(module, source, known)
+    ]
+
+
+Told = Iterator[tuple[int, str]]
+
+
+def _walls(module: str, source: str, known: frozenset[str]) -> Told:
+    room = room_of(module)
+    if room is None:
+        yield 1, "is in no room"
+        return
+    for item in imports(source, known):
+        told = _crossing(room, item)
+        if told:
+            yield item.line, told
+
+
+def _crossing(room: Room, item: Import) -> str | None:
+    top = item.target.partition(".")[0]
+    if not top:
+        return "relative import: say where it leads"
+    if top == AUTHORITY:
+        return None if room.prefix == AUTHORITY else "nothing imports the authority"
+    if top == AGENT:
+        return _own(room, item)
+    if top in sys.stdlib_module_names:
+        allowed = room.standard is None or top in room.standard or item.target in room.standard
+        return None if allowed else f"{item.target} is no module of values"
+    return None if top in room.foreign else f"{room.prefix} does not import {top}"
+
+
+def _own(room: Room, item: Import) -> str | None:
+    if item.target == AGENT and item.name in {None, "__version__"}:  # the package itself: its place, its version
+        return None
+    if any(under(item.target, f"{AGENT}.{own}") for own in room.own):
+        return None
+    if any(under(item.target, f"{AGENT}.{own}") for own in room.only_lazily):
+        return None if item.lazy else f"{item.target} only inside a function"
+    return f"{room.prefix} does not import {item.target}"
+
+
+def _doors(module: str, source: str, known: frozenset[str]) -> Told:
+    for item in imports(source, known):
+        door = DOORS.get(item.target.partition(".")[0])
+        if door not in (None, module) and under(module, AGENT):
+            yield item.line, f"{item.target} only in {door}"
+
+
+def _impure(module: str, source: str, _known: frozenset[str]) -> Told:
+    """The core reads no clock and does no I/O, by whatever name."""
+    if not under(module, f"{AGENT}.core"):
+        return
+    for node in ast.walk(_tree(source)):
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name in IMPURE_CALLS:
+                yield node.lineno, f"{name}() in the core"
+            case ast.Attribute(value=ast.Name(id="datetime" | "date"), attr=name) if name in CLOCK_METHODS:
+                yield node.lineno, f"{name} reads a clock"
+            case ast.Attribute(value=ast.Attribute(attr="datetime" | "date"), attr=name) if name in CLOCK_METHODS:
+                yield node.lineno, f"{name} reads a clock"
+            case ast.Attribute(value=ast.Name(id="tomllib"), attr="load"):
+                yield node.lineno, "tomllib.load reads a file"
+            case ast.ImportFrom(module="tomllib", names=names) if any(alias.name == "load" for alias in names):
+                yield node.lineno, "tomllib.load reads a file"
+            case _:
+                pass
+
+
+def _signing(module: str, source: str, _known: frozenset[str]) -> Told:
+    """The authority alone signs documents; the agent's own key, in one module of evaluate or system, signs requests."""
+    if under(module, AUTHORITY) or under(module, f"{AGENT}.evaluate") or under(module, f"{AGENT}.system"):
+        return
+    for line, name in private_keys(source):
+        yield line, f"{name}: only the authority signs"
+
+
+def private_keys(source: str) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(_tree(source)):
+        names = {node.id} if isinstance(node, ast.Name) else set()
+        names |= {node.attr} if isinstance(node, ast.Attribute) else set()
+        names |= {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else set()
+        for name in sorted(names & PRIVATE_KEYS):
+            yield getattr(node, "lineno", 1), name
+
+
+def signers(sources: Sources) -> frozenset[str]:
+    """The agent's modules that hold a private key."""
+    return frozenset(module for module, source in sources.items() if under(module, AGENT) and [*private_keys(source)])
+
+
+def _by_string(_module: str, source: str, known: frozenset[str]) -> Told:
+    """An import whose target is a string is invisible to this reading; reading packaged data is no import."""
+    for item in imports(source, known):
+        if under(item.target, "importlib") and not {item.target, f"{item.target}.{item.name}"} & READS_DATA:
+            yield item.line, f"{item.target} imports what no reader sees"
+    for node in ast.walk(_tree(source)):
+        if isinstance(node, ast.Name) and node.id == "__import__":
+            yield node.lineno, "__import__ imports what no reader sees"
+
+
+READS_DATA = frozenset({"importlib.resources", "importlib.metadata", "importlib.resources.abc"})
+
+
+def reachable(sources: Sources, start: str, follow: Callable[[Import], bool] = lambda _: True) -> frozenset[str]:
+    """Everything that `start` can come to load: our modules with their packages, and what lies outside by its name."""
+    known = frozenset(sources)
+    seen: set[str] = set()
+    todo = [start]
+    while todo:
+        module = todo.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        todo.extend(module.rpartition(".")[:1] if module in known and "." in module else [])
+        if module in known:
+            todo.extend(item.target for item in imports(sources[module], known) if follow(item))
+    return frozenset(seen)
+
+
+def at_once(item: Import) -> bool:
+    """For `reachable`: what importing a module loads, functions not yet called."""
+    return not item.lazy

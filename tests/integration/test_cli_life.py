@@ -1,0 +1,165 @@
+"""A report's whole life as an administrator sees it: the commands, the local API and evaluate together, on a fake machine.
+
+What is shown, what leaves and what is found again are compared as bytes; nothing between command and network is invented.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures import signing
+from fixtures.command_line import Printed, Terminal
+from fixtures.fake_daemon import Asked, CannedReply, FakeDaemon, fake_daemon
+from fixtures.fake_network import ok
+from fixtures.simulated_agent import PATHS, Simulated
+from opanel_agent.core.ledger import export
+from opanel_agent.core.wire.message import Reply, Sealed, head
+from opanel_agent.daemon import api
+
+NO = """schema = 1
+notice = "2026-12-02"
+
+[purposes.usage_statistics]
+allow = false
+hold = "72h"
+"""
+YES = NO.replace("false", "true")
+OWNER = api.Peer(uid=0, owner=True)
+
+
+class Server:
+    """A command line whose daemon is the API's table in front of the real evaluate."""
+
+    def __init__(self, terminal: Terminal, told: FakeDaemon) -> None:
+        self.agent = Simulated()
+        self.terminal = terminal
+        told.relay = self._relay
+        for path in ("/v1/reports/usage_statistics", "/v1/rights"):
+            self.agent.network.on("POST", signing.ENDPOINT + path, _receipt)
+
+    def answers(self, text: str) -> None:
+        self.agent.files.put(PATHS.consent, text.encode())
+        self.agent.run("narrowed")
+
+    def type(self, *argv: str) -> Printed:
+        return self.terminal.type(*argv)
+
+    def sent(self) -> list[Sealed]:
+        """Everything that left but for the fixed GETs."""
+        return [sealed for sealed in self.agent.network.sent if sealed.method == "POST"]
+
+    def held(self) -> str:
+        (waiting,) = self.agent.run("held")["result"]["held"]
+        return str(waiting["id"])
+
+    def _relay(self, asked: Asked) -> CannedReply:
+        route = api.admit(asked.method, asked.path, OWNER, since_refresh_s=0)
+        assert isinstance(route, api.Route), asked
+        start = api.respond(route, asked.body, None)
+        assert isinstance(start, api.Start), (asked, start)
+        frame = self.agent.run(start.intent, **start.options)
+        response = api.body_json(ok=frame["ok"], error=frame["error"], result=frame["result"], answer=None)
+        return CannedReply(status=response.status, body=response.body)
+
+
+def _receipt(sealed: Sealed) -> Reply:
+    kind = "erase" if sealed.purpose == "data_rights" else sealed.purpose
+    return ok(signing.receipt(sealed.body, kind=kind), "application/jose", status=202)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    terminal = Terminal(folder=tmp_path)
+    with contextlib.chdir(tmp_path), fake_daemon(terminal.paths.socket) as told:
+        yield Server(terminal, told)
+
+
+def lines_of(sealed: Sealed) -> str:
+    """A request as it is shown: its bytes, each line indented."""
+    wire = (head(sealed) + sealed.body).decode()
+    return "".join(f"  {line}\n" for line in wire.split("\r\n"))
+
+
+def test_what_the_preview_shows_leaves_and_is_found_again(server: Server) -> None:
+    shown = server.type("data", "preview", "usage_statistics")
+    assert shown.status == 0
+    assert "It does not leave now" in shown.out
+    assert server.sent() == []
+    server.answers(YES)
+    waiting = server.type("data", "held")
+    assert server.held() in waiting.out
+    let_go = server.type("data", "held", "send", server.held())
+    assert (let_go.status, let_go.out.startswith("Sent: ")) == (0, True)
+    (left,) = server.sent()
+    found = server.type("data", "sent", left.id)
+    assert lines_of(left) in shown.out
+    assert lines_of(left) in let_go.err
+    assert lines_of(left) in found.out
+    assert f"  {signing.receipt(left.body, kind=left.purpose).decode().strip()}\n" in found.out
+    assert "answered; with a receipt" in server.type("data", "sent").out
+    assert server.type("data", "held").out == "No report is waiting.\n"
+
+
+def test_a_refused_purpose_is_not_sent_by_hand_either(server: Server) -> None:
+    server.answers(NO)
+    server.type("data", "preview", "usage_statistics")
+    assert server.type("data", "held", "send", server.held()).status == 77
+    assert server.sent() == []
+
+
+def test_a_dropped_report_does_not_leave(server: Server) -> None:
+    server.answers(YES)
+    name = server.held()
+    assert server.type("data", "held", "drop", name).out == f"Dropped: {name}. It does not leave.\n"
+    assert name not in server.type("data", "held").out
+    assert server.type("data", "held", "show", name).status == 65
+
+
+def test_a_right_is_used_on_what_left(server: Server) -> None:
+    server.answers(YES)
+    server.type("data", "held", "send", server.held())
+    (left,) = server.sent()
+    used = server.type("data", "request", "erase", left.id, "--text", "Bu raporu siliniz.")
+    _, asked = server.sent()
+    assert used.status == 0
+    assert lines_of(asked) in used.err
+    assert "It must be answered by " in used.out
+    secret = server.agent.files.read(PATHS.erasure / left.id, max_bytes=32) or b""
+    assert secret.hex() in used.err
+    assert hashlib.sha256(secret).hexdigest() in left.body.decode()
+
+
+def test_under_do_not_track_a_right_goes_to_a_file_and_nowhere_else(server: Server) -> None:
+    server.answers(YES)
+    server.type("data", "held", "send", server.held())
+    server.agent.opt_outs.say(do_not_track=True)
+    used = server.type("data", "request", "access")
+    (left,) = server.sent()
+    (file,) = Path().glob("rights-*.json")
+    assert (used.status, f"The request is in the file {file}" in used.out) == (0, True)
+    assert "/etc/do-not-track" in used.out
+    secret = server.agent.files.read(PATHS.erasure / left.id, max_bytes=32) or b""
+    assert file.read_bytes() == b'{"kind":"access","reveals":["' + secret.hex().encode() + b'"],"schema":1}'
+
+
+def test_purge_takes_the_copies_and_leaves_a_request_ready(server: Server) -> None:
+    server.answers(YES)
+    server.type("data", "held", "send", server.held())
+    (left,) = server.sent()
+    purged = server.type("data", "purge")
+    assert purged.status == 0
+    assert f"Purged: {left.id}\n" in purged.out
+    assert str(PATHS.ready) in purged.out
+    assert left.id not in server.type("data", "sent").out
+
+
+def test_an_export_of_all_that_is_good(server: Server) -> None:
+    server.answers(YES)
+    server.type("data", "held", "send", server.held())
+    printed = server.type("data", "export", "-o", "export.jsonl")
+    assert (printed.status, printed.err) == (0, "")
+    checked = export.check(Path("export.jsonl").read_bytes(), None)
+    assert (checked.good, checked.sent, checked.receipts) == (True, 1, 1)

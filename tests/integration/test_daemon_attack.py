@@ -1,0 +1,239 @@
+"""The local API under attack: what each attacker is told, what is closed, and that everybody else is served all the same.
+
+How long the others wait meanwhile is measured in tests/bench/attack.py; nothing here looks at a clock.
+"""
+
+import errno
+import math
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from selectors import DefaultSelector
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from fixtures.live_daemon import Reply, Running, as_uid, read_all, read_one, request, running, until
+from opanel_agent.daemon.api import Peer
+from opanel_agent.daemon.connection import Timeouts
+from opanel_agent.daemon.connections import ClientSockets, ConnectionLimits, TokenBucket, TokenBuckets
+from opanel_agent.daemon.job_queue import JobQueue, RetryPolicy
+
+ASK = request("GET", "/v1/license")
+PANEL = Peer(uid=33, owner=False)
+OTHER = Peer(uid=34, owner=False)
+ROOT = Peer(uid=0, owner=True)
+
+root = pytest.mark.root
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someone else")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "r"
+
+
+@pytest.fixture
+def public() -> Iterator[Running]:
+    """A daemon whose socket everyone reaches, as the group does in a system installation."""
+    with TemporaryDirectory() as base, running(Path(base) / "r", patience={"request_s": 4.0}) as daemon:
+        daemon.wait()
+        Path(base).chmod(0o755)
+        daemon.directory.chmod(0o755)
+        daemon.socket.chmod(0o666)
+        yield daemon
+
+
+def descriptors(daemon: Running) -> int:
+    return sum(1 for _ in Path(f"/proc/{daemon.process.pid}/fd").iterdir())
+
+
+def queued(daemon: Running) -> socket.socket:
+    """A connection that waits for its place in the queue: with a timeout, Python would not."""
+    connected = socket.socket(socket.AF_UNIX)
+    connected.connect(str(daemon.socket))
+    connected.settimeout(10)
+    return connected
+
+
+def alive(daemon: Running) -> bool:
+    return daemon.ask("GET", "/v1/license").status == 200
+
+
+# one uid's share
+
+
+def test_a_uid_may_take_so_many_turns_at_once_and_then_so_many_a_second() -> None:
+    shares = TokenBuckets(TokenBucket(at_once=3, each_s=10.0))
+    assert shares.due_s(PANEL) == -math.inf
+    for _ in range(4):
+        assert shares.due_s(PANEL) <= 100.0
+        shares.take(PANEL, 100.0)
+    assert shares.due_s(PANEL) == pytest.approx(100.1)
+    shares.take(PANEL, 100.1)
+    assert shares.due_s(PANEL) == pytest.approx(100.2)
+
+
+def test_nobody_else_pays_for_it_and_the_owner_never_waits() -> None:
+    shares = TokenBuckets(TokenBucket(at_once=1, each_s=10.0))
+    for peer in (PANEL, ROOT):
+        for _ in range(10):
+            shares.take(peer, 100.0)
+    assert shares.due_s(PANEL) > 100.0
+    assert shares.due_s(OTHER) == shares.due_s(ROOT) == -math.inf
+
+
+def test_a_share_that_is_whole_again_is_forgotten() -> None:
+    shares = TokenBuckets(TokenBucket(at_once=1, each_s=10.0))
+    for uid in range(1000):
+        shares.take(Peer(uid=uid, owner=False), float(uid))
+    assert sum(shares.due_s(Peer(uid=uid, owner=False)) > -math.inf for uid in range(1000)) == 1
+
+
+@root
+@only_root
+def test_who_pipelines_without_end_gets_every_answer_in_the_end(place: Path) -> None:
+    """Far beyond its share, on all its connections; meanwhile another uid is answered."""
+    count = 100
+    with TemporaryDirectory() as base, running(Path(base) / "r", share={"at_once": 10, "each_s": 200.0}) as daemon:
+        daemon.wait()
+        for directory, mode in ((Path(base), 0o755), (daemon.directory, 0o755), (daemon.socket, 0o666)):
+            directory.chmod(mode)
+        with ExitStack() as stack:
+            with as_uid(2001):
+                greedy = [stack.enter_context(closing(daemon.connect())) for _ in range(4)]
+            for client in greedy:
+                client.sendall(ASK * (count - 1) + request("GET", "/v1/license", close=True))
+            with as_uid(2002), closing(daemon.connect()) as other:
+                other.sendall(ASK)
+                assert read_one(other).status == 200
+            assert all(read_all(client).count(b"HTTP/1.1 200") == count for client in greedy)
+
+
+# many connections
+
+
+def test_a_thousand_connections_are_told_and_leave_nothing_behind(place: Path) -> None:
+    with running(place, patience={"request_s": 30.0}) as daemon:
+        daemon.wait()
+        until(lambda: alive(daemon))
+        before = descriptors(daemon)
+        with ExitStack() as stack:
+            clients = [stack.enter_context(closing(queued(daemon))) for _ in range(1000)]
+            told = [Reply(read_all(client)) for client in clients[4:]]
+            assert {(reply.status, reply.problem) for reply in told} == {(503, "connections_taken")}
+            for client in clients[:4]:
+                client.sendall(ASK)
+                assert read_one(client).status == 200
+        until(lambda: descriptors(daemon) == before)
+        assert alive(daemon)
+
+
+@pytest.mark.slow
+@root
+@only_root
+def test_a_uid_that_takes_all_it_can_get_keeps_neither_root_nor_the_panel_out(public: Running) -> None:
+    before = descriptors(public)
+    with ExitStack() as stack:
+        with as_uid(2001):
+            clients = [stack.enter_context(closing(queued(public))) for _ in range(200)]
+        clients[0].sendall(ASK[:5])  # slow
+        clients[1].sendall(b"POST /v1/refresh HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n" + b"x" * 9999)
+        clients[2].sendall(ASK * 200)
+        for uid in (0, 2002):
+            with as_uid(uid), closing(queued(public)) as client:
+                client.sendall(ASK)
+                assert read_one(client).status == 200
+        assert read_all(clients[0]).startswith(b"HTTP/1.1 408")
+        assert read_all(clients[1]).startswith(b"HTTP/1.1 413")
+        assert read_all(clients[2]).count(b"HTTP/1.1 200") == 200
+        assert read_all(clients[3]) == b""  # half-open: it was left without a word
+        assert all(read_all(client).startswith(b"HTTP/1.1 503") for client in clients[4:])
+    until(lambda: descriptors(public) == before)
+
+
+# no descriptor left
+
+
+class Starved(socket.socket):
+    """A listener for whose clients the kernel has no descriptor."""
+
+    fault = errno.EMFILE
+
+    def accept(self) -> tuple[socket.socket, object]:
+        raise OSError(self.fault, os.strerror(self.fault))
+
+
+@pytest.mark.parametrize("fault", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+def test_without_a_descriptor_it_does_not_ask_again_at_once(place: Path, fault: int) -> None:
+    with Starved(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client, DefaultSelector() as selector:
+        listener.fault = fault
+        listener.bind(str(place))
+        listener.listen()
+        client.connect(str(place))
+        clients = ClientSockets(
+            selector,
+            listener,
+            JobQueue(RetryPolicy(), 0),
+            crowd=ConnectionLimits(),
+            share=TokenBucket(),
+            patience=Timeouts(),
+        )
+        ((key, mask),) = selector.select(0)
+        key.data(mask, 100.0)
+        assert selector.select(0) == []  # although somebody waits
+        assert clients.due_s() == pytest.approx(100.1)
+        clients.turn(100.05)
+        assert selector.select(0) == []
+        clients.turn(clients.due_s())
+        assert len(selector.select(0)) == 1
+        assert clients.due_s() == math.inf
+
+
+def test_nobody_is_accepted_after_the_end_however_it_stood(place: Path) -> None:
+    with Starved(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client, DefaultSelector() as selector:
+        listener.bind(str(place))
+        listener.listen()
+        client.connect(str(place))
+        clients = ClientSockets(
+            selector,
+            listener,
+            JobQueue(RetryPolicy(), 0),
+            crowd=ConnectionLimits(),
+            share=TokenBucket(),
+            patience=Timeouts(),
+        )
+        ((key, mask),) = selector.select(0)
+        key.data(mask, 100.0)
+        clients.stop_accepting()
+        clients.stop_accepting()
+        clients.turn(200.0)
+        assert (selector.select(0), clients.due_s()) == ([], math.inf)
+
+
+def test_it_lives_through_the_want_of_descriptors(place: Path) -> None:
+    """Who waits in the queue is served when there is room; a job that cannot be started is said so."""
+    job = "if told['intent'] == 'release': open(sys.argv[0] + '.on', 'w'); time.sleep(0.3)\nsay()"
+    with running(place, job, patience={"request_s": 20.0}) as daemon, closing(daemon.wait().connect()) as asker:
+        asker.sendall(ASK)
+        read_one(asker)
+        before = descriptors(daemon)
+        pid = daemon.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        asker.sendall(request("POST", "/v1/release"))
+        until(Path(f"{place}.job.py.on").exists)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(daemon), limits[1]))
+        with closing(daemon.connect()) as waiting:
+            waiting.sendall(ASK)
+            assert read_one(asker).json["ok"] is True  # the job's end is seen although /proc cannot be opened
+            assert read_one(waiting).status == 200  # in the place of one of the job's pipes
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (before + 1, limits[1]))
+            asker.sendall(request("POST", "/v1/activate"))
+            assert read_one(asker).json["error"]["detail"] == "job_not_started"
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        asker.sendall(request("POST", "/v1/activate"))
+        assert read_one(asker).json["ok"] is True
+        until(lambda: descriptors(daemon) == before)

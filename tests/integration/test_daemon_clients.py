@@ -1,0 +1,210 @@
+"""Rude, slow, many and foreign clients of a real daemon: each gets its answer and nobody else waits for it."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from select import select
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from fixtures.live_daemon import Reply, Running, as_uid, read_all, read_one, request, running, until
+
+root = pytest.mark.root
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someone else")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One daemon for the tests that leave it as it was."""
+    with running(tmp_path_factory.mktemp("shared") / "r", patience={"request_s": 0.8, "write_s": 1.0}) as daemon:
+        yield daemon.wait()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "r"
+
+
+def alive(daemon: Running) -> bool:
+    return daemon.ask("GET", "/v1/license").status == 200
+
+
+# what it refuses
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"400"),
+        (b"GET /v1/license HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /v1/license HTTP/2.0\r\nHost: a\r\n\r\n", b"400"),
+        (b"GET /v1/license HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", b"431"),
+        (request("GET", "/v1/licence"), b"404"),
+        (request("DELETE", "/v1/license"), b"405"),
+        (request("HEAD", "/v1/license"), b"405"),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", b"404"),
+        (request("GET", "/v1/license", b"a body"), b"413"),
+        (request("POST", "/v1/bundle", b"x" * (64 * 1024 + 1)), b"413"),
+        (request("POST", "/v1/activate", b"[1]"), b"400"),
+    ],
+    ids=range(11),
+)
+def test_a_wrong_request_gets_a_4xx_that_can_be_read_and_the_end(shared: Running, sent: bytes, status: bytes) -> None:
+    with closing(shared.connect()) as client:
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        got = read_all(client)
+    assert got.startswith(b"HTTP/1.1 " + status)
+    assert got.count(b"HTTP/1.1 4") == 1
+    assert alive(shared)
+
+
+def test_a_client_that_floods(shared: Running) -> None:
+    """An endless body: refused, drained for a moment, cut off."""
+    endless = b"x" * 16_000_000
+    begun = time.monotonic()
+    with closing(shared.connect()) as client:
+        client.sendall(b"POST /v1/bundle HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            client.sendall(endless)
+        assert read_all(client).startswith(b"HTTP/1.1 413")
+    assert time.monotonic() < begun + 5
+    assert alive(shared)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [(b"", b""), (b"GET /v1/lic", b"HTTP/1.1 408"), (b"POST /v1/bundle HTTP/1.1\r\n", b"HTTP/1.1 408")],
+)
+def test_a_slow_client(shared: Running, said: bytes, told: bytes) -> None:
+    begun = time.monotonic()
+    with closing(shared.connect()) as client:
+        client.sendall(said)
+        got = read_all(client)
+    assert got[:12] == told
+    assert 0.7 < time.monotonic() - begun < 3
+
+
+def test_a_client_that_drips_wins_no_time(shared: Running) -> None:
+    begun = time.monotonic()
+    with closing(shared.connect()) as client:
+        for byte in request("GET", "/v1/license"):
+            if select([client], [], [], 0.02)[0]:
+                break
+            client.send(bytes([byte]))
+        assert read_all(client).startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - begun < 3
+
+
+def test_a_client_that_takes_nothing_holds_nobody_up(shared: Running) -> None:
+    with closing(shared.connect()) as rude:
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        rude.setblocking(False)
+        try:
+            for _ in range(2000):
+                rude.send(request("GET", "/v1/answer") * 10)
+        except (BlockingIOError, BrokenPipeError):
+            pass
+        begun = time.monotonic()
+        assert alive(shared)
+        assert time.monotonic() - begun < 0.5
+        rude.settimeout(10)
+        read_all(rude)  # it is cut off in the end
+        with pytest.raises(BrokenPipeError):
+            rude.send(b"x")
+
+
+def test_clients_that_leave(shared: Running) -> None:
+    for sent in (b"", b"GET /v1", request("GET", "/v1/license"), request("POST", "/v1/release")):
+        with closing(shared.connect()) as client:
+            client.sendall(sent)
+    until(lambda: alive(shared))
+
+
+def test_four_connections_a_uid(place: Path) -> None:
+    with running(place, patience={"request_s": 10.0}) as daemon, ExitStack() as stack:
+        daemon.wait()
+        clients = [stack.enter_context(closing(daemon.connect())) for _ in range(4)]
+        with closing(daemon.connect()) as fifth:
+            assert Reply(read_all(fifth)).problem == "connections_taken"
+        for client in clients:
+            client.sendall(request("GET", "/v1/license"))
+            assert read_one(client).status == 200
+        clients[0].close()
+        until(lambda: alive(daemon))
+
+
+# other people
+
+
+@pytest.fixture
+def public() -> Iterator[Running]:
+    """A daemon whose socket everyone reaches, as the group does in a system installation."""
+    with TemporaryDirectory() as base, running(Path(base) / "r", patience={"request_s": 10.0}) as daemon:
+        daemon.wait()
+        Path(base).chmod(0o755)
+        daemon.directory.chmod(0o755)
+        daemon.socket.chmod(0o666)
+        yield daemon
+
+
+def connect_as(daemon: Running, uid: int) -> socket.socket:
+    with as_uid(uid):
+        return daemon.connect()
+
+
+@root
+@only_root
+def test_others_read_and_refresh_but_change_nothing(public: Running) -> None:
+    for method, path, status in [
+        ("GET", "/v1/license", 200),
+        ("POST", "/v1/bundle", 403),
+        ("POST", "/v1/activate", 403),
+        ("POST", "/v1/release", 403),
+        ("POST", "/v1/remove", 403),
+        ("POST", "/v1/narrowed", 403),
+        ("POST", "/v1/refresh", 200),
+        ("POST", "/v1/refresh", 429),
+    ]:
+        with closing(connect_as(public, 65534)) as client:
+            client.sendall(request(method, path, close=True))
+            assert (path, read_one(client).status) == (path, status)
+    assert public.ask("POST", "/v1/refresh").status == 200
+    assert public.ask("POST", "/v1/refresh").status == 200
+
+
+@root
+@only_root
+def test_the_panel_does_not_see_what_left(public: Running) -> None:
+    with closing(connect_as(public, 65534)) as client:
+        client.sendall(request("GET", "/v1/answer", close=True))
+        told = read_one(client).json
+    assert told == {name: value for name, value in public.ask("GET", "/v1/answer").json.items() if name != "last_left"}
+
+
+@root
+@only_root
+def test_who_one_is_was_decided_at_connect(public: Running) -> None:
+    with closing(connect_as(public, 65534)) as client:
+        client.sendall(request("POST", "/v1/remove"))  # written by root, and of no use
+        assert read_one(client).status == 403
+
+
+@root
+@only_root
+def test_the_last_connection_is_kept_for_root(public: Running) -> None:
+    others = [connect_as(public, uid) for uid in (2001, 2002, 2003, 2004) for _ in range(4)]
+    try:
+        assert read_all(others[15]).startswith(b"HTTP/1.1 503")
+        others[14].sendall(request("GET", "/v1/license"))
+        assert read_one(others[14]).status == 200
+        assert public.ask("GET", "/v1/license").status == 200
+        with closing(public.connect()), closing(public.connect()) as second:
+            assert read_all(second).startswith(b"HTTP/1.1 503")
+    finally:
+        for client in others:
+            client.close()

@@ -1,0 +1,301 @@
+"""The daemon as a process with real jobs and real clients: what it serves, survives, refuses, and leaves behind."""
+
+import json
+import signal
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.live_daemon import Running, gone, read_all, read_one, request, running, until
+
+# Does what the intent says, so that one job serves many tests.
+BY_INTENT = """
+if told["intent"] == "tick":
+    say(result="ticked")
+elif told["intent"] == "activate":
+    {}
+else:
+    say(result=told)
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One daemon for the tests that leave it as it was."""
+    with running(tmp_path_factory.mktemp("shared") / "r", patience={"request_s": 0.8, "write_s": 1.0}) as daemon:
+        yield daemon.wait()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "r"
+
+
+def alive(daemon: Running) -> bool:
+    return daemon.ask("GET", "/v1/license").status == 200
+
+
+# what it serves
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("/v1/license", {"schema": 1, "state": "active", "reasons": ["ok"]}),
+        ("/v1/consent", {"asked": []}),
+    ],
+)
+def test_a_part_of_the_answer(shared: Running, path: str, wanted: Any) -> None:
+    reply = shared.ask("GET", path)
+    assert (reply.status, reply.json, reply.headers["content-type"]) == (200, wanted, "application/json")
+
+
+def test_the_answer_is_also_a_file_but_for_what_is_the_owner_s(shared: Running) -> None:
+    """The panel's group may read the file."""
+    reply = shared.ask("GET", "/v1/answer")
+    assert set(reply.json) == {"schema", "license", "consent", "advisories", "last_left"}
+    kept = json.loads((shared.directory / "answer.json").read_bytes())
+    assert kept == {name: value for name, value in reply.json.items() if name != "last_left"}
+
+
+def test_a_document_reaches_the_job_as_it_is(shared: Running) -> None:
+    reply = shared.ask("POST", "/v1/bundle", bytes(range(256)) * 256)
+    assert (reply.status, reply.json["ok"]) == (200, True)
+    assert reply.json["result"]["intent"] == "bundle"
+    assert len(reply.json["result"]["document"]) == 87382
+    assert reply.json["license"]["state"] == "active"
+
+
+def test_options_reach_the_job(shared: Running) -> None:
+    reply = shared.ask("POST", "/v1/activate", b'{"to_file": true}')
+    assert reply.json["result"] == {"schema": 1, "intent": "activate", "to_file": True}
+
+
+def test_a_connection_serves_many_requests(shared: Running) -> None:
+    with closing(shared.connect()) as client:
+        for _ in range(50):
+            client.sendall(request("GET", "/v1/license"))
+            assert read_one(client).status == 200
+
+
+def test_pipelined_requests(shared: Running) -> None:
+    with closing(shared.connect()) as client:
+        client.sendall(request("GET", "/v1/license") * 300 + request("GET", "/v1/consent", close=True))
+        got = read_all(client)
+    assert got.count(b"HTTP/1.1 200") == 301
+    assert got.endswith(b'{"asked":[]}')
+
+
+def test_a_reply_is_pipelined_behind_a_job(shared: Running) -> None:
+    with closing(shared.connect()) as client:
+        client.sendall(request("POST", "/v1/remove") + request("GET", "/v1/consent", close=True))
+        assert read_one(client).json["result"]["intent"] == "remove"
+        assert read_one(client).json == {"asked": []}
+
+
+def test_a_client_that_only_listens_on(shared: Running) -> None:
+    """Half-closed: it has said all, and waits."""
+    with closing(shared.connect()) as client:
+        client.sendall(request("POST", "/v1/release"))
+        client.shutdown(socket.SHUT_WR)
+        assert b'"intent":"release"' in read_all(client)
+
+
+# jobs that go wrong
+
+
+def test_before_the_first_answer_it_says_so(place: Path) -> None:
+    with running(place, "time.sleep(60)") as daemon:
+        reply = daemon.ask("GET", "/v1/license")
+        assert (reply.status, reply.problem) == (503, "answer_not_yet")
+
+
+@pytest.mark.parametrize(
+    ("job", "detail"),
+    [
+        ("time.sleep(60)", "job_timeout"),
+        ("while True: os.write(1, b'x' * 65536)", "job_flooded"),
+        ("os._exit(7)", "job_failed"),
+        ("os.kill(os.getpid(), 9)", "job_killed"),
+        ("bytearray(1 << 30)", "job_failed"),
+        ("print('nonsense')", "job_frame"),
+        ("say(); say()", "job_frame"),
+        ("pass", "job_frame"),
+    ],
+)
+def test_a_job_that_goes_wrong_changes_nothing(place: Path, job: str, detail: str) -> None:
+    with running(place, BY_INTENT.format(job), limits={"deadline_s": 1.0}) as daemon:
+        before = daemon.wait().ask("GET", "/v1/answer").json
+        reply = daemon.ask("POST", "/v1/activate")
+        assert (reply.status, reply.json["ok"], reply.json["error"]["detail"]) == (200, False, detail)
+        assert reply.json["license"]["state"] == "active"
+        assert daemon.ask("GET", "/v1/answer").json == before | {"trouble": reply.json["error"]}
+        assert daemon.ask("POST", "/v1/release").json["ok"] is True
+        assert daemon.ask("GET", "/v1/answer").json == before
+        assert detail in daemon.log
+
+
+def test_it_answers_while_a_job_hangs(place: Path) -> None:
+    with running(place, BY_INTENT.format("time.sleep(60)"), pace={"reply_s": 0.3}) as daemon:
+        daemon.wait()
+        reply = daemon.ask("POST", "/v1/activate")
+        assert (reply.status, reply.json["ok"]) == (202, None)
+        begun = time.monotonic()
+        assert alive(daemon)
+        assert time.monotonic() - begun < 0.5
+
+
+def test_narrowing_ends_the_running_job_and_all_it_started(place: Path) -> None:
+    job = BY_INTENT.format(
+        'open(sys.argv[0] + ".pid", "w").write(str(subprocess.Popen(["sleep", "60"], process_group=0).pid)); time.sleep(60)'
+    )
+    with running(place, job) as daemon, closing(daemon.wait().connect()) as asker:
+        asker.sendall(request("POST", "/v1/activate"))
+        left = place.parent / "r.job.py.pid"
+        until(lambda: left.exists() and left.read_text() != "")
+        narrowed = daemon.ask("POST", "/v1/narrowed")
+        assert (narrowed.json["ok"], narrowed.json["result"]["intent"]) == (True, "narrowed")
+        ended = read_one(asker).json
+        assert (ended["ok"], ended["error"]["detail"]) == (False, "job_narrowed")
+        until(lambda: gone(int(left.read_text())))
+        assert "event=job_failed" not in daemon.log
+
+
+def test_a_failed_job_is_tried_again(place: Path) -> None:
+    """And what failed once for want of anything works then."""
+    job = "seen = sys.argv[0] + '.seen'\nif os.path.exists(seen): say()\nelse: open(seen, 'w'); sys.exit(1)"
+    with running(place, job, pace={"retry_first_s": 0.2}) as daemon:
+        daemon.wait()
+
+
+def test_evaluate_runs_again_when_it_said(place: Path) -> None:
+    job = "open(sys.argv[0] + '.runs', 'a').write('x'); say(next_run_s=1)"
+    with running(place, job):
+        runs = place.parent / "r.job.py.runs"
+        until(lambda: runs.exists() and len(runs.read_text()) >= 2)
+
+
+def test_a_changed_answer_is_one_line_in_the_log(place: Path) -> None:
+    with running(place, "say(state='grace' if told['intent'] == 'refresh' else 'active')") as daemon:
+        daemon.wait()
+        for path in ("/v1/release", "/v1/refresh", "/v1/refresh"):
+            daemon.ask("POST", path)
+        assert daemon.log.count("event=license") == 2
+
+
+# signals, start and end
+
+
+def test_hup_evaluates_now(place: Path) -> None:
+    with running(place, "say(reasons=[time.monotonic_ns()])") as daemon:
+        before = daemon.wait().ask("GET", "/v1/license").body
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda: daemon.ask("GET", "/v1/license").body != before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_without_a_socket_or_a_child(place: Path, number: int) -> None:
+    with running(place, "time.sleep(60)", stop_s=0.2) as daemon:
+        until(lambda: daemon.children() != [])
+        children = daemon.children()
+        begun = time.monotonic()
+        assert daemon.stop(number) == 0
+        assert time.monotonic() - begun < 2  # not the job's deadline, nor what the kernel gets to kill it
+        assert not daemon.socket.exists()
+        until(lambda: all(gone(pid) for pid in children))
+        assert "event=stopped" in daemon.log
+
+
+def test_a_job_that_is_nearly_done_may_finish_and_its_asker_hears_it(place: Path) -> None:
+    job = BY_INTENT.format("open(sys.argv[0] + '.on', 'w'); time.sleep(0.4); say(result='done')")
+    with (
+        running(place, job) as daemon,
+        closing(daemon.wait().connect()) as asker,
+        closing(daemon.connect()) as queued,
+    ):
+        asker.sendall(request("POST", "/v1/activate"))
+        until((place.parent / "r.job.py.on").exists)
+        queued.sendall(request("POST", "/v1/release"))
+        time.sleep(0.1)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert read_one(asker).json["result"] == "done"
+        assert read_one(queued).json["error"]["detail"] == "daemon_stopping"
+        assert daemon.process.wait(20) == 0
+
+
+def test_a_second_daemon_is_refused_and_the_first_serves_on(shared: Running) -> None:
+    second = Running(shared.directory)
+    assert second.process.wait(10) == 69
+    assert "already_running/daemon_running" in second.log
+    assert alive(shared)
+
+
+def test_after_a_kill_the_next_one_takes_over(place: Path) -> None:
+    with running(place) as first:
+        first.wait().process.kill()
+        first.process.wait()
+        assert first.socket.exists()
+    with running(place) as second:
+        second.wait()
+
+
+def test_the_socket_is_for_owner_and_group(shared: Running) -> None:
+    assert stat.S_IMODE(shared.socket.stat().st_mode) == 0o660
+
+
+def test_systemd_is_told(place: Path, tmp_path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind(str(tmp_path / "n"))
+        manager.settimeout(10)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "n"), "WATCHDOG_USEC": "400000"}
+        job = "say(state='active' if 'NOTIFY_SOCKET' not in os.environ else 'leaked')"
+        with running(place, job, env=environment) as daemon:
+            daemon.wait()
+            time.sleep(1)
+            daemon.stop()
+        manager.setblocking(False)
+        told = []
+        while True:
+            try:
+                told.append(manager.recv(1000).decode())
+            except BlockingIOError:
+                break
+    assert told[0] == "READY=1\nSTATUS=no answer yet"
+    assert "STATUS=license active (ok)" in told
+    assert 5 <= told.count("WATCHDOG=1") <= 8
+    assert told[-1] == "STOPPING=1\nSTATUS=stopping"
+
+
+def test_an_idle_daemon_does_nothing(place: Path) -> None:
+    def switches() -> str:
+        status = (Path("/proc") / str(daemon.process.pid) / "status").read_text()
+        return next(line for line in status.splitlines() if line.startswith("voluntary_ctxt"))
+
+    with running(place) as daemon:
+        daemon.wait()
+        time.sleep(0.3)
+        before = switches()
+        time.sleep(0.7)
+        assert switches() == before
+
+
+def test_nothing_grows(place: Path) -> None:
+    """Descriptors and children after many clients and jobs."""
+    with running(place) as daemon:
+        daemon.wait()
+
+        def held() -> int:
+            return sum(1 for _ in Path(f"/proc/{daemon.process.pid}/fd").iterdir())
+
+        time.sleep(0.2)
+        before = held()
+        for _ in range(20):
+            daemon.ask("GET", "/v1/license")
+            assert json.loads(daemon.ask("POST", "/v1/release").body)["ok"]
+        until(lambda: held() == before and daemon.children() == [])

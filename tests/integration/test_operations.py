@@ -1,0 +1,158 @@
+"""docs/operations.md, held to what it tells an administrator to type: playbook, units, rules, files and options."""
+
+import configparser
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from opanel_agent.cli.main import COMMANDS
+from opanel_agent.cli.parser import find, read
+from opanel_agent.core.consent import consent_file
+from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.system.storage import paths
+from opanel_agent.system.storage.resources import installed_notice
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PAGE: Final = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+CONTRACT: Final = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+INSTALLER: Final = (ROOT / "install.sh").read_text(encoding="utf-8")
+READS_YAML: Final = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def yaml(text: str) -> Any:
+    """What a YAML parser makes of it: Debian's, which the tests' own environments need not have."""
+    python = shutil.which("python3", path="/usr/bin")
+    if python is None or subprocess.run([python, "-c", "import yaml"], capture_output=True, check=False).returncode:
+        pytest.skip("python3-yaml is not installed (apt install python3-yaml)")
+    ran = subprocess.run([python, "-c", READS_YAML], input=text, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def playbook() -> dict[str, Any]:
+    (play,) = yaml(blocks("yaml")[0])
+    assert isinstance(play, dict)
+    return play
+
+
+def typed(play: dict[str, Any]) -> Iterator[list[str]]:
+    """Every command of the playbook, what is filled in as a word."""
+    for task in play["tasks"]:
+        for name, told in task.items():
+            if name == "ansible.builtin.command":
+                yield [re.sub(r"\{\{.*?\}\}", "filled-in", word) for word in told["argv"]]
+
+
+def understood(words: list[str]) -> None:
+    assert Path(words[0]).name == "opanel-agent"
+    command, rest = find(COMMANDS, words[1:])
+    assert command is not None, words
+    read(command, rest)
+
+
+def options(text: str) -> set[str]:
+    return set(re.findall(r"--[a-z]+(?:-[a-z]+)*", text))
+
+
+def usage() -> set[str]:
+    """The options that the installer's own help names, in English."""
+    found = re.search(r"^usage: \./install\.sh.*?^END$", INSTALLER, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return options(found[0])
+
+
+def test_every_command_of_the_playbook_is_understood() -> None:
+    lines = [*typed(playbook())]
+    assert len(lines) == 6
+    for line in lines:
+        if line[0].endswith("/install.sh"):
+            assert {word for word in line if word.startswith("--")} <= usage()
+        else:
+            understood(line)
+
+
+def test_a_task_either_says_when_it_changes_something_or_asks_first() -> None:
+    """A command is a change to Ansible each time it runs: one that has neither is never done."""
+    for task in playbook()["tasks"]:
+        assert "ansible.builtin.command" not in task or {"changed_when", "when"} & task.keys(), task["name"]
+
+
+def test_the_playbook_says_whose_every_file_is_and_reads_it_again() -> None:
+    play = playbook()
+    for task in play["tasks"]:
+        told = task.get("ansible.builtin.copy")
+        if told is not None:
+            assert (told["owner"], told["group"]) == ("root", "root")
+            assert not int(told["mode"], 8) & 0o022
+            assert told["dest"].startswith("{{ source }}") or task["notify"] == play["handlers"][0]["name"]
+
+
+def test_what_the_playbook_unpacks_was_packed() -> None:
+    (packed,) = [
+        task["loop"] for task in playbook()["tasks"] if "ansible.builtin.unarchive" in task and isinstance(task, dict)
+    ]
+    assert set(packed) == set(re.findall(r"[\w-]+\.tar\.gz", blocks("")[0]))
+
+
+def test_the_answers_and_the_policy_would_be_accepted() -> None:
+    answers, policy = blocks("toml")
+    told = consent_file.parse(answers.encode())
+    assert told.notice == installed_notice()
+    assert told.granted is not None
+    assert [purpose for purpose, choice in told.purposes.items() if choice.allow] == [Purpose.USAGE_STATISTICS]
+    assert consent_file.parse_policy(policy.encode(), "50-fleet.toml").denied == {Purpose.CRASH_REPORTS}
+
+
+def test_the_units_are_units_that_run_what_exists() -> None:
+    service, timer = blocks("ini")
+    told = [configparser.RawConfigParser(), configparser.RawConfigParser()]
+    for parser, text in zip(told, (service, timer), strict=True):
+        parser.optionxform = str  # type: ignore[assignment]
+        parser.read_string(text)
+    assert {*told[0]} >= {"Unit", "Service"}
+    assert {*told[1]} >= {"Timer", "Install"}
+    script = shlex.split(told[0]["Service"]["ExecStart"])[2]
+    understood(re.search(r"/usr/local/bin/opanel-agent[^>]*", script)[0].split())  # type: ignore[index]
+    (nagios,) = re.findall(r"command\[\w+\]=([^']*)'", PAGE)
+    understood(nagios.split())
+
+
+def test_the_rules_speak_of_gauges_that_exist() -> None:
+    known = set(re.findall(r"^\| `(opanel_agent_\w+)` \|", CONTRACT, re.MULTILINE))
+    rules = yaml(blocks("yaml")[1])["groups"][0]["rules"]
+    named = {name for rule in rules for name in re.findall(r"opanel_agent_\w+", rule["expr"])}
+    assert named
+    assert named <= known
+
+
+def test_every_file_is_told() -> None:
+    told = paths.Paths(
+        system=True,
+        owner=0,
+        config_dir=paths.SYSTEM_CONFIG,
+        state_dir=paths.SYSTEM_STATE,
+        runtime_dir=paths.SYSTEM_RUNTIME,
+    )
+    own = (told.config_dir, told.state_dir, told.runtime_dir, told.courier_dir)
+    every = [value for name in dir(paths.Paths) if name[0] != "_" and isinstance(value := getattr(told, name), Path)]
+    mine = [path for path in every if any(path.is_relative_to(folder) for folder in own) and path not in own]
+    assert len(mine) > 20
+    assert [path for path in mine if f"`{path}`" not in PAGE] == []
+
+
+def test_every_option_of_the_installer_that_is_named_exists() -> None:
+    lines = [line for line in PAGE.split("\n") if "install.sh" in line]
+    named = {option for line in lines for part in re.findall(r"install\.sh([^`\n]*)", line) for option in options(part)}
+    assert {"--uninstall", "--purge", "--dry-run"} <= named
+    assert named <= usage()

@@ -1,0 +1,565 @@
+"""The two examples for panels, run as a panel would run them: against daemons real and rude, and against none.
+
+Each example is a library whose clock is an argument, so weeks of silence cost nothing. What is expected is said once here,
+for both languages: a panel in PHP and one in Node.js must not judge a server differently.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, Final
+
+import pytest
+
+from fixtures import wire_server
+from fixtures.fake_daemon import DAY, NOW, fake_daemon, license_, problem
+from fixtures.live_agent import live_agent
+from fixtures.live_daemon import running
+from fixtures.wire_server import Script
+from opanel_agent.core.license.states import PERMITS, Permits, State
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+EXAMPLES: Final = ROOT / "docs" / "examples" / "panel"
+HOUR: Final = 3600
+GOOD_UNTIL: Final = NOW + 7 * DAY
+GRACE_ENDS: Final = GOOD_UNTIL + 14 * DAY
+
+# Each reads one question a line and prints one reply a line: the license, and the hint in both languages.
+PHP: Final = """
+require $argv[1];
+while (($line = fgets(STDIN)) !== false) {
+    $step = json_decode($line, true);
+    $told = opanel_license($step['file'], $step['now'], $step['socket'], $step['timeout_s']);
+    echo json_encode([$told, opanel_hint($told, 'tr'), opanel_hint($told, 'en')]), "\\n";
+}
+"""
+NODE: Final = """
+import { createInterface } from 'node:readline';
+const { opanelLicense, opanelHint } = await import(process.argv[1]);
+for await (const line of createInterface({ input: process.stdin })) {
+  const { file, now, socket, timeout_s } = JSON.parse(line);
+  const told = await opanelLicense(file, { now: now ?? undefined, socket, timeoutMs: timeout_s * 1000 });
+  console.log(JSON.stringify([told, opanelHint(told, 'tr'), opanelHint(told, 'en')]));
+}
+"""
+LANGUAGES: Final = {
+    "php": (
+        "php",
+        "-d",
+        "error_reporting=-1",
+        "-d",
+        "display_errors=stderr",
+        "-r",
+        PHP,
+        EXAMPLES / "opanel_license.php",
+    ),
+    "node": ("node", "--input-type=module", "--eval", NODE, EXAMPLES / "opanel-license.mjs"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    license: dict[str, Any]
+    tr: str | None
+    en: str | None
+
+    @property
+    def gist(self) -> tuple[str, str]:
+        return self.license["source"], self.license["state"]
+
+    @property
+    def permits(self) -> Permits:
+        return Permits(**self.license["permits"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One example that waits for questions. It writes nothing to stderr, ever."""
+
+    command: tuple[str | Path, ...]
+    process: subprocess.Popen[str]
+    errors: IO[str]
+
+    def ask(self, **step: Any) -> Told:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(step) + "\n")
+        self.process.stdin.flush()
+        late = threading.Timer(30, self.process.kill)
+        late.start()
+        line = self.process.stdout.readline()
+        late.cancel()
+        self.errors.seek(0)
+        assert self.errors.read() == ""
+        told, tr, en = json.loads(line)
+        return Told(license=told, tr=tr, en=en)
+
+
+@contextmanager
+def started(command: tuple[str | Path, ...]) -> Iterator[Program]:
+    pipe = subprocess.PIPE
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process,
+    ):
+        yield Program(command=command, process=process, errors=errors)
+
+
+@dataclass(slots=True, kw_only=True)
+class Panel:
+    """One example with a folder of its own, which must be short: a socket's path has 107 bytes."""
+
+    program: Program
+    folder: Path
+    socket: Path = field(init=False)
+    file: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.socket = self.folder / "agent.sock"
+        self.file = self.folder / "license.last"
+
+    def at(self, now: int | None, *, timeout_s: float = 5) -> Told:
+        """What it goes by at that moment."""
+        return self.program.ask(file=str(self.file), socket=str(self.socket), timeout_s=timeout_s, now=now)
+
+    def ask(self, *moments: int) -> list[Told]:
+        return [self.at(now) for now in moments]
+
+    def remember(self, now: int = NOW, **members: Any) -> None:
+        """One answer of the agent, after which it is silent."""
+        with fake_daemon(self.socket) as daemon:
+            daemon.says("/v1/license", license_(**members))
+            assert self.at(now).gist[0] == "agent"
+
+
+@pytest.fixture(scope="module", params=sorted(LANGUAGES))
+def program(request: pytest.FixtureRequest) -> Iterator[Program]:
+    command = LANGUAGES[request.param]
+    found = shutil.which(str(command[0]))
+    if found is None:
+        pytest.skip(f"{command[0]} is not installed: its example was not run")
+    with started((found, *command[1:])) as running_program:
+        yield running_program
+
+
+@pytest.fixture
+def panel(program: Program) -> Iterator[Panel]:
+    with tempfile.TemporaryDirectory(prefix="panel-") as folder:
+        yield Panel(program=program, folder=Path(folder))
+
+
+def permits(state: State) -> dict[str, bool]:
+    told = PERMITS[state]
+    return {"run": told.run, "change": told.change, "create": told.create, "paid_features": told.paid_features}
+
+
+def starts_the_agent(told: Told) -> bool:
+    return told.license["next_action"]["code"] == "start_agent" and all(
+        text is not None and text.endswith("systemctl start opanel-agent") for text in (told.tr, told.en)
+    )
+
+
+# the page about them
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table that begins with this heading."""
+    page = (ROOT / "docs" / "panel-integration.md").read_text(encoding="utf-8")
+    table = page.partition(f"\n| {heading} |")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n")[2:]]
+
+
+def test_the_table_of_states_is_the_code_s() -> None:
+    names = ("run", "change", "create", "paid_features")
+    assert {row[0].strip("`"): row[1:] for row in rows("state")} == {
+        str(state): ["yes" if getattr(PERMITS[state], name) else "no" for name in names] for state in State
+    }
+
+
+def test_every_action_needs_one_permit_and_what_is_always_allowed_is_there() -> None:
+    actions = rows("action")
+    assert {permit for _, permit in actions} == {"`run`", "`change`", "`create`", "`paid_features`"}
+    always = "\n".join(action for action, permit in actions if permit == "`run`")
+    form = (ROOT / "docs" / "license-format.md").read_text(encoding="utf-8")
+    listed = re.search(r"\*run\* is (.*?), in every state", form, re.DOTALL)
+    assert listed is not None
+    words = re.split(r",\s+|\s+and\s+", listed[1])
+    assert [word for word in words if word.removesuffix("s") not in always] == ["administrator login"]
+    assert "log in as administrator" in always
+
+
+# the agent answers
+
+
+def test_the_answer_is_passed_on_whole(panel: Panel) -> None:
+    said = license_(state="grace", reasons=["suspended"], invented_by_a_later_version=[1])
+    with fake_daemon(panel.socket) as daemon:
+        daemon.says("/v1/license", said)
+        told = panel.at(NOW)
+    assert told.license == {**said, "source": "agent", "kept": True}
+    assert [(asked.method, asked.path, asked.body) for asked in daemon.asked] == [("GET", "/v1/license", b"")]
+
+
+def test_the_hint_is_the_agent_s_own_in_the_reader_s_language(panel: Panel) -> None:
+    with fake_daemon(panel.socket) as daemon:
+        daemon.says("/v1/license", license_())
+        assert (panel.at(NOW).tr, panel.at(NOW).en) == (None, None)
+    with fake_daemon(panel.socket) as daemon:
+        daemon.says("/v1/license", license_(next_action={"code": "renew", "tr": "Yenileyin.", "en": "Renew."}))
+        told = panel.at(NOW)
+    assert (told.tr, told.en) == ("Yenileyin.", "Renew.")
+
+
+def test_it_asks_again_while_too_many_ask(panel: Panel) -> None:
+    with fake_daemon(panel.socket) as daemon:
+        for _ in range(3):
+            daemon.says_raw("/v1/license", problem(503, "busy"))
+        daemon.says("/v1/license", license_())
+        assert panel.at(NOW).gist == ("agent", "active")
+    assert len(daemon.asked) == 4
+
+
+def test_it_asks_again_where_it_is_turned_away_at_the_door(panel: Panel) -> None:
+    """The daemon answers a connection too many and closes it, without waiting for the request."""
+    refused = wire_server.answer("503 Service Unavailable", JSON, body=b'{"code": "busy"}')
+
+    def door(listener: socket.socket) -> None:
+        for _ in range(5):
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(refused)
+        connection, _ = listener.accept()
+        with connection:
+            wire_server.read_request(connection)
+            connection.sendall(wire_server.answer("200 OK", JSON, body=GOOD))
+
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as threads:
+        listener.bind(str(panel.socket))
+        listener.listen()
+        listener.settimeout(30)
+        opened = threads.submit(door, listener)
+        assert panel.at(NOW).gist == ("agent", "active")
+        opened.result()
+
+
+def test_a_page_writes_only_what_is_new(panel: Panel) -> None:
+    def kept() -> tuple[int, bytes]:
+        return panel.file.stat().st_ino, panel.file.read_bytes()
+
+    with fake_daemon(panel.socket) as daemon:
+        daemon.says("/v1/license", license_())
+        panel.at(NOW)
+        first = kept()
+        panel.ask(NOW, NOW + 1, NOW + HOUR - 1)
+        assert kept() == first
+        panel.at(NOW + HOUR)
+        hourly = kept()
+        assert hourly != first
+        daemon.replies.clear()
+        daemon.says("/v1/license", license_(state="grace"))
+        panel.at(NOW + HOUR)
+        assert kept()[1] != hourly[1]
+    assert panel.file.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in panel.folder.iterdir()) == ["license.last"]
+
+
+def test_many_pages_at_once_leave_one_whole_file(panel: Panel) -> None:
+    with ExitStack() as stack:
+        panels = [replace(panel, program=stack.enter_context(started(panel.program.command))) for _ in range(4)]
+        daemon = stack.enter_context(fake_daemon(panel.socket))
+        threads = stack.enter_context(ThreadPoolExecutor(4))
+        daemon.says("/v1/license", license_())
+        told = [*threads.map(lambda each: each.ask(*range(NOW, NOW + 40 * HOUR, HOUR)), panels)]
+    assert {answer.gist for answers in told for answer in answers} == {("agent", "active")}
+    assert panel.at(NOW).gist == ("file", "active")
+    assert [path.name for path in panel.folder.iterdir()] == ["license.last"]
+
+
+# the agent is silent
+
+
+def test_the_ladder_of_silence(panel: Panel) -> None:
+    panel.remember()
+    steps = panel.ask(NOW, GOOD_UNTIL - 1, GOOD_UNTIL, GRACE_ENDS - 1, GRACE_ENDS, GRACE_ENDS + 4000 * DAY)
+    assert [told.gist[1] for told in steps] == ["active", "active", "grace", "grace", "expired", "expired"]
+    for told in steps:
+        assert told.license["source"] == "file"
+        assert told.license["permits"] == permits(State(told.license["state"]))
+        assert told.license["reasons"] == ["agent_silent"]
+        assert starts_the_agent(told)
+        # what the license holds stays: whom to call, what it limits
+        assert {name: told.license[name] for name in ("features", "limits", "reseller")} == {
+            name: license_()[name] for name in ("features", "limits", "reseller")
+        }
+    spans = [(told.license["since"], told.license["until"]) for told in steps]
+    assert spans[1:5:2] == [(NOW - DAY, NOW + 300 * DAY), (GOOD_UNTIL, GRACE_ENDS)]
+    assert spans[4] == (GRACE_ENDS, None)
+
+
+def test_an_answer_that_ends_sooner_is_relied_on_no_longer(panel: Panel) -> None:
+    panel.remember(until=NOW + HOUR, good_until=NOW + HOUR)
+    told = panel.ask(NOW + HOUR - 1, NOW + HOUR, NOW + HOUR + 14 * DAY)
+    assert [each.gist[1] for each in told] == ["active", "grace", "expired"]
+
+
+def test_an_answer_that_was_old_when_it_was_heard_grows_no_younger(panel: Panel) -> None:
+    panel.remember(NOW + DAY)
+    assert [each.gist[1] for each in panel.ask(GOOD_UNTIL - 1, GOOD_UNTIL, GRACE_ENDS)] == [
+        "active",
+        "grace",
+        "expired",
+    ]
+
+
+@pytest.mark.parametrize("state", State)
+def test_silence_never_permits_more_than_the_last_answer(panel: Panel, state: State) -> None:
+    panel.remember(state=str(state), permits=permits(state), reasons=["expired"])
+    last = PERMITS[state]
+    for told in panel.ask(NOW, GOOD_UNTIL, GRACE_ENDS):
+        now = told.permits
+        assert now.run
+        assert not now.change or last.change
+        assert not now.create or last.create
+        assert not now.paid_features or last.paid_features
+        assert told.license["reasons"] == ["agent_silent", "expired"]
+        assert starts_the_agent(told)
+        if not last.create:
+            assert (told.license["state"], now) == (str(state), last)
+
+
+def test_every_permit_is_taken_away_by_itself(panel: Panel) -> None:
+    panel.remember(permits={"run": False, "change": False, "create": True, "paid_features": False})
+    told = panel.ask(NOW, GOOD_UNTIL, GRACE_ENDS)
+    # Sites run all the same, whatever was told.
+    assert [each.permits for each in told] == [Permits(create=True), Permits(create=True), Permits()]
+    panel.remember(permits={"run": True, "change": True, "create": False, "paid_features": True})
+    assert panel.at(GRACE_ENDS).permits == Permits(change=True)
+
+
+def test_the_agent_s_next_answer_ends_it(panel: Panel) -> None:
+    panel.remember()
+    assert panel.at(GRACE_ENDS).gist == ("file", "expired")
+    panel.remember(GRACE_ENDS + 5, as_of=GRACE_ENDS, good_until=GRACE_ENDS + 7 * DAY)
+    assert panel.at(GRACE_ENDS + 10).gist == ("file", "active")
+
+
+def test_a_server_that_never_heard_from_its_agent_runs_and_changes(panel: Panel) -> None:
+    told = panel.at(NOW)
+    assert told.gist == ("none", "expired")
+    assert told.license["permits"] == permits(State.EXPIRED)
+    assert told.license["kept"] is False
+    assert starts_the_agent(told)
+    assert told.license.keys() == license_().keys() | {"source", "kept"}
+
+
+# clocks
+
+
+def test_a_clock_set_back_gains_nothing(panel: Panel) -> None:
+    panel.remember()
+    told = panel.ask(GOOD_UNTIL + DAY, NOW, 0, GRACE_ENDS, NOW, GOOD_UNTIL)
+    assert [each.gist[1] for each in told] == ["grace", "grace", "grace", "expired", "expired", "expired"]
+
+
+def test_a_clock_that_was_back_already_when_the_agent_answered_gains_nothing_either(panel: Panel) -> None:
+    """The agent's own time does not go back with the wall clock, so `good_until` lies far ahead of what that says."""
+    wall = NOW - 400 * DAY
+    panel.remember(wall)
+    ends = wall + 7 * DAY
+    told = panel.ask(wall, ends - 1, ends, ends + HOUR, wall, ends + 14 * DAY - 1, ends + 14 * DAY, NOW + DAY)
+    assert [each.gist[1] for each in told] == ["active"] * 2 + ["grace"] * 4 + ["expired"] * 2
+
+
+def test_a_clock_set_forward_by_mistake_costs_nothing_once_the_agent_answers(panel: Panel) -> None:
+    panel.remember()
+    assert panel.at(NOW + 9999 * DAY).gist == ("file", "expired")
+    panel.remember(NOW + HOUR)
+    assert panel.at(NOW + 2 * HOUR).gist == ("file", "active")
+
+
+# a rude socket, and none
+
+GOOD: Final = json.dumps(license_()).encode()
+JSON: Final = "Content-Type: application/json"
+
+
+def http(body: bytes, status: str = "200 OK", length: int | None = None) -> Script:
+    return wire_server.says(wire_server.answer(status, JSON, body=body, length=length))
+
+
+def changed(**members: Any) -> bytes:
+    return json.dumps(license_(**members)).encode()
+
+
+RUDE: Final[dict[str, Script]] = {
+    "silent": wire_server.is_silent,
+    "closes": wire_server.says(b""),
+    "garbage": wire_server.says(bytes(range(256)) * 40),
+    "another protocol": wire_server.says(b"220 mail.example ESMTP\r\n"),
+    "a head without end": wire_server.floods(b"HTTP/1.1 200 OK\r\n", piece=b"X-Filler: " + b"x" * 4000 + b"\r\n"),
+    "a body without end": wire_server.floods(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n", piece=b" " * 65536),
+    "a byte now and then": wire_server.dribbles(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", piece=b" "),
+    "cut short": http(GOOD, length=len(GOOD) + 1),
+    "no length": wire_server.says(b"HTTP/1.1 200 OK\r\n\r\n" + GOOD),
+    "a huge length": wire_server.says(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n" + GOOD),
+    "not yet": http(b'{"status": 503, "code": "not_yet"}', "503 Service Unavailable"),
+    "busy for ever": http(b'{"status": 503, "code": "busy"}', "503 Service Unavailable"),
+    "an error with a license": http(GOOD, "500 Internal Server Error"),
+    "an error that is no JSON": http(b"<h1>503</h1>", "503 Service Unavailable"),
+    "a page": http(b"<html>200 OK</html>"),
+    "not UTF-8": http(GOOD.replace(b'"tier"', b'"\xff"')),
+    "nothing": http(b""),
+    "null": http(b"null"),
+    "a list": http(b"[]"),
+    "deep": http(b"[" * 100_000),
+    "another schema": http(changed(schema=2)),
+    "a state that is no text": http(changed(state=1)),
+    "reasons that are no list": http(changed(reasons={"code": "ok"})),
+    "a reason that is no text": http(changed(reasons=[1])),
+    "features of numbers": http(changed(features=[1])),
+    "no limits": http(changed(limits=None)),
+    "permits that are text": http(changed(permits="run change create paid_features")),
+    "a permit that is a text": http(changed(permits={**permits(State.ACTIVE), "create": "true"})),
+    "a permit that is missing": http(changed(permits={"run": True, "change": True, "create": True})),
+    "an action without Turkish": http(changed(next_action={"code": "none", "en": "Nothing."})),
+    "an action that is a text": http(changed(next_action="none")),
+    "a time that is a text": http(changed(as_of=str(NOW))),
+    "a time before time": http(changed(as_of=-1, good_until=0)),
+    "too large": http(changed(filler="x" * 300_000)),
+    "good for too long": http(changed(good_until=NOW + 7 * DAY + 1)),
+    "good for ever": http(changed(good_until=2**53)),
+}
+
+
+@pytest.mark.parametrize("name", RUDE)
+def test_what_is_no_answer_is_silence(panel: Panel, name: str) -> None:
+    panel.remember()
+    kept = panel.file.read_bytes()
+    with wire_server.wire(RUDE[name], at=panel.socket):
+        told = panel.at(NOW + 1, timeout_s=0.2)
+    assert told.gist == ("file", "active")
+    assert starts_the_agent(told)
+    assert panel.file.read_bytes() == kept
+
+
+def test_a_socket_nobody_listens_at_and_what_is_no_socket(panel: Panel) -> None:
+    panel.remember()
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(panel.socket))
+    dead.close()
+    assert panel.at(NOW).gist == ("file", "active")
+    panel.socket.unlink()
+    panel.socket.write_text("{}")
+    assert panel.at(NOW).gist == ("file", "active")
+    panel.socket.unlink()
+    panel.socket.mkdir()
+    assert panel.at(NOW).gist == ("file", "active")
+
+
+# a damaged file
+
+TIMES: Final = f"{NOW} {NOW}\n".encode()
+LAST: Final = TIMES + GOOD
+DAMAGED: Final = {
+    "empty": b"",
+    "cut": LAST[:-1],
+    "no time": GOOD,
+    "one time": f"{NOW}\n".encode() + GOOD,
+    "a time before time": b"-" + LAST,
+    "an endless number": b"9" * 400 + LAST,
+    "a time that is none": b"9e9 9e9\n" + GOOD,
+    "zeros": b"\0" * 4096,
+    "not UTF-8": LAST.replace(b'"tier"', b'"\xff"'),
+    "of another program": b"<?php return ['state' => 'active'];",
+    "another's JSON": TIMES + b"{}",
+    "huge": TIMES + changed(filler="x" * 2**20),
+    "good for ever": TIMES + changed(good_until=2**53),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_file_is_no_answer_and_the_next_one_mends_it(panel: Panel, name: str) -> None:
+    panel.file.write_bytes(DAMAGED[name])
+    told = panel.at(NOW)
+    assert (told.gist, told.license["permits"]) == (("none", "expired"), permits(State.EXPIRED))
+    assert starts_the_agent(told)
+    panel.remember()
+    assert panel.at(NOW).gist == ("file", "active")
+
+
+def test_a_file_that_cannot_be_kept_is_said(panel: Panel) -> None:
+    panel.file.mkdir()
+    with fake_daemon(panel.socket) as daemon:
+        daemon.says("/v1/license", license_())
+        told = panel.at(NOW)
+    assert (told.gist, told.license["kept"]) == (("agent", "active"), False)
+    assert [path.name for path in panel.folder.iterdir()] == ["license.last"]
+    panel.file = panel.folder / "nowhere" / "license.last"
+    assert panel.at(NOW).gist == ("none", "expired")
+
+
+def test_a_pipe_in_the_file_s_place_makes_no_page_wait(panel: Panel) -> None:
+    os.mkfifo(panel.file)
+    assert panel.at(NOW).gist == ("none", "expired")
+
+
+def test_a_last_answer_that_lies_where_nothing_can_be_written_counts(panel: Panel) -> None:
+    panel.remember()
+    panel.file.rename(panel.folder / "kept")
+    panel.file.symlink_to(panel.folder / "kept")  # a link is read like what it leads to
+    assert panel.at(NOW).gist == ("file", "active")
+
+
+# real daemons
+
+SAYS_LICENSE: Final = """
+import sys
+told_license = json.loads({text!r})
+answer = {{"schema": 1, "license": told_license, "consent": {{}}, "advisories": []}}
+print(json.dumps({{"schema": 1, "ok": True, "error": None, "answer": answer, "next_run_s": 3600, "result": None}}))
+"""
+
+
+def test_a_real_daemon_is_understood(panel: Panel) -> None:
+    directory = panel.folder / "run"
+    panel.socket = directory / "agent.sock"
+    with running(directory, SAYS_LICENSE.format(text=json.dumps(license_()))) as daemon:
+        daemon.wait()
+        told = panel.at(NOW)
+        assert told.license == {**license_(), "source": "agent", "kept": True}
+    assert panel.at(NOW).gist == ("file", "active")
+
+
+def test_a_real_daemon_that_has_no_answer_yet_is_silent(panel: Panel) -> None:
+    directory = panel.folder / "run"
+    panel.socket = directory / "agent.sock"
+    with running(directory, "time.sleep(60)"):
+        assert panel.at(NOW, timeout_s=0.2).gist == ("none", "expired")
+
+
+@pytest.mark.slow
+def test_a_whole_agent_with_a_license_of_an_authority(panel: Panel) -> None:
+    with live_agent() as home:
+        panel.socket = home.run / "agent.sock"
+        with home.daemon():
+            assert panel.at(None).gist == ("agent", "unlicensed")
+            home.type("license", "install", home.file("bundle.jws", home.issued.text.encode()))
+            told = panel.at(None)
+            assert told.gist == ("agent", "active")
+            assert told.license["reasons"] == home.license()["reasons"]
+            assert told.permits == PERMITS[State.ACTIVE]
+            assert told.en == home.license()["next_action"]["en"]
+        assert panel.at(home.now).gist == ("file", "active")
+        good_until = told.license["good_until"]
+        later = panel.ask(good_until, good_until + 14 * DAY)
+        assert [each.gist for each in later] == [("file", "grace"), ("file", "expired")]

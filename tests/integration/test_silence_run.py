@@ -1,0 +1,216 @@
+"""prove-silence on real namespaces: proven on this code; with a leak in any process not proven, and the process is named.
+
+Slow, because each case lives a day or two in a chamber. They run as root and as an ordinary user, and are skipped only
+where the kernel forbids namespaces, which they say.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures import signing, silence_server
+from fixtures.silence_server import Server, part, why
+from opanel_agent.silence import strace
+from opanel_agent.silence.judge import Scenario
+
+pytestmark = pytest.mark.slow
+
+CONSENT = """schema = 1
+notice = "2026-12-02"
+[purposes.usage_statistics]
+allow = true
+hold = "0h"
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    silence_server.namespaces_or_skip()
+    return Server(tmp_path)
+
+
+def strace_or_skip() -> None:
+    unseen = strace.available()
+    if unseen:
+        pytest.skip(f"only strace sees a path socket: {unseen}")
+
+
+def shown(proof: Any) -> list[Any]:
+    """For the message of a test that fails."""
+    return [proof.result["not_run"], *(each for each in proof.result["scenarios"] if not each["ok"])]
+
+
+def test_this_code_is_silent(server: Server) -> None:
+    proof = server.prove(days=3)
+    assert proof.exit_status == 0, shown(proof)
+    assert proof.result["verdict"] == "proven"
+    offline = part(proof, "offline")
+    assert (offline["packets"], offline["connections"], offline["udp"], offline["requests"]) == (0, 0, 0, [])
+    assert (
+        offline["passes"] > 150
+    )  # every 15 minutes it looked whether it may, once the first look of a random hour was due
+    for name in ("denied", "do_not_track"):
+        told = part(proof, name)
+        assert {each["line"] for each in told["requests"]} == {
+            f"GET /v1/{document} HTTP/1.1" for document in ("roots.jws", "status.jwt", "advisories.jws")
+        }
+        assert told["connections"] == sum(each["count"] for each in told["requests"])
+        assert told["processes"] == {"fetch": told["connections"], "courier": 0}
+        assert told["udp"] == 0
+    control = part(proof, "allowed")
+    posts = {each["line"] for each in control["requests"] if each["line"].startswith("POST")}
+    assert posts == {f"POST /v1/reports/{name} HTTP/1.1" for name in ("usage_statistics", "crash_reports")}
+    assert control["packets"] > 0
+    assert part(proof, "idle")["packets"] == 0
+    assert all(part(proof, name)["packets"] > 0 for name in ("connect", "lookup"))
+
+
+@pytest.mark.parametrize("way", ["datagram", "datagram6", "lookup", "connection", "ping"])
+def test_a_leak_of_evaluate_breaks_the_silence_of_offline(server: Server, way: str) -> None:
+    if way == "datagram6" and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this kernel has no IPv6")
+    proof = server.prove(Scenario.OFFLINE, leak=f"evaluate:{way}", use_strace=False)
+    assert proof.exit_status == 1
+    assert part(proof, "offline")["packets"] > 0
+    code = {"connection": "connections", "ping": "other_packets"}.get(way, "datagrams")
+    process = None if way == "ping" else "evaluate"
+    assert why(proof, "offline") >= {("packets", None), (code, process)}
+
+
+def test_a_call_to_a_path_socket_is_seen_by_strace_alone(server: Server) -> None:
+    strace_or_skip()
+    seen = server.prove(Scenario.OFFLINE, leak="evaluate:path_socket")
+    assert why(seen, "offline") == {("path_socket", "evaluate")}
+    assert part(seen, "offline")["why"][0]["what"] == "/run/dbus/system_bus_socket"
+    unseen = server.prove(Scenario.OFFLINE, leak="evaluate:path_socket", use_strace=False)
+    assert unseen.exit_status == 0
+    assert {"code": "strace_absent"} in shown(unseen)[0]  # and it is said that nobody looked
+    assert part(unseen, "offline")["strace"] is False
+
+
+def test_a_socket_of_the_internet_is_seen_before_it_sends_anything(server: Server) -> None:
+    strace_or_skip()
+    proof = server.prove(Scenario.OFFLINE, leak="evaluate:datagram")
+    assert ("internet_socket", "evaluate") in why(proof, "offline")
+
+
+@pytest.mark.parametrize(
+    ("way", "code"),
+    [
+        ("header", "request_unexpected"),
+        ("path", "request_unexpected"),
+        ("lookup", "datagrams"),
+        ("datagram", "datagrams"),
+        ("connection", "connections"),
+        ("silent_connection", "request_unexpected"),
+    ],
+)
+def test_a_leak_of_fetch_is_found_where_only_fixed_requests_may_be(server: Server, way: str, code: str) -> None:
+    proof = server.prove(Scenario.DENIED, leak=f"network:{way}", use_strace=False)
+    assert proof.exit_status == 1
+    assert (code, "fetch") in why(proof, "denied")
+
+
+def test_a_path_socket_of_fetchs_is_found(server: Server) -> None:
+    strace_or_skip()
+    proof = server.prove(Scenario.DO_NOT_TRACK, leak="network:path_socket")
+    assert why(proof, "do_not_track") == {("path_socket", "fetch")}
+
+
+@pytest.mark.parametrize("scenario", [Scenario.DENIED, Scenario.DO_NOT_TRACK])
+def test_a_report_sent_in_spite_of_a_no_is_found(server: Server, scenario: Scenario) -> None:
+    proof = server.prove(scenario, leak="courier", use_strace=False)
+    assert proof.exit_status == 1
+    assert why(proof, scenario) == {("request_unexpected", "courier"), ("courier_started", "courier")}
+
+
+def test_a_courier_that_asks_sends_nothing_and_should_not_have_been_started(server: Server) -> None:
+    proof = server.prove(Scenario.DENIED, leak="gate", use_strace=False)
+    assert why(proof, "denied") == {("courier_started", "courier")}
+    assert not any(each["line"].startswith("POST") for each in part(proof, "denied")["requests"])
+
+
+def test_a_report_that_is_not_what_was_kept_is_found(server: Server) -> None:
+    proof = server.prove(Scenario.ALLOWED, leak="network:header", use_strace=False)
+    assert why(proof, "allowed") >= {("request_unexpected", "courier"), ("request_missing", "courier")}
+
+
+def test_a_month_that_ends_without_a_result_proves_nothing(server: Server) -> None:
+    proof = server.prove(Scenario.OFFLINE, leak="crash", use_strace=False)
+    assert proof.exit_status == 1
+    assert proof.result["verdict"] == "not_proven"
+
+
+def test_as_it_stands_is_what_this_servers_own_word_allows(server: Server) -> None:
+    server.settings("advisories = false")
+    server.write(server.config / "consent.toml", CONSENT.encode())
+    proof = server.prove(Scenario.AS_IT_STANDS, use_strace=False)
+    assert proof.exit_status == 0, shown(proof)
+    lines = {each["line"] for each in part(proof, "as_it_stands")["requests"]}
+    assert lines == {
+        "GET /v1/roots.jws HTTP/1.1",
+        "GET /v1/status.jwt HTTP/1.1",
+        "POST /v1/reports/usage_statistics HTTP/1.1",
+    }
+
+
+def test_an_opt_out_of_this_server_counts_as_it_stands(server: Server) -> None:
+    server.write(server.config / "consent.toml", CONSENT.encode())
+    server.write(server.etc / "environment", b"PASSWORD=secret\nDO_NOT_TRACK=1\n")
+    proof = server.prove(Scenario.AS_IT_STANDS, use_strace=False)
+    assert proof.exit_status == 0, shown(proof)
+    lines = [each["line"] for each in part(proof, "as_it_stands")["requests"]]
+    assert lines
+    assert not any(line.startswith("POST") for line in lines)
+    server.write(server.config / "offline", b"")
+    assert part(server.prove(Scenario.AS_IT_STANDS, use_strace=False), "as_it_stands")["packets"] == 0
+
+
+def test_a_root_that_names_no_place_for_reports_leaves_the_control_without_proof(tmp_path: Path) -> None:
+    silence_server.namespaces_or_skip()
+    server = Server(tmp_path, root=signing.root(endpoints={}))
+    proof = server.prove(Scenario.ALLOWED, use_strace=False)
+    assert proof.exit_status == 1
+    assert ("report_missing", "courier") in why(proof, "allowed")
+
+
+def as_nobody(*command: str) -> "subprocess.CompletedProcess[str]":
+    by = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env")  # setpriv's own exec is still root's
+    return subprocess.run([*by, *command], cwd="/", capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_plain_requests_to_this_very_machine_are_heard_too(tmp_path: Path) -> None:
+    """As the demo's: http to a loopback address, and one port for everything."""
+    silence_server.namespaces_or_skip()
+    here = [{"url": "http://127.0.0.1:8470", "region": "tr"}]
+    root = signing.root(mirrors=here, endpoints=dict.fromkeys(signing.root_claims()["endpoints"], here))
+    proof = Server(tmp_path, root=root).prove(Scenario.DENIED, Scenario.ALLOWED)
+    assert proof.exit_status == 0, shown(proof)
+    assert {each["host"] for each in part(proof, "allowed")["requests"]} == {"127.0.0.1:8470"}
+
+
+@pytest.mark.root
+def test_an_ordinary_user_can_run_it() -> None:
+    silence_server.namespaces_or_skip()
+    tests = Path(__file__).parents[1]
+    before = f"import sys; sys.path[:0] = [{silence_server.AGENT!r}, {str(tests)!r}]\n"
+    pythons = [python for python in (sys.executable, "/usr/bin/python3") if Path(python).exists()]
+    able = [each for each in pythons if not as_nobody(each, "-c", before + IMPORTS).returncode]
+    if not able:
+        pytest.skip("no interpreter here that an ordinary user may start and that has the agent's libraries")
+    ran = as_nobody(able[0], "-c", before + PROVE)
+    assert ran.stdout.startswith("0 "), ran.stdout + ran.stderr
+
+
+IMPORTS = "import pytest, fixtures.silence_server, opanel_agent.silence.supervisor"
+PROVE = """
+import pathlib, tempfile
+from fixtures.silence_server import Server
+from opanel_agent.silence.judge import Scenario
+with tempfile.TemporaryDirectory() as folder:
+    proof = Server(pathlib.Path(folder)).prove(Scenario.OFFLINE, Scenario.DENIED)
+print(proof.exit_status, proof.result["not_run"])
+"""

@@ -1,0 +1,252 @@
+"""`consent`: what stands, why, and how an administrator's word gets into the file: durably first, then the agent is told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.command_line import SetSignals, Terminal
+from fixtures.fake_daemon import CannedReply, answer, fake_daemon
+from fixtures.memory_files import MemoryFiles, Stopped
+from fixtures.written_consents import NOTICE, policy, write
+from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.consent.consent_file import parse
+from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
+from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.messages import LANGUAGES, Language
+
+USAGE, CRASH = Purpose.USAGE_STATISTICS, Purpose.CRASH_REPORTS
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    terminal = Terminal(folder=tmp_path)
+    terminal.paths.config_dir.mkdir(mode=0o755)
+    return terminal
+
+
+def answers(terminal: Terminal) -> dict[Purpose, bool]:
+    return {purpose: choice.allow for purpose, choice in parse(terminal.paths.consent.read_bytes()).purposes.items()}
+
+
+def signal(place: str, line: int | None = None) -> Signal:
+    return Signal(kind=SignalKind.ENVIRONMENT, what="DO_NOT_TRACK=1", place=place, line=line)
+
+
+# allow
+
+
+def test_allow_changes_one_literal_and_says_how_long_a_report_waits(terminal: Terminal) -> None:
+    before = write(terminal)
+    printed = terminal.type("consent", "allow", "usage_statistics")
+    assert printed.status == 0
+    assert terminal.paths.consent.read_bytes() == before.replace(b"allow = false", b"allow = true", 1)
+    assert terminal.paths.consent.stat().st_mode & 0o777 == 0o644
+    assert "Allowed: usage statistics" in printed.out
+    assert "not running: this counts from its next start, and nothing is sent until then" in printed.out
+    assert "waits 24 hours first" in printed.out
+
+
+def test_allow_without_a_file_writes_a_fresh_one_that_allows_nothing_else(terminal: Terminal) -> None:
+    assert terminal.type("consent", "allow", "crash_reports").status == 0
+    file = parse(terminal.paths.consent.read_bytes())
+    assert file.notice == NOTICE
+    assert answers(terminal) == {USAGE: False, CRASH: True}
+    assert terminal.paths.consent.stat().st_mode & 0o777 == 0o644
+
+
+def test_allow_tells_the_agent_after_the_file_is_there(terminal: Terminal) -> None:
+    write(terminal)
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/narrowed", {"consent": {"purged": [], "gone": [], "ready": None}})
+        told.says("/v1/answer", answer())
+        printed = terminal.type("consent", "allow", "usage_statistics", "crash_reports", "--json")
+        assert ("/v1/narrowed", b"") in told.posts()
+    result = printed.json()["result"]
+    assert result["allowed"] == ["usage_statistics", "crash_reports"]
+    assert result["running"]
+    assert result["denied"] == {}
+
+
+def test_allow_says_what_still_denies_with_its_place(terminal: Terminal) -> None:
+    write(terminal)
+    terminal.optouts = SetSignals()
+    terminal.optouts.signals = Signals(do_not_track=(signal("/etc/environment", 3),))
+    file = policy(terminal, "schema = 1\n[purposes.usage_statistics]\nallow = false\n")
+    printed = terminal.type("consent", "allow", "usage_statistics")
+    assert printed.status == 0
+    assert "nothing leaves yet for usage statistics" in printed.out
+    assert "DO_NOT_TRACK=1 in /etc/environment, line 3" in printed.out
+    assert f"allow = false in {file}, line 3" in printed.out
+    assert answers(terminal)[USAGE]
+
+
+def test_allow_to_a_newer_notice_takes_no_other_grant_along(terminal: Terminal) -> None:
+    before = write(terminal, usage="true", notice="2020-01-01")
+    printed = terminal.type("consent", "allow", "crash_reports")
+    assert printed.status == 78
+    assert "code: notice_changed (consent_older)" in printed.err
+    assert "usage_statistics" in printed.err
+    assert terminal.paths.consent.read_bytes() == before
+    assert terminal.type("consent", "allow", "crash_reports", "usage_statistics").status == 0
+    assert parse(terminal.paths.consent.read_bytes()).notice == NOTICE
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_file_that_one_literal_does_not_change_is_for_a_person_to_type(terminal: Terminal, lang: Language) -> None:
+    terminal.lang = lang
+    text = f'schema = 1\nnotice = "{NOTICE}"\n'
+    terminal.paths.consent.write_text(text)
+    terminal.paths.consent.chmod(0o644)
+    printed = terminal.type("consent", "allow", "usage_statistics")
+    assert printed.status == 78
+    assert "[purposes.usage_statistics]" in printed.err
+    assert "allow = true" in printed.err
+    assert str(terminal.paths.consent) in printed.err
+    assert terminal.paths.consent.read_text() == text
+
+
+@pytest.mark.parametrize("word", ["allow", "deny"])
+def test_a_refused_file_is_never_written_over(terminal: Terminal, word: str) -> None:
+    before = write(terminal, usage='"true"')
+    printed = terminal.type("consent", word, "usage_statistics")
+    assert printed.status == 78
+    assert "line: 5" in printed.err
+    assert terminal.paths.consent.read_bytes() == before
+
+
+@pytest.mark.parametrize("argv", [["allow", "usage_statistics"], ["deny", "--all"], ["withdraw", "--all"]])
+def test_another_user_answers_for_nobody(terminal: Terminal, argv: list[str]) -> None:
+    terminal.euid = terminal.paths.owner + 1
+    assert terminal.type("consent", *argv).status == 77
+    assert not terminal.paths.consent.exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "detail"),
+    [
+        (["allow", "everything"], "purpose_unknown"),
+        (["allow", "license_status"], "purpose_no_consent"),
+        (["allow"], "operand_missing"),
+        (["deny", "license_status"], "purpose_no_consent"),
+        (["deny"], "purposes_or_all"),
+        (["deny", "--all", "usage_statistics"], "purposes_or_all"),
+        (["why", "everything"], "purpose_unknown"),
+        (["why"], "operand_missing"),
+    ],
+)
+def test_what_is_typed_wrongly_is_64(terminal: Terminal, argv: list[str], detail: str) -> None:
+    printed = terminal.type("consent", *argv)
+    assert printed.status == 64
+    assert f"({detail})" in printed.err
+
+
+# deny
+
+
+@pytest.mark.parametrize("word", ["deny", "withdraw"])
+def test_deny_takes_back_and_names_what_was_purged_and_what_had_gone(terminal: Terminal, word: str) -> None:
+    write(terminal, usage="true", crash="true")
+    consent: Json = {
+        "purged": ["report-0011223344556677"],
+        "gone": [{"id": "report-8899aabbccddeeff", "purpose": "usage_statistics", "at": 1_795_000_000}],
+        "ready": "/var/lib/opanel-agent/ready/erase-1.json",
+    }
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/narrowed", {"consent": consent})
+        printed = terminal.type("consent", word, "--all")
+        as_json = terminal.type("consent", word, "--all", "--json").json()["result"]
+    assert printed.status == 0
+    assert answers(terminal) == {USAGE: False, CRASH: False}
+    assert "purged, not sent: report-0011223344556677" in printed.out
+    assert "had already left: report-8899aabbccddeeff, 2026-" in printed.out
+    assert "lies ready: /var/lib/opanel-agent/ready/erase-1.json" in printed.out
+    assert as_json["denied"] == [*CONSENT_BASED]
+    assert as_json["gone"] == [{"id": "report-8899aabbccddeeff", "at": 1_795_000_000}]
+    assert as_json["cut"]
+
+
+def test_the_agent_is_told_when_the_file_already_says_no(terminal: Terminal) -> None:
+    """What it then lets out, it lets out under the new word."""
+    write(terminal, usage="true", crash="true")
+    seen: list[dict[Purpose, bool]] = []
+
+    class Watched(dict[str, list[CannedReply]]):
+        def get(self, path: str, _: Any = None) -> list[CannedReply]:
+            seen.append(answers(terminal))
+            return self[path]
+
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/narrowed", {"consent": {}})
+        told.replies = Watched(told.replies)
+        terminal.type("consent", "deny", "--all")
+    assert seen == [{USAGE: False, CRASH: False}]
+
+
+def test_deny_of_one_leaves_the_other(terminal: Terminal) -> None:
+    write(terminal, usage="true", crash="true")
+    assert terminal.type("consent", "deny", "usage_statistics").status == 0
+    assert answers(terminal) == {USAGE: False, CRASH: True}
+
+
+def test_deny_without_a_file_is_an_answer(terminal: Terminal) -> None:
+    assert terminal.type("consent", "deny", "--all").status == 0
+    assert answers(terminal) == {USAGE: False, CRASH: False}
+
+
+def test_deny_is_in_force_even_where_the_cut_failed_and_says_that_it_did(terminal: Terminal) -> None:
+    write(terminal, usage="true")
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says_raw("/v1/narrowed", CannedReply(body=b"?"))
+        printed = terminal.type("consent", "deny", "--all")
+    assert printed.status == 69
+    assert "could not be ended" in printed.err
+    assert answers(terminal) == {USAGE: False, CRASH: False}
+
+
+def test_an_agent_that_tells_less_or_other_things_is_understood(terminal: Terminal) -> None:
+    write(terminal, usage="true")
+    odd: list[Json] = [None, {}, {"consent": 1}, {"consent": {"purged": 1, "gone": [1, {}], "ready": 1}}]
+    for result in odd:
+        with fake_daemon(terminal.paths.socket) as told:
+            told.done("/v1/narrowed", result)
+            printed = terminal.type("consent", "deny", "--all")
+            as_json = terminal.type("consent", "deny", "--all", "--json").json()["result"]
+        assert printed.status == 0
+        assert "lies ready" not in printed.out
+        assert "not running" not in printed.out
+        assert as_json["ready"] is None
+        assert as_json["gone"] in ([], [{"id": "?", "at": 0}])
+
+
+def test_deny_is_acknowledged_only_when_it_would_survive_a_crash(tmp_path: Path) -> None:
+    """Stopped at each step: old or new is there, whole, and what was printed as denied is denied after the crash."""
+    acknowledged = 0
+    for step in range(16):
+        for keep in (False, True):
+            files = MemoryFiles(uid=tmp_path.stat().st_uid)
+            terminal = Terminal(folder=tmp_path, files=files)
+            text = f'schema = 1\nnotice = "{NOTICE}"\n[purposes.usage_statistics]\nallow = true\n'.encode()
+            files.put(terminal.paths.consent, text, owner=files.uid)
+            files.stop_at(step)
+            try:
+                printed = terminal.type("consent", "deny", "--all").out
+            except Stopped:
+                printed = ""
+            files.crash(keep=keep)
+            entry = files.entry(terminal.paths.consent)
+            assert entry is not None
+            allowed = parse(entry.data).purposes[USAGE].allow
+            assert not (printed and allowed)
+            acknowledged += bool(printed)
+    assert acknowledged
+
+
+def test_two_commands_do_not_lose_each_others_word(terminal: Terminal) -> None:
+    files = MemoryFiles(uid=terminal.paths.owner)
+    terminal.files = files
+    with files.lock(terminal.paths.config_dir / ".consent.lock"):
+        printed = terminal.type("consent", "deny", "--all")
+    assert printed.status == 74
+    assert "(locked)" in printed.err
+    assert files.entry(terminal.paths.consent) is None

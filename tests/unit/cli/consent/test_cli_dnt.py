@@ -1,0 +1,141 @@
+"""`dnt` and `offline`: a file's existence, durable before anything else, and what is under way is cut."""
+
+from pathlib import Path
+
+import pytest
+
+from fixtures.command_line import Terminal
+from fixtures.fake_daemon import CannedReply, fake_daemon, problem
+from fixtures.memory_files import MemoryFiles, Stopped
+from fixtures.simulated_agent import FakeOptOuts
+from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
+from opanel_agent.system.consent.opt_outs import LocalOptOuts
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    terminal = Terminal(folder=tmp_path)
+    terminal.optouts = LocalOptOuts(terminal.files, terminal.paths, {})
+    return terminal
+
+
+def file_of(terminal: Terminal, name: str) -> Path:
+    return {"dnt": terminal.paths.do_not_track, "offline": terminal.paths.offline}[name]
+
+
+@pytest.mark.parametrize("name", ["dnt", "offline"])
+def test_on_and_off_without_a_daemon(terminal: Terminal, name: str) -> None:
+    on = terminal.type(name, "on")
+    assert on.status == 0
+    assert str(file_of(terminal, name)) in on.out
+    assert file_of(terminal, name).read_bytes() == b""
+    assert file_of(terminal, name).stat().st_mode & 0o777 == 0o644
+    assert terminal.type(name, "on", "--json").json()["result"] == {
+        name: True,
+        "file": str(file_of(terminal, name)),
+        "cut": True,
+    }
+    off = terminal.type(name, "off")
+    assert off.status == 0
+    assert not file_of(terminal, name).exists()
+    assert terminal.type(name, "off").status == 0
+
+
+@pytest.mark.parametrize("name", ["dnt", "offline"])
+def test_on_cuts_what_is_under_way_after_the_file_is_there(terminal: Terminal, name: str) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/narrowed", None)
+        assert terminal.type(name, "on").status == 0
+        assert told.posts() == [("/v1/narrowed", b"")]
+        terminal.type(name, "off")
+        assert len(told.posts()) == 1
+
+
+def test_on_is_in_force_even_where_the_cut_failed_and_says_that_it_did(terminal: Terminal) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says_raw("/v1/narrowed", CannedReply(body=b"?"))
+        printed = terminal.type("dnt", "on")
+        assert printed.status == 69
+        assert "Do-not-track is on" in printed.out
+        assert "could not be ended: cannot understand" in printed.err
+        assert terminal.paths.do_not_track.exists()
+        told.replies.clear()
+        told.says_raw("/v1/narrowed", problem(403, "no_permission"))
+        envelope = terminal.type("offline", "on", "--json")
+    assert envelope.status == 77
+    assert envelope.json()["result"]["cut"] is False
+    assert [warning["code"] for warning in envelope.json()["warnings"]] == ["no_permission"]
+
+
+def test_off_says_what_still_denies_and_exits_1(terminal: Terminal) -> None:
+    terminal.type("dnt", "on")
+    environment = terminal.paths.etc / "environment"
+    environment.parent.mkdir()
+    environment.write_text("PATH=/bin\n\nDO_NOT_TRACK=1\n")
+    printed = terminal.type("dnt", "off")
+    assert printed.status == 1
+    assert f"  DO_NOT_TRACK=1 in {environment}, line 3" in printed.out
+    assert not terminal.paths.do_not_track.exists()
+    told = terminal.type("dnt", "off", "--json").json()["result"]
+    assert told == {"dnt": True, "signals": [{"what": "DO_NOT_TRACK=1", "place": str(environment), "line": 3}]}
+
+
+def test_off_and_explain_name_the_consent_files_that_still_ask_not_to_be_tracked(terminal: Terminal) -> None:
+    consent, policy = terminal.paths.consent, terminal.paths.consent_dir / "50-fleet.toml"
+    policy.parent.mkdir(parents=True)
+    consent.write_text('schema = 1\nnotice = "2026-12-02"\ndo_not_track = true\n')
+    policy.write_text("schema = 1\n# the fleet's\n\ndo_not_track = true\n")
+    for file in (consent, policy):
+        file.chmod(0o644)
+    for printed in (terminal.type("dnt", "off"), terminal.type("dnt", "explain")):
+        assert f"  do_not_track = true in {consent}, line 3" in printed.out
+        assert f"  do_not_track = true in {policy}, line 4" in printed.out
+    assert terminal.type("dnt", "off").status == 1
+    consent.write_text('schema = 1\nnotice = "2026-12-02"\n')
+    policy.unlink()
+    assert terminal.type("dnt", "off").status == 0
+
+
+@pytest.mark.parametrize("name", ["dnt", "offline"])
+@pytest.mark.parametrize("word", ["on", "off"])
+def test_another_user_changes_nothing(terminal: Terminal, name: str, word: str) -> None:
+    terminal.euid = terminal.paths.owner + 1
+    printed = terminal.type(name, word)
+    assert printed.status == 77
+    assert "code: no_permission (need_owner)" in printed.err
+    assert not terminal.paths.config_dir.exists()
+
+
+def test_on_is_acknowledged_only_when_it_would_survive_a_crash(tmp_path: Path) -> None:
+    """Stopped at each step of the write: what was printed as on is on after the crash."""
+    for step in range(8):
+        files = MemoryFiles(uid=tmp_path.stat().st_uid)
+        terminal = Terminal(folder=tmp_path, files=files, optouts=FakeOptOuts())
+        files.stop_at(step)
+        try:
+            printed = terminal.type("dnt", "on").out
+        except Stopped:
+            printed = ""
+        files.crash()
+        assert files.exists(terminal.paths.do_not_track) or not printed
+    assert printed
+
+
+def test_explain_names_every_signal_and_what_it_does_to_each_purpose(terminal: Terminal) -> None:
+    found = Signal(kind=SignalKind.ENVIRONMENT, what="DO_NOT_TRACK=1", place="/etc/environment", line=3)
+    terminal.optouts = FakeOptOuts()
+    terminal.optouts.signals = Signals(do_not_track=(found,), offline=(found,))
+    printed = terminal.type("dnt", "explain")
+    assert printed.status == 0
+    assert printed.out.count("  DO_NOT_TRACK=1 in /etc/environment, line 3") == 2
+    assert "  license renewal: denied" in printed.out
+    assert "  license activation: written to a file" in printed.out
+    told = terminal.type("dnt", "explain", "--json").json()["result"]
+    assert told["do_not_track"] == [{"what": "DO_NOT_TRACK=1", "place": "/etc/environment", "line": 3}]
+    assert told["purposes"]["license_status"] == "goes_on"
+
+
+def test_explain_without_any_signal(terminal: Terminal) -> None:
+    out = terminal.type("dnt", "explain").out
+    assert "Do-not-track is not in force." in out
+    assert "Offline" not in out

@@ -1,0 +1,151 @@
+"""`consent history | receipt | review`: the ledger and the receipts as their owner reads them."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.command_line import Terminal
+from fixtures.fake_daemon import fake_daemon
+from fixtures.written_consents import NOTICE
+from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.messages import LANGUAGES, Language
+from opanel_agent.system.storage.resources import Resources
+
+USAGE, CRASH = Purpose.USAGE_STATISTICS, Purpose.CRASH_REPORTS
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    terminal = Terminal(folder=tmp_path)
+    terminal.paths.config_dir.mkdir(mode=0o755)
+    return terminal
+
+
+def test_history_tells_each_entry(terminal: Terminal) -> None:
+    entries: list[Json] = [
+        {"seq": 1, "at": 1_795_000_000, "kind": "LedgerOpened", "purpose": None, "data": {}, "sha256": "0" * 64},
+        {
+            "seq": 2,
+            "at": 1_795_000_001,
+            "kind": "ConsentWithdrawn",
+            "purpose": "usage_statistics",
+            "data": {"ids": ["a", "b"], "notice": NOTICE},
+            "sha256": "1" * 64,
+        },
+    ]
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/history", {"entries": entries, "of": 5})
+        printed = terminal.type("consent", "history")
+        result = terminal.type("consent", "history", "--json").json()["result"]
+    assert printed.status == 0
+    assert "consent was withdrawn: usage statistics (ConsentWithdrawn)" in printed.out
+    assert f"    ids: a, b\n    notice: {NOTICE}\n" in printed.out
+    assert "the ledger was opened (LedgerOpened)\n" in printed.out
+    assert "last 2 of 5" in printed.err
+    assert result == {"entries": entries, "of": 5}
+
+
+def test_history_and_receipts_where_there_is_nothing(terminal: Terminal) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/history", {"entries": []})
+        told.done("/v1/receipts", {"receipts": []})
+        history = terminal.type("consent", "history")
+        assert "Nothing has been recorded yet" in history.out
+        assert history.err == ""
+        assert "No receipt is kept yet" in terminal.type("consent", "receipt").out
+
+
+def test_receipts_are_listed_and_one_is_shown_whole(terminal: Terminal) -> None:
+    receipts: list[Json] = [
+        {"id": "report-1", "kind": "report", "iat": 1, "due": None, "sub": "ab", "token": "e.y.s"},
+        {"id": "rights-2", "kind": "erase", "iat": 1, "due": 1_798_000_000, "sub": "cd", "token": "e.y.t"},
+    ]
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/receipts", {"receipts": receipts})
+        printed = terminal.type("consent", "receipt")
+        assert "rights-2: erasure; what it promises is due by 2026-12" in printed.out
+        assert "report-1: report received\n" in printed.out
+        one = terminal.type("consent", "receipt", "rights-2")
+        assert "token: e.y.t" in one.out
+        assert "report-1" not in one.out
+        assert terminal.type("consent", "receipt", "rights-2", "--json").json()["result"] == receipts[1]
+        assert terminal.type("consent", "receipt", "nothing").status == 64
+
+
+@pytest.mark.parametrize("path", ["/v1/history", "/v1/receipts"])
+def test_a_garbled_history_is_the_agents_fault(terminal: Terminal, path: str) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done(path, {"entries": [{"seq": "x"}], "receipts": [{"id": 1}]})
+        printed = terminal.type("consent", path.removeprefix("/v1/").replace("receipts", "receipt"))
+    assert printed.status == 69
+    assert "(daemon_garbled)" in printed.err
+
+
+def test_review_is_recorded(terminal: Terminal) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/review", {"reviewed": True})
+        printed = terminal.type("consent", "review")
+        assert [path for path, _ in told.posts()] == ["/v1/review"]
+    assert printed.status == 0
+    assert "Consents count again" in printed.out
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_consent_receipt_of_a_purpose_is_made_from_the_ledger(terminal: Terminal, lang: Language) -> None:
+    terminal.trust()
+    terminal.lang = lang
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/history", {"entries": _ledger(), "of": 2})
+        printed = terminal.type("consent", "receipt", "usage_statistics")
+        receipt = terminal.type("consent", "receipt", "usage_statistics", "--json").json()["result"]
+        none = terminal.type("consent", "receipt", "crash_reports")
+    assert printed.status == 0
+    assert "ISO/IEC TS 27560" in printed.out
+    assert f"opanel-agent consent deny {USAGE}" in " ".join(printed.out.split())
+    assert max(map(len, printed.out.splitlines())) <= 80
+    assert [event["event_state"] for event in receipt["consent_record"]["event"]] == ["dpv:ConsentGiven"]
+    assert none.status == 65
+
+
+def test_a_receipt_names_the_notice_that_the_answer_was_given_to(terminal: Terminal) -> None:
+    terminal.trust()
+    notices = []
+    for version in (NOTICE, "2020-01-01"):
+        with fake_daemon(terminal.paths.socket) as told:
+            told.done("/v1/history", {"entries": _ledger(version)})
+            result = terminal.type("consent", "receipt", "usage_statistics", "--json").json()["result"]
+        notices.append(result["consent_record"]["pii_processing"]["privacy_notice"])
+    text = Resources().notice("en").encode()
+    assert notices[0] == {"version": NOTICE, "sha256": hashlib.sha256(text).hexdigest()}
+    assert notices[1] == {"version": "2020-01-01", "sha256": None}
+
+
+def test_entries_that_do_not_hang_together_make_no_receipt(terminal: Terminal) -> None:
+    terminal.trust()
+    entries: Any = _ledger()
+    entries[1]["data"]["notice"] = "2020-01-01"
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/history", {"entries": entries})
+        assert terminal.type("consent", "receipt", "usage_statistics").status == 65
+
+
+def _ledger(notice: str = NOTICE) -> list[Json]:
+    from opanel_agent.core.ledger import chain
+    from opanel_agent.core.ledger.chain import ChainState, EntryKind
+
+    told: list[Json] = []
+    so_far = ChainState()
+    events: tuple[tuple[EntryKind, str | None, dict[str, Any]], ...] = (
+        (EntryKind.LEDGER_OPENED, None, {}),
+        (EntryKind.CONSENT_GIVEN, "usage_statistics", {"notice": notice, "owner": 0}),
+    )
+    for kind, purpose, data in events:
+        entry = chain.entry_after(so_far, kind, 1_795_000_000, purpose, data)
+        so_far = chain.after(so_far, entry)
+        members = json.loads(chain.encode(entry))
+        told.append({name: members[name] for name in ("seq", "at", "kind", "purpose", "data", "sha256")})
+    return told

@@ -1,0 +1,230 @@
+"""`consent show | why | check`: every reason with its place, and what a file would change before it is in force."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.command_line import SetSignals, Terminal
+from fixtures.fake_daemon import answer, fake_daemon
+from fixtures.written_consents import NOTICE, write
+from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
+from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+
+USAGE, CRASH = Purpose.USAGE_STATISTICS, Purpose.CRASH_REPORTS
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    terminal = Terminal(folder=tmp_path)
+    terminal.paths.config_dir.mkdir(mode=0o755)
+    return terminal
+
+
+def signal(place: str, line: int | None = None) -> Signal:
+    return Signal(kind=SignalKind.ENVIRONMENT, what="DO_NOT_TRACK=1", place=place, line=line)
+
+
+# show and why
+
+
+def test_show_tells_every_purpose_with_file_line_and_reasons(terminal: Terminal) -> None:
+    write(terminal, usage="true")
+    printed = terminal.type("consent", "show")
+    assert printed.status == 0
+    told = terminal.type("consent", "show", "--json").json()["result"]
+    assert list(told["purposes"]) == [*Purpose]
+    assert told["purposes"][USAGE] == {
+        "purpose": "usage_statistics",
+        "permitted": True,
+        "reasons": [],
+        "allow": True,
+        "line": 5,
+        "hold_s": 86_400,
+        "review": False,
+    }
+    file = str(terminal.paths.consent)
+    assert told["purposes"][CRASH]["reasons"] == [
+        {"reason": "denied_by_file", "what": "allow = false", "place": str(file), "line": 9}
+    ]
+    assert told["purposes"]["license_status"]["permitted"]
+    assert told["notice"] == told["installed_notice"] == NOTICE
+    assert "allow" not in told["purposes"]["license_status"]
+    assert f"answer: yes ({file}, line 5)" in printed.out
+    assert printed.out.count("may leave now: yes, each report after its waiting time\n") == 1
+    assert printed.out.count("may leave now: yes\n") == 5
+    assert printed.out.count("may leave now: no\n") == 1
+    assert "decided by: a setting, “check” under [license]" in printed.out
+
+
+def test_show_says_that_a_crash_report_is_looked_at_first(terminal: Terminal) -> None:
+    write(terminal, crash="true")
+    assert "may leave now: yes, each report after you have seen it\n" in terminal.type("consent", "show").out
+
+
+def test_show_where_nobody_answered(terminal: Terminal) -> None:
+    printed = terminal.type("consent", "show")
+    assert "Nobody has answered yet" in printed.out
+    assert printed.out.count("answer: none yet, which counts as a no") == len(CONSENT_BASED)
+    assert terminal.type("consent", "show", "--json").json()["result"]["notice"] is None
+
+
+def test_show_and_why_tell_a_refused_file_with_line_and_cure(terminal: Terminal) -> None:
+    write(terminal, usage="1")
+    for argv in (("show",), ("why", "usage_statistics")):
+        out = terminal.type("consent", *argv).out
+        assert "“purposes.usage_statistics.allow” is of the wrong type" in out
+        assert "line: 5" in out or "line 5" in out
+        assert "true and false are written without quotation marks" in out
+        assert "Nobody has answered" not in out
+
+
+def test_show_names_who_granted(terminal: Terminal) -> None:
+    text = write(terminal, usage="true") + '[granted]\nby = "Ayşe Yılmaz"\nrole = "CTO"\non = "2026-12-02"\n'.encode()
+    terminal.paths.consent.write_bytes(text)
+    assert "Granted by Ayşe Yılmaz, CTO, on 2026-12-02" in terminal.type("consent", "show").out
+
+
+def test_why_names_every_reason_and_exits_1(terminal: Terminal) -> None:
+    write(terminal, notice="2020-01-01")
+    terminal.optouts = SetSignals()
+    terminal.optouts.signals = Signals(do_not_track=(signal("/etc/environment", 3),), offline=(signal("/x"),))
+    printed = terminal.type("consent", "why", "usage_statistics")
+    told = terminal.type("consent", "why", "usage_statistics", "--json").json()["result"]
+    assert printed.status == 1
+    assert {each["reason"] for each in told["reasons"]} == {"opt_out", "offline", "denied_by_file", "notice_changed"}
+    assert "DO_NOT_TRACK=1 in /etc/environment, line 3" in printed.out
+    assert f"allow = false in {terminal.paths.consent}, line 5" in printed.out
+
+
+def test_in_turkish_every_place_is_turkish(terminal: Terminal) -> None:
+    write(terminal)
+    terminal.lang = "tr"
+    terminal.optouts = SetSignals()
+    here = signal("the process environment")
+    terminal.optouts.signals = Signals(do_not_track=(signal("/etc/environment", 3), here), offline=(signal("/x"),))
+    said = terminal.type("consent", "why", "usage_statistics").out
+    assert "(/etc/environment, satır 3: DO_NOT_TRACK=1)" in said
+    assert "(sürecin ortam değişkenleri: DO_NOT_TRACK=1)" in said
+    assert f"({terminal.paths.consent}, satır 5: allow = false)" in said
+    assert " in " not in said
+
+
+def test_why_of_what_is_permitted_says_what_a_report_waits_for(terminal: Terminal) -> None:
+    write(terminal, usage="true", crash="true")
+    usage, crash, status = (terminal.type("consent", "why", each) for each in (USAGE, CRASH, Purpose.LICENSE_STATUS))
+    assert (usage.status, crash.status, status.status) == (0, 0, 0)
+    assert "waits 24 hours first" in usage.out
+    assert "waits until you have seen it" in crash.out
+    assert "waits" not in status.out
+
+
+def test_refused_settings_are_a_reason_for_every_purpose(terminal: Terminal) -> None:
+    write(terminal, usage="true")
+    terminal.paths.settings.write_text("schema = 2\n")
+    terminal.paths.settings.chmod(0o600)
+    told = terminal.type("consent", "show", "--json").json()["result"]["purposes"]
+    assert all("settings_refused" in {each["reason"] for each in told[purpose]["reasons"]} for purpose in Purpose)
+
+
+def test_what_only_the_agent_knows_is_added(terminal: Terminal) -> None:
+    """Its ledger, a copied machine, and the variables that it was started with; what it says of files is stale by now."""
+    write(terminal, usage="true")
+    reasons: list[Json] = [
+        {"reason": "ledger", "what": None, "place": "review_due", "line": None},
+        {"reason": "clone", "what": None, "place": "machine identity", "line": None},
+        {"reason": "opt_out", "what": "DO_NOT_TRACK=1", "place": "the process environment", "line": 1},
+        {"reason": "denied_by_file", "what": "allow = false", "place": "consent.toml", "line": 5},
+        {"reason": "of_tomorrow", "what": None, "place": "x", "line": None},
+        {"reason": "ledger", "what": None, "place": 7, "line": None},
+        "garbled",
+    ]
+    told: dict[str, Any] = answer()
+    told["consent"]["purposes"]["usage_statistics"] = {"permitted": False, "reasons": reasons}
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", told)
+        printed = terminal.type("consent", "why", "usage_statistics", "--json")
+    assert printed.status == 1
+    assert printed.json()["result"]["reasons"] == reasons[:3]
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, {"usage_statistics": None}, {"usage_statistics": {"reasons": None}}])
+def test_an_agent_that_tells_nothing_of_it_objects_to_nothing(terminal: Terminal, odd: Json) -> None:
+    write(terminal, usage="true")
+    told: dict[str, Any] = answer()
+    told["consent"]["purposes"] = odd
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", told)
+        assert terminal.type("consent", "why", "usage_statistics").status == 0
+
+
+# check
+
+
+def check(terminal: Terminal, text: str, *more: str) -> Any:
+    file = terminal.folder / "new.toml"
+    file.write_text(text)
+    return terminal.type("consent", "check", str(file), *more)
+
+
+def test_check_says_what_a_file_would_change(terminal: Terminal) -> None:
+    write(terminal, crash="true")
+    new = f'schema = 1\nnotice = "{NOTICE}"\n[purposes.usage_statistics]\nallow = true\nhold = "24h"\n'
+    printed = check(terminal, new)
+    assert printed.status == 0
+    assert "It would change:" in printed.out
+    assert "purposes.usage_statistics.allow: false -> true" in printed.out
+    assert "purposes.crash_reports.allow: true -> absent" in printed.out
+    assert {each["key"] for each in check(terminal, new, "--json").json()["result"]["changes"]} == {
+        "purposes.usage_statistics.allow",
+        "purposes.crash_reports.allow",
+        "purposes.crash_reports.review",
+    }
+    assert "change nothing" in check(terminal, terminal.paths.consent.read_text()).out
+
+
+@pytest.mark.parametrize(
+    ("text", "detail", "line"),
+    [
+        ('schema = 1\nnotice = "2026-12-02"\n[purposes.usage_statistics]\nallow = "true"\n', "toml_type", 4),
+        ('schema = 1\nnotice = "2026-12-02"\nallow_all = true\n', "toml_unknown", 3),
+        ('schema = 2\nnotice = "2026-12-02"\n', "toml_schema", 1),
+        ("schema = 1\nnotice =\n", "toml_syntax", 2),
+    ],
+)
+def test_check_refuses_with_line_and_cure(terminal: Terminal, text: str, detail: str, line: int) -> None:
+    printed = check(terminal, text)
+    assert printed.status == 78
+    assert f"({detail})" in printed.err
+    assert f"line: {line}" in printed.err
+    assert "new.toml" in printed.err
+    assert "what to do" in printed.err
+
+
+def test_check_judges_what_is_no_such_file(terminal: Terminal) -> None:
+    assert terminal.type("consent", "check", str(terminal.folder / "absent")).status == 74
+    assert terminal.type("consent", "check", str(terminal.folder)).status == 78
+    assert terminal.type("consent", "check", "-", stdin=b"schema = 3").status == 78
+    too_long = f'schema = 1\nnotice = "{NOTICE}"\n' + "#" * 70_000
+    assert check(terminal, too_long).status == 78
+    assert terminal.type("consent", "check", "-", stdin=too_long.encode()).status == 78
+
+
+def test_check_of_the_file_in_force_judges_whose_it_is_too(terminal: Terminal) -> None:
+    assert terminal.type("consent", "check").status == 74
+    write(terminal)
+    good = terminal.type("consent", "check")
+    assert (good.status, good.out) == (0, f"Good: {terminal.paths.consent}\n")
+    assert terminal.type("consent", "check", "-", stdin=terminal.paths.consent.read_bytes()).status == 0
+    terminal.paths.consent.chmod(0o666)
+    assert terminal.type("consent", "check").status == 78
+
+
+def test_check_warns_of_grants_that_grant_nothing(terminal: Terminal) -> None:
+    write(terminal, usage="true", notice="2020-01-01")
+    printed = terminal.type("consent", "check")
+    assert printed.status == 0
+    assert "2020-01-01" in printed.err
+    write(terminal, notice="2020-01-01")
+    assert terminal.type("consent", "check").err == ""

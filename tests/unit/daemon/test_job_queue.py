@@ -1,0 +1,291 @@
+"""What the daemon wants done and when, as values: queue, joins, frames, back-off."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import AgentError, Bug
+from opanel_agent.daemon.api import Peer, Response, Route, Start
+from opanel_agent.daemon.connection import Connection, Phase, Timeouts
+from opanel_agent.daemon.job_process import JobResult
+from opanel_agent.daemon.job_queue import TICK, JobEffects, JobQueue, RetryPolicy, stopping
+from opanel_agent.daemon.job_queue import consent_changed as job_narrowed
+
+OWNER = 1000
+
+
+def frame(**changes: Any) -> dict[str, Any]:
+    answer = {
+        "schema": 1,
+        "license": {"schema": 1, "state": "grace", "reasons": ["suspended", "root_old"]},
+        "consent": {"asked": []},
+    }
+    return {"schema": 1, "ok": True, "error": None, "answer": answer, "next_run_s": 100, "result": 7} | changes
+
+
+def ended(told: Any = None, error: AgentError | None = None) -> JobResult:
+    return JobResult(output=told if isinstance(told, bytes) else json.dumps(told).encode(), error=error)
+
+
+def connection(*, owner: bool = False) -> Connection:
+    return Connection(Peer(uid=OWNER if owner else 33, owner=owner), Timeouts(), 0)
+
+
+def post(work: JobQueue, path: str, asker: Connection, now_s: float, body: bytes = b"") -> Response | None:
+    route = work.admit("POST", path, asker.peer, now_s)
+    return work.take(route, body, asker, now_s) if isinstance(route, Route) else route
+
+
+def run(work: JobQueue, now_s: float, outcome: JobResult | None = None) -> JobEffects:
+    assert work.next_task(now_s) is not None
+    return work.finished(outcome or ended(frame()), now_s)
+
+
+def intents(work: JobQueue, now_s: float) -> list[str]:
+    """Runs everything that waits."""
+    seen = []
+    while (task := work.next_task(now_s)) is not None:
+        seen.append(task.start.intent)
+        work.finished(ended(frame()), now_s)
+    return seen
+
+
+@pytest.mark.parametrize(("uid", "owner"), [(0, True), (OWNER, True), (33, False), (65534, False)])
+def test_who_is_the_owner(uid: int, owner: bool) -> None:
+    assert JobQueue(RetryPolicy(), OWNER).peer(uid).owner is owner
+
+
+def test_a_start_at_once_and_then_a_tick_when_evaluate_said() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    assert intents(work, 10) == ["start"]
+    assert work.due_s() == 110
+    assert work.next_task(109) is None
+    assert intents(work, 110) == ["tick"]
+
+
+@pytest.mark.parametrize(("said_s", "due_s"), [(0, 1), (-5, 1), (86_400, 86_400), (10**12, 86_400)])
+def test_evaluate_is_asked_within_a_day_and_not_in_a_circle(said_s: int, due_s: int) -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    run(work, 0, ended(frame(next_run_s=said_s)))
+    assert work.due_s() == due_s
+
+
+def test_one_job_at_a_time() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    assert work.next_task(0) is not None
+    work.ask(TICK)
+    assert work.due_s() == math.inf
+    assert work.next_task(10) is None
+
+
+def test_ticks_and_refreshes_that_wait_are_joined_and_nothing_else_is() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    for intent in ("tick", "refresh", "tick", "refresh", "activate", "activate"):
+        assert work.ask(Start(intent=intent))
+    assert intents(work, 0) == ["tick", "refresh", "activate", "activate"]
+
+
+def test_a_tick_asked_for_while_one_runs_is_another() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    work.next_task(0)
+    work.ask(TICK)
+    work.finished(ended(frame()), 0)
+    assert intents(work, 0) == ["tick"]
+
+
+def test_those_who_joined_all_get_the_reply() -> None:
+    work, first, second = JobQueue(RetryPolicy(), OWNER), connection(owner=True), connection(owner=True)
+    assert post(work, "/v1/refresh", first, 5) is None
+    assert post(work, "/v1/refresh", second, 6) is None
+    assert (first.phase, first.deadline_s) == (Phase.WAITING, 35)
+    outcome = run(work, 6)
+    assert [asker for asker, _ in outcome.replies] == [first, second]
+    assert json.loads(outcome.replies[0][1].body) == {
+        "schema": 1,
+        "ok": True,
+        "error": None,
+        "result": 7,
+        "license": frame()["answer"]["license"],
+    }
+
+
+def test_the_groups_refresh_is_counted_and_the_owners_is_not() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    assert post(work, "/v1/refresh", connection(owner=True), 100) is None
+    assert post(work, "/v1/refresh", connection(), 101) is None
+    refused = post(work, "/v1/refresh", connection(), 110)
+    assert refused is not None
+    assert refused.status == 429
+    assert post(work, "/v1/refresh", connection(), 161) is None
+
+
+def test_a_full_queue_says_so() -> None:
+    work = JobQueue(RetryPolicy(tasks=2), OWNER)
+    assert post(work, "/v1/remove", connection(owner=True), 0) is None
+    assert post(work, "/v1/remove", connection(owner=True), 0) is None
+    refused = post(work, "/v1/remove", connection(owner=True), 0)
+    assert refused is not None
+    assert refused.status == 503
+
+
+def test_whoever_was_told_that_it_takes_longer_is_not_told_again() -> None:
+    work, queued, begun = JobQueue(RetryPolicy(), OWNER), connection(owner=True), connection(owner=True)
+    post(work, "/v1/remove", begun, 0)
+    assert work.next_task(0) is not None
+    post(work, "/v1/release", queued, 0)
+    assert work.late(begun).status == work.late(queued).status == 202
+    assert work.finished(ended(frame()), 40).replies == []
+    assert run(work, 40).replies == []
+
+
+def narrowed(work: JobQueue) -> bool:
+    """It changes by what is called between two looks, which mypy does not see of an attribute."""
+    return work.narrowed
+
+
+def test_narrowing_ends_what_runs_and_evaluates_anew() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    work.next_task(0)
+    assert not narrowed(work)
+    assert post(work, "/v1/narrowed", connection(owner=True), 1) is None
+    assert narrowed(work)
+    work.finished(ended(b"", Bug(Fault.JOB_FAILED, "x")), 2)
+    assert not narrowed(work)
+    assert intents(work, 2) == ["narrowed"]
+
+
+def test_narrowing_with_nothing_running_only_evaluates() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    post(work, "/v1/narrowed", connection(owner=True), 1)
+    assert not work.narrowed
+
+
+def test_at_the_end_those_who_wait_hear_so() -> None:
+    work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
+    post(work, "/v1/release", asker, 0)
+    ((told_whom, response),) = work.abandon()
+    assert told_whom is asker
+    assert json.loads(response.body)["error"]["detail"] == "daemon_stopping"
+    assert work.abandon() == []
+
+
+def test_an_answer_is_kept_in_the_parts_that_are_served() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    outcome = run(work, 0)
+    assert outcome.answer is not None
+    assert outcome.answer == work.answer
+    assert json.loads(outcome.answer.whole) == frame()["answer"]
+    assert json.loads(outcome.answer.license) == frame()["answer"]["license"]
+    assert json.loads(outcome.answer.consent) == {"asked": []}
+    assert outcome.answer.summary == "grace (suspended, root_old)"
+
+
+def test_what_left_is_the_owner_s_to_see() -> None:
+    """Of the answer, and of the reply to a refresh that both asked for and one job answered."""
+    work, owner, peer = JobQueue(RetryPolicy(), OWNER), connection(owner=True), connection()
+    post(work, "/v1/refresh", peer, 0)
+    post(work, "/v1/refresh", owner, 0)
+    mine = {"last_left": {"id": "x"}, "reports": {"held": 1}}
+    done = {"asked": ["status"], "consent": {"purged": ["x"]}}
+    outcome = run(work, 0, ended(frame(answer=frame()["answer"] | mine, result=done)))
+    assert outcome.answer is not None
+    assert json.loads(outcome.answer.whole) == frame()["answer"] | mine
+    assert json.loads(outcome.answer.peers) == frame()["answer"]
+    told = {asker: json.loads(reply.body)["result"] for asker, reply in outcome.replies}
+    assert told == {owner: done, peer: {"asked": ["status"]}}
+
+
+def test_a_job_that_says_no_brings_its_answer_all_the_same() -> None:
+    work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
+    post(work, "/v1/bundle", asker, 0, b"x")
+    error = {"kind": "Untrusted", "code": "format_invalid", "detail": "jws_shape", "values": {}}
+    outcome = run(work, 0, ended(frame(ok=False, error=error, result=None)))
+    assert json.loads(outcome.replies[0][1].body)["error"] == error
+    assert work.answer is not None
+    assert outcome.trouble == ""
+
+
+def test_a_frame_without_answer_leaves_the_last() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    run(work, 0)
+    before = work.answer
+    outcome = run(work, 100, ended(frame(answer=None)))
+    assert outcome.answer is None
+    assert work.answer is before is not None
+
+
+GARBAGE: list[Any] = [
+    b"",
+    b"\n",
+    b"nonsense",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b"{}",
+    json.dumps(frame()).encode() * 2,
+    frame(schema=2),
+    frame(ok=None),
+    frame(error="x"),
+    frame(error={"kind": "Bug"}),
+    frame(next_run_s="1"),
+    frame(next_run_s=1.5),
+    frame(answer=[]),
+    frame(answer={"schema": 1, "license": {}, "consent": {}}),
+    frame(answer={**frame()["answer"], "consent": None}),
+    frame(answer={**frame()["answer"], "x": math.nan}),
+    json.dumps(frame(answer={**frame()["answer"], "x": "y"})).encode().replace(b'"y"', b'"\\ud800"'),
+    {key: value for key, value in frame().items() if key != "result"},
+]
+
+
+@pytest.mark.parametrize("told", GARBAGE, ids=range(len(GARBAGE)))
+def test_a_frame_that_is_none_changes_nothing(told: Any) -> None:
+    work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
+    run(work, 0)
+    before = work.answer
+    post(work, "/v1/release", asker, 1)
+    outcome = run(work, 1, ended(told))
+    assert outcome.answer is None
+    assert outcome.trouble == "protocol/job_frame"
+    assert work.answer is before
+    assert json.loads(outcome.replies[0][1].body)["error"]["detail"] == "job_frame"
+
+
+def test_jobs_that_fail_are_tried_less_and_less_often() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    waits = []
+    for _ in range(9):
+        run(work, max(0, work.due_s()), ended(b"", Bug(Fault.JOB_FAILED, "job_failed", exit=1)))
+        waits.append(work.due_s())
+    assert [round(after - before) for before, after in zip([0, *waits], waits, strict=False)] == [
+        60,
+        120,
+        240,
+        480,
+        960,
+        1920,
+        3600,
+        3600,
+        3600,
+    ]
+
+
+@pytest.mark.parametrize("why", [job_narrowed(), stopping()], ids=str)
+def test_a_job_that_was_ended_on_purpose_has_not_failed(why: AgentError) -> None:
+    work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
+    run(work, 0)
+    post(work, "/v1/activate", asker, 1)
+    outcome = run(work, 1, ended(b"", why))
+    assert json.loads(outcome.replies[0][1].body)["error"]["detail"] == why.detail
+    assert outcome.trouble is None
+    assert work.due_s() == 100, "no sooner and no later than the last evaluation said"
+
+
+def test_a_success_ends_the_back_off() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    run(work, 0, ended(b"x"))
+    run(work, 60)
+    run(work, 160, ended(b"x"))
+    assert work.due_s() == 220

@@ -1,0 +1,326 @@
+"""The units in systemd/ hold the walls that docs and design promise, and systemd scores them as low as they must be.
+
+A unit is read as systemd does: sections, repeated keys, an empty value that begins anew. That the walls stand on a
+booted system is shown by tests/boot/run.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from opanel_agent.daemon.job_process import JobLimits
+from opanel_agent.network.client import DEADLINE_S
+from opanel_agent.network.fetch import WHOLE_S
+from opanel_agent.system.consent import opt_outs
+from opanel_agent.system.storage import installation, paths
+from opanel_agent.system.storage.paths import Paths
+
+ROOT = Path(__file__).parents[3]
+UNITS = ROOT / "systemd"
+AGENT, FETCH, COURIER = "opanel-agent.service", "opanel-agent-fetch@.service", "opanel-agent-courier@.service"
+SOCKETS = {"fetch": "opanel-agent-fetch.socket", "courier": "opanel-agent-courier.socket"}
+SERVICES = (AGENT, FETCH, COURIER)
+SYSUSERS, TMPFILES = "opanel-agent.sysusers.conf", "opanel-agent.tmpfiles.conf"
+EVERY = sorted((*SERVICES, *SOCKETS.values(), SYSUSERS, TMPFILES))
+PLACES = Paths(
+    system=True,
+    owner=0,
+    config_dir=paths.SYSTEM_CONFIG,
+    state_dir=paths.SYSTEM_STATE,
+    runtime_dir=paths.SYSTEM_RUNTIME,
+)
+TOLD = ("What it does", "When", "What it contacts", "How to switch it off")
+NO_SYSTEMD = "systemd-analyze is not installed (apt install systemd)"
+
+Unit = dict[str, dict[str, list[str]]]
+
+
+def unit(name: str) -> Unit:
+    """Sections to keys to values, in their order."""
+    found: Unit = {}
+    section = ""
+    for line in (UNITS / name).read_text("utf-8").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        if line.startswith("["):
+            section = line.strip("[]")
+            continue
+        key, _, value = line.partition("=")
+        values = found.setdefault(section, {}).setdefault(key, [])
+        values.append(value)
+    return found
+
+
+def words(told: Unit, key: str) -> list[str]:
+    return [word for value in told["Service"].get(key, []) for word in value.split()]
+
+
+def rows(name: str) -> list[list[str]]:
+    lines = (UNITS / name).read_text("utf-8").splitlines()
+    return [re.findall(r'"[^"]*"|\S+', line) for line in lines if line and not line.startswith("#")]
+
+
+def test_every_file_is_known_here() -> None:
+    assert sorted(path.name for path in UNITS.iterdir()) == EVERY
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_each_opens_with_what_it_does_when_what_it_contacts_and_how_to_switch_it_off(name: str) -> None:
+    opening = (UNITS / name).read_text("utf-8").partition("\n\n")[0].splitlines()
+    assert all(line.startswith("#") for line in opening)
+    told = [found[1] for line in opening if (found := re.match(r"# (\w[\w ]+): +\S", line)) and found[1] in TOLD]
+    assert told == list(TOLD)
+
+
+# ---- all three services
+
+
+@pytest.mark.parametrize(("name", "program"), [(AGENT, "daemon"), (FETCH, "fetch"), (COURIER, "courier")])
+def test_each_runs_the_installed_program_and_no_other(name: str, program: str) -> None:
+    started = unit(name)["Service"]["ExecStart"]
+    assert started == [f"/opt/opanel-agent/env/bin/python -I -m opanel_agent {program}"]
+    assert installation.belongs_to_system(started[0].split()[0], 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((name, "yes") for name in ("NoNewPrivileges", "LockPersonality", "MemoryDenyWriteExecute", "RemoveIPC")),
+        *((f"Private{name}", "yes") for name in ("Devices", "IPC", "Mounts", "Tmp")),
+        *((f"Protect{name}", "yes") for name in ("Clock", "ControlGroups", "Home", "Hostname")),
+        *((f"ProtectKernel{name}", "yes") for name in ("Logs", "Modules", "Tunables")),
+        *((f"Restrict{name}", "yes") for name in ("Namespaces", "Realtime", "SUIDSGID")),
+        ("CapabilityBoundingSet", ""),
+        ("AmbientCapabilities", ""),
+        ("DevicePolicy", "closed"),
+        ("KeyringMode", "private"),
+        ("LimitCORE", "0"),
+        ("ProtectProc", "invisible"),
+        ("ProtectSystem", "strict"),
+        ("SystemCallArchitectures", "native"),
+        ("SystemCallErrorNumber", "EPERM"),
+        ("UMask", "0077"),
+    ],
+)
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_wall_stands_in_every_service(name: str, key: str, value: str) -> None:
+    assert unit(name)["Service"][key] == [value]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_filter_of_system_calls(name: str) -> None:
+    """The second line takes from the first; fchown among what it takes, so nothing here relies on it."""
+    allowed, denied = unit(name)["Service"]["SystemCallFilter"]
+    assert allowed == "@system-service"
+    assert set(denied.removeprefix("~").split()) == {
+        *("@privileged", "@resources", "@mount", "@debug", "@cpu-emulation", "@obsolete"),
+        *("@swap", "@reboot", "@raw-io", "@module", "@clock"),
+    }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_peers_are_seen_as_who_they_are(name: str) -> None:
+    """PrivateUsers= shows every peer on the socket but root as uid 65534."""
+    assert "PrivateUsers" not in unit(name)["Service"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_single_file_is_bound(name: str) -> None:
+    """A file that is replaced by renaming would stay the old one inside. The manager's own socket is never replaced."""
+    bound = [word.lstrip("-") for key in ("BindReadOnlyPaths", "BindPaths") for word in words(unit(name), key)]
+    directories = {"/run/systemd/journal", "/run/udev", "/run/opanel-courier", "/run/opanel-agent"}
+    assert set(bound) <= directories | {"/run/systemd/notify"}
+    assert len(bound) == (5 if name == AGENT else 0)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_variable_reaches_a_process_from_a_unit(name: str) -> None:
+    """But glibc's own, in the one process that stays."""
+    service = unit(name)["Service"]
+    assert not {"EnvironmentFile", "PassEnvironment"} & service.keys()
+    said = {word.partition("=")[0] for word in words(unit(name), "Environment")}
+    assert said == ({"MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_"} if name == AGENT else set())
+
+
+# ---- the agent
+
+
+def test_the_agent_has_no_network_and_no_way_to_another_service() -> None:
+    told = unit(AGENT)
+    service = told["Service"]
+    assert service["PrivateNetwork"] == ["yes"]
+    assert service["RestrictAddressFamilies"] == ["AF_UNIX"]
+    assert service["IPAddressDeny"] == ["any"]
+    assert service["TemporaryFileSystem"] == ["/run:ro"]
+    assert words(told, "BindPaths") == [str(paths.SYSTEM_RUNTIME)]
+    assert f"-{paths.COURIER_RUNTIME}" in words(told, "BindReadOnlyPaths")
+
+
+def test_the_agent_is_watched_and_outlives_its_jobs() -> None:
+    told = unit(AGENT)
+    service = told["Service"]
+    assert service["Type"] == ["notify"]
+    assert service["NotifyAccess"] == ["main"]
+    assert service["WatchdogSec"] == ["60s"]
+    assert service["OOMPolicy"] == ["continue"]
+    assert service["Restart"] == ["on-failure"]
+    assert "HUP" in service["ExecReload"][0]
+    assert int(service["MemoryMax"][0].removesuffix("M")) * 1024**2 > JobLimits().memory_max_bytes
+
+
+def test_the_agent_s_state_is_its_own() -> None:
+    service = unit(AGENT)["Service"]
+    assert service["User"] == service["Group"] == service["StateDirectory"] == ["opanel-agent"]
+    assert Path("/var/lib", service["StateDirectory"][0]) == paths.SYSTEM_STATE
+    assert service["StateDirectoryMode"] == ["0700"]
+    assert "RuntimeDirectory" not in service  # it vanishes at a stop, and has no setgid
+    assert "ReadWritePaths" not in service  # one that is missing stops the start
+
+
+def test_the_hardware_s_name_comes_as_a_credential_and_its_absence_is_no_failure() -> None:
+    service = unit(AGENT)["Service"]
+    assert service["LoadCredential"] == ["product_uuid:/sys/class/dmi/id/product_uuid"]
+    assert service["SetCredential"] == ["product_uuid:absent"]  # what system.machine takes for none
+
+
+def test_enabling_the_agent_enables_the_doors_and_starting_it_opens_none_that_was_closed() -> None:
+    told = unit(AGENT)
+    assert told["Install"]["Also"][0].split() == list(SOCKETS.values())
+    assert not {"Wants", "Requires", "BindsTo"} & told["Unit"].keys()
+
+
+# ---- fetch and courier
+
+
+@pytest.mark.parametrize("name", [FETCH, COURIER])
+def test_who_reaches_the_network_knows_nothing_of_the_machine(name: str) -> None:
+    told = unit(name)
+    service = told["Service"]
+    assert service["User"] == service["Group"] == ["opanel-courier"]
+    assert service["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]  # no AF_NETLINK, no AF_PACKET
+    assert service["ProcSubset"] == ["pid"]
+    hidden = words(told, "InaccessiblePaths")
+    assert all(path.startswith("-/") for path in hidden)  # without the minus, one that is absent stops the start
+    assert {
+        *("-/sys", "-/etc/machine-id", "-/etc/hostname", "-/var/lib/dbus", "-/run/dbus", "-/run/udev"),
+        *(f"-{path}" for path in (paths.SYSTEM_STATE, paths.SYSTEM_RUNTIME, paths.COURIER_RUNTIME)),
+        "-/var/lib/cloud",
+    } <= set(hidden)
+    assert "-/run/systemd" not in hidden  # that breaks the start (226)
+    assert not {"StateDirectory", "LoadCredential", "SetCredential", "BindPaths"} & service.keys()
+
+
+@pytest.mark.parametrize("name", [FETCH, COURIER])
+def test_a_request_is_a_connection_and_leaves_nothing(name: str) -> None:
+    told = unit(name)
+    service = told["Service"]
+    assert service["StandardInput"] == service["StandardOutput"] == ["socket"]
+    assert service["StandardError"] == ["journal"]
+    assert told["Unit"]["CollectMode"] == ["inactive-or-failed"]
+    assert "Restart" not in service
+    assert "Install" not in told
+    assert int(service["RuntimeMaxSec"][0].removesuffix("s")) > DEADLINE_S > WHOLE_S
+
+
+def refusals(name: str) -> set[tuple[str, str]]:
+    conditions = unit(name)["Unit"]
+    assert not any("|" in value for key in conditions if key.startswith("Condition") for value in conditions[key])
+    return {(key, value) for key in conditions if key.startswith("Condition") for value in conditions[key]}
+
+
+def pairs(*files: Path) -> Iterator[tuple[str, str]]:
+    """A dangling link exists for only one of the two."""
+    for file in files:
+        yield "ConditionPathExists", f"!{file}"
+        yield "ConditionPathIsSymbolicLink", f"!{file}"
+
+
+def test_systemd_refuses_fetch_while_offline_and_only_then() -> None:
+    assert refusals(FETCH) == set(pairs(PLACES.offline))
+
+
+def test_systemd_refuses_the_courier_under_every_signal_that_it_can_see() -> None:
+    variables = {("ConditionEnvironment", f"!{name}") for name in opt_outs.VARIABLES}
+    files = pairs(PLACES.offline, PLACES.do_not_track, PLACES.machine_do_not_track)
+    assert refusals(COURIER) == {*files, *variables}
+
+
+@pytest.mark.parametrize("program", SOCKETS)
+def test_only_the_agent_may_connect(program: str) -> None:
+    told = unit(SOCKETS[program])
+    socket = told["Socket"]
+    assert socket["Accept"] == ["yes"]
+    assert socket["SocketUser"] == ["opanel-agent"]
+    assert socket["SocketMode"] == ["0600"]
+    assert Path(socket["ListenStream"][0]) == {"fetch": PLACES.fetch_socket, "courier": PLACES.courier_socket}[program]
+    assert told["Install"]["WantedBy"] == ["sockets.target"]
+    assert not any(key.startswith("Condition") for key in told["Unit"])  # the door stays; who knocks is refused
+
+
+# ---- users and directories
+
+
+def test_the_users_are_made_without_a_shell_or_a_home() -> None:
+    made = {(row[0], row[1]): row[2:] for row in rows(SYSUSERS)}
+    assert made.keys() == {("u", "opanel-agent"), ("u", "opanel-courier"), ("g", "opanel")}
+    for (kind, _name), rest in made.items():
+        assert rest[0] == "-"
+        assert rest[2:] == (["-"] if kind == "u" else [])
+
+
+def test_no_user_is_another_s_member() -> None:
+    assert [row for row in rows(SYSUSERS) if row[0] == "m"] == []
+
+
+def test_the_directories_are_who_may_come_in() -> None:
+    assert {row[1]: row[2:5] for row in rows(TMPFILES) if row[0] == "d"} == {
+        str(paths.SYSTEM_RUNTIME): ["2750", "opanel-agent", "opanel"],  # setgid: the agent may not chown
+        str(paths.COURIER_RUNTIME): ["0700", "opanel-agent", "opanel-agent"],
+        str(paths.SYSTEM_CONFIG): ["2755", "root", "opanel-agent"],  # setgid: 0640 is readable by the agent
+        str(PLACES.import_dir): ["2750", "root", "opanel-agent"],
+    }
+    assert all(row[5] == "-" for row in rows(TMPFILES))  # no age: a socket is not swept away
+
+
+# ---- systemd's own judgement
+
+
+Analyze = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def analyze() -> Analyze:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip(NO_SYSTEMD)
+    return lambda *arguments: subprocess.run(
+        [program, "--no-pager", *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize(("name", "most"), [(AGENT, 0.6), (FETCH, 1.3), (COURIER, 1.3)])
+def test_the_exposure_is_low(analyze: Analyze, name: str, most: float) -> None:
+    told = analyze("security", "--offline=true", str(UNITS / name))
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+) ", told.stdout)
+    assert found is not None, told.stderr
+    assert 0 < float(found[1]) <= most
+
+
+@pytest.mark.parametrize("name", [AGENT, *SOCKETS.values(), FETCH, COURIER])
+def test_systemd_understands_every_line(analyze: Analyze, name: str, tmp_path: Path) -> None:
+    """It names what it ignores. What it cannot find here is the installed program and its manual."""
+    for path in UNITS.glob("opanel-agent*"):
+        (tmp_path / path.name).write_text(path.read_text("utf-8"))
+    told = analyze("verify", "--man=no", str(tmp_path / name))
+    ours = [line for line in told.stderr.splitlines() if "opanel" in line and "is not executable" not in line]
+    assert ours == []
+
+
+def test_a_line_that_systemd_does_not_know_would_be_seen(analyze: Analyze, tmp_path: Path) -> None:
+    text = (UNITS / AGENT).read_text("utf-8").replace("PrivateNetwork=yes", "PrivateNetwrok=yes")
+    (tmp_path / AGENT).write_text(text)
+    assert "PrivateNetwrok" in analyze("verify", "--man=no", str(tmp_path / AGENT)).stderr

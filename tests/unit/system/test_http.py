@@ -1,0 +1,494 @@
+"""The wire, on the wire: what leaves is what was sealed, and every way a server can fail has its own code and an end."""
+
+import contextlib
+import errno
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from fixtures import wire_server as w
+from fixtures.fake_network import FakeNetwork, ok
+from fixtures.wire_server import answer, says, wire
+from opanel_agent.core.codes import Code, Fault, Reason
+from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable
+from opanel_agent.core.wire.message import JOSE, PROBLEM, Reply, Sealed, fixed_get, head, seal
+from opanel_agent.system.http import DeadlinePassed, HttpxTransport, TransferLimits, deadline, limits_for
+
+LIST = "application/statuslist+jwt"
+QUICK = TransferLimits(connect_s=0.4, read_s=0.3, whole_s=0.5, max_bytes=1000)
+PATIENT = TransferLimits(connect_s=5, read_s=5, whole_s=5, max_bytes=100_000)
+GOOD = answer("200 OK", f"Content-Type: {LIST}", body=b"a.b.c")
+
+
+def get(port: int, scheme: str = "http", host: str = "127.0.0.1") -> Sealed:
+    return fixed_get("status", f"{scheme}://{host}:{port}/base")
+
+
+def post(port: int, body: bytes = b"x.y.z") -> Sealed:
+    return seal(
+        request_id="1",
+        purpose="license_activation",
+        url=f"http://127.0.0.1:{port}/v1/activations",
+        accept=f"{JOSE}, {PROBLEM}",
+        body=body,
+    )
+
+
+def send(
+    sealed: Sealed, limits: TransferLimits = PATIENT, ca_file: Path | None = None, proxy: str | None = None
+) -> Reply:
+    return HttpxTransport(ca_file=ca_file, proxy=proxy, wall=lambda: 1_800_000_000.0).send(sealed, limits)
+
+
+def fails(
+    sealed: Sealed, limits: TransferLimits = PATIENT, ca_file: Path | None = None, proxy: str | None = None
+) -> AgentError:
+    with pytest.raises(AgentError) as told:
+        send(sealed, limits, ca_file, proxy)
+    return told.value
+
+
+def fails_on(data: bytes, limits: TransferLimits = PATIENT) -> AgentError:
+    with wire(says(data)) as server:
+        return fails(get(server.port), limits)
+
+
+def said(error: AgentError) -> tuple[Code, str]:
+    return error.code, error.detail
+
+
+# what leaves
+
+
+def test_the_bytes_of_a_get_are_those_that_were_shown() -> None:
+    with wire(says(GOOD)) as server:
+        sealed = get(server.port)
+        reply = send(sealed)
+    assert server.received == [head(sealed)]
+    assert (reply.ok, reply.status, reply.body, reply.url) == (True, 200, b"a.b.c", sealed.url)
+    assert reply.sent_head == head(sealed)
+    assert ("Content-Type", LIST) in reply.headers
+
+
+@pytest.mark.parametrize("body", [b"", b"x.y.z", bytes(60_000)])
+def test_the_bytes_of_a_post_are_those_that_were_shown(body: bytes) -> None:
+    with wire(says(answer("200 OK", f"Content-Type: {JOSE}", body=b"a.b.c"))) as server:
+        sealed = post(server.port, body)
+        send(sealed)
+    assert server.received == [head(sealed) + body]
+
+
+def test_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with wire(says(GOOD)) as server:
+        assert send(get(server.port)).ok
+
+
+def test_one_request_is_one_connection_and_is_never_repeated() -> None:
+    with wire(says(b"")) as server:
+        fails(get(server.port))
+        time.sleep(0.1)
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("headers", [(), (("Host", "a"), ("Bad Name", ""))], ids=["no host is added", "bad name"])
+def test_a_malformed_request_is_our_fault(headers: tuple[tuple[str, str], ...]) -> None:
+    with wire(says(GOOD)) as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        error = fails(Sealed(id="1", purpose="p", method="GET", url=url, headers=headers, body=b""))
+    assert (type(error), *said(error)) == (Bug, Reason.INTERNAL, "request_malformed")
+    assert server.received == []
+
+
+@pytest.mark.parametrize("declared", [(), (("Content-Length", "2"),), (("Content-Length", "0"),)])
+def test_a_body_of_another_length_than_sealed_does_not_leave(declared: tuple[tuple[str, str], ...]) -> None:
+    """Refused, rather than declared by a library or cut off in the middle."""
+    with wire(says(GOOD)) as server:
+        host = f"127.0.0.1:{server.port}"
+        headers = (("Host", host), *declared)
+        error = fails(Sealed(id="1", purpose="p", method="POST", url=f"http://{host}/", headers=headers, body=b"x"))
+    assert (type(error), *said(error)) == (Bug, Reason.INTERNAL, "request_malformed")
+    assert server.received == []
+
+
+# what may come
+
+
+@pytest.mark.parametrize("content_type", [LIST, f"{LIST.upper()}; v=1", "application/octet-stream"])
+def test_the_named_type_is_taken_and_what_a_plain_web_server_calls_it(content_type: str) -> None:
+    with wire(says(answer("200 OK", f"Content-Type: {content_type}", body=b"a.b.c"))) as server:
+        assert send(get(server.port)).body == b"a.b.c"
+
+
+def test_chunks_and_an_open_end_are_taken() -> None:
+    chunked = f"HTTP/1.1 200 OK\r\nContent-Type: {LIST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with wire(says(chunked + b"3\r\na.b\r\n2\r\n.c\r\n0\r\n\r\n")) as server:
+        assert send(get(server.port)).body == b"a.b.c"
+    with wire(says(f"HTTP/1.1 200 OK\r\nContent-Type: {LIST}\r\n\r\na.b.c".encode())) as server:
+        assert send(get(server.port)).body == b"a.b.c"
+
+
+def test_the_identity_coding_is_taken() -> None:
+    with wire(says(answer("200 OK", f"Content-Type: {LIST}", "Content-Encoding: identity", body=b"a"))) as server:
+        assert send(get(server.port)).ok
+
+
+def test_a_body_as_long_as_admitted_is_taken_and_one_byte_more_is_not() -> None:
+    limits = TransferLimits(max_bytes=1000)
+    with wire(says(answer("200 OK", f"Content-Type: {LIST}", body=b"x" * 1000))) as server:
+        assert len(send(get(server.port), limits).body) == 1000
+    error = fails_on(answer("200 OK", f"Content-Type: {LIST}", body=b"x" * 1001), limits)
+    assert (*said(error), error.values) == (Reason.SERVER_ERROR, "reply_too_long", {"max_bytes": 1000})
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "detail"),
+    [
+        (answer("200 OK", "Content-Type: text/html", body=b"<p>sign in"), Reason.CAPTIVE_PORTAL, "wrong_type"),
+        (answer("200 OK", body=b"a.b.c"), Reason.CAPTIVE_PORTAL, "wrong_type"),
+        (answer("200 OK", f"Content-Type: {PROBLEM}", body=b"{}"), Reason.CAPTIVE_PORTAL, "wrong_type"),
+        (answer("302 Found", "Location: http://127.0.0.1:9/"), Reason.CAPTIVE_PORTAL, "redirected"),
+        (answer("304 Not Modified"), Reason.CAPTIVE_PORTAL, "redirected"),
+        (answer("511 Network Authentication Required"), Reason.CAPTIVE_PORTAL, "network_login"),
+        (answer("407 Proxy Authentication Required"), Reason.PROXY_ERROR, "proxy_refused"),
+        (
+            answer("500 Internal Server Error", "Content-Type: text/html", body=b"oh"),
+            Reason.SERVER_ERROR,
+            "status_unexpected",
+        ),
+        (answer("404 Not Found"), Reason.SERVER_ERROR, "status_unexpected"),
+        (answer("204 No Content"), Reason.SERVER_ERROR, "status_unexpected"),
+        (
+            answer("200 OK", f"Content-Type: {LIST}", "Content-Encoding: gzip", body=b"x"),
+            Reason.SERVER_ERROR,
+            "content_encoding",
+        ),
+        (answer("200 OK", f"Content-Type: {LIST}", body=b"a.b", length=10), Reason.SERVER_ERROR, "reply_broken"),
+        (answer("200 OK", f"Content-Type: {LIST}", length=10**15), Reason.SERVER_ERROR, "reply_too_long"),
+        (
+            answer("200 OK", f"Content-Type: {LIST}", "Cookie: " + "x" * 13_000, body=b"a"),
+            Reason.SERVER_ERROR,
+            "reply_head_too_long",
+        ),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000, Reason.SERVER_ERROR, "reply_broken"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", Reason.SERVER_ERROR, "reply_broken"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", Reason.CAPTIVE_PORTAL, "wrong_type"),
+        (b"", Reason.SERVER_ERROR, "reply_broken"),
+    ],
+)
+def test_every_other_answer_has_its_code(data: bytes, code: Code, detail: str) -> None:
+    error = fails_on(data)
+    assert (type(error), error.code, error.detail) == (Unavailable, code, detail)
+
+
+def test_broken_chunks_are_a_broken_reply() -> None:
+    start = f"HTTP/1.1 200 OK\r\nContent-Type: {LIST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    assert said(fails_on(start + b"3\r\nabc\r\nzz\r\n")) == (Reason.SERVER_ERROR, "reply_broken")
+    assert said(fails_on(start + b"3\r\nabc\r\n")) == (Reason.SERVER_ERROR, "reply_broken")
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with (
+        wire(says(GOOD)) as target,
+        wire(says(answer("301 Moved", f"Location: http://127.0.0.1:{target.port}/"))) as server,
+    ):
+        error = fails(get(server.port))
+    assert (*said(error), error.values) == (Reason.CAPTIVE_PORTAL, "redirected", {"status": 301})
+    assert target.received == []
+
+
+@pytest.mark.parametrize("content_type", ["application/octet-stream", PROBLEM, LIST])
+def test_a_posts_answer_must_be_what_it_asked_for(content_type: str) -> None:
+    with wire(says(answer("200 OK", f"Content-Type: {content_type}", body=b"{}"))) as server:
+        assert said(fails(post(server.port))) == (Reason.CAPTIVE_PORTAL, "wrong_type")
+
+
+# how long it may take
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        w.is_silent,
+        w.dribbles(b"HTTP/1.1 200 OK\r\n", piece=b"X"),
+        w.dribbles(answer("200 OK", f"Content-Type: {LIST}", length=900)),
+        w.dribbles(answer("500 Oh", f"Content-Type: {PROBLEM}", length=900)),
+    ],
+    ids=["silent", "slow header", "slow body", "slow problem"],
+)
+def test_a_slow_server_is_left(script: w.Script) -> None:
+    began = time.monotonic()
+    with wire(script) as server:
+        error = fails(get(server.port), QUICK)
+        took_s = time.monotonic() - began
+    assert said(error) == (Reason.SERVER_ERROR, "reply_slow")
+    assert took_s < 2
+
+
+@pytest.mark.parametrize("framing", ["Connection: close", "Transfer-Encoding: chunked"])
+def test_an_endless_body_is_left_at_the_limit(framing: str) -> None:
+    start = f"HTTP/1.1 200 OK\r\nContent-Type: {LIST}\r\n{framing}\r\n\r\n".encode()
+    with wire(w.floods(start, piece=b"64\r\n" + b"x" * 100 + b"\r\n")) as server:
+        assert said(fails(get(server.port), TransferLimits(max_bytes=5000))) == (Reason.SERVER_ERROR, "reply_too_long")
+
+
+def test_the_deadline_gives_the_alarm_back() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with deadline(5):
+        assert signal.getsignal(signal.SIGALRM) is not before
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.slow
+def test_a_swallowed_deadline_rings_again() -> None:
+    def deaf() -> None:
+        with contextlib.suppress(DeadlinePassed):
+            time.sleep(5)
+        time.sleep(5)
+
+    began = time.monotonic()
+    with pytest.raises(DeadlinePassed), deadline(0.1):
+        deaf()
+    assert time.monotonic() - began < 4
+
+
+# who is reached
+
+
+def test_an_unknown_name() -> None:
+    assert said(fails(get(80, "https", "status.invalid"))) == (Reason.UNREACHABLE_DNS, "name_unknown")
+
+
+def test_a_name_that_dns_cannot_carry() -> None:
+    """A root may name what no settings may: it is an unknown name, not an error of ours."""
+    assert said(fails(get(80, "https", f"{'a' * 64}.invalid"))) == (Reason.UNREACHABLE_DNS, "name_unknown")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def test_a_refused_port() -> None:
+    assert said(fails(get(free_port()))) == (Reason.UNREACHABLE_TCP, "connect_failed")
+
+
+@pytest.fixture
+def full_port() -> Iterator[int]:
+    """A listener that takes no more connections: the kernel drops what knocks, as a firewall does."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            assert each.connect_ex(listener.getsockname()) in (0, errno.EINPROGRESS)
+        yield int(listener.getsockname()[1])
+        for each in waiting:
+            each.close()
+
+
+def test_a_port_that_never_answers(full_port: int) -> None:
+    assert said(fails(get(full_port), TransferLimits(connect_s=0.3, whole_s=5))) == (
+        Reason.UNREACHABLE_TCP,
+        "connect_slow",
+    )
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory: pytest.TempPathFactory) -> w.Authority:
+    return w.authority(tmp_path_factory.mktemp("ca"))
+
+
+def test_a_certificate_of_our_own_authority_is_trusted(trusted: w.Authority, tmp_path: Path) -> None:
+    with wire(says(GOOD), w.server_context(trusted, tmp_path, "localhost")) as server:
+        sealed = get(server.port, "https", "localhost")
+        assert send(sealed, ca_file=trusted.file).body == b"a.b.c"
+    assert server.received == [head(sealed)]
+
+
+def test_an_unknown_authority_is_not_trusted_whatever_the_environment_says(
+    trusted: w.Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted.file))
+    with wire(says(GOOD), w.server_context(trusted, tmp_path, "localhost")) as server:
+        error = fails(get(server.port, "https", "localhost"))
+    assert said(error) == (Reason.TLS_UNTRUSTED, "tls_certificate")
+    assert server.received == []
+
+
+@pytest.mark.parametrize(("name", "age_days", "why"), [("other.invalid", 0, "mismatch"), ("localhost", 20, "expired")])
+def test_a_certificate_for_another_name_or_time_is_not_trusted(
+    trusted: w.Authority, tmp_path: Path, name: str, age_days: int, why: str
+) -> None:
+    with wire(says(GOOD), w.server_context(trusted, tmp_path, name, age_days=age_days)) as server:
+        error = fails(get(server.port, "https", "localhost"), ca_file=trusted.file)
+    assert said(error) == (Reason.TLS_UNTRUSTED, "tls_certificate")
+    assert why in str(error.values["why"])
+    assert server.received == []
+
+
+def test_what_speaks_no_tls(trusted: w.Authority) -> None:
+    with wire(says(GOOD), greeting=b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
+        error = fails(get(server.port, "https", "localhost"), ca_file=trusted.file)
+    assert said(error) == (Reason.TLS_UNTRUSTED, "tls_handshake")
+
+
+def test_a_silent_handshake_is_left_and_is_no_failed_connection(trusted: w.Authority) -> None:
+    """The firewall lets it through, and whoever looks for the fault there looks in the wrong place."""
+    with wire(w.is_silent) as server:
+        error = fails(get(server.port, "https", "localhost"), TransferLimits(connect_s=0.3), ca_file=trusted.file)
+    assert said(error) == (Reason.SERVER_ERROR, "handshake_slow")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_broken_ca_file_is_the_settings_fault(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    error = fails(get(9, "https", "localhost"), ca_file=file)
+    assert (type(error), *said(error), error.values) == (
+        Misconfigured,
+        Reason.SETTINGS_REFUSED,
+        "ca_file",
+        {"file": str(file)},
+    )
+
+
+# a proxy
+
+
+AFAR = "https://license.invalid"
+
+
+def test_a_proxy_carries_the_same_bytes(trusted: w.Authority, tmp_path: Path) -> None:
+    context = w.server_context(trusted, tmp_path, "license.invalid")
+    inside: list[bytes] = []
+
+    def tunnel(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with context.wrap_socket(connection, server_side=True) as speaking:
+            inside.append(w.read_request(speaking))
+            speaking.sendall(GOOD)
+
+    sealed = fixed_get("status", AFAR)
+    with wire(tunnel) as proxy:
+        assert send(sealed, ca_file=trusted.file, proxy=f"http://127.0.0.1:{proxy.port}").body == b"a.b.c"
+    assert inside == [head(sealed)]
+    assert proxy.received[0].startswith(b"CONNECT license.invalid:443 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("status", [403, 407, 502])
+def test_a_proxy_that_refuses(status: int) -> None:
+    with wire(says(answer(f"{status} No"))) as proxy:
+        error = fails(fixed_get("status", AFAR), proxy=f"http://127.0.0.1:{proxy.port}")
+    assert (*said(error), error.values) == (Reason.PROXY_ERROR, "proxy_refused", {"status": status})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "proxy.invalid"])
+def test_a_proxy_that_is_not_there(host: str) -> None:
+    error = fails(fixed_get("status", AFAR), proxy=f"http://{host}:{free_port()}")
+    assert said(error) == (Reason.PROXY_ERROR, "proxy_unreachable")
+
+
+def test_a_loopback_address_goes_past_the_proxy() -> None:
+    with wire(says(GOOD)) as server:
+        assert send(get(server.port), proxy=f"http://127.0.0.1:{free_port()}").ok
+
+
+# a server's no
+
+
+def problem(name: str, *headers: str, status: str = "409 Conflict") -> bytes:
+    body = b'{"type":"urn:opanel:problem:%s","title":"no"}' % name.encode()
+    return answer(status, f"Content-Type: {PROBLEM}", *headers, body=body)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("key_unknown", Fault.KEY_UNKNOWN),
+        ("seats_taken", Fault.SEATS_TAKEN),
+        ("binding_impossible", Fault.BINDING_IMPOSSIBLE),
+        ("rate_limited", Fault.RATE_LIMITED),
+        ("superseded", Reason.SUPERSEDED),
+        ("revoked", Reason.REVOKED),
+        ("expired", Reason.EXPIRED),
+        ("request_refused", Reason.SERVER_ERROR),
+    ],
+)
+def test_a_problem_of_ours_is_told_apart(name: str, code: Code) -> None:
+    error = fails_on(problem(name))
+    assert (*said(error), error.values) == (code, f"problem_{name}", {"status": 409})
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"type":1}', b'{"type":"about:blank"}', b'{"type":"urn:opanel:problem:new"}', b"x" * 20_000]
+)
+def test_any_other_problem_is_a_status(body: bytes) -> None:
+    error = fails_on(answer("418 Teapot", f"Content-Type: {PROBLEM}", body=body))
+    assert (*said(error), error.values) == (Reason.SERVER_ERROR, "status_unexpected", {"status": 418})
+
+
+def test_a_problem_that_ends_early_is_a_status() -> None:
+    error = fails_on(answer("400 Bad", f"Content-Type: {PROBLEM}", body=b"{", length=50))
+    assert (*said(error), error.values) == (Reason.SERVER_ERROR, "status_unexpected", {"status": 400})
+
+
+NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        (["Retry-After: 120"], 120),
+        (["Retry-After: 0"], 0),
+        (["Retry-After: 999999999999999999999"], 86400),
+        (["Retry-After: Tue, 24 Nov 2026 12:05:00 GMT", f"Date: {format_datetime(NOW, usegmt=True)}"], 300),
+        (["Retry-After: Tue, 24 Nov 2026 11:00:00 GMT", f"Date: {format_datetime(NOW, usegmt=True)}"], 0),
+        (["Retry-After: Fri, 24 Nov 2028 12:05:00 GMT", f"Date: {format_datetime(NOW, usegmt=True)}"], 86400),
+        (["Retry-After: Fri, 15 Jan 2027 08:01:00 GMT"], 60),  # from the wall clock, 1800000000
+        (["Retry-After: soon"], None),
+        (["Retry-After: -5"], None),
+        (["Retry-After: ٣"], None),
+        ([], None),
+    ],
+)
+def test_retry_after(headers: list[str], wait_s: int | None) -> None:
+    for data in (answer("503 Busy", *headers), problem("rate_limited", *headers, status="429 Slow")):
+        assert fails_on(data).values.get("retry_after_s") == wait_s
+
+
+# limits and the fake
+
+
+def test_each_purpose_has_its_size() -> None:
+    assert limits_for(fixed_get("status", AFAR)).max_bytes == 512 * 1024
+    assert limits_for(fixed_get("advisories", AFAR)).max_bytes == 256 * 1024
+    assert limits_for(post(9)).max_bytes == 64 * 1024
+
+
+def test_the_fake_network_remembers_and_answers_in_order() -> None:
+    network = FakeNetwork()
+    sealed = get(80)
+    with pytest.raises(Unavailable, match="connect_failed"):
+        network.send(sealed, PATIENT)
+    network.on("GET", sealed.url, Unavailable(Reason.UNREACHABLE_DNS, "name_unknown"), ok(b"a.b.c", LIST))
+    with pytest.raises(Unavailable, match="name_unknown"):
+        network.send(sealed, PATIENT)
+    assert [network.send(sealed, PATIENT).body for _ in range(2)] == [b"a.b.c"] * 2
+    with pytest.raises(Unavailable, match="reply_too_long"):
+        network.send(sealed, TransferLimits(max_bytes=1))
+    assert network.sent == [sealed] * 5
+    assert network.send(sealed, PATIENT).sent_head == head(sealed)
