@@ -903,7 +903,7 @@ check_demo_place() {
         fail demo_write "$near"
     fi
     has_free "$near" 200 || fail demo_full "$near"
-    check_readable README.md pyproject.toml authority/pyproject.toml packaging/demo.py packaging/demo.lock
+    check_readable README.md LICENSE pyproject.toml setup.cfg authority/pyproject.toml packaging/demo.py packaging/demo.lock
 }
 
 # The sources count by content, since the environment holds a copy of them, compiled.
@@ -912,7 +912,7 @@ demo_stamp() {
         "$python" -VV
         printf '%s\n' "$root"
         cd "$root"
-        find install.sh pyproject.toml packaging/demo.lock agent authority -type f \
+        find install.sh pyproject.toml setup.cfg packaging/demo.lock agent authority -type f \
             ! -name '*.pyc' ! -path '*.egg-info/*' ! -path '*/build/*' -exec cksum {} + | LC_ALL=C sort
     } | cksum
 }
@@ -929,7 +929,7 @@ make_demo_env() {
     pip install --require-hashes --requirement "$root/packaging/demo.lock" || fail demo_packages
     copy=$env/source
     mkdir "$copy"
-    cp -R "$root/agent" "$root/authority" "$root/pyproject.toml" "$root/README.md" "$copy"
+    cp -R "$root/agent" "$root/authority" "$root/pyproject.toml" "$root/setup.cfg" "$root/README.md" "$root/LICENSE" "$copy"
     rm -rf "$copy/build" "$copy/authority/build"   # what an earlier build left would be taken along
     pip install --no-index --no-deps --no-build-isolation "$copy" "$copy/authority" || fail demo_install
     rm -rf "$copy"

@@ -227,7 +227,7 @@ def build(making: Path) -> None:
         shutil.unpack_archive(next(making.glob("setuptools-*.whl")), builder, "zip")
         ignored = shutil.ignore_patterns("*.egg-info", "__pycache__", "build")
         shutil.copytree(ROOT / "agent", source / "agent", ignore=ignored)
-        for file in ("pyproject.toml", "README.md"):
+        for file in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
             shutil.copy(ROOT / file, source)
         ran = subprocess.run(
             [sys.executable, "-I", "-c", BUILD, str(builder), str(source), str(making)],

@@ -1,6 +1,6 @@
 """Every sentence a person reads, by id, in Turkish and English.
 
-The sentences live in `locale/*/LC_MESSAGES/opanel-agent.po`; `packaging/catalogs.py` compiles them. An id names what is
+The sentences live in `locale/*/LC_MESSAGES/opanel-agent.po`; `packaging/generate` compiles them. An id names what is
 said (`error.<detail>`, `cure.<detail>`, `state.<state>`, `reason.<code>`, `action.<code>`, …), never how, so that no
 English stands in the code. A catalog is opened when its first sentence is asked for: importing this costs nothing, which
 the daemon needs.

@@ -33,7 +33,10 @@ _MASKED: Final = (
     *("systemd-networkd.service", "systemd-networkd.socket", "systemd-networkd-wait-online.service"),
     *("systemd-resolved.service", "systemd-timesyncd.service"),
 )
-_INSTALLED: Final = ("README.md", "agent", "config", "docs", "install.sh", "packaging", "pyproject.toml", "systemd")
+_INSTALLED: Final = (
+    *("README.md", "LICENSE", "agent", "config", "docs", "install.sh", "packaging", "pyproject.toml", "setup.cfg"),
+    "systemd",
+)
 
 
 class CannotBootError(Exception):

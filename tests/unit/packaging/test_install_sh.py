@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-READS = ("install.sh", "pyproject.toml", "authority/pyproject.toml", "packaging/demo.lock")
+READS = ("install.sh", "LICENSE", "pyproject.toml", "setup.cfg", "authority/pyproject.toml", "packaging/demo.lock")
 STORY = """
 import sys
 import opanel_agent, opanel_authority
@@ -224,7 +224,7 @@ def test_a_full_disk_is_told(clone: Path, with_python: Path) -> None:
     assert snapshot(clone) == before
 
 
-@pytest.mark.parametrize("name", ["packaging/demo.py", "packaging/demo.lock", "README.md"])
+@pytest.mark.parametrize("name", ["packaging/demo.py", "packaging/demo.lock", "README.md", "LICENSE"])
 def test_an_incomplete_copy_is_told(clone: Path, with_python: Path, name: str) -> None:
     (clone / name).unlink()
     before = snapshot(clone)

@@ -18,28 +18,19 @@ from opanel_agent.system.journal import MESSAGE_IDS
 from opanel_agent.system.storage.resources import installed_notice
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "packaging"))
-import man  # a script, found by its folder
+from generators import man  # found by that folder
 
-WRITTEN: Final = sorted(path for path in man.PAGES.rglob("*") if path.is_file())
+ROOT: Final = Path(__file__).resolve().parents[3]
+PAGES: Final = ROOT / man.PAGES
+WRITTEN: Final = sorted(path for path in PAGES.rglob("*") if path.is_file())
 
 
 def name(path: Path) -> str:
-    return str(path.relative_to(man.PAGES))
+    return str(path.relative_to(PAGES))
 
 
 def page(body: str) -> str:
     return man.page(f"# opanel-agent(1) 2026-01-01\n\n{body}\n", "en").split("\n", 2)[2]
-
-
-def test_the_pages_are_what_their_sources_make(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert man.main(["--check"]) == 0
-    assert man.main(["--check"], tmp_path) == 1
-    assert man.main([], tmp_path) == 0
-    assert man.main(["--check"], tmp_path) == 0
-    (tmp_path / "man1" / "opanel-agent.1").write_text("edited")
-    assert man.main(["--check"], tmp_path) == 1
-    assert "man1/opanel-agent.1 is not what" in capsys.readouterr().err
-    assert man.main(["--chekc"], tmp_path) == 64
 
 
 def test_there_are_three_in_each_language_and_nothing_else() -> None:

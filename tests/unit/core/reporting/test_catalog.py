@@ -425,7 +425,7 @@ def test_a_field_or_purpose_less_is_none() -> None:
 
 
 def test_the_catalog_that_ships_is_the_one_that_the_installed_notice_froze() -> None:
-    """Red after a change to data/fields: run packaging/freeze_notice.py, which asks for a new version where it widens."""
+    """Red after a change to data/fields: run packaging/generate --notice, which asks for a new version where it widens."""
     frozen = thaw(Resources().notice_catalog())
     assert widened(frozen, SHIPPED) == ()
     assert frozen == SHIPPED

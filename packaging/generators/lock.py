@@ -1,8 +1,6 @@
-#!/usr/bin/env python3
-"""Writes the lock files: every package that a release or the demo installs, exact, with the hashes of its files.
+"""Writes and checks the lock files: every package that a release or the demo installs, exact, with its files' hashes.
 
-    packaging/lock.py           write them anew, with the newest releases (needs `uv` on the PATH)
-    packaging/lock.py --check   exit 1 if a lock does not hold what the pyproject.toml files ask for (needs nothing)
+`write` pins the newest releases (needs `uv` on the PATH, and a package index); `check` needs nothing.
 
 agent.lock is what a customer's server gets, build.lock what builds its wheel; demo.lock is for the demo: both of them, and
 the authority's packages.
@@ -16,8 +14,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-HEADER = "# Made by packaging/lock.py. Install with: pip install --require-hashes -r {name}\n"
+ROOT = Path(__file__).resolve().parents[2]
+HEADER = "# Made by packaging/generate --locks. Install with: pip install --require-hashes -r {name}\n"
 OURS = re.compile(r"opanel[-_]", re.IGNORECASE)
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 ENTRY = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)[^\n]*\\\n    --hash=sha256:[0-9a-f]{64}\b", re.MULTILINE)
@@ -71,7 +69,7 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-def write(name: str, requirements: list[str]) -> None:
+def _write(name: str, requirements: list[str]) -> None:
     command = "uv pip compile - --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate"
     quiet = "--no-emit-index-url --no-emit-find-links --no-build --quiet"  # a lock names no place it came from
     ran = subprocess.run(
@@ -84,19 +82,17 @@ def write(name: str, requirements: list[str]) -> None:
     (ROOT / "packaging" / name).write_text(HEADER.format(name=name) + ran.stdout, encoding="utf-8")
 
 
-def main(arguments: list[str]) -> int:
-    if arguments not in ([], ["--check"]):
-        sys.stderr.write(f"{__doc__}\n")
-        return 64
+def write() -> None:
+    """Pins the newest releases in every lock file. Raises CalledProcessError where `uv` cannot."""
     for name, requirements in locks(ROOT).items():
-        if not arguments:
-            write(name, requirements)
-        told = missing(name, requirements, (ROOT / "packaging" / name).read_text(encoding="utf-8"))
-        if told:
-            sys.stderr.write("".join(f"cannot find in a lock: {line}\n" for line in told))
-            return 1
-    return 0
+        _write(name, requirements)
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def check(root: Path = ROOT) -> bool:
+    """Names on standard error what the pyproject.toml files ask for and a lock does not pin. Returns whether any is."""
+    found = False
+    for name, requirements in locks(root).items():
+        for line in missing(name, requirements, (root / "packaging" / name).read_text(encoding="utf-8")):
+            found = True
+            sys.stderr.write(f"{line} is not pinned: run packaging/generate --locks\n")
+    return found

@@ -1,31 +1,24 @@
-#!/usr/bin/env python3
-"""Writes packaging/share/bash-completion/completions/opanel-agent from the command line's grammar.
-
-    packaging/completion.py           write it (needs what the agent needs; the tests' environment has it)
-    packaging/completion.py --check   exit 1 if it is not what this writes
+"""Makes packaging/share/bash-completion/completions/opanel-agent from the command line's grammar.
 
 The script holds the grammar as one `case` and walks along what was typed. It runs no program, the agent least of all:
 pressing Tab shall cost nothing and ask nobody. Left out: the processes (daemon and the like), which nobody types, and
 ids of reports, which only the agent knows.
 """
 
-import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from opanel_agent.cli.parser import Command
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-COMPLETION: Final = ROOT / "packaging" / "share" / "bash-completion" / "completions" / "opanel-agent"
+COMPLETION: Final = "packaging/share/bash-completion/completions/opanel-agent"
 FILES: Final = "@files"
 # What an option's value is; of any other nothing can be offered.
 VALUES: Final = {"--lang": "tr en", "-o": FILES, "--preseed": FILES}
 
 HEAD: Final = """\
-# bash completion for opanel-agent(1). Written by packaging/completion.py from the command line's grammar; what you change
-# here is lost. It runs no program.
+# bash completion for opanel-agent(1). Written by packaging/generate from the command line's grammar; what you change here
+# is lost. It runs no program.
 # shellcheck shell=bash
 
 # Sets what may follow these words: `next` words, `options`, those of them that are `valued`, and `operands`.
@@ -103,7 +96,7 @@ complete -F _opanel_agent opanel-agent
 
 
 def script() -> str:
-    from opanel_agent.cli.main import COMMANDS  # needs the path that main() has set
+    from opanel_agent.cli.main import COMMANDS  # needs the path that the command has set
     from opanel_agent.cli.parser import EVERYWHERE_FLAGS, EVERYWHERE_VALUED
 
     paths = {command.words[:length] for command in COMMANDS for length in range(len(command.words) + 1)}
@@ -156,22 +149,6 @@ def _words(names: Iterable[str]) -> str:
     return " ".join(sorted(map(str, names)))
 
 
-def main(arguments: list[str], path: Path = COMPLETION) -> int:
-    check = arguments == ["--check"]
-    if arguments and not check:
-        sys.stderr.write(f"{__doc__}\n")
-        return 64
-    sys.path.insert(0, str(ROOT / "agent"))
-    text = script()
-    if path.is_file() and path.read_text("utf-8") == text:
-        return 0
-    if check:
-        sys.stderr.write(f"{path} is not what packaging/completion.py writes: run it\n")
-        return 1
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def outputs() -> Iterator[tuple[str, bytes]]:
+    """The completion's path in the repository, and its bytes."""
+    yield COMPLETION, script().encode()

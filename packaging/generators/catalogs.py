@@ -1,8 +1,4 @@
-#!/usr/bin/env python3
 """Compiles the sentence catalogs: each `opanel-agent.po` to the `.mo` beside it.
-
-usage: packaging/catalogs.py            write the .mo files
-       packaging/catalogs.py --check    exit 1 if one of them is not what its .po compiles to
 
 The standard library reads .mo files and has nothing that writes them, and msgfmt is not on every machine that builds this.
 The same .po gives the same bytes everywhere: entries sorted, no date, no hash table. Left out, because the catalogs use
@@ -11,10 +7,11 @@ none of it: plural forms, contexts, fuzzy and obsolete entries; a line that is n
 
 import ast
 import struct
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-LOCALE = Path(__file__).resolve().parent.parent / "agent" / "opanel_agent" / "locale"
+ROOT = Path(__file__).resolve().parents[2]
+LOCALE = ROOT / "agent" / "opanel_agent" / "locale"
 MAGIC = 0x950412DE
 HEADER_WORDS = 7
 
@@ -78,23 +75,7 @@ def compiled(po: str) -> bytes:
     return head + tables + texts
 
 
-def main(arguments: list[str]) -> int:
-    check = arguments == ["--check"]
-    if arguments and not check:
-        sys.stderr.write(f"{__doc__}\n")
-        return 64
-    stale = False
+def outputs() -> Iterator[tuple[str, bytes]]:
+    """Each .mo file's path in the repository, and its bytes."""
     for source in sorted(LOCALE.glob("*/LC_MESSAGES/*.po")):
-        target, data = source.with_suffix(".mo"), compiled(source.read_text("utf-8"))
-        if target.is_file() and target.read_bytes() == data:
-            continue
-        stale = True
-        if check:
-            sys.stderr.write(f"{target} is not what {source.name} compiles to: run packaging/catalogs.py\n")
-        else:
-            target.write_bytes(data)
-    return 1 if check and stale else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        yield source.with_suffix(".mo").relative_to(ROOT).as_posix(), compiled(source.read_text("utf-8"))

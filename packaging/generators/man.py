@@ -1,8 +1,4 @@
-#!/usr/bin/env python3
-"""Writes packaging/share/man/: opanel-agent(1), (5) and (8), in English and in Turkish.
-
-    packaging/man.py           write them (needs what the agent needs; the tests' environment has it)
-    packaging/man.py --check   exit 1 if one of them is not what this writes
+"""Makes packaging/share/man/: opanel-agent(1), (5) and (8), in English and in Turkish.
 
 The prose is docs/man/<language>/*.md; what the code already says is put in from there: `{commands}` from the command line's
 grammar and its help texts, `{purposes}` and `{messages}` from the tables of purposes and of the journal. A list below
@@ -13,25 +9,24 @@ Of Markdown it knows headings, paragraphs, lists of "term: text", code blocks, `
 """
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import catalogs  # the script beside this one
+from generators import catalogs
 
 if TYPE_CHECKING:
     from opanel_agent.messages import Language
     from opanel_agent.system.storage.paths import Paths
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 PROSE: Final = ROOT / "docs" / "man"
-PAGES: Final = ROOT / "packaging" / "share" / "man"
+PAGES: Final = "packaging/share/man"
 LINE_MAX: Final = 79
 MANUAL: Final[Mapping["Language", str]] = {"en": "OPanel license agent", "tr": "OPanel lisans ajanı"}
-PLACES: Final[Mapping["Language", str]] = {"en": "", "tr": "tr"}
-WRITTEN_BY: Final = "packaging/man.py, from docs/man and what the code says"
+PLACES: Final[Mapping["Language", str]] = {"en": "", "tr": "tr/"}
+WRITTEN_BY: Final = "packaging/generate, from docs/man and what the code says"
 
 _TITLE: Final = re.compile(r"# opanel-agent\((\d)\) (\d{4}-\d{2}-\d{2})")
 _EVERY: Final = re.compile(r"<!-- every (\w+) -->")
@@ -120,7 +115,7 @@ def example(lines: list[str]) -> Iterator[str]:
 
 def commands(lang: "Language") -> Iterator[str]:
     """Every command of the grammar, as its help describes it. Raises ValueError for an option that no help names."""
-    from opanel_agent.cli.main import COMMANDS  # needs the path that main() has set
+    from opanel_agent.cli.main import COMMANDS  # needs the path that the command has set
 
     for command in COMMANDS:
         head, body = help_text(".".join(command.words), lang)
@@ -330,33 +325,9 @@ def _term(line: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def pages() -> Iterator[tuple[Path, str]]:
-    """Every page's place below share/man, and its text."""
-    for lang in PLACES:
+def outputs() -> Iterator[tuple[str, bytes]]:
+    """Every page's path in the repository, and its bytes."""
+    for lang, place in PLACES.items():
         for source in sorted((PROSE / lang).glob("*.md")):
             section = source.stem.rpartition(".")[2]
-            yield Path(PLACES[lang], f"man{section}", source.stem), page(source.read_text("utf-8"), lang)
-
-
-def main(arguments: list[str], directory: Path = PAGES) -> int:
-    check = arguments == ["--check"]
-    if arguments and not check:
-        sys.stderr.write(f"{__doc__}\n")
-        return 64
-    sys.path.insert(0, str(ROOT / "agent"))
-    stale = False
-    for place, text in pages():
-        path = directory / place
-        if path.is_file() and path.read_text("utf-8") == text:
-            continue
-        stale = True
-        if check:
-            sys.stderr.write(f"{path} is not what packaging/man.py writes: run it\n")
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8")
-    return 1 if check and stale else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+            yield f"{PAGES}/{place}man{section}/{source.stem}", page(source.read_text("utf-8"), lang).encode()

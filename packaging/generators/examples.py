@@ -1,8 +1,4 @@
-#!/usr/bin/env python3
-"""Writes docs/examples/: one signed document of each kind that the agent reads or sends, all under one root.
-
-    packaging/examples.py           write them (needs cryptography; the tests' environment has it)
-    packaging/examples.py --check   exit 1 if one of them is not what this writes
+"""Makes docs/examples/: one signed document of each kind that the agent reads or sends, all under one root.
 
 The keys are the published ones of tests/fixtures/signing.py, each made from its name, so every run on every machine
 writes the
@@ -13,10 +9,10 @@ stored in its zlib stream rather than compressed: builds of zlib compress differ
 
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = ROOT / "docs" / "examples"
+ROOT = Path(__file__).resolve().parents[2]
 ROOT_DAYS = 3650
 # What the status list says of three entries that belong to no document of the examples, and how many it has.
 OTHERS = {300: 1, 301: 2, 302: 3}
@@ -39,24 +35,7 @@ def documents() -> dict[str, bytes]:
     }
 
 
-def main(arguments: list[str], directory: Path = EXAMPLES) -> int:
-    check = arguments == ["--check"]
-    if arguments and not check:
-        sys.stderr.write(f"{__doc__}\n")
-        return 64
-    stale = False
+def outputs() -> Iterator[tuple[str, bytes]]:
+    """Each example's path in the repository, and its bytes."""
     for name, data in documents().items():
-        path = directory / name
-        if path.is_file() and path.read_bytes() == data:
-            continue
-        stale = True
-        if check:
-            sys.stderr.write(f"{path} is not what packaging/examples.py writes: run it\n")
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-    return 1 if check and stale else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        yield f"docs/examples/{name}", data

@@ -1,0 +1,126 @@
+"""What is generated is what its sources make, and one command says so or mends it, from a clean clone as well."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "packaging"))
+from generators import command, lock  # noqa: E402 - found by that folder
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def generated(tmp_path: Path, capsys: Capture) -> Path:
+    """A folder with every generated file, and nothing else."""
+    assert command.main([], tmp_path) == 0
+    capsys.readouterr()
+    return tmp_path
+
+
+def test_nothing_here_is_stale(capsys: Capture) -> None:
+    assert command.main(["--check"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_each_generator_writes_what_its_pattern_finds(generated: Path) -> None:
+    found = {path for each in command.GENERATORS for path in generated.glob(each.pattern)}
+    assert found == {path for path in generated.rglob("*") if path.is_file()}
+    for each in command.GENERATORS:
+        names = {name for name, _ in each.outputs()}
+        assert names == {path.relative_to(generated).as_posix() for path in generated.glob(each.pattern)} != set()
+
+
+def test_what_is_written_is_not_stale(generated: Path, capsys: Capture) -> None:
+    assert command.main(["--check"], generated) == 0
+    assert command.main([], generated) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("number", range(len(command.GENERATORS)))
+def test_a_stale_file_is_named_and_mended(generated: Path, number: int, capsys: Capture) -> None:
+    edited, missing = sorted(generated.glob(command.GENERATORS[number].pattern))[:2] * (2 if number == 2 else 1)
+    right = edited.read_bytes()
+    missing.unlink()
+    edited.write_bytes(b"edited")
+    names = sorted({path.relative_to(generated).as_posix() for path in (edited, missing)})
+    assert command.main(["--check"], generated) == 1
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        f"{name} is stale: run packaging/generate" for name in names
+    ]
+    assert edited.read_bytes() == b"edited", "--check writes nothing"
+    assert command.main([], generated) == 0
+    assert sorted(capsys.readouterr().out.splitlines()) == [f"wrote {name}" for name in names]
+    assert (edited.read_bytes(), missing.is_file()) == (right, True)
+
+
+def test_a_file_that_nothing_generates_any_more_is_named_and_removed(generated: Path, capsys: Capture) -> None:
+    left = "packaging/share/man/man1/opanel-courier.1"
+    (generated / left).touch()
+    assert command.main(["--check"], generated) == 1
+    assert capsys.readouterr().err == f"{left} is stale: run packaging/generate\n"
+    assert command.main([], generated) == 0
+    assert capsys.readouterr().out == f"removed {left}\n"
+    assert not (generated / left).exists()
+
+
+@pytest.mark.parametrize("options", [["--chekc"], ["--check", "--locks"], ["--check", "--notice"], ["x"]])
+def test_a_wrong_option_is_refused(tmp_path: Path, options: list[str], capsys: Capture) -> None:
+    assert command.main(options, tmp_path) == 64
+    assert "usage: packaging/generate" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_every_option(capsys: Capture) -> None:
+    assert command.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(option in told for options in command.OPTIONS for option in options)
+
+
+@pytest.mark.once
+def test_the_script_needs_nothing_but_the_environment_that_it_asks_for(tmp_path: Path) -> None:
+    """In a copy whose `tests/run --env` answers at once, and from another folder."""
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("agent", "docs", "packaging", "systemd", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=unwanted)
+    for name in ("pyproject.toml", "authority/pyproject.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "tests/run").write_text(f'#!/bin/sh\n[ "$*" = --env ] && echo {sys.executable}\n', "ascii")
+    page = tmp_path / "packaging/share/man/man1/opanel-agent.1"
+    page.write_text("edited", "ascii")
+
+    def run(*options: str) -> tuple[int, str, str]:
+        script = tmp_path / "packaging/generate"
+        path = {"PATH": os.environ["PATH"]}
+        ran = subprocess.run([script, *options], cwd="/", env=path, capture_output=True, text=True, check=False)
+        return ran.returncode, ran.stdout, ran.stderr
+
+    stale = page.relative_to(tmp_path)
+    assert run("--check") == (1, "", f"{stale} is stale: run packaging/generate\n")
+    assert run() == (0, f"wrote {stale}\n", "")
+    assert run("--check") == (0, "", "")
+
+
+def test_locks_are_checked_and_their_cure_is_named(tmp_path: Path, capsys: Capture) -> None:
+    shutil.copytree(ROOT / "packaging", tmp_path / "packaging", ignore=shutil.ignore_patterns("share", "__pycache__"))
+    (tmp_path / "authority").mkdir()
+    for name in ("pyproject.toml", "authority/pyproject.toml"):
+        text = (ROOT / name).read_text("utf-8").replace('"h11>=0.14"', '"h11>=99"')
+        (tmp_path / name).write_text(text, "utf-8")
+    assert lock.check(tmp_path)
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        f"packaging/{name}: h11>=99 (locked: {version}) is not pinned: run packaging/generate --locks"
+        for name, version in (("agent.lock", pinned("agent.lock")), ("demo.lock", pinned("demo.lock")))
+    ]
+
+
+def pinned(name: str) -> str:
+    return lock.pinned((ROOT / "packaging" / name).read_text("utf-8"))["h11"]
