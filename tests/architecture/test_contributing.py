@@ -1,0 +1,74 @@
+"""What CONTRIBUTING.md tells to do is all there is to do: each list has every file that its example stands in."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+TEXT: Final = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+AGENT: Final = "agent/opanel_agent/"
+# By which an example is known in a file. A word that others use as well is looked for beside its own.
+MARKS: Final = {
+    "A command": r"license remove|license\.remove|\"license\", \"remove\"|/v1/remove\b|\"remove\": ",
+    "A sentence": r"option_number",
+    "A field of a report": r"virtualization|sanallaştırma",
+    "A notice": r"2026-12-02",
+    "A setting": r"panel_version_file",
+    "A claim of a document": r"grace_days",
+}
+# The rest follows: generated (packaging/generate), told in prose, tested, or frozen with an older notice.
+FOLLOWS: Final = re.compile(
+    r"tests/|docs/(adr/|examples/|[\w-]+\.md)|[A-Z]+\.md|packaging/(share/|README\.md)|.*\.mo$|.*/notices/2026-12-01/|.*/fields\.json"
+)
+
+
+def section(title: str) -> str:
+    found = re.search(rf"^### {title}\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def listed(title: str) -> list[str]:
+    """The files of a section's list, from the repository's top."""
+    names = re.findall(r"^- `([^`]+)`: \S", section(title), re.MULTILINE)
+    return [name if (ROOT / name).exists() else AGENT + name for name in names]
+
+
+@cache
+def sources() -> dict[str, str]:
+    """Every file in which something may have to be changed, with its text."""
+    found: dict[str, str] = {}
+    for top in ("agent/opanel_agent", "authority/opanel_authority", "config", "docs", "packaging", "systemd", "tests"):
+        for path in (ROOT / top).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[path.relative_to(ROOT).as_posix()] = path.read_text("utf-8", errors="replace")
+    return found | {name: (ROOT / name).read_text("utf-8") for name in ("install.sh", "README.md")}
+
+
+def test_the_sections_are_those_that_have_a_mark() -> None:
+    assert re.findall(r"^### (.*)$", TEXT, re.MULTILINE) == [*MARKS]
+
+
+@pytest.mark.parametrize("title", MARKS)
+def test_the_list_has_every_file_that_the_example_stands_in(title: str) -> None:
+    named = {name for name, text in sources().items() if re.search(MARKS[title], text)}
+    names = listed(title)
+    assert len(names) == len(set(names)) > 0
+    assert set(names) - named == set(), f"CONTRIBUTING.md, {title}: listed, and the example does not stand there"
+    forgotten = {name for name in named - set(names) if not FOLLOWS.match(name)}
+    assert forgotten == set(), f"CONTRIBUTING.md, {title}: not listed, and the example stands there"
+
+
+@pytest.mark.parametrize("title", MARKS)
+def test_the_example_is_tested(title: str) -> None:
+    assert [
+        name for name, text in sources().items() if name.startswith("tests/unit/") and re.search(MARKS[title], text)
+    ]
+
+
+def test_every_path_in_the_text_is_there() -> None:
+    for name in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", TEXT):
+        assert (ROOT / name).exists() or (ROOT / AGENT / name).exists() or name == ".env/", name
