@@ -7,17 +7,14 @@ for both languages: a panel in PHP and one in Node.js must not judge a server di
 import json
 import os
 import re
-import shutil
 import socket
-import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -25,130 +22,18 @@ from fixtures import wire_server
 from fixtures.fake_daemon import DAY, NOW, fake_daemon, license_, problem
 from fixtures.live_agent import live_agent
 from fixtures.live_daemon import running
+from fixtures.panel import LANGUAGES, ROOT, Panel, Program, installed, permits, started
 from fixtures.wire_server import Script
 from opanel_agent.core.license.states import PERMITS, Permits, State
 
-ROOT: Final = Path(__file__).resolve().parents[2]
-EXAMPLES: Final = ROOT / "docs" / "examples" / "panel"
 HOUR: Final = 3600
 GOOD_UNTIL: Final = NOW + 7 * DAY
 GRACE_ENDS: Final = GOOD_UNTIL + 14 * DAY
 
-# Each reads one question a line and prints one reply a line: the license, and the hint in both languages.
-PHP: Final = """
-require $argv[1];
-while (($line = fgets(STDIN)) !== false) {
-    $step = json_decode($line, true);
-    $told = opanel_license($step['file'], $step['now'], $step['socket'], $step['timeout_s']);
-    echo json_encode([$told, opanel_hint($told, 'tr'), opanel_hint($told, 'en')]), "\\n";
-}
-"""
-NODE: Final = """
-import { createInterface } from 'node:readline';
-const { opanelLicense, opanelHint } = await import(process.argv[1]);
-for await (const line of createInterface({ input: process.stdin })) {
-  const { file, now, socket, timeout_s } = JSON.parse(line);
-  const told = await opanelLicense(file, { now: now ?? undefined, socket, timeoutMs: timeout_s * 1000 });
-  console.log(JSON.stringify([told, opanelHint(told, 'tr'), opanelHint(told, 'en')]));
-}
-"""
-LANGUAGES: Final = {
-    "php": (
-        "php",
-        "-d",
-        "error_reporting=-1",
-        "-d",
-        "display_errors=stderr",
-        "-r",
-        PHP,
-        EXAMPLES / "opanel_license.php",
-    ),
-    "node": ("node", "--input-type=module", "--eval", NODE, EXAMPLES / "opanel-license.mjs"),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    license: dict[str, Any]
-    tr: str | None
-    en: str | None
-
-    @property
-    def gist(self) -> tuple[str, str]:
-        return self.license["source"], self.license["state"]
-
-    @property
-    def permits(self) -> Permits:
-        return Permits(**self.license["permits"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """One example that waits for questions. It writes nothing to stderr, ever."""
-
-    command: tuple[str | Path, ...]
-    process: subprocess.Popen[str]
-    errors: IO[str]
-
-    def ask(self, **step: Any) -> Told:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(step) + "\n")
-        self.process.stdin.flush()
-        late = threading.Timer(30, self.process.kill)
-        late.start()
-        line = self.process.stdout.readline()
-        late.cancel()
-        self.errors.seek(0)
-        assert self.errors.read() == ""
-        told, tr, en = json.loads(line)
-        return Told(license=told, tr=tr, en=en)
-
-
-@contextmanager
-def started(command: tuple[str | Path, ...]) -> Iterator[Program]:
-    pipe = subprocess.PIPE
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process,
-    ):
-        yield Program(command=command, process=process, errors=errors)
-
-
-@dataclass(slots=True, kw_only=True)
-class Panel:
-    """One example with a folder of its own, which must be short: a socket's path has 107 bytes."""
-
-    program: Program
-    folder: Path
-    socket: Path = field(init=False)
-    file: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.socket = self.folder / "agent.sock"
-        self.file = self.folder / "license.last"
-
-    def at(self, now: int | None, *, timeout_s: float = 5) -> Told:
-        """What it goes by at that moment."""
-        return self.program.ask(file=str(self.file), socket=str(self.socket), timeout_s=timeout_s, now=now)
-
-    def ask(self, *moments: int) -> list[Told]:
-        return [self.at(now) for now in moments]
-
-    def remember(self, now: int = NOW, **members: Any) -> None:
-        """One answer of the agent, after which it is silent."""
-        with fake_daemon(self.socket) as daemon:
-            daemon.says("/v1/license", license_(**members))
-            assert self.at(now).gist[0] == "agent"
-
 
 @pytest.fixture(scope="module", params=sorted(LANGUAGES))
 def program(request: pytest.FixtureRequest) -> Iterator[Program]:
-    command = LANGUAGES[request.param]
-    found = shutil.which(str(command[0]))
-    if found is None:
-        pytest.skip(f"{command[0]} is not installed: its example was not run")
-    with started((found, *command[1:])) as running_program:
+    with started(installed(LANGUAGES[request.param])) as running_program:
         yield running_program
 
 
@@ -156,17 +41,6 @@ def program(request: pytest.FixtureRequest) -> Iterator[Program]:
 def panel(program: Program) -> Iterator[Panel]:
     with tempfile.TemporaryDirectory(prefix="panel-") as folder:
         yield Panel(program=program, folder=Path(folder))
-
-
-def permits(state: State) -> dict[str, bool]:
-    told = PERMITS[state]
-    return {"run": told.run, "change": told.change, "create": told.create, "paid_features": told.paid_features}
-
-
-def starts_the_agent(told: Told) -> bool:
-    return told.license["next_action"]["code"] == "start_agent" and all(
-        text is not None and text.endswith("systemctl start opanel-agent") for text in (told.tr, told.en)
-    )
 
 
 # the page about them
@@ -206,7 +80,7 @@ def test_the_answer_is_passed_on_whole(panel: Panel) -> None:
     with fake_daemon(panel.socket) as daemon:
         daemon.says("/v1/license", said)
         told = panel.at(NOW)
-    assert told.license == {**said, "source": "agent", "kept": True}
+    assert told.license == {**said, "source": "agent", "failure": None, "kept": True}
     assert [(asked.method, asked.path, asked.body) for asked in daemon.asked] == [("GET", "/v1/license", b"")]
 
 
@@ -296,7 +170,7 @@ def test_the_ladder_of_silence(panel: Panel) -> None:
         assert told.license["source"] == "file"
         assert told.license["permits"] == permits(State(told.license["state"]))
         assert told.license["reasons"] == ["agent_silent"]
-        assert starts_the_agent(told)
+        assert told.failed("stopped")
         # what the license holds stays: whom to call, what it limits
         assert {name: told.license[name] for name in ("features", "limits", "reseller")} == {
             name: license_()[name] for name in ("features", "limits", "reseller")
@@ -332,7 +206,7 @@ def test_silence_never_permits_more_than_the_last_answer(panel: Panel, state: St
         assert not now.create or last.create
         assert not now.paid_features or last.paid_features
         assert told.license["reasons"] == ["agent_silent", "expired"]
-        assert starts_the_agent(told)
+        assert told.failed("stopped")
         if not last.create:
             assert (told.license["state"], now) == (str(state), last)
 
@@ -358,8 +232,8 @@ def test_a_server_that_never_heard_from_its_agent_runs_and_changes(panel: Panel)
     assert told.gist == ("none", "expired")
     assert told.license["permits"] == permits(State.EXPIRED)
     assert told.license["kept"] is False
-    assert starts_the_agent(told)
-    assert told.license.keys() == license_().keys() | {"source", "kept"}
+    assert told.failed("stopped")
+    assert told.license.keys() == license_().keys() | {"source", "failure", "kept"}
 
 
 # clocks
@@ -440,6 +314,17 @@ RUDE: Final[dict[str, Script]] = {
     "good for ever": http(changed(good_until=2**53)),
 }
 
+# Everything else there is an answer, and no valid one.
+FAILURES: Final = {
+    "silent": "hung",
+    "a byte now and then": "hung",
+    "closes": "busy",
+    "cut short": "busy",
+    "not yet": "not_ready",
+    "busy for ever": "busy",
+    "an error that is no JSON": "busy",
+}
+
 
 @pytest.mark.parametrize("name", RUDE)
 def test_what_is_no_answer_is_silence(panel: Panel, name: str) -> None:
@@ -448,7 +333,7 @@ def test_what_is_no_answer_is_silence(panel: Panel, name: str) -> None:
     with wire_server.wire(RUDE[name], at=panel.socket):
         told = panel.at(NOW + 1, timeout_s=0.2)
     assert told.gist == ("file", "active")
-    assert starts_the_agent(told)
+    assert told.failed(FAILURES.get(name, "invalid_answer"))
     assert panel.file.read_bytes() == kept
 
 
@@ -492,7 +377,7 @@ def test_a_damaged_file_is_no_answer_and_the_next_one_mends_it(panel: Panel, nam
     panel.file.write_bytes(DAMAGED[name])
     told = panel.at(NOW)
     assert (told.gist, told.license["permits"]) == (("none", "expired"), permits(State.EXPIRED))
-    assert starts_the_agent(told)
+    assert told.failed("stopped")
     panel.remember()
     assert panel.at(NOW).gist == ("file", "active")
 
@@ -536,7 +421,7 @@ def test_a_real_daemon_is_understood(panel: Panel) -> None:
     with running(directory, SAYS_LICENSE.format(text=json.dumps(license_()))) as daemon:
         daemon.wait()
         told = panel.at(NOW)
-        assert told.license == {**license_(), "source": "agent", "kept": True}
+        assert told.license == {**license_(), "source": "agent", "failure": None, "kept": True}
     assert panel.at(NOW).gist == ("file", "active")
 
 

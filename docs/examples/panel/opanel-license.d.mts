@@ -1,0 +1,69 @@
+/** Types of opanel-license.mjs, which is checked against them. docs/panel-integration.md describes every member. */
+
+export type Permit = 'run' | 'change' | 'create' | 'paid_features';
+
+/** Why the agent gave no answer. */
+export type Failure = 'stopped' | 'forbidden' | 'busy' | 'not_ready' | 'hung' | 'invalid_answer' | 'unreachable';
+
+export interface Action {
+  code: string;
+  tr: string;
+  en: string;
+}
+
+export interface Warning {
+  state: string;
+  reason: string;
+  start: number;
+  end: number | null;
+  days_left: number | null;
+}
+
+export interface Reseller {
+  name: string;
+  email: string | null;
+  phone: string | null;
+  url: string | null;
+}
+
+/** What GET /v1/license answers. Times are seconds since 1970. A later agent may add members. */
+export interface Answer {
+  schema: 1;
+  state: string;
+  reasons: string[];
+  since: number | null;
+  until: number | null;
+  permits: Record<Permit, boolean>;
+  features: string[];
+  limits: Record<string, number>;
+  tier: string | null;
+  reseller: Reseller | null;
+  next_action: Action;
+  as_of: number | null;
+  good_until: number | null;
+  last_success: number | null;
+  warnings: Warning[];
+}
+
+export interface License extends Answer {
+  /** Whose word it is: the agent's, its last answer's from the file, or nobody's. */
+  source: 'agent' | 'file' | 'none';
+  /** Null while the agent answers. */
+  failure: Failure | null;
+  /** Whether the file holds what a later failure needs. */
+  kept: boolean;
+}
+
+export interface Options {
+  /** Seconds since 1970; for tests. */
+  now?: number;
+  socket?: string;
+  /** Of the whole, in milliseconds; 500 where it is left out. */
+  timeoutMs?: number;
+}
+
+/** Resolves to what this installation may do; never rejects. Calls at the same time share one request. */
+export function opanelLicense(file: string, options?: Options): Promise<License>;
+
+/** Returns the one thing to do, for a person; null where there is nothing. */
+export function opanelHint(license: Pick<Answer, 'next_action'>, language: string): string | null;

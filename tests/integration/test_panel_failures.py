@@ -1,0 +1,231 @@
+"""The two examples for panels where the agent is overloaded, hung, stopped or forbidden, and where the panel is strict.
+
+What each failure is told from, what it costs, and that nothing in a panel's own settings turns it into an exception.
+"""
+
+import os
+import pwd
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from fixtures import wire_server
+from fixtures.fake_daemon import NOW
+from fixtures.panel import (
+    ANSWER,
+    LANGUAGES,
+    REFUSAL,
+    Panel,
+    Program,
+    answers,
+    in_turn,
+    installed,
+    is_silent,
+    resets,
+    started,
+)
+from fixtures.wire_server import Script
+
+NOBODY: Final = "65534"
+PAUSE_S: Final = 5  # the libraries' own
+
+
+@pytest.fixture(scope="module", params=sorted(LANGUAGES))
+def program(request: pytest.FixtureRequest) -> Iterator[Program]:
+    with started(installed(LANGUAGES[request.param])) as running_program:
+        yield running_program
+
+
+@pytest.fixture
+def panel(program: Program) -> Iterator[Panel]:
+    with tempfile.TemporaryDirectory(prefix="panel-") as folder:
+        yield Panel(program=program, folder=Path(folder))
+
+
+# overload is not death
+
+
+def half(connection: socket.socket) -> None:
+    wire_server.read_request(connection)
+    connection.sendall(ANSWER[:-20])
+
+
+def in_pieces(connection: socket.socket) -> None:
+    wire_server.read_request(connection)
+    for at in range(0, len(ANSWER), 7):
+        connection.sendall(ANSWER[at : at + 7])
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    "turned_away", [resets, half, wire_server.says(b""), wire_server.says(REFUSAL), wire_server.says(REFUSAL[:40])]
+)
+def test_whoever_is_turned_away_asks_again(panel: Panel, turned_away: Script) -> None:
+    with in_turn(panel.socket, *[turned_away] * 5, answers) as server:
+        assert panel.at(NOW).gist == ("agent", "active")
+    assert server.accepted == 6
+
+
+def test_an_answer_in_pieces_is_one(panel: Panel) -> None:
+    with in_turn(panel.socket, in_pieces):
+        assert panel.at(NOW).gist == ("agent", "active")
+
+
+@contextmanager
+def full(path: Path) -> Iterator[socket.socket]:
+    """A listener whose queue is full, as that of a stopped process soon is."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(path))
+        listener.listen(1)
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.connect(str(path))
+        yield listener
+
+
+def test_a_full_queue_is_waited_for(panel: Panel) -> None:
+    def empties(listener: socket.socket) -> None:
+        for number in range(3):
+            connection, _ = listener.accept()
+            with connection:
+                if number == 2:
+                    answers(connection)
+
+    with full(panel.socket) as listener:
+        later = threading.Timer(0.15, empties, [listener])
+        later.start()
+        assert panel.at(NOW).gist == ("agent", "active")
+        later.join()
+
+
+def test_a_queue_that_stays_full_is_an_agent_too_busy(panel: Panel) -> None:
+    with full(panel.socket):
+        began = time.monotonic()
+        assert panel.at(NOW, timeout_s=0.3).failed("busy")
+        assert time.monotonic() - began < 0.3 + 0.2
+
+
+# one time-out, not one a page
+
+
+def note_of(panel: Panel) -> Path:
+    return panel.file.with_name(panel.file.name + ".failure")
+
+
+def test_a_hung_agent_costs_one_time_out_for_all_pages(panel: Panel) -> None:
+    panel.remember()
+    with started(panel.program.command) as another:
+        other = replace(panel, program=another)
+        assert other.at(NOW).failed("stopped")
+        with in_turn(panel.socket, is_silent, answers) as server:
+            began = time.monotonic()
+            assert panel.at(NOW, timeout_s=0.4).failed("hung")
+            assert time.monotonic() - began >= 0.4
+            began = time.monotonic()
+            pages = [each.at(NOW, timeout_s=5) for each in (panel, other) for _ in range(10)]
+            assert time.monotonic() - began < 1
+            assert all(page.failed("hung") and page.gist == ("file", "active") for page in pages)
+            assert server.accepted == 1
+
+
+def test_it_asks_again_after_a_moment_and_an_answer_ends_the_pause(panel: Panel) -> None:
+    with in_turn(panel.socket, is_silent, is_silent, answers) as server:
+        assert panel.at(NOW, timeout_s=0.1).failed("hung")
+        earlier = time.time() - PAUSE_S - 1
+        os.utime(note_of(panel), (earlier, earlier))
+        assert panel.at(NOW, timeout_s=0.1).failed("hung")
+        assert panel.at(NOW).failed("hung")
+        os.utime(note_of(panel), (earlier, earlier))
+        assert panel.at(NOW).gist == ("agent", "active")
+        assert server.accepted == 3
+        assert [path.name for path in panel.folder.iterdir() if path != panel.socket] == ["license.last"]
+
+
+def test_one_page_at_a_time_tries_a_hung_agent_again(panel: Panel) -> None:
+    """While one tries, the others go by the note, however long the try takes."""
+    with started(panel.program.command) as another, in_turn(panel.socket, is_silent) as server:
+        other = replace(panel, program=another)
+        other.at(NOW, timeout_s=0.05)
+        earlier = time.time() - PAUSE_S - 1
+        os.utime(note_of(panel), (earlier, earlier))
+        trying = threading.Thread(target=panel.at, args=(NOW,), kwargs={"timeout_s": 1})
+        trying.start()
+        time.sleep(0.4)
+        began = time.monotonic()
+        assert other.at(NOW).failed("hung")
+        assert time.monotonic() - began < 0.4
+        trying.join()
+        assert server.accepted == 2
+
+
+@pytest.mark.parametrize("spoil", [Path.mkdir, os.mkfifo, Path.touch, lambda note: note.write_bytes(b"\xff" * 9999)])
+def test_a_note_that_is_none_harms_nothing(panel: Panel, spoil: Callable[[Path], object]) -> None:
+    panel.remember()
+    spoil(note_of(panel))
+    with in_turn(panel.socket, answers):
+        first = panel.at(NOW)
+        assert first.gist in {("agent", "active"), ("file", "active")}
+        if note_of(panel).is_file():
+            os.utime(note_of(panel), (NOW, NOW))
+        assert panel.at(NOW).gist == ("agent", "active")
+
+
+def test_a_note_of_a_clock_that_was_ahead_is_none(panel: Panel) -> None:
+    note_of(panel).write_text("hung")
+    later = time.time() + 4000
+    os.utime(note_of(panel), (later, later))
+    with in_turn(panel.socket, answers):
+        assert panel.at(NOW).gist == ("agent", "active")
+
+
+def test_what_costs_no_time_is_looked_at_on_every_page(panel: Panel) -> None:
+    """Who starts the agent sees it on the next page."""
+    assert panel.at(NOW).failed("stopped")
+    assert not note_of(panel).exists()
+    with in_turn(panel.socket, answers):
+        assert panel.at(NOW).gist == ("agent", "active")
+
+
+# each failure has its own cure
+
+
+@pytest.fixture
+def unprivileged(panel: Panel) -> Iterator[Panel]:
+    """The same example as a user that no file mode makes way for."""
+    panel.folder.chmod(0o777)
+    library = Path(shutil.copy(panel.program.command[-1], panel.folder))
+    library.chmod(0o644)
+    drop = [] if os.geteuid() else ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]
+    with started((*drop, *panel.program.command[:-1], library)) as program:
+        yield replace(panel, program=program)
+
+
+def test_who_may_not_connect_is_told_how_to_be_allowed(unprivileged: Panel) -> None:
+    with in_turn(unprivileged.socket, answers):
+        unprivileged.socket.chmod(0)
+        result = unprivileged.at(NOW)
+        assert result.failed("forbidden")
+        user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+        for text in (result.tr, result.en):
+            assert f"usermod -aG opanel {user};" in str(text)
+        unprivileged.socket.chmod(0o777)
+        assert unprivileged.at(NOW).gist == ("agent", "active")
+
+
+def test_a_folder_that_may_not_be_entered_is_told_from_an_agent_that_is_stopped(unprivileged: Panel) -> None:
+    inner = unprivileged.folder / "run"
+    inner.mkdir(mode=0)
+    unprivileged.socket = inner / "agent.sock"
+    assert unprivileged.at(NOW).failed("forbidden")
+    inner.chmod(0o777)
+    assert unprivileged.at(NOW).failed("stopped")
