@@ -10,16 +10,15 @@ Left out: where a sentence goes, and making it safe for a terminal. That is `cli
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import AgentError, Bug, Value
+from opanel_agent.core.units import Language
 
 if TYPE_CHECKING:
     from gettext import GNUTranslations
 
-Language = Literal["tr", "en"]
-LANGUAGES: Final[tuple[Language, ...]] = ("tr", "en")
 DOMAIN: Final = "opanel-agent"
 
 

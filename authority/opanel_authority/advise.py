@@ -13,9 +13,10 @@ from opanel_agent.core.codec.strict_json import Json, Members, loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import advisory
 from opanel_agent.core.documents.advisory import Advisory
-from opanel_agent.core.documents.claims import DAY_S, JTI
+from opanel_agent.core.documents.claims import JTI
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Untrusted, Usage
+from opanel_agent.core.units import DAY_S, LANGUAGES
 from opanel_authority.home import Authority
 from opanel_authority.inbox import AdvisoryRow, Inbox
 from opanel_authority.keys import Role
@@ -84,7 +85,7 @@ def _parsed(draft: bytes) -> Json:
 def _texts(said: Members) -> dict[str, Json]:
     """In each language one paragraph."""
     texts: dict[str, Json] = {}
-    for language in advisory.LANGUAGES:
+    for language in LANGUAGES:
         text = said.value(language)
         if not isinstance(text, str):
             raise said.refuse(language)

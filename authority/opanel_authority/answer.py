@@ -29,7 +29,8 @@ from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.signed_request import RequestClaims, RequestKind
 from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.license import binding
-from opanel_authority.home import DAY_S, Authority
+from opanel_agent.core.units import DAY_S
+from opanel_authority.home import Authority
 from opanel_authority.inbox import Inbox
 from opanel_authority.issue import renewed
 from opanel_authority.keys import Role

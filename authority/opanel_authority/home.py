@@ -25,12 +25,12 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Misconfigured, Usage
+from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire import endpoints
 from opanel_authority import keys
 from opanel_authority.keys import PrivateKey, Role
 from opanel_authority.store import Store
 
-DAY_S: Final = 86_400
 _ONE_KEY_ROLES: Final = (Role.ISSUER, Role.ACTIVATION, Role.STATUS, Role.RECEIPT, Role.ADVISORY)
 _ENDPOINTS: Final = tuple(purpose for purpose in Purpose if purpose not in FIXED)  # the fixed GETs go to mirrors
 MAX_ROOTS_BYTES: Final = 512 * 1024  # what an agent fetches

@@ -21,8 +21,8 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.signed_request import RequestClaims
 from opanel_agent.core.errors import NotPermitted
+from opanel_agent.core.units import DAY_S
 from opanel_authority.answer import MAX_REQUEST_BYTES, MOVES_WITHIN_S, license_row
-from opanel_authority.home import DAY_S
 from opanel_authority.inbox import Inbox
 from opanel_authority.store import ActivationRow, Books, Ended
 from opanel_authority.tables import activations as _activations

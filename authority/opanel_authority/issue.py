@@ -27,8 +27,9 @@ from opanel_agent.core.documents.license import AUDIENCE, PRODUCT, License
 from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_agent.core.license import license_key
 from opanel_agent.core.license.renewal import begins_s
+from opanel_agent.core.units import DAY_S
 from opanel_authority import keys
-from opanel_authority.home import DAY_S, Authority
+from opanel_authority.home import Authority
 from opanel_authority.keys import PrivateKey, Role
 from opanel_authority.store import VENDOR, Books, DelegationRow, LicenseRow
 

@@ -21,8 +21,9 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import status_list
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import NotPermitted, Usage
+from opanel_agent.core.units import DAY_S
 from opanel_authority import advise
-from opanel_authority.home import DAY_S, Authority, write_public
+from opanel_authority.home import Authority, write_public
 from opanel_authority.keys import Role
 from opanel_authority.store import Books, Ended, Kind, Subject
 

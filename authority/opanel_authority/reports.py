@@ -26,11 +26,12 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents import receipt
 from opanel_agent.core.documents import signed_request as requests
-from opanel_agent.core.documents.claims import DAY_S, SHA256_HEX
+from opanel_agent.core.documents.claims import SHA256_HEX
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
 from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.core.units import DAY_S
 from opanel_authority import installation
 from opanel_authority.answer import JOSE, MAX_REQUEST_BYTES, Answer
 from opanel_authority.home import Authority

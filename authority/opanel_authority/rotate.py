@@ -26,8 +26,9 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import Misconfigured, Usage
+from opanel_agent.core.units import DAY_S
 from opanel_authority import home, keys, publish
-from opanel_authority.home import DAY_S, Authority
+from opanel_authority.home import Authority
 from opanel_authority.inbox import Inbox
 from opanel_authority.keys import PrivateKey, Role
 from opanel_authority.store import Books

@@ -19,12 +19,13 @@ import uvicorn
 
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage, Usage
+from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_authority import reports
-from opanel_authority.home import DAY_S, Authority
+from opanel_authority.home import Authority
 from opanel_authority.server import Served, app
 
 _AT_ONCE: Final = 256
-_LOOK_S: Final = 3600
+_LOOK_S: Final = HOUR_S
 
 
 def run(authority: Authority, listen: str, *, log_file: Path | None) -> None:

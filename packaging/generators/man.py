@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from generators import catalogs
 
 if TYPE_CHECKING:
-    from opanel_agent.messages import Language
+    from opanel_agent.core.units import Language
     from opanel_agent.system.storage.paths import Paths
 
 ROOT: Final = Path(__file__).resolve().parents[2]

@@ -99,7 +99,8 @@ ROOMS = (
         own=(
             "core.codes",
             "core.errors",
-            "core.schedule",
+            "core.text_safety",
+            "core.units",
             "system.storage.installation",
             "system.log",
             "system.journal",
@@ -118,7 +119,7 @@ ROOMS = (
         own=("core", "system", "network", "evaluate", "silence", "messages", "cli"),
         foreign=frozenset({"tomli_w"}),
     ),
-    Room(prefix=f"{AGENT}.messages", own=("core.codes", "core.errors"), alone=True),
+    Room(prefix=f"{AGENT}.messages", own=("core.codes", "core.errors", "core.units"), alone=True),
     Room(prefix=f"{AGENT}.__main__", only_lazily=("daemon", "evaluate", "network", "cli"), alone=True),
     Room(prefix=AGENT, alone=True),
     Room(

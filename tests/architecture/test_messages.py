@@ -28,7 +28,8 @@ from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.ledger.export import ExportFlawKind
 from opanel_agent.core.license.states import Action, State
 from opanel_agent.core.reporting.catalog import Type
-from opanel_agent.messages import LANGUAGES, Language, describe_error, language, translate, translate_code
+from opanel_agent.core.units import LANGUAGES, Language
+from opanel_agent.messages import describe_error, language, translate, translate_code
 from opanel_agent.system import http, sandbox
 from opanel_agent.system.journal import MESSAGE_IDS
 from opanel_agent.system.storage.resources import load_catalog

@@ -16,6 +16,7 @@ from fixtures import signing
 from fixtures.live_daemon import Running, running
 from fixtures.simulated_agent import STATUS_URL, Simulated
 from opanel_agent import messages
+from opanel_agent.core.units import LANGUAGES
 from opanel_agent.daemon.loop import _locale
 from opanel_agent.daemon.reporter import SENTENCES, Reporter
 from opanel_agent.system import log
@@ -79,7 +80,7 @@ def test_the_table_is_documented() -> None:
 
 @pytest.mark.parametrize("event", sorted(OF_JOBS))
 def test_every_event_of_a_job_has_a_sentence_in_both_languages(event: str) -> None:
-    said = {messages.translate_event(event, lang, {}) for lang in messages.LANGUAGES}
+    said = {messages.translate_event(event, lang, {}) for lang in LANGUAGES}
     assert len(said) == 2
     assert "" not in said
 

@@ -16,7 +16,8 @@ from opanel_agent.cli.output import Console, printable
 from opanel_agent.core.codec.strict_json import Json, Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Value
-from opanel_agent.messages import Language, language, translate, translate_code
+from opanel_agent.core.units import Language
+from opanel_agent.messages import language, translate, translate_code
 from opanel_agent.system import terminal
 from opanel_agent.system.consent.opt_outs import LocalOptOuts, OptOuts
 from opanel_agent.system.storage import paths as installation

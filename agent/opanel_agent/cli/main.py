@@ -26,7 +26,8 @@ from opanel_agent.cli.output import CommandResult, Console, complain, publish, s
 from opanel_agent.cli.parser import HELP, Command, find, language_flag, read
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Usage
-from opanel_agent.messages import Language, language, translate
+from opanel_agent.core.units import Language
+from opanel_agent.messages import language, translate
 
 COMMANDS: Final[tuple[Command, ...]] = (
     *status.COMMANDS,

@@ -13,7 +13,8 @@ from typing import TextIO
 
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage
-from opanel_agent.messages import Language, describe_error, translate
+from opanel_agent.core.units import Language
+from opanel_agent.messages import describe_error, translate
 
 Shown = None | bool | int | str | Sequence["Shown"] | Mapping[str, "Shown"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
-from opanel_agent.messages import LANGUAGES
+from opanel_agent.core.units import LANGUAGES
 
 if TYPE_CHECKING:
     from opanel_agent.cli.context import Context

@@ -16,6 +16,7 @@ from opanel_agent.core.codes import Code, Fault, Reason
 from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Unavailable, Untrusted
 from opanel_agent.core.license.effective_time import FAR_S
 from opanel_agent.core.license.states import State
+from opanel_agent.core.units import HOUR_S
 from opanel_agent.core.wire.mirror_probe import MirrorProbe
 
 STATE_BYTES: Final = 32 * 1024 * 1024
@@ -25,7 +26,7 @@ RUNTIME_BYTES: Final = 1024 * 1024
 LEAST_FILES: Final = 64
 MANY: Final = 12
 SERVER_APART_S: Final = 300
-_OVERDUE_S: Final = 2 * 3600  # as late as a missed check may be made up
+_OVERDUE_S: Final = 2 * HOUR_S  # as late as a missed check may be made up
 
 
 @unique
@@ -170,7 +171,7 @@ def clock(wall_s: int, effective_s: int | None, served: Iterable[int], *, unknow
     with one is worth a look.
     """
     if effective_s is not None and abs(wall_s - effective_s) > FAR_S:
-        error = Misconfigured(Fault.CLOCK_WRONG, "clock_apart", hours=abs(wall_s - effective_s) // 3600)
+        error = Misconfigured(Fault.CLOCK_WRONG, "clock_apart", hours=abs(wall_s - effective_s) // HOUR_S)
         return failed(Check.CLOCK, error)
     # The server that agrees best: one with a wrong clock of its own must not accuse this one.
     apart_s = min((abs(wall_s - told_s) for told_s in served), default=None)

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Unavailable
+from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.daemon.api import (
     OF_OWNER,
     Peer,
@@ -32,7 +33,6 @@ from opanel_agent.daemon.job_process import JobResult
 START = Start(intent="start")
 TICK = Start(intent="tick")
 _JOINED = ("tick", "refresh")
-_DAY_S = 86_400
 
 Replies = list[tuple[Connection, Response]]
 
@@ -40,7 +40,7 @@ Replies = list[tuple[Connection, Response]]
 class RetryPolicy(NamedTuple):
     reply_s: float = 30.0  # a POST that takes longer gets 202
     retry_first_s: float = 60.0  # after a job that failed; doubled each time
-    retry_last_s: float = 3600.0
+    retry_last_s: float = HOUR_S
     tasks: int = 8  # that may wait
 
     def retry_s(self, failures: int) -> float:
@@ -168,7 +168,7 @@ class JobQueue:
             self._next_s = now_s + self._pace.retry_s(self._failures)
             return JobEffects(replies=replies, trouble=str(error))
         self._failures = 0
-        self._next_s = now_s + min(max(frame.next_run_s, 1), _DAY_S)
+        self._next_s = now_s + min(max(frame.next_run_s, 1), DAY_S)
         self.answer = frame.answer or self.answer
         self._trouble = frame.error if frame.answer is None else None
         replies = [(asker, self._reply(frame, owner=asker.peer.owner)) for asker in waiting]

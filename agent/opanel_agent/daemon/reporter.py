@@ -12,9 +12,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from opanel_agent.core.units import DAY_S, HOUR_S
+
 Tell = Callable[..., None]
-HOUR_S: Final = 3600.0
-DAY_S: Final = 86_400.0
 _LINES_MAX: Final = 64
 SENTENCES: Final[Mapping[str, tuple[str, str]]] = {  # English, Turkish
     "started": ("The license agent is running.", "Lisans ajanı çalışıyor."),

@@ -14,6 +14,7 @@ from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.license import binding, effective_time, license_key, schedule, status_history, verdict
 from opanel_agent.core.license.status_history import Document
 from opanel_agent.core.license.verdict import Evidence, Refusal, State, Verdict
+from opanel_agent.core.units import DAY_S, LANGUAGES
 from opanel_agent.evaluate.consent import changes, records
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.license import renew
@@ -21,8 +22,7 @@ from opanel_agent.evaluate.reporting import advisories, report
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.log import log_event
 
-GOOD_FOR_S: Final = 7 * 86400
-LANGUAGES: Final = ("tr", "en")
+GOOD_FOR_S: Final = 7 * DAY_S
 
 
 def judge(context: PassContext) -> Verdict:
@@ -177,7 +177,7 @@ def _period(context: PassContext, period: verdict.Period) -> Json:
         "reason": str(period.reason),
         "start": period.start_s,
         "end": None if period.end_s == verdict.NEVER else period.end_s,
-        "days_left": None if period.end_s == verdict.NEVER else max(0, (period.end_s - context.now) // 86400),
+        "days_left": None if period.end_s == verdict.NEVER else max(0, (period.end_s - context.now) // DAY_S),
     }
 
 

@@ -20,6 +20,7 @@ from opanel_agent.core.errors import AgentError, Misconfigured
 from opanel_agent.core.ledger import chain as ledger
 from opanel_agent.core.ledger import export
 from opanel_agent.core.ledger.export import Part, PartKind
+from opanel_agent.core.units import LANGUAGES
 from opanel_agent.evaluate.ledger_file import BROKEN_NAME, MAX_BYTES
 from opanel_agent.system.storage import paths as installation
 from opanel_agent.system.storage import settings, trust
@@ -71,7 +72,7 @@ def main() -> int:
 
 
 def _notice(installed: Resources) -> Iterator[tuple[str, bytes]]:
-    for lang in ("tr", "en"):
+    for lang in LANGUAGES:
         yield f"notice.{lang}.md", installed.notice(lang).encode("utf-8")
     yield "fields.json", installed.notice_catalog()
 

@@ -20,6 +20,7 @@ from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import AgentError, Bug, Usage
 from opanel_agent.core.license import schedule
 from opanel_agent.core.license.verdict import Verdict
+from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.evaluate import answer, reset
 from opanel_agent.evaluate.consent import changes, records
 from opanel_agent.evaluate.context import PassContext, Ports, load_context
@@ -40,8 +41,8 @@ from opanel_agent.system.storage.files import LocalFiles
 from opanel_agent.system.storage.paths import find
 
 MAX_INTENT_BYTES: Final = 128 * 1024
-LONGEST_SLEEP_S: Final = 86400
-SUSPECT_SLEEP_S: Final = 3600
+LONGEST_SLEEP_S: Final = DAY_S
+SUSPECT_SLEEP_S: Final = HOUR_S
 DENIED_SLEEP_S: Final = 900
 
 Result = dict[str, Json]

@@ -19,6 +19,7 @@ from opanel_agent.core.errors import AgentError
 from opanel_agent.core.license.effective_time import ClockReading as Clocks
 from opanel_agent.core.license.effective_time import Wall
 from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire.message import Reply, Sealed
 from opanel_agent.evaluate import main
 from opanel_agent.evaluate.context import Ports
@@ -39,7 +40,6 @@ from opanel_agent.system.storage import resources, settings
 from opanel_agent.system.storage.paths import Paths
 from opanel_agent.system.storage.settings import Settings
 
-DAY_S: Final = 86400
 RETRY_S: Final = 300  # as evaluate answers where it has no answer
 PASSES_A_DAY: Final = 300  # one every five minutes; a month with more of them does not end by itself
 _READ_BYTES: Final = 65536

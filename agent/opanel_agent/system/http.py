@@ -31,12 +31,13 @@ from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Code, Fault, Reason
 from opanel_agent.core.consent.purposes import FIXED_GETS, MAX_REPLY_BYTES
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable, Untrusted
+from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire.endpoints import is_loopback
 from opanel_agent.core.wire.message import PROBLEM, Headers, Reply, Sealed, head
 
 MAX_PROBLEM_BYTES: Final = 16 * 1024
 MAX_HEADERS_BYTES: Final = 12 * 1024  # as JSON; a frame's line holds 16 KiB
-MAX_RETRY_AFTER_S: Final = 24 * 3600
+MAX_RETRY_AFTER_S: Final = DAY_S
 OCTETS: Final = "application/octet-stream"  # what a web server calls a file whose ending it does not know
 HANDSHAKE: Final = "start_tls.started"  # how httpcore names the step, after the connection's kind
 _DONE: Final = (200, 202)

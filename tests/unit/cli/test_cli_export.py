@@ -17,9 +17,10 @@ from fixtures.memory_files import MemoryFiles
 from fixtures.system_paths import PATHS
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.ledger.export import ExportFlawKind
+from opanel_agent.core.units import LANGUAGES
 from opanel_agent.evaluate import export
 from opanel_agent.evaluate.ledger_file import open_ledger
-from opanel_agent.messages import LANGUAGES, translate
+from opanel_agent.messages import translate
 
 ROOT: Final = signing.trusted_root()
 AGENT: Final = Path(__file__).parents[3] / "agent"

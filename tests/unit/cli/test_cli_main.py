@@ -23,7 +23,8 @@ from opanel_agent.cli.parser import Command, Options, read
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import Storage, Usage
-from opanel_agent.messages import LANGUAGES, Language, translate
+from opanel_agent.core.units import LANGUAGES, Language
+from opanel_agent.messages import translate
 
 AGENT = Path(opanel_agent.__file__).parent.parent
 

@@ -14,7 +14,8 @@ from opanel_agent.cli.main import COMMANDS
 from opanel_agent.cli.output import CommandResult, Console
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.errors import Usage
-from opanel_agent.messages import LANGUAGES, Language, translate
+from opanel_agent.core.units import LANGUAGES, Language
+from opanel_agent.messages import translate
 from opanel_agent.silence import runner, strace
 from opanel_agent.silence.judge import Scenario, ViolationKind
 from opanel_agent.silence.runner import ProofTools

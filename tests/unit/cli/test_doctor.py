@@ -21,9 +21,10 @@ from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.diagnosis import LAYERS, Check
 from opanel_agent.core.errors import Bug, NotPermitted, Unavailable
 from opanel_agent.core.license import license_key
+from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.core.wire.message import Reply, fixed_get, head
 from opanel_agent.core.wire.mirror_probe import MirrorProbe, encode
-from opanel_agent.messages import LANGUAGES, Language, translate
+from opanel_agent.messages import translate
 
 SECOND: Final = "https://second.example"
 EVERY: Final = {str(check) for check in Check}

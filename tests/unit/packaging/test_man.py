@@ -13,7 +13,7 @@ import pytest
 from opanel_agent.cli.main import COMMANDS
 from opanel_agent.core.consent import consent_file
 from opanel_agent.core.consent.purposes import CONSENT_BASED, POLICIES
-from opanel_agent.messages import LANGUAGES
+from opanel_agent.core.units import LANGUAGES
 from opanel_agent.system.journal import MESSAGE_IDS
 from opanel_agent.system.storage.resources import installed_notice
 

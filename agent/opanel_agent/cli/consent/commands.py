@@ -14,11 +14,12 @@ from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Command, Options
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault, Reason
-from opanel_agent.core.consent.consent_file import HOUR_S, ConsentFile, ConsentReading, parse
+from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading, parse
 from opanel_agent.core.consent.edit import changes
 from opanel_agent.core.consent.gate import Objection
 from opanel_agent.core.consent.purposes import CONSENT_BASED, POLICIES, Purpose
 from opanel_agent.core.errors import Misconfigured, Storage, Usage
+from opanel_agent.core.units import HOUR_S
 from opanel_agent.messages import describe_error
 from opanel_agent.system.storage import resources
 

@@ -15,7 +15,7 @@ from opanel_agent.cli.parser import Command, Options
 from opanel_agent.core.consent import notice
 from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import AgentError
-from opanel_agent.messages import Language
+from opanel_agent.core.units import Language
 from opanel_agent.system.storage.resources import Resources
 
 COLUMNS: Final = 80

@@ -25,7 +25,8 @@ from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import AgentError, Misconfigured, Storage
 from opanel_agent.core.reporting.catalog import Catalog
-from opanel_agent.messages import Language, describe_error
+from opanel_agent.core.units import Language
+from opanel_agent.messages import describe_error
 from opanel_agent.system.storage import resources
 from opanel_agent.system.terminal import Terminal
 

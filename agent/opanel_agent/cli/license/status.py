@@ -18,10 +18,9 @@ from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.license.states import Action, State
+from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.messages import describe_error
 
-HOUR_S: Final = 3600
-DAY_S: Final = 86400
 CHECK_OK, CHECK_WARNING, CHECK_CRITICAL, CHECK_UNKNOWN = range(4)
 # Told like any reason, but no fault of the license: a container or the demo simply has no systemd to confine it.
 NO_WARNING: Final = frozenset({Reason.OK, Reason.ISOLATION_PARTIAL, Reason.ISOLATION_NONE})

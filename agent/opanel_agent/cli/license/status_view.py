@@ -13,6 +13,7 @@ from opanel_agent.cli.context import Context
 from opanel_agent.core.codec.strict_json import Json, Members, loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
+from opanel_agent.core.units import LANGUAGES
 
 MAX_BYTES: Final = 1024 * 1024
 PERMITS: Final = ("run", "change", "create", "paid_features")
@@ -126,7 +127,7 @@ def license_of(told: Members) -> LicenseView:
         tier=None if told.value("tier") is None else told.text("tier"),
         reseller=_contact(Members(reseller, "reseller")) if isinstance(reseller, dict) else {},
         action=action.text("code"),
-        action_texts={lang: action.text(lang, max_length=2048) for lang in ("tr", "en")},
+        action_texts={lang: action.text(lang, max_length=2048) for lang in LANGUAGES},
         as_of=told.integer("as_of"),
         good_until=told.integer("good_until"),
         warned=bool(told.value("warnings")),

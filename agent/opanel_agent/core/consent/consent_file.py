@@ -24,10 +24,10 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import Misconfigured
+from opanel_agent.core.units import DAY_S, HOUR_S
 
-HOUR_S: Final = 3600
 DEFAULT_HOLD_S: Final = 72 * HOUR_S
-MAX_HOLD_S: Final = 30 * 24 * HOUR_S
+MAX_HOLD_S: Final = 30 * DAY_S
 _HOLD: Final = re.compile(r"(\d{1,4})([hd])", re.ASCII)
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LITERAL: Final = re.compile(r"\b(?:true|false)\b", re.ASCII)
@@ -290,7 +290,7 @@ def _lines(table: Table, rows: Mapping[Purpose, Table]) -> dict[str, int]:
 
 def _hold(value: object) -> int:
     found = _HOLD.fullmatch(string(value))
-    seconds = -1 if found is None else int(found[1]) * (HOUR_S if found[2] == "h" else 24 * HOUR_S)
+    seconds = -1 if found is None else int(found[1]) * (HOUR_S if found[2] == "h" else DAY_S)
     if not 0 <= seconds <= MAX_HOLD_S:
         raise ValueError
     return seconds

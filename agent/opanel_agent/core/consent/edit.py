@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.consent.consent_file import HOUR_S, ConsentFile, edit, parse
+from opanel_agent.core.consent.consent_file import ConsentFile, edit, parse
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import Misconfigured
+from opanel_agent.core.units import HOUR_S
 
 _NOTICE: Final = re.compile(r"""(\s*["']?notice["']?\s*=\s*)(?:"[0-9-]*"|'[0-9-]*')""", re.ASCII)
 

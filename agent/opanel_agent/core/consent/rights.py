@@ -19,11 +19,12 @@ from typing import Final
 from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import Purpose
-from opanel_agent.core.documents.claims import DAY_S, JTI, SHA256_HEX
+from opanel_agent.core.documents.claims import JTI, SHA256_HEX
 from opanel_agent.core.documents.receipt import Receipt
 from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.core.units import DAY_S
 
 ANSWER_WITHIN_S: Final = 30 * DAY_S
 MAX_REVEALS: Final = 64

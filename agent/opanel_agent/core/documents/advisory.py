@@ -22,12 +22,12 @@ from opanel_agent.core.documents.jws import Envelope, Typ, parse
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.units import LANGUAGES
 
 MAX_BYTES: Final = 256 * 1024  # as interface.md and `purposes.FIXED_GETS` say
 MAX_ADVISORIES: Final = 64
 MAX_TITLE: Final = 200
 MAX_BODY: Final = 4000
-LANGUAGES: Final = ("tr", "en")
 _MAX_LINE_BYTES: Final = 64 * 1024
 _VERSION: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")
 # Printed on root's terminal: nothing that moves the cursor, ends the line or turns the direction of writing.
@@ -128,6 +128,8 @@ def _read(envelope: Envelope, keys: Mapping[str, PublicKey], root: Root) -> Advi
 
 
 def _texts(said: Members, max_length: int) -> Mapping[str, str]:
-    texts = {language: said.text(language, max_length=max_length, pattern=_SHOWN) for language in LANGUAGES}
+    texts: dict[str, str] = {
+        language: said.text(language, max_length=max_length, pattern=_SHOWN) for language in LANGUAGES
+    }
     said.end()
     return texts

@@ -10,7 +10,6 @@ JTI: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
 SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
 URI: Final = re.compile(r"[!-~]{1,255}")
 MAX_DAYS: Final = 36_500
-DAY_S: Final = 86_400
 _EMAIL: Final = re.compile(r"[!-?A-~]{1,64}@[!-?A-~]{1,189}")
 _PHONE: Final = re.compile(r"\+?[0-9][0-9 ()/.-]{2,39}")
 _WEB: Final = re.compile(r"https?://[!-~]{1,247}")

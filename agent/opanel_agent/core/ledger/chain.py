@@ -24,8 +24,9 @@ from typing import Final
 
 from opanel_agent.core.codec.strict_json import NAME, Json, Members, dumps, loads
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.documents.claims import DAY_S, SHA256_HEX
+from opanel_agent.core.documents.claims import SHA256_HEX
 from opanel_agent.core.errors import Bug, Untrusted
+from opanel_agent.core.units import DAY_S
 
 NOTHING: Final = "0" * 64
 MAX_LINE_BYTES: Final = 64 * 1024

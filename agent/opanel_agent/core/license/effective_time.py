@@ -30,12 +30,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NewType
 
 from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.units import DAY_S, HOUR_S
 
 Wall = NewType("Wall", int)
 Effective = NewType("Effective", int)
 
-HOUR_S: Final = 3600
-DAY_S: Final = 24 * HOUR_S
 FAR_S: Final = 26 * HOUR_S
 """How far a wall clock may be from a witness and still agree with it: a day and two hours."""
 RATE: Final = 2

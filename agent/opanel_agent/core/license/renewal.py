@@ -20,8 +20,9 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.errors import NotYet, Untrusted
-from opanel_agent.core.license.schedule import AHEAD_MAX_S, DAY_S, RETRY_AFTER_MAX_S
+from opanel_agent.core.license.schedule import AHEAD_MAX_S, RETRY_AFTER_MAX_S
 from opanel_agent.core.license.verdict import SKEW_S
+from opanel_agent.core.units import DAY_S
 
 LEFT_PERCENT: Final = 30
 

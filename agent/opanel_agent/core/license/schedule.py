@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.units import DAY_S, HOUR_S
 
-DAY_S: Final = 86400
 WATCH_S: Final = 900
 BACKOFF_MIN_S: Final = 60
-BACKOFF_MAX_S: Final = 6 * 3600
+BACKOFF_MAX_S: Final = 6 * HOUR_S
 RETRY_AFTER_MAX_S: Final = DAY_S
-MAKE_UP_S: Final = 2 * 3600
+MAKE_UP_S: Final = 2 * HOUR_S
 SOON_MIN_S: Final = 600
 SOON_SPREAD_S: Final = 3000
 AHEAD_MAX_S: Final = 2 * DAY_S

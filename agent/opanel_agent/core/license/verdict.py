@@ -30,6 +30,7 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.license.binding import Match
 from opanel_agent.core.license.states import ACTIONS, EVERYTHING, PERMITS, Action, Permits, State
+from opanel_agent.core.units import DAY_S, HOUR_S
 
 __all__ = [
     "NEVER",
@@ -48,8 +49,6 @@ __all__ = [
     "warning",
 ]
 
-HOUR_S: Final = 3600
-DAY_S: Final = 24 * HOUR_S
 NEVER: Final = 2**53 - 1
 SKEW_S: Final = 300
 """Tolerated before `nbf`: a license issued a moment ago by somebody whose clock is a little fast is valid now."""

@@ -22,10 +22,10 @@ from opanel_agent.core.codec.strict_json import NAME, Json, Members, dumps, load
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.reporting.cardinality import count, powers
+from opanel_agent.core.units import LANGUAGES
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_FROZEN_BYTES: Final = 1024 * 1024
-LANGUAGES: Final = ("tr", "en")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
-from opanel_agent.core.documents.claims import DAY_S
+from opanel_agent.core.units import DAY_S
 
 
 @unique

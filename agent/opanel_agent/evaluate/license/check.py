@@ -18,6 +18,7 @@ from opanel_agent.core.documents import signed_request as request_document
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
 from opanel_agent.core.license import license_key, schedule, status_history
+from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire.message import JOSE, JSON, SIGNED, Reply, Sealed, fields_of, head, seal
 from opanel_agent.evaluate import outbox
 from opanel_agent.evaluate.context import PassContext, machine_components
@@ -30,7 +31,6 @@ from opanel_agent.system.log import log_event
 
 Result = dict[str, Json]
 
-DAY_S: Final = 86400
 QUIET_MIN_S: Final = 10 * 60
 QUIET_MAX_S: Final = 60 * 60
 # A pass has 120 s, and one word to fetch may take half of them: who is late by then leaves the others to the next pass.

@@ -17,6 +17,7 @@ from opanel_agent.core.documents import receipt as receipt_document
 from opanel_agent.core.errors import NotPermitted, Untrusted
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.license.states import State
+from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.core.wire.message import JOSE, JSON, MAX_BODY_BYTES, Reply, Sealed, seal
 from opanel_agent.evaluate import outbox
 from opanel_agent.evaluate.consent import changes
@@ -26,8 +27,6 @@ from opanel_agent.evaluate.license import check
 from opanel_agent.evaluate.reporting import crash
 from opanel_agent.network import gate_inputs
 
-DAY_S: Final = 86400
-MINUTE_S: Final = 60
 PREFIX: Final[Mapping[Purpose, str]] = {Purpose.USAGE_STATISTICS: "usage", Purpose.CRASH_REPORTS: "crash"}
 ERASURE_BYTES: Final = 32
 
@@ -113,7 +112,7 @@ def send(context: PassContext, sealed: Sealed) -> Reply:
     reply = submit(context, sealed)
     check.begin_quiet(context, sealed.purpose)
     if not reply.ok:
-        context.memory.retries[sealed.purpose] = context.now + 3600 + int(context.world.chance.random() * 5 * 3600)
+        context.memory.retries[sealed.purpose] = context.now + HOUR_S + int(context.world.chance.random() * 5 * HOUR_S)
         return reply
     _finish(context, sealed, reply)
     return reply

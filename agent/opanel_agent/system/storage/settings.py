@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 from opanel_agent.core.codec.strict_toml import MAX_BYTES, boolean, loads, string
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.core.units import LANGUAGES
 from opanel_agent.core.wire.endpoints import admissible
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
 MAX_MIRRORS: Final = 16
-LANGUAGES: Final = ("tr", "en")
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 

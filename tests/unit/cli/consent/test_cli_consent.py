@@ -13,7 +13,7 @@ from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.consent.consent_file import parse
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
-from opanel_agent.messages import LANGUAGES, Language
+from opanel_agent.core.units import LANGUAGES, Language
 
 USAGE, CRASH = Purpose.USAGE_STATISTICS, Purpose.CRASH_REPORTS
 

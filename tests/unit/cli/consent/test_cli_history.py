@@ -12,7 +12,7 @@ from fixtures.fake_daemon import fake_daemon
 from fixtures.written_consents import NOTICE
 from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.consent.purposes import Purpose
-from opanel_agent.messages import LANGUAGES, Language
+from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.system.storage.resources import Resources
 
 USAGE, CRASH = Purpose.USAGE_STATISTICS, Purpose.CRASH_REPORTS

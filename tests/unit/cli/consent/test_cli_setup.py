@@ -14,7 +14,8 @@ from fixtures.pseudo_terminal import TypedAt
 from opanel_agent.core.consent.consent_file import parse
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
-from opanel_agent.messages import LANGUAGES, Language, translate
+from opanel_agent.core.units import LANGUAGES, Language
+from opanel_agent.messages import translate
 from opanel_agent.system.storage.resources import Resources, installed_notice
 
 AGENT = Path(opanel_agent.__file__).parent.parent

@@ -13,7 +13,8 @@ import opanel_agent
 from fixtures.command_line import environment
 from opanel_agent.core.consent.consent_file import parse
 from opanel_agent.core.consent.purposes import Purpose
-from opanel_agent.messages import Language, translate
+from opanel_agent.core.units import Language
+from opanel_agent.messages import translate
 from opanel_agent.system import terminal as teletype
 from opanel_agent.system.storage.resources import Resources
 

@@ -7,7 +7,7 @@ import pytest
 from opanel_agent.core.consent.notice import fill
 from opanel_agent.core.consent.purposes import FIXED_GETS, POLICIES
 from opanel_agent.core.documents.root import Destination
-from opanel_agent.core.reporting.catalog import LANGUAGES
+from opanel_agent.core.units import LANGUAGES
 from opanel_agent.system.storage.resources import Resources, installed_notice, load_catalog
 
 EACH_LANGUAGE = pytest.mark.parametrize("language", LANGUAGES)

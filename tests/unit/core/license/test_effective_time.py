@@ -14,7 +14,8 @@ from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license import effective_time
-from opanel_agent.core.license.effective_time import DAY_S, FAR_S, HOUR_S, LIFT_S, ClockReading, ClockState, Wall
+from opanel_agent.core.license.effective_time import FAR_S, LIFT_S, ClockReading, ClockState, Wall
+from opanel_agent.core.units import DAY_S, HOUR_S
 
 T0 = 1_800_000_000
 UP = 5_000

@@ -12,7 +12,8 @@ from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license import schedule
-from opanel_agent.core.license.schedule import DAY_S, Schedule
+from opanel_agent.core.license.schedule import Schedule
+from opanel_agent.core.units import DAY_S
 
 NOON = 20_000 * DAY_S + DAY_S // 2
 MIDNIGHT = 20_001 * DAY_S

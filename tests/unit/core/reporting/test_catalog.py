@@ -22,7 +22,8 @@ from opanel_agent.core.consent.purposes import POLICIES
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license.states import State
 from opanel_agent.core.reporting import catalog
-from opanel_agent.core.reporting.catalog import LANGUAGES, Catalog, Field, Type, load, thaw, widened
+from opanel_agent.core.reporting.catalog import Catalog, Field, Type, load, thaw, widened
+from opanel_agent.core.units import LANGUAGES
 from opanel_agent.system.storage.resources import Resources, installed_notice, load_catalog
 
 SHIPPED = load_catalog()
