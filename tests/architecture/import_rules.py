@@ -1,4 +1,4 @@
-"""The walls of the house (docs/ARCHITECTURE.md, "Rooms"): which module may import what, read from the source.
+"""The import rules (docs/ARCHITECTURE.md, "Layers"): which module may import what, read from the source.
 
 `objections(sources)` takes the text of modules by name and says every import that crosses a wall, with its line.
 Imports inside functions count as much as those at the top: a lazy import is still an arrow. `reachable` follows the

@@ -6,7 +6,8 @@ import pytest
 
 from opanel_agent.cli.main import COMMANDS
 from opanel_agent.cli.parser import EVERYWHERE_FLAGS, EVERYWHERE_VALUED, Command
-from opanel_agent.messages import LANGUAGES, Language, translate
+from opanel_agent.core.units import LANGUAGES, Language
+from opanel_agent.messages import translate
 
 GROUPS = sorted({command.words[:length] for command in COMMANDS for length in range(1, len(command.words))})
 NAME = re.compile(r"(?<![\w-])[a-z][a-z-]*(?![\w-])")

@@ -3,7 +3,7 @@
 A payload is built *from* the declarations, so a field that nobody declared, a value outside of its permitted ones or of
 another type cannot come to be; the other end asks `check` of the same declarations and refuses what they do not admit.
 `bits` computes how much a report can tell at most. `widened` compares two catalogs and names everything by which the
-later one could take more, keep it longer or give it to more: that needs a new notice (docs/ARCHITECTURE.md, "Notices").
+later one could take more, keep it longer or give it to more: that needs a new notice (docs/ARCHITECTURE.md, "Consent").
 
 Declarations are read from data/fields/*.toml (`load`) or from the copy that a notice froze (`thaw`). Not here: files,
 collecting the values, and whether anything may leave (`core.consent.gate`).
