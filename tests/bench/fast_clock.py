@@ -24,4 +24,4 @@ class Hurried(DefaultSelector):
 
 
 if __name__ == "__main__":
-    sys.exit(main(world=Hooks(clock_s=lambda: clock_s() + Hurried.ahead_s, selector=Hurried)))
+    sys.exit(main(hooks=Hooks(clock_s=lambda: clock_s() + Hurried.ahead_s, selector=Hurried)))

@@ -39,7 +39,7 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 def public() -> Iterator[Running]:
     """A daemon whose socket everyone reaches, as the group does in a system installation."""
-    with TemporaryDirectory() as base, running(Path(base) / "r", patience={"request_s": 4.0}) as daemon:
+    with TemporaryDirectory() as base, running(Path(base) / "r", timeouts={"request_s": 4.0}) as daemon:
         daemon.wait()
         Path(base).chmod(0o755)
         daemon.directory.chmod(0o755)
@@ -63,7 +63,7 @@ def alive(daemon: Running) -> bool:
     return daemon.ask("GET", "/v1/license").status == 200
 
 
-# one uid's share
+# one uid's token_bucket
 
 
 def test_a_uid_may_take_so_many_turns_at_once_and_then_so_many_a_second() -> None:
@@ -96,9 +96,12 @@ def test_a_share_that_is_whole_again_is_forgotten() -> None:
 @root
 @only_root
 def test_who_pipelines_without_end_gets_every_answer_in_the_end(place: Path) -> None:
-    """Far beyond its share, on all its connections; meanwhile another uid is answered."""
+    """Far beyond its token_bucket, on all its connections; meanwhile another uid is answered."""
     count = 100
-    with TemporaryDirectory() as base, running(Path(base) / "r", share={"at_once": 10, "each_s": 200.0}) as daemon:
+    with (
+        TemporaryDirectory() as base,
+        running(Path(base) / "r", token_bucket={"at_once": 10, "each_s": 200.0}) as daemon,
+    ):
         daemon.wait()
         for directory, mode in ((Path(base), 0o755), (daemon.directory, 0o755), (daemon.socket, 0o666)):
             directory.chmod(mode)
@@ -117,7 +120,7 @@ def test_who_pipelines_without_end_gets_every_answer_in_the_end(place: Path) -> 
 
 
 def test_a_thousand_connections_are_told_and_leave_nothing_behind(place: Path) -> None:
-    with running(place, patience={"request_s": 30.0}) as daemon:
+    with running(place, timeouts={"request_s": 30.0}) as daemon:
         daemon.wait()
         until(lambda: alive(daemon))
         before = descriptors(daemon)
@@ -178,9 +181,9 @@ def test_without_a_descriptor_it_does_not_ask_again_at_once(place: Path, fault: 
             selector,
             listener,
             JobQueue(RetryPolicy(), 0),
-            crowd=ConnectionLimits(),
-            share=TokenBucket(),
-            patience=Timeouts(),
+            connection_limits=ConnectionLimits(),
+            token_bucket=TokenBucket(),
+            timeouts=Timeouts(),
         )
         ((key, mask),) = selector.select(0)
         key.data(mask, 100.0)
@@ -202,9 +205,9 @@ def test_nobody_is_accepted_after_the_end_however_it_stood(place: Path) -> None:
             selector,
             listener,
             JobQueue(RetryPolicy(), 0),
-            crowd=ConnectionLimits(),
-            share=TokenBucket(),
-            patience=Timeouts(),
+            connection_limits=ConnectionLimits(),
+            token_bucket=TokenBucket(),
+            timeouts=Timeouts(),
         )
         ((key, mask),) = selector.select(0)
         key.data(mask, 100.0)
@@ -217,7 +220,7 @@ def test_nobody_is_accepted_after_the_end_however_it_stood(place: Path) -> None:
 def test_it_lives_through_the_want_of_descriptors(place: Path) -> None:
     """Who waits in the queue is served when there is room; a job that cannot be started is said so."""
     job = "if told['intent'] == 'release': open(sys.argv[0] + '.on', 'w'); time.sleep(0.3)\nsay()"
-    with running(place, job, patience={"request_s": 20.0}) as daemon, closing(daemon.wait().connect()) as asker:
+    with running(place, job, timeouts={"request_s": 20.0}) as daemon, closing(daemon.wait().connect()) as asker:
         asker.sendall(ASK)
         read_one(asker)
         before = descriptors(daemon)

@@ -20,7 +20,7 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someo
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One daemon for the tests that leave it as it was."""
-    with running(tmp_path_factory.mktemp("shared") / "r", patience={"request_s": 0.8, "write_s": 1.0}) as daemon:
+    with running(tmp_path_factory.mktemp("shared") / "r", timeouts={"request_s": 0.8, "write_s": 1.0}) as daemon:
         yield daemon.wait()
 
 
@@ -126,7 +126,7 @@ def test_clients_that_leave(shared: Running) -> None:
 
 
 def test_four_connections_a_uid(place: Path) -> None:
-    with running(place, patience={"request_s": 10.0}) as daemon, ExitStack() as stack:
+    with running(place, timeouts={"request_s": 10.0}) as daemon, ExitStack() as stack:
         daemon.wait()
         clients = [stack.enter_context(closing(daemon.connect())) for _ in range(4)]
         with closing(daemon.connect()) as fifth:
@@ -144,7 +144,7 @@ def test_four_connections_a_uid(place: Path) -> None:
 @pytest.fixture
 def public() -> Iterator[Running]:
     """A daemon whose socket everyone reaches, as the group does in a system installation."""
-    with TemporaryDirectory() as base, running(Path(base) / "r", patience={"request_s": 10.0}) as daemon:
+    with TemporaryDirectory() as base, running(Path(base) / "r", timeouts={"request_s": 10.0}) as daemon:
         daemon.wait()
         Path(base).chmod(0o755)
         daemon.directory.chmod(0o755)

@@ -28,7 +28,7 @@ else:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One daemon for the tests that leave it as it was."""
-    with running(tmp_path_factory.mktemp("shared") / "r", patience={"request_s": 0.8, "write_s": 1.0}) as daemon:
+    with running(tmp_path_factory.mktemp("shared") / "r", timeouts={"request_s": 0.8, "write_s": 1.0}) as daemon:
         yield daemon.wait()
 
 
@@ -130,7 +130,7 @@ def test_before_the_first_answer_it_says_so(place: Path) -> None:
     ],
 )
 def test_a_job_that_goes_wrong_changes_nothing(place: Path, job: str, detail: str) -> None:
-    with running(place, BY_INTENT.format(job), limits={"deadline_s": 1.0}) as daemon:
+    with running(place, BY_INTENT.format(job), job_limits={"deadline_s": 1.0}) as daemon:
         before = daemon.wait().ask("GET", "/v1/answer").json
         reply = daemon.ask("POST", "/v1/activate")
         assert (reply.status, reply.json["ok"], reply.json["error"]["detail"]) == (200, False, detail)
@@ -142,7 +142,7 @@ def test_a_job_that_goes_wrong_changes_nothing(place: Path, job: str, detail: st
 
 
 def test_it_answers_while_a_job_hangs(place: Path) -> None:
-    with running(place, BY_INTENT.format("time.sleep(60)"), pace={"reply_s": 0.3}) as daemon:
+    with running(place, BY_INTENT.format("time.sleep(60)"), retry_policy={"reply_s": 0.3}) as daemon:
         daemon.wait()
         reply = daemon.ask("POST", "/v1/activate")
         assert (reply.status, reply.json["ok"]) == (202, None)
@@ -170,7 +170,7 @@ def test_narrowing_ends_the_running_job_and_all_it_started(place: Path) -> None:
 def test_a_failed_job_is_tried_again(place: Path) -> None:
     """And what failed once for want of anything works then."""
     job = "seen = sys.argv[0] + '.seen'\nif os.path.exists(seen): say()\nelse: open(seen, 'w'); sys.exit(1)"
-    with running(place, job, pace={"retry_first_s": 0.2}) as daemon:
+    with running(place, job, retry_policy={"retry_first_s": 0.2}) as daemon:
         daemon.wait()
 
 

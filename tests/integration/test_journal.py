@@ -163,9 +163,9 @@ def test_the_lines_of_a_job_are_kept_for_the_daemon(capsys: pytest.CaptureFixtur
 
 def test_a_state_is_told_at_once_and_once() -> None:
     heard = Heard()
-    diary = Reporter(heard.tell, "en")
+    reporter = Reporter(heard.tell, "en")
     for at_s, state in enumerate(["active", "active", "grace", "active", "active"]):
-        diary.license(state, "ok", float(at_s))
+        reporter.license(state, "ok", float(at_s))
     assert [(each["state"], each["was"]) for each in heard] == [
         ("active", "unknown"),
         ("grace", "active"),
@@ -177,11 +177,11 @@ def test_a_state_is_told_at_once_and_once() -> None:
 
 def test_reasons_that_come_and_go_are_told_once_an_hour_and_the_last_word_is_true() -> None:
     heard = Heard()
-    diary = Reporter(heard.tell, "tr")
+    reporter = Reporter(heard.tell, "tr")
     for quarter in range(96):
-        diary.license("active", "ok" if quarter % 2 else "unreachable_tcp", quarter * HOUR / 4)
-    diary.license("active", "ok", DAY)
-    diary.license("active", "ok", DAY + HOUR)
+        reporter.license("active", "ok" if quarter % 2 else "unreachable_tcp", quarter * HOUR / 4)
+    reporter.license("active", "ok", DAY)
+    reporter.license("active", "ok", DAY + HOUR)
     assert len(heard) <= 25
     assert heard[-1]["reasons"] == "ok"
     assert heard[-1]["message"] == "Lisansın durumu artık active: ok."
@@ -189,9 +189,9 @@ def test_reasons_that_come_and_go_are_told_once_an_hour_and_the_last_word_is_tru
 
 def test_trouble_is_told_when_it_comes_and_when_it_goes() -> None:
     heard = Heard()
-    diary = Reporter(heard.tell, "en")
+    reporter = Reporter(heard.tell, "en")
     for quarter in range(96):
-        diary.trouble("disk_full/disk_full" if 0 < quarter < 90 else "", quarter * HOUR / 4)
+        reporter.trouble("disk_full/disk_full" if 0 < quarter < 90 else "", quarter * HOUR / 4)
     assert [(each["event"], each.get("error")) for each in heard] == [
         ("job_failed", "disk_full/disk_full"),
         ("job_recovered", None),
@@ -200,23 +200,23 @@ def test_trouble_is_told_when_it_comes_and_when_it_goes() -> None:
 
 def test_what_a_job_keeps_finding_is_told_once() -> None:
     heard = Heard()
-    diary = Reporter(heard.tell, "en")
+    reporter = Reporter(heard.tell, "en")
     for at in range(200):
-        diary.found("ledger_unusable", "error", "m", {"code": "io_failed"}, at * HOUR)
-        diary.found("purged", "info", "m", {"id": at}, at * HOUR)
-        diary.unwritten("io_failed", at * HOUR)
+        reporter.job_event("ledger_unusable", "error", "m", {"code": "io_failed"}, at * HOUR)
+        reporter.job_event("purged", "info", "m", {"id": at}, at * HOUR)
+        reporter.answer_not_written("io_failed", at * HOUR)
     assert heard.events.count("ledger_unusable") == heard.events.count("answer_not_written") == 1
     assert heard.events.count("purged") == 200
-    diary.found("ledger_unusable", "error", "m", {"code": "io_failed"}, 300 * HOUR)
+    reporter.job_event("ledger_unusable", "error", "m", {"code": "io_failed"}, 300 * HOUR)
     assert heard.events.count("ledger_unusable") == 2
 
 
 def test_the_language_is_the_settings() -> None:
     heard = Heard()
-    diary = Reporter(heard.tell, "en")
+    reporter = Reporter(heard.tell, "en")
     for language in (None, "tr", None, "en"):
-        diary.speaks(language)
-        diary.event("job_recovered")
+        reporter.set_language(language)
+        reporter.event("job_recovered")
     english, turkish = SENTENCES["job_recovered"]
     assert [each["message"] for each in heard] == [english, turkish, turkish, english]
 
@@ -224,18 +224,18 @@ def test_the_language_is_the_settings() -> None:
 # whole days, with the real programs
 
 
-def lived(agent: Simulated, diary: Reporter, *, days: int = 1) -> None:
-    """As the daemon would: a pass when evaluate says so, its lines and its answer to the diary."""
+def lived(agent: Simulated, reporter: Reporter, *, days: int = 1) -> None:
+    """As the daemon would: a pass when evaluate says so, its lines and its answer to the reporter."""
     end_s = agent.clock.wall_s + days * DAY
     while agent.clock.wall_s < end_s:
         with log.kept() as lines:
             frame = agent.run("tick")
         now_s = float(agent.clock.wall_s)
         for each in lines:
-            diary.found(each[0], each[1], "", each[2], now_s)
+            reporter.job_event(each[0], each[1], "", each[2], now_s)
         license_ = frame["answer"]["license"]
-        diary.trouble("", now_s)
-        diary.license(license_["state"], ", ".join(license_["reasons"]), now_s)
+        reporter.trouble("", now_s)
+        reporter.license(license_["state"], ", ".join(license_["reasons"]), now_s)
         agent.clock.advance(frame["next_run_s"])
 
 

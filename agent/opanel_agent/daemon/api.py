@@ -45,7 +45,7 @@ OPTIONS: Final[Mapping[str, type]] = {
 }
 NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
 # Members of the answer that say what left this server, or waits to. The panel needs neither.
-OF_OWNER: Final = ("last_left", "reports")
+OWNER_MEMBERS: Final = ("last_left", "reports")
 _URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -67,45 +67,47 @@ class Body(Enum):
 
 
 class Route(NamedTuple):
-    """One row. `shows` is a member of the answer, or "" for all of it; `starts` is an intent of evaluate."""
+    """One row. `member` is one of the answer, or "" for all of it; `intent` is one of evaluate."""
 
     who: Who
     body: Body = Body.NONE
-    takes: tuple[str, ...] = ()  # of OPTIONS
-    every_s: int = 0  # between two of anyone but the owner
-    shows: str | None = None
-    starts: str = ""
-    ends_running: bool = False
+    options: tuple[str, ...] = ()  # of OPTIONS
+    min_interval_s: int = 0  # between two of anyone but the owner
+    member: str | None = None
+    intent: str = ""
+    ends_running_job: bool = False
 
 
-def _of_owner(starts: str, *takes: str) -> Route:
-    return Route(who=Who.OWNER, body=Body.OPTIONS, takes=takes, starts=starts)
+def _owner_route(intent: str, *options: str) -> Route:
+    return Route(who=Who.OWNER, body=Body.OPTIONS, options=options, intent=intent)
 
 
-SENDING: Final = ("preview", "confirm", "to_file")
+SENDING_OPTIONS: Final = ("preview", "confirm", "to_file")
 ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
-    "/v1/license": {"GET": Route(who=Who.PEERS, shows="license")},
-    "/v1/consent": {"GET": Route(who=Who.PEERS, shows="consent")},
-    "/v1/answer": {"GET": Route(who=Who.PEERS, shows="")},
-    "/v1/refresh": {"POST": Route(who=Who.PEERS, every_s=60, starts="refresh")},
-    "/v1/bundle": {"POST": Route(who=Who.OWNER, body=Body.DOCUMENT, takes=("key", *SENDING), starts="bundle")},
-    "/v1/activate": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, takes=SENDING, starts="activate")},
-    "/v1/release": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, takes=SENDING, starts="release")},
-    "/v1/remove": {"POST": Route(who=Who.OWNER, starts="remove")},
-    # What was, is or would be said of this server is its owner's to see, here and in the answer (OF_OWNER).
-    "/v1/preview": {"POST": _of_owner("preview", "purpose")},
-    "/v1/held": {"POST": _of_owner("held", "action", "id")},
-    "/v1/sent": {"POST": _of_owner("sent", "id")},
-    "/v1/rights": {"POST": _of_owner("rights", "kind", "ids", "text", "license", *SENDING)},
-    "/v1/reset": {"POST": _of_owner("reset", "preview")},
-    "/v1/review": {"POST": _of_owner("review")},
-    "/v1/purge": {"POST": _of_owner("purge")},
-    "/v1/export": {"POST": _of_owner("export", "id")},
-    "/v1/history": {"POST": _of_owner("history", "id")},
-    "/v1/receipts": {"POST": _of_owner("receipts", "id")},
-    "/v1/noticed": {"POST": _of_owner("noticed", "version", "lang")},
+    "/v1/license": {"GET": Route(who=Who.PEERS, member="license")},
+    "/v1/consent": {"GET": Route(who=Who.PEERS, member="consent")},
+    "/v1/answer": {"GET": Route(who=Who.PEERS, member="")},
+    "/v1/refresh": {"POST": Route(who=Who.PEERS, min_interval_s=60, intent="refresh")},
+    "/v1/bundle": {
+        "POST": Route(who=Who.OWNER, body=Body.DOCUMENT, options=("key", *SENDING_OPTIONS), intent="bundle")
+    },
+    "/v1/activate": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, options=SENDING_OPTIONS, intent="activate")},
+    "/v1/release": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, options=SENDING_OPTIONS, intent="release")},
+    "/v1/remove": {"POST": Route(who=Who.OWNER, intent="remove")},
+    # What was, is or would be said of this server is its owner's to see, here and in the answer (OWNER_MEMBERS).
+    "/v1/preview": {"POST": _owner_route("preview", "purpose")},
+    "/v1/held": {"POST": _owner_route("held", "action", "id")},
+    "/v1/sent": {"POST": _owner_route("sent", "id")},
+    "/v1/rights": {"POST": _owner_route("rights", "kind", "ids", "text", "license", *SENDING_OPTIONS)},
+    "/v1/reset": {"POST": _owner_route("reset", "preview")},
+    "/v1/review": {"POST": _owner_route("review")},
+    "/v1/purge": {"POST": _owner_route("purge")},
+    "/v1/export": {"POST": _owner_route("export", "id")},
+    "/v1/history": {"POST": _owner_route("history", "id")},
+    "/v1/receipts": {"POST": _owner_route("receipts", "id")},
+    "/v1/noticed": {"POST": _owner_route("noticed", "version", "lang")},
     # What may leave has become less: whatever runs was started under the wider word.
-    "/v1/narrowed": {"POST": Route(who=Who.OWNER, starts="narrowed", ends_running=True)},
+    "/v1/narrowed": {"POST": Route(who=Who.OWNER, intent="narrowed", ends_running_job=True)},
 }
 
 PROBLEMS: Final[Mapping[str, tuple[int, Code, str]]] = {
@@ -146,21 +148,21 @@ class Start(NamedTuple):
     intent: str
     document: bytes = b""
     options: Mapping[str, Option] = NO_OPTIONS
-    ends_running: bool = False
+    ends_running_job: bool = False
 
     def frame(self) -> bytes:
         """The job's stdin: one JSON line."""
-        told: dict[str, object] = {"schema": 1, "intent": self.intent, **self.options}
+        intent: dict[str, object] = {"schema": 1, "intent": self.intent, **self.options}
         if self.document:
-            told["document"] = _base64url(self.document)
-        return json.dumps(told).encode() + b"\n"
+            intent["document"] = _base64url(self.document)
+        return json.dumps(intent).encode() + b"\n"
 
 
 class PublishedAnswer(NamedTuple):
     """The last answer of evaluate, each part as the bytes that are served."""
 
     whole: bytes
-    peers: bytes  # all but what is OF_OWNER
+    peers: bytes  # all but what is OWNER_MEMBERS
     license: bytes
     consent: bytes
     state: str
@@ -179,10 +181,10 @@ class PublishedAnswer(NamedTuple):
 def problem(name: str, *, headers: Headers = (), error: object = None) -> Response:
     """A refusal by its name in PROBLEMS; `error` is the one behind it, as evaluate told it."""
     status, code, title = PROBLEMS[name]
-    told: dict[str, object] = {"type": f"urn:opanel:problem:{name}", "title": title, "status": status, "code": code}
+    members: dict[str, object] = {"type": f"urn:opanel:problem:{name}", "title": title, "status": status, "code": code}
     if error is not None:
-        told["error"] = error
-    return Response(status=status, body=_json(told), media="application/problem+json", headers=headers)
+        members["error"] = error
+    return Response(status=status, body=_json(members), media="application/problem+json", headers=headers)
 
 
 def admit(method: str, target: str, peer: Peer, *, since_refresh_s: float) -> Route | Response:
@@ -200,8 +202,8 @@ def admit(method: str, target: str, peer: Peer, *, since_refresh_s: float) -> Ro
         return route
     if route.who is Who.OWNER:
         return problem("owner_only")
-    if since_refresh_s < route.every_s:
-        wait_s = int(route.every_s - since_refresh_s) + 1
+    if since_refresh_s < route.min_interval_s:
+        wait_s = int(route.min_interval_s - since_refresh_s) + 1
         return problem("refresh_too_soon", headers=(("Retry-After", str(wait_s)),))
     return route
 
@@ -210,14 +212,14 @@ def respond(
     route: Route, body: bytes, answer: PublishedAnswer | None, trouble: object = None, *, owner: bool = False
 ) -> Response | Start:
     """What an admitted request gets: bytes from memory, or a job. `trouble`: the error that the last job ended with."""
-    if route.shows is None:
+    if route.member is None:
         return _start(route, body)
     if answer is None:
         if trouble is not None:
             return problem("evaluate_failed", error=trouble)
         return problem("answer_not_yet", headers=(("Retry-After", "1"),))
-    shown = answer.part(route.shows, owner=owner)
-    if route.shows or trouble is None:
+    shown = answer.part(route.member, owner=owner)
+    if route.member or trouble is None:
         return Response(status=200, body=shown)
     return Response(status=200, body=shown[:-1] + b',"trouble":' + _json(trouble) + b"}")
 
@@ -231,29 +233,31 @@ def body_json(*, ok: bool | None, error: object, result: object, answer: Publish
 
 def _start(route: Route, body: bytes) -> Response | Start:
     if route.body is Body.DOCUMENT and not body.startswith(b"{"):
-        return Start(intent=route.starts, document=body) if body else problem("document_missing")
-    options = _options(body, route.takes)
+        return Start(intent=route.intent, document=body) if body else problem("document_missing")
+    options = _options(body, route.options)
     if options is None:
         return problem("options_refused")
     if route.body is Body.DOCUMENT:
         return Start(intent="exchange", options=options) if "key" in options else problem("options_refused")
-    return Start(intent=route.starts, options=options, ends_running=route.ends_running)
+    return Start(intent=route.intent, options=options, ends_running_job=route.ends_running_job)
 
 
-def _options(body: bytes, takes: tuple[str, ...]) -> dict[str, Option] | None:
+def _options(body: bytes, allowed: tuple[str, ...]) -> dict[str, Option] | None:
     """Those that the body names; None when it says anything but what the path takes."""
     if not body:
         return {}
     try:
-        told = json.loads(body)
+        options = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(told, dict) or len(body) > OPTIONS_MAX_BYTES:
+    if not isinstance(options, dict) or len(body) > OPTIONS_MAX_BYTES:
         return None
-    return told if all(name in takes and _good(name, value) for name, value in told.items()) else None
+    return (
+        options if all(name in allowed and _is_valid_option(name, value) for name, value in options.items()) else None
+    )
 
 
-def _good(name: str, value: object) -> bool:
+def _is_valid_option(name: str, value: object) -> bool:
     """Whether it is of the option's own type (1 is not true, nor is "true") and no longer than it may be."""
     if type(value) is not OPTIONS[name]:
         return False

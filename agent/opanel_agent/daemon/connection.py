@@ -60,12 +60,12 @@ class RequestHandler(Protocol):
 class Connection:
     """`receive` what came, `step` while it returns True, send `out`, look at `phase` and `deadline_s`."""
 
-    def __init__(self, peer: Peer, patience: Timeouts, now_s: float) -> None:
+    def __init__(self, peer: Peer, timeouts: Timeouts, now_s: float) -> None:
         self.peer = peer
         self.phase = Phase.READING
         self.out = bytearray()
-        self.deadline_s = now_s + patience.request_s
-        self._patience = patience
+        self.deadline_s = now_s + timeouts.request_s
+        self._timeouts = timeouts
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX_BYTES)
         self._route: Route | None = None
         self._body = bytearray()
@@ -108,9 +108,9 @@ class Connection:
             self._route, self._bodiless, self._begun = None, False, bool(self._http.trailing_data[0])
             self._body.clear()
             self.phase = Phase.READING
-            self.deadline_s = now_s + max(self._patience.request_s, self._patience.write_s if self.out else 0)
+            self.deadline_s = now_s + max(self._timeouts.request_s, self._timeouts.write_s if self.out else 0)
         else:
-            self.deadline_s = now_s + self._patience.write_s
+            self.deadline_s = now_s + self._timeouts.write_s
             self.close()
 
     def refuse(self, name: str, now_s: float) -> None:
@@ -169,7 +169,7 @@ class Connection:
     def _refuse(self, response: Response, now_s: float) -> None:
         self._write(response, closing=True)
         self.phase = Phase.LINGER
-        self.deadline_s = now_s + self._patience.linger_s
+        self.deadline_s = now_s + self._timeouts.linger_s
 
     def _write(self, response: Response, *, closing: bool = False) -> None:
         headers = [

@@ -2,9 +2,10 @@
 
 Who a peer is, the kernel says at accept (SO_PEERCRED) and it stays so for the connection. The limits: so many
 connections in all, so many a uid, and the last one only for the owner, so that nobody can keep root out. A connection
-over a limit is told so and closed at once. Of the loop's time every uid but the owner has a share (`Shares`); who has used
-it up is not listened to for some milliseconds, so that the others need not wait. Where the kernel has no descriptor left
-for another connection, nobody is accepted for a moment: a loop that asked again at once would do nothing else.
+over a limit is told so and closed at once. Every uid but the owner has a share of the loop's time (`TokenBuckets`); who
+has used it up is not listened to for some milliseconds, so that the others need not wait. Where the kernel has no
+descriptor left for another connection, nobody is accepted for a moment: a loop that asked again at once would do
+nothing else.
 
 Every call here returns without waiting.
 """
@@ -47,21 +48,21 @@ class TokenBucket(NamedTuple):
 
 
 class TokenBuckets:
-    """What each uid has taken of its share, as the time at which it will be whole again."""
+    """What each uid has taken of its token_bucket, as the time at which it will be whole again."""
 
-    def __init__(self, share: TokenBucket) -> None:
-        self._share = share
+    def __init__(self, token_bucket: TokenBucket) -> None:
+        self._token_bucket = token_bucket
         self._whole_s: dict[int, float] = {}
 
     def take(self, peer: Peer, now_s: float) -> None:
         """One turn. The owner's are not counted."""
         if not peer.owner:
             self._whole_s = {uid: at_s for uid, at_s in self._whole_s.items() if at_s > now_s}
-            self._whole_s[peer.uid] = self._whole_s.get(peer.uid, now_s) + 1 / self._share.each_s
+            self._whole_s[peer.uid] = self._whole_s.get(peer.uid, now_s) + 1 / self._token_bucket.each_s
 
     def due_s(self, peer: Peer) -> float:
         """When it may take the next one."""
-        return self._whole_s.get(peer.uid, -math.inf) - self._share.at_once / self._share.each_s
+        return self._whole_s.get(peer.uid, -math.inf) - self._token_bucket.at_once / self._token_bucket.each_s
 
 
 class ClientSocket:
@@ -84,19 +85,21 @@ class ClientSockets:
         listener: socket.socket,
         handler: RequestHandler,
         *,
-        crowd: ConnectionLimits,
-        share: TokenBucket,
-        patience: Timeouts,
+        connection_limits: ConnectionLimits,
+        token_bucket: TokenBucket,
+        timeouts: Timeouts,
     ) -> None:
         self._selector = selector
         self._listener = listener
-        self._desk = handler
-        self._crowd = crowd
-        self._patience = patience
+        self._handler = handler
+        self._connection_limits = connection_limits
+        self._timeouts = timeouts
         self._open: dict[Connection, ClientSocket] = {}
-        self._shares = TokenBuckets(share)
-        self._again: list[ClientSocket] = []  # may have another request in the buffer, or have to wait for their share
-        self._taken = _refusal(patience)
+        self._shares = TokenBuckets(token_bucket)
+        self._again: list[
+            ClientSocket
+        ] = []  # may have another request in the buffer, or have to wait for their token_bucket
+        self._taken = _refusal(timeouts)
         self._accept_s = -math.inf  # when there may be room for another connection
         self._accepting = False
         self._accept_again(0.0)
@@ -120,7 +123,7 @@ class ClientSockets:
                 self._again.append(client)
         for client in [known for known in self._open.values() if known.http.deadline_s <= now_s]:
             if client.http.phase is Phase.WAITING:
-                client.http.answer(self._desk.late(client.http), now_s)
+                client.http.answer(self._handler.late(client.http), now_s)
             else:
                 client.http.overdue(now_s)
             self._serve(client, now_s)
@@ -165,9 +168,9 @@ class ClientSockets:
     def _admit(self, accepted: socket.socket, now_s: float) -> None:
         """Takes it in, or tells it that there is no room."""
         peer = self._peer(accepted)
-        if self._crowd.admits([known.peer.uid for known in self._open], peer):
+        if self._connection_limits.admits([known.peer.uid for known in self._open], peer):
             accepted.setblocking(False)  # noqa: FBT003 - the socket module's own signature
-            client = ClientSocket(accepted, Connection(peer, self._patience, now_s))
+            client = ClientSocket(accepted, Connection(peer, self._timeouts, now_s))
             self._open[client.http] = client
             self._watch(client, now_s)
             return
@@ -179,14 +182,14 @@ class ClientSockets:
 
     def _peer(self, accepted: socket.socket) -> Peer:
         _pid, uid, _gid = _UCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        return self._desk.peer(uid)
+        return self._handler.peer(uid)
 
     def _serve(self, client: ClientSocket, now_s: float) -> None:
         """Writes, takes one more request when all is written, and looks again at what to wait for."""
         self._shares.take(client.http.peer, now_s)
         self._flush(client)
         if not client.http.out:
-            if client.http.step(self._desk, now_s):
+            if client.http.step(self._handler, now_s):
                 self._again.append(client)
             self._flush(client)
         if client.http.phase is Phase.CLOSED and not client.http.out:
@@ -240,8 +243,8 @@ class ClientSockets:
         client.socket.close()
 
 
-def _refusal(patience: Timeouts) -> bytes:
+def _refusal(timeouts: Timeouts) -> bytes:
     """What a connection over a limit is told. Made once: whoever asks for thousands gets it at the price of a `send`."""
-    refused = Connection(Peer(uid=-1, owner=False), patience, 0.0)
+    refused = Connection(Peer(uid=-1, owner=False), timeouts, 0.0)
     refused.refuse("connections_taken", 0.0)
     return bytes(refused.out)

@@ -62,13 +62,13 @@ class JobProcess:
     """A running job. `stdin` and `stdout` are our ends of its pipes, None once closed."""
 
     def __init__(
-        self, command: list[str], environment: Mapping[str, str], told: bytes, limits: JobLimits, now_s: float
+        self, command: list[str], environment: Mapping[str, str], stdin_data: bytes, limits: JobLimits, now_s: float
     ) -> None:
         self.deadline_s = now_s + limits.deadline_s
         self.stdin: int | None = None
         self.stdout: int | None = None
         self._limits = limits
-        self._told = memoryview(told)
+        self._stdin_data = memoryview(stdin_data)
         self._output = bytearray()
         self._error: AgentError | None = None
         self.pid = self._spawn(command, environment)
@@ -78,12 +78,12 @@ class JobProcess:
         if self.stdin is None:
             return
         try:
-            self._told = self._told[os.write(self.stdin, self._told) :]
+            self._stdin_data = self._stdin_data[os.write(self.stdin, self._stdin_data) :]
         except BlockingIOError:
             return
         except OSError:  # it does not want to hear more
-            self._told = self._told[:0]
-        if not self._told:
+            self._stdin_data = self._stdin_data[:0]
+        if not self._stdin_data:
             os.close(self.stdin)
             self.stdin = None
 

@@ -16,7 +16,7 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Unavailable
 from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.daemon.api import (
-    OF_OWNER,
+    OWNER_MEMBERS,
     Peer,
     PublishedAnswer,
     Response,
@@ -89,11 +89,11 @@ class JobEffects(NamedTuple):
 class JobQueue:
     """The handler that the connections come to. Times are the loop's clock, in seconds."""
 
-    def __init__(self, pace: RetryPolicy, owner: int) -> None:
+    def __init__(self, retry_policy: RetryPolicy, owner: int) -> None:
         self.answer: PublishedAnswer | None = None
         self.running: QueuedJob | None = None
         self.narrowed = False  # a request wants the running job ended
-        self._pace = pace
+        self._retry_policy = retry_policy
         self._owner = owner
         self._trouble: object = None  # the error of the last job, while it left no answer
         self._queue: list[QueuedJob] = []
@@ -114,10 +114,10 @@ class JobQueue:
             return made
         if not self.ask(made, connection):
             return problem("jobs_taken", headers=(("Retry-After", "60"),))
-        if route.every_s and not connection.peer.owner:
+        if route.min_interval_s and not connection.peer.owner:
             self._refreshed_s = now_s
-        self.narrowed = self.narrowed or (made.ends_running and self.running is not None)
-        connection.wait(now_s + self._pace.reply_s)
+        self.narrowed = self.narrowed or (made.ends_running_job and self.running is not None)
+        connection.wait(now_s + self._retry_policy.reply_s)
         return None
 
     def late(self, connection: Connection) -> Response:
@@ -130,7 +130,7 @@ class JobQueue:
         """Puts a job in the queue, or its asker beside one who asked the same; False when the queue is full."""
         task = next((known for known in self._queue if known.start.intent == start.intent in _JOINED), None)
         if task is None:
-            if len(self._queue) >= self._pace.tasks:
+            if len(self._queue) >= self._retry_policy.tasks:
                 return False
             task = QueuedJob(start)
             self._queue.append(task)
@@ -165,7 +165,7 @@ class JobQueue:
                 return JobEffects(replies=replies, trouble=None)
             self._failures += 1
             self._trouble = error.to_json()
-            self._next_s = now_s + self._pace.retry_s(self._failures)
+            self._next_s = now_s + self._retry_policy.retry_s(self._failures)
             return JobEffects(replies=replies, trouble=str(error))
         self._failures = 0
         self._next_s = now_s + min(max(frame.next_run_s, 1), DAY_S)
@@ -175,7 +175,7 @@ class JobQueue:
         return JobEffects(
             replies=replies,
             answer=frame.answer,
-            trouble=_told(frame.error) if frame.answer is None else "",
+            trouble=_error_text(frame.error) if frame.answer is None else "",
             lines=frame.lines,
             language=frame.language,
         )
@@ -219,8 +219,8 @@ def _frame(ended: JobResult) -> ResultFrame:
         raise Bug(Fault.PROTOCOL, "job_frame") from error
 
 
-def _read(told: object) -> ResultFrame:
-    match told:
+def _read(frame: object) -> ResultFrame:
+    match frame:
         case {
             "schema": 1,
             "ok": bool(ok),
@@ -242,20 +242,20 @@ def _read(told: object) -> ResultFrame:
     raise ValueError
 
 
-def _list(told: object) -> list[object]:
-    if not isinstance(told, list):
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
         raise ValueError  # noqa: TRY004 - whatever a frame should not say is one and the same
-    return told
+    return value
 
 
-def _line(told: object) -> Line:
-    match told:
+def _line(line: object) -> Line:
+    match line:
         case {"event": str(event), "level": str(level), "message": str(message), "fields": {**fields}}:
             return event, level, message, {str(name): value for name, value in fields.items()}
     raise ValueError
 
 
-def _told(error: object) -> str:
+def _error_text(error: object) -> str:
     """An error of another process as `str` of ours reads."""
     match error:
         case {"code": str(code), "detail": str(detail)}:
@@ -263,8 +263,8 @@ def _told(error: object) -> str:
     return "internal"
 
 
-def _answer(told: object) -> PublishedAnswer | None:
-    match told:
+def _answer(answer: object) -> PublishedAnswer | None:
+    match answer:
         case None:
             return None
         case {
@@ -273,9 +273,9 @@ def _answer(told: object) -> PublishedAnswer | None:
             "consent": {} as consent,
             **rest,
         }:
-            shown = {name: value for name, value in rest.items() if name not in OF_OWNER}
+            shown = {name: value for name, value in rest.items() if name not in OWNER_MEMBERS}
             return PublishedAnswer(
-                whole=_bytes(told),
+                whole=_bytes(answer),
                 peers=_bytes({"schema": 1, "license": license_part, "consent": consent, **shown}),
                 license=_bytes(license_part),
                 consent=_bytes(consent),

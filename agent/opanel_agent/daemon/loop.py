@@ -46,11 +46,11 @@ _KILL_S = 3.0  # what the kernel gets to end a killed job before the daemon leav
 class DaemonLimits(NamedTuple):
     """Every figure of the daemon in one place."""
 
-    limits: JobLimits = JobLimits()
-    patience: Timeouts = Timeouts()
-    crowd: ConnectionLimits = ConnectionLimits()
-    share: TokenBucket = TokenBucket()
-    pace: RetryPolicy = RetryPolicy()
+    job_limits: JobLimits = JobLimits()
+    timeouts: Timeouts = Timeouts()
+    connection_limits: ConnectionLimits = ConnectionLimits()
+    token_bucket: TokenBucket = TokenBucket()
+    retry_policy: RetryPolicy = RetryPolicy()
     stop_s: float = 2.0  # what a running job gets to finish in at the end
 
 
@@ -73,29 +73,29 @@ class Hooks(NamedTuple):
     spawn: Callable[..., JobProcess] = JobProcess
 
 
-WORLD = Hooks()
+REAL_HOOKS = Hooks()
 
 
 class Daemon:
     def __init__(
         self,
-        ground: InstancePaths,
+        instance_paths: InstancePaths,
         job: Job,
         *,
         notifier: Notifier,
-        diary: Reporter,
-        terms: DaemonLimits,
-        world: Hooks = WORLD,
+        reporter: Reporter,
+        limits: DaemonLimits,
+        hooks: Hooks = REAL_HOOKS,
     ) -> None:
-        self._ground = ground
+        self._instance_paths = instance_paths
         self._job = job
         self._notifier = notifier
-        self._diary = diary
-        self._terms = terms
-        self._clock_s = world.clock_s
-        self._spawn = world.spawn
-        self._selector = world.selector()
-        self._work = JobQueue(terms.pace, ground.owner)
+        self._reporter = reporter
+        self._limits = limits
+        self._clock_s = hooks.clock_s
+        self._spawn = hooks.spawn
+        self._selector = hooks.selector()
+        self._job_queue = JobQueue(limits.retry_policy, instance_paths.owner)
         self._child: JobProcess | None = None
         self._watched: set[int] = set()  # the child's pipes
         self._alive_s = -math.inf if notifier.watchdog_s else math.inf
@@ -104,25 +104,25 @@ class Daemon:
     def run(self) -> int:
         """Until a signal ends it. Raises what `Claim` raises, before anything is touched."""
         self._catch_signals()
-        self._claim = RuntimeDir(self._ground)
+        self._runtime_dir = RuntimeDir(self._instance_paths)
         try:
             self._clients = ClientSockets(
                 self._selector,
-                self._claim.listener,
-                self._work,
-                crowd=self._terms.crowd,
-                share=self._terms.share,
-                patience=self._terms.patience,
+                self._runtime_dir.listener,
+                self._job_queue,
+                connection_limits=self._limits.connection_limits,
+                token_bucket=self._limits.token_bucket,
+                timeouts=self._limits.timeouts,
             )
             self._notifier.ready("no answer yet")
-            self._diary.event("started")
+            self._reporter.event("started")
             while self._turn(self._clock_s()):
                 for key, mask in self._selector.select(self._sleep_s()):
                     key.data(mask, self._clock_s())
                 self._live(self._clock_s())
         finally:
             self._leave()
-        self._diary.event("stopped")
+        self._reporter.event("stopped")
         return 0
 
     def _turn(self, now_s: float) -> bool:
@@ -131,7 +131,7 @@ class Daemon:
         if self._child is not None:
             self._judge(self._child, now_s)
         elif self._end_s == math.inf:
-            self._begin(self._work.next_task(now_s), now_s)
+            self._begin(self._job_queue.next_task(now_s), now_s)
         return self._end_s == math.inf or (self._child is not None and now_s < self._end_s)
 
     def _live(self, now_s: float) -> None:
@@ -142,7 +142,7 @@ class Daemon:
 
     def _sleep_s(self) -> float:
         child_s = self._child.deadline_s if self._child else math.inf
-        work_s = self._work.due_s() if self._end_s == math.inf else math.inf
+        work_s = self._job_queue.due_s() if self._end_s == math.inf else math.inf
         due_s = min(self._clients.due_s(), work_s, child_s, self._alive_s, self._end_s)
         return min(max(due_s - self._clock_s(), 0.0), _SLEEP_MAX_S)
 
@@ -153,7 +153,7 @@ class Daemon:
             return
         try:
             self._child = self._spawn(
-                self._job.command, self._job.environment, task.start.frame(), self._terms.limits, now_s
+                self._job.command, self._job.environment, task.start.frame(), self._limits.job_limits, now_s
             )
         except AgentError as error:
             self._finish(JobResult(output=b"", error=error), now_s)
@@ -179,11 +179,11 @@ class Daemon:
             self._selector.unregister(pipe)
 
     def _judge(self, child: JobProcess, now_s: float) -> None:
-        if self._work.narrowed:
-            self._work.narrowed = False
+        if self._job_queue.narrowed:
+            self._job_queue.narrowed = False
             child.end(consent_changed())
         elif child.deadline_s <= now_s:
-            child.end(hung_job(self._terms.limits.deadline_s) if self._end_s == math.inf else stopping())
+            child.end(hung_job(self._limits.job_limits.deadline_s) if self._end_s == math.inf else stopping())
 
     def _reap(self, now_s: float) -> None:
         ended = self._child.reap() if self._child else None
@@ -195,25 +195,25 @@ class Daemon:
             _reap_orphans()
 
     def _finish(self, ended: JobResult, now_s: float) -> None:
-        before = self._work.answer
-        outcome = self._work.finished(ended, now_s)
-        self._diary.speaks(outcome.language)
+        before = self._job_queue.answer
+        outcome = self._job_queue.finished(ended, now_s)
+        self._reporter.set_language(outcome.language)
         for line in outcome.lines:
-            self._diary.found(*line, now_s)
+            self._reporter.job_event(*line, now_s)
         if outcome.trouble is not None:
-            self._diary.trouble(outcome.trouble, now_s)
+            self._reporter.trouble(outcome.trouble, now_s)
         if outcome.answer is not None:
             self._publish(outcome.answer.peers, now_s)
-            self._diary.license(outcome.answer.state, outcome.answer.reasons, now_s)
+            self._reporter.license(outcome.answer.state, outcome.answer.reasons, now_s)
             if before is None or before.summary != outcome.answer.summary:
                 self._notifier.status(f"license {outcome.answer.summary}")
         self._reply(outcome.replies, now_s)
 
     def _publish(self, answer: bytes, now_s: float) -> None:
         try:
-            self._claim.publish(answer)
+            self._runtime_dir.publish(answer)
         except AgentError as error:  # the socket still gives it
-            self._diary.unwritten(str(error), now_s)
+            self._reporter.answer_not_written(str(error), now_s)
 
     def _reply(self, replies: Replies, now_s: float) -> None:
         for connection, response in replies:
@@ -236,7 +236,7 @@ class Daemon:
             if number == signal.SIGCHLD:
                 self._reap(now_s)
             elif number == signal.SIGHUP:
-                self._work.ask(TICK)
+                self._job_queue.ask(TICK)
             else:
                 self._stop(now_s)
 
@@ -246,17 +246,17 @@ class Daemon:
             return
         self._notifier.stopping()
         self._clients.stop_accepting()
-        self._claim.close_door()
-        self._reply(self._work.abandon(), now_s)
-        self._end_s = now_s + self._terms.stop_s + _KILL_S
+        self._runtime_dir.unlink_socket()
+        self._reply(self._job_queue.abandon(), now_s)
+        self._end_s = now_s + self._limits.stop_s + _KILL_S
         if self._child is not None:
-            self._child.deadline_s = min(self._child.deadline_s, now_s + self._terms.stop_s)
+            self._child.deadline_s = min(self._child.deadline_s, now_s + self._limits.stop_s)
 
     def _leave(self) -> None:
         if self._child is not None:
             self._child.end(stopping())
         self._clients.close()
-        self._claim.release()
+        self._runtime_dir.release()
         self._notifier.close()
         signal.set_wakeup_fd(-1)
         self._selector.close()
@@ -277,17 +277,19 @@ def _reap_orphans() -> None:
         return
 
 
-def main(world: Hooks = WORLD) -> int:
+def main(hooks: Hooks = REAL_HOOKS) -> int:
     """`opanel-agent daemon`. Returns the exit status."""
     try:
-        ground = find_instance_paths()
+        instance_paths = find_instance_paths()
         job = Job(
             command=[sys.executable, "-I", "-m", "opanel_agent", "evaluate"],
-            environment=clean_environment(os.environ, system=not ground.make),
+            environment=clean_environment(os.environ, system=not instance_paths.make),
         )
         notifier = Notifier(os.environ, pid=os.getpid())
-        diary = Reporter(Journal(os.environ).tell, _locale(os.environ))
-        return Daemon(ground, job, notifier=notifier, diary=diary, terms=DaemonLimits(), world=world).run()
+        reporter = Reporter(Journal(os.environ).tell, _locale(os.environ))
+        return Daemon(
+            instance_paths, job, notifier=notifier, reporter=reporter, limits=DaemonLimits(), hooks=hooks
+        ).run()
     except AgentError as error:
         return _explain(error)
 

@@ -52,7 +52,7 @@ class Reporter:
         self._unwritten_s = -math.inf
         self._lines: dict[str, float] = {}  # when each was found last
 
-    def speaks(self, language: str | None) -> None:
+    def set_language(self, language: str | None) -> None:
         """As the settings say; None leaves it."""
         self._turkish = self._turkish if language is None else language == "tr"
 
@@ -79,13 +79,13 @@ class Reporter:
         else:
             self.event("job_recovered")
 
-    def unwritten(self, error: str, now_s: float) -> None:
+    def answer_not_written(self, error: str, now_s: float) -> None:
         """The answer's file."""
         if now_s - self._unwritten_s >= DAY_S:
             self.event("answer_not_written", level="warning", error=error)
         self._unwritten_s = now_s
 
-    def found(self, event: str, level: str, message: str, fields: Mapping[str, object], now_s: float) -> None:
+    def job_event(self, event: str, level: str, message: str, fields: Mapping[str, object], now_s: float) -> None:
         """A line of a job's."""
         what = f"{event} {fields}"
         known = what in self._lines and now_s - self._lines[what] < DAY_S

@@ -41,14 +41,14 @@ class InstancePaths(NamedTuple):
 
 
 def find_instance_paths(code: str = installation.CODE) -> InstancePaths:
-    """The ground of the installation that `code`, a file of this package, belongs to."""
+    """The instance_paths of the installation that `code`, a file of this package, belongs to."""
     if installation.is_system(code):
-        return _ground(installation.SYSTEM_RUNTIME, owner=0, make=False)
+        return _paths_in(installation.SYSTEM_RUNTIME, owner=0, make=False)
     uid = os.geteuid()
-    return _ground(installation.runtime_of_session(uid) or _runtime_without_session(code), owner=uid, make=True)
+    return _paths_in(installation.runtime_of_session(uid) or _runtime_without_session(code), owner=uid, make=True)
 
 
-def _ground(directory: str, *, owner: int, make: bool) -> InstancePaths:
+def _paths_in(directory: str, *, owner: int, make: bool) -> InstancePaths:
     return InstancePaths(
         directory=directory,
         lock=f"{directory}/{installation.DAEMON_LOCK}",
@@ -69,8 +69,8 @@ def _runtime_without_session(code: str) -> str:
     if pid == 0:
         _tell_runtime(code, theirs)
     os.close(theirs)
-    with open(ours, "rb") as told:  # noqa: PTH123 - a descriptor
-        found = os.fsdecode(told.read())
+    with open(ours, "rb") as pipe:  # noqa: PTH123 - a descriptor
+        found = os.fsdecode(pipe.read())
     _, status = os.waitpid(pid, 0)
     if status != 0:
         raise Bug(Reason.INTERNAL, "paths_not_found", cause=found)
@@ -78,28 +78,28 @@ def _runtime_without_session(code: str) -> str:
 
 
 def _tell_runtime(code: str, pipe: int) -> NoReturn:
-    told, status = b"", 1
+    directory, status = b"", 1
     try:
         from opanel_agent.system.storage.paths import find
 
-        told, status = os.fsencode(find(code).runtime_dir), 0
+        directory, status = os.fsencode(find(code).runtime_dir), 0
     except (ImportError, OSError) as error:
-        told = str(error).encode()
+        directory = str(error).encode()
     finally:
-        os.write(pipe, told)
+        os.write(pipe, directory)
         os._exit(status)  # no handler, buffer or caller of the parent's may run here
 
 
 class RuntimeDir:
     """Being the daemon here, until `release`."""
 
-    def __init__(self, ground: InstancePaths) -> None:
+    def __init__(self, instance_paths: InstancePaths) -> None:
         """Raises Unavailable (already running) or Storage."""
-        self._ground = ground
-        _directory(ground)
-        self._lock = _lock(ground.lock)
+        self._instance_paths = instance_paths
+        _directory(instance_paths)
+        self._lock = _lock(instance_paths.lock)
         try:
-            self.listener = _listener(ground.socket)
+            self.listener = _listener(instance_paths.socket)
         except AgentError:
             os.close(self._lock)
             raise
@@ -109,7 +109,7 @@ class RuntimeDir:
 
         Not synced: the directory is memory, and the next start makes the answer anew. Raises Storage.
         """
-        path, new = self._ground.answer, self._ground.answer + ".new"
+        path, new = self._instance_paths.answer, self._instance_paths.answer + ".new"
         try:
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
             with open(descriptor, "wb") as file:  # noqa: PTH123 - pathlib is 0.7 MB that stay
@@ -119,33 +119,33 @@ class RuntimeDir:
         except OSError as error:
             raise _storage(error, "answer_not_written", path) from error
 
-    def close_door(self) -> None:
+    def unlink_socket(self) -> None:
         """Nobody finds the socket any more."""
         try:
-            os.unlink(self._ground.socket)  # noqa: PTH108 - pathlib is 0.7 MB that stay
+            os.unlink(self._instance_paths.socket)  # noqa: PTH108 - pathlib is 0.7 MB that stay
         except FileNotFoundError:
             return
 
     def release(self) -> None:
-        self.close_door()
+        self.unlink_socket()
         self.listener.close()
         os.close(self._lock)
 
 
-def _directory(ground: InstancePaths) -> None:
+def _directory(instance_paths: InstancePaths) -> None:
     before = os.umask(0o077)
     try:
-        if ground.make:
-            os.makedirs(ground.directory, exist_ok=True)  # noqa: PTH103 - pathlib is 0.7 MB that stay
-        found = os.lstat(ground.directory)
+        if instance_paths.make:
+            os.makedirs(instance_paths.directory, exist_ok=True)  # noqa: PTH103 - pathlib is 0.7 MB that stay
+        found = os.lstat(instance_paths.directory)
     except FileNotFoundError as error:
-        raise Storage(Fault.IO_FAILED, "runtime_dir_missing", path=ground.directory) from error
+        raise Storage(Fault.IO_FAILED, "runtime_dir_missing", path=instance_paths.directory) from error
     except OSError as error:
-        raise _storage(error, "runtime_dir_failed", ground.directory) from error
+        raise _storage(error, "runtime_dir_failed", instance_paths.directory) from error
     finally:
         os.umask(before)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise Storage(Fault.FILE_REFUSED, "runtime_dir_refused", path=ground.directory)
+        raise Storage(Fault.FILE_REFUSED, "runtime_dir_refused", path=instance_paths.directory)
 
 
 def _lock(path: str) -> int:
@@ -164,7 +164,7 @@ def _lock(path: str) -> int:
 def _listener(path: str) -> socket.socket:
     if len(os.fsencode(path)) > _PATH_MAX_BYTES:
         raise Storage(Fault.IO_FAILED, "socket_path_long", path=path, max_bytes=_PATH_MAX_BYTES)
-    _make_room(path)
+    _remove_stale_socket(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)  # 0660 from its first moment: a chmod after bind would leave a gap
     try:
@@ -179,12 +179,12 @@ def _listener(path: str) -> socket.socket:
     return listener
 
 
-def _make_room(path: str) -> None:
+def _remove_stale_socket(path: str) -> None:
     """Removes a socket that nobody listens on."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise Storage(Fault.FILE_REFUSED, "socket_path_taken", path=path)
-        if _listened_to(path):
+        if _has_listener(path):
             raise Unavailable(Fault.ALREADY_RUNNING, "socket_in_use", path=path)
         os.unlink(path)  # noqa: PTH108 - pathlib is 0.7 MB that stay
     except FileNotFoundError:
@@ -193,7 +193,7 @@ def _make_room(path: str) -> None:
         raise _storage(error, "socket_failed", path) from error
 
 
-def _listened_to(path: str) -> bool:
+def _has_listener(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # noqa: FBT003 - the socket module's own signature
         try:

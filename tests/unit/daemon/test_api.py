@@ -83,7 +83,7 @@ def test_only_the_owner_changes_anything(path: str) -> None:
 def test_what_is_said_of_this_server_is_in_no_get(path: str) -> None:
     """A panel of the group may read every GET; the owner's things are not among them, not even for the owner."""
     assert name(admit("GET", path, ROOT, since_refresh_s=math.inf)) == "method_unknown"
-    assert not route("POST", path).shows
+    assert not route("POST", path).member
 
 
 @pytest.mark.parametrize("target", ["/", "", "/v1/license/", "/v1/license?x", "//v1/license", "/v1/LICENSE", "*"])
@@ -146,7 +146,7 @@ def test_without_an_answer_it_says_so(path: str) -> None:
     ],
 )
 def test_a_post_starts_its_intent(path: str, intent: str, ends: bool) -> None:
-    assert respond(route("POST", path), b"", ANSWER) == Start(intent=intent, ends_running=ends)
+    assert respond(route("POST", path), b"", ANSWER) == Start(intent=intent, ends_running_job=ends)
 
 
 def test_a_bundle_is_handed_on_as_bytes() -> None:
@@ -214,7 +214,7 @@ def test_a_path_takes_its_own_options_and_no_other(path: str) -> None:
     assert isinstance(started, Start)
     assert started.options == taken
     assert json.loads(started.frame()) == {"schema": 1, "intent": started.intent, **taken}
-    assert set(route("POST", path).takes) == set(taken)
+    assert set(route("POST", path).options) == set(taken)
     for option, kind in OPTIONS.items():
         if option not in taken:
             strange = taken | {option: {bool: True, str: "x", list: ["x"]}[kind]}
@@ -232,7 +232,7 @@ def test_an_option_of_another_type_or_longer_is_refused(path: str) -> None:
 
 def test_every_option_belongs_somewhere() -> None:
     assert {option for taken in TAKEN.values() for option in taken} == set(OPTIONS)
-    assert {path for path, rows in ROUTES.items() if "POST" in rows and rows["POST"].takes} == {
+    assert {path for path, rows in ROUTES.items() if "POST" in rows and rows["POST"].options} == {
         path for path, taken in TAKEN.items() if taken
     }
 

@@ -10,7 +10,7 @@ from fixtures.live_daemon import Reply, request
 from opanel_agent.daemon.api import BODY_MAX_BYTES, Body, Peer, Response, Route, Who, problem
 from opanel_agent.daemon.connection import DRAIN_MAX_BYTES, Connection, Phase, Timeouts
 
-PATIENCE = Timeouts(request_s=2, write_s=5, linger_s=0.5)
+TIMEOUTS = Timeouts(request_s=2, write_s=5, linger_s=0.5)
 PEER = Peer(uid=1, owner=False)
 
 
@@ -28,11 +28,11 @@ class Counter:
             return problem("method_unknown")
         if target == "/no":
             return problem("owner_only")
-        return Route(who=Who.PEERS, body=Body.DOCUMENT, starts=target)
+        return Route(who=Who.PEERS, body=Body.DOCUMENT, intent=target)
 
     def take(self, route: Route, body: bytes, connection: Connection, now_s: float) -> Response | None:
-        self.taken.append((route.starts, body))
-        if route.starts == "/job":
+        self.taken.append((route.intent, body))
+        if route.intent == "/job":
             connection.wait(now_s + 30)
             return None
         return Response(status=200, body=str(len(self.taken)).encode())
@@ -42,7 +42,7 @@ class Counter:
 
 
 def new() -> Connection:
-    return Connection(PEER, PATIENCE, now_s=100)
+    return Connection(PEER, TIMEOUTS, now_s=100)
 
 
 def feed(connection: Connection, handler: Counter, data: bytes, now_s: float = 100) -> list[Reply]:

@@ -18,7 +18,7 @@ from opanel_agent.system.storage import paths
 from opanel_agent.system.storage.paths import find
 
 
-def ground(directory: Path, *, make: bool = True) -> InstancePaths:
+def instance_paths(directory: Path, *, make: bool = True) -> InstancePaths:
     return InstancePaths(
         directory=str(directory),
         lock=str(directory / "lock"),
@@ -35,8 +35,8 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def claim(place: Path) -> Iterator[RuntimeDir]:
-    made = RuntimeDir(ground(place))
+def runtime_dir(place: Path) -> Iterator[RuntimeDir]:
+    made = RuntimeDir(instance_paths(place))
     yield made
     made.release()
 
@@ -59,34 +59,34 @@ def bound(path: Path) -> socket.socket:
     return other
 
 
-def test_a_user_installation_makes_its_directory_for_itself(claim: RuntimeDir, place: Path) -> None:
+def test_a_user_installation_makes_its_directory_for_itself(runtime_dir: RuntimeDir, place: Path) -> None:
     assert (mode(place), mode(place.parent)) == (0o700, 0o700)
     assert mode(place / "lock") == 0o600
 
 
-def test_the_socket_is_for_owner_and_group(claim: RuntimeDir, place: Path) -> None:
+def test_the_socket_is_for_owner_and_group(runtime_dir: RuntimeDir, place: Path) -> None:
     assert mode(place / "sock") == 0o660
 
 
 def test_the_umask_is_as_it_was(place: Path) -> None:
     before = os.umask(0o027)
     try:
-        RuntimeDir(ground(place)).release()
+        RuntimeDir(instance_paths(place)).release()
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(before)
 
 
-def test_a_second_daemon_is_refused_and_the_first_stays(claim: RuntimeDir, place: Path) -> None:
-    assert refused(ground(place), Unavailable) == "already_running/daemon_running"
+def test_a_second_daemon_is_refused_and_the_first_stays(runtime_dir: RuntimeDir, place: Path) -> None:
+    assert refused(instance_paths(place), Unavailable) == "already_running/daemon_running"
     with closing(socket.socket(socket.AF_UNIX)) as client:
         client.connect(str(place / "sock"))
 
 
 def test_released_is_free(place: Path) -> None:
-    RuntimeDir(ground(place)).release()
+    RuntimeDir(instance_paths(place)).release()
     assert not (place / "sock").exists()
-    RuntimeDir(ground(place)).release()
+    RuntimeDir(instance_paths(place)).release()
 
 
 def test_a_stale_socket_is_replaced(place: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_stale_socket_is_replaced(place: Path) -> None:
     with closing(socket.socket(socket.AF_UNIX)) as client:
         with pytest.raises(ConnectionRefusedError):
             client.connect(str(place / "sock"))
-        made = RuntimeDir(ground(place))
+        made = RuntimeDir(instance_paths(place))
         client.connect(str(place / "sock"))
         made.release()
 
@@ -103,10 +103,10 @@ def test_a_stale_socket_is_replaced(place: Path) -> None:
 def test_the_socket_of_another_program_is_left_alone(place: Path) -> None:
     place.mkdir(parents=True)
     with closing(bound(place / "sock")) as other, closing(socket.socket(socket.AF_UNIX)) as client:
-        assert refused(ground(place), Unavailable) == "already_running/socket_in_use"
+        assert refused(instance_paths(place), Unavailable) == "already_running/socket_in_use"
         client.connect(str(place / "sock"))
         # and it was the socket that refused, not a lock that stayed
-        assert refused(ground(place), Unavailable) == "already_running/socket_in_use"
+        assert refused(instance_paths(place), Unavailable) == "already_running/socket_in_use"
         assert other.fileno() >= 0
 
 
@@ -117,7 +117,7 @@ def test_a_program_that_listens_but_takes_nobody_is_in_use(place: Path) -> None:
         for client in waiting:
             client.setblocking(False)
             client.connect_ex(str(place / "sock"))
-        assert refused(ground(place), Unavailable) == "already_running/socket_in_use"
+        assert refused(instance_paths(place), Unavailable) == "already_running/socket_in_use"
         for client in waiting:
             client.close()
 
@@ -127,16 +127,16 @@ def test_what_is_no_socket_is_left_alone(place: Path, kind: str) -> None:
     place.mkdir(parents=True)
     path = place / "sock"
     {"file": path.touch, "link": lambda: path.symlink_to("/nowhere"), "directory": path.mkdir}[kind]()
-    assert refused(ground(place), Storage) == "file_refused/socket_path_taken"
+    assert refused(instance_paths(place), Storage) == "file_refused/socket_path_taken"
     assert os.path.lexists(path)
 
 
 def test_a_path_that_the_kernel_does_not_take(tmp_path: Path) -> None:
-    assert refused(ground(tmp_path / ("x" * 120)), Storage) == "io_failed/socket_path_long"
+    assert refused(instance_paths(tmp_path / ("x" * 120)), Storage) == "io_failed/socket_path_long"
 
 
 def test_a_system_installation_does_not_make_its_directory(place: Path) -> None:
-    assert refused(ground(place, make=False), Storage) == "io_failed/runtime_dir_missing"
+    assert refused(instance_paths(place, make=False), Storage) == "io_failed/runtime_dir_missing"
     assert not place.exists()
 
 
@@ -144,31 +144,31 @@ def test_a_system_installation_does_not_make_its_directory(place: Path) -> None:
 def test_a_directory_that_others_write_in_is_refused(place: Path, bits: int) -> None:
     place.mkdir(parents=True)
     place.chmod(bits)
-    assert refused(ground(place), Storage) == "file_refused/runtime_dir_refused"
+    assert refused(instance_paths(place), Storage) == "file_refused/runtime_dir_refused"
 
 
 def test_the_directory_of_the_unit_is_taken(place: Path) -> None:
     place.mkdir(parents=True)
     place.chmod(0o2750)
-    RuntimeDir(ground(place, make=False)).release()
+    RuntimeDir(instance_paths(place, make=False)).release()
 
 
 def test_a_link_for_a_directory_is_refused(place: Path, tmp_path: Path) -> None:
     place.parent.mkdir()
     place.symlink_to(tmp_path)
-    assert refused(ground(place), Storage) == "file_refused/runtime_dir_refused"
+    assert refused(instance_paths(place), Storage) == "file_refused/runtime_dir_refused"
 
 
 def test_a_file_for_a_directory(place: Path) -> None:
     place.parent.mkdir()
     place.touch()
-    assert refused(ground(place), Storage) == "io_failed/runtime_dir_failed"
+    assert refused(instance_paths(place), Storage) == "io_failed/runtime_dir_failed"
 
 
 def test_a_link_for_a_lock_is_not_followed(place: Path, tmp_path: Path) -> None:
     place.mkdir(parents=True)
     (place / "lock").symlink_to(tmp_path / "elsewhere")
-    assert refused(ground(place), Storage) == "io_failed/daemon_lock_failed"
+    assert refused(instance_paths(place), Storage) == "io_failed/daemon_lock_failed"
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -177,14 +177,14 @@ def test_a_link_for_a_lock_is_not_followed(place: Path, tmp_path: Path) -> None:
 def test_a_directory_of_someone_else_is_refused(place: Path) -> None:
     place.mkdir(parents=True)
     os.chown(place, 65534, 65534)
-    assert refused(ground(place), Storage) == "file_refused/runtime_dir_refused"
+    assert refused(instance_paths(place), Storage) == "file_refused/runtime_dir_refused"
 
 
-def test_the_answer_is_for_the_group_and_whole(claim: RuntimeDir, place: Path) -> None:
+def test_the_answer_is_for_the_group_and_whole(runtime_dir: RuntimeDir, place: Path) -> None:
     before = os.umask(0o077)
     try:
-        claim.publish(b"first, and longer")
-        claim.publish(b"second")
+        runtime_dir.publish(b"first, and longer")
+        runtime_dir.publish(b"second")
     finally:
         os.umask(before)
     assert (place / "answer.json").read_bytes() == b"second"
@@ -192,18 +192,18 @@ def test_the_answer_is_for_the_group_and_whole(claim: RuntimeDir, place: Path) -
     assert sorted(entry.name for entry in place.iterdir()) == ["answer.json", "lock", "sock"]
 
 
-def test_a_link_in_the_way_of_the_answer_is_not_followed(claim: RuntimeDir, place: Path, tmp_path: Path) -> None:
+def test_a_link_in_the_way_of_the_answer_is_not_followed(runtime_dir: RuntimeDir, place: Path, tmp_path: Path) -> None:
     (place / "answer.json.new").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Storage, match="answer_not_written"):
-        claim.publish(b"x")
+        runtime_dir.publish(b"x")
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_an_answer_that_cannot_be_written_leaves_the_last(claim: RuntimeDir, place: Path) -> None:
-    claim.publish(b"first")
+def test_an_answer_that_cannot_be_written_leaves_the_last(runtime_dir: RuntimeDir, place: Path) -> None:
+    runtime_dir.publish(b"first")
     (place / "answer.json.new").mkdir()
     with pytest.raises(Storage, match="answer_not_written"):
-        claim.publish(b"second")
+        runtime_dir.publish(b"second")
     assert (place / "answer.json").read_bytes() == b"first"
 
 
