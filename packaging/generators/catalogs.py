@@ -76,6 +76,12 @@ def compiled(po: str) -> bytes:
 
 
 def outputs() -> Iterator[tuple[str, bytes]]:
-    """Each .mo file's path in the repository, and its bytes."""
+    """Each .mo file's path in the repository, and its bytes. Raises ValueError naming file and line."""
     for source in sorted(LOCALE.glob("*/LC_MESSAGES/*.po")):
-        yield source.with_suffix(".mo").relative_to(ROOT).as_posix(), compiled(source.read_text("utf-8"))
+        name = source.relative_to(ROOT)
+        try:
+            data = compiled(source.read_text("utf-8"))
+        except ValueError as exc:
+            message = f"{name}, {exc}"
+            raise ValueError(message) from exc
+        yield name.with_suffix(".mo").as_posix(), data

@@ -77,7 +77,7 @@ def write(target: Path) -> None:
 
 
 def main(arguments: Sequence[str], target: Path = ROOT) -> int:
-    """The command, to its exit status: 0, 1 for something stale, 64 for an option that it does not know."""
+    """Runs the command. Returns its exit status: 0; 1 stale or refused, 64 usage, 65 a source is wrong, 69 no locks."""
     if {"-h", "--help"} & {*arguments}:
         print(__doc__)
         return 0
@@ -86,8 +86,19 @@ def main(arguments: Sequence[str], target: Path = ROOT) -> int:
         sys.stderr.write(f"{__doc__}\n")
         return 64
     sys.path.insert(0, str(ROOT / "agent"))
+    try:
+        return _run(options, target)
+    except ValueError as exc:
+        sys.stderr.write(f"cannot generate: {exc}\n")
+        return 65
+    except lock.CannotPinError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 69
+
+
+def _run(options: set[str], target: Path) -> int:
     if "--locks" in options:
-        lock.write()
+        lock.write(target)
     if "--notice" in options:
         from generators import freeze_notice  # needs the path that was set above
 

@@ -9,6 +9,7 @@ One file serves every Python from 3.11 on and every platform: markers stand in i
 """
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -69,7 +70,14 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-def _write(name: str, requirements: list[str]) -> None:
+class CannotPinError(Exception):
+    """A sentence for a person: what keeps the locks from being written."""
+
+
+def _compiled(name: str, requirements: list[str]) -> str:
+    if shutil.which("uv") is None:
+        sentence = "cannot pin the packages: uv is not installed (pip install uv)"
+        raise CannotPinError(sentence)
     command = "uv pip compile - --universal --python-version 3.11 --generate-hashes --upgrade --no-header --no-annotate"
     quiet = "--no-emit-index-url --no-emit-find-links --no-build --quiet"  # a lock names no place it came from
     ran = subprocess.run(
@@ -77,15 +85,22 @@ def _write(name: str, requirements: list[str]) -> None:
         input="\n".join(requirements),
         stdout=subprocess.PIPE,
         text=True,
-        check=True,
+        check=False,
     )
-    (ROOT / "packaging" / name).write_text(HEADER.format(name=name) + ran.stdout, encoding="utf-8")
+    if ran.returncode != 0:
+        sentence = f"cannot pin the packages of {name}: the lines above, which are uv's, say why"
+        raise CannotPinError(sentence)
+    return HEADER.format(name=name) + ran.stdout
 
 
-def write() -> None:
-    """Pins the newest releases in every lock file. Raises CalledProcessError where `uv` cannot."""
-    for name, requirements in locks(ROOT).items():
-        _write(name, requirements)
+def write(target: Path = ROOT) -> None:
+    """Pins the newest releases in every lock file below `target`. Raises CannotPinError before any is written."""
+    texts = {name: _compiled(name, requirements) for name, requirements in locks(ROOT).items()}
+    for name, text in texts.items():
+        path = target / "packaging" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote packaging/{name}")
 
 
 def check(root: Path = ROOT) -> bool:

@@ -326,8 +326,13 @@ def _term(line: str) -> tuple[str, str]:
 
 
 def outputs() -> Iterator[tuple[str, bytes]]:
-    """Every page's path in the repository, and its bytes."""
+    """Every page's path in the repository, and its bytes. Raises ValueError where page and code differ."""
     for lang, place in PLACES.items():
         for source in sorted((PROSE / lang).glob("*.md")):
             section = source.stem.rpartition(".")[2]
-            yield f"{PAGES}/{place}man{section}/{source.stem}", page(source.read_text("utf-8"), lang).encode()
+            try:
+                text = page(source.read_text("utf-8"), lang)
+            except ValueError as exc:
+                message = f"{source.relative_to(ROOT)}, {exc}"
+                raise ValueError(message) from exc
+            yield f"{PAGES}/{place}man{section}/{source.stem}", text.encode()

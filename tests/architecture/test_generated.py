@@ -124,3 +124,72 @@ def test_locks_are_checked_and_their_cure_is_named(tmp_path: Path, capsys: Captu
 
 def pinned(name: str) -> str:
     return lock.pinned((ROOT / "packaging" / name).read_text("utf-8"))["h11"]
+
+
+def uv(folder: Path, script: str) -> str:
+    """A PATH on which `uv` is this shell script."""
+    folder.mkdir(exist_ok=True)
+    (folder / "uv").write_text(f"#!/bin/sh\n{script}\n", "ascii")
+    (folder / "uv").chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+def test_locks_are_raised_by_uv(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", uv(tmp_path / "bin", "cat"))
+    assert command.main(["--locks"], tmp_path) == 0
+    text = (tmp_path / "packaging/build.lock").read_text("utf-8")
+    assert text == f"{lock.HEADER.format(name='build.lock')}setuptools>=77"
+    assert "wrote packaging/demo.lock" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("exit 2", "cannot pin the packages of agent.lock: the lines above, which are uv's, say why"),
+        ("case $(cat) in *starlette*) exit 2 ;; esac", "cannot pin the packages of demo.lock: the lines above"),
+    ],
+)
+def test_locks_that_uv_cannot_raise_stay(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, script: str, sentence: str
+) -> None:
+    monkeypatch.setenv("PATH", uv(tmp_path / "bin", script))
+    assert command.main(["--locks"], tmp_path) == 69
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "packaging").exists()
+
+
+def test_without_uv_its_absence_is_told(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command.main(["--locks"], tmp_path) == 69
+    assert capsys.readouterr().err == "cannot pin the packages: uv is not installed (pip install uv)\n"
+
+
+@pytest.mark.once
+def test_a_source_that_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
+    """In a copy: the first line of a catalog, then a manual page that forgets a setting."""
+    for name in ("agent", "docs", "packaging", "systemd", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    po = tmp_path / "agent/opanel_agent/locale/tr/LC_MESSAGES/opanel-agent.po"
+    page = tmp_path / "docs/man/en/opanel-agent.5.md"
+
+    def run() -> tuple[int, str]:
+        ran = subprocess.run(
+            [sys.executable, "-m", "generators", "--check"],
+            cwd=tmp_path,
+            env={"PYTHONPATH": "packaging"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return ran.returncode, ran.stderr
+
+    right = po.read_text("utf-8")
+    po.write_text(f"nonsense\n{right}", "utf-8")
+    status, told = run()
+    assert (status, told.partition(" line 1:")[0]) == (65, f"cannot generate: {po.relative_to(tmp_path)},")
+    po.write_text(right, "utf-8")
+    page.write_text(page.read_text("utf-8").replace("- `region`", "- `regions`"), "utf-8")
+    status, told = run()
+    assert status == 65
+    assert told.startswith(f"cannot generate: {page.relative_to(tmp_path)}, every setting:")
+    assert "'region', 'regions'" in told
