@@ -7,6 +7,7 @@ never a traceback.
 """
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -15,12 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
-from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.errors import AgentError, Storage, Usage
+from opanel_agent.core.text_safety import escape, escape_json
 from opanel_agent.core.wire.message import Sealed
 from opanel_agent.system.storage.resources import load_catalog
 from opanel_authority import advise, answer, home, issue, keys, publish, reports, rotate, serve
@@ -206,24 +208,30 @@ def _given(told: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def _show(result: Result, *, as_json: bool) -> None:
     if as_json:
-        print(dumps({"schema": 1, "result": dict(result), "warnings": [], "errors": []}).decode())
+        print(_envelope(dict(result), []))
         return
     width = max((len(name) for name in result), default=0)
     for name, value in result.items():
         rows = value if isinstance(value, list) else []
         shown = len(rows) if isinstance(value, list) else value
-        print(f"{name.replace('_', ' '):{width}}  {shown}")
+        print(escape(f"{name.replace('_', ' '):{width}}  {shown}"))
         for row in rows:
-            print("  " + ("  ".join(map(str, row.values())) if isinstance(row, dict) else str(row)))
+            print("  " + escape("  ".join(map(str, row.values())) if isinstance(row, dict) else str(row)))
 
 
 def _fail(error: AgentError, *, as_json: bool) -> int:
     sentence, hint = say(error.detail, error.values), cure(error.detail, error.values)
-    print(f"{sentence}\n  {hint}\n  code: {error.code}", file=sys.stderr)
+    print("\n  ".join(map(escape, (sentence, hint, f"code: {error.code}"))), file=sys.stderr)
     if as_json:
         told: Json = {"code": str(error.code), "title": sentence, "hint": hint}
-        print(dumps({"schema": 1, "result": None, "warnings": [], "errors": [told]}).decode())
+        print(_envelope(None, [told]))
     return error.exit_status
+
+
+def _envelope(result: Json, errors: list[Json]) -> str:
+    """Returns the JSON envelope of a command. A file's name may hold a lone surrogate, so this is not `strict_json`."""
+    told = {"schema": 1, "result": result, "warnings": [], "errors": errors}
+    return escape_json(json.dumps(told, ensure_ascii=False, separators=(",", ":"), sort_keys=True))
 
 
 class _Parser(argparse.ArgumentParser):

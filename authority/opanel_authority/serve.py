@@ -19,6 +19,7 @@ import uvicorn
 
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage, Usage
+from opanel_agent.core.text_safety import escape
 from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_authority import reports
 from opanel_authority.home import Authority
@@ -33,7 +34,7 @@ def run(authority: Authority, listen: str, *, log_file: Path | None) -> None:
     with _bound(listen) as bound, _log(log_file) as log:
 
         def line(text: str) -> None:
-            print(text, file=log, flush=True)
+            print(escape(text), file=log, flush=True)
 
         host, port = bound.getsockname()[:2]
         # uvicorn raises the signal again after its shutdown, for whoever stood there before: us, and we are done

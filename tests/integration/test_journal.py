@@ -111,7 +111,7 @@ def test_an_entry_of_the_journal_s_own(tmp_path: Path) -> None:
         journal.tell("license", level="warning", message="Süresi doldu.\nBaşka satır.", state="expired", count=2)
         told = fields(heard.recv(65536))
     assert told == {
-        "MESSAGE": "Süresi doldu.\nBaşka satır.",
+        "MESSAGE": "Süresi doldu.\\u000aBaşka satır.",
         "PRIORITY": "4",
         "SYSLOG_IDENTIFIER": "opanel-agent",
         "MESSAGE_ID": MESSAGE_IDS["license"],

@@ -12,10 +12,11 @@ from typing import BinaryIO
 
 from opanel_agent.cli import offline_export, oneshot
 from opanel_agent.cli.client import DaemonClient
-from opanel_agent.cli.output import Console, printable
+from opanel_agent.cli.output import Console
 from opanel_agent.core.codec.strict_json import Json, Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Value
+from opanel_agent.core.text_safety import escape
 from opanel_agent.core.units import Language
 from opanel_agent.messages import language, translate, translate_code
 from opanel_agent.system import terminal
@@ -62,7 +63,7 @@ class Context:
 
     def note(self, text_id: str, /, **values: Value) -> None:
         """A line on stderr, now: for what must be read before something happens."""
-        self.console.note(printable(self.say(text_id, **values)))
+        self.console.note(escape(self.say(text_id, **values)))
 
     def need_owner(self) -> None:
         """Raises NotPermitted unless this is who owns the settings: root, or the user of a user installation."""

@@ -1,7 +1,7 @@
 """Where what a command says goes: results on stdout, everything else on stderr, nothing lost without a word.
 
 A command returns an `Outcome`; this prints it as lines for a person or as the documented envelope (docs/json.md). Names and
-texts that come from documents or other processes pass through `printable`: a reseller's name must not be able to move the
+texts that come from documents or other processes pass through `text_safety`: a reseller's name must not be able to move the
 reader's cursor.
 """
 
@@ -13,25 +13,11 @@ from typing import TextIO
 
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage
+from opanel_agent.core.text_safety import escape, escape_json, escape_lines
 from opanel_agent.core.units import Language
 from opanel_agent.messages import describe_error, translate
 
 Shown = None | bool | int | str | Sequence["Shown"] | Mapping[str, "Shown"]
-
-# Beside the control characters (C0, DEL, C1): line and paragraph separators, and what reorders a line that is read.
-_INVISIBLE = frozenset(
-    {
-        *range(0x20),
-        *range(0x7F, 0xA0),
-        0x061C,
-        0x200E,
-        0x200F,
-        0x2028,
-        0x2029,
-        *range(0x202A, 0x202F),
-        *range(0x2066, 0x206A),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +55,7 @@ class Console:
         if self.out is None:
             raise Storage(Fault.IO_FAILED, "output_closed")
         try:
-            self.out.write(text + "\n")
+            self.out.write(escape_lines(text) + "\n")
             self.out.flush()
         except BrokenPipeError:
             raise
@@ -79,7 +65,7 @@ class Console:
     def note(self, text: str) -> None:
         """A line beside the result. Where stderr is gone there is nobody to tell."""
         try:
-            print(text, file=self.err, flush=True) if self.err else None
+            print(escape_lines(text), file=self.err, flush=True) if self.err else None
         except OSError:
             return
 
@@ -92,7 +78,7 @@ def envelope(outcome: CommandResult, errors: Sequence[Mapping[str, Shown]] = ())
         "warnings": [{"code": warned.code, "title": warned.title} for warned in outcome.warnings],
         "errors": list(errors),
     }
-    return json.dumps(told, ensure_ascii=False, indent=2)
+    return escape_json(json.dumps(told, ensure_ascii=False, indent=2))
 
 
 def publish(console: Console, outcome: CommandResult, lang: Language, *, as_json: bool) -> None:
@@ -100,9 +86,9 @@ def publish(console: Console, outcome: CommandResult, lang: Language, *, as_json
         _complain(console, outcome, lang)
         return
     for line in outcome.lines:
-        console.say(printable(line))
+        console.say(escape(line))
     for warned in outcome.warnings:
-        console.note(printable(translate("output.warning", lang, title=warned.title)))
+        console.note(escape(translate("output.warning", lang, title=warned.title)))
     if outcome.failure is not None:
         _tell(console, outcome.failure, lang)
 
@@ -123,20 +109,11 @@ def _complain(console: Console, outcome: CommandResult, lang: Language) -> None:
 
 def _tell(console: Console, error: AgentError, lang: Language) -> Mapping[str, Shown]:
     """On stderr; returns it as a member of `errors`."""
-    title, hint = (printable(text) for text in describe_error(error, lang))
+    title, hint = (escape(text) for text in describe_error(error, lang))
     console.note(title)
     console.note(translate("output.hint", lang, hint=hint))
     console.note(translate("output.code", lang, code=str(error.code), detail=error.detail))
     return {"code": str(error.code), "title": title, "hint": hint}
-
-
-def printable(text: str) -> str:
-    """The text with every character that a terminal obeys written as its escape."""
-    return "".join(_escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    return f"\\u{ord(character):04x}" if ord(character) in _INVISIBLE else character
 
 
 def standard_streams() -> Console:

@@ -14,10 +14,11 @@ from opanel_agent.cli.client import Done, decode_reply
 from opanel_agent.cli.consent.locations import where
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import verbatim
-from opanel_agent.cli.output import CommandResult, Shown, printable
+from opanel_agent.cli.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.text_safety import escape
 
 MAX_WAIT_S: Final = 30  # the daemon's own patience
 MAX_REQUEST_CHARACTERS: Final = 128 * 1024
@@ -127,7 +128,7 @@ def show(world: Context, leaving: Leaving) -> None:
         *(_said_line(world, leaving, name) for name in leaving.names),
         *raw_lines(world, leaving),
     ):
-        world.console.note(printable(line))
+        world.console.note(escape(line))
 
 
 def raw_lines(world: Context, leaving: Leaving) -> Iterator[str]:

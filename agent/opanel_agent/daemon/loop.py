@@ -20,6 +20,7 @@ from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, DefaultSelector
 from typing import NamedTuple
 
 from opanel_agent.core.errors import AgentError
+from opanel_agent.core.text_safety import escape_lines
 from opanel_agent.daemon.connection import Timeouts
 from opanel_agent.daemon.connections import ClientSockets, ConnectionLimits, TokenBucket
 from opanel_agent.daemon.job_process import JobLimits, JobProcess, JobResult
@@ -306,5 +307,5 @@ def _explain(error: AgentError) -> int:
     from opanel_agent.messages import describe_error, language
 
     title, hint = describe_error(error, language(None, None, os.environ))
-    sys.stderr.write(f"{title}\n{hint}\n")
+    sys.stderr.write(escape_lines(f"{title}\n{hint}\n"))
     return error.exit_status

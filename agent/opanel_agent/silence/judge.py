@@ -16,6 +16,7 @@ from enum import StrEnum, unique
 from typing import Final
 
 from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.text_safety import is_safe
 
 EVALUATE: Final = "evaluate"
 FETCH: Final = "fetch"
@@ -313,7 +314,7 @@ def _share(observed: Observed, process: str) -> ProcessCount:
 def _shown(request: CapturedRequest) -> str:
     """The first line, for a person. Bytes that are no text are told by their number."""
     line = request.data.partition(b"\r\n")[0][:_LINE_BYTES].decode("ascii", "replace")
-    return f"{request.address}:{request.port} {line if line.isprintable() else ''}({len(request.data)})"
+    return f"{request.address}:{request.port} {line if is_safe(line) else ''}({len(request.data)})"
 
 
 # ---- what is told

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 
+from opanel_agent.core.text_safety import escape
 from opanel_agent.system import log
 
 SOCKET: Final = "/run/systemd/journal/socket"
@@ -82,7 +83,10 @@ class Journal:
 
 
 def entry(event: str, level: str, message: str, fields: Mapping[str, object]) -> bytes:
-    """The datagram: `NAME=value` a line, or `NAME`, the length in eight bytes and the value where that has lines itself."""
+    """Returns the datagram: a line `NAME=value` a field, in UTF-8.
+
+    The protocol's other form, for values that have lines themselves, is not needed: an unsafe character is escaped.
+    """
     told = {
         "MESSAGE": message or log.said(event, fields),
         "PRIORITY": log.priority(level),
@@ -92,13 +96,7 @@ def entry(event: str, level: str, message: str, fields: Mapping[str, object]) ->
     }
     if event in MESSAGE_IDS:
         told["MESSAGE_ID"] = MESSAGE_IDS[event]
-    return b"".join(_field(name, str(value).encode("utf-8", "replace")) for name, value in told.items())
-
-
-def _field(name: str, value: bytes) -> bytes:
-    if b"\n" in value:
-        return name.encode() + b"\n" + len(value).to_bytes(8, "little") + value + b"\n"
-    return name.encode() + b"=" + value + b"\n"
+    return "".join(f"{name}={escape(str(value))}\n" for name, value in told.items()).encode()
 
 
 def _is_stream(named: str, stderr: int) -> bool:

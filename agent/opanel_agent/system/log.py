@@ -11,12 +11,13 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
+from opanel_agent.core.text_safety import escape
+
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 _PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _PLAIN: Final = re.compile(r"[\w./:@+,-]+", re.ASCII)
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 Line = tuple[str, str, dict[str, object]]  # event, level, fields
@@ -96,4 +97,4 @@ def _value(value: object) -> str:
     if _PLAIN.fullmatch(text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", escaped) + '"'
+    return '"' + escape(escaped) + '"'

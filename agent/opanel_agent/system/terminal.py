@@ -10,6 +10,7 @@ from typing import BinaryIO, Final, Protocol, TextIO
 
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Storage
+from opanel_agent.core.text_safety import escape_lines
 
 SESSION: Final = "/dev/tty"
 MAX_LINE: Final = 1024
@@ -59,7 +60,7 @@ class LocalTerminal:
 
     def _write(self, text: str) -> None:
         try:
-            self._writing.write(text)
+            self._writing.write(escape_lines(text))
             self._writing.flush()
         except OSError as exc:
             raise Storage(Fault.IO_FAILED, "output_failed") from exc

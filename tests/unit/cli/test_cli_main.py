@@ -18,7 +18,7 @@ from fixtures.command_line import Terminal, environment
 from fixtures.fake_daemon import answer, fake_daemon
 from fixtures.live_daemon import until
 from opanel_agent.cli.main import COMMANDS, main, run
-from opanel_agent.cli.output import CommandResult, Console, envelope, printable
+from opanel_agent.cli.output import CommandResult, Console, envelope
 from opanel_agent.cli.parser import Command, Options, read
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import Purpose
@@ -276,11 +276,6 @@ def test_ctrl_c_of_a_real_process_leaves_no_traceback(tmp_path: Path) -> None:
         _, err = child.communicate(timeout=30)
     assert child.returncode == 130
     assert err == b""
-
-
-def test_what_a_terminal_obeys_is_written_as_its_escape() -> None:
-    assert printable("Örnek ışık 🙂") == "Örnek ışık 🙂"
-    assert printable("a\x1b[2Jb\nc\x9b\u202ed\u2028") == "a\\u001b[2Jb\\u000ac\\u009b\\u202ed\\u2028"
 
 
 def test_a_name_that_would_move_the_cursor_does_not(terminal: Terminal) -> None:

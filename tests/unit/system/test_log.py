@@ -29,7 +29,7 @@ def test_a_line(capsys: pytest.CaptureFixture[str]) -> None:
         ("a=b", '"a=b"'),
         ('a" level=x', r'"a\" level=x"'),
         ("a\\", r'"a\\"'),
-        ("a\nevent=b\x1b[2J\u2028", r'"a\x0aevent=b\x1b[2J\x2028"'),
+        ("a\nevent=b\x1b[2J\u2028", r'"a\u000aevent=b\u001b[2J\u2028"'),
         ("şifre", '"şifre"'),
         (None, "None"),
     ],

@@ -16,7 +16,7 @@ from typing import Final
 from opanel_agent.cli.consent import gate_view, write
 from opanel_agent.cli.consent.notice import page, wrapped
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.output import CommandResult, Shown, Warned, printable
+from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Command, Options
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault, Reason
@@ -25,6 +25,7 @@ from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import AgentError, Misconfigured, Storage
 from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.core.text_safety import escape
 from opanel_agent.core.units import Language
 from opanel_agent.messages import describe_error
 from opanel_agent.system.storage import resources
@@ -44,7 +45,7 @@ class Prompter:
 
     def show(self, text: str) -> None:
         for line in text.split("\n"):
-            for each in wrapped(printable(line)):
+            for each in wrapped(escape(line)):
                 self.teletype.show(each)
 
     def agrees(self, prompt: str) -> bool:
@@ -130,7 +131,7 @@ def _show_notice(prompter: Prompter, installed: str) -> tuple[Warned, ...]:
     lines = page(prompter.world, prompter.world.lang)
     for start in range(0, len(lines), step):
         for line in lines[start : start + step]:
-            prompter.teletype.show(printable(line))
+            prompter.teletype.show(escape(line))
         if start + step < len(lines):
             prompter.teletype.ask(prompter.world.say("setup.read_on"))
     try:

@@ -18,7 +18,7 @@ from opanel_agent.cli.context import Context
 from opanel_agent.cli.data import pages
 from opanel_agent.cli.layout import paragraph, verbatim
 from opanel_agent.cli.license.status import moment
-from opanel_agent.cli.output import CommandResult, Shown, Warned, printable
+from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Command, Options
 from opanel_agent.cli.send import Leaving, SendObstacle, wait_s
 from opanel_agent.core.codec.strict_json import Json, Members
@@ -28,6 +28,7 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.ledger.export import ExportFlaw
 from opanel_agent.core.reporting.catalog import Field
+from opanel_agent.core.text_safety import escape
 from opanel_agent.system.storage.resources import load_catalog
 
 EXPORT_MODE: Final = 0o600
@@ -67,7 +68,7 @@ def held_send(options: Options, world: Context) -> CommandResult:
     with decode_reply():
         leaving = send.read(_held_post(options, world, "show").result)
     for line in _leaving_lines(world, leaving, "leaves.head"):
-        world.console.note(printable(line))
+        world.console.note(escape(line))
     done = _held_post(options, world, "send")
     with decode_reply():
         if not done.result.boolean("sent"):

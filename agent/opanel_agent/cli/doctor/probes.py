@@ -17,7 +17,6 @@ from opanel_agent.cli.layout import verbatim
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import AnswerView
-from opanel_agent.cli.output import printable
 from opanel_agent.core import diagnosis
 from opanel_agent.core.codec.strict_json import Members, loads
 from opanel_agent.core.codes import Fault, Reason
@@ -25,6 +24,7 @@ from opanel_agent.core.consent.purposes import FIXED_GETS
 from opanel_agent.core.diagnosis import Check, Finding, MirrorRoute, SkipReason, failed, unseen
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
 from opanel_agent.core.license import effective_time, schedule
+from opanel_agent.core.text_safety import escape
 from opanel_agent.core.wire.endpoints import address, is_loopback
 from opanel_agent.core.wire.message import fixed_get, head
 from opanel_agent.core.wire.mirror_probe import EACH_MIRROR, PROBE, MirrorProbe, decode
@@ -309,7 +309,7 @@ def _show(world: Context, bases: tuple[str, ...]) -> None:
         sealed = fixed_get(PROBE, base)
         world.note("doctor.leaves", url=sealed.url)
         for line in verbatim(head(sealed).decode("ascii")):
-            world.console.note(printable(line))
+            world.console.note(escape(line))
     world.note("leaves.address")
 
 

@@ -17,6 +17,7 @@ from typing import Final, NoReturn, TypeAlias
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.text_safety import is_safe
 
 Json: TypeAlias = "bool | int | str | list[Json] | dict[str, Json] | None"
 
@@ -32,8 +33,6 @@ _LONG: Final = re.compile(rb"[0-9]{16,}")
 _ALIKE: Final = bytes.maketrans(b"123456789[]", b"000000000{}")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b"{}"))
 _STEP: Final = {ord("{"): 1, ord("}"): -1}
-# C0, DEL, C1, and the characters that turn the direction of writing: names are printed on root's terminal.
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def loads(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> Json:
@@ -105,11 +104,6 @@ def _no_float(_digits: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_float=_no_float, parse_constant=_no_float)
 
 
-def _speakable(text: str) -> bool:
-    """Whether it has no control character. Every pattern excludes them by itself; what is printable has none."""
-    return text.isprintable() or not _CONTROL.search(text)
-
-
 class Members:
     """One JSON object, taken apart by name; every fault raises Untrusted with `where` and `name`.
 
@@ -144,7 +138,7 @@ class Members:
         return value
 
     def text(self, name: str, *, max_length: int = 256, pattern: re.Pattern[str] | None = None) -> str:
-        """A string of at most `max_length` characters that matches `pattern` as a whole; none is a control character."""
+        """A string of at most `max_length` characters that matches `pattern` as a whole; none is unsafe (`text_safety`)."""
         return self._text(self.value(name), name, max_length, pattern)
 
     def integer(self, name: str, *, low: int = 0, high: int = MAX_INT) -> int:
@@ -227,7 +221,7 @@ class Members:
         """`value`, which is the member `name` or within it, as `text` wants it."""
         if not isinstance(value, str):
             raise self._fault("member_type", name)
-        if len(value) > max_length or not (pattern.fullmatch(value) if pattern else _speakable(value)):
+        if len(value) > max_length or not is_safe(value) or (pattern is not None and not pattern.fullmatch(value)):
             raise self._fault("member_value", name)
         return value
 

@@ -24,6 +24,7 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import Misconfigured
+from opanel_agent.core.text_safety import is_safe
 from opanel_agent.core.units import DAY_S, HOUR_S
 
 DEFAULT_HOLD_S: Final = 72 * HOUR_S
@@ -306,6 +307,6 @@ def _day(value: object) -> str:
 
 def _name(value: object) -> str:
     text = string(value)
-    if not text.strip() or len(text) > _MAX_NAME or not text.isprintable():
+    if not text.strip() or len(text) > _MAX_NAME or not is_safe(text):
         raise ValueError
     return text

