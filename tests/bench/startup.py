@@ -1,0 +1,82 @@
+"""What starting costs: the commands and the pass that run most often, against a bare interpreter's start.
+
+User CPU of whole processes, of the installed program as an administrator and the daemon start it, in turn with `python -I -c
+pass`; the figure is the ratio of the sums, since the kernel tells user from system time by samples, too few in one
+short process for a median. `status` asks a daemon that answers from memory; `evaluate` makes a pass with
+nothing due, on a license that was installed before it (no request can leave: the file `offline` is there). Run by
+tests/bench/run.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.daemon import ratio, say, settle, verdict
+from fixtures import fake_daemon, signing
+
+ROUNDS = 40
+BARE = (sys.executable, "-I", "-c", "pass")
+PROGRAM = (sys.executable, "-I", "-m", "opanel_agent")
+COMMAND = Path(sys.executable).with_name("opanel-agent")
+HELP_GOAL = STATUS_GOAL = 6.0
+TICK_GOAL = 10.0
+
+
+def cpu_ms(command: tuple[str | Path, ...], environment: Mapping[str, str], stdin: bytes = b"") -> float:
+    """User CPU of one process and all that it waited for. Raises CalledProcessError where it fails."""
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as started:
+        assert started.stdin is not None
+        assert started.stdout is not None
+        started.stdin.write(stdin)
+        started.stdin.close()
+        started.stdout.read()
+        _, status, used = os.wait4(started.pid, 0)
+        started.returncode = os.waitstatus_to_exitcode(status)
+    if started.returncode:
+        raise subprocess.CalledProcessError(started.returncode, command)
+    return used.ru_utime * 1e3
+
+
+def compare(
+    name: str, command: tuple[str | Path, ...], environment: Mapping[str, str], stdin: bytes, goal: float
+) -> None:
+    """In turn, so that a noisy machine disturbs both alike."""
+    pairs = [(cpu_ms(command, environment, stdin), cpu_ms(BARE, environment)) for _ in range(ROUNDS + 1)][1:]
+    mine, base = (sum(side) / len(side) for side in zip(*pairs, strict=True))
+    say(
+        f"{name}, user CPU to a bare interpreter's start: {ratio(mine, base, 'ms')}; "
+        f"goal ≤ {goal:g} ×: {verdict(mine <= goal * base)}"
+    )
+
+
+def intent(name: str, **options: str) -> bytes:
+    return json.dumps({"schema": 1, "intent": name, **options}).encode() + b"\n"
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as place:
+        home = Path(place)
+        settle(home)
+        session = home / "session"
+        session.mkdir(mode=0o700)
+        (home / ".config/opanel-agent/offline").touch()
+        (home / ".config/opanel-agent/license.jws").write_bytes(signing.bundle())
+        environment = {"HOME": place, "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(session), "LANG": "C.UTF-8"}
+        evaluate = (*PROGRAM, "evaluate")
+        cpu_ms(evaluate, environment, intent("start"))
+        with fake_daemon.fake_daemon(session / "opanel-agent/agent.sock") as daemon:
+            daemon.says("/v1/answer", fake_daemon.answer())
+            compare("opanel-agent --help", (COMMAND, "--help"), environment, b"", HELP_GOAL)
+            compare("opanel-agent status", (COMMAND, "status"), environment, b"", STATUS_GOAL)
+        compare("evaluate, nothing due", evaluate, environment, intent("tick"), TICK_GOAL)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
