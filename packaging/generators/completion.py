@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from opanel_agent.cli.parser import Command
+    from opanel_agent.core.commands import Command
 
 COMPLETION: Final = "packaging/share/bash-completion/completions/opanel-agent"
 FILES: Final = "@files"
@@ -96,8 +96,8 @@ complete -F _opanel_agent opanel-agent
 
 
 def script() -> str:
-    from opanel_agent.cli.main import COMMANDS  # needs the path that the command has set
-    from opanel_agent.cli.parser import EVERYWHERE_FLAGS, EVERYWHERE_VALUED
+    # needs the path that the command has set
+    from opanel_agent.core.commands import COMMANDS, EVERYWHERE_FLAGS, EVERYWHERE_VALUED
 
     paths = {command.words[:length] for command in COMMANDS for length in range(len(command.words) + 1)}
     known = {command.words: command for command in COMMANDS}

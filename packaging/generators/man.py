@@ -115,7 +115,7 @@ def example(lines: list[str]) -> Iterator[str]:
 
 def commands(lang: "Language") -> Iterator[str]:
     """Every command of the grammar, as its help describes it. Raises ValueError for an option that no help names."""
-    from opanel_agent.cli.main import COMMANDS  # needs the path that the command has set
+    from opanel_agent.core.commands import COMMANDS  # needs the path that the command has set
 
     for command in COMMANDS:
         head, body = help_text(".".join(command.words), lang)

@@ -14,11 +14,12 @@ from fixtures import signing
 from fixtures.command_line import Terminal
 from fixtures.fake_daemon import answer, fake_daemon
 from fixtures.simulated_agent import Simulated
-from opanel_agent.cli.main import COMMANDS, INTERRUPTED
+from opanel_agent.cli.main import INTERRUPTED
 from opanel_agent.cli.parser import find, read
 from opanel_agent.core import errors
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.commands import COMMANDS, OPTION_TYPES, ROUTES, Body
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.documents import bundle, root, signed_request, status_list
 from opanel_agent.core.documents.jws import Typ
@@ -127,7 +128,7 @@ def served(parts: dict[str, Any], trouble: Any = None) -> dict[str, Any]:
     whole = api.PublishedAnswer(
         whole=json.dumps(parts).encode(), peers=b"", license=b"", consent=b"", state="active", reasons="ok"
     )
-    response = api.respond(api.ROUTES["/v1/answer"]["GET"], b"", whole, trouble, owner=True)
+    response = api.respond(ROUTES["/v1/answer"]["GET"], b"", whole, trouble, owner=True)
     assert isinstance(response, api.Response)
     told: dict[str, Any] = json.loads(response.body)
     return told
@@ -257,10 +258,10 @@ def test_every_action_is_told() -> None:
 
 def test_every_path_of_the_socket_is_told() -> None:
     told = {(names(row[0])[0], row[1], row[2]) for row in table(section(CONTRACT, "The socket"), "request")}
-    bodies = {api.Body.NONE: "none", api.Body.OPTIONS: "options", api.Body.DOCUMENT: "document or options"}
+    bodies = {Body.NONE: "none", Body.OPTIONS: "options", Body.DOCUMENT: "document or options"}
     assert told == {
         (f"{method} {path}", route.who.value, bodies[route.body])
-        for path, methods in api.ROUTES.items()
+        for path, methods in ROUTES.items()
         for method, route in methods.items()
     }
 
@@ -268,7 +269,7 @@ def test_every_path_of_the_socket_is_told() -> None:
 def test_every_option_is_told() -> None:
     kinds = {bool: "boolean", str: "text", list: "texts"}
     told = dict(re.findall(r"`(\w+)`\s\((boolean|texts?)\)", section(CONTRACT, "POST")))
-    assert told == {name: kinds[kind] for name, kind in api.OPTIONS.items()}
+    assert told == {name: kinds[kind] for name, kind in OPTION_TYPES.items()}
 
 
 def test_every_problem_of_the_socket_is_told() -> None:

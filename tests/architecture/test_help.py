@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from opanel_agent.cli.main import COMMANDS
-from opanel_agent.cli.parser import EVERYWHERE_FLAGS, EVERYWHERE_VALUED, Command
+from opanel_agent.core.commands import COMMANDS, EVERYWHERE_FLAGS, EVERYWHERE_VALUED, Command
 from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.messages import translate
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from architecture import import_rules
+from fixtures.command_line import environment
+from fixtures.fake_daemon import answer, fake_daemon
 
 ROOT = Path(__file__).resolve().parents[2]
 TREE = import_rules.read(ROOT)
@@ -93,6 +95,47 @@ def test_a_process_loads_none_of(module: str, never: frozenset[str]) -> None:
     loaded = loaded_by(module)
     assert module in loaded
     assert not loaded & never
+
+
+# What answers from memory or from the catalog of sentences needs none of these, nor any other group.
+OF_OTHERS = frozenset(
+    {"cryptography", "httpx", "psutil", "structlog", "ssl", "http.client", "email", "subprocess", "argparse"}
+)
+GROUPS = frozenset({"data", "doctor", "silence", "advisories"})
+
+RUN = """
+import sys
+started = set(sys.modules)
+sys.path.insert(0, {agent!r})
+sys.argv = ["opanel-agent", *{argv!r}]
+import contextlib, io, json
+from opanel_agent.__main__ import main
+with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())), contextlib.redirect_stderr(io.TextIOWrapper(io.BytesIO())):
+    main()
+sys.stdout.write(json.dumps(sorted(set(sys.modules) - started)))
+"""
+
+
+def loaded_to_run(*argv: str, home: Path) -> frozenset[str]:
+    code = RUN.format(agent=str(ROOT / "agent"), argv=argv)
+    told = subprocess.run(
+        [sys.executable, "-I", "-c", code], env=environment(home), capture_output=True, check=True, timeout=60
+    )
+    names: list[str] = json.loads(told.stdout)
+    return frozenset(names)
+
+
+@pytest.mark.parametrize("argv", [("status",), ("--help",), ("--version",), ("data", "catalog", "--help")])
+def test_a_command_loads_its_own_group_alone(argv: tuple[str, ...], tmp_path: Path) -> None:
+    home = Path(tmp_path)
+    with fake_daemon(home / "xdg-run" / "opanel-agent" / "agent.sock") as daemon:
+        daemon.says("/v1/answer", answer())
+        loaded = loaded_to_run(*argv, home=home)
+    assert "opanel_agent.cli.main" in loaded
+    assert not (loaded | roots(loaded)) & OF_OTHERS
+    groups = {name.split(".")[2] for name in loaded if name.startswith("opanel_agent.cli.")}
+    assert not groups & GROUPS
+    assert not {name for name in loaded if import_rules.under(name, "opanel_agent.evaluate")}
 
 
 def test_what_a_process_loads_is_really_seen() -> None:

@@ -16,8 +16,8 @@ import pytest
 from fixtures import error_details
 from opanel_agent import messages
 from opanel_agent.cli.license.status_view import PERMITS
-from opanel_agent.cli.main import COMMANDS
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.commands import COMMANDS
 from opanel_agent.core.consent.consent_receipt import STATES
 from opanel_agent.core.consent.purposes import CONSENT_BASED, POLICIES, Basis, Purpose, UnderDoNotTrack
 from opanel_agent.core.diagnosis import Check, CheckStatus, SkipReason

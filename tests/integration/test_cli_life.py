@@ -15,6 +15,7 @@ from fixtures.command_line import Printed, Terminal
 from fixtures.fake_daemon import Asked, CannedReply, FakeDaemon, fake_daemon
 from fixtures.fake_network import ok
 from fixtures.simulated_agent import PATHS, Simulated
+from opanel_agent.core.commands import Route
 from opanel_agent.core.ledger import export
 from opanel_agent.core.wire.message import Reply, Sealed, head
 from opanel_agent.daemon import api
@@ -57,7 +58,7 @@ class Server:
 
     def _relay(self, asked: Asked) -> CannedReply:
         route = api.admit(asked.method, asked.path, OWNER, since_refresh_s=0)
-        assert isinstance(route, api.Route), asked
+        assert isinstance(route, Route), asked
         start = api.respond(route, asked.body, None)
         assert isinstance(start, api.Start), (asked, start)
         frame = self.agent.run(start.intent, **start.options)

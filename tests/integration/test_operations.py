@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from opanel_agent.cli.main import COMMANDS
 from opanel_agent.cli.parser import find, read
+from opanel_agent.core.commands import COMMANDS
 from opanel_agent.core.consent import consent_file
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.system.storage import paths

@@ -314,6 +314,6 @@ def test_the_types_are_strict_and_the_library_keeps_them(folder: Path) -> None:
     for path in EXAMPLES.glob("opanel-license.*"):
         shutil.copy(path, folder)
     strict = ("--noEmit", "--strict", "--allowJs", "--checkJs", "--module", "nodenext", "--target", "es2022")
-    command = [compiler, *strict, "--types", "node", folder / NODE_LIBRARY.name, folder / "use.ts"]
+    command: list[str | Path] = [compiler, *strict, "--types", "node", folder / NODE_LIBRARY.name, folder / "use.ts"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "")

@@ -1,7 +1,6 @@
 """`advisories`: the vendor's signed words to everyone, as the last answer tells them. Needs neither root nor the network."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
@@ -10,7 +9,7 @@ from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status import beside
 from opanel_agent.cli.license.status_view import AnswerView
 from opanel_agent.cli.output import CommandResult
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.strict_json import Members
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents.advisory import MAX_BODY
@@ -43,6 +42,3 @@ def _denied_lines(world: Context, answer: AnswerView) -> Iterator[str]:
     """That none may be told because none is fetched."""
     for reason in answer.denied(Purpose.SECURITY_ADVISORIES):
         yield from paragraph(world.say("advisories.denied", reason=world.named("reason", reason)), hang=2)
-
-
-COMMANDS: Final = (Command(words=("advisories",), run=show),)

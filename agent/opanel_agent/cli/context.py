@@ -1,6 +1,6 @@
-"""What a command may touch, gathered in one value so that a test can hand over another world.
+"""Gathers what a command may touch in one value, so that a test can hand over another.
 
-Only `local` builds the real one.
+Only `local` builds the real one. What few commands use is imported when it is used: a command loads its own group only.
 """
 
 import os
@@ -8,28 +8,29 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from opanel_agent.cli import offline_export, oneshot
 from opanel_agent.cli.client import DaemonClient
 from opanel_agent.cli.output import Console
-from opanel_agent.core.codec.strict_json import Json, Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Value
 from opanel_agent.core.text_safety import escape
-from opanel_agent.core.units import Language
 from opanel_agent.messages import language, translate, translate_code
-from opanel_agent.system import terminal
-from opanel_agent.system.consent.opt_outs import LocalOptOuts, OptOuts
 from opanel_agent.system.storage import paths as installation
 from opanel_agent.system.storage import settings as settings_file
 from opanel_agent.system.storage.files import Files, LocalFiles
 from opanel_agent.system.storage.paths import Paths
-from opanel_agent.system.storage.settings import Settings
-from opanel_agent.system.terminal import Terminal
+
+if TYPE_CHECKING:
+    from opanel_agent.core.codec.strict_json import Json, Members
+    from opanel_agent.core.consent.gate import Signals
+    from opanel_agent.core.units import Language
+    from opanel_agent.system.consent.opt_outs import OptOuts
+    from opanel_agent.system.storage.settings import Settings
+    from opanel_agent.system.terminal import Terminal
 
 
-def _nobody(_: Mapping[str, Json]) -> Members:
+def _nobody(_: "Mapping[str, Json]") -> "Members":
     raise Unavailable(Fault.NOT_RUNNING, "not_running")
 
 
@@ -43,17 +44,17 @@ class Context:
 
     paths: Paths
     files: Files
-    optouts: OptOuts
+    optouts: "OptOuts"
     client: DaemonClient
     console: Console
     stdin: BinaryIO | None
-    lang: Language
+    lang: "Language"
     euid: int
     now_s: Callable[[], float]
     environ: Mapping[str, str] = field(default_factory=dict)
-    teletype: Callable[[], Terminal | None] = lambda: None
+    teletype: "Callable[[], Terminal | None]" = lambda: None
     at_rest: Callable[[], bytes] = bytes
-    stand_in: Callable[[Mapping[str, Json]], Members] = _nobody
+    stand_in: "Callable[[Mapping[str, Json]], Members]" = _nobody
 
     def say(self, text_id: str, /, **values: Value) -> str:
         return translate(text_id, self.lang, **values)
@@ -70,7 +71,7 @@ class Context:
         if self.euid not in (0, self.paths.owner):
             raise NotPermitted(Fault.NO_PERMISSION, "need_owner")
 
-    def settings(self) -> Settings:
+    def settings(self) -> "Settings":
         """Raises Misconfigured where the file is refused."""
         return settings_file.load(self.files, self.paths)
 
@@ -94,7 +95,7 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
     return Context(
         paths=paths,
         files=files,
-        optouts=LocalOptOuts(files, paths, environ),
+        optouts=_LateOptOuts(files, paths, environ),
         client=DaemonClient(socket_path=paths.socket),
         console=console,
         stdin=sys.stdin.buffer if sys.stdin else None,
@@ -102,7 +103,39 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
         euid=os.geteuid(),
         now_s=time.time,
         environ=environ,
-        teletype=lambda: terminal.find(sys.stdin.buffer if sys.stdin else None),
-        at_rest=lambda: offline_export.export(paths.state_dir),
-        stand_in=lambda intent: oneshot.run(paths, intent),
+        teletype=_teletype,
+        at_rest=lambda: _export(paths),
+        stand_in=lambda intent: _one_pass(paths, intent),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _LateOptOuts:
+    """Loads what reads opt-outs when they are asked for."""
+
+    files: Files
+    paths: Paths
+    environ: Mapping[str, str]
+
+    def read(self) -> "Signals":
+        from opanel_agent.system.consent.opt_outs import LocalOptOuts
+
+        return LocalOptOuts(self.files, self.paths, self.environ).read()
+
+
+def _teletype() -> "Terminal | None":
+    from opanel_agent.system import terminal
+
+    return terminal.find(sys.stdin.buffer if sys.stdin else None)
+
+
+def _export(paths: Paths) -> bytes:
+    from opanel_agent.cli import offline_export
+
+    return offline_export.export(paths.state_dir)
+
+
+def _one_pass(paths: Paths, intent: "Mapping[str, Json]") -> "Members":
+    from opanel_agent.cli import oneshot
+
+    return oneshot.run(paths, intent)

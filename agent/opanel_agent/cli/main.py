@@ -1,66 +1,52 @@
-"""Runs one command: finds it, runs it, prints what it came to, and turns every failure into a sentence and a status.
+"""Runs one command: finds its row, loads its group alone, prints its result, and turns every failure into a sentence.
 
-No traceback reaches a person. An exception that is none of ours is our mistake and says so, with its place in the code but
-never with its message, which may hold what must not be printed.
+No traceback reaches a person. An exception that is none of ours is our mistake and is reported as one, with its place in
+the code but never with its message, which may hold what must not be printed.
 """
 
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opanel_agent import __version__
-from opanel_agent.cli import advisories, silence
-from opanel_agent.cli.consent import commands as consent_commands
-from opanel_agent.cli.consent import do_not_track, history, notice, offline, setup
-from opanel_agent.cli.context import Context, local
-from opanel_agent.cli.data import catalog, export, reset
-from opanel_agent.cli.data import commands as data_commands
-from opanel_agent.cli.doctor import command as doctor_command
-from opanel_agent.cli.license import commands as license_
-from opanel_agent.cli.license import status
 from opanel_agent.cli.output import CommandResult, Console, complain, publish, standard_streams
-from opanel_agent.cli.parser import HELP, Command, find, language_flag, read
+from opanel_agent.cli.parser import Options, find, language_flag, read
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.commands import COMMANDS, HELP, Command
 from opanel_agent.core.errors import AgentError, Bug, Usage
 from opanel_agent.core.units import Language
 from opanel_agent.messages import language, translate
 
-COMMANDS: Final[tuple[Command, ...]] = (
-    *status.COMMANDS,
-    *license_.COMMANDS,
-    *consent_commands.COMMANDS,
-    *history.COMMANDS,
-    *do_not_track.COMMANDS,
-    *offline.COMMANDS,
-    *notice.COMMANDS,
-    *advisories.COMMANDS,
-    *catalog.COMMANDS,
-    *data_commands.COMMANDS,
-    *export.COMMANDS,
-    *doctor_command.COMMANDS,
-    *silence.COMMANDS,
-    *setup.COMMANDS,
-    *reset.COMMANDS,
-)
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from opanel_agent.cli.context import Context
+
+Handler = Callable[[Options, "Context"], CommandResult]
+
 INTERRUPTED: Final = 130
 OUTPUT_GONE: Final = 74
 
 
 def main(argv: Sequence[str]) -> int:
-    """The whole life of a command, to its exit status."""
+    """Runs the command of this process and returns its exit status. Raises nothing."""
     console, flag = standard_streams(), language_flag(argv)
     lang = language(flag, None, os.environ)
-    status_ = _ending(lambda: run(argv, local(console, flag, os.environ)), console, lang, as_json="--json" in argv)
+
+    def act() -> int:
+        from opanel_agent.cli.context import local
+
+        return run(argv, local(console, flag, os.environ))
+
+    status = _ending(act, console, lang, as_json="--json" in argv)
     _settle()
-    return status_
+    return status
 
 
-def run(argv: Sequence[str], world: Context) -> int:
-    """One command in the given world, to its exit status. Raises nothing."""
+def run(argv: Sequence[str], world: "Context") -> int:
+    """Runs one command in the given context and returns its exit status. Raises nothing."""
     as_json = "--json" in argv
 
     def act() -> int:
@@ -71,8 +57,90 @@ def run(argv: Sequence[str], world: Context) -> int:
     return _ending(act, world.console, world.lang, as_json=as_json)
 
 
+def handler(command: Command) -> Handler:
+    """Returns the function that a row names. Loads its group and no other."""
+    module, _, name = command.handler.partition(":")
+    found: Handler = getattr(_group(module), name)
+    return found
+
+
+def _group(module: str) -> "ModuleType":
+    """Imports a module of handlers. Each import stands here in full: the import rules read the source."""
+    match module:
+        case "license.status":
+            from opanel_agent.cli.license import status
+
+            return status
+        case "license.commands":
+            from opanel_agent.cli.license import commands as license_commands
+
+            return license_commands
+        case "advisories":
+            from opanel_agent.cli import advisories
+
+            return advisories
+        case "doctor.command":
+            from opanel_agent.cli.doctor import command as doctor
+
+            return doctor
+        case "silence":
+            from opanel_agent.cli import silence
+
+            return silence
+        case _:
+            return _data_group(module) if module.startswith("data.") else _consent_group(module)
+
+
+def _data_group(module: str) -> "ModuleType":
+    match module:
+        case "data.catalog":
+            from opanel_agent.cli.data import catalog
+
+            return catalog
+        case "data.export":
+            from opanel_agent.cli.data import export
+
+            return export
+        case "data.reset":
+            from opanel_agent.cli.data import reset
+
+            return reset
+        case _:
+            from opanel_agent.cli.data import commands
+
+            return commands
+
+
+def _consent_group(module: str) -> "ModuleType":
+    match module:
+        case "consent.history":
+            from opanel_agent.cli.consent import history
+
+            return history
+        case "consent.do_not_track":
+            from opanel_agent.cli.consent import do_not_track
+
+            return do_not_track
+        case "consent.offline":
+            from opanel_agent.cli.consent import offline
+
+            return offline
+        case "consent.notice":
+            from opanel_agent.cli.consent import notice
+
+            return notice
+        case "consent.setup":
+            from opanel_agent.cli.consent import setup
+
+            return setup
+        case _:
+            from opanel_agent.cli.consent import commands
+
+            return commands
+
+
 def _ending(act: Callable[[], int], console: Console, lang: Language, *, as_json: bool) -> int:
-    """What `act` returns, or the exit status of what went wrong once it has been said."""
+    """Returns what `act` returns, or reports the error and returns its exit status."""
     try:
         return act()
     except KeyboardInterrupt:
@@ -85,14 +153,14 @@ def _ending(act: Callable[[], int], console: Console, lang: Language, *, as_json
         return _complain(console, Bug(Reason.INTERNAL, "internal", place=_place(exc)), lang, as_json=as_json)
 
 
-def _outcome(argv: Sequence[str], world: Context) -> CommandResult:
+def _outcome(argv: Sequence[str], world: "Context") -> CommandResult:
     command, rest = find(COMMANDS, argv)
     if command is None:
         return _without_command(argv, rest, world.lang)
     options = read(command, rest)
     if options.flags & HELP:
         return _help(".".join(command.words), world.lang)
-    return command.run(options, world)
+    return handler(command)(options, world)
 
 
 def _without_command(argv: Sequence[str], words: Sequence[str], lang: Language) -> CommandResult:
@@ -109,15 +177,15 @@ def _help(topic: str, lang: Language) -> CommandResult:
 
 
 def _complain(console: Console, error: AgentError, lang: Language, *, as_json: bool) -> int:
-    """Says what went wrong and returns its exit status, even where there is nobody left to say it to."""
-    # Where stdout is gone, stderr has the sentence, and the status tells it, too.
+    """Reports an error and returns its exit status, even where no stream is left to report to."""
+    # Where stdout is gone, stderr has the sentence and the exit status its kind.
     with contextlib.suppress(AgentError, BrokenPipeError):
         complain(console, error, lang, as_json=as_json)
     return error.exit_status
 
 
 def _settle() -> None:
-    """What could not be written is given up here: Python would try again at exit, complain, and change the status."""
+    """Gives up what could not be written: Python would try again at exit, complain, and change the status."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -127,7 +195,11 @@ def _settle() -> None:
 
 
 def _place(exc: Exception) -> str:
-    """Where in our code: the innermost frame of this package."""
+    """Returns where in our code it was raised: the innermost frame of this package."""
+    # Imported late: only a mistake of ours pays for it.
+    import traceback
+    from pathlib import Path
+
     package = str(Path(__file__).parent.parent)
     ours = [frame for frame in traceback.extract_tb(exc.__traceback__) if frame.filename.startswith(package)]
     at = f" {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""

@@ -1,63 +1,45 @@
-"""The command line's grammar: words that name a command, then options and operands in any order.
+"""Reads the command line: words that name a command, then options and operands in any order.
 
 Not argparse: its messages and its help are English only and it ends with status 2, while here every message is in the
 reader's language and a usage error is 64. What remains is one loop. There are no abbreviations and no bundled letters, so
-that an option of a later version cannot change what a script of today means.
+that an option of a later version cannot change what a script of today means. The commands are in `core.commands`.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from types import MappingProxyType
+from typing import Final, NamedTuple, NoReturn
 
 from opanel_agent.core.codes import Fault
+from opanel_agent.core.commands import EVERYWHERE_FLAGS, EVERYWHERE_VALUED, HELP, Command
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.units import LANGUAGES
 
-if TYPE_CHECKING:
-    from opanel_agent.cli.context import Context
-    from opanel_agent.cli.output import CommandResult
-
-HELP = frozenset({"--help", "-h"})
-EVERYWHERE_FLAGS = HELP | {"--json"}
-EVERYWHERE_VALUED = frozenset({"--lang"})
+MAX_NUMBER_DIGITS: Final = 9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """A command line, read."""
+class Options(NamedTuple):
+    """The options and operands of a command line."""
 
     flags: frozenset[str] = frozenset()
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = MappingProxyType({})
     operands: tuple[str, ...] = ()
 
     def number(self, name: str, default: int, *, high: int) -> int:
-        """A whole number from 0 to `high`. Raises Usage."""
+        """Returns the value of an option, a whole number from 0 to `high`. Raises Usage."""
         text = self.values.get(name, str(default))
-        if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) <= high):
+        if not (text.isascii() and text.isdigit() and len(text) <= MAX_NUMBER_DIGITS and int(text) <= high):
             raise Usage(Fault.USAGE, "option_number", option=name, high=high)
         return int(text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """One command. `operands` is how many at least and at most; `operand` names them in a usage error."""
-
-    words: tuple[str, ...]
-    run: "Callable[[Options, Context], CommandResult]"
-    flags: frozenset[str] = frozenset()
-    valued: frozenset[str] = frozenset()
-    operands: tuple[int, int] = (0, 0)
-    operand: str = ""
-
-
 def find(commands: Sequence[Command], arguments: Sequence[str]) -> tuple[Command | None, tuple[str, ...]]:
-    """The command that the words name and everything else; None where there is none to run. Raises Usage.
+    """Returns the command that the words name, with the other arguments; None and the words where they name none.
 
-    What every command takes may stand before its words, too.
+    What every command takes may stand before its words, too. Raises Usage for words that begin no command.
     """
     first = _first_word(arguments)
-    words = tuple(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments[first:]))
+    words = tuple(takewhile(lambda argument: not argument.startswith("-"), arguments[first:]))
     for command in commands:
         if words[: len(command.words)] == command.words:
             return command, (*arguments[:first], *arguments[first + len(command.words) :])
@@ -74,7 +56,7 @@ def _first_word(arguments: Sequence[str]) -> int:
 
 
 def read(command: Command, arguments: Sequence[str]) -> Options:
-    """The options and operands of a command. Raises Usage for the first that is none of its own."""
+    """Returns the options and operands of a command. Raises Usage for the first that it does not take."""
     flags: set[str] = set()
     values: dict[str, str] = {}
     operands: list[str] = []
@@ -100,7 +82,7 @@ def read(command: Command, arguments: Sequence[str]) -> Options:
 
 
 def one_of(options: Options, *names: str) -> str | None:
-    """The one flag given of several that exclude each other. Raises Usage when two are."""
+    """Returns the one flag given of several that exclude each other. Raises Usage when two are."""
     given = [name for name in names if name in options.flags]
     if len(given) > 1:
         raise Usage(Fault.USAGE, "options_exclusive", first=given[0], second=given[1])
@@ -108,7 +90,7 @@ def one_of(options: Options, *names: str) -> str | None:
 
 
 def language_flag(arguments: Sequence[str]) -> str | None:
-    """The language that --lang names, wherever it stands: a usage error is said in it, too."""
+    """Returns the language that --lang names, wherever it stands: usage errors are in that language, too."""
     for n, argument in enumerate(arguments):
         name, given, value = argument.partition("=")
         if argument == "--":

@@ -10,7 +10,7 @@ from typing import Final
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.output import CommandResult
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
@@ -63,19 +63,15 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 }
 
 
-def command(means: ProofTools) -> Command:
-    """The command, made with these means."""
-
-    def run(options: Options, world: Context) -> CommandResult:
-        days = options.number("--days", DAYS, high=MOST_DAYS)
-        if days == 0:
-            raise Usage(Fault.USAGE, "option_number", option="--days", high=MOST_DAYS)
-        world.note("prove.running", days=days)
-        proof = runner.prove(world.files, world.paths, days, means)
-        lines = tuple(part for line in _lines(world, proof.result) for part in line)
-        return CommandResult(result=proof.result, lines=lines, exit_status=proof.exit_status)
-
-    return Command(words=("prove-silence",), run=run, valued=frozenset({"--days"}))
+def prove(options: Options, world: Context, means: ProofTools | None = None) -> CommandResult:
+    """Runs the proof. `means` are the programs and scenarios; a test has its own. Raises Usage for a number of no days."""
+    days = options.number("--days", DAYS, high=MOST_DAYS)
+    if days == 0:
+        raise Usage(Fault.USAGE, "option_number", option="--days", high=MOST_DAYS)
+    world.note("prove.running", days=days)
+    proof = runner.prove(world.files, world.paths, days, means or ProofTools())
+    lines = tuple(part for line in _lines(world, proof.result) for part in line)
+    return CommandResult(result=proof.result, lines=lines, exit_status=proof.exit_status)
 
 
 Lines = Iterator[tuple[str, ...]]
@@ -128,6 +124,3 @@ def _finding(world: Context, told: Part) -> str:
 
 def _each(value: Json) -> Iterator[Part]:
     return (each for each in value if isinstance(each, dict)) if isinstance(value, list) else iter(())
-
-
-COMMANDS: Final = (command(ProofTools()),)

@@ -1,4 +1,4 @@
-"""The local API as a table: who may ask what, how often, how much of it, and what it starts.
+"""Admits and answers the requests of the local socket; `core.commands` has the table of its routes.
 
 `admit` looks at a request's head and answers with its row or a refusal, before a byte of body is read; `respond`
 makes of the row and the body either the response, from memory, or the job to start. Both are pure. HTTP itself is
@@ -11,104 +11,34 @@ Refusals are RFC 9457 problems: `{type, title, status, code}`; the last part of 
 import json
 from binascii import b2a_base64
 from collections.abc import Mapping
-from enum import Enum, unique
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from opanel_agent.core.codes import Code, Fault
+from opanel_agent.core.commands import (
+    DOCUMENT_MAX_BYTES,
+    EXCHANGE,
+    OPTION_TYPES,
+    OPTIONS_MAX_BYTES,
+    ROUTES,
+    Body,
+    Route,
+    Who,
+)
 
 Headers = tuple[tuple[str, str], ...]
 Option = bool | str | list[str]
 
 HEAD_MAX_BYTES: Final = 8 * 1024
 HEAD_MAX_LINES: Final = 64  # 1,600 fit into 8 KiB, and cost 1.6 ms to read instead of 0.1 (Python 3.11, 2026-11-24)
-BODY_MAX_BYTES: Final = 64 * 1024
-OPTIONS_MAX_BYTES: Final = 8 * 1024
+BODY_MAX_BYTES: Final = DOCUMENT_MAX_BYTES
 OPTION_MAX_CHARS: Final = 64  # each item's, of a list
 OPTION_MAX_ITEMS: Final = 64
 LONGER: Final[Mapping[str, int]] = {"text": 2000}
-# What a command may add to its intent; evaluate says what each means.
-OPTIONS: Final[Mapping[str, type]] = {
-    "to_file": bool,
-    "preview": bool,
-    "confirm": str,
-    "key": str,
-    "purpose": str,
-    "action": str,
-    "id": str,
-    "ids": list,
-    "kind": str,
-    "text": str,
-    "license": bool,
-    "lang": str,
-    "version": str,
-}
 NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
 # Members of the answer that say what left this server, or waits to. The panel needs neither.
 OWNER_MEMBERS: Final = ("last_left", "reports")
 _URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
-
-
-@unique
-class Who(Enum):
-    """`PEERS` is whoever the socket's mode lets connect; `OWNER` is uid 0, or the uid of a user installation."""
-
-    PEERS = "peers"
-    OWNER = "owner"
-
-
-@unique
-class Body(Enum):
-    """What a request may carry, and how many bytes of it. Options begin with a brace, a document never does."""
-
-    NONE = 0
-    OPTIONS = OPTIONS_MAX_BYTES
-    DOCUMENT = BODY_MAX_BYTES
-
-
-class Route(NamedTuple):
-    """One row. `member` is one of the answer, or "" for all of it; `intent` is one of evaluate."""
-
-    who: Who
-    body: Body = Body.NONE
-    options: tuple[str, ...] = ()  # of OPTIONS
-    min_interval_s: int = 0  # between two of anyone but the owner
-    member: str | None = None
-    intent: str = ""
-    ends_running_job: bool = False
-
-
-def _owner_route(intent: str, *options: str) -> Route:
-    return Route(who=Who.OWNER, body=Body.OPTIONS, options=options, intent=intent)
-
-
-SENDING_OPTIONS: Final = ("preview", "confirm", "to_file")
-ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
-    "/v1/license": {"GET": Route(who=Who.PEERS, member="license")},
-    "/v1/consent": {"GET": Route(who=Who.PEERS, member="consent")},
-    "/v1/answer": {"GET": Route(who=Who.PEERS, member="")},
-    "/v1/refresh": {"POST": Route(who=Who.PEERS, min_interval_s=60, intent="refresh")},
-    "/v1/bundle": {
-        "POST": Route(who=Who.OWNER, body=Body.DOCUMENT, options=("key", *SENDING_OPTIONS), intent="bundle")
-    },
-    "/v1/activate": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, options=SENDING_OPTIONS, intent="activate")},
-    "/v1/release": {"POST": Route(who=Who.OWNER, body=Body.OPTIONS, options=SENDING_OPTIONS, intent="release")},
-    "/v1/remove": {"POST": Route(who=Who.OWNER, intent="remove")},
-    # What was, is or would be said of this server is its owner's to see, here and in the answer (OWNER_MEMBERS).
-    "/v1/preview": {"POST": _owner_route("preview", "purpose")},
-    "/v1/held": {"POST": _owner_route("held", "action", "id")},
-    "/v1/sent": {"POST": _owner_route("sent", "id")},
-    "/v1/rights": {"POST": _owner_route("rights", "kind", "ids", "text", "license", *SENDING_OPTIONS)},
-    "/v1/reset": {"POST": _owner_route("reset", "preview")},
-    "/v1/review": {"POST": _owner_route("review")},
-    "/v1/purge": {"POST": _owner_route("purge")},
-    "/v1/export": {"POST": _owner_route("export", "id")},
-    "/v1/history": {"POST": _owner_route("history", "id")},
-    "/v1/receipts": {"POST": _owner_route("receipts", "id")},
-    "/v1/noticed": {"POST": _owner_route("noticed", "version", "lang")},
-    # What may leave has become less: whatever runs was started under the wider word.
-    "/v1/narrowed": {"POST": Route(who=Who.OWNER, intent="narrowed", ends_running_job=True)},
-}
 
 PROBLEMS: Final[Mapping[str, tuple[int, Code, str]]] = {
     "request_malformed": (400, Fault.PROTOCOL, "The request is not HTTP/1.1 as this socket speaks it."),
@@ -238,7 +168,7 @@ def _start(route: Route, body: bytes) -> Response | Start:
     if options is None:
         return problem("options_refused")
     if route.body is Body.DOCUMENT:
-        return Start(intent="exchange", options=options) if "key" in options else problem("options_refused")
+        return Start(intent=EXCHANGE, options=options) if "key" in options else problem("options_refused")
     return Start(intent=route.intent, options=options, ends_running_job=route.ends_running_job)
 
 
@@ -259,7 +189,7 @@ def _options(body: bytes, allowed: tuple[str, ...]) -> dict[str, Option] | None:
 
 def _is_valid_option(name: str, value: object) -> bool:
     """Whether it is of the option's own type (1 is not true, nor is "true") and no longer than it may be."""
-    if type(value) is not OPTIONS[name]:
+    if type(value) is not OPTION_TYPES[name]:
         return False
     if isinstance(value, bool):
         return True

@@ -18,7 +18,8 @@ from typing import NamedTuple, Protocol
 
 import h11
 
-from opanel_agent.daemon.api import HEAD_MAX_BYTES, HEAD_MAX_LINES, Peer, Response, Route, problem
+from opanel_agent.core.commands import Route
+from opanel_agent.daemon.api import HEAD_MAX_BYTES, HEAD_MAX_LINES, Peer, Response, problem
 
 DRAIN_MAX_BYTES = 1024 * 1024  # thrown away after a refusal; a larger body finds the connection closed
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.commands import Route
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Unavailable
 from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.daemon.api import (
@@ -20,7 +21,6 @@ from opanel_agent.daemon.api import (
     Peer,
     PublishedAnswer,
     Response,
-    Route,
     Start,
     admit,
     body_json,

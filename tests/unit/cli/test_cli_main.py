@@ -17,10 +17,11 @@ import opanel_agent
 from fixtures.command_line import Terminal, environment
 from fixtures.fake_daemon import answer, fake_daemon
 from fixtures.live_daemon import until
-from opanel_agent.cli.main import COMMANDS, main, run
+from opanel_agent.cli.main import main, run
 from opanel_agent.cli.output import CommandResult, Console, envelope
-from opanel_agent.cli.parser import Command, Options, read
+from opanel_agent.cli.parser import Options, read
 from opanel_agent.core.codes import Fault
+from opanel_agent.core.commands import COMMANDS, Command
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import Storage, Usage
 from opanel_agent.core.units import LANGUAGES, Language
@@ -176,7 +177,7 @@ def loading(folder: Path, package: str, code: str) -> "subprocess.CompletedProce
 
 
 def test_ctrl_c_while_it_is_still_loading_leaves_no_traceback(tmp_path: Path) -> None:
-    told = loading(tmp_path, "cryptography", "raise KeyboardInterrupt")
+    told = loading(tmp_path, "json", "raise KeyboardInterrupt")
     assert (told.returncode, told.stderr) == (130, "")
 
 
@@ -292,9 +293,7 @@ def test_the_envelope_is_the_documented_one() -> None:
 
 
 def test_options_and_operands_may_be_mixed_and_dashes_end_the_options() -> None:
-    command = Command(
-        words=("x",), run=lambda *_: CommandResult(result=None), valued=frozenset({"-o"}), operands=(0, 9), operand="F"
-    )
+    command = Command(("x",), "", valued=frozenset({"-o"}), operands=(0, 9), operand="F")
     options = read(command, ["a", "-o", "b", "--json", "-", "--", "--json", "-o"])
     assert options == Options(flags=frozenset({"--json"}), values={"-o": "b"}, operands=("a", "-", "--json", "-o"))
     with pytest.raises(Usage):

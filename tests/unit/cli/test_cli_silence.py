@@ -10,9 +10,9 @@ from fixtures import silence_server
 from fixtures.command_line import Terminal
 from fixtures.silence_server import Server
 from opanel_agent.cli import silence
-from opanel_agent.cli.main import COMMANDS
 from opanel_agent.cli.output import CommandResult, Console
 from opanel_agent.cli.parser import Options
+from opanel_agent.core.commands import COMMANDS
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.messages import translate
@@ -33,7 +33,7 @@ def typed(server: Server, lang: Language, means: ProofTools, **values: str) -> t
     err = io.StringIO()
     world = Terminal(folder=server.folder, lang=lang).world(Console(out=io.StringIO(), err=err))
     options = Options(values={f"--{name}": value for name, value in values.items()})
-    return silence.command(means).run(options, world), err.getvalue()
+    return silence.prove(options, world, means), err.getvalue()
 
 
 def rendered(server: Server, lang: Language, result: dict[str, Any]) -> list[str]:

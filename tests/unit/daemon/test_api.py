@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 
+from opanel_agent.core.commands import OPTION_TYPES, ROUTES, Route
 from opanel_agent.daemon.api import (
-    OPTIONS,
     PROBLEMS,
-    ROUTES,
     Peer,
     PublishedAnswer,
     Response,
-    Route,
     Start,
     admit,
     body_json,
@@ -47,7 +45,7 @@ ABOUT_REPORTS = {
         "reset",
     )
 }
-POST_OF_OWNER = {"/v1/bundle", "/v1/activate", "/v1/release", "/v1/remove", "/v1/narrowed"} | ABOUT_REPORTS
+POST_OWNER_MEMBERS = {"/v1/bundle", "/v1/activate", "/v1/release", "/v1/remove", "/v1/narrowed"} | ABOUT_REPORTS
 
 
 def name(response: Route | Response | Start) -> str:
@@ -63,7 +61,7 @@ def route(method: str, path: str) -> Route:
 
 def test_the_table_has_the_paths_of_the_specification_and_no_other() -> None:
     assert {path for path, rows in ROUTES.items() if "GET" in rows} == GET
-    assert {path for path, rows in ROUTES.items() if "POST" in rows} == POST_OF_ANYONE | POST_OF_OWNER
+    assert {path for path, rows in ROUTES.items() if "POST" in rows} == POST_OF_ANYONE | POST_OWNER_MEMBERS
     assert all(len(rows) == 1 for rows in ROUTES.values())
 
 
@@ -73,7 +71,7 @@ def test_whoever_may_connect_may_read_and_refresh(path: str) -> None:
     assert isinstance(admit(method, path, PANEL, since_refresh_s=math.inf), Route)
 
 
-@pytest.mark.parametrize("path", sorted(POST_OF_OWNER))
+@pytest.mark.parametrize("path", sorted(POST_OWNER_MEMBERS))
 def test_only_the_owner_changes_anything(path: str) -> None:
     assert name(admit("POST", path, PANEL, since_refresh_s=math.inf)) == "owner_only"
     assert isinstance(admit("POST", path, ROOT, since_refresh_s=math.inf), Route)
@@ -215,7 +213,7 @@ def test_a_path_takes_its_own_options_and_no_other(path: str) -> None:
     assert started.options == taken
     assert json.loads(started.frame()) == {"schema": 1, "intent": started.intent, **taken}
     assert set(route("POST", path).options) == set(taken)
-    for option, kind in OPTIONS.items():
+    for option, kind in OPTION_TYPES.items():
         if option not in taken:
             strange = taken | {option: {bool: True, str: "x", list: ["x"]}[kind]}
             assert name(respond(route("POST", path), json.dumps(strange).encode(), ANSWER)) == "options_refused"
@@ -231,7 +229,7 @@ def test_an_option_of_another_type_or_longer_is_refused(path: str) -> None:
 
 
 def test_every_option_belongs_somewhere() -> None:
-    assert {option for taken in TAKEN.values() for option in taken} == set(OPTIONS)
+    assert {option for taken in TAKEN.values() for option in taken} == set(OPTION_TYPES)
     assert {path for path, rows in ROUTES.items() if "POST" in rows and rows["POST"].options} == {
         path for path, taken in TAKEN.items() if taken
     }

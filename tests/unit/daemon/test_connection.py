@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.live_daemon import Reply, request
-from opanel_agent.daemon.api import BODY_MAX_BYTES, Body, Peer, Response, Route, Who, problem
+from opanel_agent.core.commands import Body, Route, Who
+from opanel_agent.daemon.api import BODY_MAX_BYTES, Peer, Response, problem
 from opanel_agent.daemon.connection import DRAIN_MAX_BYTES, Connection, Phase, Timeouts
 
 TIMEOUTS = Timeouts(request_s=2, write_s=5, linger_s=0.5)
@@ -28,7 +29,7 @@ class Counter:
             return problem("method_unknown")
         if target == "/no":
             return problem("owner_only")
-        return Route(who=Who.PEERS, body=Body.DOCUMENT, intent=target)
+        return Route(method, target, who=Who.PEERS, body=Body.DOCUMENT, intent=target)
 
     def take(self, route: Route, body: bytes, connection: Connection, now_s: float) -> Response | None:
         self.taken.append((route.intent, body))

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from opanel_agent.core.codes import Fault
+from opanel_agent.core.commands import Route
 from opanel_agent.core.errors import AgentError, Bug
-from opanel_agent.daemon.api import Peer, Response, Route, Start
+from opanel_agent.daemon.api import Peer, Response, Start
 from opanel_agent.daemon.connection import Connection, Phase, Timeouts
 from opanel_agent.daemon.job_process import JobResult
 from opanel_agent.daemon.job_queue import TICK, JobEffects, JobQueue, RetryPolicy, stopping

@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from opanel_agent.cli.main import COMMANDS
-from opanel_agent.cli.parser import EVERYWHERE_FLAGS, EVERYWHERE_VALUED, Command, find, read
+from opanel_agent.cli.parser import find, read
+from opanel_agent.core.commands import COMMANDS, EVERYWHERE_FLAGS, EVERYWHERE_VALUED, Command
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents.signed_request import Right
 

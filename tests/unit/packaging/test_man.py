@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from opanel_agent.cli.main import COMMANDS
+from opanel_agent.core.commands import COMMANDS
 from opanel_agent.core.consent import consent_file
 from opanel_agent.core.consent.purposes import CONSENT_BASED, POLICIES
 from opanel_agent.core.units import LANGUAGES

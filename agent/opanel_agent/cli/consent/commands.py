@@ -11,7 +11,7 @@ from opanel_agent.cli.consent import gate_view, write
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.license.status import moment
 from opanel_agent.cli.output import CommandResult, Shown, Warned
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading, parse
@@ -237,14 +237,3 @@ def _consents(names: tuple[str, ...]) -> tuple[Purpose, ...]:
     if not set(purposes) <= set(CONSENT_BASED):
         raise Usage(Fault.USAGE, "purpose_no_consent", purposes=", ".join(CONSENT_BASED))
     return purposes
-
-
-_MANY: Final = (0, 16)
-COMMANDS: Final = (
-    Command(words=("consent", "show"), run=show),
-    Command(words=("consent", "allow"), run=allow, operands=(1, 16), operand="PURPOSE"),
-    Command(words=("consent", "deny"), run=deny, flags=frozenset({"--all"}), operands=_MANY, operand="PURPOSE"),
-    Command(words=("consent", "withdraw"), run=deny, flags=frozenset({"--all"}), operands=_MANY, operand="PURPOSE"),
-    Command(words=("consent", "why"), run=why, operands=(1, 1), operand="PURPOSE"),
-    Command(words=("consent", "check"), run=check, operands=(0, 1), operand="FILE"),
-)

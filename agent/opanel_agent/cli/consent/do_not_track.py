@@ -1,11 +1,9 @@
 """`dnt on | off | explain`: nothing that says anything about this server leaves."""
 
-from typing import Final
-
 from opanel_agent.cli.consent import gate_view, opt_out
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import CommandResult
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core.consent.gate import Signal
 from opanel_agent.core.consent.purposes import POLICIES
 
@@ -44,10 +42,3 @@ def explain(_: Options, world: Context) -> CommandResult:
 def _seen(world: Context) -> tuple[Signal, ...]:
     """Every signal, those of consent.toml and consent.d among them."""
     return (*world.optouts.read().do_not_track, *gate_view.consents(world).signals())
-
-
-COMMANDS: Final = (
-    Command(words=("dnt", "on"), run=on),
-    Command(words=("dnt", "off"), run=off),
-    Command(words=("dnt", "explain"), run=explain),
-)

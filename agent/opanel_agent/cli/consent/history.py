@@ -10,7 +10,7 @@ from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license.status import moment
 from opanel_agent.cli.output import CommandResult, Warned
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.strict_json import Json, Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.consent_receipt import STATES, Notice, ReceiptSubject, build, readable
@@ -131,10 +131,3 @@ def _receipt_line(world: Context, told: Members) -> str:
 
 def _plain(members: Members) -> dict[str, Json]:
     return {name: members.value(name) for name in members.names()}
-
-
-COMMANDS: Final = (
-    Command(words=("consent", "history"), run=history),
-    Command(words=("consent", "receipt"), run=receipt, operands=(0, 1), operand="ID"),
-    Command(words=("consent", "review"), run=review),
-)

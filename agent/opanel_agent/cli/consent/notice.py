@@ -11,7 +11,7 @@ from opanel_agent.cli.context import Context
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.output import CommandResult
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core.consent import notice
 from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import AgentError
@@ -68,6 +68,3 @@ def _destinations(world: Context, root: Root) -> Iterator[Destination]:
     named = (*root.mirrors, *(each for places in root.endpoints.values() for each in places))
     yield from (each for each in named if settings.region in (None, each.region))
     yield from (Destination(url=url, region=OWN_MIRROR) for url in settings.mirrors)
-
-
-COMMANDS: Final = (Command(words=("notice",), run=show),)

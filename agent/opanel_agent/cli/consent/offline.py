@@ -1,11 +1,9 @@
 """`offline on | off`: no request at all; documents come as files."""
 
-from typing import Final
-
 from opanel_agent.cli.consent import opt_out
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import CommandResult
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 
 
 def on(_: Options, world: Context) -> CommandResult:
@@ -14,9 +12,3 @@ def on(_: Options, world: Context) -> CommandResult:
 
 def off(_: Options, world: Context) -> CommandResult:
     return opt_out.off(world, world.paths.offline, "offline", lambda: world.optouts.read().offline)
-
-
-COMMANDS: Final = (
-    Command(words=("offline", "on"), run=on),
-    Command(words=("offline", "off"), run=off),
-)

@@ -17,7 +17,7 @@ from opanel_agent.cli.consent import gate_view, write
 from opanel_agent.cli.consent.notice import page, wrapped
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import CommandResult, Shown, Warned
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent import consent_file
@@ -224,6 +224,3 @@ def _outcome(
         "answers": {str(purpose): answers.get(purpose, False) for purpose in CONSENT_BASED},
     }
     return CommandResult(result=result, lines=(head, *lines, world.say("setup.change")), warnings=warnings)
-
-
-COMMANDS: Final = (Command(words=("setup",), run=setup, valued=frozenset({"--preseed"})),)

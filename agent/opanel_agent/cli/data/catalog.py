@@ -4,12 +4,11 @@ It reads what ships with the agent, as the agent itself does when it builds a re
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.output import CommandResult, Shown
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.consent.purposes import FIXED, Purpose
 from opanel_agent.core.reporting.catalog import Catalog, Field, PurposeSchema
@@ -95,6 +94,3 @@ def _said(field: Field) -> Mapping[str, Shown]:
         "drawn": field.drawn,
         "description": dict(field.description),
     }
-
-
-COMMANDS: Final = (Command(words=("data", "catalog"), run=show),)

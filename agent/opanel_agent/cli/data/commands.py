@@ -19,7 +19,7 @@ from opanel_agent.cli.data import pages
 from opanel_agent.cli.layout import paragraph, verbatim
 from opanel_agent.cli.license.status import moment
 from opanel_agent.cli.output import CommandResult, Shown, Warned
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.cli.send import Leaving, SendObstacle, wait_s
 from opanel_agent.core.codec.strict_json import Json, Members
 from opanel_agent.core.codes import Fault, Reason
@@ -257,24 +257,3 @@ def _known(operand: str) -> str:
     if not _ID.fullmatch(operand):
         raise Usage(Fault.USAGE, "id_shape")
     return operand
-
-
-_WAIT: Final = frozenset({"--wait"})
-COMMANDS: Final = (
-    Command(words=("data", "preview"), run=preview, valued=_WAIT, operands=(1, 1), operand="PURPOSE"),
-    Command(words=("data", "held", "show"), run=held_show, valued=_WAIT, operands=(1, 1), operand="ID"),
-    Command(words=("data", "held", "drop"), run=held_drop, valued=_WAIT, operands=(1, 1), operand="ID"),
-    Command(words=("data", "held", "send"), run=held_send, valued=_WAIT, operands=(1, 1), operand="ID"),
-    Command(words=("data", "held"), run=held, valued=_WAIT),
-    Command(words=("data", "sent"), run=sent, valued=_WAIT, operands=(0, 1), operand="ID"),
-    Command(words=("data", "export"), run=export, valued=_WAIT | {"-o"}),
-    Command(
-        words=("data", "request"),
-        run=request,
-        flags=frozenset({"--license"}),
-        valued=_WAIT | {"-o", "--text"},
-        operands=(1, 1 + MAX_IDS),
-        operand="KIND",
-    ),
-    Command(words=("data", "purge"), run=purge, valued=_WAIT),
-)

@@ -10,7 +10,7 @@ from typing import Final
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.license.status import moment
 from opanel_agent.cli.output import CommandResult, Shown
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.ledger import export
@@ -102,6 +102,3 @@ def _result(world: Context, checked: Checked) -> Shown:
             for each in checked.findings
         ],
     }
-
-
-COMMANDS: Final = (Command(words=("verify",), run=verify, operands=(1, 1), operand="FILE"),)

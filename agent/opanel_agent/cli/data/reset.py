@@ -13,7 +13,7 @@ from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.output import CommandResult, Shown
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.strict_json import Json, Members
 from opanel_agent.core.codes import Fault
@@ -106,8 +106,3 @@ def _shown(told: Members, files: tuple[Path, ...]) -> Shown:
     names = ("forgotten", "license", "activated", *_COUNTED)
     shown: dict[str, Shown] = {name: told.value(name) for name in names}
     return {**shown, "stays": list(_stays(told)), "erase": [str(file) for file in files]}
-
-
-COMMANDS: Final = (
-    Command(words=("reset",), run=reset, flags=frozenset({"--image", "--dry-run"}), valued=frozenset({"-o"})),
-)

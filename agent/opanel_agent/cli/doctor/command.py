@@ -19,7 +19,7 @@ from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.output import CommandResult, Shown
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.core import diagnosis
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.diagnosis import CheckStatus, Finding
@@ -34,22 +34,18 @@ UNKNOWN: Final = "unknown"
 MAX_BUNDLE_BYTES: Final = 64 * 1024
 
 
-def command(means: Probes) -> Command:
-    """The command, made with these means."""
-
-    def run(options: Options, world: Context) -> CommandResult:
-        findings = run_checks(world, means)
-        status = 0 if diagnosis.sound(findings) else 1
-        if "--report" in options.flags:
-            return _report(world, findings, status)
-        lines = tuple(_screen(world, findings))
-        result: dict[str, Shown] = {
-            "good": status == 0,
-            "checks": [_json(world, finding) for finding in findings],
-        }
-        return CommandResult(result=result, lines=(*lines, *_sum(world, findings)), exit_status=status)
-
-    return Command(words=("doctor",), run=run, flags=frozenset({"--report"}))
+def doctor(options: Options, world: Context, means: Probes | None = None) -> CommandResult:
+    """Runs every check. `means` are what looks; a test has its own. Exit 1 where a check failed."""
+    findings = run_checks(world, means or Probes())
+    status = 0 if diagnosis.sound(findings) else 1
+    if "--report" in options.flags:
+        return _report(world, findings, status)
+    lines = tuple(_screen(world, findings))
+    result: dict[str, Shown] = {
+        "good": status == 0,
+        "checks": [_json(world, finding) for finding in findings],
+    }
+    return CommandResult(result=result, lines=(*lines, *_sum(world, findings)), exit_status=status)
 
 
 # ---- the screen
@@ -168,6 +164,3 @@ def _digits(world: Context) -> str | None:
         except AgentError:
             continue
     return None
-
-
-COMMANDS: Final = (command(Probes()),)

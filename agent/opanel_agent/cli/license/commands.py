@@ -17,7 +17,7 @@ from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status import beside, license_lines, moment
 from opanel_agent.cli.output import CommandResult, Shown
-from opanel_agent.cli.parser import Command, Options
+from opanel_agent.cli.parser import Options
 from opanel_agent.cli.send import send, wait_s
 from opanel_agent.core.codec.strict_json import Json, Members
 from opanel_agent.core.codes import Fault, Reason
@@ -205,16 +205,3 @@ def _key(given: bytes) -> str | None:
     """The license key, or None where it does not look like one. Raises Untrusted for a mistyped key."""
     text = given.strip().decode("latin-1")
     return license_key.parse(text) if _LIKE_A_KEY.fullmatch(text) else None
-
-
-_WAIT: Final = frozenset({"--wait"})
-_SENDING: Final = frozenset({"--wait", "-o"})
-COMMANDS: Final = (
-    Command(words=("license", "install"), run=install, valued=_SENDING, operands=(1, 64), operand="KEY|FILE"),
-    Command(words=("license", "show"), run=show, flags=frozenset({"--urls"})),
-    Command(words=("license", "verify"), run=verify, operands=(1, 1), operand="FILE"),
-    Command(words=("license", "refresh"), run=refresh, valued=_WAIT),
-    Command(words=("license", "activate"), run=activate, valued=_SENDING),
-    Command(words=("license", "release"), run=release, valued=_SENDING),
-    Command(words=("license", "remove"), run=remove, valued=_WAIT),
-)

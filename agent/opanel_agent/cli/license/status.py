@@ -13,7 +13,7 @@ from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.metrics import metrics
 from opanel_agent.cli.license.status_view import CONTACT, PERMITS, AnswerView, LicenseView, number
 from opanel_agent.cli.output import CommandResult, Warned
-from opanel_agent.cli.parser import Command, Options, one_of
+from opanel_agent.cli.parser import Options, one_of
 from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError
@@ -213,6 +213,3 @@ def moment(seconds: int) -> str:
         return time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(seconds))
     except (OverflowError, ValueError, OSError):
         return str(seconds)
-
-
-COMMANDS: Final = (Command(words=("status",), run=status, flags=frozenset({"--check", "--metrics"})),)

@@ -11,9 +11,10 @@ another reads differently. Not here: whether a request is permitted at all (the 
 import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from opanel_agent.core.documents.root import Destination
+if TYPE_CHECKING:  # the settings' own check needs no document, nor what verifies one
+    from opanel_agent.core.documents.root import Destination
 
 MAX_LENGTH: Final = 255
 _URL: Final = re.compile(
@@ -50,7 +51,9 @@ def address(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def order(root_mirrors: Iterable[Destination], settings_mirrors: Iterable[str], region: str | None) -> tuple[str, ...]:
+def order(
+    root_mirrors: "Iterable[Destination]", settings_mirrors: Iterable[str], region: str | None
+) -> tuple[str, ...]:
     """What to try, each once, no final slash: the root's within `region` (None: any), then the settings'.
 
     For a purpose with endpoints instead of mirrors, those are the root's and the settings have none.

@@ -19,9 +19,11 @@ from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.license.states import State
 from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.core.wire.message import JOSE, JSON, MAX_BODY_BYTES, Reply, Sealed, seal
+from opanel_agent.evaluate import outbox
+from opanel_agent.evaluate.consent import changes
 from opanel_agent.evaluate.context import PassContext
+from opanel_agent.evaluate.handover import record_end, submit
 from opanel_agent.evaluate.license import check
-from opanel_agent.evaluate.outbox import new_id
 from opanel_agent.evaluate.reporting import crash
 from opanel_agent.network import gate_inputs
 
@@ -46,7 +48,7 @@ def make(context: PassContext) -> None:
 
 def _kept(context: PassContext, facts: Mapping[str, Json]) -> Sealed | None:
     """The held report of this very crash, where it was sealed before."""
-    reports = (sealed for sealed in context.outbox.held_reports() if sealed.purpose == Purpose.CRASH_REPORTS)
+    reports = (sealed for sealed in changes.held_reports(context) if sealed.purpose == Purpose.CRASH_REPORTS)
     return next((sealed for sealed in reports if _says(sealed, facts)), None)
 
 
@@ -60,10 +62,10 @@ def _says(sealed: Sealed, facts: Mapping[str, Json]) -> bool:
 
 def deliver(context: PassContext, *, commanded: bool) -> None:
     """Hands over every held report that the gate lets pass now. Runs of different purposes keep apart, unless commanded."""
-    for sealed in context.outbox.held_reports():
-        answered = context.outbox.reply(sealed.id)
+    for sealed in list(changes.held_reports(context)):
+        answered = outbox.reply(context, sealed.id)
         if answered is not None and answered.ok:  # killed before all was done that follows
-            context.outbox.record_outcome(sealed, answered, context.now)
+            record_end(context, sealed, answered)
             _finish(context, sealed, answered)
             continue
         if not commanded and (not check.quiet_permits(context, sealed.purpose) or _retry_later(context, sealed)):
@@ -88,7 +90,7 @@ def usage(context: PassContext) -> Sealed:
 
 def seal_report(context: PassContext, purpose: Purpose, facts: Mapping[str, Json]) -> Sealed:
     """Built from the catalog, with an erasure of its own, and held."""
-    name = new_id(context.world.chance, PREFIX[purpose])
+    name = outbox.new_id(context, PREFIX[purpose])
     secret = context.world.chance.token_bytes(ERASURE_BYTES)
     sealed = seal(
         request_id=name,
@@ -100,14 +102,14 @@ def seal_report(context: PassContext, purpose: Purpose, facts: Mapping[str, Json
         held_since=context.now,
     )
     context.world.files.write(context.world.paths.erasure / name, secret)
-    context.outbox.hold(sealed)
+    outbox.hold(context, sealed)
     context.book.request(EntryKind.REQUEST_SEALED, context.now, sealed)
     return sealed
 
 
 def send(context: PassContext, sealed: Sealed) -> Reply:
     """Recorded, then sent. Raises Storage where it cannot be recorded: then nothing is sent."""
-    reply = context.outbox.submit(sealed, context.world.outlet, context.now, signalled=context.signalled)
+    reply = submit(context, sealed)
     check.begin_quiet(context, sealed.purpose)
     if not reply.ok:
         context.memory.retries[sealed.purpose] = context.now + HOUR_S + int(context.world.chance.random() * 5 * HOUR_S)
@@ -120,7 +122,7 @@ def _finish(context: PassContext, sealed: Sealed, reply: Reply) -> None:
     """The receipt kept, and only then no longer held: so that a pass that is killed here is taken up again."""
     context.memory.retries.pop(sealed.purpose, None)
     keep_receipt(context, sealed, reply.body)
-    context.outbox.end_hold(sealed.id)
+    outbox.end_wait(context, sealed)
 
 
 def keep_receipt(context: PassContext, sealed: Sealed, token: bytes) -> receipt_document.Receipt | None:
@@ -170,7 +172,7 @@ def _allowed(context: PassContext, purpose: Purpose) -> bool:
 
 
 def _waits(context: PassContext, purpose: Purpose) -> bool:
-    return any(sealed.purpose == purpose for sealed in context.outbox.held_reports())
+    return any(sealed.purpose == purpose for sealed in changes.held_reports(context))
 
 
 def _retry_later(context: PassContext, sealed: Sealed) -> bool:
@@ -189,7 +191,7 @@ def next_s(context: PassContext) -> int | None:
     """When a report, or the look for advisories, wants the next pass: it is due to be made, or its hold ends."""
     quiet = context.memory.quiet_until or 0
     moments = [max(at, quiet) for name, at in context.memory.reports.items() if _allowed(context, Purpose(name))]
-    for sealed in context.outbox.held_reports():
+    for sealed in changes.held_reports(context):
         hold_s = context.consent.hold_s(Purpose(sealed.purpose))
         ready_s = (sealed.held_since or context.now) + hold_s
         moments.append(max(ready_s, context.memory.retries.get(sealed.purpose, 0), quiet))

@@ -1,0 +1,220 @@
+"""The table of commands: what a person types, what the local socket takes for it, and what carries each out.
+
+A row of `COMMANDS` names its words, options and operands, the function that handles it and the routes that it asks the
+daemon for. A `Route` names a path of the socket, its method, who may ask, the options it takes, the intent that evaluate
+gets and the members of the result. From here come the command line's grammar, the daemon's routing, shell completion and
+the command pages; sentences are in `locale/`, handlers in `cli/` and `evaluate/`.
+
+Only values stand here, in types that cost little to import: every command loads this module, and so does the daemon,
+which stays in memory.
+"""
+
+from collections.abc import Mapping
+from enum import Enum, unique
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+OPTIONS_MAX_BYTES: Final = 8 * 1024
+DOCUMENT_MAX_BYTES: Final = 64 * 1024
+
+# What every command takes, before or after its words.
+HELP: Final = frozenset({"--help", "-h"})
+EVERYWHERE_FLAGS: Final = HELP | {"--json"}
+EVERYWHERE_VALUED: Final = frozenset({"--lang"})
+
+# The options of a request on the socket, by name, with the one JSON type that each may have.
+OPTION_TYPES: Final[Mapping[str, type]] = {
+    "to_file": bool,
+    "preview": bool,
+    "confirm": str,
+    "key": str,
+    "purpose": str,
+    "action": str,
+    "id": str,
+    "ids": list,
+    "kind": str,
+    "text": str,
+    "license": bool,
+    "lang": str,
+    "version": str,
+}
+
+
+@unique
+class Who(Enum):
+    """Who may ask: `PEERS`, whoever the socket's mode lets connect; `OWNER`, uid 0 or the uid of a user installation."""
+
+    PEERS = "peers"
+    OWNER = "owner"
+
+
+@unique
+class Body(Enum):
+    """What a request may carry, with its limit in bytes. Options begin with a brace, a document never does."""
+
+    NONE = 0
+    OPTIONS = OPTIONS_MAX_BYTES
+    DOCUMENT = DOCUMENT_MAX_BYTES
+
+
+class Route(NamedTuple):
+    """A request of the local socket.
+
+    A GET is answered from memory: `member` is one of the answer, or "" for all of it. A POST starts evaluate with the
+    intent `intent`; its result has members of `result`. `min_interval_s` is the least time between two requests of peers.
+    """
+
+    method: str
+    path: str
+    who: Who = Who.OWNER
+    body: Body = Body.NONE
+    options: tuple[str, ...] = ()  # of OPTION_TYPES
+    min_interval_s: int = 0
+    member: str | None = None
+    intent: str = ""
+    ends_running_job: bool = False
+    result: tuple[str, ...] = ()
+
+
+class Command(NamedTuple):
+    """A command as it is typed. `handler` is a module below `cli` and its function.
+
+    `operands` is how many at least and at most; `operand` names them in usage errors and chooses what completion offers.
+    """
+
+    words: tuple[str, ...]
+    handler: str
+    flags: frozenset[str] = frozenset()
+    valued: frozenset[str] = frozenset()
+    operands: tuple[int, int] = (0, 0)
+    operand: str = ""
+    asks: tuple[Route, ...] = ()
+
+
+def _get(path: str, member: str) -> Route:
+    return Route("GET", path, who=Who.PEERS, member=member)
+
+
+def _post(name: str, *options: str, result: tuple[str, ...]) -> Route:
+    """A POST of the owner's that takes options, its intent named as its path."""
+    return Route("POST", f"/v1/{name}", body=Body.OPTIONS, options=options, intent=name, result=result)
+
+
+# A command that sends is shown first (`preview`), sent by its id (`confirm`), or written to a file (`to_file`).
+SENDING_OPTIONS: Final = ("preview", "confirm", "to_file")
+PREVIEWED: Final = ("id", "purpose", "method", "url", "head", "body", "leaves", "why")
+SENT_OR_NOT: Final = (*PREVIEWED, "request", "sent", "reply_status")
+
+LICENSE: Final = _get("/v1/license", "license")
+CONSENT: Final = _get("/v1/consent", "consent")
+ANSWER: Final = _get("/v1/answer", "")
+REFRESH: Final = Route(
+    "POST", "/v1/refresh", who=Who.PEERS, min_interval_s=60, intent="refresh", result=("asked", "advisories")
+)
+BUNDLE: Final = Route(
+    "POST",
+    "/v1/bundle",
+    body=Body.DOCUMENT,
+    options=("key", *SENDING_OPTIONS),
+    intent="bundle",  # with a key: EXCHANGE
+    result=("typ", *SENT_OR_NOT),
+)
+EXCHANGE: Final = "exchange"
+ACTIVATE: Final = _post("activate", *SENDING_OPTIONS, result=SENT_OR_NOT)
+RELEASE: Final = _post("release", *SENDING_OPTIONS, result=SENT_OR_NOT)
+REMOVE: Final = Route("POST", "/v1/remove", intent="remove", result=("removed",))
+PREVIEW: Final = _post("preview", "purpose", result=PREVIEWED)
+HELD: Final = _post("held", "action", "id", result=("held", "dropped", *SENT_OR_NOT))
+SENT: Final = _post(
+    "sent", "id", result=("sent", "id", "purpose", "url", "at", "head", "body", "reply_status", "reply_body", "receipt")
+)
+RIGHTS: Final = _post(
+    "rights", "kind", "ids", "text", "license", *SENDING_OPTIONS, result=("due", "answer", *SENT_OR_NOT)
+)
+RESET: Final = _post(
+    "reset",
+    "preview",
+    result=(
+        *("forgotten", "license", "activated", "held", "sent", "unerased"),
+        *("receipts", "entries", "stays", "erase"),
+    ),
+)
+REVIEW: Final = _post("review", result=("reviewed",))
+PURGE: Final = _post("purge", result=("purged", "ready"))
+EXPORT: Final = _post("export", "id", result=("export", "more", "size"))
+HISTORY: Final = _post("history", "id", result=("entries", "of"))
+RECEIPTS: Final = _post("receipts", "id", result=("receipts",))
+NOTICED: Final = _post("noticed", "version", "lang", result=("noticed",))
+# What may leave has become less: whatever runs was started under the wider word.
+NARROWED: Final = Route("POST", "/v1/narrowed", intent="narrowed", ends_running_job=True)
+# Asked for by programs alone: the panel reads these two, `status` the whole answer.
+FOR_PROGRAMS: Final = (LICENSE, CONSENT)
+
+_NONE: Final[frozenset[str]] = frozenset()
+_WAIT: Final = frozenset({"--wait"})
+_OUTPUT: Final = frozenset({"--wait", "-o"})
+_ALL: Final = frozenset({"--all"})
+_MAX_PURPOSES: Final = 16
+_MAX_REPORTS: Final = 64
+_SOME: Final = (0, _MAX_PURPOSES)
+_ONE: Final = (1, 1)
+
+COMMANDS: Final[tuple[Command, ...]] = (
+    Command(("status",), "license.status:status", frozenset({"--check", "--metrics"}), asks=(ANSWER,)),
+    Command(("license", "install"), "license.commands:install", _NONE, _OUTPUT, (1, 64), "KEY|FILE", (BUNDLE,)),
+    Command(("license", "show"), "license.commands:show", frozenset({"--urls"}), asks=(ANSWER,)),
+    Command(("license", "verify"), "license.commands:verify", operands=_ONE, operand="FILE"),
+    Command(("license", "refresh"), "license.commands:refresh", valued=_WAIT, asks=(REFRESH,)),
+    Command(("license", "activate"), "license.commands:activate", valued=_OUTPUT, asks=(ACTIVATE,)),
+    Command(("license", "release"), "license.commands:release", valued=_OUTPUT, asks=(RELEASE,)),
+    Command(("license", "remove"), "license.commands:remove", valued=_WAIT, asks=(REMOVE,)),
+    Command(("consent", "show"), "consent.commands:show", asks=(ANSWER,)),
+    Command(
+        ("consent", "allow"), "consent.commands:allow", _NONE, _NONE, (1, _MAX_PURPOSES), "PURPOSE", (NARROWED, ANSWER)
+    ),
+    Command(("consent", "deny"), "consent.commands:deny", _ALL, _NONE, _SOME, "PURPOSE", (NARROWED,)),
+    Command(("consent", "withdraw"), "consent.commands:deny", _ALL, _NONE, _SOME, "PURPOSE", (NARROWED,)),
+    Command(("consent", "why"), "consent.commands:why", operands=_ONE, operand="PURPOSE", asks=(ANSWER,)),
+    Command(("consent", "check"), "consent.commands:check", operands=(0, 1), operand="FILE"),
+    Command(("consent", "history"), "consent.history:history", asks=(HISTORY,)),
+    Command(("consent", "receipt"), "consent.history:receipt", operands=(0, 1), operand="ID", asks=(RECEIPTS, HISTORY)),
+    Command(("consent", "review"), "consent.history:review", asks=(REVIEW,)),
+    Command(("dnt", "on"), "consent.do_not_track:on", asks=(NARROWED,)),
+    Command(("dnt", "off"), "consent.do_not_track:off"),
+    Command(("dnt", "explain"), "consent.do_not_track:explain"),
+    Command(("offline", "on"), "consent.offline:on", asks=(NARROWED,)),
+    Command(("offline", "off"), "consent.offline:off"),
+    Command(("notice",), "consent.notice:show", asks=(ANSWER,)),
+    Command(("advisories",), "advisories:show", asks=(ANSWER,)),
+    Command(("data", "catalog"), "data.catalog:show"),
+    Command(("data", "preview"), "data.commands:preview", _NONE, _WAIT, _ONE, "PURPOSE", (PREVIEW,)),
+    Command(("data", "held", "show"), "data.commands:held_show", _NONE, _WAIT, _ONE, "ID", (HELD,)),
+    Command(("data", "held", "drop"), "data.commands:held_drop", _NONE, _WAIT, _ONE, "ID", (HELD,)),
+    Command(("data", "held", "send"), "data.commands:held_send", _NONE, _WAIT, _ONE, "ID", (HELD,)),
+    Command(("data", "held"), "data.commands:held", valued=_WAIT, asks=(HELD,)),
+    Command(("data", "sent"), "data.commands:sent", _NONE, _WAIT, (0, 1), "ID", (SENT,)),
+    Command(("data", "export"), "data.commands:export", valued=_OUTPUT, asks=(EXPORT,)),
+    Command(
+        ("data", "request"),
+        "data.commands:request",
+        frozenset({"--license"}),
+        _OUTPUT | {"--text"},
+        (1, 1 + _MAX_REPORTS),
+        "KIND",
+        (RIGHTS,),
+    ),
+    Command(("data", "purge"), "data.commands:purge", valued=_WAIT, asks=(PURGE,)),
+    Command(("verify",), "data.export:verify", operands=_ONE, operand="FILE"),
+    Command(("doctor",), "doctor.command:doctor", frozenset({"--report"}), asks=(ANSWER,)),
+    Command(("prove-silence",), "silence:prove", valued=frozenset({"--days"})),
+    Command(("setup",), "consent.setup:setup", valued=frozenset({"--preseed"}), asks=(NOTICED, NARROWED)),
+    Command(("reset",), "data.reset:reset", frozenset({"--image", "--dry-run"}), frozenset({"-o"}), asks=(RESET,)),
+)
+
+# Every route by path and method: what the socket takes.
+ROUTES: Final[Mapping[str, Mapping[str, Route]]] = MappingProxyType(
+    {
+        route.path: MappingProxyType({route.method: route})
+        for route in (*FOR_PROGRAMS, *(route for command in COMMANDS for route in command.asks))
+    }
+)
