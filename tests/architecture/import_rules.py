@@ -328,3 +328,26 @@ def reachable(sources: Sources, start: str, follow: Callable[[Import], bool] = l
 def at_once(item: Import) -> bool:
     """For `reachable`: what importing a module loads, functions not yet called."""
     return not item.lazy
+
+
+def circles(sources: Sources) -> list[tuple[str, ...]]:
+    """Returns each set of modules that reach one another by imports, lazy ones and those for types included; sorted."""
+    known = frozenset(sources)
+    targets = {
+        module: {item.target for item in imports(source, known)} & known - {module}
+        for module, source in sources.items()
+    }
+    reached = {module: _all_reached(module, targets) for module in targets}
+    found = {tuple(sorted(other for other in reached[module] if module in reached[other])) for module in targets}
+    return sorted(circle for circle in found if circle)
+
+
+def _all_reached(start: str, targets: Mapping[str, set[str]]) -> set[str]:
+    seen: set[str] = set()
+    todo = list(targets[start])
+    while todo:
+        module = todo.pop()
+        if module not in seen:
+            seen.add(module)
+            todo.extend(targets[module])
+    return seen

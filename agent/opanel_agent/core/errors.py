@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from opanel_agent.core.codes import Code, Fault, Reason
 
 if TYPE_CHECKING:
-    from opanel_agent.core.codec.strict_json import Json  # which raises these errors
+    from opanel_agent.core.codec.json_value import Json
 
 Value = str | int
 

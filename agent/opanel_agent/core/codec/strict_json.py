@@ -12,14 +12,15 @@ import json
 import re
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, NoReturn
 
 from opanel_agent.core.codec.base64url import unbase64url
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.text_safety import is_safe
 
-Json: TypeAlias = "bool | int | str | list[Json] | dict[str, Json] | None"
+__all__ = ["MAX_DEPTH", "MAX_INT", "NAME", "Json", "Members", "dumps", "loads"]
 
 MAX_INT: Final = 2**53 - 1  # RFC 7493 section 2.2: what every implementation reads exactly
 MAX_DEPTH: Final = 8
