@@ -412,7 +412,7 @@ def may_unshare() -> bool:
 
 
 CONSENT: Final = """schema = 1
-notice = "2026-12-02"            # the notice that these answers were given to
+notice = "2026-12-03"            # the notice that these answers were given to
 
 [purposes.usage_statistics]
 allow = false

@@ -154,8 +154,9 @@ def _quorum(case: _Case) -> tuple[int, int]:
     if not components.keys() <= binding.TYPES.keys():
         raise NotPermitted(Reason.NOT_PERMITTED, "component_unknown")  # it would raise k and never match
     k, p = binding.quorum(components)
-    if k < 1 or p < min_p:
-        raise NotPermitted(Fault.BINDING_IMPOSSIBLE, "binding_impossible", min_p=min_p, p=p)
+    shown = binding.platform_parts(components)
+    if k < 1 or shown < min_p:
+        raise NotPermitted(Fault.BINDING_IMPOSSIBLE, "binding_impossible", min_p=min_p, p=shown)
     return k, p
 
 

@@ -15,13 +15,13 @@ MARKS: Final = {
     "A command": r"license remove|license\.remove|\"license\", \"remove\"|/v1/remove\b|\"remove\": ",
     "A sentence": r"option_number",
     "A field of a report": r"virtualization|sanallaştırma",
-    "A notice": r"2026-12-02",
+    "A notice": r"2026-12-03",
     "A setting": r"panel_version_file",
     "A claim of a document": r"grace_days",
 }
 # The rest follows: generated (packaging/generate), told in prose, tested, or frozen with an older notice.
 FOLLOWS: Final = re.compile(
-    r"tests/|docs/(adr/|examples/|[\w-]+\.md)|[A-Z]+\.md|packaging/(share/|README\.md)|.*\.mo$|.*/notices/2026-12-01/|.*/fields\.json"
+    r"tests/|docs/(adr/|examples/|[\w-]+\.md)|[A-Z]+\.md|packaging/(share/|README\.md)|.*\.mo$|.*/notices/2026-12-0[12]/|.*/data_rights\.toml|.*/fields\.json"
 )
 
 

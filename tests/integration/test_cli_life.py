@@ -21,7 +21,7 @@ from opanel_agent.core.wire.message import Reply, Sealed, head
 from opanel_agent.daemon import api
 
 NO = """schema = 1
-notice = "2026-12-02"
+notice = "2026-12-03"
 
 [purposes.usage_statistics]
 allow = false

@@ -19,7 +19,7 @@ from opanel_agent.silence.judge import Scenario
 pytestmark = pytest.mark.slow
 
 CONSENT = """schema = 1
-notice = "2026-12-02"
+notice = "2026-12-03"
 [purposes.usage_statistics]
 allow = true
 hold = "0h"

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from opanel_agent import __version__
+from opanel_agent.core.license.binding import BOOT_DISKS
 from opanel_agent.core.reporting import fingerprint
 from opanel_agent.system.storage import installation
 
@@ -32,7 +33,10 @@ MAX_BYTES: Final = 4096
 MAX_MOUNTINFO_BYTES: Final = 1024 * 1024
 MAX_CPUINFO_BYTES: Final = 16 * 1024  # the first processor's flags; the others have the same
 _MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
-_DISK_NAMES: Final = ("wwid", "device/wwid", "serial", "device/serial")  # a world wide name before a serial
+# In the order in which they are preferred: what is known to stay first. A world wide name is a disk's own; of NVMe disks
+# kernels have changed it (a quirk for a maker's bogus ones), while the serial stayed.
+_DISK_NAMES: Final = ("wwid", "device/wwid", "serial", "device/serial")
+_NVME_NAMES: Final = ("serial", "device/serial", "wwid", "device/wwid")
 
 
 class Machine(Protocol):
@@ -93,7 +97,7 @@ class LocalMachine:
             "machine_id": self._machine_id(),
             "root_fs_uuid": self._file_system_uuid(device) if device else None,
             "dmi_product_uuid": self._product_uuid(),
-            "boot_disk": self._disk_name(device) if device else None,
+            **dict(zip(BOOT_DISKS, self._disk_names(device) if device else (), strict=False)),
             "cloud_instance_id": self._text("var/lib/cloud/data/instance-id"),
         }
         return {kind: value for kind, value in found.items() if value}
@@ -179,16 +183,23 @@ class LocalMachine:
                 return link.name
         return None
 
-    def _disk_name(self, device: str) -> str | None:
-        """The name of the disk below /. Of several (RAID) the least, because their order may change at a boot."""
-        block = self._block(device)
-        names = [name for disk in _disks(block) if (name := self._name_of(disk))] if block else []
-        return min(names, default=None)
+    def _disk_names(self, device: str) -> list[str]:
+        """The names of the disks below /: the preferred one of each, sorted, then every other that one has.
 
-    def _name_of(self, disk: Path) -> str | None:
-        told = next((text for name in _DISK_NAMES if (text := _text(disk / name))), None)
+        Sorted, because the order of the disks may change at a boot. Each may be what an activation was bound to.
+        """
+        block = self._block(device)
+        by_disk = [names for disk in _disks(block) if (names := self._names_of(disk))] if block else []
+        preferred = sorted({names[0] for names in by_disk})
+        others = sorted({name for names in by_disk for name in names[1:]} - {*preferred})
+        return [*preferred, *others]
+
+    def _names_of(self, disk: Path) -> list[str]:
+        order = _NVME_NAMES if disk.name.startswith("nvme") else _DISK_NAMES
+        names = [text for name in order if (text := _text(disk / name))]
         device = _text(disk / "dev")
-        return told or (self._udev(device, "ID_SERIAL_SHORT") if device else None)
+        by_udev = self._udev(device, "ID_SERIAL_SHORT") if device else None
+        return names or ([by_udev] if by_udev else [])
 
     def _block(self, device: str) -> Path | None:
         path = self._root / "sys/dev/block" / device

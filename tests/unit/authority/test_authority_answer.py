@@ -45,9 +45,9 @@ def test_an_activation_binds_what_the_machine_showed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "k", "p"),
     [
-        (("machine_id", "root_fs_uuid", "agent_key", "dmi_product_uuid", "boot_disk", "cloud_instance_id"), 3, 2),
-        (("machine_id", "agent_key", "boot_disk"), 3, 1),
-        (("machine_id", "agent_key"), 2, 0),
+        (("machine_id", "root_fs_uuid", "agent_key", "dmi_product_uuid", "boot_disk", "cloud_instance_id"), 3, 1),
+        (("machine_id", "agent_key", "boot_disk"), 2, 1),
+        (("machine_id", "agent_key"), 1, 0),
         (("agent_key",), 1, 0),
     ],
 )
@@ -62,7 +62,7 @@ def test_the_quorum_follows_from_what_is_there(tmp_path: Path, names: tuple[str,
     [
         (1, ("machine_id", "agent_key"), "binding_impossible"),
         (2, ("machine_id", "agent_key", "boot_disk"), "binding_impossible"),
-        (3, ("dmi_product_uuid", "boot_disk", "cloud_instance_id"), "binding_impossible"),
+        (4, ("dmi_product_uuid", "boot_disk", "cloud_instance_id"), "binding_impossible"),
         (0, (), "binding_impossible"),
         (0, ("machine_id", "hostname"), "not_permitted"),
     ],

@@ -307,7 +307,7 @@ def test_a_refusal_of_the_catalog_is_no_retry(tmp_path: Path) -> None:
 # ---- under an earlier notice
 
 
-EARLIER, LATER = "2026-12-02", "2027-03-01"
+EARLIER, LATER = "2026-12-03", "2027-03-01"
 
 
 def moved_on() -> dict[str, Catalog]:

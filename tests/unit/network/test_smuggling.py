@@ -15,7 +15,7 @@ from opanel_agent.core.documents.signed_request import claims_json
 from opanel_agent.core.wire.message import JOSE, Reply, Sealed, fixed_get
 
 YES = b"""schema = 1
-notice = "2026-12-02"
+notice = "2026-12-03"
 [purposes.usage_statistics]
 allow = true
 hold = "0h"

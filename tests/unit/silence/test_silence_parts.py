@@ -21,7 +21,7 @@ from opanel_agent.system.storage.files import LocalFiles
 from opanel_agent.system.storage.paths import Paths
 
 FILES = LocalFiles()
-YES = b'schema = 1\nnotice = "2026-12-02"\n[purposes.usage_statistics]\nallow = true\nhold = "0h"\n'
+YES = b'schema = 1\nnotice = "2026-12-03"\n[purposes.usage_statistics]\nallow = true\nhold = "0h"\n'
 LOUD = tuple(scenario for scenario in Scenario if scenario is not Scenario.AS_IT_STANDS)
 
 

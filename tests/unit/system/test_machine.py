@@ -206,10 +206,21 @@ def _only_udev_knows(layout: Layout) -> None:
     layout.text("run/udev/data/b8:0", "E:ID_MODEL=X\nE:ID_SERIAL_SHORT=naa.1\n")
 
 
-@pytest.mark.parametrize("lay", [_scsi, _nvme, _virtio_without_partitions, _lvm, _raid, _only_udev_knows])
+@pytest.mark.parametrize("lay", [_virtio_without_partitions, _lvm, _only_udev_knows])
 def test_the_disk_below_the_root_is_named(layout: Layout, lay: Callable[[Layout], None]) -> None:
     lay(layout)
     assert layout.found() == {"boot_disk": "naa.1"}
+
+
+@pytest.mark.parametrize(
+    ("lay", "names"), [(_scsi, ["naa.1", "S"]), (_nvme, ["S", "naa.1"]), (_raid, ["naa.1", "naa.2"])]
+)
+def test_every_name_of_every_disk_is_told_what_is_known_to_stay_first(
+    layout: Layout, lay: Callable[[Layout], None], names: list[str]
+) -> None:
+    lay(layout)
+    assert list(layout.found().values()) == names
+    assert list(layout.found()) == ["boot_disk", "boot_disk_2"]
 
 
 def test_a_disk_without_a_name_has_none(layout: Layout) -> None:

@@ -1,17 +1,31 @@
-"""Binding a license to a machine: component types, junk, digests, the quorum (license-format.md, "Activation").
+"""Recognises the machine that a license was activated on: component types, junk values, digests and the quorum.
 
-Theory of operation. A component is one fact that rarely changes, of a type in TYPES. Its digest is HMAC-SHA256(salt,
+Theory of operation. A *component* is one fact that rarely changes, of a type in TYPES. Its digest is HMAC-SHA256(salt,
 "opanel-bind-1" || type || 0x00 || value), cut to 16 bytes: types are words without a zero byte, so no two (type,
 value) pairs hash alike. The activation document signs a list of digests with a quorum; the machine matches iff at
-least `k` of them match and at least `p` of those are platform-borne. The denominator is the signed list: nothing that
+least `k` parts match and at least `p` of those are platform-borne. The denominator is the signed list: nothing that
 a client brings can enlarge it.
+
+Ordinary maintenance is not another machine. So
+
+- **half of the parts, rounded up, are enough, and one platform-borne part among them**: a mainboard, a disk or an
+  instance id may change while the rest stays. A copied disk brings no platform-borne part along and is found. Where an
+  earlier activation signed more (three parts, two of the platform), these figures count instead: `match` takes the
+  lesser of both.
+- **the disks below / are one part**, matched by any member: the components `boot_disk`, `boot_disk_2` … are names of
+  all of them. At most BOUND_DISKS are signed, all are compared.
+- **a value has one canonical form** (`canonical`), however firmware, kernel or udev writes it: with or without dashes
+  and prefixes, and a product UUID in either byte order (SMBIOS 2.6 changed it, hypervisors change it on upgrade). A
+  digest of the value as it was written, which earlier activations signed, matches as well.
+- **an instance id counts only where nothing better exists**: cloud-init draws a new one when its configuration is edited.
 
 A value that many machines share identifies none of them: junk of mainboards and constants of hypervisors are dropped
 by `normalize` before anything is hashed, at activation and at every comparison alike. Changing the list can only take
 components away from a machine, so a constant is added only where it is known to be one.
 
-Not here: reading the components (system/machine.py), refusing an activation whose quorum is below a license's `min_p`
-(the authority). Never a component: hostname, IP, MAC, kernel version, CPU or memory size.
+Not here: reading the components (system/machine.py), refusing an activation of a machine that shows fewer
+platform-borne parts than a license's `min_p` (the authority). Never a component: hostname, IP, MAC, kernel version,
+CPU or memory size.
 """
 
 import hmac
@@ -34,19 +48,23 @@ class Class(Enum):
     PLATFORM = "platform"
 
 
+BOOT_DISKS: Final = ("boot_disk", *(f"boot_disk_{number}" for number in range(2, 17)))
+"""One type for each name of a disk below /; together they are the part `boot_disk`."""
+BOUND_DISKS: Final = 4
+"""How many of them an activation signs."""
+
 TYPES: Final[Mapping[str, Class]] = MappingProxyType(
     {
         "machine_id": Class.DISK,
         "root_fs_uuid": Class.DISK,
         "agent_key": Class.DISK,
         "dmi_product_uuid": Class.PLATFORM,
-        "boot_disk": Class.PLATFORM,
+        **dict.fromkeys(BOOT_DISKS, Class.PLATFORM),
         "cloud_instance_id": Class.PLATFORM,
     }
 )
 
-K_MAX: Final = 3
-P_MAX: Final = 2
+P_MAX: Final = 1
 DIGEST_BYTES: Final = 16
 _CONTEXT: Final = b"opanel-bind-1"
 
@@ -63,6 +81,15 @@ _JUNK: Final = frozenset(
         "4c4c454400002010802080c04f202020",
         "4c4c4544002020108020a0c04f202020",
         "00112233445566778899aabbccddeeff",
+        "11111111222233334444555555555555",
+        "10000000000000000000000000000000",
+        "01020304050607080900010203040506",
+        "0102030405060708090a0b0c0d0e0f10",
+        "000102030405060708090a0b0c0d0e0f",
+        "12345678123412341234123456789abc",
+        "12345678123412341234123456789012",
+        "deadbeefdeadbeefdeadbeefdeadbeef",
+        "ffffffff000000000000000000000000",
         "0123456789abcdef0123456789abcdef",
         # words in place of a serial
         "defaultstring",
@@ -83,6 +110,16 @@ _JUNK: Final = frozenset(
         "0123456789",
         "1234567890",
         "123456789",
+        "123456789abcdef0",
+        "0123456789abcdef",
+        "xxxxxxxx",
+        "empty",
+        "chassisserialnumber",
+        "baseboardserialnumber",
+        "oem",
+        "oemserial",
+        "tobefilledbyoemorodm",
+        "nodiskserial",
         # hypervisors' disks: QEMU's NVMe examples, VirtualBox and GCE device names
         "deadbeef",
         "vboxharddisk",
@@ -104,14 +141,29 @@ _JUNK_PATTERNS: Final = (
     re.compile(
         r"(?:\w*qemuharddisk)?drive(?:scsi|virtio|ide|sata)(?:disk)?\d+"
     ),  # QEMU's drive ids, as Proxmox and libvirt give them
-    re.compile(r"qm\d{5}"),  # QEMU's default IDE and SATA serials
-    re.compile(r"(?:google)?(?:localssd|localnvmessd)\d+"),
+    # QEMU's default IDE and SATA serials, alone and as the kernel's wwid writes them
+    re.compile(r"(?:\w*qemu(?:harddisk|dvdrom))?qm\d{5}"),
+    re.compile(r"(?:t10)?(?:ata)?(?:qemu|vbox|vmware|msft|xen)\w*(?:harddisk|virtualdisk|disk)"),  # a model, no serial
+    re.compile(r"nvme1b36\w*"),  # QEMU's NVMe controller, whose default serial is a constant
+    re.compile(r"(?:google)?(?:localssd|localnvmessd|persistentdisk)\d+"),
+    re.compile(r"(?:eui|naa|uuid|0x)?0+[0-9a-f]?"),  # zeros behind a prefix, and a counter that was never set
 )
+
+
+# What firmware, kernel and udev write before the number itself: 0x5000c500…, wwn-0x5000c500…, naa.5000c500…, eui.….
+_DISK_PREFIX: Final = re.compile(r"(?:nvme-|wwn-|naa\.|eui\.|uuid\.|t10\.|0x)+")
+# scsi_id(8) puts the type of the designator (3 is NAA) before the number.
+_SCSI_ID: Final = re.compile(r"3(?=[256][0-9a-f]{15}(?:[0-9a-f]{16})?$)")
+_UUID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """How a machine compares with a signed binding. `drift`: accepted, with fewer than all."""
+    """How a machine compares with a signed binding.
+
+    `matched`: the parts that match, all disks together as `boot_disk`; `of`: how many were signed. `drift`: accepted,
+    with fewer than all.
+    """
 
     matched: frozenset[str]
     platform_matched: int
@@ -126,35 +178,129 @@ def normalize(raw: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in trimmed.items() if not _is_junk(value)}
 
 
+def canonical(component: str, value: str) -> str:
+    """The one form of a normalized value that is hashed, however the machine writes it."""
+    if component == "agent_key":  # a thumbprint that we write ourselves: its punctuation tells keys apart
+        return value
+    if component in BOOT_DISKS:
+        value = _SCSI_ID.sub("", _DISK_PREFIX.sub("", value, count=1))
+    bare = re.sub(r"[^a-z0-9]", "", value)
+    if component == "dmi_product_uuid" and _UUID.fullmatch(bare):
+        return min(bare, _other_byte_order(bare))
+    return bare
+
+
 def digest(salt: bytes, component: str, value: str) -> bytes:
-    """16 bytes that say nothing of the value to whoever lacks it."""
-    said = _CONTEXT + component.encode("ascii") + b"\0" + value.encode("ascii")
-    return hmac.new(salt, said, sha256).digest()[:DIGEST_BYTES]
+    """16 bytes that tell nothing about the value to whoever lacks it. Every disk is hashed as `boot_disk`."""
+    message = _CONTEXT + _part(component).encode("ascii") + b"\0" + value.encode("ascii")
+    return hmac.new(salt, message, sha256).digest()[:DIGEST_BYTES]
 
 
 def digests(salt: bytes, components: Mapping[str, str]) -> dict[str, bytes]:
-    """The digest of each of these normalized components."""
-    return {name: digest(salt, name, value) for name, value in components.items()}
+    """The digests of these normalized components that an activation asks to have signed."""
+    return {name: digest(salt, name, canonical(name, components[name])) for name in _bound(components)}
 
 
 def quorum(components: Collection[str]) -> tuple[int, int]:
     """(k, p) that the authority signs for an activation with these component types."""
-    return min(K_MAX, len(components)), min(P_MAX, _platform(components))
+    bound = _bound(components)
+    parts = {_part(name) for name in bound}
+    return (len(parts) + 1) // 2, min(P_MAX, platform_parts(bound))
+
+
+def platform_parts(components: Collection[str]) -> int:
+    """How many platform-borne parts these component types are."""
+    return len({_part(name) for name in components if TYPES.get(name) is Class.PLATFORM})
 
 
 def match(bind: Bind, components: Mapping[str, str]) -> Match:
     """This machine's normalized components against a signed binding."""
-    here = digests(bind.salt, components)
+    here: dict[str, set[bytes]] = {}
+    for name, value in components.items():
+        forms = {canonical(name, value), value}
+        here.setdefault(_part(name), set()).update(digest(bind.salt, name, form) for form in forms)
     matched = frozenset(
-        name for name, signed in bind.components.items() if name in here and hmac.compare_digest(here[name], signed)
+        _part(name)
+        for name, signed in bind.components.items()
+        if any(hmac.compare_digest(found, signed) for found in here.get(_part(name), ()))
     )
-    ok = len(matched) >= bind.k and _platform(matched) >= bind.p
-    of = len(bind.components)
-    return Match(matched=matched, platform_matched=_platform(matched), of=of, ok=ok, drift=ok and len(matched) < of)
+    of = len({_part(name) for name in bind.components})
+    ok = len(matched) >= min(bind.k, (of + 1) // 2) and platform_parts(matched) >= min(bind.p, P_MAX)
+    return Match(
+        matched=matched, platform_matched=platform_parts(matched), of=of, ok=ok, drift=ok and len(matched) < of
+    )
 
 
-def _platform(components: Collection[str]) -> int:
-    return sum(TYPES.get(name) is Class.PLATFORM for name in components)
+def steady(components: Mapping[str, str], bind: Bind | None) -> Mapping[str, str]:
+    """The components to activate with anew: without those that changed since `bind`, the activation at hand, was made.
+
+    A part that changed under a server that still holds its key may change again. All components where the key is another
+    one (it is another installation), and where no platform-borne part would be left.
+    """
+    if bind is None:
+        return components
+    matched = match(bind, components).matched
+    changed = {_part(name) for name in bind.components} - matched
+    kept = {name: value for name, value in components.items() if _part(name) not in changed}
+    if "agent_key" not in matched or platform_parts(kept) < min(1, platform_parts(components)):
+        return components
+    return kept
+
+
+@unique
+class Identity(Enum):
+    """Whether this is the machine that the state was written on.
+
+    `NEW_HARDWARE`: nothing platform-borne is as it was, and the machine id is: a moved disk, new hardware below a guest,
+    or a copy of the whole disk. `COPY`: the machine id is another one, too.
+    """
+
+    SAME = "same"
+    NEW_HARDWARE = "new_hardware"
+    COPY = "copy"
+
+
+def fingerprints(components: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 in hex of each normalized component but the agent's own key: what the state remembers of its machine."""
+    return {
+        name: sha256(canonical(name, value).encode("ascii")).hexdigest()
+        for name, value in components.items()
+        if name != "agent_key"
+    }
+
+
+def identity(known: Mapping[str, str], components: Mapping[str, str]) -> Identity:
+    """Compares what the state remembers (`fingerprints`, of earlier versions of the values as written) with this machine."""
+    here: dict[str, set[str]] = {}
+    for name, value in components.items():
+        forms = {canonical(name, value), value}
+        here.setdefault(_part(name), set()).update(sha256(form.encode("ascii")).hexdigest() for form in forms)
+    same = {_part(name) for name, digest_ in known.items() if digest_ in here.get(_part(name), ())}
+    changed = ({_part(name) for name in known} & here.keys()) - same
+    new_hardware = platform_parts(changed) > 0 and platform_parts(same) == 0
+    if "machine_id" not in changed:
+        return Identity.NEW_HARDWARE if new_hardware else Identity.SAME
+    # A hypervisor copies a disk's serial with its description, but neither the machine id nor the product UUID.
+    if new_hardware or "dmi_product_uuid" in changed:
+        return Identity.COPY
+    return Identity.SAME if same & {"root_fs_uuid", "boot_disk", "dmi_product_uuid"} else Identity.COPY
+
+
+def _bound(components: Collection[str]) -> list[str]:
+    """The types that are signed: few enough disks, and an instance id only where no other platform part is there."""
+    better = platform_parts(set(components) - {"cloud_instance_id"}) > 0
+    left_out = {*BOOT_DISKS[BOUND_DISKS:], *({"cloud_instance_id"} if better else ())}
+    return [name for name in components if name not in left_out]
+
+
+def _part(component: str) -> str:
+    return "boot_disk" if component in BOOT_DISKS else component
+
+
+def _other_byte_order(uuid: str) -> str:
+    """A UUID of 32 hex digits with the bytes of its first three fields reversed."""
+    octets = bytes.fromhex(uuid)
+    return (octets[3::-1] + octets[5:3:-1] + octets[7:5:-1] + octets[8:]).hex()
 
 
 def _is_junk(value: str) -> bool:

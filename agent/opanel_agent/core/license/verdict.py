@@ -298,9 +298,16 @@ def judge(e: Evidence) -> Verdict:
         since=e.previous_since if e.previous_state is state and e.previous_since is not None else min(began_s, e.now),
         until=_until(rows, state, e.now),
         permits=PERMITS[state],
-        next_action=next((ACTIONS[reason] for reason in reasons if reason in ACTIONS), Action.NONE),
+        next_action=next((_action(reason, e) for reason in reasons if reason in ACTIONS), Action.NONE),
         period=_period(state, running, terms),
     )
+
+
+def _action(reason: Reason, e: Evidence) -> Action:
+    """A server that still holds its key keeps its seat by activating again: no other server can be meant."""
+    if reason is Reason.MACHINE_MISMATCH and e.match is not None and "agent_key" in e.match.matched:
+        return Action.ACTIVATE
+    return ACTIONS[reason]
 
 
 def rules_until(list_iat: int | None, list_exp: int | None, *, stale_days: int, newest_iat: int) -> int:

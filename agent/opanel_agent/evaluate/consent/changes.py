@@ -19,7 +19,8 @@ from opanel_agent.core.consent.gate import Signal
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger.chain import EntryKind
-from opanel_agent.core.license import schedule
+from opanel_agent.core.license import binding, schedule
+from opanel_agent.core.license.binding import Identity
 from opanel_agent.core.wire.message import Reply, Sealed
 from opanel_agent.evaluate import outbox
 from opanel_agent.evaluate.consent import rights
@@ -30,7 +31,6 @@ from opanel_agent.system.log import log_event
 
 NO_FILE: Final = "none"
 # What two machines never share where both have it; a changed one means a clone.
-_IDENTITY: Final = frozenset({"machine_id", "dmi_product_uuid"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,23 +91,27 @@ def _upgrade(context: PassContext) -> None:
 
 
 def _machine(context: PassContext) -> None:
-    """A new machine id or product UUID: keys are made anew, and every consent was another machine's."""
-    here = {name: _digest(value) for name, value in context.components.items() if name in _IDENTITY}
+    """Where the hardware is another: every consent was given on another machine. A copy makes its keys anew as well."""
     known = context.memory.identity
-    if any(known.get(name, digest) != digest for name, digest in here.items()):
+    found = binding.identity(known, context.components)
+    if found is not Identity.SAME:
         context.book.append(EntryKind.CLONE_FOUND, context.now)
-        _become_another(context)
+        _become_another(context, copy=found is Identity.COPY)
         log_event("clone_found", level="warning")
-    context.memory.identity = {**known, **here}
+    context.memory.identity = {**known, **binding.fingerprints(context.components)}
     if context.memory.clone_of not in (None, _consent_digest(context)):
         context.memory.clone_of = None  # answered again, here
     context.clone = context.memory.clone_of is not None
 
 
-def _become_another(context: PassContext) -> None:
-    """What was drawn, sealed or planned for the other machine is its own: two must not ask at one time, nor say the same."""
-    context.world.files.remove(context.world.paths.activation_key)
-    context.components.pop("agent_key", None)
+def _become_another(context: PassContext, *, copy: bool) -> None:
+    """What was drawn, sealed or planned for the other machine is its own: two must not ask at one time, nor say the same.
+
+    The key stays where only the hardware is new: by it the server keeps its seat when it is activated again.
+    """
+    if copy:
+        context.world.files.remove(context.world.paths.activation_key)
+        context.components.pop("agent_key", None)
     rooms = PayloadStore(files=context.world.files, paths=context.world.paths, book=context.book)
     rooms.purge(rooms.held(), context.now, reason="clone")
     context.schedule = schedule.plan_first(context.now, context.world.chance.random())
@@ -247,7 +251,3 @@ def _consent_digest(context: PassContext) -> str:
         return NO_FILE
     data = context.world.files.read(context.world.paths.consent, max_bytes=MAX_BYTES)
     return NO_FILE if data is None else hashlib.sha256(data).hexdigest()
-
-
-def _digest(value: str) -> str:
-    return hashlib.sha256(value.encode("utf-8")).hexdigest()

@@ -32,10 +32,15 @@ def request(
         license_sha256=license_.digest,
         jwk=signer.public,
         salt=salt,
-        components=binding.digests(salt, context.components) if kind is RequestKind.ACTIVATION else {},
+        components=_components(context, salt) if kind is RequestKind.ACTIVATION else {},
         nonce=context.world.chance.token_bytes(16),
         right=right,
         text=text,
     )
     signing_input = jws.signing_input(Typ.REQUEST, signer.public.kid, request_document.claims_json(claims))
     return jws.assemble(signing_input, signer.sign(signing_input))
+
+
+def _components(context: PassContext, salt: bytes) -> dict[str, bytes]:
+    held = None if context.bundle is None or context.bundle.activation is None else context.bundle.activation.bind
+    return binding.digests(salt, binding.steady(context.components, held))

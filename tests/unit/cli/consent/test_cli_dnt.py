@@ -83,7 +83,7 @@ def test_off_says_what_still_denies_and_exits_1(terminal: Terminal) -> None:
 def test_off_and_explain_name_the_consent_files_that_still_ask_not_to_be_tracked(terminal: Terminal) -> None:
     consent, policy = terminal.paths.consent, terminal.paths.consent_dir / "50-fleet.toml"
     policy.parent.mkdir(parents=True)
-    consent.write_text('schema = 1\nnotice = "2026-12-02"\ndo_not_track = true\n')
+    consent.write_text('schema = 1\nnotice = "2026-12-03"\ndo_not_track = true\n')
     policy.write_text("schema = 1\n# the fleet's\n\ndo_not_track = true\n")
     for file in (consent, policy):
         file.chmod(0o644)
@@ -91,7 +91,7 @@ def test_off_and_explain_name_the_consent_files_that_still_ask_not_to_be_tracked
         assert f"  do_not_track = true in {consent}, line 3" in printed.out
         assert f"  do_not_track = true in {policy}, line 4" in printed.out
     assert terminal.type("dnt", "off").status == 1
-    consent.write_text('schema = 1\nnotice = "2026-12-02"\n')
+    consent.write_text('schema = 1\nnotice = "2026-12-03"\n')
     policy.unlink()
     assert terminal.type("dnt", "off").status == 0
 

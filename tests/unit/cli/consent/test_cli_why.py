@@ -187,9 +187,9 @@ def test_check_says_what_a_file_would_change(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("text", "detail", "line"),
     [
-        ('schema = 1\nnotice = "2026-12-02"\n[purposes.usage_statistics]\nallow = "true"\n', "toml_type", 4),
-        ('schema = 1\nnotice = "2026-12-02"\nallow_all = true\n', "toml_unknown", 3),
-        ('schema = 2\nnotice = "2026-12-02"\n', "toml_schema", 1),
+        ('schema = 1\nnotice = "2026-12-03"\n[purposes.usage_statistics]\nallow = "true"\n', "toml_type", 4),
+        ('schema = 1\nnotice = "2026-12-03"\nallow_all = true\n', "toml_unknown", 3),
+        ('schema = 2\nnotice = "2026-12-03"\n', "toml_schema", 1),
         ("schema = 1\nnotice =\n", "toml_syntax", 2),
     ],
 )

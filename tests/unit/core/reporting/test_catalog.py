@@ -35,6 +35,7 @@ EACH_FIELD = pytest.mark.parametrize(("purpose", "field"), FIELDS, ids=[f"{p}.{f
 PUBLISHED = {
     "2026-12-01": "83ef99da2ec73aeca4dd696229b26471f16ef16425c904084148774029763403",
     "2026-12-02": "e40ccd1d8edf049e4c420c919833a28d85df6d0650988f93ff5fbfe1ee3db5fd",
+    "2026-12-03": "60e1eeb892fb4831a300fe6968179a400e2cbc4ab427e85fc8dfa3db3da4c6e3",
 }
 
 # consent.md, "The field catalog", word for word; `schema` and `notice` are the same for everyone.

@@ -234,7 +234,7 @@ def test_one_that_needs_none_is_renewed_for_who_has_its_key(market: Market) -> N
 def test_another_machine_or_key_does_not_ask(market: Market, server: Simulated) -> None:
     until_due(market)
     parts = dict(server.machine.parts)
-    replaced = ("root_fs_uuid", "boot_disk", "cloud_instance_id")
+    replaced = ("root_fs_uuid", "boot_disk", "dmi_product_uuid", "cloud_instance_id")
     server.machine.parts = {**parts, **{name: f"another {parts[name]}" for name in replaced}}
     assert server.run("tick")["answer"]["renewal"]["next"] is None
     server.machine.parts = parts

@@ -21,7 +21,7 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED
 from opanel_agent.core.wire.message import Reply, Sealed
 
 YES = b"""schema = 1
-notice = "2026-12-02"
+notice = "2026-12-03"
 [purposes.usage_statistics]
 allow = true
 hold = "72h"

@@ -25,7 +25,7 @@ from opanel_agent.core.wire.message import Reply, Sealed
 from opanel_authority.issue import Issued
 
 YES = b"""schema = 1
-notice = "2026-12-02"
+notice = "2026-12-03"
 [purposes.usage_statistics]
 allow = true
 hold = "1h"
@@ -33,7 +33,7 @@ hold = "1h"
 NO = YES.replace(b"true", b"false")
 REPORTS = signing.ENDPOINT + "/v1/reports/usage_statistics"
 EVERYONES = {"roots.jws", "status-list.jwt", "advisories.jws", "state.json", "lock"}
-ELSEWHERE = {"machine_id": "f" * 32, "dmi_product_uuid": "1c9f2d3e-0a1b-4c2d-8e3f-4a5b6c7d8e9f"}
+ELSEWHERE = {"machine_id": "fedcba98" * 4, "dmi_product_uuid": "1c9f2d3e-0a1b-4c2d-8e3f-4a5b6c7d8e9f"}
 
 
 def _receipt(sealed: Sealed) -> Reply:
@@ -142,7 +142,7 @@ def test_a_template_that_boots_twice_is_two_servers(meanwhile: bool, tmp_path: P
     first.agent.run("reset")
     if meanwhile:
         first.days(2)
-    servers = [copied(first.agent, seed, {**ELSEWHERE, "machine_id": f"{seed:032x}"}) for seed in (11, 12)]
+    servers = [copied(first.agent, seed, {**ELSEWHERE, "machine_id": f"fedcba98{seed:024x}"}) for seed in (11, 12)]
     keys, plans = set(), set()
     for server in servers:
         connect(server, made)
@@ -280,7 +280,7 @@ def test_a_copy_has_fourteen_days_and_the_original_goes_on(made: Vendor, origina
     assert (at_home["reasons"], told["state"]) == (["ok"], "grace")
     at_home, told = together(2, original, copy)
     assert (told["state"], told["permits"]["run"], told["permits"]["create"]) == ("wrong_machine", True, False)
-    assert told["next_action"]["code"] == "move_back_or_release"
+    assert told["next_action"]["code"] == "move_back_or_release", "its key is its own"
     assert at_home["reasons"] == ["ok"]
 
 

@@ -16,7 +16,7 @@ from opanel_agent.core.wire.message import Reply, Sealed, head
 REPORTS = signing.ENDPOINT + "/v1/reports/usage_statistics"
 USAGE = "usage_statistics"
 NO = """schema = 1
-notice = "2026-12-02"   # the installed one
+notice = "2026-12-03"   # the installed one
 
 [purposes.usage_statistics]
 allow = false
@@ -78,7 +78,7 @@ def test_without_an_answer_nothing_is_collected_and_nothing_leaves(agent: Simula
     assert agent.machine.asked == set()
 
 
-@pytest.mark.parametrize("text", [NO, YES.replace("2026-12-02", "2020-01-01"), YES.replace("true", '"true"'), "{"])
+@pytest.mark.parametrize("text", [NO, YES.replace("2026-12-03", "2020-01-01"), YES.replace("true", '"true"'), "{"])
 def test_a_no_an_old_answer_and_a_broken_file_are_a_no(agent: Simulated, text: str) -> None:
     say(agent, text)
     for _ in range(10):

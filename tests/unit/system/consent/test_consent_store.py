@@ -20,7 +20,7 @@ PATHS = Paths(
     system=True, owner=0, config_dir=Path("/etc/opanel-agent"), state_dir=Path("/var"), runtime_dir=Path("/run")
 )
 GOOD = b"""schema = 1
-notice = "2026-12-02"
+notice = "2026-12-03"
 do_not_track = false
 [purposes.usage_statistics]
 allow = true

@@ -9,7 +9,7 @@ from opanel_agent.system.storage.resources import DATA, Resources, installed_not
 
 
 def test_the_data_is_the_packages() -> None:
-    assert installed_notice() == Resources(DATA).installed_notice() == "2026-12-02"
+    assert installed_notice() == Resources(DATA).installed_notice() == "2026-12-03"
     assert load_catalog() == Resources(DATA).catalog()
     assert set(load_catalog().sheets) == {path.stem for path in (DATA / "fields").iterdir()}
 
