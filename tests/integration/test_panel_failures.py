@@ -115,6 +115,21 @@ def test_a_queue_that_stays_full_is_an_agent_too_busy(panel: Panel) -> None:
         assert time.monotonic() - began < 0.3 + 0.2
 
 
+def test_one_page_that_found_it_busy_keeps_no_other_from_asking_and_two_do(panel: Panel) -> None:
+    """Under overload others are answered; where nobody is, waiting again costs every page a time-out."""
+    with full(panel.socket):
+        assert panel.at(NOW, timeout_s=0.1).failed("busy")
+    panel.socket.unlink()
+    with in_turn(panel.socket, answers):
+        assert panel.at(NOW).gist == ("agent", "active")
+    with full(panel.socket):
+        for _ in range(2):
+            assert panel.at(NOW, timeout_s=0.1).failed("busy")
+        began = time.monotonic()
+        assert panel.at(NOW).failed("busy")
+        assert time.monotonic() - began < 0.5
+
+
 # one time-out, not one a page
 
 

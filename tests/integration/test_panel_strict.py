@@ -6,9 +6,11 @@ Nothing in a panel's own settings turns a failure of the agent into an exception
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,6 +244,7 @@ def test_a_process_without_a_descriptor_left_blames_the_panel(folder: Path) -> N
         ):
             printed = run((*limited, *installed(command)), library, folder / "license.last", folder / "agent.sock")
             assert printed.strip() == "none unreachable 0"
+        assert [path.name for path in folder.iterdir()] == ["agent.sock"]
 
 
 # Node.js
@@ -273,6 +276,25 @@ def test_a_process_that_was_blocked_takes_no_answer_for_missing(folder: Path) ->
     """
     with in_turn(folder / "agent.sock", answers):
         assert run(node(code), NODE_LIBRARY, folder / "license.last", folder / "agent.sock") == "agent\n"
+
+
+def test_a_worker_that_did_not_run_for_a_while_takes_no_answer_for_missing(folder: Path) -> None:
+    """As on a machine that gives it no processor: the answer has come meanwhile, and waits to be read."""
+    command: list[str | Path] = [*installed(php(ONCE)), PHP_LIBRARY, folder / "license.last", folder / "agent.sock"]
+    stopped = threading.Event()
+
+    def once_it_is_stopped(connection: socket.socket) -> None:
+        wire_server.read_request(connection)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.6)
+        connection.sendall(ANSWER)
+        process.send_signal(signal.SIGCONT)
+        stopped.set()
+
+    with in_turn(folder / "agent.sock", once_it_is_stopped):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.communicate(timeout=30)[0] == "agent none 1"
+    assert stopped.is_set()
 
 
 def test_worker_threads_ask_for_themselves(folder: Path) -> None:

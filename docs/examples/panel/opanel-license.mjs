@@ -27,6 +27,7 @@ const MAX_BYTES = 256 * 1024;
 const HOUR_S = 3600;
 const DAY_S = 86400;
 const PAUSE_MS = 5000; // while this lasts after a deadline was missed, nobody waits for the agent again
+const BUSY_ONCE = 'busy once';
 const REQUEST = 'GET /v1/license HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n';
 /** @type {import('./opanel-license.d.mts').Permit[]} */
 const PERMITS = ['run', 'change', 'create', 'paid_features'];
@@ -189,7 +190,8 @@ function parse(body) {
  * Resolves to the response, or to why there is none.
  *
  * Who misses the deadline leaves a note beside the file: for five seconds every page of every process goes by it at once,
- * and then one of them asks again. So a hung agent costs one time-out, not one a page.
+ * and then one of them asks again. So a hung agent costs one time-out, not one a page. An overloaded one answers others
+ * meanwhile: only when two fail and nobody succeeds in between is it noted.
  *
  * @param {string} file @param {string} socket @param {number} timeoutMs @returns {Promise<Outcome>}
  */
@@ -198,9 +200,16 @@ async function askUnlessPaused(file, socket, timeoutMs) {
   const noted = await pause(note);
   if (noted !== null) return { failure: noted };
   const { outcome, waited } = await ask(socket, timeoutMs);
-  const done = waited && 'failure' in outcome ? writeFile(note, outcome.failure) : unlink(note);
-  await done.catch(() => {});
+  const failure = waited && 'failure' in outcome ? outcome.failure : null;
+  if (failure === null) await unlink(note).catch(() => {});
+  else if (failure !== 'unreachable') await leave(note, failure); // which is this process's own trouble
   return outcome;
+}
+
+/** @param {string} note @param {Failure} failure */
+async function leave(note, failure) {
+  const first = failure === 'busy' && !(await stat(note).catch(() => null));
+  await writeFile(note, first ? BUSY_ONCE : failure).catch(() => {});
 }
 
 /** Resolves to the failure to go by without asking; null where this one is to ask. @param {string} note @returns {Promise<Failure | null>} */
@@ -214,8 +223,9 @@ async function pause(note) {
       await utimes(note, now / 1000, now / 1000); // the others go by it while this one asks
       return null;
     }
-    const failure = /** @type {Failure} */ ((await readFile(note, 'utf8')).slice(0, 32));
-    return Object.keys(ACTIONS).includes(failure) ? failure : 'hung';
+    const failure = (await readFile(note, 'utf8')).slice(0, 32);
+    if (failure === BUSY_ONCE) return null;
+    return Object.keys(ACTIONS).includes(failure) ? /** @type {Failure} */ (failure) : 'hung';
   } catch {
     return null;
   }

@@ -34,6 +34,7 @@ namespace OPanel\Agent {
             private const DAY_S = 86400;
             /** While this lasts after a deadline was missed, nobody waits for the agent again. */
             private const PAUSE_S = 5;
+            private const BUSY_ONCE = 'busy once';
             private const REQUEST = "GET /v1/license HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n";
             private const PERMITS = ['run', 'change', 'create', 'paid_features'];
 
@@ -233,38 +234,40 @@ namespace OPanel\Agent {
              * Returns the body, or null and why there is none.
              *
              * Who misses the deadline leaves a note beside the file: for five seconds every page of every worker goes
-             * by it at once, and then one of them asks again. So a hung agent costs one time-out, not one a page.
+             * by it at once, and then one of them asks again. So a hung agent costs one time-out, not one a page. An
+             * overloaded one answers others meanwhile: only when two fail and nobody succeeds in between is it noted.
              *
              * @return array{0: string|null, 1: string|null}
              */
             private function askUnlessPaused(): array
             {
                 $note = $this->file . '.failure';
-                $noted = self::guarded(function () use ($note): ?string {
+                $noted = self::guarded(function () use ($note): string {
                     return self::noted($note);
                 });
-                if ($noted !== null && $noted !== '') {
+                if ((string) $noted !== '') {
                     return [null, $noted];
                 }
                 [$body, $failure, $waited] = self::guarded(function (): array {
                     return $this->ask();
                 }) ?? [null, 'disabled', false];
                 self::guarded(static function () use ($note, $failure, $waited): void {
-                    if ($waited) {
-                        @file_put_contents($note, (string) $failure);
-                    } elseif (@is_file($note)) {
+                    if ($waited && $failure !== 'unreachable') { // which is this process's own trouble
+                        $once = $failure === 'busy' && !@is_file($note);
+                        @file_put_contents($note, $once ? self::BUSY_ONCE : (string) $failure);
+                    } elseif (!$waited && @is_file($note)) {
                         @unlink($note);
                     }
                 });
                 return [$body, $failure];
             }
 
-            /** Returns the failure to go by without asking; "" where this one is to ask again for all, else null. */
-            private static function noted(string $note): ?string
+            /** Returns the failure to go by without asking; "" where this one is to ask. */
+            private static function noted(string $note): string
             {
                 clearstatcache(true, $note);
                 if (!@is_file($note)) {
-                    return null;
+                    return '';
                 }
                 $age = time() - (int) @filemtime($note);
                 if ($age < 0 || $age >= self::PAUSE_S) {
@@ -272,6 +275,9 @@ namespace OPanel\Agent {
                     return '';
                 }
                 $failure = (string) @file_get_contents($note, false, null, 0, 32);
+                if ($failure === self::BUSY_ONCE) {
+                    return '';
+                }
                 return isset(self::ACTIONS[$failure]) ? $failure : 'hung';
             }
 
@@ -356,15 +362,11 @@ namespace OPanel\Agent {
             {
                 $got = '';
                 while (strlen($got) <= self::MAX_BYTES) {
-                    $leftUs = intdiv($this->end - hrtime(true), 1000);
-                    if ($leftUs <= 0) {
-                        return [0, '', $this->late($begun)];
-                    }
+                    $leftUs = max(0, intdiv($this->end - hrtime(true), 1000));
                     $readable = [$stream];
                     $none = null;
-                    $seconds = intdiv($leftUs, 1000000);
                     $ready = function_exists('stream_select')
-                        ? @stream_select($readable, $none, $none, $seconds, $leftUs % 1000000)
+                        ? @stream_select($readable, $none, $none, intdiv($leftUs, 1000000), $leftUs % 1000000)
                         : false;
                     if ($ready === false) {
                         self::pause(500); // interrupted by a signal, or a descriptor that select cannot watch (1024)
@@ -377,6 +379,9 @@ namespace OPanel\Agent {
                     }
                     if ($more === '' && feof($stream)) {
                         return [0, '', 'busy']; // closed before a whole answer: turned away, or it is being restarted
+                    }
+                    if ($leftUs === 0) { // only now: what has come while this process did not run is an answer in time
+                        return [0, '', $this->late($begun)];
                     }
                 }
                 return [0, '', 'invalid_answer'];

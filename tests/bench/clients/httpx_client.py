@@ -1,0 +1,37 @@
+"""Asks with httpx, many workers in one process, connections kept as httpx keeps them, no retries."""
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+
+
+async def measure(path: str, start: float, seconds: float, workers: int) -> tuple[Counter[str], list[float]]:
+    outcomes: Counter[str] = Counter()
+    latencies: list[float] = []
+    transport = httpx.AsyncHTTPTransport(uds=path, limits=httpx.Limits(max_connections=None))
+    async with httpx.AsyncClient(transport=transport, timeout=5) as client:
+
+        async def worker() -> None:
+            while (begun := time.monotonic()) < end:
+                try:
+                    outcome = str((await client.get("http://agent/v1/license")).status_code)
+                except httpx.HTTPError as error:
+                    outcome = type(error).__name__
+                latencies.append(time.monotonic() - begun)
+                outcomes[outcome] += 1
+
+        await asyncio.sleep(start - time.time())
+        end = time.monotonic() + seconds
+        await asyncio.gather(*(worker() for _ in range(workers)))
+    return outcomes, latencies
+
+
+if __name__ == "__main__":
+    path, start, seconds, out, workers = sys.argv[1:6]
+    found = asyncio.run(measure(path, float(start), float(seconds), int(workers)))
+    Path(out).write_text(json.dumps(found), encoding="ascii")

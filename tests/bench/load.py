@@ -1,0 +1,305 @@
+"""How many requests of the local API fail under ordinary load, and how long they take: beside nginx, in the same run.
+
+50 and 200 workers of one uid, as a panel's are, ask in a loop with clients and reverse proxies as they come, against the
+real daemon (a user installation in a temporary home whose socket everybody reaches, as the panel's group does) and
+against nginx, which serves the same bytes from a file on a Unix socket. Every failed request is counted, and nothing is
+asked again but by the libraries of docs/examples/panel, whose purpose that is. Then: what a second user waits who asks
+every two milliseconds while the first takes all it can get, and what fails while the daemon is restarted and killed.
+
+It needs root for a uid of the clients' own; without, they are the owner. What is not installed is left out, and said.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench.daemon import ASK, of_unit, say, settle, verdict
+from bench.load_clients import (
+    CLIENTS,
+    GOOD,
+    OF_PROXIES,
+    PROXIES,
+    Client,
+    Outcome,
+    Place,
+    measured,
+    proxy,
+    static_nginx,
+    version,
+    working,
+)
+from fixtures.live_daemon import read_all, until
+
+PANEL: Final = 2001
+SECOND: Final = 2002
+P99_GOAL: Final = 3.0  # × nginx's, for 50 workers
+SECOND_GOAL_MS: Final = 5.0
+EVERY_S: Final = 0.002
+TIMEOUT_S: Final = 5.0
+GREEDY: Final = CLIENTS[0]
+
+# Starts the daemon as systemd does one whose socket it holds: descriptor 3, and who it is meant for.
+ACTIVATE: Final = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+DAEMON: Final = ("-I", "-m", "opanel_agent", "daemon")
+
+
+@dataclass(slots=True, kw_only=True)
+class Agent:
+    """The real daemon, which can be ended and started again. `held` is a listening socket that outlives it."""
+
+    home: Path
+    held: socket.socket | None = None
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def socket(self) -> Path:
+        return self.home / ".local/state/opanel-agent/run/agent.sock"
+
+    def start(self) -> None:
+        environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], **of_unit()}
+        command = [sys.executable, *DAEMON]
+        descriptors: tuple[int, ...] = ()
+        if self.held is not None:
+            descriptors = (self.held.fileno(),)
+            command = [sys.executable, "-I", "-c", ACTIVATE, str(self.held.fileno()), *DAEMON]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=descriptors
+        )
+
+    def ready(self) -> "Agent":
+        """Once it answers; its socket is then everybody's."""
+        until(lambda: ask(self.socket)[0] == GOOD, 30)
+        for directory in (self.socket.parent, *self.socket.parent.parents[:4]):
+            directory.chmod(0o755)
+        self.socket.chmod(0o666)
+        return self
+
+    def end(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+        self.process.wait(30)
+
+
+@contextmanager
+def agent(home: Path, held: socket.socket | None = None) -> Iterator[Agent]:
+    started = Agent(home=home, held=held)
+    started.start()
+    try:
+        yield started
+    finally:
+        started.end(signal.SIGKILL)
+
+
+def ask(path: Path, timeout_s: float = TIMEOUT_S) -> tuple[str, bytes]:
+    """One request on a new connection: its outcome as the clients name them, and the body."""
+    with closing(socket.socket(socket.AF_UNIX)) as client:
+        client.settimeout(timeout_s)
+        try:
+            client.connect(str(path))
+            client.sendall(ASK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            head, _, body = read_all(client).partition(b"\r\n\r\n")
+        except OSError as error:
+            return type(error).__name__, b""
+    return (head.split(b" ", 2)[1].decode("latin-1"), body) if head else ("no answer", b"")
+
+
+# the tables
+
+
+def compare(name: str, workers: int, mine: Outcome, base: Outcome) -> None:
+    times = mine.p99_ms / base.p99_ms
+    goals = [f"goal 0 failed: {verdict(mine.failed == 0)}"]
+    if workers == 50:  # what the goal is set for
+        goals.append(f"p99 ≤ {P99_GOAL:.0f} ×: {verdict(times <= P99_GOAL and mine.failed == 0)}")
+    say(f"{name:16} {workers:4d}  agent {mine.line()}")
+    say(f"{'':21}  nginx {base.line()}")
+    say(f"{'':21}  p99 {times:.2f} ×, {mine.per_s / base.per_s:.2f} × the rate; {'; '.join(goals)}")
+
+
+def clients(options: argparse.Namespace, place: Place, target: Path, static: Path) -> None:
+    for client in CLIENTS:
+        if not chosen(options, client.name):
+            continue
+        if missing := client.missing(place):
+            say(f"{client.name}: left out, {missing} is not installed")
+            continue
+        for workers in options.workers:
+            mine, base = (measured(client, place, str(path), workers, options.seconds) for path in (target, static))
+            compare(client.name, workers, mine, base)
+
+
+def proxies(options: argparse.Namespace, place: Place, target: Path, static: Path) -> None:
+    """50 workers that ask a reverse proxy on loopback with curl, a new connection each time."""
+    for name, (program, *_) in PROXIES.items():
+        if not chosen(options, name):
+            continue
+        if missing := OF_PROXIES.missing(place) or Client(name=name, program=program, before=()).missing(place):
+            say(f"{name} as a proxy: left out, {missing} is not installed")
+            continue
+        outcomes = []
+        for path in (target, static):
+            with proxy(name, place, path) as url:
+                outcomes.append(measured(OF_PROXIES, place, url, 50, options.seconds))
+        compare(f"{name} {version(program)}", 50, *outcomes)
+
+
+def chosen(options: argparse.Namespace, name: str) -> bool:
+    return not options.only or any(word.lower() in name.lower() for word in options.only)
+
+
+# a second user
+
+
+def second_user(options: argparse.Namespace, place: Place, path: Path, servers: list[int]) -> None:
+    """What another uid waits, asking every two milliseconds, while 200 workers of the first ask all they can.
+
+    It and the server get the processor before the workers: what those take of the machine is none of the server's doing.
+    """
+    with working(GREEDY, place, str(path), 200, options.seconds), first(servers):
+        os.setegid(SECOND)
+        os.seteuid(SECOND)
+        try:
+            kinds, latencies = paced(path, options.seconds)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+    failed = sum(kinds.values()) - kinds[GOOD]
+    p99_ms = sorted(latencies)[int(0.99 * len(latencies))] * 1e3
+    say(
+        f"a second uid beside 200 workers of {GREEDY.name}: {len(latencies)} requests, failed {failed} {dict(kinds)}, "
+        f"p99 {p99_ms:.2f} ms; goal 0 failed: {verdict(failed == 0)}; "
+        f"< {SECOND_GOAL_MS} ms: {verdict(p99_ms < SECOND_GOAL_MS)}"
+    )
+
+
+def paced(path: Path, seconds: float) -> tuple[Counter[str], list[float]]:
+    kinds: Counter[str] = Counter()
+    latencies: list[float] = []
+    end = time.monotonic() + seconds
+    while (begun := time.monotonic()) < end:
+        kinds[ask(path)[0]] += 1
+        latencies.append(time.monotonic() - begun)
+        time.sleep(EVERY_S)
+    return kinds, latencies
+
+
+@contextmanager
+def first(pids: list[int]) -> Iterator[None]:
+    """Real-time priority for these and this process, where that is permitted."""
+    before = (os.SCHED_OTHER, os.sched_param(0))
+    changed = [*pids, 0]
+    try:
+        for pid in changed:
+            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        say("no real-time priority here: the second user's figures are those of this machine's load, too")
+    try:
+        yield
+    finally:
+        for pid in changed:
+            with suppress(OSError):
+                os.sched_setscheduler(pid, *before)
+
+
+# restarts
+
+
+def restarts(options: argparse.Namespace, place: Place, home: Path) -> None:
+    """50 workers of the owner while the daemon is restarted and killed, with its own socket and with one that is held."""
+    owner = Place(folder=place.folder, uid=None)
+    for how in ("a socket of its own", "a socket that systemd holds"):
+        with ExitStack() as stack:
+            held = None
+            if how != "a socket of its own":
+                held = stack.enter_context(held_socket(home))
+            running = stack.enter_context(agent(home, held))
+            if held is not None and not takes(running):
+                say(f"restarts with {how}: left out, the daemon does not take it")
+                continue
+            running.ready()
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with working(GREEDY, owner, str(running.socket), 50, options.seconds) as finish:
+                    time.sleep(options.seconds / 3)
+                    running.end(number)
+                    running.start()
+                    found = finish()
+                say(
+                    f"{how}, {number.name} under 50 workers: {found.line()}; goal 0 failed: {verdict(found.failed == 0)}"
+                )
+
+
+@contextmanager
+def held_socket(home: Path) -> Iterator[socket.socket]:
+    """Listens where the daemon would, as systemd does for opanel-agent.socket."""
+    path = Agent(home=home).socket
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(path))
+        listener.listen(4096)
+        yield listener
+
+
+def takes(running: Agent) -> bool:
+    """Whether the daemon accepts from the socket that it was given; one that does not ends, since somebody listens."""
+    end = time.monotonic() + 15
+    while running.process is not None and running.process.poll() is None and time.monotonic() < end:
+        if ask(running.socket, timeout_s=0.5)[0] != "TimeoutError":
+            return True
+    return False
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Failed requests and latencies of the local API under ordinary load.")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each run (%(default)s)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[50, 200], help="at once (%(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", metavar="WORD", help="only clients, proxies and parts named so: second, restarts"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = read_options()
+    root = os.geteuid() == 0
+    if not root:
+        say("the clients are the owner: a uid of their own needs root")
+    with ExitStack() as stack:
+        home, folder = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2))
+        home.chmod(0o755)
+        settle(home)
+        place = Place(folder=folder, uid=PANEL if root else None)
+        place.fill()
+        with agent(home) as running:
+            path = running.ready().socket
+            outcome, body = ask(path)
+            assert outcome == GOOD, outcome
+            with static_nginx(place, body) as static:
+                say(f"GET /v1/license, {len(body)} bytes, {options.seconds} s each, and nginx {version('nginx')}")
+                clients(options, place, path, static)
+                proxies(options, place, path, static)
+            if root and running.process is not None and chosen(options, "second"):
+                second_user(options, place, path, [running.process.pid])
+        if chosen(options, "restarts"):
+            restarts(options, place, home)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,322 @@
+"""The clients and reverse proxies of the load benchmark: how each is started, and what it reports.
+
+Every client takes a target, the moment to begin, a number of seconds and a file, in which it writes [{outcome: number},
+[seconds of each request]]. Nothing is asked again but by the libraries, which say that they do, and by Go's net/http on
+a kept connection.
+"""
+
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+GOOD: Final = "200"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of all requests of a run; times in milliseconds, of failed requests too."""
+
+    requests: int
+    failed: int
+    kinds: Counter[str]
+    p50_ms: float
+    p99_ms: float
+    per_s: float
+
+    def line(self) -> str:
+        shown = ", ".join(f"{kind} {number}" for kind, number in self.kinds.most_common(4) if kind != GOOD)
+        share = 100 * self.failed / self.requests if self.requests else 100.0
+        rate = f"{self.per_s:7.0f}/s  failed {self.failed:6d} ({share:5.1f} %)"
+        times = f"p50 {self.p50_ms:7.1f}  p99 {self.p99_ms:7.1f} ms"
+        return f"{rate}  {times}" + (f"  [{shown}]" if shown else "")
+
+
+def outcome_of(files: Sequence[Path], seconds: float) -> Outcome:
+    """Adds up what the workers wrote. A worker that wrote nothing is a failed request of its own kind."""
+    kinds: Counter[str] = Counter()
+    latencies: list[float] = []
+    for file in files:
+        try:
+            counts, took = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            kinds["a worker that ended early"] += 1
+            continue
+        kinds.update(counts)
+        latencies += took
+    latencies = sorted(latencies) or [float("nan")]
+    total = sum(kinds.values())
+    return Outcome(
+        requests=total,
+        failed=total - kinds[GOOD],
+        kinds=kinds,
+        p50_ms=statistics.median(latencies) * 1e3,
+        p99_ms=latencies[int(0.99 * len(latencies))] * 1e3,
+        per_s=total / seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A folder that every user may enter, with copies of the clients and libraries; `uid` is whom the clients run as."""
+
+    folder: Path
+    uid: int | None
+
+    def fill(self) -> None:
+        """Copies what the clients need, and builds what must be built."""
+        for source in (ROOT / "tests/bench/clients", ROOT / "docs/examples/panel"):
+            for file in source.iterdir():
+                if file.is_file():
+                    shutil.copy(file, self.folder)
+        if shutil.which("go"):
+            build = ["go", "build", "-o", str(self.folder / "go_client"), str(self.folder / "client.go")]
+            subprocess.run(build, check=True, env={**os.environ, "GOFLAGS": "-mod=mod", "GO111MODULE": "off"})
+        for file in (self.folder, *self.folder.iterdir()):
+            file.chmod(0o777)
+
+    def as_user(self, command: Sequence[str]) -> list[str]:
+        if self.uid is None:
+            return [*command]
+        user = str(self.uid)
+        return ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", *command]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """One kind of client. `arguments` follow target, start, seconds and file; `processes`: one for each worker."""
+
+    name: str
+    program: str
+    before: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
+    processes: bool = False
+
+    def missing(self, place: Place) -> str | None:
+        """What is not installed."""
+        program = place.folder / self.program if self.program == "go_client" else shutil.which(self.program)
+        return None if program and Path(program).exists() else self.program.removesuffix("_client")
+
+    def commands(self, place: Place, run: "Run") -> list[list[str]]:
+        program = str(place.folder / self.program) if self.program == "go_client" else self.program
+        more = [argument.format(folder=place.folder) for argument in self.arguments]
+        before = [argument.format(folder=place.folder) for argument in self.before]
+        workers = [] if self.processes else [str(run.workers)]
+        return [
+            place.as_user([program, *before, run.target, str(run.start), str(run.seconds), str(file), *workers, *more])
+            for file in run.files(place)
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """So many workers, for so long, against one target: a socket's path, or a URL."""
+
+    target: str
+    workers: int
+    seconds: float
+    start: float
+    processes: int
+
+    def files(self, place: Place) -> list[Path]:
+        return [place.folder / f"out.{number}" for number in range(self.processes)]
+
+
+PHP: Final = ("-d", "opcache.enable_cli=0")
+CLIENTS: Final = (
+    Client(name="PHP stream", program="php", before=(*PHP, "{folder}/stream.php"), processes=True),
+    Client(name="PHP curl, new", program="php", before=(*PHP, "{folder}/curl.php"), arguments=("new",), processes=True),
+    Client(
+        name="PHP curl, kept", program="php", before=(*PHP, "{folder}/curl.php"), arguments=("kept",), processes=True
+    ),
+    Client(
+        name="PHP library",
+        program="php",
+        before=(*PHP, "{folder}/library.php"),
+        arguments=("{folder}/opanel_license.php", "{folder}/php.last"),
+        processes=True,
+    ),
+    Client(name="node:http", program="node", before=("{folder}/node.mjs",)),
+    Client(
+        name="Node library",
+        program="node",
+        before=("{folder}/node.mjs",),
+        arguments=("{folder}/opanel-license.mjs", "{folder}/node.last"),
+    ),
+    Client(name="httpx", program=sys.executable, before=("{folder}/httpx_client.py",)),
+    Client(name="Go net/http", program="go_client", before=()),
+)
+OF_PROXIES: Final = CLIENTS[1]
+
+
+def measured(client: Client, place: Place, target: str, workers: int, seconds: float) -> Outcome:
+    """One run, from nothing left of an earlier one to the end of every worker."""
+    with working(client, place, target, workers, seconds) as finish:
+        return finish()
+
+
+@contextmanager
+def working(client: Client, place: Place, target: str, workers: int, seconds: float) -> Iterator[Callable[[], Outcome]]:
+    """From the moment at which the workers begin; what it gives waits for their end."""
+    processes = workers if client.processes else 1
+    start = time.time() + 1 + 0.03 * processes
+    run = Run(target=target, workers=workers, seconds=seconds, start=start, processes=processes)
+    files = run.files(place)
+    for path in [*files, *place.folder.glob("*.last*")]:
+        path.unlink(missing_ok=True)
+    started = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=place.folder)
+        for command in client.commands(place, run)
+    ]
+
+    def finish() -> Outcome:
+        for process in started:
+            process.wait(seconds + 60)
+        return outcome_of(files, seconds)
+
+    try:
+        time.sleep(max(0.0, start - time.time()))
+        yield finish
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+# reverse proxies
+
+NGINX: Final = """
+daemon off; pid {folder}/{name}.pid; error_log stderr crit; worker_processes 1;
+events {{ worker_connections 2048; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+    uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+    server {{ listen {listen}; location {location} }}
+}}
+"""
+HAPROXY: Final = """
+global
+    maxconn 2048
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 5s
+    timeout server 5s
+frontend panel
+    bind 127.0.0.1:{port}
+    default_backend agent
+backend agent
+    server agent unix@{socket}
+"""
+APACHE: Final = """
+ServerRoot {folder}
+ServerName localhost
+PidFile {folder}/apache.pid
+DefaultRuntimeDir {folder}
+ErrorLog /dev/null
+Listen 127.0.0.1:{port}
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+ProxyPass / unix:{socket}|http://agent/
+"""
+CADDY: Final = """
+{{
+    admin off
+    auto_https off
+}}
+http://127.0.0.1:{port} {{
+    reverse_proxy unix/{socket}
+}}
+"""
+# By name: the program, its options before the settings file, and the settings.
+PROXIES: Final = {
+    "nginx": ("nginx", ("-c",), NGINX.replace("{listen}", "127.0.0.1:{port}")),
+    "haproxy": ("haproxy", ("-db", "-f"), HAPROXY),
+    "Apache": ("apache2", ("-X", "-f"), APACHE),
+    "Caddy": ("caddy", ("run", "--adapter", "caddyfile", "--config"), CADDY),
+}
+
+
+def version(program: str) -> str:
+    """The first number with a dot that a program says of itself."""
+    for option in ("-v", "version"):
+        said = subprocess.run([program, option], capture_output=True, text=True, check=False)
+        words = [word.strip("v,()") for word in (said.stdout + said.stderr).replace("/", " ").split()]
+        found = [word for word in words if word[:1].isdecimal() and "." in word]
+        if found:
+            return found[0].partition("-")[0]
+    return "?"
+
+
+@contextmanager
+def proxy(name: str, place: Place, backend: Path) -> Iterator[str]:
+    """A reverse proxy before a Unix socket, run as the clients' user; gives the URL at which it is asked."""
+    program, options, settings = PROXIES[name]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    location = f"/ {{ proxy_pass http://unix:{backend}:; }}"
+    file = place.folder / f"{program}.settings"
+    file.write_text(
+        settings.format(folder=place.folder, name="proxy", port=port, socket=backend, location=location),
+        encoding="utf-8",
+    )
+    with running(place.as_user([program, *options, str(file)]), place):
+        until_connected(port)
+        yield f"http://127.0.0.1:{port}/v1/license"
+
+
+@contextmanager
+def static_nginx(place: Place, body: bytes) -> Iterator[Path]:
+    """Serves these bytes from a file on a Unix socket, by nginx."""
+    path, file = place.folder / "nginx.sock", place.folder / "license.json"
+    path.unlink(missing_ok=True)
+    file.write_bytes(body)
+    settings = place.folder / "static.settings"
+    location = f"= /v1/license {{ default_type application/json; alias {file}; }}"
+    settings.write_text(
+        NGINX.format(folder=place.folder, name="static", listen=f"unix:{path}", location=location), encoding="utf-8"
+    )
+    with running(place.as_user(["nginx", "-c", str(settings)]), place):
+        while not path.exists():
+            time.sleep(0.01)
+        yield path
+
+
+@contextmanager
+def running(command: Sequence[str], place: Place) -> Iterator[None]:
+    environment = {**os.environ, "HOME": str(place.folder), "XDG_DATA_HOME": str(place.folder)}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def until_connected(port: int) -> None:
+    for _ in range(500):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    message = f"cannot reach what should listen on port {port}"
+    raise TimeoutError(message)
