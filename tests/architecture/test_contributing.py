@@ -1,11 +1,15 @@
 """What CONTRIBUTING.md tells to do is all there is to do: each list has every file that its example stands in."""
 
+import json
 import re
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from opanel_agent.core.commands import COMMANDS, Command
+from opanel_agent.core.units import LANGUAGES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TEXT: Final = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -67,6 +71,24 @@ def test_the_example_is_tested(title: str) -> None:
     assert [
         name for name, text in sources().items() if name.startswith("tests/unit/") and re.search(MARKS[title], text)
     ]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))
+def test_every_command_stands_where_the_list_says(command: Command) -> None:
+    """In the table, in both catalogs, and its function in a file of its group; nowhere that the list has no line for."""
+    words = ", ".join(map(json.dumps, command.words))
+    mark = re.compile(rf"Command\(\s*\({words},?\)|\"help\.{'.'.join(command.words)}\"")
+    told = {name for name, text in sources().items() if mark.search(text) and not FOLLOWS.match(name)}
+    catalogs = {f"{AGENT}locale/{lang}/LC_MESSAGES/opanel-agent.po" for lang in LANGUAGES}
+    assert told == {f"{AGENT}core/commands.py", *catalogs}
+    module = command.handler.partition(":")[0].replace(".", "/")
+    assert f"{AGENT}cli/{module}.py" in sources()
+
+
+def test_a_command_that_asks_nobody_needs_no_process() -> None:
+    named = {name for name, text in sources().items() if re.search(r"dnt explain|help\.dnt\.explain", text)}
+    assert named
+    assert not [name for name in named if name.startswith((f"{AGENT}daemon/", f"{AGENT}evaluate/"))]
 
 
 def test_every_path_in_the_text_is_there() -> None:
