@@ -1,11 +1,17 @@
-"""The one program: the processes by their word, everything else a command for a person.
+"""Starts the program: the first argument selects a process, anything else is a command for a person.
 
-A process is told apart before anything is imported, because the daemon stays small for ever and the courier starts anew
-for every request.
+The argument is read before anything is imported, because the daemon stays small for ever and every other process starts
+anew for each request.
 """
 
+import gc
 import sys
 from collections.abc import Sequence
+from typing import Final
+
+# All but the daemon live for one request. Imports allocate what stays: at Python's own threshold of 700 the collector walks
+# it 30 times and frees next to nothing, for an eighth of the start (3.5 of 28 ms of user CPU, Python 3.11, 2026-11-29).
+SHORT_LIVED_THRESHOLD: Final = 50_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,6 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             from opanel_agent.daemon.loop import main as daemon
 
             return daemon()
+        case _:
+            gc.set_threshold(SHORT_LIVED_THRESHOLD)
+            return _short_lived(arguments)
+
+
+def _short_lived(arguments: Sequence[str]) -> int:
+    match arguments:
         case ["evaluate"]:
             from opanel_agent.evaluate.main import main as evaluate
 
@@ -37,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    """For a person, who may press Ctrl-C while this is still loading and wants to read no traceback then."""
+    """Runs a command of a person's, who may press Ctrl-C while it is still loading and is to read no traceback then."""
     try:
         from opanel_agent.cli.main import main as command
 

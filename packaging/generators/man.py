@@ -10,7 +10,6 @@ Of Markdown it knows headings, paragraphs, lists of "term: text", code blocks, `
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -196,7 +195,7 @@ def settings() -> set[str]:
     """The keys of agent.toml, those of its table with the table's name."""
     from opanel_agent.system.storage.settings import Settings
 
-    return {"schema"} | {re.sub("^license_", "[license] ", each.name) for each in fields(Settings)}
+    return {"schema"} | {re.sub("^license_", "[license] ", name) for name in Settings._fields}
 
 
 def exits() -> set[str]:

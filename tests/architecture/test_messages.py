@@ -3,6 +3,7 @@
 The details are read out of the source, so that an error which a later commit adds fails here until both catalogs say it.
 """
 
+import gettext
 import re
 import string
 import subprocess
@@ -13,6 +14,7 @@ from typing import get_args
 
 import pytest
 
+import opanel_agent
 from fixtures import error_details
 from opanel_agent import messages
 from opanel_agent.cli.license.status_view import PERMITS
@@ -229,6 +231,17 @@ def test_an_unknown_id_and_a_missing_value_are_faults_of_ours() -> None:
         with pytest.raises(Bug) as caught:
             translate(text_id, "en")
         assert caught.value.detail == "text_missing"
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_sentence_is_found_as_gettext_finds_it(lang: Language) -> None:
+    path = Path(opanel_agent.__file__).parent / "locale" / lang / "LC_MESSAGES" / "opanel-agent.mo"
+    with path.open("rb") as file:
+        catalog = gettext.GNUTranslations(file)
+    ids = [text_id for text_id in catalog._catalog if text_id]  # type: ignore[attr-defined]
+    assert len(ids) > 500
+    assert [messages._sentence(text_id, lang) for text_id in ids] == [catalog.gettext(text_id) for text_id in ids]
+    assert [messages._sentence(text_id, lang) for text_id in ("zzz", "aaa", "help.mainn")] == [None] * 3
 
 
 def test_a_value_may_have_any_name_and_hold_braces() -> None:

@@ -68,6 +68,7 @@ def main() -> int:
         (home / ".config/opanel-agent/offline").touch()
         (home / ".config/opanel-agent/license.jws").write_bytes(signing.bundle())
         environment = {"HOME": place, "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(session), "LANG": "C.UTF-8"}
+        environment |= {"XDG_CONFIG_HOME": f"{place}/.config", "XDG_STATE_HOME": f"{place}/.local/state"}
         evaluate = (*PROGRAM, "evaluate")
         cpu_ms(evaluate, environment, intent("start"))
         with fake_daemon.fake_daemon(session / "opanel-agent/agent.sock") as daemon:

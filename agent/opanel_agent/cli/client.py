@@ -12,9 +12,8 @@ redirections, interim responses, connections that are kept.
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.codes import Fault
@@ -43,8 +42,7 @@ def decode_reply() -> Iterator[None]:
 Body = bytes | Mapping[str, Json] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(NamedTuple):
     """The reply to a POST: the job's result, and the license as it stands after it."""
 
     result: Members
@@ -56,8 +54,7 @@ class Done:
         return {name: self.result.value(name) for name in self.result.names()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonClient:
+class DaemonClient(NamedTuple):
     """Sends requests to the daemon whose socket lies at `socket_path` (107 bytes at most, unix(7))."""
 
     socket_path: Path

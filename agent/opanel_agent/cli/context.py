@@ -7,8 +7,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from types import MappingProxyType
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from opanel_agent.cli.client import DaemonClient
 from opanel_agent.cli.output import Console
@@ -23,7 +23,7 @@ from opanel_agent.system.storage.paths import Paths
 
 if TYPE_CHECKING:
     from opanel_agent.core.codec.strict_json import Json, Members
-    from opanel_agent.core.consent.gate import Signals
+    from opanel_agent.core.consent.opt_outs import Signals
     from opanel_agent.core.units import Language
     from opanel_agent.system.consent.opt_outs import OptOuts
     from opanel_agent.system.storage.settings import Settings
@@ -34,8 +34,7 @@ def _nobody(_: "Mapping[str, Json]") -> "Members":
     raise Unavailable(Fault.NOT_RUNNING, "not_running")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(NamedTuple):
     """`lang` is decided once, from the flag, the settings and the locale. `now_s` is the wall clock.
 
     `teletype` finds the terminal that a person sits at, if there is one. `at_rest` is the export of a stopped agent,
@@ -51,7 +50,7 @@ class Context:
     lang: "Language"
     euid: int
     now_s: Callable[[], float]
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = MappingProxyType({})
     teletype: "Callable[[], Terminal | None]" = lambda: None
     at_rest: Callable[[], bytes] = bytes
     stand_in: "Callable[[Mapping[str, Json]], Members]" = _nobody
@@ -109,8 +108,7 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _LateOptOuts:
+class _LateOptOuts(NamedTuple):
     """Loads what reads opt-outs when they are asked for."""
 
     files: Files

@@ -8,8 +8,7 @@ reader's cursor.
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage
@@ -20,16 +19,14 @@ from opanel_agent.messages import describe_error, translate
 Shown = None | bool | int | str | Sequence["Shown"] | Mapping[str, "Shown"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Warned:
+class Warned(NamedTuple):
     """Something to know beside the result."""
 
     code: str
     title: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandResult:
+class CommandResult(NamedTuple):
     """What a command came to: `result` for machines, `lines` for people, the exit status for scripts.
 
     `failure`: it did what it does, and what it was done for did not come about (a refresh that reached nobody): told as an
@@ -43,8 +40,7 @@ class CommandResult:
     failure: AgentError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Console:
+class Console(NamedTuple):
     """The two streams, either of which may have been closed by whoever started this process."""
 
     out: TextIO | None

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -102,7 +101,7 @@ def living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalNetworkClien
     """The real programs, in a home where nothing is set."""
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
-    return LocalNetworkClient(replace(PATHS, system=False), quiet=True)
+    return LocalNetworkClient(PATHS._replace(system=False), quiet=True)
 
 
 @pytest.mark.slow
@@ -123,7 +122,7 @@ def closes_twice(door: socket.socket) -> None:
 
 def test_a_door_that_nobody_opens_is_told_by_the_signal_that_explains_it(tmp_path: Path) -> None:
     """As systemd does where a condition does not hold: the connection is accepted and closed."""
-    paths = replace(PATHS, courier_dir=tmp_path)
+    paths = PATHS._replace(courier_dir=tmp_path)
     with socket.socket(socket.AF_UNIX) as fetch, socket.socket(socket.AF_UNIX) as courier:
         for door, path in ((fetch, paths.fetch_socket), (courier, paths.courier_socket)):
             door.bind(str(path))
@@ -139,7 +138,7 @@ def test_a_door_that_nobody_opens_is_told_by_the_signal_that_explains_it(tmp_pat
 
 
 def test_a_missing_socket_does_not_take_the_other_program_out_of_its_cage(tmp_path: Path) -> None:
-    paths = replace(PATHS, courier_dir=tmp_path)
+    paths = PATHS._replace(courier_dir=tmp_path)
     with socket.socket(socket.AF_UNIX) as fetch:
         fetch.bind(str(paths.fetch_socket))
         fetch.listen()

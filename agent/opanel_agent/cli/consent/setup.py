@@ -9,7 +9,7 @@ is a question of its own; where they are to an older one, only what it allowed, 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -103,7 +103,7 @@ def _speaking(world: Context, options: Options, teletype: Terminal) -> Context:
         return world
     typed = teletype.ask("Türkçe: t · English: e >").lower()
     languages: Mapping[str, Language] = {"t": "tr", "e": "en"}
-    return replace(world, lang=languages.get(typed[:1], world.lang))
+    return world._replace(lang=languages.get(typed[:1], world.lang))
 
 
 def _asked(prompter: Prompter, before: ConsentFile | None) -> CommandResult:
@@ -118,8 +118,7 @@ def _asked(prompter: Prompter, before: ConsentFile | None) -> CommandResult:
     write.answer(world, answers)
     effect = write.tell(world)
     outcome = _outcome(world, gate_view.consents(world).file, noticed, kept=False)
-    return replace(
-        outcome,
+    return outcome._replace(
         warnings=(*outcome.warnings, *write.warnings(world, effect)),
         exit_status=write.exit_status(effect),
     )
@@ -185,7 +184,7 @@ def _preseeded(world: Context, name: str) -> CommandResult:
     write.put(world, made)
     effect = write.tell(world)
     outcome = _outcome(world, kept[0] if kept else file, write.warnings(world, effect), kept=bool(kept), asked=False)
-    return replace(outcome, exit_status=write.exit_status(effect))
+    return outcome._replace(exit_status=write.exit_status(effect))
 
 
 def _granting(found: bytes, name: str) -> ConsentFile:

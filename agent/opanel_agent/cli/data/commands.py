@@ -7,7 +7,6 @@ What could ever be said (`data catalog`) is in `cli.data.catalog`.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -118,7 +117,7 @@ def request(options: Options, world: Context) -> CommandResult:
     sent_ = send.send(options, world, "/v1/rights", _right(options), suffix=suffix)
     if isinstance(sent_, Done):
         return CommandResult(result=sent_.plain, lines=tuple(_promise_lines(world, sent_.result)))
-    return replace(sent_, lines=(*sent_.lines, *paragraph(world.say("carry.rights"))))
+    return sent_._replace(lines=(*sent_.lines, *paragraph(world.say("carry.rights"))))
 
 
 def purge(options: Options, world: Context) -> CommandResult:

@@ -7,7 +7,6 @@ the daemon stopped, too: the document is verified here and lies ready for the ne
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +71,7 @@ def refresh(options: Options, world: Context) -> CommandResult:
         lines = tuple(line for each in (*asked, *beside) for line in _asked_lines(world, each))
         missed = tuple(filter(None, map(_failure, asked[-1:])))  # the list decides, whatever became of the roots
     outcome = _outcome(world, done, lines)
-    return replace(outcome, failure=missed[0], exit_status=missed[0].exit_status) if missed else outcome
+    return outcome._replace(failure=missed[0], exit_status=missed[0].exit_status) if missed else outcome
 
 
 def activate(options: Options, world: Context) -> CommandResult:
@@ -122,7 +121,7 @@ def _send(options: Options, world: Context, path: str, asked: dict[str, Json], e
     sent = send(options, world, path, asked)
     if isinstance(sent, Done):
         return _outcome(world, sent, (world.say(f"{errand}.done"),))
-    return replace(sent, lines=(*sent.lines, world.say(f"carry.{errand}")))
+    return sent._replace(lines=(*sent.lines, world.say(f"carry.{errand}")))
 
 
 def _said(result: Members, name: str) -> bool:

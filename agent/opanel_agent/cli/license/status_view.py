@@ -5,8 +5,7 @@ missing or of another type is one error, never a guess.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
@@ -20,8 +19,7 @@ PERMITS: Final = ("run", "change", "create", "paid_features")
 CONTACT: Final = ("email", "phone", "url")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LicenseView:
+class LicenseView(NamedTuple):
     """`GET /v1/license`. Times are seconds since the epoch; `told` is the whole as it came."""
 
     state: str
@@ -41,8 +39,7 @@ class LicenseView:
     told: Json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerView:
+class AnswerView(NamedTuple):
     """`GET /v1/answer`. `live`: the daemon itself gave it; else it is what the file held."""
 
     license: LicenseView

@@ -4,8 +4,8 @@ Values only. Where they are looked for is `system.consent.opt_outs` and `system.
 `core.consent.gate`.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum, unique
+from typing import NamedTuple
 
 
 @unique
@@ -17,8 +17,7 @@ class SignalKind(StrEnum):
     SETTING = "setting"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+class Signal(NamedTuple):
     """An opt-out found: `what` is the file or the assignment, `place` where it stands, `line` counted from 1."""
 
     kind: SignalKind
@@ -27,7 +26,6 @@ class Signal:
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signals:
+class Signals(NamedTuple):
     do_not_track: tuple[Signal, ...] = ()
     offline: tuple[Signal, ...] = ()

@@ -6,10 +6,9 @@ passwords, security updates, administrator login). license-format.md, "States".
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from opanel_agent.core.codes import Reason
 
@@ -45,8 +44,7 @@ class Action(StrEnum):
     UPDATE_AGENT = "update_agent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permits:
+class Permits(NamedTuple):
     """`run` is everything that keeps sites, mail, backups and exports going: true in every state."""
 
     run: bool = True

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
+from opanel_agent.core.consent.opt_outs import Signal, SignalKind, Signals
 from opanel_agent.core.errors import AgentError
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths

@@ -1,12 +1,11 @@
 """Where everything lies, in the two kinds of installation (`installation`).
 
-platformdirs is looked at for user installations only. Nothing is created here.
+platformdirs is asked for user installations only, and where the session does not name its folders. Nothing is created here.
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from opanel_agent.system.storage import installation
 from opanel_agent.system.storage.installation import NAME
@@ -18,8 +17,7 @@ SYSTEM_RUNTIME: Final = Path(installation.SYSTEM_RUNTIME)
 COURIER_RUNTIME: Final = Path("/run/opanel-courier")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paths:
+class Paths(NamedTuple):
     """Every path of the agent. `owner` is the uid whose settings and consent count, and who is root on the socket.
 
     `courier_dir` holds systemd's sockets to fetch and courier; a user installation has none and starts them itself.
@@ -199,14 +197,23 @@ def find(code: str = installation.CODE) -> Paths:
 
 
 def _of_user(uid: int) -> Paths:
-    import platformdirs  # not in a system installation
+    config, state = _folder_of_session("XDG_CONFIG_HOME"), _folder_of_session("XDG_STATE_HOME")
+    if config is None or state is None:
+        # Not in a system installation, nor where the session names both: it is a third of a short command's user CPU.
+        import platformdirs
 
-    state = Path(platformdirs.user_state_dir(NAME))
+        config, state = Path(platformdirs.user_config_dir(NAME)), Path(platformdirs.user_state_dir(NAME))
     runtime = installation.runtime_of_session(uid)
     return Paths(
         system=False,
         owner=uid,
-        config_dir=Path(platformdirs.user_config_dir(NAME)),
+        config_dir=config,
         state_dir=state,
         runtime_dir=state / "run" if runtime is None else Path(runtime),
     )
+
+
+def _folder_of_session(variable: str) -> Path | None:
+    """Returns our folder where the session names an absolute one (XDG Base Directory Specification, section 2), or None."""
+    named = os.environ.get(variable, "")
+    return Path(named) / NAME if named.startswith("/") else None

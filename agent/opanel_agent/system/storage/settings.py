@@ -6,9 +6,8 @@ is decided elsewhere (`core.consent.gate`: every request; the last answer stands
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from opanel_agent.core.codec.strict_toml import MAX_BYTES, boolean, loads, string
@@ -23,8 +22,7 @@ MAX_MIRRORS: Final = 16
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """Everything that `agent.toml` can say. The values here are the defaults: what an empty file means."""
 
     language: str | None = None

@@ -334,7 +334,7 @@ def test_every_opt_out_in_these_files_is_told() -> None:
         in_doubt=(doubt,),
     )
     setting = Signal(kind=SignalKind.SETTING, what="do_not_track = true", place="/c/consent.toml", line=3)
-    assert list(said.signals()) == [setting, replace(setting, place="/c/fleet.toml", line=2), doubt]
+    assert list(said.signals()) == [setting, setting._replace(place="/c/fleet.toml", line=2), doubt]
 
 
 CHOICES = st.builds(Choice, allow=st.booleans(), hold_s=st.integers(0, 5), review=st.booleans())
