@@ -2,7 +2,7 @@
 
 import sys
 
-from opanel_authority.cli import main as _main
+from opanel_authority.cli.main import main as _main
 
 
 def main() -> int:

@@ -126,7 +126,9 @@ ROOMS = (
     Room(
         prefix=AUTHORITY,
         own=("core", "system.storage.resources"),
-        foreign=frozenset({"cryptography", "sqlalchemy", "starlette", "uvicorn"}),
+        foreign=frozenset(
+            {"alembic", "cryptography", "fastapi", "h11", "pydantic", "sqlalchemy", "starlette", "uvicorn"}
+        ),
     ),
 )
 

@@ -26,7 +26,7 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.license.states import PERMITS, Action, State
 from opanel_agent.daemon import api
 from opanel_agent.system import http
-from opanel_authority import cli as authority
+from opanel_authority.cli import main as authority
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"

@@ -55,6 +55,6 @@ def test_each_name_is_told_once() -> None:
 def test_a_name_that_is_gone_is_found_out() -> None:
     assert found("core.errors")
     assert found("core.errors.Untrusted")
-    assert found("opanel_authority.rotate")
+    assert found("opanel_authority.documents.rotate")
     assert not found("core.errors.Mistrusted")
     assert not found("core.mistakes")

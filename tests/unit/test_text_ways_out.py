@@ -22,7 +22,7 @@ from opanel_agent.core.wire import mirror_probe
 from opanel_agent.core.wire.mirror_probe import MirrorProbe
 from opanel_agent.system import journal, log
 from opanel_agent.system.terminal import LocalTerminal
-from opanel_authority import cli as authority_cli
+from opanel_authority.cli import main as authority_cli
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -105,8 +105,8 @@ WRITERS: Final = {
     "opanel_agent.network.fetch": None,  # a frame, to evaluate
     "opanel_agent.silence.supervisor": None,  # a frame, to the process outside of the namespace
     "opanel_agent.system.log": "a log line",
-    "opanel_authority.cli": "the authority's lines",
-    "opanel_authority.serve": "the authority's lines",  # its log: method, quoted path, status
+    "opanel_authority.cli.main": "the authority's lines",
+    "opanel_authority.api.serve": "the authority's lines",  # its log: method, quoted path, status
 }
 
 

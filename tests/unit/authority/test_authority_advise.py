@@ -11,9 +11,10 @@ from opanel_agent.core.documents import advisory, jws
 from opanel_agent.core.documents.advisory import MAX_ADVISORIES, Advisory
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import AgentError, Untrusted
-from opanel_authority import advise
-from opanel_authority.inbox import AdvisoryRow, Inbox
-from opanel_authority.keys import Role
+from opanel_authority.books.report_repository import AdvisoryRow, ReportRepository
+from opanel_authority.documents import advisories
+from opanel_authority.documents import advisories as advise
+from opanel_authority.documents.keys import Role
 
 TOML = '''
 severity = "high"
@@ -36,23 +37,23 @@ DRAFT: dict[str, Any] = {
 
 
 def sign(made: Vendor, **changes: Any) -> Advisory:
-    return advise.advise(made.authority, json.dumps({**DRAFT, **changes}).encode(), now=made.now)
+    return advisories.advise(made.authority, json.dumps({**DRAFT, **changes}).encode(), now=made.now)
 
 
 def taken(made: Vendor) -> tuple[Advisory, ...]:
     """The set as an agent reads it."""
-    return advisory.read(advise.published(made.authority, now=made.now), made.authority.root, floors={})
+    return advisory.read(advisories.published(made.authority, now=made.now), made.authority.root, floors={})
 
 
 def test_before_the_first_the_set_is_empty_and_agents_take_it(tmp_path: Path) -> None:
     made = vendor(tmp_path)
-    assert advise.published(made.authority, now=NOW) == b""
+    assert advisories.published(made.authority, now=NOW) == b""
     assert taken(made) == ()
 
 
 def test_a_draft_in_toml(tmp_path: Path) -> None:
     made = vendor(tmp_path)
-    signed = advise.advise(made.authority, TOML.encode(), now=NOW)
+    signed = advisories.advise(made.authority, TOML.encode(), now=NOW)
     assert taken(made) == (signed,)
     assert (signed.severity, signed.fixed_in, signed.exp - signed.iat) == ("high", "0.1.1", 30 * DAY)
     assert signed.title == {"tr": "Güncelleyin", "en": "Please update"}
@@ -89,7 +90,7 @@ def test_one_is_withdrawn_by_the_next(tmp_path: Path) -> None:
 def test_no_more_than_agents_take(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     first = sign(made)
-    (line,) = advise.published(made.authority, now=NOW).split()
+    (line,) = advisories.published(made.authority, now=NOW).split()
     said = jws.parse(line, max_bytes=4096)
     claims = json.loads(said.payload)
     key = made.authority.key(Role.ADVISORY)
@@ -97,7 +98,7 @@ def test_no_more_than_agents_take(tmp_path: Path) -> None:
         for seq in range(2, MAX_ADVISORIES + 1):
             more = {**claims, "seq": seq, "jti": f"advisory-{seq}"}
             row = AdvisoryRow(seq=seq, jti=more["jti"], exp=first.exp, line=key.sign(Typ.ADVISORY, more))
-            Inbox(books).add_advisory(row)
+            ReportRepository(books).add_advisory(row)
     with pytest.raises(Untrusted) as caught:
         sign(made)
     assert caught.value.detail == "advisory_count"
@@ -134,4 +135,4 @@ def test_what_agents_would_refuse_is_not_signed(tmp_path: Path, changes: dict[st
 def test_what_is_no_draft_is_refused(tmp_path: Path, draft: bytes) -> None:
     made = vendor(tmp_path)
     with pytest.raises(Untrusted):
-        advise.advise(made.authority, draft, now=NOW)
+        advisories.advise(made.authority, draft, now=NOW)

@@ -18,9 +18,11 @@ from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.license import license_key
 from opanel_agent.core.wire.message import seal
-from opanel_authority import home, reports, sentences
-from opanel_authority.cli import main
-from opanel_authority.issue import Issued
+from opanel_authority import authority as authority_home
+from opanel_authority import messages
+from opanel_authority.cli.main import main
+from opanel_authority.documents.issue import Issued
+from opanel_authority.requests import reports
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs/authority.md"
 Captured = pytest.CaptureFixture[str]
@@ -48,7 +50,7 @@ def fail(capsys: Captured, status: int, *arguments: str | Path) -> str:
 
 def test_the_story(tmp_path: Path, capsys: Captured) -> None:
     made = run(capsys, "init", tmp_path / "v", "--url", URL, "--region", "tr")
-    root = home.open_home(tmp_path / "v").root
+    root = authority_home.open_home(tmp_path / "v").root
     assert (made["thumbprint"], made["root"]) == (root.digest, str(tmp_path / "v" / "root.jws"))
     there = ("--dir", tmp_path / "v")
     run(capsys, "delegate", RESELLER, *there, "--email", "a@b.example", "--limit", "accounts=9", "-o", tmp_path / "r")
@@ -75,8 +77,8 @@ def test_what_is_read_by_people(tmp_path: Path, capsys: Captured) -> None:
 
 def test_init_publishes_an_empty_list(tmp_path: Path, capsys: Captured) -> None:
     run(capsys, "init", tmp_path / "v", "--url", URL, "--region", "tr")
-    with home.open_home(tmp_path / "v").store.transaction() as books:
-        assert books.published("status") is not None
+    with authority_home.open_home(tmp_path / "v").store.reading() as books:
+        assert books.signed_shard(0) is not None
 
 
 def prepared(tmp_path: Path) -> tuple[Vendor, Issued]:
@@ -185,11 +187,12 @@ def test_what_came_in_is_shown(tmp_path: Path, capsys: Captured) -> None:
 
 
 def test_what_is_past_its_time_is_erased_by_command(tmp_path: Path, capsys: Captured) -> None:
-    made, _issued = prepared(tmp_path)
-    then = made.now - 180 * vendors.DAY
+    then = int(time.time()) - 180 * vendors.DAY
+    made = vendors.vendor(tmp_path, now=then)
     reports.report(
         made.authority, catalog_bodies.CATALOGS, Purpose.USAGE_STATISTICS, catalog_bodies.report("a"), now=then
     )
+    made.now = int(time.time())
     for erased in (1, 0):
         assert run(capsys, "purge", "--dir", tmp_path / "vendor") == {"erased": erased}
 
@@ -207,7 +210,7 @@ def test_an_advisory_is_signed_and_published(tmp_path: Path, capsys: Captured) -
 
 
 def test_sentences_name_documents_that_are_there() -> None:
-    named = {name for row in sentences._TABLE.values() for text in row for name in re.findall(r"[\w./-]+\.md", text)}
+    named = {name for row in messages._TABLE.values() for text in row for name in re.findall(r"[\w./-]+\.md", text)}
     assert "docs/authority.md" in named
     assert [name for name in named if not (DOCUMENT.parent.parent / name).is_file()] == []
 

@@ -10,9 +10,9 @@ import pytest
 from fixtures.vendor import DAY, NOW, URL
 from opanel_agent.core.documents import root as roots
 from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
-from opanel_authority import home
-from opanel_authority.home import RootTerms
-from opanel_authority.keys import Role
+from opanel_authority import authority as authority_home
+from opanel_authority.authority import RootTerms
+from opanel_authority.documents.keys import Role
 
 
 def terms(**changes: Any) -> RootTerms:
@@ -20,7 +20,7 @@ def terms(**changes: Any) -> RootTerms:
 
 
 def test_the_first_root_is_signed_by_its_threshold(tmp_path: Path) -> None:
-    home.init(tmp_path / "a", terms(), now=NOW)
+    authority_home.init(tmp_path / "a", terms(), now=NOW)
     text = (tmp_path / "a" / "root.jws").read_bytes()
     root = roots.first(text)
     assert (root.sub, root.seq, root.threshold, len(root.keys["root"])) == ("OPanel", 1, 2, 3)
@@ -38,21 +38,21 @@ def test_the_first_root_is_signed_by_its_threshold(tmp_path: Path) -> None:
 
 
 def test_three_of_five(tmp_path: Path) -> None:
-    made = home.init(tmp_path / "a", terms(threshold=3, keys=5), now=NOW)
+    made = authority_home.init(tmp_path / "a", terms(threshold=3, keys=5), now=NOW)
     assert (made.root.threshold, len(made.root.keys["root"])) == (3, 5)
     assert len(made.root.lines.splitlines()) == 3
     assert len(list((tmp_path / "a" / "keys").glob("root-*.pem"))) == 5
 
 
 def test_it_opens_again_with_the_same_keys(tmp_path: Path) -> None:
-    made = home.init(tmp_path / "a", terms(), now=NOW)
-    again = home.open_home(tmp_path / "a")
+    made = authority_home.init(tmp_path / "a", terms(), now=NOW)
+    again = authority_home.open_home(tmp_path / "a")
     assert again.root == made.root
     assert again.key(Role.STATUS).public.kid in again.root.keys_of("status")
 
 
 def test_nobody_else_reads_what_is_secret(tmp_path: Path) -> None:
-    home.init(tmp_path / "a", terms(), now=NOW)
+    authority_home.init(tmp_path / "a", terms(), now=NOW)
     modes = {str(path.relative_to(tmp_path)): stat.S_IMODE(path.stat().st_mode) for path in sorted(tmp_path.rglob("*"))}
     assert modes.pop("a/root.jws") == 0o644
     assert modes.pop("a") == modes.pop("a/keys") == 0o700
@@ -74,44 +74,44 @@ def test_nobody_else_reads_what_is_secret(tmp_path: Path) -> None:
 )
 def test_what_no_agent_would_take_makes_nothing(tmp_path: Path, changes: dict[str, Any], detail: str) -> None:
     with pytest.raises(AgentError) as caught:
-        home.init(tmp_path / "a", terms(**changes), now=NOW)
+        authority_home.init(tmp_path / "a", terms(**changes), now=NOW)
     assert caught.value.detail == detail
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
-    made = home.init(tmp_path / "a", terms(), now=NOW)
+    made = authority_home.init(tmp_path / "a", terms(), now=NOW)
     with pytest.raises(Misconfigured) as caught:
-        home.init(tmp_path / "a", terms(), now=NOW)
+        authority_home.init(tmp_path / "a", terms(), now=NOW)
     assert caught.value.detail == "directory_not_empty"
-    assert home.open_home(tmp_path / "a").root == made.root
+    assert authority_home.open_home(tmp_path / "a").root == made.root
 
 
 @pytest.mark.parametrize(
     ("missing", "detail"), [("root.jws", "no_authority_here"), ("authority.sqlite", "store_missing")]
 )
 def test_half_an_authority_is_none(tmp_path: Path, missing: str, detail: str) -> None:
-    home.init(tmp_path / "a", terms(), now=NOW)
+    authority_home.init(tmp_path / "a", terms(), now=NOW)
     (tmp_path / "a" / missing).unlink()
     with pytest.raises(Misconfigured) as caught:
-        home.open_home(tmp_path / "a")
+        authority_home.open_home(tmp_path / "a")
     assert caught.value.detail == detail
 
 
 def test_a_damaged_root_is_refused(tmp_path: Path) -> None:
-    home.init(tmp_path / "a", terms(), now=NOW)
+    authority_home.init(tmp_path / "a", terms(), now=NOW)
     path = tmp_path / "a" / "root.jws"
     path.write_bytes(path.read_bytes().replace(b".", b"!", 1))
     with pytest.raises(Untrusted):
-        home.open_home(tmp_path / "a")
+        authority_home.open_home(tmp_path / "a")
 
 
 def test_a_public_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "www" / "v1" / "status.jwt"
     before = os.umask(0o077)
     try:
-        home.write_public(path, b"old")
-        home.write_public(path, b"new")
+        authority_home.write_public(path, b"old")
+        authority_home.write_public(path, b"new")
     finally:
         os.umask(before)
     assert path.read_bytes() == b"new"
@@ -120,5 +120,5 @@ def test_a_public_file_is_replaced_whole(tmp_path: Path) -> None:
     taken = tmp_path / "www" / "directory"
     (taken / "in it").mkdir(parents=True)
     with pytest.raises(OSError):  # noqa: PT011 - which one is the kernel's choice
-        home.write_public(taken, b"new")
+        authority_home.write_public(taken, b"new")
     assert sorted(path.name for path in (tmp_path / "www").iterdir()) == ["directory", "v1"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opanel_authority.indexes import Pool
+from opanel_authority.books.status_allocation import Pool
 
 KEY = bytes(range(32))
 

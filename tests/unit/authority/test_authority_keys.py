@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Bug, Misconfigured
-from opanel_authority import keys
-from opanel_authority.keys import SIGNS, PrivateKey, Role
+from opanel_authority.documents import keys
+from opanel_authority.documents.keys import SIGNS, PrivateKey, Role
 
 
 def saved(tmp_path: Path) -> Path:

@@ -25,8 +25,11 @@ from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents.receipt import Receipt
 from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
 from opanel_agent.core.reporting.catalog import Catalog, thaw
-from opanel_authority import keys, reports, server
-from opanel_authority.keys import PrivateKey, Role
+from opanel_authority.api import app
+from opanel_authority.api import app as server
+from opanel_authority.documents import keys
+from opanel_authority.documents.keys import PrivateKey, Role
+from opanel_authority.requests import reports
 
 USAGE = "/v1/reports/usage_statistics"
 CRASH = "/v1/reports/crash_reports"
@@ -113,14 +116,14 @@ def test_many_offending_fields_are_named_in_part(served: Served) -> None:
 
 def test_reports_are_limited_for_all_together(tmp_path: Path) -> None:
     made = vendor(tmp_path)
-    here = server.Served(authority=made.authority, elapsed=lambda: 0.0, now=lambda: NOW)
-    for _ in range(server.REPORTS_BURST):
+    here = app.Served(authority=made.authority, elapsed=lambda: 0.0, now=lambda: NOW)
+    for _ in range(app.REPORTS_BURST):
         here.reports.take("reports", 0.0)
     with pytest.raises(NotPermitted) as caught:
         server._report(here, Purpose.CRASH_REPORTS, catalog_bodies.report("late", Purpose.CRASH_REPORTS))
     assert (caught.value.detail, caught.value.values["retry_after_s"]) == ("too_many", 2)
     server._right(here, catalog_bodies.right("erase"))
-    for _ in range(server.RIGHTS_BURST - 1):
+    for _ in range(app.RIGHTS_BURST - 1):
         here.rights.take("rights", 0.0)
     with pytest.raises(NotPermitted):
         server._right(here, catalog_bodies.right("access"))

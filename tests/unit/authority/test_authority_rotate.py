@@ -15,10 +15,12 @@ from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Misconfigured, Untrusted, Usage
 from opanel_agent.core.license import license_key
-from opanel_authority import advise, home, issue, keys, publish
-from opanel_authority.cli import main
-from opanel_authority.keys import Role
-from opanel_authority.rotate import ROLES, Rotated, Rotation, rotate
+from opanel_authority import authority as authority_home
+from opanel_authority.cli.main import main
+from opanel_authority.documents import advisories, delegate, issue, keys, publish
+from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
+from opanel_authority.documents.keys import Role
+from opanel_authority.documents.rotate import ROLES, Rotated, Rotation, rotate
 
 ADVICE: Json = {"severity": "low", "title": {"tr": "Bilgi", "en": "Note"}, "body": {"tr": "Bilgi", "en": "Note"}}
 
@@ -82,15 +84,15 @@ def test_who_slept_through_them_all_wakes_up(made: Vendor, customer: Customer) -
 def test_an_agent_that_comes_later_walks_from_the_first_root(made: Vendor) -> None:
     for role in (Role.ROOT, Role.ISSUER, Role.ROOT):
         turned(made, role)
-    issue.delegate(
+    delegate.delegate(
         made.authority,
-        issue.DelegationTerms(name="Yeni", email="a@b.example"),
+        DelegationTerms(name="Yeni", email="a@b.example"),
         made.authority.directory / "y",
         now=made.now,
     )
     customer = Customer(made)
     assert customer.check()["state"] == "unlicensed"
-    customer.install(issue.issue(made.authority, "Yeni", issue.LicenseTerms(), now=made.now).text)
+    customer.install(issue.issue(made.authority, "Yeni", LicenseTerms(), now=made.now).text)
     assert customer.check()["state"] == "active"
 
 
@@ -103,7 +105,7 @@ def test_a_stolen_root_key_is_replaced_and_vouches_for_nothing_any_more(made: Ve
     assert len(kids) == 2, "two that stay vouch for both, and the stolen one is not asked"
     customer.check()
     claims = signing.root_claims(sub=first.sub, iss=first.sub, seq=3)
-    forged = home.sign_root(claims, [stolen, other])
+    forged = authority_home.sign_root(claims, [stolen, other])
     with pytest.raises(Untrusted, match="root_threshold_old"):
         roots.next_after(done.root, forged)
     assert turned(made, Role.STATUS).root.seq == 3, "and what is left still makes roots"
@@ -151,9 +153,7 @@ def test_a_stolen_issuer_key(made: Vendor, customer: Customer) -> None:
     customer.install(row.text)
     assert customer.agent.run("activate")["ok"]
     assert customer.check()["reasons"] == ["ok"]
-    assert issue.issue(made.authority, RESELLER, issue.LicenseTerms(), now=made.now).text.startswith(
-        row.text.split()[0]
-    )
+    assert issue.issue(made.authority, RESELLER, LicenseTerms(), now=made.now).text.startswith(row.text.split()[0])
 
 
 def test_a_stolen_issuer_key_and_nobody_does_anything(made: Vendor, customer: Customer) -> None:
@@ -204,10 +204,10 @@ def test_a_list_that_is_lost_expires_nobody(made: Vendor, customer: Customer, lo
 
 
 def test_a_stolen_advisory_key_leaves_the_set_as_it_was(made: Vendor, customer: Customer) -> None:
-    advise.advise(made.authority, dumps(ADVICE), now=made.now)
-    before = advise.published(made.authority, now=made.now)
+    advisories.advise(made.authority, dumps(ADVICE), now=made.now)
+    before = advisories.published(made.authority, now=made.now)
     turned(made, Role.ADVISORY, compromised=True)
-    after = advise.published(made.authority, now=made.now)
+    after = advisories.published(made.authority, now=made.now)
     assert before.split(b".")[1] == after.split(b".")[1]
     assert before != after
     customer.check()

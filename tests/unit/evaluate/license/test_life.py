@@ -13,11 +13,14 @@ from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.license import license_key
-from opanel_authority import advise, answer, issue, publish
-from opanel_authority.issue import DelegationTerms, Issued, LicenseTerms
-from opanel_authority.keys import Role
-from opanel_authority.publish import Change
-from opanel_authority.rotate import Rotation, rotate
+from opanel_authority.documents import advisories, delegate, issue, publish
+from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
+from opanel_authority.documents.issue import Issued
+from opanel_authority.documents.keys import Role
+from opanel_authority.documents.rotate import Rotation, rotate
+from opanel_authority.lifecycle import changes
+from opanel_authority.lifecycle.changes import Change
+from opanel_authority.requests import licensing
 
 ADVICE: Any = {"severity": "high", "title": {"tr": "Bilgi", "en": "Note"}, "body": {"tr": "Bilgi", "en": "Note"}}
 
@@ -36,7 +39,7 @@ def reseller(made: Vendor, what: Change, customer: Customer) -> None:
     with made.authority.store.transaction() as books:
         row = books.delegation(name=RESELLER)
     assert row is not None
-    publish.change(made.authority, what, row.jti, now=customer.agent.clock.wall_s)
+    changes.change(made.authority, what, row.jti, now=customer.agent.clock.wall_s)
 
 
 # ---- a revoked delegation
@@ -94,7 +97,7 @@ def test_a_license_of_another_reseller_ends_it(made: Vendor, customer: Customer)
     reseller(made, Change.REVOKE, customer)
     customer.check()
     other = DelegationTerms(name="Başka Bayi", email="a@b.example")
-    issue.delegate(made.authority, other, made.authority.directory / "other", now=made.now)
+    delegate.delegate(made.authority, other, made.authority.directory / "other", now=made.now)
     fresh = issue.issue(made.authority, other.name, LicenseTerms(), now=made.now)
     customer.install(fresh.text)
     assert customer.agent.run("activate")["ok"]
@@ -161,7 +164,7 @@ class OffTheNet:
         assert (told["sent"], [each["reason"] for each in told["why"]]) == (False, ["offline"])
         body = unbase64url(told["request"])
         self.made.now = self.agent.clock.wall_s
-        self.carry(answer.signed(self.made.authority, body, requests.verify(body), now=self.made.now).body)
+        self.carry(licensing.signed(self.made.authority, body, requests.verify(body), now=self.made.now).body)
 
     def renew(self, issued: Issued) -> None:
         self.made.now = self.agent.clock.wall_s
@@ -257,8 +260,8 @@ def test_what_comes_by_file_is_judged_as_what_comes_by_wire(made: Vendor, capsys
 
 def test_an_advisory_comes_by_file_too(made: Vendor) -> None:
     server = OffTheNet(made)
-    advise.advise(made.authority, dumps(ADVICE), now=made.now)
-    server.carry(advise.published(made.authority, now=made.now))
+    advisories.advise(made.authority, dumps(ADVICE), now=made.now)
+    server.carry(advisories.published(made.authority, now=made.now))
     assert [each["severity"] for each in server.agent.run("tick")["answer"]["advisories"]] == ["high"]
     assert server.agent.network.sent == []
 
@@ -267,7 +270,7 @@ def test_a_revocation_comes_by_file_too(made: Vendor) -> None:
     server = OffTheNet(made)
     issued = made.issue(activation=False)
     server.carry(issued.text.encode())
-    publish.change(made.authority, Change.REVOKE, issued.jti, now=made.now)
+    changes.change(made.authority, Change.REVOKE, issued.jti, now=made.now)
     server.carry(server.list())
     assert server.agent.license()["reasons"] == ["revoked"]
     assert server.days(3)["state"] == "revoked"

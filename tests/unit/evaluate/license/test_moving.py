@@ -10,8 +10,8 @@ from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.license import license_key
-from opanel_authority import answer
-from opanel_authority.issue import Issued
+from opanel_authority.documents.issue import Issued
+from opanel_authority.requests import licensing
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_an_activation_whose_reply_was_lost_and_that_moved_meanwhile_is_made_ane
     server.install(issued.text.encode())
     shown = server.run("activate", preview=True)["result"]
     body = shown["body"].encode()
-    answer.signed(market.vendor.authority, body, requests.verify(body), now=market.vendor.now)  # and nobody heard it
+    licensing.signed(market.vendor.authority, body, requests.verify(body), now=market.vendor.now)  # and nobody heard it
     installed(market, "b", issued)
     told = server.run("activate")
     assert told["error"]["code"] == "superseded"
@@ -190,7 +190,7 @@ def test_under_do_not_track_a_release_is_carried(market: Market) -> None:
     assert (told["sent"], told["why"][0]["reason"]) == (False, "opt_out")
     assert len(market.log) == posts
     body = unbase64url(told["request"])
-    made = answer.signed(market.vendor.authority, body, requests.verify(body), now=market.vendor.now)
+    made = licensing.signed(market.vendor.authority, body, requests.verify(body), now=market.vendor.now)
     assert loads(made.body, max_bytes=1024)["released"]  # type: ignore[index, call-overload]
     superseded(market, "a")  # the fixed GETs go on
     assert [line for line in market.log[posts:] if line.startswith("POST")] == []
@@ -202,7 +202,7 @@ def test_a_release_that_was_carried_is_not_sent_for_the_next_activation(market: 
     server = installed(market, "a", issued)
     server.opt_outs.say(do_not_track=True)
     first = unbase64url(server.run("release")["result"]["request"])
-    answer.signed(market.vendor.authority, first, requests.verify(first), now=market.vendor.now)
+    licensing.signed(market.vendor.authority, first, requests.verify(first), now=market.vendor.now)
     server.opt_outs.say()
     activated(market, "a")
     live = market.vendor.bundle(issued, _activation(server)).activation
@@ -217,7 +217,7 @@ def test_an_activation_that_was_carried_is_not_asked_for_again(market: Market) -
     server.opt_outs.say(do_not_track=True)
     server.install(issued.text.encode())
     body = unbase64url(server.run("activate")["result"]["request"])
-    made = answer.signed(market.vendor.authority, body, requests.verify(body), now=market.vendor.now)
+    made = licensing.signed(market.vendor.authority, body, requests.verify(body), now=market.vendor.now)
     assert server.install(made.body)["ok"]
     assert server.files.names(PATHS.held) == ()
     server.opt_outs.say()

@@ -21,9 +21,10 @@ from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.errors import Bug, Storage, Unavailable
 from opanel_agent.core.license import renewal
 from opanel_agent.core.wire.message import Reply, Sealed
-from opanel_authority import issue, publish
-from opanel_authority.issue import Issued
-from opanel_authority.publish import Change
+from opanel_authority.documents import issue
+from opanel_authority.documents.issue import Issued
+from opanel_authority.lifecycle import changes
+from opanel_authority.lifecycle.changes import Change
 
 RENEWALS = URL + "/v1/renewals"
 
@@ -161,12 +162,12 @@ def test_status_says_when_it_asks_next_and_how_the_last_request_ended(market: Ma
     assert begins <= first["next"] < begins + DAY
     assert (first["at"], first["failure"]) == (None, None)
     until_due(market)
-    publish.change(market.vendor.authority, Change.SUSPEND, issued.jti, now=market.vendor.now)
+    changes.change(market.vendor.authority, Change.SUSPEND, issued.jti, now=market.vendor.now)
     market.servers["a"].run("tick")
     asked = market.vendor.now
     assert told(market) == {"next": told(market)["next"], "at": asked, "failure": "suspended"}
     assert told(market)["next"] // DAY == asked // DAY + 1
-    publish.change(market.vendor.authority, Change.RESUME, issued.jti, now=market.vendor.now)
+    changes.change(market.vendor.authority, Change.RESUME, issued.jti, now=market.vendor.now)
     until_due(market)
     market.servers["a"].run("tick")
     assert (told(market)["at"], told(market)["failure"]) == (market.vendor.now, None)
@@ -255,7 +256,7 @@ def test_while_the_list_says_no_nobody_is_asked(market: Market, server: Simulate
     activation = held(market).activation
     assert activation is not None
     change = (Change.SUSPEND, issued.jti) if entry == "license" else (Change.SUPERSEDE, activation.jti)
-    publish.change(market.vendor.authority, *change, now=market.vendor.now)
+    changes.change(market.vendor.authority, *change, now=market.vendor.now)
     server.run("refresh")
     market.pass_time(25 * DAY)
     for _ in range(4):

@@ -22,7 +22,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import CONSENT_BASED
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.wire.message import Reply, Sealed
-from opanel_authority.issue import Issued
+from opanel_authority.documents.issue import Issued
 
 YES = b"""schema = 1
 notice = "2026-12-03"

@@ -27,11 +27,12 @@ from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import Misconfigured, Usage
 from opanel_agent.core.units import DAY_S
-from opanel_authority import home, keys, publish
-from opanel_authority.home import Authority
-from opanel_authority.inbox import Inbox
-from opanel_authority.keys import PrivateKey, Role
-from opanel_authority.store import Books
+from opanel_authority import authority as home
+from opanel_authority.authority import Authority
+from opanel_authority.books.report_repository import ReportRepository
+from opanel_authority.books.repository import Books
+from opanel_authority.documents import keys, publish
+from opanel_authority.documents.keys import PrivateKey, Role
 
 ROLES: Final = tuple(role for role in Role if role is not Role.RESELLER)
 MAX_KEYS: Final = 16
@@ -59,7 +60,7 @@ class Rotated:
 
 def rotate(authority: Authority, asked: Rotation, *, now: int) -> Rotated:
     """Raises Misconfigured without enough root keys, Usage for a thumbprint that is none of theirs."""
-    with authority.store.transaction() as books:
+    with authority.writing(now) as books:
         old = authority.root
         at_hand = _root_keys(asked.root_keys, old)
         made = _new_keys(old, asked)
@@ -146,14 +147,15 @@ def _places(there: Collection[Destination]) -> Json:
 def _sign_again(authority: Authority, books: Books, asked: Rotation, now: int) -> None:
     """What the new root would not admit any more, and must go on all the same."""
     if asked.role is Role.STATUS:
-        publish.sign_status_list(authority, books, now=now)
+        for shard in books.shard_numbers():
+            publish.sign_status_list(authority, books, shard, now=now)
     elif asked.compromised and asked.role is Role.ISSUER:
-        for row in books.delegations():
-            books.replace_delegation(row, _again(authority.key(Role.ISSUER), Typ.DELEGATION, row.text) + "\n")
+        for version, text in books.versions().items():
+            books.replace_version(version, _again(authority.key(Role.ISSUER), Typ.DELEGATION, text) + "\n")
     elif asked.compromised and asked.role is Role.ADVISORY:
-        inbox = Inbox(books)
-        for each in inbox.advisories():
-            inbox.replace_advisory(each.jti, _again(authority.key(Role.ADVISORY), Typ.ADVISORY, each.line))
+        reports_kept = ReportRepository(books)
+        for each in reports_kept.advisories():
+            reports_kept.replace_advisory(each.jti, _again(authority.key(Role.ADVISORY), Typ.ADVISORY, each.line))
 
 
 def _again(key: PrivateKey, typ: Typ, line: str) -> str:

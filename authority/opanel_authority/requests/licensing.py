@@ -3,10 +3,12 @@
 Seats. A license has `seats` activations that count. The same request, byte for byte, has the same answer and takes no
 second seat. The same machine (its activation key) that activates anew keeps its seat. Another machine takes a free
 seat; where none is free it takes the seat of the *oldest* activation, whose status becomes 3: that is how a license
-moves when the old server is gone, and the old server counts 72 hours of grace if it is not. So that two servers
-cannot hand one seat to and fro for ever, a license moves so at most three times in 30 days; after that it is
-`seats_taken`, until the old server releases its seat or the reseller supersedes it. A release is free and never
-counted.
+moves when the old server is gone, and the old server counts 72 hours of grace if it is not. So that servers cannot hand one
+seat to and fro for ever, whether each with a key of its own or all with a copy of one, a seat is taken from an activation
+that holds it at most three times in 30 days; after that it is `seats_taken`, until a server releases its seat or the
+reseller lifts the limit. A release is free and never counted.
+
+A license that is suspended or revoked, or whose reseller's delegation is revoked, is not activated and not renewed.
 
 The agent's components are digests under its own salt. Whether they are the machine's is not known here and not asked;
 how many there are decides `k` and `p` (license-format.md, "Activation").
@@ -30,22 +32,24 @@ from opanel_agent.core.documents.signed_request import RequestClaims, RequestKin
 from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.license import binding
 from opanel_agent.core.units import DAY_S
-from opanel_authority.home import Authority
-from opanel_authority.inbox import Inbox
-from opanel_authority.issue import renewed
-from opanel_authority.keys import Role
-from opanel_authority.publish import sign_status_list
-from opanel_authority.store import VENDOR, ActivationRow, Books, Ended, LicenseRow
+from opanel_authority.authority import Authority
+from opanel_authority.books.report_repository import ReportRepository
+from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import ActivationRow, Ended, LicenseRow, Status
+from opanel_authority.books.status_allocation import VENDOR
+from opanel_authority.documents import claims as documents
+from opanel_authority.documents.issue import renewed
+from opanel_authority.documents.keys import Role
 
 MOVES: Final = 3
 MOVES_WITHIN_S: Final = 30 * DAY_S
 # Activations outlast the renewals of their license; an end nearer than this would be a second thing to renew.
 ACTIVATION_DAYS: Final = 3650
 MAX_REQUEST_BYTES: Final = 64 * 1024
+# A seat that was taken from whom held it.
+COUNTED: Final = frozenset({Ended.MOVED, Ended.REPLACED})
 JOSE: Final = "application/jose"
 JSON: Final = "application/json"
-_REVOKED: Final = 1
-_SUSPENDED: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +72,27 @@ def key_of(body: bytes) -> str:
 
 def hold_known(authority: Authority, key_sha256: str) -> None:
     """Raises NotPermitted (key_unknown) for a license key that was never issued."""
-    with authority.store.transaction() as books:
+    with authority.store.reading() as books:
         license_row(books, key_sha256)
 
 
-def bundle(authority: Authority, key_sha256: str) -> Answer:
-    """The newest bundle of a license key. It takes no seat and may be asked as often as needed."""
-    with authority.store.transaction() as books:
-        return Answer(content_type=JOSE, body=license_row(books, key_sha256).text.encode("ascii"))
+def bundle(authority: Authority, key_sha256: str, *, now: int) -> Answer:
+    """The newest bundle of a license key. It takes no seat and may be asked as often as needed.
+
+    Where the reseller's key was stolen since, the license is signed anew first.
+    """
+    with authority.store.reading() as books:
+        row = license_row(books, key_sha256)
+    if row.stale_chain:
+        with authority.writing(now) as books:
+            text = renewed(authority, books, license_row(books, key_sha256), now=now)
+        return Answer(content_type=JOSE, body=text.encode("ascii"))
+    return Answer(content_type=JOSE, body=row.text.encode("ascii"))
 
 
 def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: int) -> Answer:
     """The answer to a verified request, by its kind. `token` is what was verified."""
-    with authority.store.transaction() as books:
+    with authority.writing(now) as books:
         row = license_row(books, claims.key_sha256)
         verified = bundles.verify(row.text.encode("ascii"), authority.root, now=None)
         asked = _Case(authority=authority, books=books, row=row, license=verified.license, claims=claims, now=now)
@@ -120,8 +132,7 @@ def _activation(case: _Case, digest: str) -> Answer:
     if before is not None:
         return _same_again(case.books, before)
     _not_erased(case, digest)
-    if case.row.status == _REVOKED:
-        raise NotPermitted(Reason.REVOKED, "license_revoked")
+    _hold_in_force(case, "license")
     if not case.books.has_edition(case.row.id, case.claims.license_sha256):
         raise NotPermitted(Reason.NOT_PERMITTED, "license_foreign")
     if case.license.exp <= case.now:
@@ -131,13 +142,23 @@ def _activation(case: _Case, digest: str) -> Answer:
     made = _sign(case, quorum, seat, case.books.draw(VENDOR, case.now))
     case.books.add_activation(made)
     case.books.add_answer(digest, made.jti)
-    sign_status_list(case.authority, case.books, now=case.now)
     return _line(made)
+
+
+def _hold_in_force(case: _Case, act: str) -> None:
+    """Raises NotPermitted for what its reseller or the vendor has stopped; `act` begins the detail."""
+    if case.row.status == Status.REVOKED:
+        raise NotPermitted(Reason.REVOKED, f"{act}_revoked")
+    reseller = case.books.delegation(number=case.row.delegation)
+    if reseller is None or reseller.status == Status.REVOKED:
+        raise NotPermitted(Reason.REVOKED, "reseller_revoked")
+    if case.row.status == Status.SUSPENDED and act == "license":
+        raise NotPermitted(Reason.SUSPENDED, "license_suspended")
 
 
 def _not_erased(case: _Case, digest: str) -> None:
     """Raises NotPermitted for a copy of a request whose answer its owner has had erased: it must not be acted on again."""
-    if Inbox(case.books).refuses(digest):
+    if ReportRepository(case.books).refuses(digest):
         raise NotPermitted(Reason.SUPERSEDED, "activation_ended")
 
 
@@ -161,22 +182,21 @@ def _quorum(case: _Case) -> tuple[int, int]:
 
 
 def _take_seat(case: _Case) -> int:
-    """A free seat, freed first where it must be. Raises NotPermitted (seats_taken) for the fourth move in 30 days."""
+    """A free seat, freed first where it must be. Raises NotPermitted (seats_taken) for the fourth taking in 30 days."""
     every = case.books.activations(case.row.id)
     live = [one for one in every if one.ended is None]
     own = next((one for one in live if one.jkt == case.jkt), None)
-    if own is not None:
-        case.books.end_activation(own, Ended.REPLACED, case.now)
-        return own.seat
     seats = case.license.activation.seats
     free = set(range(seats)) - {one.seat for one in live}
-    if free:
+    if own is None and free:
         return min(free)
-    moves = [one for one in every if one.ended is Ended.MOVED and (one.ended_at or 0) > case.now - MOVES_WITHIN_S]
-    if len(moves) >= MOVES:
+    since = max(case.now - MOVES_WITHIN_S, case.row.moves_since)
+    taken = [one for one in every if one.ended in COUNTED and (one.ended_at or 0) > since]
+    if len(taken) >= MOVES:
         raise NotPermitted(Fault.SEATS_TAKEN, "seats_taken", seats=seats)
-    case.books.end_activation(live[0], Ended.MOVED, case.now)
-    return live[0].seat
+    old = live[0] if own is None else own
+    case.books.end_activation(old, Ended.MOVED if own is None else Ended.REPLACED, case.now)
+    return old.seat
 
 
 def _sign(case: _Case, quorum: tuple[int, int], seat: int, idx: int) -> ActivationRow:
@@ -195,7 +215,7 @@ def _sign(case: _Case, quorum: tuple[int, int], seat: int, idx: int) -> Activati
         "bind": {"salt": base64url(claims.salt), "k": quorum[0], "p": quorum[1], "components": components},
         "cnf": {"jkt": case.jkt},
         "seat": seat,
-        "status": {"status_list": {"idx": idx, "uri": root.status_uri}},
+        "status": documents.status(case.authority, idx),
     }
     line = case.authority.key(Role.ACTIVATION).sign(Typ.ACTIVATION, said)
     bundles.verify(f"{case.row.text}{line}\n".encode("ascii"), root, now=case.now)
@@ -213,7 +233,6 @@ def _release(case: _Case, digest: str) -> Answer:
         raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
     if own[-1].ended is None:
         case.books.end_activation(own[-1], Ended.RELEASED, case.now)
-        sign_status_list(case.authority, case.books, now=case.now)
     case.books.add_answer(digest, own[-1].jti)
     return _released(own[-1].jti)
 
@@ -234,8 +253,7 @@ def _renewal(case: _Case) -> Answer:
         if mine:
             raise NotPermitted(Reason.SUPERSEDED, "renewal_superseded")
         raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
-    if case.row.status == _REVOKED:
-        raise NotPermitted(Reason.REVOKED, "renewal_revoked")
+    _hold_in_force(case, "renewal")
     text = renewed(case.authority, case.books, case.row, now=case.now)
     if text == case.row.text and case.claims.license_sha256 == case.license.digest:
         raise _nothing_newer(case)
@@ -243,7 +261,7 @@ def _renewal(case: _Case) -> Answer:
 
 
 def _nothing_newer(case: _Case) -> NotPermitted:
-    if case.row.status == _SUSPENDED:
+    if case.row.status == Status.SUSPENDED:
         return NotPermitted(Reason.SUSPENDED, "renewal_suspended")
     if case.license.exp <= case.now:
         return NotPermitted(Reason.EXPIRED, "renewal_expired")

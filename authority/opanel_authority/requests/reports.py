@@ -16,7 +16,7 @@ once with what is held (`installation`), erasure at once with what must be kept;
 
 import hashlib
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -32,23 +32,38 @@ from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.units import DAY_S
-from opanel_authority import installation
-from opanel_authority.answer import JOSE, MAX_REQUEST_BYTES, Answer
-from opanel_authority.home import Authority
-from opanel_authority.inbox import Inbox, ReportRow, RightRow
-from opanel_authority.installation import Installation
-from opanel_authority.keys import Role
-from opanel_authority.store import ActivationRow, Books
+from opanel_authority.authority import Authority
+from opanel_authority.books.report_repository import ReportRepository, ReportRow, RightRow
+from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import ActivationRow
+from opanel_authority.documents.keys import Role
+from opanel_authority.requests import data_subject
+from opanel_authority.requests.data_subject import Installation
+from opanel_authority.requests.licensing import JOSE, MAX_REQUEST_BYTES, Answer
 
 DUE_DAYS: Final = 30
 ACCEPTED: Final = 202
 MAX_LISTED: Final = 500
 _MAX_NAMED: Final = 16
+# Takes one from the named bucket of whoever limits requests; raises NotPermitted where it is empty.
+Admit = Callable[[str], None]
 _ERASING: Final = frozenset({"erase", "object"})
 _FOR_A_PERSON: Final = frozenset({"access", "rectify"})
 
 
-def report(authority: Authority, catalogs: Mapping[str, Catalog], purpose: Purpose, body: bytes, *, now: int) -> Answer:
+def _admit_all(_bucket: str) -> None:
+    """No limit: for a person at the authority's own command line."""
+
+
+def report(
+    authority: Authority,
+    catalogs: Mapping[str, Catalog],
+    purpose: Purpose,
+    body: bytes,
+    *,
+    now: int,
+    admit: Admit = _admit_all,
+) -> Answer:
     """Keep a report; its receipt says by when it is erased. Raises Untrusted (field_undeclared) naming what may not be.
 
     `catalogs` by the version of the notice: a report is judged by the one that its sender was shown, and kept as long as
@@ -57,11 +72,12 @@ def report(authority: Authority, catalogs: Mapping[str, Catalog], purpose: Purpo
     catalog = catalogs.get(_notice_of(body), catalogs[max(catalogs)])
     said = _declared(catalog, purpose, body)
     erasure, digest, day = said.text("erasure", pattern=SHA256_HEX), hashlib.sha256(body).hexdigest(), now // DAY_S
-    with authority.store.transaction() as books:
-        inbox = Inbox(books)
-        if inbox.refuses(erasure):
+    admit("reports")
+    with authority.writing(now) as books:
+        reports_kept = ReportRepository(books)
+        if reports_kept.refuses(erasure):
             raise NotPermitted(Reason.NOT_PERMITTED, "report_refused")
-        row = inbox.report(sha256=digest)
+        row = reports_kept.report(sha256=digest)
         if row is None:
             row = ReportRow(
                 id=secrets.token_hex(16),
@@ -73,12 +89,20 @@ def report(authority: Authority, catalogs: Mapping[str, Catalog], purpose: Purpo
                 restricted=False,
                 body=body.decode("utf-8"),
             )
-            inbox.add_report(row)
+            reports_kept.add_report(row)
         claims = {"jti": row.id, "sub": digest, "kind": row.purpose, **_days(row.day, row.due)}
         return _receipt(authority, claims)
 
 
-def right(authority: Authority, catalog: Catalog, body: bytes, *, now: int, by_person: bool = False) -> Answer:
+def right(
+    authority: Authority,
+    catalog: Catalog,
+    body: bytes,
+    *,
+    now: int,
+    by_person: bool = False,
+    admit: Admit = _admit_all,
+) -> Answer:
     """Do what a rights request asks, at once and really; the receipt's `x.found` tells how many reports it meant.
 
     What is thereby done owes nothing more: the receipt is the answer (`due` is its `iat`). What a person must see to (a
@@ -89,22 +113,38 @@ def right(authority: Authority, catalog: Catalog, body: bytes, *, now: int, by_p
     _about_reports(said)
     revealed = said.texts("reveals") if said.has("reveals") else frozenset()
     erasures = {hashlib.sha256(bytes.fromhex(secret)).hexdigest() for secret in revealed}
-    with authority.store.transaction() as books:
-        inbox = Inbox(books)
-        meant = inbox.reports_of(erasures)
-        row = inbox.right(sha256=hashlib.sha256(body).hexdigest())
+    admit(_bucket(authority, erasures))
+    with authority.writing(now) as books:
+        reports_kept = ReportRepository(books)
+        meant = reports_kept.reports_of(erasures)
+        row = reports_kept.right(sha256=hashlib.sha256(body).hexdigest())
         if row is None:
             row = _new_right(said, body, meant, now // DAY_S)
-            inbox.add_right(row)
-        _act(inbox, row.kind, erasures, meant, now // DAY_S)
+            reports_kept.add_right(row)
+        _act(reports_kept, row.kind, erasures, meant, now // DAY_S)
         if by_person:
-            row = _answered(inbox, row)
+            row = _answered(reports_kept, row)
         answer = _receipt(authority, _right_claims(row, _extra(row, meant), now))
     _scrub(authority)
     return answer
 
 
-def license_right(authority: Authority, catalog: Catalog, token: bytes, *, now: int, by_person: bool = False) -> Answer:
+def _bucket(authority: Authority, erasures: Collection[str]) -> str:
+    """Whoever proves that a report is his has a bucket of his own: nobody who proves nothing can empty it."""
+    with authority.store.reading() as books:
+        meant = ReportRepository(books).reports_of(erasures)
+    return f"rights of {min(each.erasure for each in meant)}" if meant else "rights"
+
+
+def license_right(
+    authority: Authority,
+    catalog: Catalog,
+    token: bytes,
+    *,
+    now: int,
+    by_person: bool = False,
+    admit: Admit = _admit_all,
+) -> Answer:
     """The same over license data: `token` is a request signed by the key of an activation.
 
     Raises Untrusted for what nobody signed, NotPermitted by name for a key that no activation of the license names. The
@@ -114,16 +154,19 @@ def license_right(authority: Authority, catalog: Catalog, token: bytes, *, now: 
     if claims.right is None:
         raise NotPermitted(Reason.NOT_PERMITTED, "kind_elsewhere")
     _declared(catalog, Purpose.DATA_RIGHTS, requests.claims_json(claims))
-    with authority.store.transaction() as books:
-        inbox, one = Inbox(books), installation.find(books, claims)
-        row = inbox.right(sha256=hashlib.sha256(token).hexdigest())
+    with authority.store.reading() as books:
+        known = data_subject.find(books, claims)
+    admit(f"rights of {claims.jwk.kid}" if known.activations else "rights")
+    with authority.writing(now) as books:
+        reports_kept, one = ReportRepository(books), data_subject.find(books, claims)
+        row = reports_kept.right(sha256=hashlib.sha256(token).hexdigest())
         if row is None:
             row = _new_license_right(books, claims, token, one, now // DAY_S)
-            inbox.add_right(row)
+            reports_kept.add_right(row)
         if claims.right is Right.ERASE:
-            installation.erase(books, one, now=now)
+            data_subject.erase(books, one, now=now)
         if by_person:
-            row = _answered(inbox, row)
+            row = _answered(reports_kept, row)
         answer = _receipt(authority, _right_claims(row, _license_extra(books, row, one), now))
     _scrub(authority)
     return answer
@@ -134,7 +177,7 @@ def _new_license_right(
 ) -> RightRow:
     if not one.activations:
         raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
-    whole = len(installation.told(books, one.activations)) == len(one.activations)
+    whole = len(data_subject.told(books, one.activations)) == len(one.activations)
     at_once = claims.text is None and (claims.right is Right.ERASE or (claims.right is Right.ACCESS and whole))
     meant = one.running if claims.right is Right.ERASE else one.activations
     return RightRow(
@@ -154,28 +197,28 @@ def _license_extra(books: Books, row: RightRow, one: Installation) -> dict[str, 
     extra: dict[str, Json] = {"found": row.found}
     match row.kind:
         case Right.ACCESS:
-            return extra | {"held": installation.told(books, one.activations)}
+            return extra | {"held": data_subject.told(books, one.activations)}
         case Right.ERASE:
-            return extra | installation.kept(one)
+            return extra | data_subject.kept(one)
         case _:
             return extra
 
 
 def settle(authority: Authority, right_id: str, *, now: int) -> Answer:
     """A person's answer to a request that came by the network. Raises Usage for an unknown one."""
-    with authority.store.transaction() as books:
-        inbox = Inbox(books)
-        row = inbox.right(right_id=right_id)
+    with authority.writing(now) as books:
+        reports_kept = ReportRepository(books)
+        row = reports_kept.right(right_id=right_id)
         if row is None:
             raise Usage(Fault.USAGE, "received_unknown", id=right_id[:64])
-        return _receipt(authority, _right_claims(_answered(inbox, row), _settled_extra(books, row), now))
+        return _receipt(authority, _right_claims(_answered(reports_kept, row), _settled_extra(books, row), now))
 
 
 def _settled_extra(books: Books, row: RightRow) -> dict[str, Json]:
     activations = _activations_meant(books, row)
     if row.kind == Right.ACCESS and activations:
-        return {"found": row.found, "held": installation.told(books, activations)}
-    return _extra(row, _meant(Inbox(books), row))
+        return {"found": row.found, "held": data_subject.told(books, activations)}
+    return _extra(row, _meant(ReportRepository(books), row))
 
 
 def _activations_meant(books: Books, row: RightRow) -> tuple[ActivationRow, ...]:
@@ -199,35 +242,37 @@ def _new_right(said: Members, body: bytes, meant: Collection[ReportRow], day: in
     )
 
 
-def _answered(inbox: Inbox, row: RightRow) -> RightRow:
-    inbox.set_answered(row.id)
+def _answered(reports_kept: ReportRepository, row: RightRow) -> RightRow:
+    reports_kept.set_answered(row.id)
     return replace(row, answered=True)
 
 
-def _meant(inbox: Inbox, row: RightRow) -> tuple[ReportRow, ...]:
+def _meant(reports_kept: ReportRepository, row: RightRow) -> tuple[ReportRow, ...]:
     """The reports that a person must look at, as far as they are still there."""
-    found = (inbox.report(report_id=each) for each in row.means.split())
+    found = (reports_kept.report(report_id=each) for each in row.means.split())
     return tuple(each for each in found if each is not None)
 
 
 def _scrub(authority: Authority) -> None:
     """Take the traces of what was deleted, now or before a crash. Raises Storage; then it is still owed."""
-    with authority.store.transaction() as books:
-        owed = Inbox(books).scrub_owed()
+    with authority.store.reading() as books:
+        owed = ReportRepository(books).scrub_owed()
     if owed is None:
         return
     authority.store.scrub()
     with authority.store.transaction() as books:
-        Inbox(books).scrubbed(owed)
+        ReportRepository(books).scrubbed(owed)
 
 
-def _act(inbox: Inbox, kind: str, erasures: Collection[str], meant: Collection[ReportRow], day: int) -> None:
+def _act(
+    reports_kept: ReportRepository, kind: str, erasures: Collection[str], meant: Collection[ReportRow], day: int
+) -> None:
     if kind == "restrict":
-        inbox.restrict(erasures)
+        reports_kept.restrict(erasures)
     elif kind in _ERASING:
-        inbox.erase(erasures)
+        reports_kept.erase(erasures)
         # a copy that is still on its way must not bring back what was erased; an objection holds for what never came, too
-        inbox.refuse(erasures if kind == "object" else {each.erasure for each in meant}, day)
+        reports_kept.refuse(erasures if kind == "object" else {each.erasure for each in meant}, day)
 
 
 def _extra(row: RightRow, meant: Collection[ReportRow]) -> dict[str, Json]:
@@ -299,14 +344,14 @@ def retention_days(catalog: Catalog, purpose: Purpose) -> int:
 def purge(authority: Authority, catalog: Catalog, *, now: int) -> int:
     """Erase what is past its time: by the receipt's word, or by the catalog's where that has become shorter. How many."""
     today = now // DAY_S
-    with authority.store.transaction() as books:
-        inbox = Inbox(books)
-        purged = inbox.purge_rights(today - retention_days(catalog, Purpose.DATA_RIGHTS))
+    with authority.writing(now) as books:
+        reports_kept = ReportRepository(books)
+        purged = reports_kept.purge_rights(today - retention_days(catalog, Purpose.DATA_RIGHTS))
         for purpose in CONSENT_BASED:
             before = today - retention_days(catalog, purpose)
-            purged += inbox.purge_reports(purpose.value, today=today, before=before)
+            purged += reports_kept.purge_reports(purpose.value, today=today, before=before)
         if purged:
-            inbox.owe_scrub()
+            reports_kept.owe_scrub()
     _scrub(authority)
     return purged
 
@@ -316,30 +361,30 @@ def purge(authority: Authority, catalog: Catalog, *, now: int) -> int:
 
 def received(authority: Authority) -> dict[str, Json]:
     """Counts by purpose, and the newest reports and requests. What is restricted is stored and nothing else."""
-    with authority.store.transaction() as books:
-        inbox = Inbox(books)
+    with authority.store.reading() as books:
+        reports_kept = ReportRepository(books)
         return {
-            **{purpose.value: inbox.counts().get(purpose.value, 0) for purpose in CONSENT_BASED},
-            "restricted": inbox.count_restricted(),
-            "reports": [_report_line(row) for row in inbox.reports(MAX_LISTED)],
-            "rights": [_right_line(row) for row in inbox.rights(MAX_LISTED)],
+            **{purpose.value: reports_kept.counts().get(purpose.value, 0) for purpose in CONSENT_BASED},
+            "restricted": reports_kept.count_restricted(),
+            "reports": [_report_line(row) for row in reports_kept.reports(MAX_LISTED)],
+            "rights": [_right_line(row) for row in reports_kept.rights(MAX_LISTED)],
         }
 
 
 def received_one(authority: Authority, found_id: str) -> dict[str, Json]:
     """One report or rights request by the `jti` of its receipt. Usage: unknown; NotPermitted: restricted."""
-    with authority.store.transaction() as books:
-        inbox = Inbox(books)
-        row = inbox.report(report_id=found_id)
+    with authority.store.reading() as books:
+        reports_kept = ReportRepository(books)
+        row = reports_kept.report(report_id=found_id)
         if row is not None:
             if row.restricted:
                 raise NotPermitted(Reason.NOT_PERMITTED, "report_restricted", id=found_id)
             return {**_report_line(row), "body": row.body}
-        asked = inbox.right(right_id=found_id)
+        asked = reports_kept.right(right_id=found_id)
         if asked is None:
             raise Usage(Fault.USAGE, "received_unknown", id=found_id[:64])
-        bodies: list[Json] = [each.body for each in _meant(inbox, asked)]
-        held: list[Json] = [installation.held(books, each) for each in _activations_meant(books, asked)]
+        bodies: list[Json] = [each.body for each in _meant(reports_kept, asked)]
+        held: list[Json] = [data_subject.held(books, each) for each in _activations_meant(books, asked)]
         return {**_right_line(asked), "text": asked.text or "", "reports": bodies, "activations": held}
 
 

@@ -17,9 +17,9 @@ from opanel_agent.core.documents.claims import JTI
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Untrusted, Usage
 from opanel_agent.core.units import DAY_S, LANGUAGES
-from opanel_authority.home import Authority
-from opanel_authority.inbox import AdvisoryRow, Inbox
-from opanel_authority.keys import Role
+from opanel_authority.authority import Authority
+from opanel_authority.books.report_repository import AdvisoryRow, ReportRepository
+from opanel_authority.documents.keys import Role
 
 MAX_DRAFT_BYTES: Final = 64 * 1024
 USUAL_DAYS: Final = 90
@@ -46,27 +46,27 @@ def advise(authority: Authority, draft: bytes, *, now: int) -> Advisory:
         "fixed_in": said.text("fixed_in", max_length=32) if said.has("fixed_in") else None,
     }
     said.end()
-    with authority.store.transaction() as books:
-        inbox = Inbox(books)
-        claims["seq"] = max((row.seq for row in inbox.advisories()), default=0) + 1
+    with authority.writing(now) as books:
+        reports_kept = ReportRepository(books)
+        claims["seq"] = max((row.seq for row in reports_kept.advisories()), default=0) + 1
         for jti in sorted(replaced):
-            if not inbox.drop_advisory(jti):
+            if not reports_kept.drop_advisory(jti):
                 raise Usage(Fault.USAGE, "id_unknown", id=jti)
         line = authority.key(Role.ADVISORY).sign(Typ.ADVISORY, claims)
         signed = advisory.read(f"{line}\n".encode("ascii"), authority.root, floors={})[0]
-        inbox.add_advisory(AdvisoryRow(seq=signed.seq, jti=signed.jti, exp=signed.exp, line=line))
-        advisory.read(_set(inbox, now), authority.root, floors={})
+        reports_kept.add_advisory(AdvisoryRow(seq=signed.seq, jti=signed.jti, exp=signed.exp, line=line))
+        advisory.read(_set(reports_kept, now), authority.root, floors={})
     return signed
 
 
 def published(authority: Authority, *, now: int) -> bytes:
     """`advisories.jws`: a line each, oldest first; empty before the first."""
-    with authority.store.transaction() as books:
-        return _set(Inbox(books), now)
+    with authority.store.reading() as books:
+        return _set(ReportRepository(books), now)
 
 
-def _set(inbox: Inbox, now: int) -> bytes:
-    rows = inbox.advisories()
+def _set(reports_kept: ReportRepository, now: int) -> bytes:
+    rows = reports_kept.advisories()
     return "".join(f"{row.line}\n" for row in rows if row.exp > now or row is rows[-1]).encode("ascii")
 
 

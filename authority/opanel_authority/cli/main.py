@@ -7,14 +7,16 @@ never a traceback.
 """
 
 import argparse
+import getpass
 import json
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn, cast
+from typing import Any, BinaryIO, Final, NoReturn, cast
 
 from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.codes import Fault
@@ -25,11 +27,18 @@ from opanel_agent.core.errors import AgentError, Storage, Usage
 from opanel_agent.core.text_safety import escape, escape_json
 from opanel_agent.core.wire.message import Sealed
 from opanel_agent.system.storage.resources import load_catalog
-from opanel_authority import advise, answer, home, issue, keys, publish, reports, rotate, serve
-from opanel_authority.issue import DelegationTerms, LicenseTerms
-from opanel_authority.keys import Role
-from opanel_authority.publish import Change
-from opanel_authority.sentences import cure, say
+from opanel_authority import authority as home
+from opanel_authority import clock
+from opanel_authority.api import serve
+from opanel_authority.documents import advisories, delegate, issue, keys, publish, rotate
+from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
+from opanel_authority.documents.issue import Issued
+from opanel_authority.documents.keys import Role
+from opanel_authority.lifecycle import changes
+from opanel_authority.lifecycle.changes import Change
+from opanel_authority.lifecycle.handles import find_license
+from opanel_authority.messages import cure, say
+from opanel_authority.requests import licensing, reports
 
 Result = Mapping[str, Json]
 Command = Callable[[argparse.Namespace], Result]
@@ -62,6 +71,7 @@ def _init(told: argparse.Namespace) -> Result:
         threshold=told.threshold,
         keys=told.keys,
         days=told.days,
+        database=told.database,
     )
     now = _now()
     made = home.init(told.directory, terms, now=now)
@@ -84,7 +94,7 @@ def _delegate(told: argparse.Namespace) -> Result:
         *("stale_days", "days", "slots", "depth", "status_entries"),
     )
     terms = DelegationTerms(limits=dict(told.limit), **given)
-    made = issue.delegate(home.open_home(told.dir), terms, told.output, now=_now())
+    made = delegate.delegate(home.open_home(told.dir), terms, told.output, now=_now())
     return {
         "reseller": made.name,
         "id": made.jti,
@@ -95,27 +105,80 @@ def _delegate(told: argparse.Namespace) -> Result:
 
 def _issue(told: argparse.Namespace) -> Result:
     given = _given(
-        told, "features", "tier", "days", "grace_days", "stale_days", "within_days", "min_p", "seats", "activation"
+        told,
+        *("features", "tier", "days", "grace_days", "stale_days", "within_days", "min_p", "seats", "activation"),
+        *("renews", "order_id"),
     )
     terms = LicenseTerms(limits=dict(told.limit), **given)
     authority = home.open_home(told.dir)
-    with keys.new_private(told.output) as file:  # first: a license that could not be handed out is not issued
-        made = issue.issue(authority, told.reseller, terms, now=_now())
-        file.write(made.text.encode("ascii"))
-    return {"license_key": made.key, "id": made.jti, "bundle": str(told.output)}
+    with keys.new_private(told.output) as file:
+        made = issue.issue(
+            authority, told.reseller, terms, now=_now(), actor=_actor(), deliver=partial(_write_bundle, file)
+        )
+    return {
+        "license_key": made.key,
+        "id": made.jti,
+        "bundle": str(told.output),
+        **({"issued_before": True} if made.again else {}),
+        **({"warnings": [say(each, {}) for each in made.warnings]} if made.warnings else {}),
+    }
+
+
+def _write_bundle(file: BinaryIO, made: Issued) -> None:
+    """On the disk before the license counts: one that could not be handed out is not issued."""
+    file.write(made.text.encode("ascii"))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _actor() -> str:
+    """Who types this command, for the change log."""
+    try:
+        return f"command:{os.environ.get('SUDO_USER') or getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"command:{os.getuid()}"
+
+
+def _who(told: argparse.Namespace) -> changes.Who:
+    return changes.Who(actor=_actor(), reason=told.reason)
+
+
+def _relocate(told: argparse.Namespace) -> Result:
+    delegate.relocate(home.open_home(told.dir), told.name, told.directory, now=_now(), actor=_actor())
+    return {"reseller": told.name, "key": str(told.directory / "key.pem")}
+
+
+def _clock(told: argparse.Namespace) -> Result:
+    authority, now = home.open_home(told.dir), _now()
+    with authority.store.reading() as books:
+        last, held = clock.last_write(books), books.signed_shard(0)
+    if told.accept:
+        with authority.store.transaction() as books:
+            clock.accept(books, now)
+    return {
+        "now": clock.shown(now),
+        "last_write": None if last is None else clock.shown(last),
+        "status_list": None if held is None else clock.shown(held.iat),
+        "accepted": told.accept,
+    }
 
 
 def _renew(told: argparse.Namespace) -> Result:
     authority = home.open_home(told.dir)
+    with authority.store.reading() as books:
+        row = find_license(books, told.id)
     with keys.new_private(told.output) as file:
-        made = issue.renew(authority, told.id, days=told.days, now=_now())
-        file.write(made.text.encode("ascii"))
+        made = issue.renew(
+            authority, row.id, days=told.days, now=_now(), actor=_actor(), deliver=partial(_write_bundle, file)
+        )
     return {"id": made.jti, "bundle": str(told.output)}
 
 
 def _change(told: argparse.Namespace) -> Result:
-    subject = publish.change(home.open_home(told.dir), Change(told.change), told.id, now=_now())
-    return {"id": told.id, "kind": subject.kind.value, "status": subject.status}
+    authority = home.open_home(told.dir)
+    subject = changes.change(authority, Change(told.change), told.id, now=_now(), who=_who(told))
+    publish.publish_again(authority, now=_now())
+    return {"id": subject.id, "kind": subject.kind.value, "status": subject.status}
 
 
 def _answer(told: argparse.Namespace) -> Result:
@@ -128,11 +191,11 @@ def _answer(told: argparse.Namespace) -> Result:
     return {"answered": kind, "file": str(told.output)}
 
 
-def _answer_file(authority: home.Authority, request: Path) -> tuple[answer.Answer, str]:
+def _answer_file(authority: home.Authority, request: Path) -> tuple[licensing.Answer, str]:
     with request.open("rb") as file:
-        body = _body(file.read(2 * answer.MAX_REQUEST_BYTES))
+        body = _body(file.read(2 * licensing.MAX_REQUEST_BYTES))
     if body.startswith(b"{") and b'"key_sha256"' in body:
-        return answer.bundle(authority, answer.key_of(body)), "bundle"
+        return licensing.bundle(authority, licensing.key_of(body), now=_now()), "bundle"
     if body.startswith(b"{"):
         made = reports.right(authority, load_catalog(), body, now=_now(), by_person=True)
         return made, Purpose.DATA_RIGHTS.value
@@ -140,7 +203,7 @@ def _answer_file(authority: home.Authority, request: Path) -> tuple[answer.Answe
     if claims.kind is RequestKind.RIGHTS:
         made = reports.license_right(authority, load_catalog(), body, now=_now(), by_person=True)
         return made, Purpose.DATA_RIGHTS.value
-    return answer.signed(authority, body, claims, now=_now()), str(claims.kind)
+    return licensing.signed(authority, body, claims, now=_now()), str(claims.kind)
 
 
 def _body(data: bytes) -> bytes:
@@ -153,7 +216,7 @@ def _body(data: bytes) -> bytes:
 
 def _advise(told: argparse.Namespace) -> Result:
     with told.file.open("rb") as file:
-        made = advise.advise(home.open_home(told.dir), file.read(advise.MAX_DRAFT_BYTES + 1), now=_now())
+        made = advisories.advise(home.open_home(told.dir), file.read(advisories.MAX_DRAFT_BYTES + 1), now=_now())
     return {"id": made.jti, "seq": made.seq, "severity": made.severity.value, "title": made.title["en"]}
 
 
@@ -167,7 +230,9 @@ def _purge(told: argparse.Namespace) -> Result:
 
 
 def _publish(told: argparse.Namespace) -> Result:
-    made = publish.publish(home.open_home(told.dir), told.directory, now=_now())
+    authority = home.open_home(told.dir)
+    made = publish.publish(authority, told.directory, now=_now())
+    publish.remember_directory(authority, told.directory.resolve(), now=_now())
     return {path.name: str(path) for path in made}
 
 
@@ -193,7 +258,7 @@ def _rotate(told: argparse.Namespace) -> Result:
 
 
 def _serve(told: argparse.Namespace) -> Result:
-    serve.run(home.open_home(told.dir), told.listen, log_file=told.log)
+    serve.run(home.open_home(told.dir), told.listen, log_file=told.log, publish_to=told.publish)
     return {}
 
 
@@ -279,7 +344,13 @@ def _parser() -> argparse.ArgumentParser:
         add("renew", _renew, "make a newer edition of a license: agents that ask get it, and it is a file")
     )
     for change in Change:
-        add(change.value, _change, f"{change.value} and publish at once").add_argument("id", metavar="ID")
+        changing = add(change.value, _change, f"{change.value} and publish at once")
+        changing.add_argument("id", metavar="ID", help="an id, a license key, its eight hex digits, or an order id")
+        changing.add_argument("--reason", metavar="TEXT", help="why, for the change log")
+    _relocate_arguments(add("relocate", _relocate, "say where a reseller's key is now"))
+    add("clock", _clock, "show the clock and the books' time; --accept takes a clock that is right").add_argument(
+        "--accept", action="store_true"
+    )
     _answer_arguments(add("answer", _answer, "answer a request that came as a file, or a rights request by its id"))
     add("advise", _advise, "sign a security advisory and add it to the set").add_argument(
         "file", type=Path, metavar="FILE", help="TOML or JSON, as docs/authority.md shows"
@@ -304,6 +375,11 @@ def _renew_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, metavar="N", help="the term; as long as the last one where not given")
 
 
+def _relocate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("directory", type=Path, metavar="DIR")
+
+
 def _answer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("request", type=Path, metavar="REQUEST")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
@@ -312,6 +388,7 @@ def _answer_arguments(parser: argparse.ArgumentParser) -> None:
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", default="127.0.0.1:8470", metavar="ADDRESS:PORT")
     parser.add_argument("--log", type=Path, metavar="FILE", help="a line for each request, instead of on stderr")
+    parser.add_argument("--publish", type=Path, metavar="DIR", help="keep the static files there up to date")
 
 
 def _init_arguments(parser: argparse.ArgumentParser) -> None:
@@ -322,6 +399,7 @@ def _init_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=int, default=2, help="how many root keys sign a root")
     parser.add_argument("--keys", type=int, default=3, help="how many root keys there are")
     parser.add_argument("--days", type=int, default=1825, help="until the root expires")
+    parser.add_argument("--database", metavar="URL", help="a PostgreSQL database for the books, instead of SQLite")
 
 
 def _delegate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -369,4 +447,10 @@ def _issue_arguments(parser: argparse.ArgumentParser) -> None:
         ("seats", "servers at a time"),
     ):
         parser.add_argument(f"--{number}", type=int, metavar="N", help=meaning)
+    parser.add_argument(
+        "--order", dest="order_id", metavar="ID", help="your own id; sent again, it is the same license"
+    )
+    parser.add_argument(
+        "--no-renewal", dest="renews", action="store_false", default=None, help="a trial, a prepaid term"
+    )
     parser.add_argument("--no-activation", dest="activation", action="store_false", default=None)

@@ -1,8 +1,11 @@
-"""Which entry of the status list the n-th document of a range gets.
+"""Which entry of the status lists the n-th document of a range gets.
 
-The list is public. Were entries given in order, a neighbour's entry would tell when he bought, and a count of entries
-how much was sold. So a range is walked in an order that only the authority knows: a keyed permutation of [start,
-end).
+Entries are numbered through all shards: entry = shard * 2^20 + index in the shard. A shard has 2^20 entries of two bits,
+so its token fits into the 512 KiB that an agent takes even where every entry differs from its neighbour (466 KB measured),
+and to fetch one tells the mirror one bit in a million.
+
+The lists are public. Were entries given in order, a neighbour's entry would tell when he bought, and a count of entries
+how much was sold. So a range is walked in an order that only the authority knows: a keyed permutation of [start, end).
 
 Theory: a balanced Feistel network of six rounds over an even number of bits (Luby and Rackoff 1988; NIST SP 800-38G
 names more rounds for formats under attack with chosen inputs, which nobody has here), each round HMAC-SHA256 under
@@ -10,13 +13,19 @@ the key, the range and the round number. Where the range is no power of four, an
 ("cycle walking", Black and Rogaway 2002): a permutation walks each cycle back into the range, in fewer than four
 steps on average.
 
-No table is kept and nothing can collide: the store remembers only how many of a range are drawn.
+No table is kept and nothing can collide: the repository remembers only how many of a range are drawn.
 """
 
 import hmac
 from dataclasses import dataclass
 from typing import Final
 
+VENDOR: Final = "vendor"
+VENDOR_POOL: Final = 1 << 16
+SHARD_ENTRIES: Final = 1 << 20
+# What agents of this version look at. Their reader knows one list, `status_uri`; docs/authority.md, "Capacity".
+SHARDS: Final = 1
+MAX_ENTRIES: Final = SHARDS * SHARD_ENTRIES
 _ROUNDS: Final = 6
 
 
@@ -29,7 +38,7 @@ class Pool:
     end: int
 
     def entry(self, ordinal: int) -> int:
-        """The entry of the document that is `ordinal`-th (from 0) of this range."""
+        """The entry of the document that is `ordinal`-th (from 0) of this range. Raises IndexError beyond it."""
         if not 0 <= ordinal < self.end - self.start:
             raise IndexError(ordinal)
         drawn = self._permuted(ordinal)
@@ -50,3 +59,13 @@ class Pool:
             part.to_bytes(8, "big") for part in (self.start, self.end, round_number, half)
         )
         return int.from_bytes(hmac.digest(self.key, message, "sha256")[:8], "big")
+
+
+def shard_of(entry: int) -> tuple[int, int]:
+    """The shard that an entry is in, and its index there."""
+    return divmod(entry, SHARD_ENTRIES)
+
+
+def shard_uri(status_uri: str, shard: int) -> str:
+    """The name of a shard's list: the root's `status_uri` for the first, `…/status/N.jwt` for shard N."""
+    return status_uri if shard == 0 else f"{status_uri.removesuffix('.jwt')}/{shard}.jwt"

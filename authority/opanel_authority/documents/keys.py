@@ -129,6 +129,14 @@ def write_private(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def replace_private(path: Path, data: bytes) -> None:
+    """As `write_private`, in the place of a file that may be there: whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    write_private(temporary, data)
+    temporary.replace(path)
+
+
 def save(key: PrivateKey, path: Path) -> None:
     make_directory(path.parent)
     write_private(path, key.pem())

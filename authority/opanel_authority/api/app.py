@@ -5,11 +5,10 @@ code the agent knows. The fixed GETs are the same bytes for everybody: no ETag, 
 condition on.
 
 It keeps no address. uvicorn's access log is off; instead each request is one line, "method path status", and that is
-all that is ever written about it. The rate limits count license keys, and reports and rights
-requests all together; never peers.
+all that is ever written about it. The rate limits count license keys, reports, and rights requests, after they were found
+to be in order; never peers.
 """
 
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,14 +31,18 @@ from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Value
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.system.storage.resources import load_catalog, noticed_catalogs
-from opanel_authority import advise, answer, publish, reports
-from opanel_authority.answer import JOSE, JSON, Answer
-from opanel_authority.home import Authority
-from opanel_authority.sentences import say
+from opanel_authority.api.limits import Limiter
+from opanel_authority.authority import Authority
+from opanel_authority.documents import advisories, publish
+from opanel_authority.messages import say
+from opanel_authority.requests import licensing, reports
+from opanel_authority.requests.licensing import JOSE, JSON, Answer
 
 # For all senders together: nothing tells them apart. A report a second is a fleet of 600 000 that report weekly.
 REPORTS_BURST: Final = 240
 RIGHTS_BURST: Final = 60
+# License keys that were never issued: mistyped ones in an ordinary day, and no more of a machine that tries them out.
+GUESSES_BURST: Final = 600
 STATUS_LIST: Final = "application/statuslist+jwt"
 PROBLEM: Final = "application/problem+json"
 _MAX_SHOWN: Final = 200
@@ -58,28 +61,6 @@ _REFUSALS: Final[dict[str, tuple[str, int]]] = {
 }
 
 
-@dataclass(slots=True, kw_only=True)
-class Limiter:
-    """A bucket of `burst` requests for each key, one more every `refill_s`. Only full buckets are forgotten."""
-
-    burst: int = 20
-    refill_s: int = 60
-    detail: str = "rate_limited"
-    spent: dict[str, float] = field(default_factory=dict)
-    guard: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self, key: str, now_s: float) -> None:
-        """Raises NotPermitted (rate_limited) with `retry_after_s`. `spent` holds when each bucket is full again."""
-        with self.guard:
-            for full in [each for each, at in self.spent.items() if at <= now_s]:
-                del self.spent[full]
-            full_at = max(self.spent.get(key, now_s), now_s) + self.refill_s
-            over_s = full_at - now_s - self.burst * self.refill_s
-            if over_s > 0:
-                raise NotPermitted(Fault.RATE_LIMITED, self.detail, retry_after_s=int(over_s) + 1)
-            self.spent[key] = full_at
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """What the handlers need. `now` is the wall clock in seconds, `elapsed` a clock that only goes forward."""
@@ -89,6 +70,7 @@ class Served:
     catalogs: Mapping[str, Catalog] = field(default_factory=noticed_catalogs)
     limiter: Limiter = field(default_factory=Limiter)
     reports: Limiter = field(default_factory=lambda: Limiter(burst=REPORTS_BURST, refill_s=1, detail="too_many"))
+    guesses: Limiter = field(default_factory=lambda: Limiter(burst=GUESSES_BURST, refill_s=1))
     rights: Limiter = field(default_factory=lambda: Limiter(burst=RIGHTS_BURST, refill_s=10, detail="too_many"))
     now: Callable[[], int] = field(default=lambda: int(time.time()))
     elapsed: Callable[[], float] = time.monotonic
@@ -104,14 +86,14 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
     async def roots(_request: Request) -> Response:
         return Response(publish.roots_text(served.authority), media_type=JOSE)
 
-    async def advisories(_request: Request) -> Response:
-        text = await run_in_threadpool(advise.published, served.authority, now=served.now())
+    async def advisory_set(_request: Request) -> Response:
+        text = await run_in_threadpool(advisories.published, served.authority, now=served.now())
         return Response(text, media_type=JOSE)
 
     routes = [
         Route("/v1/status.jwt", status),
         Route("/v1/roots.jws", roots),
-        Route("/v1/advisories.jws", advisories),
+        Route("/v1/advisories.jws", advisory_set),
         Route("/v1/bundles", _post(JSON, partial(_bundle, served)), methods=["POST"]),
         Route("/v1/activations", _post(JOSE, partial(_signed, served, "activation")), methods=["POST"]),
         Route("/v1/releases", _post(JOSE, partial(_signed, served, "release")), methods=["POST"]),
@@ -133,9 +115,9 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
 
 
 def _bundle(served: Served, body: bytes) -> Answer:
-    key_sha256 = answer.key_of(body)
+    key_sha256 = licensing.key_of(body)
     _hold_back(served, key_sha256)
-    return answer.bundle(served.authority, key_sha256)
+    return licensing.bundle(served.authority, key_sha256, now=served.now())
 
 
 def _signed(served: Served, kind: str, body: bytes) -> Answer:
@@ -143,22 +125,22 @@ def _signed(served: Served, kind: str, body: bytes) -> Answer:
     if claims.kind != kind:
         raise NotPermitted(Reason.NOT_PERMITTED, "kind_elsewhere")
     _hold_back(served, claims.key_sha256)
-    return answer.signed(served.authority, body, claims, now=served.now())
+    return licensing.signed(served.authority, body, claims, now=served.now())
 
 
 def _report(served: Served, purpose: Purpose, body: bytes) -> Answer:
-    served.reports.take("reports", served.elapsed())
-    return reports.report(served.authority, served.catalogs, purpose, body, now=served.now())
+    admit = partial(served.reports.admit, served.elapsed())
+    return reports.report(served.authority, served.catalogs, purpose, body, now=served.now(), admit=admit)
 
 
 def _right(served: Served, body: bytes) -> Answer:
-    served.rights.take("rights", served.elapsed())
-    return reports.right(served.authority, served.catalog, body, now=served.now())
+    admit = partial(served.rights.admit, served.elapsed())
+    return reports.right(served.authority, served.catalog, body, now=served.now(), admit=admit)
 
 
 def _license_right(served: Served, body: bytes) -> Answer:
-    served.rights.take("rights", served.elapsed())
-    return reports.license_right(served.authority, served.catalog, body, now=served.now())
+    admit = partial(served.rights.admit, served.elapsed())
+    return reports.license_right(served.authority, served.catalog, body, now=served.now(), admit=admit)
 
 
 def _rights(served: Served) -> Callable[[Request], Awaitable[Response]]:
@@ -173,8 +155,12 @@ def _rights(served: Served) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _hold_back(served: Served, key_sha256: str) -> None:
-    """Only keys that exist have a bucket: guesses (of 128 bits) cannot fill the memory."""
-    answer.hold_known(served.authority, key_sha256)
+    """Only keys that exist have a bucket: guesses (of 128 bits) cannot fill the memory. All guesses share one."""
+    try:
+        licensing.hold_known(served.authority, key_sha256)
+    except NotPermitted:
+        served.guesses.take("guesses", served.elapsed())
+        raise
     served.limiter.take(key_sha256, served.elapsed())
 
 
@@ -207,7 +193,7 @@ async def _body(request: Request) -> bytes | None:
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > answer.MAX_REQUEST_BYTES:
+            if len(body) > licensing.MAX_REQUEST_BYTES:
                 return None
     except ClientDisconnect:
         return None  # nobody is there to read what we answer

@@ -22,11 +22,12 @@ from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.signed_request import RequestClaims
 from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.units import DAY_S
-from opanel_authority.answer import MAX_REQUEST_BYTES, MOVES_WITHIN_S, license_row
-from opanel_authority.inbox import Inbox
-from opanel_authority.store import ActivationRow, Books, Ended
-from opanel_authority.tables import activations as _activations
-from opanel_authority.tables import answers as _answers
+from opanel_authority.books.report_repository import ReportRepository
+from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import ActivationRow
+from opanel_authority.books.tables import activations as _activations
+from opanel_authority.books.tables import answers as _answers
+from opanel_authority.requests.licensing import COUNTED, MAX_REQUEST_BYTES, MOVES_WITHIN_S, license_row
 
 # A receipt has at most 4 KiB; what does not fit is for a person to send.
 MAX_TOLD_BYTES: Final = 2100
@@ -90,20 +91,20 @@ def kept(one: Installation) -> dict[str, Json]:
 
 def erase(books: Books, one: Installation, *, now: int) -> None:
     """Everything that has ended. `Store.scrub`, after the transaction, takes its traces."""
-    inbox = Inbox(books)
+    reports_kept = ReportRepository(books)
     for row in one.activations:
         if row.ended is None:
             continue
-        inbox.refuse(_requests(books, row.jti), now // DAY_S)
-        inbox.forget(row.jti)
+        reports_kept.refuse(_requests(books, row.jti), now // DAY_S)
+        reports_kept.forget(row.jti)
         books.connection.execute(_answers.delete().where(_answers.c.activation == row.jti))
         chosen = _activations.c.jti == row.jti
-        if row.ended is Ended.MOVED and (row.ended_at or 0) > now - MOVES_WITHIN_S:
-            blank = {"jti": secrets.token_hex(16), "jkt": "", "line": ""}
+        if row.ended in COUNTED and (row.ended_at or 0) > now - MOVES_WITHIN_S:
+            blank = {"jti": secrets.token_hex(16), "jkt": "", "line": b""}
             books.connection.execute(_activations.update().where(chosen).values(**blank))
         else:
             books.connection.execute(_activations.delete().where(chosen))
-        inbox.owe_scrub()
+        reports_kept.owe_scrub()
 
 
 def _requests(books: Books, jti: str) -> tuple[str, ...]:

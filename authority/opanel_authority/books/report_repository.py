@@ -15,11 +15,11 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
-from opanel_authority.store import Books
-from opanel_authority.tables import advisories as _advisories
-from opanel_authority.tables import refused as _refused
-from opanel_authority.tables import reports as _reports
-from opanel_authority.tables import rights as _rights
+from opanel_authority.books.repository import Books
+from opanel_authority.books.tables import advisories as _advisories
+from opanel_authority.books.tables import refused as _refused
+from opanel_authority.books.tables import reports as _reports
+from opanel_authority.books.tables import rights as _rights
 
 _SCRUB: Final = "scrub"
 _REFUSED_LABEL: Final = b"opanel-refused-1"
@@ -67,7 +67,7 @@ class AdvisoryRow:
     line: str
 
 
-class Inbox:
+class ReportRepository:
     """The rows, inside one transaction."""
 
     def __init__(self, books: Books) -> None:

@@ -32,6 +32,9 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "cannot make root {seq}: agents would not walk that far",
         "release the agent with a newer first root",
     ),
+    # warnings
+    "slots_half": ("half of this reseller's slots are given out", "widen the delegation in time"),
+    "entries_half": ("half of this reseller's status entries are given out", "widen the delegation in time"),
     # what was asked for
     "command_line": ("cannot understand the command line: {why}", "see --help"),
     "url_inadmissible": ("cannot use {url}: agents ask https only (http on loopback)", "give --url https://…"),
@@ -56,7 +59,63 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "cannot resume this license: its slot is another license's now",
         "revoke that one first, or issue a new license",
     ),
-    "status_range_full": ("cannot issue more under this delegation", "delegate anew, with --status-entries"),
+    "status_range_full": (
+        "cannot issue more under this delegation: its status entries are given out and none is free again",
+        "widen it: opanel-authority reseller NAME --status-entries N, or delegate anew",
+    ),
+    "slots_full": (
+        "cannot issue more at a time: all {slots} slots are taken",
+        "revoke what is not used, or widen the delegation: opanel-authority reseller NAME --slots N",
+    ),
+    "status_entries_range": (
+        "cannot give {asked} status entries: there are 1 to {most}",
+        "give fewer: --status-entries counts the licenses at a time, and those that ended lately",
+    ),
+    "status_entries_full": (
+        "cannot give {asked} status entries: the status list has {left} left",
+        "give fewer: opanel-authority health shows how many are reserved, and by whom",
+    ),
+    "status_range_shrinks": (
+        "cannot give fewer status entries than the {entries} before",
+        "leave --status-entries out",
+    ),
+    "status_range_fixed": (
+        "cannot give more status entries than {entries}: what lies behind them is another reseller's",
+        "entries of ended licenses are used again; for more at a time delegate anew",
+    ),
+    "slots_range": ("cannot give {asked} slots", "give as many as licenses may run at a time"),
+    "slots_taken": ("cannot leave {slots} slots: {taken} were given out", "give at least as many"),
+    "delegation_revoked": (
+        "cannot do that under the delegation of {name}: it is revoked",
+        "resume it first: opanel-authority resume NAME",
+    ),
+    "reseller_key_missing": (
+        "cannot sign for {name}: his key is not in {path}",
+        "put it back, or say where it is: opanel-authority relocate NAME DIR",
+    ),
+    "reseller_key_other": ("cannot use {path} for {name}: it is another key", "name the directory with his key"),
+    "order_id": ("cannot use this order id", "give 1 to {most} printable characters"),
+    "license_ambiguous": ("cannot tell which license {id} means: there are {count}", "give its id or its license key"),
+    "entry_given_away": (
+        "cannot resume this license: it ended long ago, and its status entry is another license's now",
+        "issue a new license",
+    ),
+    "transfer_refused": ("cannot transfer this license to {name}", "a revoked one, or his own, is not transferred"),
+    # the clock
+    "clock_behind": (
+        "cannot write at {now}: the books were last written at {last}",
+        "set the clock; if it is right now and was ahead before: opanel-authority clock --accept",
+    ),
+    "clock_ahead": (
+        "cannot write at {now}: the books were last written at {last}, more than 30 days before",
+        "set the clock; if it is right: opanel-authority clock --accept",
+    ),
+    "list_ahead": (
+        "cannot sign a list at {now}: the last one is dated {dated}, and agents take no older one of its key",
+        "with the clock right, replace the key: opanel-authority rotate status",
+    ),
+    "database_url": ("cannot use this database URL: {why}", "give postgresql://…, and install the driver (psycopg2)"),
+    "store_not_empty": ("cannot make books in {path}: there are tables already", "name an empty database"),
     "received_unknown": (
         "cannot find {id} among what came in",
         "received lists it; what is erased or past its time is gone",
@@ -72,6 +131,8 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     # what an agent asked for
     "key_unknown": ("cannot find this license key", "type it again, or ask the reseller"),
     "license_revoked": ("cannot activate a revoked license", "ask the reseller"),
+    "license_suspended": ("cannot activate a suspended license", "ask the reseller to resume it"),
+    "reseller_revoked": ("cannot answer for this license: its reseller's delegation is revoked", "ask the vendor"),
     "license_expired": ("cannot activate a license that has ended", "ask the reseller for a renewal"),
     "renewal_revoked": ("cannot renew a revoked license", "ask the reseller"),
     "renewal_suspended": ("cannot renew a suspended license", "ask the reseller to resume it"),

@@ -3,7 +3,8 @@
     DIR/                  0700
       root.jws            the first root, for the package or the agents' `trust_root`
       roots.jws           every root since, once there is a second (`rotate`)
-      authority.sqlite    0600, the books
+      authority.sqlite    0600, the books; or database.url, 0600, which names a PostgreSQL database that has them
+      drawn/              0700, how many entries and slots were given out (`books.draw_marks`)
       keys/               0700: root-1.pem … (used for roots only), issuer, activation, status, receipt, advisory .pem;
                           a key that came by rotation has the beginning of its public half in its name
 
@@ -12,6 +13,8 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,9 +30,12 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Misconfigured, Usage
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire import endpoints
-from opanel_authority import keys
-from opanel_authority.keys import PrivateKey, Role
-from opanel_authority.store import Store
+from opanel_authority import clock
+from opanel_authority.books.database import Store, parsed_url
+from opanel_authority.books.draw_marks import DrawMarks
+from opanel_authority.books.repository import Books
+from opanel_authority.documents import keys
+from opanel_authority.documents.keys import PrivateKey, Role
 
 _ONE_KEY_ROLES: Final = (Role.ISSUER, Role.ACTIVATION, Role.STATUS, Role.RECEIPT, Role.ADVISORY)
 _ENDPOINTS: Final = tuple(purpose for purpose in Purpose if purpose not in FIXED)  # the fixed GETs go to mirrors
@@ -39,7 +45,10 @@ _MAX_ROOT_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RootTerms:
-    """What `init` is told. `url` is where agents reach `serve` and the static files; `days` until the root expires."""
+    """What `init` is told. `url` is where agents reach `serve` and the static files; `days` until the root expires.
+
+    `database` is a PostgreSQL URL; SQLite in the directory where there is none.
+    """
 
     name: str
     url: str
@@ -47,6 +56,7 @@ class RootTerms:
     threshold: int = 2
     keys: int = 3
     days: int = 1825
+    database: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +65,13 @@ class Authority:
 
     directory: Path
     store: Store
+
+    @contextmanager
+    def writing(self, now: int) -> Iterator[Books]:
+        """A writing transaction under a clock that can be right. Raises Misconfigured (clock_wrong) for any other."""
+        with self.store.transaction() as books:
+            clock.hold(books, now)
+            yield books
 
     @property
     def root(self) -> Root:
@@ -68,7 +85,7 @@ class Authority:
 
     def key(self, role: Role) -> PrivateKey:
         """Read at each use: a key that was carried away is missed then, and not before."""
-        made_first = roots.first(_read_root(self.directory)).keys[role.value][0]
+        made_first = _walked(_read_root(self.directory), b"").keys[role.value][0]
         current = self.root.keys[role.value][0]
         path = (
             first_key_file(self.directory, role) if current == made_first else key_file(self.directory, role, current)
@@ -83,6 +100,8 @@ def init(directory: Path, terms: RootTerms, *, now: int) -> Authority:
     if not 2 <= terms.threshold <= terms.keys:
         raise Usage(Fault.USAGE, "threshold_range", threshold=terms.threshold, keys=terms.keys)
     keys.make_directory(directory)
+    if terms.database is not None:
+        parsed_url(terms.database)
     if any(directory.iterdir()):
         raise Misconfigured(Fault.FILE_REFUSED, "directory_not_empty", path=str(directory))
     signers = [PrivateKey.make(Role.ROOT) for _ in range(terms.keys)]
@@ -93,7 +112,11 @@ def init(directory: Path, terms: RootTerms, *, now: int) -> Authority:
         keys.save(signer, directory / "keys" / f"root-{number}.pem")
     for role, key in others.items():
         keys.save(key, first_key_file(directory, role))
-    store = Store.create(_database(directory), status_order_key=secrets.token_bytes(32))
+    where = _database(directory) if terms.database is None else parsed_url(terms.database)
+    marks = DrawMarks(directory / "drawn") if terms.database is None else None
+    store = Store.create(where, status_order_key=secrets.token_bytes(32), marks=marks)
+    if terms.database is not None:
+        keys.write_private(_database_url(directory), f"{terms.database}\n".encode())
     write_public(directory / "root.jws", text)
     return Authority(directory=directory, store=store)
 
@@ -101,7 +124,16 @@ def init(directory: Path, terms: RootTerms, *, now: int) -> Authority:
 def open_home(directory: Path) -> Authority:
     """Raises Misconfigured for a directory that `init` did not make, or whose root is damaged."""
     _walked(_read_root(directory), _read_roots(directory))
-    return Authority(directory=directory, store=Store.open(_database(directory)))
+    return Authority(directory=directory, store=open_store(directory))
+
+
+def open_store(directory: Path) -> Store:
+    """The books of a directory. Raises Misconfigured where they are missing, or another version's."""
+    try:
+        url = _database_url(directory).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return Store.open(_database(directory), marks=DrawMarks(directory / "drawn"))
+    return Store.open(parsed_url(url))
 
 
 @lru_cache(maxsize=8)
@@ -171,6 +203,10 @@ def sign_root(claims: dict[str, Json], signers: list[PrivateKey]) -> bytes:
 
 def _database(directory: Path) -> Path:
     return directory / "authority.sqlite"
+
+
+def _database_url(directory: Path) -> Path:
+    return directory / "database.url"
 
 
 def first_key_file(directory: Path, role: Role) -> Path:

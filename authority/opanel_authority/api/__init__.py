@@ -1,0 +1,1 @@
+"""The HTTP service: agents, static files, the management API."""

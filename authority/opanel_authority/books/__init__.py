@@ -1,0 +1,1 @@
+"""The books: what the authority remembers, in SQLite or PostgreSQL."""

@@ -1,0 +1,138 @@
+"""Licenses and their editions.
+
+A license is looked up by the SHA-256 of its key. The key itself stands nowhere but in the signed line, whose `sub` it
+is, compressed. The newest edition is the one that is handed out; older ones stay, because their activation requests
+name them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from opanel_agent.core.units import DAY_S
+from opanel_authority.books.line_codec import pack, unpack
+from opanel_authority.books.rows import LicenseRow, Rows, Status
+from opanel_authority.books.tables import delegation_versions as _versions
+from opanel_authority.books.tables import editions as _editions
+from opanel_authority.books.tables import former_entries as _former
+from opanel_authority.books.tables import licenses as _licenses
+
+# After `exp` and the grace days, a machine's clock may still be behind: 90 days more, and nobody can hold it as valid.
+SAFE_S: Final = 90 * DAY_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edition:
+    """What is stored of a signed license: its chain's version, its line, when it ends, and when nobody holds it any more."""
+
+    jti: str
+    license: str
+    version: int
+    sha256: str
+    line: str
+    exp: int
+    free_at: int
+
+
+class LicenseRepository(Rows):
+    """Rows of `licenses`, `editions` and `former_entries`."""
+
+    def set_statuses(self, changes: dict[int, int]) -> None:
+        raise NotImplementedError
+
+    def add_license(
+        self,
+        *,
+        jti: str,
+        delegation: int,
+        key_sha256: str,
+        slot: int,
+        idx: int,
+        renews: bool,
+        order_id: str | None,
+        now: int,
+    ) -> None:
+        """A license without an edition yet: `add_edition` follows in the same transaction."""
+        values = {"id": jti, "delegation": delegation, "key_sha256": key_sha256, "slot": slot, "idx": idx}
+        more = {"renews": int(renews), "order_id": order_id, "created": now, "status": 0}
+        self._connection.execute(_licenses.insert().values(**values, **more, ends=0, free_at=0, moves_since=0))
+
+    def add_edition(self, edition: Edition) -> None:
+        """The newest from now on."""
+        self._connection.execute(
+            _editions.insert().values(
+                jti=edition.jti,
+                license=edition.license,
+                version=edition.version,
+                sha256=edition.sha256,
+                line=pack(edition.line),
+            )
+        )
+        longest = select(_licenses.c.free_at).where(_licenses.c.id == edition.license)
+        free_at = max(edition.free_at, int(self._connection.execute(longest).scalar_one()))
+        self.update_license(edition.license, ends=edition.exp, free_at=free_at)
+
+    def update_license(self, license_id: str, **values: Any) -> None:
+        self._connection.execute(_licenses.update().where(_licenses.c.id == license_id).values(**values))
+
+    def license_of_key(self, key_sha256: str) -> LicenseRow | None:
+        return self._license(_licenses.c.key_sha256 == key_sha256)
+
+    def license(self, license_id: str) -> LicenseRow | None:
+        return self._license(_licenses.c.id == license_id)
+
+    def license_of_order(self, delegation: int, order_id: str) -> LicenseRow | None:
+        return self._license((_licenses.c.delegation == delegation) & (_licenses.c.order_id == order_id))
+
+    def license_of_edition(self, jti: str) -> LicenseRow | None:
+        return self._license(_licenses.c.id.in_(select(_editions.c.license).where(_editions.c.jti == jti)))
+
+    def _license(self, wanted: Any) -> LicenseRow | None:  # noqa: ANN401 - its type's name differs between SQLAlchemy 1.4 and 2
+        return next(self.licenses(select(_licenses).where(wanted).limit(1)), None)
+
+    def licenses(self, query: Any) -> Iterator[LicenseRow]:  # noqa: ANN401 - as above
+        """The rows that a query over `licenses` finds, each with its newest edition's bundle."""
+        for row in self._connection.execute(query).mappings().all():
+            newest = select(_editions.c.line, _editions.c.version, _versions.c.text, _versions.c.replaced_key)
+            newest = newest.where(_editions.c.license == row["id"], _versions.c.number == _editions.c.version)
+            edition = self._connection.execute(newest.order_by(_editions.c.number.desc()).limit(1)).one()
+            yield LicenseRow(
+                **{name: row[name] for name in _KEPT},
+                renews=bool(row["renews"]),
+                version=int(edition.version),
+                stale_chain=bool(edition.replaced_key),
+                text=f"{edition.text}{unpack(edition.line)}\n",
+            )
+
+    def has_edition(self, license_id: str, sha256: str) -> bool:
+        query = select(_editions.c.jti).where(_editions.c.license == license_id, _editions.c.sha256 == sha256)
+        return self._connection.execute(query).first() is not None
+
+    def set_license_status(self, row: LicenseRow, status: Status) -> None:
+        """In the row, and in the entry of every edition that may still be about."""
+        self.update_license(row.id, status=int(status))
+        former = select(_former.c.idx).where(_former.c.license == row.id)
+        entries = [int(each.idx) for each in self._connection.execute(former)]
+        entries += [] if row.idx is None else [row.idx]
+        self.set_statuses(dict.fromkeys(entries, int(status)))
+
+    def keep_former_entry(self, license_id: str, idx: int) -> None:
+        """An entry that older editions name: a change of status changes it, too."""
+        self._connection.execute(_former.insert().values(idx=idx, license=license_id))
+
+    def take_slot_back(self, row: LicenseRow, slot: int) -> bool:
+        """The slot that the license was signed with; False where a license that is not revoked has it now."""
+        there = (_licenses.c.delegation == row.delegation) & (_licenses.c.slot == slot) & (_licenses.c.id != row.id)
+        if self._connection.execute(select(_licenses.c.id).where(there, _licenses.c.status != 1)).first() is not None:
+            return False
+        self._connection.execute(_licenses.update().where(there).values(slot=None))
+        self.update_license(row.id, slot=slot)
+        return True
+
+
+_KEPT: Final = (
+    *("id", "delegation", "key_sha256", "slot", "idx", "status"),
+    *("order_id", "created", "ends", "moves_since"),
+)

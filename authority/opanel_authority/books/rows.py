@@ -1,0 +1,131 @@
+"""Rows of the books as values, and what every repository of rows has in common."""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum, unique
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from opanel_authority.books.draw_marks import DrawMarks
+
+
+@unique
+class Status(IntEnum):
+    """An entry of a status list; `SUPERSEDED` is an activation that was released or moved."""
+
+    VALID = 0
+    REVOKED = 1
+    SUSPENDED = 2
+    SUPERSEDED = 3
+
+
+@unique
+class Kind(StrEnum):
+    """What has an entry in the status list."""
+
+    DELEGATION = "delegation"
+    LICENSE = "license"
+    ACTIVATION = "activation"
+
+
+@unique
+class Ended(StrEnum):
+    """Why an activation holds no seat any more."""
+
+    RELEASED = "released"  # its own machine asked for it
+    MOVED = "moved"  # another machine took the seat
+    REPLACED = "replaced"  # the same key activated anew
+    SUPERSEDED = "superseded"  # a command of the authority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whose status entry it is. `id` is the jti that the row is kept under, `delegation` the reseller's number."""
+
+    kind: Kind
+    id: str
+    idx: int | None
+    status: int
+    delegation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelegationRow:
+    """A reseller. `text` is the newest version's chain from the vendor on, a line each; `directory` is where his key is."""
+
+    number: int
+    jti: str
+    name: str
+    idx: int
+    status: int
+    directory: str
+    version: int
+    slots_drawn: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseRow:
+    """A license through all its renewals. `text` is the newest edition's bundle without activation.
+
+    `slot` and `idx` are None where an ended license's were given to another. `stale_chain`: the reseller's key was
+    stolen after this edition was signed.
+    """
+
+    id: str
+    delegation: int
+    key_sha256: str
+    slot: int | None
+    idx: int | None
+    status: int
+    renews: bool
+    order_id: str | None
+    created: int
+    ends: int
+    moves_since: int
+    version: int
+    stale_chain: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationRow:
+    """`ended` is None while it holds its seat."""
+
+    jti: str
+    license: str
+    jkt: str
+    seat: int
+    idx: int
+    iat: int
+    line: str
+    ended: Ended | None = None
+    ended_at: int | None = None
+
+
+class Rows:
+    """A repository: some rows, inside one transaction."""
+
+    def __init__(self, connection: Connection, marks: DrawMarks | None = None) -> None:
+        self._connection = connection
+        self._marks = marks
+        self._pending_marks: dict[str, int] = {}
+
+    @property
+    def connection(self) -> Connection:
+        """For other repositories, which keep their rows within the same transaction."""
+        return self._connection
+
+    def flush_marks(self) -> None:
+        """Write the counts of what this transaction drew: right before it commits. Raises OSError."""
+        if self._marks is not None:
+            for name, count in self._pending_marks.items():
+                self._marks.write(name, count)
+        self._pending_marks.clear()
+
+    def _mark(self, name: str) -> int:
+        return 0 if self._marks is None else self._marks.read(name)
+
+    def _scalar_text(self, query: Any) -> str | None:  # noqa: ANN401 - its type's name differs between SQLAlchemy 1.4 and 2
+        found = self._connection.execute(query).scalar()
+        return None if found is None else str(found)

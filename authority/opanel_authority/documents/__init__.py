@@ -1,0 +1,1 @@
+"""Signed documents: keys, delegations, licenses, status lists, roots and advisories."""

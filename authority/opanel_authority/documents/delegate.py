@@ -1,0 +1,216 @@
+"""Delegations: what a reseller may sell, from the first to the last version of it.
+
+Nothing here judges whether a document is within its parent: the agent's own verifier does, on a license that is thrown
+away. A mistake surfaces here, as the sentence that the customer would have read.
+
+A changed delegation is another version with the same name, slots and status range. Licenses that were issued under an
+older one live on under it; the next edition of each is signed under the newest. After a theft the reseller gets another
+key and another status entry, and the old entry is revoked: what the thief signs is not taken for long, and what was sold
+is signed anew the next time its machine or owner asks.
+"""
+
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.documents import bundle as bundles
+from opanel_agent.core.documents import delegation as delegations
+from opanel_agent.core.documents import jws
+from opanel_agent.core.documents.delegation import Delegation
+from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.errors import Misconfigured, NotPermitted, Usage
+from opanel_agent.core.license import license_key
+from opanel_authority.authority import Authority
+from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import DelegationRow, Kind, Status
+from opanel_authority.books.status_allocation import MAX_ENTRIES, VENDOR
+from opanel_authority.documents import claims, keys
+from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
+from opanel_authority.documents.keys import PrivateKey, Role
+
+_MAX_NUMBER: Final = 1 << 40
+
+
+def delegate(
+    authority: Authority, terms: DelegationTerms, directory: Path, *, now: int, actor: str = "command"
+) -> Delegation:
+    """A reseller's key and delegation, in `directory` (key.pem 0600, delegation.jws)."""
+    keys.make_directory(directory)
+    key = PrivateKey.make(Role.RESELLER)
+    with authority.writing(now) as books:
+        _require_new(books, terms)
+        jti = secrets.token_hex(16)
+        idx = books.draw(VENDOR, now)
+        status_range = books.new_range(jti, terms.status_entries)
+        line = _sign(authority, terms, status_range, key, jti=jti, idx=idx, now=now)
+        delegation = _try_out(authority, f"{line}\n", key, now)
+        keys.save(key, directory / "key.pem")
+        keys.write_private(directory / "delegation.jws", f"{line}\n".encode("ascii"))
+        where = str(directory.resolve())
+        number = books.add_delegation(jti=jti, name=terms.name, idx=idx, directory=where, text=f"{line}\n")
+        books.log_change(at=now, actor=actor, act="delegate", kind=Kind.DELEGATION, subject=jti, delegation=number)
+    return delegation
+
+
+def change(
+    authority: Authority,
+    name: str,
+    *,
+    now: int,
+    actor: str = "command",
+    reason: str | None = None,
+    **changes: Any,
+) -> Delegation:
+    """A new version with some terms of DelegationTerms changed; `days` counts from now on.
+
+    Raises Usage for an unknown reseller, NotPermitted where his delegation is revoked, his range of entries cannot grow,
+    or slots that are taken would be outside.
+    """
+    with authority.writing(now) as books:
+        row = _of_name(books, name)
+        require_valid(row)
+        old = last(authority, row.text)
+        terms = replace(claims.terms_of(old, now=now), **changes)
+        start, end = old.may.status_range.start, old.may.status_range.end
+        if terms.slots < row.slots_drawn:
+            raise NotPermitted(Reason.NOT_PERMITTED, "slots_taken", slots=terms.slots, taken=row.slots_drawn)
+        if terms.status_entries < end - start:
+            raise NotPermitted(Reason.NOT_PERMITTED, "status_range_shrinks", entries=end - start)
+        if terms.status_entries > end - start and not books.extend_range(row.jti, terms.status_entries):
+            raise NotPermitted(Reason.NOT_PERMITTED, "status_range_fixed", entries=end - start)
+        key = key_of(row)
+        jti = secrets.token_hex(16)
+        status_range = (start, start + terms.status_entries)
+        line = _sign(authority, terms, status_range, key, jti=jti, idx=row.idx, now=now)
+        delegation = _try_out(authority, f"{line}\n", key, now)
+        books.add_version(row.number, jti=jti, text=f"{line}\n")
+        books.log_change(
+            at=now,
+            actor=actor,
+            act="change_delegation",
+            kind=Kind.DELEGATION,
+            subject=row.jti,
+            delegation=row.number,
+            reason=reason,
+        )
+        keys.replace_private(Path(row.directory) / "delegation.jws", f"{line}\n".encode("ascii"))
+    return delegation
+
+
+def rekey(
+    authority: Authority, name: str, *, now: int, actor: str = "command", reason: str | None = None
+) -> Delegation:
+    """Another key after a theft, under another status entry; the old entry is revoked."""
+    with authority.writing(now) as books:
+        row = _of_name(books, name)
+        old = last(authority, row.text)
+        terms = claims.terms_of(old, now=now)
+        key, jti, idx = PrivateKey.make(Role.RESELLER), secrets.token_hex(16), books.draw(VENDOR, now)
+        status_range = (old.may.status_range.start, old.may.status_range.end)
+        line = _sign(authority, terms, status_range, key, jti=jti, idx=idx, now=now)
+        delegation = _try_out(authority, f"{line}\n", key, now)
+        books.mark_stolen(row.number)
+        books.set_statuses({row.idx: Status.REVOKED})
+        books.add_version(row.number, jti=jti, text=f"{line}\n")
+        books.update_delegation(row.number, idx=idx, status=0)
+        books.log_change(
+            at=now,
+            actor=actor,
+            act="rekey",
+            kind=Kind.DELEGATION,
+            subject=row.jti,
+            delegation=row.number,
+            reason=reason,
+        )
+        directory = Path(row.directory)
+        keys.make_directory(directory)
+        keys.replace_private(directory / "key.pem", key.pem())
+        keys.replace_private(directory / "delegation.jws", f"{line}\n".encode("ascii"))
+    return delegation
+
+
+def relocate(authority: Authority, name: str, directory: Path, *, now: int, actor: str = "command") -> None:
+    """Say where a reseller's key is now. Raises Misconfigured where the key there is not his."""
+    with authority.writing(now) as books:
+        row = _of_name(books, name)
+        found = keys.load(directory / "key.pem", Role.RESELLER)
+        if found.public.kid != last(authority, row.text).key.kid:
+            raise Misconfigured(Fault.FILE_REFUSED, "reseller_key_other", path=str(directory / "key.pem"), name=name)
+        books.update_delegation(row.number, directory=str(directory.resolve()))
+        books.log_change(
+            at=now, actor=actor, act="relocate", kind=Kind.DELEGATION, subject=row.jti, delegation=row.number
+        )
+
+
+def last(authority: Authority, chain: str) -> Delegation:
+    """The delegation that a chain ends in; chains are one link long as yet (a reseller cannot delegate here)."""
+    envelope = jws.parse(chain.strip().encode("ascii"), max_bytes=bundles.MAX_BYTES)
+    return delegations.read(envelope, authority.root.keys_of(Role.ISSUER))
+
+
+def key_of(row: DelegationRow) -> PrivateKey:
+    """The reseller's key, where `delegate` or `relocate` put it. Raises Misconfigured where it is not."""
+    path = Path(row.directory) / "key.pem"
+    try:
+        return keys.load(path, Role.RESELLER)
+    except FileNotFoundError as error:
+        raise Misconfigured(Fault.FILE_REFUSED, "reseller_key_missing", path=str(path), name=row.name) from error
+
+
+def require_valid(row: DelegationRow) -> None:
+    """Raises NotPermitted for a revoked delegation: nothing is issued, activated or renewed under it any more."""
+    if row.status == Status.REVOKED:
+        raise NotPermitted(Reason.REVOKED, "delegation_revoked", name=row.name)
+
+
+def new_license_key() -> str:
+    while (key := license_key.make(secrets.token_bytes(16))) is None:
+        pass  # one draw in seven has a check character that is hard to type
+    return key
+
+
+def _of_name(books: Books, name: str) -> DelegationRow:
+    row = books.delegation(name=name)
+    if row is None:
+        raise Usage(Fault.USAGE, "reseller_unknown", name=name)
+    return row
+
+
+def _require_new(books: Books, terms: DelegationTerms) -> None:
+    """Raises Usage for terms that could issue nothing, or too much for the status lists."""
+    if books.delegation(name=terms.name) is not None:
+        raise Usage(Fault.USAGE, "reseller_exists", name=terms.name)
+    if terms.email is None and terms.phone is None and terms.url is None:
+        raise Usage(Fault.USAGE, "contact_missing", name=terms.name)
+    if not 1 <= terms.status_entries <= MAX_ENTRIES:
+        raise Usage(Fault.USAGE, "status_entries_range", asked=terms.status_entries, most=MAX_ENTRIES)
+    if terms.slots > _MAX_NUMBER:
+        raise Usage(Fault.USAGE, "slots_range", asked=terms.slots)
+
+
+def _sign(
+    authority: Authority,
+    terms: DelegationTerms,
+    status_range: tuple[int, int],
+    key: PrivateKey,
+    *,
+    jti: str,
+    idx: int,
+    now: int,
+) -> str:
+    said = {**claims.delegation(authority, terms, status_range, now), "jti": jti}
+    said["cnf"] = {"jwk": dict(key.public.jwk())}
+    said["status"] = claims.status(authority, idx)
+    return authority.key(Role.ISSUER).sign(Typ.DELEGATION, said)
+
+
+def _try_out(authority: Authority, chain: str, key: PrivateKey, now: int) -> Delegation:
+    """The delegation, verified by a license under it that is thrown away. One that could issue none is refused."""
+    delegation = last(authority, chain)
+    said = claims.license_(delegation, LicenseTerms(), now)
+    said |= {"jti": secrets.token_hex(16), "sub": new_license_key(), "slot": delegation.may.slots.start}
+    said["status"] = claims.status(authority, delegation.may.status_range.start)
+    text = f"{chain}{key.sign(Typ.LICENSE, said)}\n"
+    return bundles.verify(text.encode("ascii"), authority.root, now=now).delegations[-1]

@@ -1,0 +1,1 @@
+"""What the vendor and the resellers do with a license after it was sold."""

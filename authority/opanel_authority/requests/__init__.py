@@ -1,0 +1,1 @@
+"""Answers to what agents and data subjects ask."""
