@@ -14,11 +14,10 @@ from typing import Final
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import NotPermitted, Storage
 from opanel_agent.core.ledger.export import MAX_BYTES
-from opanel_agent.system import process
+from opanel_agent.system import environment, process
 from opanel_agent.system.process import Identity
 
 READER: Final = (sys.executable, "-I", "-m", "opanel_agent", "export")
-PASSED: Final = ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")  # where a user installation lies
 DEADLINE_S: Final = 60.0
 
 
@@ -29,18 +28,18 @@ def export(state_dir: Path, reader: Sequence[str] = READER) -> bytes:
         raise NotPermitted(Fault.NO_PERMISSION, "need_owner")
     as_root = os.geteuid() == 0 and owner.st_uid != 0
     try:
-        status, said = process.run(
+        finished = process.run(
             reader,
-            environment={name: os.environ[name] for name in PASSED if name in os.environ and not as_root},
+            environment=environment.select(os.environ, user_folders=not as_root),
             max_bytes=MAX_BYTES,
             deadline_s=DEADLINE_S,
             identity=Identity(uid=owner.st_uid, gid=owner.st_gid) if as_root else None,
         )
     except OSError as exc:
         raise Storage(Fault.IO_FAILED, "export_unread", file=str(state_dir)) from exc
-    if status != 0 or not said:
+    if finished.status != 0 or not finished.output:
         raise Storage(Fault.IO_FAILED, "export_unread", file=str(state_dir))
-    return said
+    return finished.output
 
 
 def _owner(state_dir: Path) -> os.stat_result:

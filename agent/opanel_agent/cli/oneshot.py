@@ -6,7 +6,6 @@ the first instruction of the agent, and reads one line from it. It takes the sta
 
 import os
 import pwd
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -14,9 +13,8 @@ from typing import Final
 from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable, Untrusted
-from opanel_agent.network.client import clean_environment
-from opanel_agent.system import process
-from opanel_agent.system.process import Identity
+from opanel_agent.system import environment, process
+from opanel_agent.system.process import Identity, KernelLimits
 from opanel_agent.system.storage.paths import Paths
 
 PROGRAM: Final = (sys.executable, "-I", "-m", "opanel_agent", "evaluate")
@@ -36,18 +34,19 @@ def run(
 ) -> Members:
     """The result. Raises the job's own error, Misconfigured where the agent's user is missing."""
     try:
-        _, frame = process.run(
+        finished = process.run(
             program,
             dumps({"schema": 1, **intent}) + b"\n",
-            environment=clean_environment(dict(os.environ)),
+            environment=environment.select(os.environ, user_folders=not paths.system),
             max_bytes=_MAX_FRAME_BYTES,
             deadline_s=deadline_s,
             identity=_identity(user) if paths.system else None,
-            stderr=subprocess.DEVNULL,
+            limits=KernelLimits(),
+            stderr="discard",
         )
     except TimeoutError as late:
         raise Unavailable(Fault.JOB_TIMEOUT, "job_timeout", seconds=int(deadline_s)) from late
-    return _result(frame)
+    return _result(finished.output)
 
 
 def _identity(user: str) -> Identity:

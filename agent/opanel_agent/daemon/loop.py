@@ -23,7 +23,7 @@ from opanel_agent.core.errors import AgentError
 from opanel_agent.core.text_safety import escape_lines
 from opanel_agent.daemon.connection import Timeouts
 from opanel_agent.daemon.connections import ClientSockets, ConnectionLimits, TokenBucket
-from opanel_agent.daemon.job_process import JobLimits, JobProcess, JobResult, clean_environment
+from opanel_agent.daemon.job_process import JobLimits, JobProcess, JobResult
 from opanel_agent.daemon.job_queue import (
     TICK,
     JobQueue,
@@ -37,6 +37,7 @@ from opanel_agent.daemon.job_queue import (
 from opanel_agent.daemon.notify import Notifier
 from opanel_agent.daemon.reporter import Reporter
 from opanel_agent.daemon.runtime_dir import InstancePaths, RuntimeDir, find_instance_paths
+from opanel_agent.system import environment
 from opanel_agent.system.journal import Journal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -284,7 +285,7 @@ def main(hooks: Hooks = REAL_HOOKS) -> int:
         instance_paths = find_instance_paths()
         job = Job(
             command=[sys.executable, "-I", "-m", "opanel_agent", "evaluate"],
-            environment=clean_environment(os.environ, system=not instance_paths.make),
+            environment=environment.select(os.environ, user_folders=instance_paths.make, service=True),
         )
         notifier = Notifier(os.environ, pid=os.getpid())
         reporter = Reporter(Journal(os.environ).tell, _locale(os.environ))

@@ -7,7 +7,6 @@ directory must be ours: in a system installation tmpfiles.d makes it, so that th
 not chown); a user installation makes its own, 0700.
 """
 
-import errno
 import fcntl
 import os
 import socket
@@ -16,17 +15,11 @@ from typing import NamedTuple, NoReturn
 
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Storage, Unavailable
+from opanel_agent.system import errno_codes
 from opanel_agent.system.storage import installation
 
 _BACKLOG = 32  # who comes last waits for all before: 128 make the p99 under attack 3 ms instead of 1.5 (2026-11-24)
 _PATH_MAX_BYTES = 107  # sun_path, less its NUL
-_FAULTS = {
-    errno.EACCES: Fault.NO_PERMISSION,
-    errno.EPERM: Fault.NO_PERMISSION,
-    errno.EROFS: Fault.NO_PERMISSION,
-    errno.ENOSPC: Fault.DISK_FULL,
-    errno.EDQUOT: Fault.DISK_FULL,
-}
 
 
 class InstancePaths(NamedTuple):
@@ -206,5 +199,4 @@ def _has_listener(path: str) -> bool:
 
 
 def _storage(error: OSError, detail: str, path: str) -> Storage:
-    fault = _FAULTS.get(error.errno or 0, Fault.IO_FAILED)
-    return Storage(fault, detail, path=path, cause=errno.errorcode.get(error.errno or 0, "unknown"))
+    return Storage(errno_codes.fault_of(error), detail, path=path, cause=errno_codes.name_of(error))

@@ -15,7 +15,7 @@ from opanel_agent.core.license import binding, effective_time, license_key, sche
 from opanel_agent.core.license.status_history import Document
 from opanel_agent.core.license.verdict import Evidence, Refusal, State, Verdict
 from opanel_agent.core.units import DAY_S, LANGUAGES
-from opanel_agent.evaluate.consent import changes, records
+from opanel_agent.evaluate.consent import records
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.license import renew
 from opanel_agent.evaluate.reporting import advisories, report
@@ -46,7 +46,7 @@ def compose(context: PassContext, found: Verdict) -> dict[str, Json]:
         "consent": _consent(context),
         "advisories": advisories.load(context),
         "last_left": records.last_left(context),
-        "reports": {"held": len(list(changes.held_reports(context))), "next": report.next_s(context)},
+        "reports": {"held": len(context.outbox.held_reports()), "next": report.next_s(context)},
         "isolation": _isolation(context),
         "next_run": {"at": context.now + schedule.wait_s(context.schedule, context.now)},
         "root": {

@@ -28,6 +28,7 @@ from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.ledger_file import LedgerFile, open_ledger
 from opanel_agent.evaluate.license import agent_key
+from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.state import MAX_BYTES as MAX_MEMORY_BYTES
 from opanel_agent.evaluate.state import AgentState
 from opanel_agent.network import gate_inputs
@@ -96,6 +97,15 @@ class PassContext:
     @property
     def now(self) -> int:
         return effective_time.now(self.mark)
+
+    @property
+    def outbox(self) -> Outbox:
+        return Outbox(files=self.world.files, paths=self.world.paths, ledger=self.book)
+
+    @property
+    def signalled(self) -> bool:
+        """Whether an opt-out was in force at the last reading: it explains a refusal by systemd."""
+        return bool(self.signals.offline or self.signals.do_not_track)
 
     def snapshot(self, purpose: str, *, asked: RequestView | None = None, commanded: bool = False) -> GateInputs:
         """What the gate is asked with. Opt-outs and consent are read afresh: a "no" may have come since the pass began."""

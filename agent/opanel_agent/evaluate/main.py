@@ -26,7 +26,6 @@ from opanel_agent.evaluate.consent import changes, records
 from opanel_agent.evaluate.context import PassContext, Ports, load_context
 from opanel_agent.evaluate.license import check, install, renew
 from opanel_agent.evaluate.reporting import crash, report
-from opanel_agent.evaluate.reporting.retention import PayloadStore
 from opanel_agent.network.client import LocalNetworkClient
 from opanel_agent.system import log
 from opanel_agent.system.clock import LocalClock
@@ -89,7 +88,7 @@ def _reports(context: PassContext, *, commanded: bool) -> None:
         report.make(context)
         context.remember()
         report.deliver(context, commanded=commanded)
-        PayloadStore(files=context.world.files, paths=context.world.paths, book=context.book).sweep(context.now)
+        context.outbox.sweep(context.now)
     except AgentError as error:
         log_event("reports_failed", level="error", error=str(error))
 

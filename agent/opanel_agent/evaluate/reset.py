@@ -16,7 +16,6 @@ from pathlib import Path
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.strict_json import Json, Members
 from opanel_agent.core.errors import Storage
-from opanel_agent.evaluate import outbox
 from opanel_agent.evaluate.consent import changes, rights
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.state import AgentState
@@ -45,8 +44,8 @@ def _told(context: PassContext) -> Result:
     return {
         "license": context.bundle is not None,
         "activated": context.bundle is not None and context.bundle.activation is not None,
-        "held": len(list(changes.held_reports(context))),
-        "sent": len(outbox.ids(context)),
+        "held": len(context.outbox.held_reports()),
+        "sent": len(context.outbox.sent_ids()),
         "unerased": len(rights.reports_unerased(context)),
         "receipts": len(files.names(paths.receipts)),
         "entries": context.book.head.seq,

@@ -1,4 +1,4 @@
-"""How evaluate reaches the two processes that may reach the network.
+"""Asks the two processes that may reach the network, on behalf of evaluate and `doctor`.
 
 Under systemd it connects to their sockets, and each connection starts one. Elsewhere (containers, the demo) it starts the
 same program in a process group of its own, over a socketpair; `status` then says `isolation: none`. A reply belongs to
@@ -7,9 +7,7 @@ explains it, and is a fault of ours where none does; it never says anything abou
 """
 
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,13 +19,12 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import MAX_REPLY_BYTES
 from opanel_agent.core.errors import Bug, NotPermitted, Untrusted
 from opanel_agent.core.wire.message import MAX_LINE_BYTES, Reply, Sealed
+from opanel_agent.system import environment, process
+from opanel_agent.system.process import KernelLimits, Streams
 from opanel_agent.system.storage.paths import Paths
 
 DEADLINE_S: Final = 60
 _MAX_FRAME_BYTES: Final = MAX_LINE_BYTES + 1 + MAX_REPLY_BYTES
-# What a job keeps of its environment: nothing that names the machine or steers a library, and the two opt-outs.
-KEPT: Final = ("PATH", "LANG", "HOME", "DO_NOT_TRACK", "OPANEL_AGENT_DO_NOT_TRACK")
-KEPT_PREFIX: Final = "XDG_"
 
 
 class NetworkClient(Protocol):
@@ -70,7 +67,7 @@ class LocalNetworkClient:
         self._sockets = {"fetch": paths.fetch_socket, "courier": paths.courier_socket}
         self._system = paths.system
         self._deadline_s = deadline_s
-        self._log = subprocess.DEVNULL if quiet else None
+        self._quiet = quiet
 
     @property
     def isolated(self) -> bool:
@@ -90,7 +87,10 @@ class LocalNetworkClient:
         return self._system and self._sockets[program].is_socket()
 
     def _ask(self, program: str, question: bytes, *, signalled: bool) -> Reply:
-        opened = _connected(self._sockets[program]) if self._by_socket(program) else _started(program, self._log)
+        if self._by_socket(program):
+            opened = _connected(self._sockets[program])
+        else:
+            opened = _started(program, system=self._system, quiet=self._quiet)
         try:
             with opened as connection:
                 frame = _exchange(connection, question, time.monotonic() + self._deadline_s)
@@ -104,10 +104,6 @@ class LocalNetworkClient:
             return Reply.decode(frame)
         except Untrusted as cut:
             raise Bug(Reason.INTERNAL, "outlet_frame", program=program, rule=cut.detail) from cut
-
-
-def clean_environment(source: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in source.items() if name in KEPT or name.startswith(KEPT_PREFIX)}
 
 
 def _unanswered(program: str, *, signalled: bool) -> NotPermitted | Bug:
@@ -148,25 +144,19 @@ def _connected(path: Path) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _started(program: str, log: int | None) -> Iterator[socket.socket]:
+def _started(program: str, *, system: bool, quiet: bool) -> Iterator[socket.socket]:
+    """Starts a program that speaks over a socketpair; in the caller's session, so that ending the job ends it as well."""
     ours, theirs = socket.socketpair()
     with ours:
-        with theirs:
-            child = subprocess.Popen(
+        with theirs, open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a descriptor is wanted
+            pid = process.start(
                 [sys.executable, "-I", "-m", "opanel_agent", program],
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=log,
-                env=clean_environment(dict(os.environ)),
-                process_group=0,  # within the job's session, so that ending the job ends this as well
+                environment.select(os.environ, user_folders=not system),
+                Streams(theirs.fileno(), theirs.fileno(), nowhere.fileno() if quiet else None),
+                limits=KernelLimits(),
+                new_session=False,
             )
         try:
             yield ours
         finally:
-            _end(child)
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Its whole group, so that nothing it may have started goes on sending. A zombie keeps the group's id ours."""
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+            process.end_group(pid)

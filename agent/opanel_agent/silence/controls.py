@@ -5,8 +5,8 @@ address of each family, a name that nobody has, and a path socket, which only st
 """
 
 import contextlib
+import os
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Final
 
 from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.silence import namespace, strace
+from opanel_agent.system import process
 
 OUTSIDE: Final = {"connect": "192.0.2.1", "connect6": "2001:db8::1"}
 DISCARD: Final = 9
@@ -21,6 +22,7 @@ NAME: Final = "prove-silence.invalid"  # RFC 6761: nobody can have registered it
 PATH_SOCKET: Final = "/run/prove-silence.sock"
 IDLE_S: Final = 0.3
 PROBE_S: Final = 60
+_MAX_BYTES: Final = 64 * 1024
 
 
 def run(folder: Path, probe: Callable[[str], Sequence[str]], *, has_v6: bool, traced: bool) -> Iterator[Json]:
@@ -38,12 +40,12 @@ def run(folder: Path, probe: Callable[[str], Sequence[str]], *, has_v6: bool, tr
 
 def _one(name: str, folder: Path, command: Sequence[str], *, traced: bool) -> Json:
     before = namespace.traffic()
-    subprocess.run(
+    process.run(
         strace.command(folder, command) if traced else command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        timeout=PROBE_S,
+        environment=os.environ,
+        max_bytes=_MAX_BYTES,
+        deadline_s=PROBE_S,
+        stderr="capture",
     )
     packets = namespace.settled().since(before).packets
     seen = _seen(name, folder) if traced else None

@@ -7,7 +7,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import Any, Final
 from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.silence import server_copy, strace
 from opanel_agent.silence.judge import Scenario
+from opanel_agent.system import process
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
@@ -35,6 +35,7 @@ _PROBE_S: Final = 20
 _BASE_S: Final = 120
 _DAY_S: Final = 30  # a generous share of a noisy machine's time for each day of the month, strace included
 _TOLD_CHARACTERS: Final = 200
+_OUTPUT_MAX_BYTES: Final = 16 * 1024 * 1024
 
 
 class MissingPrerequisite(Exception):
@@ -102,17 +103,17 @@ def _judge_unshare(means: ProofTools) -> None:
     if shutil.which(means.unshare) is None:
         raise MissingPrerequisite("unshare_absent")
     try:
-        ran = subprocess.run(
+        ran = process.run(
             [means.unshare, *NAMESPACES, "true"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=_PROBE_S,
+            environment=os.environ,
+            max_bytes=_OUTPUT_MAX_BYTES,
+            deadline_s=_PROBE_S,
+            stderr="capture",
         )
-    except (OSError, subprocess.TimeoutExpired) as exc:
+    except OSError as exc:  # TimeoutError is one
         raise MissingPrerequisite("unshare_refused", str(exc)) from exc
-    if ran.returncode != 0:
-        raise MissingPrerequisite("unshare_refused", ran.stderr.decode("utf-8", "replace").strip()[:_TOLD_CHARACTERS])
+    if ran.status != 0:
+        raise MissingPrerequisite("unshare_refused", ran.errors.decode("utf-8", "replace").strip()[:_TOLD_CHARACTERS])
 
 
 def _server(files: Files, paths: Paths) -> server_copy.Server:
@@ -158,15 +159,19 @@ def _in_chamber(folder: Path, scenario: str, days: int, means: ProofTools, *, tr
     }
     command = [means.unshare, *NAMESPACES, *means.program, json.dumps(task)]
     try:
-        ran = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=deadline_s + _PROBE_S
+        ran = process.run(
+            command,
+            environment=os.environ,  # what its month inherits, the supervisor selects
+            max_bytes=_OUTPUT_MAX_BYTES,
+            deadline_s=deadline_s + _PROBE_S,
+            stderr="capture",
         )
-    except (OSError, subprocess.TimeoutExpired) as exc:
+    except OSError as exc:  # TimeoutError is one
         raise MissingPrerequisite(RUN_FAILED, f"{scenario}: {type(exc).__name__}") from exc
-    if ran.returncode != 0:
-        said = ran.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    if ran.status != 0:
+        said = ran.errors.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise MissingPrerequisite(RUN_FAILED, f"{scenario}: {said}"[:_TOLD_CHARACTERS])
-    told: dict[str, Any] = json.loads(ran.stdout)
+    told: dict[str, Any] = json.loads(ran.output)
     if "refused" in told:
         raise MissingPrerequisite("chamber_refused", f"{told['refused']}: {told['told']}"[:_TOLD_CHARACTERS])
     return told

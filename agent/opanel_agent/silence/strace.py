@@ -4,19 +4,21 @@ One file for each process (`-ff`), so that no line is cut in two by another's. W
 leave all other calls alone (`--seccomp-bpf`); what is not understood is not dropped but kept as a call without a family.
 """
 
+import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from opanel_agent.silence.judge import EVALUATE, Call
+from opanel_agent.system import process
 
 PROGRAM: Final = "strace"
 PREFIX: Final = "calls"
 _OPTIONS: Final = ("-f", "--seccomp-bpf", "-qq", "-e", "trace=network", "-e", "signal=none", "-s", "256")
 _PROBE_S: Final = 20
+_MAX_BYTES: Final = 64 * 1024
 _CALL: Final = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)\)\s+= (?P<result>-?\d+|\?).*")
 _SOCKET: Final = re.compile(r"(?:socket|socketpair)\((AF_\w+|0x[0-9a-f]+|\d+)")
 _PLACE: Final = re.compile(r'sun_path=@?"((?:[^"\\]|\\.)*)"')
@@ -27,16 +29,16 @@ def available() -> str | None:
     if shutil.which(PROGRAM) is None:
         return "strace_absent"
     try:
-        ran = subprocess.run(
+        ran = process.run(
             [PROGRAM, *_OPTIONS, "-o", "/dev/null", "true"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=_PROBE_S,
+            environment=os.environ,
+            max_bytes=_MAX_BYTES,
+            deadline_s=_PROBE_S,
+            stderr="capture",
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:  # TimeoutError is one
         return "strace_refused"
-    return None if ran.returncode == 0 else "strace_refused"
+    return None if ran.status == 0 else "strace_refused"
 
 
 def command(folder: Path, traced: Sequence[str]) -> list[str]:

@@ -5,11 +5,8 @@ process of its own (under strace where there is one), and writes what came of it
 the raw control it runs *probes* instead (`controls`).
 """
 
-import contextlib
 import json
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,16 +15,16 @@ from typing import Any, Final
 
 from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED_GETS
-from opanel_agent.network.client import clean_environment
 from opanel_agent.silence import controls, judge, listener, namespace, server_copy, simulate, strace
 from opanel_agent.silence.expected import ScenarioFiles
 from opanel_agent.silence.judge import Month, Observed, ProcessCount, Scenario
 from opanel_agent.silence.listener import CannedReply, Listener
 from opanel_agent.silence.runner import RAW
 from opanel_agent.silence.simulate import Parts
-from opanel_agent.system.consent.opt_outs import VARIABLES
+from opanel_agent.system import environment, process
 
 _FAULT_CHARACTERS: Final = 400
+_MONTH_MAX_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,34 +99,25 @@ def _watched(task: ScenarioTask, ground: ScenarioFiles, heard: Listener) -> dict
 
 def _environment(scenario: Scenario) -> dict[str, str]:
     """A job's. What this shell says against being tracked counts as things stand, and nowhere else."""
-    kept = clean_environment(dict(os.environ))
+    kept = environment.select(os.environ, user_folders=True)
     if scenario is Scenario.AS_IT_STANDS:
         return kept
-    return {name: value for name, value in kept.items() if name not in VARIABLES}
+    return {name: value for name, value in kept.items() if name not in environment.OPT_OUT_VARIABLES}
 
 
 def _run_month(task: ScenarioTask, environ: Mapping[str, str]) -> tuple[Month | None, str]:
     """What it told, else how it ended."""
-    command = replace(task, role="month").command()
-    month_ = subprocess.Popen(
-        strace.command(Path(task.folder), command) if task.strace else command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=dict(environ),
-        start_new_session=True,
-    )
+    month = replace(task, role="month").command()
+    command = strace.command(Path(task.folder), month) if task.strace else month
     try:
-        out, err = month_.communicate(timeout=task.deadline_s)
-    except subprocess.TimeoutExpired:
+        finished = process.run(
+            command, environment=environ, max_bytes=_MONTH_MAX_BYTES, deadline_s=task.deadline_s, stderr="capture"
+        )
+    except TimeoutError:
         return None, "timeout"
-    finally:  # also when this process is told to end: nothing of the month outlives it
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(month_.pid, signal.SIGKILL)
-        month_.wait()
-    if month_.returncode != 0:
-        return None, err.decode("utf-8", "replace").strip()[-_FAULT_CHARACTERS:]
-    return _month(json.loads(out)), ""
+    if finished.status != 0:
+        return None, finished.errors.decode("utf-8", "replace").strip()[-_FAULT_CHARACTERS:]
+    return _month(json.loads(finished.output)), ""
 
 
 def _month(told: dict[str, Any]) -> Month:

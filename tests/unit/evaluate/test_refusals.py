@@ -5,13 +5,13 @@ import pytest
 from opanel_agent.core.codes import Code, Reason
 from opanel_agent.core.errors import AgentError, NotYet, Unavailable, Untrusted
 from opanel_agent.core.wire.message import Reply
-from opanel_agent.evaluate import handover
+from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.system import http
 
 
 def failure(code: Code, detail: str) -> AgentError:
     """As evaluate reads it from the courier's frame."""
-    told = handover.failure(Reply.decode(Reply(ok=False, code=str(code), detail=detail, status=409).encode()))
+    told = error_of(Reply.decode(Reply(ok=False, code=str(code), detail=detail, status=409).encode()))
     assert told is not None
     return told
 

@@ -15,8 +15,9 @@ from fixtures.system_paths import PATHS
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Bug, NotPermitted
 from opanel_agent.core.wire.message import Reply
-from opanel_agent.daemon.job_process import JobLimits, JobProcess, clean_environment
+from opanel_agent.daemon.job_process import JobLimits, JobProcess
 from opanel_agent.network.client import LocalNetworkClient
+from opanel_agent.system import environment
 
 # As evaluate does: one word to fetch, and waits for the reply.
 ASKS = """
@@ -37,8 +38,8 @@ def test_what_evaluate_started_ends_with_it(tmp_path: Path) -> None:
     slow.chmod(0o700)
     searched = json.dumps([path for path in sys.path if path])
     program = f"import sys; sys.path[:0] = {searched}; sys.executable = {str(slow)!r}\n{ASKS}"
-    environment = clean_environment({"HOME": str(tmp_path)}, system=False)
-    child = JobProcess([sys.executable, "-c", program], environment, b"", JobLimits(), now_s=0)
+    inherited = environment.select({"HOME": str(tmp_path)}, user_folders=True)
+    child = JobProcess([sys.executable, "-c", program], inherited, b"", JobLimits(), now_s=0)
     until(lambda: started.exists() and started.read_text().endswith("\n"))
     courier = int(started.read_text())
     child.end(NotPermitted(Reason.NOT_PERMITTED, "job_narrowed"))

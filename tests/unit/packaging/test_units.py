@@ -15,7 +15,7 @@ import pytest
 from opanel_agent.daemon.job_process import JobLimits
 from opanel_agent.network.client import DEADLINE_S
 from opanel_agent.network.fetch import WHOLE_S
-from opanel_agent.system.consent import opt_outs
+from opanel_agent.system import environment
 from opanel_agent.system.storage import installation, paths
 from opanel_agent.system.storage.paths import Paths
 
@@ -169,7 +169,7 @@ def test_the_agent_is_watched_and_outlives_its_jobs() -> None:
     assert service["OOMPolicy"] == ["continue"]
     assert service["Restart"] == ["on-failure"]
     assert "HUP" in service["ExecReload"][0]
-    assert int(service["MemoryMax"][0].removesuffix("M")) * 1024**2 > JobLimits().memory_max_bytes
+    assert int(service["MemoryMax"][0].removesuffix("M")) * 1024**2 > JobLimits().kernel.memory_max_bytes
 
 
 def test_the_agent_s_state_is_its_own() -> None:
@@ -244,7 +244,7 @@ def test_systemd_refuses_fetch_while_offline_and_only_then() -> None:
 
 
 def test_systemd_refuses_the_courier_under_every_signal_that_it_can_see() -> None:
-    variables = {("ConditionEnvironment", f"!{name}") for name in opt_outs.VARIABLES}
+    variables = {("ConditionEnvironment", f"!{name}") for name in environment.OPT_OUT_VARIABLES}
     files = pairs(PLACES.offline, PLACES.do_not_track, PLACES.machine_do_not_track)
     assert refusals(COURIER) == {*files, *variables}
 

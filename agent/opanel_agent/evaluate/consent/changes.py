@@ -8,7 +8,7 @@ by the next pass, and nothing leaves meanwhile.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent import __version__
@@ -21,11 +21,9 @@ from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.license import binding, schedule
 from opanel_agent.core.license.binding import Identity
-from opanel_agent.core.wire.message import Reply, Sealed
-from opanel_agent.evaluate import outbox
+from opanel_agent.core.wire.message import Reply
 from opanel_agent.evaluate.consent import rights
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.reporting.retention import PayloadStore
 from opanel_agent.evaluate.state import MAX_SIGNALS
 from opanel_agent.system.log import log_event
 
@@ -63,23 +61,15 @@ def observe(context: PassContext) -> Noted:
     return noted
 
 
-def held_reports(context: PassContext) -> Iterator[Sealed]:
-    """Finished reports that wait, in the order of their names."""
-    for name in context.world.files.names(context.world.paths.held):
-        sealed = outbox.waiting(context, name)
-        if sealed is not None and sealed.purpose in CONSENT_BASED:
-            yield sealed
-
-
 def _cut_short(context: PassContext) -> None:
     """What a "no" or a crash ended under way: it may have arrived, whole or in part, and the ledger says so.
 
     Recorded before the mark that it was: a crash in between says it twice rather than never.
     """
-    for sealed in outbox.unanswered(context):
+    for sealed in context.outbox.interrupted():
         context.book.request(EntryKind.REQUEST_FAILED, context.now, sealed, reason="interrupted")
-        outbox.keep_reply(
-            context, sealed, Reply(ok=False, code=str(Reason.INTERNAL), detail="interrupted", url=sealed.url)
+        context.outbox.keep_reply(
+            sealed, Reply(ok=False, code=str(Reason.INTERNAL), detail="interrupted", url=sealed.url)
         )
         log_event("request_interrupted", level="warning", id=sealed.id)
 
@@ -112,8 +102,7 @@ def _become_another(context: PassContext, *, copy: bool) -> None:
     if copy:
         context.world.files.remove(context.world.paths.activation_key)
         context.components.pop("agent_key", None)
-    rooms = PayloadStore(files=context.world.files, paths=context.world.paths, book=context.book)
-    rooms.purge(rooms.held(), context.now, reason="clone")
+    context.outbox.purge(context.outbox.held_items(), context.now, reason="clone")
     context.schedule = schedule.plan_first(context.now, context.world.chance.random())
     memory = context.memory
     memory.clone_of = grant(context)
@@ -151,12 +140,12 @@ def days(context: PassContext) -> None:
 
 
 def _restart_holds(context: PassContext) -> None:
-    waiting = [sealed for sealed in held_reports(context) if not sealed.reviewed]
+    waiting = [sealed for sealed in context.outbox.held_reports() if not sealed.reviewed]
     if not waiting:
         return
     context.book.append(EntryKind.HOLDS_RESTARTED, context.now, count=len(waiting))
     for sealed in waiting:
-        outbox.hold(context, replace(sealed, held_since=context.now))
+        context.outbox.restart_hold(sealed, context.now)
     log_event("holds_restarted", level="warning", count=len(waiting))
 
 
@@ -224,15 +213,14 @@ def _invalid(context: PassContext) -> Reason:
 
 def _purge(context: PassContext, purpose: Purpose, noted: Noted) -> None:
     """What waits goes; what had left is named, and the request for its erasure is made ready first."""
-    gone = outbox.reports(context, purpose)
+    gone = context.outbox.sent_reports(purpose)
     if gone:
         noted.gone += [{"id": name, "purpose": str(purpose), "at": at} for name, at in gone]
         ready = rights.make_ready(context, [name for name, _ in gone])
         noted.ready = None if ready is None else str(ready)
-    waiting = [sealed.id for sealed in held_reports(context) if sealed.purpose == purpose]
+    waiting = [sealed.id for sealed in context.outbox.held_reports() if sealed.purpose == purpose]
     noted.purged += waiting
-    rooms = PayloadStore(files=context.world.files, paths=context.world.paths, book=context.book)
-    rooms.purge([kept for kept in rooms.held() if kept.id in waiting], context.now, reason="withdrawn")
+    context.outbox.purge_held(waiting, context.now, reason="withdrawn")
 
 
 def _signals(context: PassContext) -> Iterator[Signal]:

@@ -21,12 +21,12 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Misconfigured, Untrusted, Usage
 from opanel_agent.core.ledger.chain import Entry, EntryKind
 from opanel_agent.core.wire.message import Reply, Sealed, head
-from opanel_agent.evaluate import export, handover, outbox
-from opanel_agent.evaluate.consent import changes, rights
+from opanel_agent.evaluate import export
+from opanel_agent.evaluate.consent import rights
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.license import check
+from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.evaluate.reporting import report
-from opanel_agent.evaluate.reporting.retention import PayloadStore
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage import trust
 
@@ -44,21 +44,20 @@ def _preview(context: PassContext, intent: Members) -> Result:
     purpose = intent.text("purpose", max_length=32)
     if purpose != Purpose.USAGE_STATISTICS:
         raise Usage(Fault.USAGE, "preview_purpose", purpose=purpose)
-    waiting = (sealed for sealed in changes.held_reports(context) if sealed.purpose == purpose)
+    waiting = (sealed for sealed in context.outbox.held_reports() if sealed.purpose == purpose)
     return _shown(context, next(waiting, None) or report.usage(context))
 
 
 def _held(context: PassContext, intent: Members) -> Result:
     action = intent.text("action", max_length=8) if intent.has("action") else "list"
     if action == "list":
-        return {"held": [_waiting(context, sealed) for sealed in changes.held_reports(context)]}
-    sealed = outbox.held(context, intent.text("id", max_length=64))
+        return {"held": [_waiting(context, sealed) for sealed in context.outbox.held_reports()]}
+    sealed = context.outbox.require_held(intent.text("id", max_length=64))
     match action:
         case "show":
             return _shown(context, sealed)
         case "drop":
-            rooms = PayloadStore(files=context.world.files, paths=context.world.paths, book=context.book)
-            rooms.purge([kept for kept in rooms.held() if kept.id == sealed.id], context.now, reason="dropped")
+            context.outbox.purge_held([sealed.id], context.now, reason="dropped")
             return {"dropped": sealed.id}
         case "send":
             return _release(context, sealed)
@@ -71,24 +70,24 @@ def _release(context: PassContext, sealed: Sealed) -> Result:
     released = replace(sealed, reviewed=True)
     report.permitted(context, released)
     context.book.request(EntryKind.REQUEST_REVIEWED, context.now, released)
-    outbox.hold(context, released)
+    context.outbox.hold(released)
     reply = report.send(context, released)
     if not reply.ok:
-        raise handover.failure(reply) or Untrusted(Fault.PROTOCOL, "reply_failed")
+        raise error_of(reply) or Untrusted(Fault.PROTOCOL, "reply_failed")
     return {"sent": True, "id": released.id, "url": released.url, "reply_status": reply.status}
 
 
 def _sent(context: PassContext, intent: Members) -> Result:
     if not intent.has("id"):
-        return {"sent": [_left(context, name) for name in outbox.ids(context)]}
-    sealed = outbox.request(context, intent.text("id", max_length=64))
-    reply = outbox.reply(context, sealed.id)
+        return {"sent": [_left(context, name) for name in context.outbox.sent_ids()]}
+    sealed = context.outbox.require_sent(intent.text("id", max_length=64))
+    reply = context.outbox.reply(sealed.id)
     receipt = _receipt_token(context, sealed.id)
     return {
         "id": sealed.id,
         "purpose": sealed.purpose,
         "url": sealed.url,
-        "at": outbox.attempted_at(context, sealed.id),
+        "at": context.outbox.attempted_at(sealed.id),
         "head": head(sealed).decode("ascii"),
         "body": sealed.body.decode("utf-8"),
         "reply_status": None if reply is None else reply.status,
@@ -98,11 +97,11 @@ def _sent(context: PassContext, intent: Members) -> Result:
 
 
 def _left(context: PassContext, name: str) -> Json:
-    sealed, reply = outbox.request(context, name), outbox.reply(context, name)
+    sealed, reply = context.outbox.require_sent(name), context.outbox.reply(name)
     return {
         "id": name,
         "purpose": sealed.purpose,
-        "at": outbox.attempted_at(context, name),
+        "at": context.outbox.attempted_at(name),
         "url": sealed.url,
         "ok": reply is not None and reply.ok,
         "receipt": _receipt_token(context, name) is not None,
@@ -111,11 +110,11 @@ def _left(context: PassContext, name: str) -> Json:
 
 def last_left(context: PassContext) -> Json:
     """The newest of what left, for `status`."""
-    moments = [(outbox.attempted_at(context, name) or 0, name) for name in outbox.ids(context)]
+    moments = [(context.outbox.attempted_at(name) or 0, name) for name in context.outbox.sent_ids()]
     if not moments:
         return None
     at, name = max(moments)
-    sealed = outbox.request(context, name)
+    sealed = context.outbox.require_sent(name)
     return {"id": name, "purpose": sealed.purpose, "at": at, "url": sealed.url}
 
 
@@ -149,13 +148,13 @@ def _rights(context: PassContext, intent: Members) -> Result:
 
 def _purge(context: PassContext, _intent: Members) -> Result:
     """Every payload of a report goes; requests that would have them erased at the other end are made ready first."""
-    gone = [name for purpose in CONSENT_BASED for name, _ in outbox.reports(context, purpose)]
+    gone = [name for purpose in CONSENT_BASED for name, _ in context.outbox.sent_reports(purpose)]
     ready = rights.make_ready(context, gone) if gone else None
-    rooms = PayloadStore(files=context.world.files, paths=context.world.paths, book=context.book)
-    waiting = {sealed.id for sealed in changes.held_reports(context)}
-    kept = [each for each in rooms.held() if each.id in waiting]
-    kept += [each for each in rooms.sent() if each.id in gone]
-    purged: list[Json] = [each.id for each in rooms.purge(kept, context.now, reason="purged")]
+    box = context.outbox
+    waiting = {sealed.id for sealed in context.outbox.held_reports()}
+    kept = [each for each in box.held_items() if each.id in waiting]
+    kept += [each for each in box.sent_items() if each.id in gone]
+    purged: list[Json] = [each.id for each in box.purge(kept, context.now, reason="purged")]
     return {"purged": purged, "ready": None if ready is None else str(ready)}
 
 

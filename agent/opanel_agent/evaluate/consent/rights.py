@@ -29,11 +29,11 @@ from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Untrusted, Usage
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.wire.message import JOSE, JSON, SIGNED, Sealed, seal
-from opanel_agent.evaluate import outbox, state_files
+from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.ledger_file import digest
 from opanel_agent.evaluate.license import agent_key, signed_request
-from opanel_agent.evaluate.reporting.retention import PayloadStore
+from opanel_agent.evaluate.outbox import new_id
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.log import log_event
 
@@ -53,7 +53,7 @@ def prepare(context: PassContext, kind: str, ids: Sequence[str] | None = None, t
     meant = _not_erased(context, known) if ids is None else list(dict.fromkeys(ids))
     body = rights.body(context.world.catalog, kind, _secrets(context, meant), text)
     request = RightsRequest(
-        id=_id_of_open(known, digest(body)) or outbox.new_id(context, PREFIX),
+        id=_id_of_open(known, digest(body)) or new_id(context.world.chance, PREFIX),
         kind=kind,
         at=context.now,
         sha256=digest(body),
@@ -82,7 +82,7 @@ def prepare_license(context: PassContext, kind: str, text: str | None = None) ->
         context, context.bundle.license, signer, request_document.RequestKind.RIGHTS, right=right, text=text
     )
     request = RightsRequest(
-        id=outbox.new_id(context, PREFIX),
+        id=new_id(context.world.chance, PREFIX),
         kind=right,
         at=context.now,
         sha256=digest(body),
@@ -186,13 +186,13 @@ def _hold(context: PassContext, request: RightsRequest, body: bytes, content_typ
         content_type=content_type,
     )
     _remember(context, request)
-    outbox.hold(context, sealed)
+    context.outbox.hold(sealed)
     return sealed
 
 
 def _kept_body(context: PassContext, request: RightsRequest) -> bytes | None:
     """The bytes of a request that waits or has left; None where no copy of those very bytes is kept."""
-    kept = outbox.waiting(context, request.id) or outbox.left(context, request.id)
+    kept = context.outbox.held(request.id) or context.outbox.sent(request.id)
     return kept.body if kept is not None and digest(kept.body) == request.sha256 else None
 
 
@@ -274,7 +274,7 @@ def _is_open(request: RightsRequest) -> bool:
 
 def _seen(context: PassContext, request: RightsRequest) -> RightsRequest:
     """With the time of its sending, where this agent sent it and the copy is kept."""
-    at = outbox.attempted_at(context, request.id)
+    at = context.outbox.attempted_at(request.id)
     return request if at is None else replace(request, sent_at=at)
 
 
@@ -306,10 +306,9 @@ def _load(context: PassContext) -> tuple[RightsRequest, ...]:
 
 def _purge_unknown(context: PassContext) -> None:
     """What the held requests ask for, nobody knows any more; asked again it is another one. They would wait for ever."""
-    rooms = PayloadStore(files=context.world.files, paths=context.world.paths, book=context.book)
-    orphans = [each for each in rooms.held() if each.id.startswith(f"{PREFIX}-")]
+    orphans = context.outbox.held_ids(PREFIX)
     try:
-        rooms.purge(orphans, context.now, reason="unknown")
+        context.outbox.purge_held(orphans, context.now, reason="unknown")
     except Storage as trouble:  # a right does not depend on the ledger
         log_event("ledger_not_written", level="error", error=str(trouble))
 

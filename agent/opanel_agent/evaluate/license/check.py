@@ -20,11 +20,11 @@ from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
 from opanel_agent.core.license import license_key, schedule, status_history
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire.message import JOSE, JSON, SIGNED, Reply, Sealed, fields_of, head, seal
-from opanel_agent.evaluate import outbox
 from opanel_agent.evaluate.context import PassContext, machine_components
-from opanel_agent.evaluate.handover import failure, submit
 from opanel_agent.evaluate.license import agent_key, install
 from opanel_agent.evaluate.license import signed_request as signed
+from opanel_agent.evaluate.outbox import new_id
+from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.evaluate.reporting import advisories
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.log import log_event
@@ -111,14 +111,14 @@ def _get_from(
     context: PassContext, word: str, fixed: str, take: Callable[[PassContext, bytes], None]
 ) -> tuple[Reply, AgentError | None]:
     """One word to fetch. Whatever kept it from a good document is an error, told and planned around alike."""
-    outbox.attempted_get(context, fixed)
+    context.outbox.mark_get(fixed, context.now)
     try:
         reply = context.world.outlet.fetch(word, signalled=bool(context.signals.offline))
     except AgentError as unanswered:  # fetch itself hung, died or was refused by systemd
         return Reply(ok=False, code=str(unanswered.code), detail=unanswered.detail), unanswered
     if reply.detail != "no_mirror":  # else nothing was asked: what was last is still the latest
-        outbox.replied_get(context, fixed, reply)
-    missed = failure(reply)
+        context.outbox.keep_get_reply(fixed, reply)
+    missed = error_of(reply)
     if missed is not None:
         return reply, missed
     try:
@@ -138,7 +138,7 @@ def prepare(context: PassContext, errand: Errand, key: str | None) -> Sealed:
     url = _endpoint(context) + errand.path
     body, content_type = _body(context, errand, key)
     sealed = seal(
-        request_id=outbox.new_id(context, errand.kind),
+        request_id=new_id(context.world.chance, errand.kind),
         purpose=Purpose.LICENSE_ACTIVATION,
         url=url,
         accept=SIGNED,
@@ -146,7 +146,7 @@ def prepare(context: PassContext, errand: Errand, key: str | None) -> Sealed:
         content_type=content_type,
         held_since=context.now,
     )
-    outbox.hold(context, sealed)
+    context.outbox.hold(sealed)
     return sealed
 
 
@@ -177,7 +177,7 @@ def carry(
     if isinstance(verdict, Denial) and not verdict.to_file:
         gate_inputs.require(purpose, context.snapshot(purpose, commanded=True))
     confirmed = options.get("confirm")
-    sealed = outbox.held(context, confirmed) if isinstance(confirmed, str) else prepared()
+    sealed = context.outbox.require_held(confirmed) if isinstance(confirmed, str) else prepared()
     if sealed.purpose != purpose:  # `confirm` named a request of another kind
         raise Untrusted(Fault.USAGE, "held_unknown", id=sealed.id)
     if options.get("preview") is True:
@@ -206,13 +206,13 @@ def _send(context: PassContext, purpose: Purpose, sealed: Sealed, take: Callable
         purpose, asked=gate_inputs.view_request(sealed, context.world.catalog, context.now), commanded=True
     )
     gate_inputs.require(purpose, asked)
-    reply = submit(context, sealed, command=True)
-    refused = failure(reply)
+    reply = context.outbox.submit(sealed, context.world.outlet, context.now, signalled=context.signalled, command=True)
+    refused = error_of(reply)
     if refused is not None:
         if isinstance(refused, Untrusted) and refused.code is not Fault.RATE_LIMITED:
-            outbox.end_wait(context, sealed)  # it has its answer: the next command asks anew
+            context.outbox.end_hold(sealed.id)  # it has its answer: the next command asks anew
         raise refused
-    outbox.end_wait(context, sealed)
+    context.outbox.end_hold(sealed.id)
     told = take(sealed, reply)
     return {"sent": True, "id": sealed.id, "url": sealed.url, "reply_status": reply.status, **told}
 
@@ -232,7 +232,7 @@ def _take(context: PassContext, errand: Errand, sealed: Sealed, reply: Reply, ke
 
 def _is_for(context: PassContext, errand: Errand, request_id: str, key: str | None) -> bool:
     """Whether what is confirmed is what this command would send; its answer would be taken for another's."""
-    sealed = outbox.waiting(context, request_id)
+    sealed = context.outbox.held(request_id)
     if sealed is None or not request_id.startswith(f"{errand.kind}-"):
         return False
     return errand is not EXCHANGE or sealed.body == _key_body(key)
@@ -241,16 +241,12 @@ def _is_for(context: PassContext, errand: Errand, request_id: str, key: str | No
 def _unanswered(context: PassContext, errand: Errand, key: str | None) -> Sealed | None:
     """The held request of this kind, where it still says the same of the same license to the same place."""
     expected = None if context.bundle is None else context.bundle.license.digest
-    for name in context.world.files.names(context.world.paths.held):
-        if not name.startswith(errand.kind + "-"):
-            continue
-        sealed = outbox.waiting(context, name)
-        if sealed is None:
-            continue
+
+    def same(sealed: Sealed) -> bool:
         same_place = sealed.url == _endpoint(context) + errand.path
-        if same_place and _license_of(sealed) == (expected or _key_body(key)):
-            return sealed
-    return None
+        return same_place and _license_of(sealed) == (expected or _key_body(key))
+
+    return next(context.outbox.pending(errand.kind, same), None)
 
 
 def _license_of(sealed: Sealed) -> str | bytes:

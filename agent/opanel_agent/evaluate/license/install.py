@@ -19,7 +19,6 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.license import binding, effective_time, license_key, renewal, status_history
-from opanel_agent.evaluate import outbox
 from opanel_agent.evaluate.consent import rights
 from opanel_agent.evaluate.context import MAX_STATUS_BYTES, PassContext, load_bundle, load_status
 from opanel_agent.evaluate.license import agent_key
@@ -114,7 +113,7 @@ def activation(context: PassContext, token: bytes, *, only_newer: bool = False) 
     if only_newer:
         _require_newer(context, new)
     # A request of before: sent now, it would be answered for an activation that is no more.
-    outbox.drop(context, RequestKind.ACTIVATION, RequestKind.RELEASE)
+    context.outbox.drop(RequestKind.ACTIVATION, RequestKind.RELEASE)
     _keep(context, new)
     context.memory.unmatched_since = None
 

@@ -23,10 +23,10 @@ from opanel_agent.core.errors import AgentError, NotYet, Untrusted
 from opanel_agent.core.license import binding, renewal, status_history
 from opanel_agent.core.license.renewal import Plan
 from opanel_agent.core.wire.message import SIGNED, Reply, Sealed, seal
-from opanel_agent.evaluate import outbox
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.handover import failure, record_end, submit
 from opanel_agent.evaluate.license import agent_key, check, install
+from opanel_agent.evaluate.outbox import new_id
+from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.log import log_event
 
@@ -44,7 +44,7 @@ def renew(context: PassContext) -> Json:
             return None
         if _endpoint(context) is None or check.denied(context, PURPOSE):
             return None
-        if renewal.asked_today(outbox.last_attempt(context, KIND), context.now):
+        if renewal.asked_today(context.outbox.last_attempt(KIND), context.now):
             context.memory.renewal = renewal.tomorrow(planned, context.now, context.world.chance.random())
             return None
         return _ask(context)
@@ -91,7 +91,7 @@ def _ask(context: PassContext) -> Json:
     asked = gate_inputs.view_request(sealed, context.world.catalog, context.now)
     gate_inputs.require(PURPOSE, context.snapshot(PURPOSE, asked=asked))
     check.begin_quiet(context, PURPOSE)
-    reply = submit(context, sealed)
+    reply = context.outbox.submit(sealed, context.world.outlet, context.now, signalled=context.signalled)
     missed = _answered(context, sealed, reply)
     return {
         "url": reply.url,
@@ -104,7 +104,7 @@ def _ask(context: PassContext) -> Json:
 
 def _answered(context: PassContext, sealed: Sealed, reply: Reply) -> AgentError | None:
     """What came of it. Whoever did not answer is asked the same again on another day."""
-    missed = failure(reply)
+    missed = error_of(reply)
     if missed is None:
         try:
             install.renewed(context, reply.body)
@@ -113,7 +113,7 @@ def _answered(context: PassContext, sealed: Sealed, reply: Reply) -> AgentError 
     _remember(context, missed, retry_after_s=reply.retry_after_s)
     by_name = isinstance(missed, Untrusted | NotYet) and missed.code is not Fault.RATE_LIMITED
     if missed is None or by_name:
-        outbox.end_wait(context, sealed)
+        context.outbox.end_hold(sealed.id)
     return missed
 
 
@@ -136,13 +136,13 @@ def _remember(context: PassContext, missed: AgentError | None, *, retry_after_s:
 def _take_up(context: PassContext) -> None:
     """A reply that was kept when the pass was killed; what is pending for another license or key is dropped."""
     pending = list(_pending(context))
-    for name in _held(context):
+    for name in context.outbox.held_ids(KIND):
         if name not in {sealed.id for sealed in pending}:
-            context.world.files.remove(context.world.paths.held / name)
+            context.outbox.end_hold(name)
     for sealed in pending:
-        reply = outbox.reply(context, sealed.id)
+        reply = context.outbox.reply(sealed.id)
         if reply is not None and reply.ok:
-            record_end(context, sealed, reply)
+            context.outbox.record_outcome(sealed, reply, context.now)
             _answered(context, sealed, reply)
 
 
@@ -152,32 +152,30 @@ def _pending(context: PassContext) -> Iterator[Sealed]:
     endpoint = _endpoint(context)
     if context.bundle is None or key is None or endpoint is None:
         return
-    for name in _held(context):
-        sealed = outbox.waiting(context, name)
-        if sealed is None or sealed.purpose != PURPOSE or sealed.url != endpoint + PATH:
-            continue
+    asks_for = (context.bundle.license.digest, key.public.kid)
+
+    def same(sealed: Sealed) -> bool:
+        if sealed.purpose != PURPOSE or sealed.url != endpoint + PATH:
+            return False
         try:
             claims = request_document.verify(sealed.body)
         except Untrusted:  # damaged, or nothing of ours
-            continue
-        if (claims.license_sha256, claims.jwk.kid) == (context.bundle.license.digest, key.public.kid):
-            yield sealed
+            return False
+        return (claims.license_sha256, claims.jwk.kid) == asks_for
 
-
-def _held(context: PassContext) -> list[str]:
-    return [name for name in context.world.files.names(context.world.paths.held) if name.startswith(f"{KIND}-")]
+    yield from context.outbox.pending(KIND, same)
 
 
 def _prepare(context: PassContext) -> Sealed:
     sealed = seal(
-        request_id=outbox.new_id(context, KIND),
+        request_id=new_id(context.world.chance, KIND),
         purpose=PURPOSE,
         url=f"{_endpoint(context)}{PATH}",
         accept=SIGNED,
         body=check.signed_request(context, RequestKind.RENEWAL),
         held_since=context.now,
     )
-    outbox.hold(context, sealed)
+    context.outbox.hold(sealed)
     return sealed
 
 

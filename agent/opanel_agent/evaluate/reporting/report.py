@@ -19,11 +19,9 @@ from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.license.states import State
 from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.core.wire.message import JOSE, JSON, MAX_BODY_BYTES, Reply, Sealed, seal
-from opanel_agent.evaluate import outbox
-from opanel_agent.evaluate.consent import changes
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.handover import record_end, submit
 from opanel_agent.evaluate.license import check
+from opanel_agent.evaluate.outbox import new_id
 from opanel_agent.evaluate.reporting import crash
 from opanel_agent.network import gate_inputs
 
@@ -48,7 +46,7 @@ def make(context: PassContext) -> None:
 
 def _kept(context: PassContext, facts: Mapping[str, Json]) -> Sealed | None:
     """The held report of this very crash, where it was sealed before."""
-    reports = (sealed for sealed in changes.held_reports(context) if sealed.purpose == Purpose.CRASH_REPORTS)
+    reports = (sealed for sealed in context.outbox.held_reports() if sealed.purpose == Purpose.CRASH_REPORTS)
     return next((sealed for sealed in reports if _says(sealed, facts)), None)
 
 
@@ -62,10 +60,10 @@ def _says(sealed: Sealed, facts: Mapping[str, Json]) -> bool:
 
 def deliver(context: PassContext, *, commanded: bool) -> None:
     """Hands over every held report that the gate lets pass now. Runs of different purposes keep apart, unless commanded."""
-    for sealed in list(changes.held_reports(context)):
-        answered = outbox.reply(context, sealed.id)
+    for sealed in context.outbox.held_reports():
+        answered = context.outbox.reply(sealed.id)
         if answered is not None and answered.ok:  # killed before all was done that follows
-            record_end(context, sealed, answered)
+            context.outbox.record_outcome(sealed, answered, context.now)
             _finish(context, sealed, answered)
             continue
         if not commanded and (not check.quiet_permits(context, sealed.purpose) or _retry_later(context, sealed)):
@@ -90,7 +88,7 @@ def usage(context: PassContext) -> Sealed:
 
 def seal_report(context: PassContext, purpose: Purpose, facts: Mapping[str, Json]) -> Sealed:
     """Built from the catalog, with an erasure of its own, and held."""
-    name = outbox.new_id(context, PREFIX[purpose])
+    name = new_id(context.world.chance, PREFIX[purpose])
     secret = context.world.chance.token_bytes(ERASURE_BYTES)
     sealed = seal(
         request_id=name,
@@ -102,14 +100,14 @@ def seal_report(context: PassContext, purpose: Purpose, facts: Mapping[str, Json
         held_since=context.now,
     )
     context.world.files.write(context.world.paths.erasure / name, secret)
-    outbox.hold(context, sealed)
+    context.outbox.hold(sealed)
     context.book.request(EntryKind.REQUEST_SEALED, context.now, sealed)
     return sealed
 
 
 def send(context: PassContext, sealed: Sealed) -> Reply:
     """Recorded, then sent. Raises Storage where it cannot be recorded: then nothing is sent."""
-    reply = submit(context, sealed)
+    reply = context.outbox.submit(sealed, context.world.outlet, context.now, signalled=context.signalled)
     check.begin_quiet(context, sealed.purpose)
     if not reply.ok:
         context.memory.retries[sealed.purpose] = context.now + HOUR_S + int(context.world.chance.random() * 5 * HOUR_S)
@@ -122,7 +120,7 @@ def _finish(context: PassContext, sealed: Sealed, reply: Reply) -> None:
     """The receipt kept, and only then no longer held: so that a pass that is killed here is taken up again."""
     context.memory.retries.pop(sealed.purpose, None)
     keep_receipt(context, sealed, reply.body)
-    outbox.end_wait(context, sealed)
+    context.outbox.end_hold(sealed.id)
 
 
 def keep_receipt(context: PassContext, sealed: Sealed, token: bytes) -> receipt_document.Receipt | None:
@@ -172,7 +170,7 @@ def _allowed(context: PassContext, purpose: Purpose) -> bool:
 
 
 def _waits(context: PassContext, purpose: Purpose) -> bool:
-    return any(sealed.purpose == purpose for sealed in changes.held_reports(context))
+    return any(sealed.purpose == purpose for sealed in context.outbox.held_reports())
 
 
 def _retry_later(context: PassContext, sealed: Sealed) -> bool:
@@ -191,7 +189,7 @@ def next_s(context: PassContext) -> int | None:
     """When a report, or the look for advisories, wants the next pass: it is due to be made, or its hold ends."""
     quiet = context.memory.quiet_until or 0
     moments = [max(at, quiet) for name, at in context.memory.reports.items() if _allowed(context, Purpose(name))]
-    for sealed in changes.held_reports(context):
+    for sealed in context.outbox.held_reports():
         hold_s = context.consent.hold_s(Purpose(sealed.purpose))
         ready_s = (sealed.held_since or context.now) + hold_s
         moments.append(max(ready_s, context.memory.retries.get(sealed.purpose, 0), quiet))

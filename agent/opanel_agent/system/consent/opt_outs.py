@@ -15,10 +15,10 @@ from typing import Final, Protocol
 
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind, Signals
 from opanel_agent.core.errors import AgentError
+from opanel_agent.system.environment import OPT_OUT_VARIABLES
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
-VARIABLES: Final = ("DO_NOT_TRACK", "OPANEL_AGENT_DO_NOT_TRACK")
 MAX_BYTES: Final = 64 * 1024
 _NAMED: Final = re.compile(r"(?<!\w)(?:OPANEL_AGENT_)?DO_NOT_TRACK(?!\w)", re.ASCII)
 _SAYS_NOTHING: Final = re.compile(
@@ -95,7 +95,7 @@ def in_environment(environ: Mapping[str, str]) -> tuple[Signal, ...]:
         Signal(
             kind=SignalKind.ENVIRONMENT, what=_shown(f"{name}={environ[name]}", name), place="the process environment"
         )
-        for name in VARIABLES
+        for name in OPT_OUT_VARIABLES
         if environ.get(name, "") not in ("", "0")
     )
 

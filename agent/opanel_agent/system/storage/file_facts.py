@@ -4,7 +4,6 @@ Links are not followed and nothing is opened, so looking changes nothing. Left o
 kernel tells nobody but by refusing.
 """
 
-import errno
 import grp
 import os
 import pwd
@@ -12,12 +11,11 @@ import stat
 from pathlib import Path
 from typing import Final, Protocol
 
-from opanel_agent.core.codes import Fault
 from opanel_agent.core.diagnosis import DiskSpace, PathFacts
 from opanel_agent.core.errors import Storage
+from opanel_agent.system import errno_codes
 
 _KINDS: Final = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFSOCK: "socket", stat.S_IFLNK: "link"}
-_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 class FileInspector(Protocol):
@@ -84,5 +82,4 @@ class LocalFileInspector:
 
 
 def _failed(path: Path, exc: OSError) -> Storage:
-    code = Fault.NO_PERMISSION if exc.errno in _DENIED else Fault.IO_FAILED
-    return Storage(code, "read_failed", file=str(path), errno=errno.errorcode.get(exc.errno or 0, "unknown"))
+    return Storage(errno_codes.fault_of(exc), "read_failed", file=str(path), errno=errno_codes.name_of(exc))

@@ -25,6 +25,7 @@ from typing import Final, Protocol
 
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Storage
+from opanel_agent.system import errno_codes
 
 ROOT_UID: Final = 0
 LOCK_POLL_S: Final = 0.05
@@ -345,11 +346,7 @@ def _not_opened(path: Path, exc: OSError) -> AgentError:
 
 
 def _failed(detail: str, path: Path, exc: OSError) -> Storage:
-    match exc.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            code, detail = Fault.DISK_FULL, "disk_full"
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            code = Fault.NO_PERMISSION
-        case _:
-            code = Fault.IO_FAILED
-    return Storage(code, detail, file=str(path), errno=errno.errorcode.get(exc.errno or 0, "unknown"))
+    fault, name = errno_codes.fault_of(exc), errno_codes.name_of(exc)
+    if fault is Fault.DISK_FULL:
+        return Storage(fault, "disk_full", file=str(path), errno=name)
+    return Storage(fault, detail, file=str(path), errno=name)

@@ -20,7 +20,6 @@ from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import NotPermitted, Storage, Usage
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.wire.message import Sealed, head
-from opanel_agent.evaluate import outbox
 from opanel_agent.evaluate.consent import rights
 from opanel_agent.evaluate.context import PassContext, load_context
 from opanel_agent.network import gate_inputs
@@ -88,7 +87,7 @@ def test_each_right_reveals_the_secrets_of_the_reports_that_left(
     assert said(sealed) == {"schema": 1, "kind": str(kind), "reveals": hexed(A, B)}
     assert (sealed.method, sealed.url) == ("POST", signing.ENDPOINT + "/v1/rights")
     assert CATALOG.check("data_rights", sealed.body) == ()
-    assert outbox.held(context, sealed.id) == sealed
+    assert context.outbox.require_held(sealed.id) == sealed
     assert sealed.held_since is None  # it waits for the administrator, without an end
     assert A.encode() not in head(sealed) + sealed.body
     asked = gate_inputs.view_request(sealed, CATALOG, context.now)
@@ -211,7 +210,7 @@ def test_each_right_leaves_byte_for_byte_and_its_receipt_is_taken_up(
     due = signing.NOW + 30 * DAY
     reply = ok(receipt(sealed.body, kind=str(kind), due=due), "application/jose", status=202)
     agent.network.on("POST", sealed.url, reply)
-    outbox.attempted(context, sealed)
+    context.outbox.mark_attempted(sealed, context.now)
     came = agent.world.outlet.courier(sealed, signalled=False)
     assert came.ok, came.detail
     (out,) = agent.network.sent
@@ -360,7 +359,7 @@ def test_it_is_shown_who_must_answer_and_by_when(agent: Simulated, context: Pass
     left(agent, A)
     sealed = rights.prepare(context, "erase")
     assert only(context)["due"] is None
-    outbox.attempted(context, sealed)
+    context.outbox.mark_attempted(sealed, context.now)
     told = only(context)
     assert (told["sent_at"], told["due"], told["days_left"]) == (signing.NOW, signing.NOW + ANSWER_WITHIN_S, 30)
     rights.received(context, receipt(sealed.body, due=signing.NOW + 20 * DAY))

@@ -19,7 +19,7 @@ from opanel_agent.core.reporting import retention
 from opanel_agent.core.reporting.retention import Store, StoredItem
 from opanel_agent.core.wire.message import Reply, Sealed, seal
 from opanel_agent.evaluate.ledger_file import digest, open_ledger
-from opanel_agent.evaluate.reporting.retention import PayloadStore, Purged
+from opanel_agent.evaluate.outbox import Outbox, Purged
 
 DAY = 86_400
 NOW = 1_795_510_800
@@ -42,8 +42,8 @@ class House:
         self.files = MemoryFiles()
         self.rooms = self.open(NOW)
 
-    def open(self, now_s: int) -> PayloadStore:
-        return PayloadStore(files=self.files, paths=PATHS, book=open_ledger(self.files, PATHS, now_s))
+    def open(self, now_s: int) -> Outbox:
+        return Outbox(files=self.files, paths=PATHS, ledger=open_ledger(self.files, PATHS, now_s))
 
     def hold(self, request: Sealed) -> None:
         self.files.put(PATHS.held / request.id, request.encode())
@@ -145,7 +145,7 @@ def test_a_foreign_file_beside_a_copy_goes_with_it(house: House) -> None:
 def test_a_purge_by_command_takes_what_it_is_told_and_says_why(house: House) -> None:
     house.hold(sealed())
     house.hold(sealed(TWO, purpose="crash_reports"))
-    mine = [kept for kept in house.rooms.held() if kept.id == TWO]
+    mine = [kept for kept in house.rooms.held_items() if kept.id == TWO]
     house.rooms.purge(mine, NOW, reason="withdrawn")
     assert house.left() == (ONE,)
     assert (house.entries()[0].purpose, house.entries()[0].data["reason"]) == ("crash_reports", "withdrawn")
