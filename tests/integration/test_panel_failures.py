@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 
 from fixtures import wire_server
 from fixtures.fake_daemon import NOW
+from fixtures.live_daemon import until
 from fixtures.panel import (
     ANSWER,
     LANGUAGES,
@@ -115,21 +117,6 @@ def test_a_queue_that_stays_full_is_an_agent_too_busy(panel: Panel) -> None:
         assert time.monotonic() - began < 0.3 + 0.2
 
 
-def test_one_page_that_found_it_busy_keeps_no_other_from_asking_and_two_do(panel: Panel) -> None:
-    """Under overload others are answered; where nobody is, waiting again costs every page a time-out."""
-    with full(panel.socket):
-        assert panel.at(NOW, timeout_s=0.1).failed("busy")
-    panel.socket.unlink()
-    with in_turn(panel.socket, answers):
-        assert panel.at(NOW).gist == ("agent", "active")
-    with full(panel.socket):
-        for _ in range(2):
-            assert panel.at(NOW, timeout_s=0.1).failed("busy")
-        began = time.monotonic()
-        assert panel.at(NOW).failed("busy")
-        assert time.monotonic() - began < 0.5
-
-
 # one time-out, not one a page
 
 
@@ -137,12 +124,26 @@ def note_of(panel: Panel) -> Path:
     return panel.file.with_name(panel.file.name + ".failure")
 
 
+def pass_time(panel: Panel, seconds: float) -> None:
+    """The note becomes as old as that."""
+    earlier = time.time() - seconds
+    os.utime(note_of(panel), (earlier, earlier))
+
+
+def hang(panel: Panel) -> None:
+    """Two pages in a row wait in vain, the second only for a moment."""
+    assert panel.at(NOW, timeout_s=0.15).failed("hung")
+    began = time.monotonic()
+    assert panel.at(NOW, timeout_s=5).failed("hung")
+    assert time.monotonic() - began < 1
+
+
 def test_a_hung_agent_costs_one_time_out_for_all_pages(panel: Panel) -> None:
     panel.remember()
     with started(panel.program.command) as another:
         other = replace(panel, program=another)
         assert other.at(NOW).failed("stopped")
-        with in_turn(panel.socket, is_silent, answers) as server:
+        with in_turn(panel.socket, is_silent, is_silent, answers) as server:
             began = time.monotonic()
             assert panel.at(NOW, timeout_s=0.4).failed("hung")
             assert time.monotonic() - began >= 0.4
@@ -150,37 +151,72 @@ def test_a_hung_agent_costs_one_time_out_for_all_pages(panel: Panel) -> None:
             pages = [each.at(NOW, timeout_s=5) for each in (panel, other) for _ in range(10)]
             assert time.monotonic() - began < 1
             assert all(page.failed("hung") and page.gist == ("file", "active") for page in pages)
-            assert server.accepted == 1
+            assert server.accepted == 2
+
+
+def test_a_full_queue_costs_no_more(panel: Panel) -> None:
+    with full(panel.socket):
+        assert panel.at(NOW, timeout_s=0.4).failed("busy")
+        began = time.monotonic()
+        assert all(panel.at(NOW, timeout_s=5).failed("busy") for _ in range(10))
+        assert time.monotonic() - began < 1
+
+
+def test_one_page_that_waited_in_vain_keeps_no_other_from_asking(panel: Panel) -> None:
+    """Under overload others are answered, and an answer takes the note away."""
+    with in_turn(panel.socket, is_silent, answers) as server:
+        for _ in range(2):
+            assert panel.at(NOW, timeout_s=0.1).failed("hung")
+            assert panel.at(NOW).gist == ("agent", "active")
+            assert not note_of(panel).exists()
+            server.accepted = 0
+
+
+def test_pages_that_waited_in_vain_at_the_same_time_keep_no_other_from_asking(panel: Panel) -> None:
+    """As after a moment in which the whole machine stood still: each of them began before the others failed."""
+    with ExitStack() as stack:
+        pages = [replace(panel, program=stack.enter_context(started(panel.program.command))) for _ in range(4)]
+        assert all(page.at(NOW).failed("stopped") for page in pages)
+        stack.enter_context(in_turn(panel.socket, is_silent, answers))
+        threads = stack.enter_context(ThreadPoolExecutor(4))
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(str(panel.socket))
+            first.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert all(page.failed("hung") for page in threads.map(lambda page: page.at(NOW, timeout_s=0.4), pages))
+        assert panel.at(NOW).gist == ("agent", "active")
 
 
 def test_it_asks_again_after_a_moment_and_an_answer_ends_the_pause(panel: Panel) -> None:
-    with in_turn(panel.socket, is_silent, is_silent, answers) as server:
-        assert panel.at(NOW, timeout_s=0.1).failed("hung")
-        earlier = time.time() - PAUSE_S - 1
-        os.utime(note_of(panel), (earlier, earlier))
+    with in_turn(panel.socket, *[is_silent] * 3, answers) as server:
+        hang(panel)
+        pass_time(panel, PAUSE_S + 1)
         assert panel.at(NOW, timeout_s=0.1).failed("hung")
         assert panel.at(NOW).failed("hung")
-        os.utime(note_of(panel), (earlier, earlier))
-        assert panel.at(NOW).gist == ("agent", "active")
         assert server.accepted == 3
+        pass_time(panel, PAUSE_S + 1)
+        assert panel.at(NOW).gist == ("agent", "active")
         assert [path.name for path in panel.folder.iterdir() if path != panel.socket] == ["license.last"]
 
 
 def test_one_page_at_a_time_tries_a_hung_agent_again(panel: Panel) -> None:
     """While one tries, the others go by the note, however long the try takes."""
     with started(panel.program.command) as another, in_turn(panel.socket, is_silent) as server:
-        other = replace(panel, program=another)
-        other.at(NOW, timeout_s=0.05)
-        earlier = time.time() - PAUSE_S - 1
-        os.utime(note_of(panel), (earlier, earlier))
-        trying = threading.Thread(target=panel.at, args=(NOW,), kwargs={"timeout_s": 1})
+        hang(panel)
+        pass_time(panel, PAUSE_S + 1)
+        trying = threading.Thread(target=panel.at, args=(NOW,), kwargs={"timeout_s": 1.5})
         trying.start()
-        time.sleep(0.4)
-        began = time.monotonic()
-        assert other.at(NOW).failed("hung")
-        assert time.monotonic() - began < 0.4
+        until(lambda: server.accepted == 3)
+        assert replace(panel, program=another).at(NOW).failed("hung")
+        assert trying.is_alive()
         trying.join()
-        assert server.accepted == 2
+        assert server.accepted == 3
+
+
+def test_a_note_from_before_the_machine_was_started_makes_no_pause(panel: Panel) -> None:
+    note_of(panel).write_text(f"once {10**17}")
+    with in_turn(panel.socket, is_silent, answers):
+        assert panel.at(NOW).failed("hung")
+        assert panel.at(NOW).gist == ("agent", "active")
 
 
 @pytest.mark.parametrize("spoil", [Path.mkdir, os.mkfifo, Path.touch, lambda note: note.write_bytes(b"\xff" * 9999)])
@@ -188,10 +224,7 @@ def test_a_note_that_is_none_harms_nothing(panel: Panel, spoil: Callable[[Path],
     panel.remember()
     spoil(note_of(panel))
     with in_turn(panel.socket, answers):
-        first = panel.at(NOW)
-        assert first.gist in {("agent", "active"), ("file", "active")}
-        if note_of(panel).is_file():
-            os.utime(note_of(panel), (NOW, NOW))
+        assert panel.at(NOW).gist == ("agent", "active")
         assert panel.at(NOW).gist == ("agent", "active")
 
 

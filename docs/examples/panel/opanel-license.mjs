@@ -26,8 +26,8 @@ const SOCKET = '/run/opanel-agent/agent.sock';
 const MAX_BYTES = 256 * 1024;
 const HOUR_S = 3600;
 const DAY_S = 86400;
-const PAUSE_MS = 5000; // while this lasts after a deadline was missed, nobody waits for the agent again
-const BUSY_ONCE = 'busy once';
+const PAUSE_MS = 5000; // while this lasts, nobody waits for an agent that does not answer
+const AGAIN_MS = 100; // the deadline while somebody has missed a longer one, and nobody was answered since
 const REQUEST = 'GET /v1/license HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n';
 /** @type {import('./opanel-license.d.mts').Permit[]} */
 const PERMITS = ['run', 'change', 'create', 'paid_features'];
@@ -189,31 +189,31 @@ function parse(body) {
 /**
  * Resolves to the response, or to why there is none.
  *
- * Who misses the deadline leaves a note beside the file: for five seconds every page of every process goes by it at once,
- * and then one of them asks again. So a hung agent costs one time-out, not one a page. An overloaded one answers others
- * meanwhile: only when two fail and nobody succeeds in between is it noted.
+ * A missed deadline is noted beside the file. Under overload others are answered, and any answer takes the note away;
+ * whoever asks while it is there waits for a tenth of a second only. Who then finds no answer either makes it a pause: for
+ * five seconds every page of every process goes by the note at once, and then one of them asks again. So a hung agent costs
+ * one time-out, not one a page.
  *
  * @param {string} file @param {string} socket @param {number} timeoutMs @returns {Promise<Outcome>}
  */
 async function askUnlessPaused(file, socket, timeoutMs) {
   const note = `${file}.failure`;
-  const noted = await pause(note);
-  if (noted !== null) return { failure: noted };
-  const { outcome, waited } = await ask(socket, timeoutMs);
+  const noted = await readNote(note);
+  if (noted !== null && noted !== 'once') return { failure: noted };
+  const begun = process.hrtime.bigint();
+  const { outcome, waited } = await ask(socket, noted === 'once' ? Math.min(timeoutMs, AGAIN_MS) : timeoutMs);
   const failure = waited && 'failure' in outcome ? outcome.failure : null;
   if (failure === null) await unlink(note).catch(() => {});
-  else if (failure !== 'unreachable') await leave(note, failure); // which is this process's own trouble
+  else if (failure !== 'unreachable') await writeNote(note, failure, begun); // which is this process's own trouble
   return outcome;
 }
 
-/** @param {string} note @param {Failure} failure */
-async function leave(note, failure) {
-  const first = failure === 'busy' && !(await stat(note).catch(() => null));
-  await writeFile(note, first ? BUSY_ONCE : failure).catch(() => {});
-}
-
-/** Resolves to the failure to go by without asking; null where this one is to ask. @param {string} note @returns {Promise<Failure | null>} */
-async function pause(note) {
+/**
+ * Resolves to the failure to go by without asking; "once" where one page missed its deadline; else null.
+ *
+ * @param {string} note @returns {Promise<Failure | 'once' | null>}
+ */
+async function readNote(note) {
   try {
     const found = await stat(note);
     if (!found.isFile()) return null;
@@ -223,12 +223,30 @@ async function pause(note) {
       await utimes(note, now / 1000, now / 1000); // the others go by it while this one asks
       return null;
     }
-    const failure = (await readFile(note, 'utf8')).slice(0, 32);
-    if (failure === BUSY_ONCE) return null;
-    return Object.keys(ACTIONS).includes(failure) ? /** @type {Failure} */ (failure) : 'hung';
+    const text = await readFile(note, 'latin1');
+    return isFailure(text) ? text : 'once';
   } catch {
     return null;
   }
+}
+
+/**
+ * Notes a missed deadline; a pause only where another page missed its own before this one began to ask.
+ *
+ * @param {string} note @param {Failure} failure @param {bigint} begun
+ */
+async function writeNote(note, failure, begun) {
+  const text = await readFile(note, 'latin1').catch(() => '');
+  const before = /^once (\d{1,18})$/.exec(text);
+  const now = process.hrtime.bigint();
+  if (isFailure(text) || (before !== null && BigInt(before[1]) < begun)) await writeFile(note, failure).catch(() => {});
+  // None, or one from before this machine was started.
+  else if (before === null || BigInt(before[1]) > now) await writeFile(note, `once ${now}`).catch(() => {});
+}
+
+/** @param {string} text @returns {text is Failure} */
+function isFailure(text) {
+  return Object.keys(ACTIONS).includes(text);
 }
 
 /**

@@ -32,9 +32,10 @@ namespace OPanel\Agent {
             private const MAX_BYTES = 262144;
             private const HOUR_S = 3600;
             private const DAY_S = 86400;
-            /** While this lasts after a deadline was missed, nobody waits for the agent again. */
+            /** While this lasts, nobody waits for an agent that does not answer. */
             private const PAUSE_S = 5;
-            private const BUSY_ONCE = 'busy once';
+            /** The deadline while somebody has missed a longer one, and nobody was answered since. */
+            private const AGAIN_NS = 100000000;
             private const REQUEST = "GET /v1/license HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n";
             private const PERMITS = ['run', 'change', 'create', 'paid_features'];
 
@@ -233,28 +234,33 @@ namespace OPanel\Agent {
             /**
              * Returns the body, or null and why there is none.
              *
-             * Who misses the deadline leaves a note beside the file: for five seconds every page of every worker goes
-             * by it at once, and then one of them asks again. So a hung agent costs one time-out, not one a page. An
-             * overloaded one answers others meanwhile: only when two fail and nobody succeeds in between is it noted.
+             * A missed deadline is noted beside the file. Under overload others are answered, and any answer takes the
+             * note away; whoever asks while it is there waits for a tenth of a second only. Who then finds no answer
+             * either makes it a pause: for five seconds every page of every worker goes by the note at once, and then
+             * one of them asks again. So a hung agent costs one time-out, not one a page.
              *
              * @return array{0: string|null, 1: string|null}
              */
             private function askUnlessPaused(): array
             {
                 $note = $this->file . '.failure';
-                $noted = self::guarded(function () use ($note): string {
+                $noted = self::guarded(static function () use ($note): string {
                     return self::noted($note);
                 });
-                if ((string) $noted !== '') {
+                if (isset(self::ACTIONS[$noted])) {
                     return [null, $noted];
                 }
+                if ($noted === 'once') {
+                    $this->timeoutNs = min($this->timeoutNs, self::AGAIN_NS);
+                    $this->end = hrtime(true) + $this->timeoutNs;
+                }
+                $begun = hrtime(true);
                 [$body, $failure, $waited] = self::guarded(function (): array {
                     return $this->ask();
                 }) ?? [null, 'disabled', false];
-                self::guarded(static function () use ($note, $failure, $waited): void {
+                self::guarded(static function () use ($note, $failure, $waited, $begun): void {
                     if ($waited && $failure !== 'unreachable') { // which is this process's own trouble
-                        $once = $failure === 'busy' && !@is_file($note);
-                        @file_put_contents($note, $once ? self::BUSY_ONCE : (string) $failure);
+                        self::note($note, (string) $failure, $begun);
                     } elseif (!$waited && @is_file($note)) {
                         @unlink($note);
                     }
@@ -262,7 +268,7 @@ namespace OPanel\Agent {
                 return [$body, $failure];
             }
 
-            /** Returns the failure to go by without asking; "" where this one is to ask. */
+            /** Returns the failure to go by without asking; "once" where one page missed its deadline; else "". */
             private static function noted(string $note): string
             {
                 clearstatcache(true, $note);
@@ -274,11 +280,21 @@ namespace OPanel\Agent {
                     @touch($note); // the others go by it while this one asks
                     return '';
                 }
-                $failure = (string) @file_get_contents($note, false, null, 0, 32);
-                if ($failure === self::BUSY_ONCE) {
-                    return '';
+                $text = (string) @file_get_contents($note, false, null, 0, 64);
+                return isset(self::ACTIONS[$text]) ? $text : 'once';
+            }
+
+            /** Notes a missed deadline; a pause only where another page missed its own before this one began to ask. */
+            private static function note(string $note, string $failure, int $begun): void
+            {
+                $text = @is_file($note) ? (string) @file_get_contents($note, false, null, 0, 64) : '';
+                $before = preg_match('~\Aonce (\d{1,18})\z~', $text, $found) ? (int) $found[1] : PHP_INT_MAX;
+                $now = hrtime(true);
+                if (isset(self::ACTIONS[$text]) || $before < $begun) {
+                    @file_put_contents($note, $failure);
+                } elseif ($before > $now) { // none, or one from before this machine was started
+                    @file_put_contents($note, "once $now");
                 }
-                return isset(self::ACTIONS[$failure]) ? $failure : 'hung';
             }
 
             /**
