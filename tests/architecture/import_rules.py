@@ -1,6 +1,6 @@
 """The import rules (docs/ARCHITECTURE.md, "Layers"): which module may import what, read from the source.
 
-`objections(sources)` takes the text of modules by name and says every import that crosses a wall, with its line.
+`violations(sources)` takes the text of modules by name and returns every import that breaks a rule, with its line.
 Imports inside functions count as much as those at the top: a lazy import is still an arrow. `reachable` follows the
 arrows further and says everything that a module can come to load. Left out: imports made from strings (`importlib`,
 `__import__`); they are refused wherever they stand.
@@ -30,7 +30,7 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Layer:
     """What the modules under `prefix` may import; our own by prefix, foreign packages and standard modules by name.
 
     `only_lazily` are our modules that may be imported inside functions alone. `standard` None admits the whole library.
@@ -80,21 +80,21 @@ VALUE_MODULES = frozenset(
     ]
 )
 
-# The first room whose prefix fits is the module's; a module that fits none is itself an objection.
-ROOMS = (
-    Room(prefix=f"{AGENT}.core", own=("core",), foreign=frozenset({"cryptography"}), standard=VALUE_MODULES),
-    Room(
+# The first layer whose prefix fits is the module's; a module that fits none is itself a violation.
+LAYERS = (
+    Layer(prefix=f"{AGENT}.core", own=("core",), foreign=frozenset({"cryptography"}), standard=VALUE_MODULES),
+    Layer(
         prefix=f"{AGENT}.system",
         own=("core", "system"),
         foreign=frozenset({"cryptography", "httpx", "platformdirs", "psutil", "structlog", "tomli_w"}),
     ),
-    Room(prefix=f"{AGENT}.network", own=("core", "system", "network")),
-    Room(
+    Layer(prefix=f"{AGENT}.network", own=("core", "system", "network")),
+    Layer(
         prefix=f"{AGENT}.evaluate",
         own=("core", "system", "network", "evaluate", "messages"),
         foreign=frozenset({"cryptography"}),
     ),
-    Room(
+    Layer(
         prefix=f"{AGENT}.daemon",
         own=(
             "core.codes",
@@ -113,20 +113,20 @@ ROOMS = (
         only_lazily=("system.storage.paths", "messages"),
         foreign=frozenset({"h11"}),
     ),
-    Room(
+    Layer(
         prefix=f"{AGENT}.silence",
         own=("core", "system", "network", "evaluate", "silence"),
         foreign=frozenset({"cryptography", "tomli_w"}),
     ),
-    Room(
+    Layer(
         prefix=f"{AGENT}.cli",
         own=("core", "system", "network", "evaluate", "silence", "messages", "cli"),
         foreign=frozenset({"tomli_w"}),
     ),
-    Room(prefix=f"{AGENT}.messages", own=("core.codes", "core.errors", "core.units"), alone=True),
-    Room(prefix=f"{AGENT}.__main__", only_lazily=("daemon", "evaluate", "network", "cli"), alone=True),
-    Room(prefix=AGENT, alone=True),
-    Room(
+    Layer(prefix=f"{AGENT}.messages", own=("core.codes", "core.errors", "core.units"), alone=True),
+    Layer(prefix=f"{AGENT}.__main__", only_lazily=("daemon", "evaluate", "network", "cli"), alone=True),
+    Layer(prefix=AGENT, alone=True),
+    Layer(
         prefix=AUTHORITY,
         own=("core", "system.storage.resources"),
         foreign=frozenset(
@@ -135,7 +135,7 @@ ROOMS = (
     ),
 )
 
-# A foreign package that has one door into the agent.
+# The one module of the agent that imports a foreign package.
 DOORS = {
     "httpx": f"{AGENT}.system.http",
     "psutil": f"{AGENT}.system.machine",
@@ -155,9 +155,9 @@ def under(module: str, prefix: str) -> bool:
     return module == prefix or module.startswith(f"{prefix}.")
 
 
-def room_of(module: str) -> Room | None:
+def layer_of(module: str) -> Layer | None:
     return next(
-        (room for room in ROOMS if module == room.prefix or (not room.alone and under(module, room.prefix))), None
+        (layer for layer in LAYERS if module == layer.prefix or (not layer.alone and under(module, layer.prefix))), None
     )
 
 
@@ -203,63 +203,63 @@ def _for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def objections(sources: Sources) -> list[str]:
-    """Every crossing, as `module:line: what`; none when the house stands."""
+def violations(sources: Sources) -> list[str]:
+    """Returns every violation, as `module:line: what`."""
     known = frozenset(sources)
     return [
-        f"{module}:{line}: {told}"
+        f"{module}:{line}: {what}"
         for module, source in sources.items()
-        for rule in (_walls, _doors, _impure, _signing, _by_string)
-        for line, told in rule(module, source, known)
+        for rule in (_layers, _sole_importers, _impure, _signing, _by_string)
+        for line, what in rule(module, source, known)
     ]
 
 
-Told = Iterator[tuple[int, str]]
+Violations = Iterator[tuple[int, str]]
 
 
-def _walls(module: str, source: str, known: frozenset[str]) -> Told:
-    room = room_of(module)
-    if room is None:
-        yield 1, "is in no room"
+def _layers(module: str, source: str, known: frozenset[str]) -> Violations:
+    layer = layer_of(module)
+    if layer is None:
+        yield 1, "is in no layer"
         return
     for item in imports(source, known):
-        told = _crossing(room, item)
-        if told:
-            yield item.line, told
+        what = _violation(layer, item)
+        if what:
+            yield item.line, what
 
 
-def _crossing(room: Room, item: Import) -> str | None:
+def _violation(layer: Layer, item: Import) -> str | None:
     top = item.target.partition(".")[0]
     if not top:
         return "relative import: say where it leads"
     if top == AUTHORITY:
-        return None if room.prefix == AUTHORITY else "nothing imports the authority"
+        return None if layer.prefix == AUTHORITY else "nothing imports the authority"
     if top == AGENT:
-        return _own(room, item)
+        return _own(layer, item)
     if top in sys.stdlib_module_names:
-        allowed = room.standard is None or top in room.standard or item.target in room.standard
+        allowed = layer.standard is None or top in layer.standard or item.target in layer.standard
         return None if allowed else f"{item.target} is no module of values"
-    return None if top in room.foreign else f"{room.prefix} does not import {top}"
+    return None if top in layer.foreign else f"{layer.prefix} does not import {top}"
 
 
-def _own(room: Room, item: Import) -> str | None:
+def _own(layer: Layer, item: Import) -> str | None:
     if item.target == AGENT and item.name in {None, "__version__"}:  # the package itself: its place, its version
         return None
-    if any(under(item.target, f"{AGENT}.{own}") for own in room.own):
+    if any(under(item.target, f"{AGENT}.{own}") for own in layer.own):
         return None
-    if any(under(item.target, f"{AGENT}.{own}") for own in room.only_lazily):
+    if any(under(item.target, f"{AGENT}.{own}") for own in layer.only_lazily):
         return None if item.lazy else f"{item.target} only inside a function"
-    return f"{room.prefix} does not import {item.target}"
+    return f"{layer.prefix} does not import {item.target}"
 
 
-def _doors(module: str, source: str, known: frozenset[str]) -> Told:
+def _sole_importers(module: str, source: str, known: frozenset[str]) -> Violations:
     for item in imports(source, known):
         door = DOORS.get(item.target.partition(".")[0])
         if door not in (None, module) and under(module, AGENT):
             yield item.line, f"{item.target} only in {door}"
 
 
-def _impure(module: str, source: str, _known: frozenset[str]) -> Told:
+def _impure(module: str, source: str, _known: frozenset[str]) -> Violations:
     """The core reads no clock and does no I/O, by whatever name."""
     if not under(module, f"{AGENT}.core"):
         return
@@ -279,7 +279,7 @@ def _impure(module: str, source: str, _known: frozenset[str]) -> Told:
                 pass
 
 
-def _signing(module: str, source: str, _known: frozenset[str]) -> Told:
+def _signing(module: str, source: str, _known: frozenset[str]) -> Violations:
     """The authority alone signs documents; the agent's own key, in one module of evaluate or system, signs requests."""
     if under(module, AUTHORITY) or under(module, f"{AGENT}.evaluate") or under(module, f"{AGENT}.system"):
         return
@@ -301,7 +301,7 @@ def signers(sources: Sources) -> frozenset[str]:
     return frozenset(module for module, source in sources.items() if under(module, AGENT) and [*private_keys(source)])
 
 
-def _by_string(_module: str, source: str, known: frozenset[str]) -> Told:
+def _by_string(_module: str, source: str, known: frozenset[str]) -> Violations:
     """An import whose target is a string is invisible to this reading; reading packaged data is no import."""
     for item in imports(source, known):
         if under(item.target, "importlib") and not {item.target, f"{item.target}.{item.name}"} & READS_DATA:

@@ -24,19 +24,19 @@ def table(title: str) -> dict[str, tuple[str, ...]]:
 
 
 LAYERS: Final = {name.strip("`/").removesuffix(".py"): cells[1] for name, cells in table("Layers").items()}
-ROOMS: Final = {room.prefix.rpartition(".")[2]: room for room in import_rules.ROOMS if room.prefix not in SMALL}
+RULES: Final = {layer.prefix.rpartition(".")[2]: layer for layer in import_rules.LAYERS if layer.prefix not in SMALL}
 
 
 def test_every_layer_is_told() -> None:
-    assert LAYERS.keys() == {name.removeprefix("opanel_") for name in ROOMS}
+    assert LAYERS.keys() == {name.removeprefix("opanel_") for name in RULES}
 
 
-@pytest.mark.parametrize("name", ROOMS)
+@pytest.mark.parametrize("name", RULES)
 def test_what_a_layer_may_import_is_what_the_rules_say(name: str) -> None:
-    room = ROOMS[name]
+    layer = RULES[name]
     cell = LAYERS[name.removeprefix("opanel_")].replace("and in functions: ", "")
     told = {each.strip() for each in re.split("[,;]", cell)} - {"standard modules of values"}
-    assert told == {*room.own, *room.only_lazily, *room.foreign} - {name}
+    assert told == {*layer.own, *layer.only_lazily, *layer.foreign} - {name}
 
 
 def test_it_is_one_page() -> None:

@@ -1,4 +1,4 @@
-"""The walls hold: every import of the tree goes the way the rooms allow, and what must stay small loads nothing heavy.
+"""Every import of the tree is one that its layer may make, and what must stay small loads nothing heavy.
 
 Each rule of `import_rules` has a source here that breaks it, so that a rule which sees nothing is found out. What a process
 really loads is read from `sys.modules` of a fresh interpreter.
@@ -23,13 +23,13 @@ DAEMON = "opanel_agent.daemon.loop"
 HEAVY = frozenset({"psutil", "cryptography", "httpx", "structlog"})
 
 
-def test_the_tree_keeps_its_walls() -> None:
-    assert import_rules.objections(TREE) == []
+def test_the_tree_keeps_the_import_rules() -> None:
+    assert import_rules.violations(TREE) == []
 
 
 def test_the_tree_was_read() -> None:
-    rooms = {room.prefix for room in map(import_rules.room_of, TREE) if room}
-    assert rooms == {room.prefix for room in import_rules.ROOMS}
+    layers = {layer.prefix for layer in map(import_rules.layer_of, TREE) if layer}
+    assert layers == {layer.prefix for layer in import_rules.LAYERS}
 
 
 def test_the_agents_key_lies_in_one_module_out_of_reach_of_whatever_has_network() -> None:
@@ -145,7 +145,7 @@ def test_what_a_process_loads_is_really_seen() -> None:
 # ---- each rule, seen to object
 
 
-# A small house of the same plan, so that a breach is seen whatever stands in the tree.
+# A small tree with the same layers, so that a violation is found whatever the real tree holds.
 SMALL = dict.fromkeys(
     [
         "opanel_agent",
@@ -187,7 +187,7 @@ BAD = [
     ("opanel_agent.core.bad", "from datetime import date\nf = date.today", "today reads a clock"),
     ("opanel_agent.core.bad", "import tomllib\ntomllib.load(f)", "tomllib.load reads a file"),
     ("opanel_agent.core.bad", "from tomllib import load", "tomllib.load reads a file"),
-    # arrows between rooms, at the top of a module and inside functions
+    # imports between layers, at the top of a module and inside functions
     (
         "opanel_agent.core.bad",
         "from opanel_agent.system.storage import files",
@@ -247,7 +247,7 @@ BAD = [
     ),
     ("opanel_agent.__main__", "from opanel_agent.cli import main", "opanel_agent.cli.main only inside a function"),
     ("opanel_agent", "from opanel_agent.core import errors", "does not import opanel_agent.core.errors"),
-    ("opanel_agent.attic", "import os", "is in no room"),
+    ("opanel_agent.attic", "import os", "is in no layer"),
     # the authority
     ("opanel_agent.cli.bad", "import opanel_authority.keys", "nothing imports the authority"),
     (
@@ -256,7 +256,7 @@ BAD = [
         "does not import opanel_agent.system.storage.files",
     ),
     ("opanel_authority.bad", "import httpx", "does not import httpx"),
-    # doors
+    # packages with one importer
     ("opanel_agent.system.storage.files", "import httpx", "httpx only in opanel_agent.system.http"),
     ("opanel_agent.system.storage.files", "def f():\n    import psutil", "psutil only in opanel_agent.system.machine"),
     ("opanel_agent.system.storage.files", "from structlog import stdlib", "structlog only in opanel_agent.system.log"),
@@ -280,15 +280,15 @@ BAD = [
     ("opanel_agent.evaluate.bad", "import importlib", "imports what no reader sees"),
     ("opanel_agent.evaluate.bad", "from importlib import import_module", "imports what no reader sees"),
     ("opanel_agent.evaluate.bad", "__import__('httpx')", "imports what no reader sees"),
-    # rooms
-    ("elsewhere", "", "is in no room"),
-    ("opanel_agent.messages.bad", "", "is in no room"),
+    # layers
+    ("elsewhere", "", "is in no layer"),
+    ("opanel_agent.messages.bad", "", "is in no layer"),
 ]
 
 
 @pytest.mark.parametrize(("module", "source", "told"), BAD)
-def test_a_breach_is_seen(module: str, source: str, told: str) -> None:
-    said = import_rules.objections({**SMALL, module: source})
+def test_a_violation_is_found(module: str, source: str, told: str) -> None:
+    said = import_rules.violations({**SMALL, module: source})
     assert any(told in line and line.startswith(f"{module}:") for line in said), said
 
 
@@ -306,7 +306,7 @@ GOOD = [
 
 @pytest.mark.parametrize(("module", "source"), GOOD)
 def test_what_is_allowed_passes(module: str, source: str) -> None:
-    assert import_rules.objections({**SMALL, module: source}) == []
+    assert import_rules.violations({**SMALL, module: source}) == []
 
 
 def test_reachable_follows_functions_packages_and_stops_where_told() -> None:
