@@ -104,9 +104,11 @@ class Client:
     processes: bool = False
 
     def missing(self, place: Place) -> str | None:
-        """What is not installed."""
+        """What is not installed where the clients' user may run it."""
         program = place.folder / self.program if self.program == "go_client" else shutil.which(self.program)
-        return None if program and Path(program).exists() else self.program.removesuffix("_client")
+        if program and subprocess.run(place.as_user(["test", "-x", str(program)]), check=False).returncode == 0:
+            return None
+        return self.program.removesuffix("_client")
 
     def commands(self, place: Place, run: "Run") -> list[list[str]]:
         program = str(place.folder / self.program) if self.program == "go_client" else self.program

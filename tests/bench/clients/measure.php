@@ -26,7 +26,7 @@ function measure(array $arguments, callable $ask): void
 function answer_status(string $got): string
 {
     [$head, $body] = explode("\r\n\r\n", $got, 2) + ['', ''];
-    if (!preg_match('~^HTTP/1\.1 (\d{3}) ~', $head, $status)) {
+    if (!preg_match('~^HTTP/1\.[01] (\d{3}) ~', $head, $status)) {
         return $got === '' ? 'no answer' : 'no HTTP';
     }
     return $status[1] === '200' && json_decode($body) === null ? 'cut short' : $status[1];
