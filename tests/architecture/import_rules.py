@@ -100,6 +100,7 @@ LAYERS = (
             "core.codes",
             "core.commands",
             "core.errors",
+            "core.problems",
             "core.text_safety",
             "core.units",
             "system.storage.installation",

@@ -24,8 +24,8 @@ from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.documents import bundle, root, signed_request, status_list
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.license.states import PERMITS, Action, State
+from opanel_agent.core.problems import REFUSALS
 from opanel_agent.daemon import api
-from opanel_agent.system import http
 from opanel_authority.cli import main as authority
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -283,7 +283,7 @@ def test_every_problem_of_the_socket_is_told() -> None:
 
 def test_every_problem_of_the_authority_is_told() -> None:
     told = {row[0].strip("`"): row[1].strip("`") for row in rows(section(CONTRACT, "Problems")) if len(row) == 2}
-    assert told == {name: str(code) for name, code in http._PROBLEMS.items()}
+    assert told == {problem.name: str(problem.code) for problem in REFUSALS}
 
 
 def test_every_kind_of_error_is_told_with_its_exit_status() -> None:

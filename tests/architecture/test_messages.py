@@ -29,10 +29,11 @@ from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Untrusted, U
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.ledger.export import ExportFlawKind
 from opanel_agent.core.license.states import Action, State
+from opanel_agent.core.problems import REFUSALS
 from opanel_agent.core.reporting.catalog import Type
 from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.messages import describe_error, language, translate, translate_code
-from opanel_agent.system import http, sandbox
+from opanel_agent.system import sandbox
 from opanel_agent.system.journal import MESSAGE_IDS
 from opanel_agent.system.storage.resources import load_catalog
 
@@ -42,7 +43,7 @@ from generators import catalogs  # noqa: E402 - found by that folder
 
 RAISED = error_details.raised()
 # Made from the name that a problem of the authority's has.
-PROBLEMS = frozenset(f"problem_{name}" for name in http._PROBLEMS)
+PROBLEMS = frozenset(problem.detail for problem in REFUSALS)
 DETAILS = frozenset(each.detail for each in RAISED) | PROBLEMS
 # What another version of the daemon raises is said with this one.
 FOREIGN = "unknown_detail"

@@ -15,7 +15,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import NotPermitted, Storage
 from opanel_agent.core.ledger.export import MAX_BYTES
 from opanel_agent.system import environment, process
-from opanel_agent.system.process import Identity
+from opanel_agent.system.process import Credentials
 
 READER: Final = (sys.executable, "-I", "-m", "opanel_agent", "export")
 DEADLINE_S: Final = 60.0
@@ -33,7 +33,7 @@ def export(state_dir: Path, reader: Sequence[str] = READER) -> bytes:
             environment=environment.select(os.environ, user_folders=not as_root),
             max_bytes=MAX_BYTES,
             deadline_s=DEADLINE_S,
-            identity=Identity(uid=owner.st_uid, gid=owner.st_gid) if as_root else None,
+            identity=Credentials(uid=owner.st_uid, gid=owner.st_gid) if as_root else None,
         )
     except OSError as exc:
         raise Storage(Fault.IO_FAILED, "export_unread", file=str(state_dir)) from exc

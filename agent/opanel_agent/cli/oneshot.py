@@ -14,7 +14,7 @@ from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable, Untrusted
 from opanel_agent.system import environment, process
-from opanel_agent.system.process import Identity, KernelLimits
+from opanel_agent.system.process import Credentials, KernelLimits
 from opanel_agent.system.storage.paths import Paths
 
 PROGRAM: Final = (sys.executable, "-I", "-m", "opanel_agent", "evaluate")
@@ -49,12 +49,12 @@ def run(
     return _result(finished.output)
 
 
-def _identity(user: str) -> Identity:
+def _identity(user: str) -> Credentials:
     try:
         found = pwd.getpwnam(user)
     except KeyError as nobody:
         raise Misconfigured(Fault.IO_FAILED, "agent_user_absent", user=user) from nobody
-    return Identity(uid=found.pw_uid, gid=found.pw_gid)
+    return Credentials(uid=found.pw_uid, gid=found.pw_gid)
 
 
 def _result(frame: bytes) -> Members:

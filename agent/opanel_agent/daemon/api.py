@@ -25,6 +25,7 @@ from opanel_agent.core.commands import (
     Route,
     Who,
 )
+from opanel_agent.core.problems import MEDIA_TYPE, type_of
 
 Headers = tuple[tuple[str, str], ...]
 Option = bool | str | list[str]
@@ -111,10 +112,10 @@ class PublishedAnswer(NamedTuple):
 def problem(name: str, *, headers: Headers = (), error: object = None) -> Response:
     """A refusal by its name in PROBLEMS; `error` is the one behind it, as evaluate told it."""
     status, code, title = PROBLEMS[name]
-    members: dict[str, object] = {"type": f"urn:opanel:problem:{name}", "title": title, "status": status, "code": code}
+    members: dict[str, object] = {"type": type_of(name), "title": title, "status": status, "code": code}
     if error is not None:
         members["error"] = error
-    return Response(status=status, body=_json(members), media="application/problem+json", headers=headers)
+    return Response(status=status, body=_json(members), media=MEDIA_TYPE, headers=headers)
 
 
 def admit(method: str, target: str, peer: Peer, *, since_refresh_s: float) -> Route | Response:

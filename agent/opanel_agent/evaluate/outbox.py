@@ -27,7 +27,7 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED, MAX_REPLY_BYTES
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Untrusted
 from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.reporting import retention
-from opanel_agent.core.reporting.retention import Store, StoredItem
+from opanel_agent.core.reporting.retention import PayloadFolder, StoredItem
 from opanel_agent.core.wire.message import MAX_BODY_BYTES, MAX_LINE_BYTES, Reply, Sealed
 from opanel_agent.evaluate.ledger_file import LedgerFile, digest
 from opanel_agent.evaluate.reply_errors import error_of
@@ -55,7 +55,7 @@ class Purged:
     """One removed request. `purpose` is None where the file could no longer be read."""
 
     id: str
-    room: Store
+    room: PayloadFolder
     purpose: str | None
 
 
@@ -235,13 +235,13 @@ class Outbox:
         failed: list[Storage] = []
         for item in items:
             paths = self._paths_of(item)
-            removed = Purged(id=item.id, room=item.room, purpose=self._purpose(paths[0]))
+            removed = Purged(id=item.id, room=item.folder, purpose=self._purpose(paths[0]))
             steps = [
                 partial(self._record, removed, paths, now_s, reason),
                 *(partial(self.files.remove, p) for p in paths),
             ]
             failed += [error for error in map(_storage_error, steps) if error is not None]
-            log_event("purged", id=item.id, room=str(item.room), reason=reason)
+            log_event("purged", id=item.id, room=str(item.folder), reason=reason)
             purged.append(removed)
         if failed:
             raise failed[0]
@@ -259,11 +259,11 @@ class Outbox:
     def sent_items(self) -> tuple[StoredItem, ...]:
         """Returns what was attempted, answered or not. What a crash left before the attempt has age 0."""
         ids = dict.fromkeys(name.rpartition(".")[0] or name for name in self.files.names(self.paths.sent))
-        return tuple(StoredItem(id=name, room=Store.SENT, since_s=self._since(name)) for name in ids)
+        return tuple(StoredItem(id=name, folder=PayloadFolder.SENT, since_s=self._since(name)) for name in ids)
 
     def _held_item(self, name: str) -> StoredItem:
         sealed = self._decoded(self.paths.held / name)
-        return StoredItem(id=name, room=Store.HELD, since_s=0 if sealed is None else sealed.held_since)
+        return StoredItem(id=name, folder=PayloadFolder.HELD, since_s=0 if sealed is None else sealed.held_since)
 
     def _since(self, request_id: str) -> int | None:
         """Not attempted yet: while the request waits in `held/` its age counts there."""
@@ -273,7 +273,7 @@ class Outbox:
 
     def _paths_of(self, item: StoredItem) -> tuple[Path, ...]:
         """The request first, its mark last: what a crash leaves is found by the mark and purged at the next sweep."""
-        if item.room is Store.HELD:
+        if item.folder is PayloadFolder.HELD:
             return (self.paths.held / item.id,)
         folder = self.paths.sent
         known = tuple(folder / (item.id + end) for end in (_REQUEST, _REPLY, _ATTEMPTED))

@@ -12,6 +12,7 @@ from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents.claims import StatusRef
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license import status_history
 from opanel_agent.core.license.renewal import Plan
@@ -205,7 +206,7 @@ def _seen(told: Members, document: str) -> StatusRecord:
         jti=jti,
         installed=told.boolean("installed") if told.has("installed") else True,
         sighting=Sighting(
-            status=told.integer("status", low=1, high=3),
+            status=Status(told.integer("status", low=Status.REVOKED, high=Status.SUPERSEDED)),
             first_iat=told.integer("first_iat"),
             last_iat=told.integer("last_iat"),
             seen_at=told.integer("seen_at"),

@@ -27,13 +27,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from opanel_agent.core import problems
 from opanel_agent.core.codec.strict_json import dumps, loads
-from opanel_agent.core.codes import Code, Fault, Reason
+from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import FIXED_GETS, MAX_REPLY_BYTES
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable, Untrusted
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire.endpoints import is_loopback
-from opanel_agent.core.wire.message import PROBLEM, Headers, Reply, Sealed, head
+from opanel_agent.core.wire.message import Headers, Reply, Sealed, head
 
 MAX_PROBLEM_BYTES: Final = 16 * 1024
 MAX_HEADERS_BYTES: Final = 12 * 1024  # as JSON; a frame's line holds 16 KiB
@@ -41,19 +42,6 @@ MAX_RETRY_AFTER_S: Final = DAY_S
 OCTETS: Final = "application/octet-stream"  # what a web server calls a file whose ending it does not know
 HANDSHAKE: Final = "start_tls.started"  # how httpcore names the step, after the connection's kind
 _DONE: Final = (200, 202)
-_PROBLEM_URN: Final = "urn:opanel:problem:"
-_PROBLEMS: Final[dict[str, Code]] = {
-    "key_unknown": Fault.KEY_UNKNOWN,
-    "seats_taken": Fault.SEATS_TAKEN,
-    "binding_impossible": Fault.BINDING_IMPOSSIBLE,
-    "rate_limited": Fault.RATE_LIMITED,
-    "superseded": Reason.SUPERSEDED,
-    "revoked": Reason.REVOKED,
-    "expired": Reason.EXPIRED,
-    "suspended": Reason.SUSPENDED,
-    "not_yet": Fault.NOT_YET,
-    "request_refused": Reason.SERVER_ERROR,
-}
 # OpenSSL's own default first; then where the distributions keep it, for a Python that was built elsewhere.
 _CA_FILES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -249,7 +237,7 @@ def _system_trust() -> dict[str, str]:
 def _expected(sealed: Sealed) -> frozenset[str]:
     """The types that the request's own Accept names; and for a static file what a plain web server calls it."""
     accept = next((text for name, text in sealed.headers if name.lower() == "accept"), "")
-    named = {part.split(";")[0].strip().lower() for part in accept.split(",")} - {PROBLEM}
+    named = {part.split(";")[0].strip().lower() for part in accept.split(",")} - {problems.MEDIA_TYPE}
     return frozenset(named | ({OCTETS} if sealed.method == "GET" else set()))
 
 
@@ -278,15 +266,14 @@ def _headers(response: httpx.Response) -> Headers:
 
 
 def _problem(response: httpx.Response) -> Unavailable | None:
-    if _content_type(response) != PROBLEM:
+    if _content_type(response) != problems.MEDIA_TYPE:
         return None
     try:
         told = loads(_body(response, MAX_PROBLEM_BYTES), max_bytes=MAX_PROBLEM_BYTES)
     except (Untrusted, Unavailable, httpx.TransportError):
         return None  # the status alone says that it was refused
-    name = str(told.get("type", "")).removeprefix(_PROBLEM_URN) if isinstance(told, dict) else ""
-    code = _PROBLEMS.get(name)
-    return None if code is None else Unavailable(code, f"problem_{name}")
+    problem = problems.by_type(told.get("type")) if isinstance(told, dict) else None
+    return None if problem is None else Unavailable(problem.code, problem.detail)
 
 
 def served_at(text: str) -> float | None:

@@ -51,7 +51,7 @@ class KernelLimits(NamedTuple):
                 return
 
 
-class Identity(NamedTuple):
+class Credentials(NamedTuple):
     """The user that a process runs as. It gets no supplementary group."""
 
     uid: int
@@ -85,7 +85,7 @@ def start(
     *,
     limits: KernelLimits | None = None,
     new_session: bool = True,
-    identity: Identity | None = None,
+    identity: Credentials | None = None,
 ) -> int:
     """Starts a program and returns its pid; the caller waits for it and ends it (`end_session`, `end_group`).
 
@@ -136,7 +136,7 @@ def run(
     max_bytes: int,
     deadline_s: float,
     limits: KernelLimits | None = None,
-    identity: Identity | None = None,
+    identity: Credentials | None = None,
     stderr: str = "inherit",
 ) -> Finished:
     """Runs a program to its end and returns its exit status and output.
@@ -241,7 +241,7 @@ def _reap(pid: int) -> None:
         return
 
 
-def _fork(command: Sequence[str], environment: Mapping[str, str], streams: Streams, identity: Identity) -> int:
+def _fork(command: Sequence[str], environment: Mapping[str, str], streams: Streams, identity: Credentials) -> int:
     """Starts a program as another user: posix_spawn(3) cannot. Only for a process without threads (a command of root's)."""
     reading, writing = os.pipe()  # closed by a successful execve(2): to read nothing means that it started
     pid = os.fork()
@@ -257,7 +257,7 @@ def _fork(command: Sequence[str], environment: Mapping[str, str], streams: Strea
 
 
 def _become(
-    command: Sequence[str], environment: Mapping[str, str], streams: Streams, identity: Identity, failures: int
+    command: Sequence[str], environment: Mapping[str, str], streams: Streams, identity: Credentials, failures: int
 ) -> NoReturn:
     """In the child: gives up its rights before the first instruction of the program. Never returns."""
     try:

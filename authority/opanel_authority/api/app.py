@@ -24,8 +24,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from opanel_agent.core import problems
 from opanel_agent.core.codec.strict_json import Json, dumps
-from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Value
@@ -44,21 +45,7 @@ RIGHTS_BURST: Final = 60
 # License keys that were never issued: mistyped ones in an ordinary day, and no more of a machine that tries them out.
 GUESSES_BURST: Final = 600
 STATUS_LIST: Final = "application/statuslist+jwt"
-PROBLEM: Final = "application/problem+json"
 _MAX_SHOWN: Final = 200
-
-# the code of a refusal -> (code in the problem, status)
-_REFUSALS: Final[dict[str, tuple[str, int]]] = {
-    Fault.KEY_UNKNOWN: ("key_unknown", 404),
-    Fault.SEATS_TAKEN: ("seats_taken", 409),
-    Fault.BINDING_IMPOSSIBLE: ("binding_impossible", 422),
-    Fault.RATE_LIMITED: ("rate_limited", 429),
-    Reason.SUPERSEDED: ("superseded", 409),
-    Reason.REVOKED: ("revoked", 403),
-    Reason.EXPIRED: ("expired", 403),
-    Reason.SUSPENDED: ("suspended", 403),
-    Fault.NOT_YET: ("not_yet", 409),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,17 +160,17 @@ def _post(content_type: str, decide: Callable[[bytes], Answer]) -> Callable[[Req
 
 async def _answered(request: Request, content_type: str, decide: Callable[[bytes], Answer]) -> Response:
     if request.headers.get("content-type", "").lower() != content_type:
-        return _problem("request_refused", 415, "content_type")
+        return _problem(problems.REQUEST_REFUSED.name, 415, "content_type")
     body = await _body(request)
     if body is None:
-        return _problem("request_refused", 413, "body_size")
+        return _problem(problems.REQUEST_REFUSED.name, 413, "body_size")
     try:
         made = await run_in_threadpool(decide, body)
     except Untrusted as error:
-        return _problem("request_refused", 400, error.detail, error.values)
+        return _problem(problems.REQUEST_REFUSED.name, 400, error.detail, error.values)
     except NotPermitted as error:
-        code, status = _REFUSALS.get(error.code, ("request_refused", 403))
-        return _problem(code, status, error.detail, error.values)
+        refusal = problems.by_code(error.code)
+        return _problem(refusal.name, refusal.status, error.detail, error.values)
     return Response(made.body, status_code=made.status, media_type=made.content_type)
 
 
@@ -203,16 +190,16 @@ async def _body(request: Request) -> bytes | None:
 async def _no_such(_request: Request, error: Exception) -> Response:
     """No such path, or not this method there."""
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return _problem("request_refused", status, "no_such_request")
+    return _problem(problems.REQUEST_REFUSED.name, status, "no_such_request")
 
 
 def _problem(code: str, status: int, detail: str, values: Mapping[str, Value] | None = None) -> Response:
     known = {} if values is None else values
-    told: dict[str, Json] = {"type": f"urn:opanel:problem:{code}", "title": say(detail, known), "status": status}
+    told: dict[str, Json] = {"type": problems.type_of(code), "title": say(detail, known), "status": status}
     if "fields" in known:
         told["fields"] = [*str(known["fields"]).split(", ")]
     headers = {"Retry-After": str(known["retry_after_s"])} if "retry_after_s" in known else {}
-    return Response(dumps(told), status_code=status, media_type=PROBLEM, headers=headers)
+    return Response(dumps(told), status_code=status, media_type=problems.MEDIA_TYPE, headers=headers)
 
 
 class _Logged:

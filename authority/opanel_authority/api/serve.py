@@ -24,14 +24,14 @@ import uvicorn
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage, Usage
 from opanel_agent.core.text_safety import escape
-from opanel_agent.core.units import DAY_S
+from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_authority.api.app import Served, app
 from opanel_authority.api.connections import MAX_CONNECTIONS, protocol
 from opanel_authority.authority import Authority
 from opanel_authority.documents import publish
 from opanel_authority.requests import reports
 
-_LOOK_S: Final = 3600
+_LOOK_S: Final = HOUR_S
 _PUBLISH_EVERY_S: Final = 1.0
 _GRACE_S: Final = 15.0
 _SPARE_FILES: Final = 256

@@ -4,8 +4,9 @@ from typing import Any
 
 from sqlalchemy import select
 
+from opanel_agent.core.documents.status_list import Status
 from opanel_authority.books.line_codec import pack, unpack
-from opanel_authority.books.rows import ActivationRow, Ended, Rows, Status
+from opanel_authority.books.rows import ActivationRow, Ended, Rows
 from opanel_authority.books.tables import activations as _activations
 from opanel_authority.books.tables import answers as _answers
 

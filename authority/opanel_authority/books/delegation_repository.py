@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from opanel_agent.core.codes import Reason
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import NotPermitted
 from opanel_authority.books.rows import DelegationRow, Rows
 from opanel_authority.books.tables import delegation_versions as _versions
@@ -94,7 +95,7 @@ class DelegationRepository(Rows):
             self._pending_marks[name] = ordinal + 1
             return start + ordinal
         mine = [_licenses.c.delegation == row.number, _licenses.c.slot.between(start, end - 1)]
-        for free in (_licenses.c.status == 1, _licenses.c.free_at <= now):
+        for free in (_licenses.c.status == Status.REVOKED, _licenses.c.free_at <= now):
             query = select(_licenses.c.id, _licenses.c.slot).where(*mine, free).order_by(_licenses.c.free_at).limit(1)
             found = self._connection.execute(query).first()
             if found is not None:
@@ -111,7 +112,7 @@ class DelegationRepository(Rows):
     def live_licenses(self, number: int) -> int:
         """How many licenses stand under a reseller whose slot is still theirs and that are not revoked."""
         query = select(_licenses.c.id).where(
-            _licenses.c.delegation == number, _licenses.c.slot.is_not(None), _licenses.c.status != 1
+            _licenses.c.delegation == number, _licenses.c.slot.is_not(None), _licenses.c.status != Status.REVOKED
         )
         return len(self._connection.execute(query).all())
 

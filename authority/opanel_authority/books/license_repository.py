@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.units import DAY_S
 from opanel_authority.books.line_codec import pack, unpack
-from opanel_authority.books.rows import LicenseRow, Rows, Status
+from opanel_authority.books.rows import LicenseRow, Rows
 from opanel_authority.books.tables import delegation_versions as _versions
 from opanel_authority.books.tables import editions as _editions
 from opanel_authority.books.tables import former_entries as _former
@@ -125,7 +126,10 @@ class LicenseRepository(Rows):
     def take_slot_back(self, row: LicenseRow, slot: int) -> bool:
         """The slot that the license was signed with; False where a license that is not revoked has it now."""
         there = (_licenses.c.delegation == row.delegation) & (_licenses.c.slot == slot) & (_licenses.c.id != row.id)
-        if self._connection.execute(select(_licenses.c.id).where(there, _licenses.c.status != 1)).first() is not None:
+        if (
+            self._connection.execute(select(_licenses.c.id).where(there, _licenses.c.status != Status.REVOKED)).first()
+            is not None
+        ):
             return False
         self._connection.execute(_licenses.update().where(there).values(slot=None))
         self.update_license(row.id, slot=slot)

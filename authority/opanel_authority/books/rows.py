@@ -1,22 +1,12 @@
 """Rows of the books as values, and what every repository of rows has in common."""
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum, unique
+from enum import StrEnum, unique
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from opanel_authority.books.draw_marks import DrawMarks
-
-
-@unique
-class Status(IntEnum):
-    """An entry of a status list; `SUPERSEDED` is an activation that was released or moved."""
-
-    VALID = 0
-    REVOKED = 1
-    SUSPENDED = 2
-    SUPERSEDED = 3
 
 
 @unique

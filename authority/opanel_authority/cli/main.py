@@ -132,15 +132,15 @@ def _write_bundle(file: BinaryIO, made: Issued) -> None:
 
 
 def _actor() -> str:
-    """Who types this command, for the change log."""
+    """ChangedBy types this command, for the change log."""
     try:
         return f"command:{os.environ.get('SUDO_USER') or getpass.getuser()}"
     except (KeyError, OSError):
         return f"command:{os.getuid()}"
 
 
-def _who(told: argparse.Namespace) -> changes.Who:
-    return changes.Who(actor=_actor(), reason=told.reason)
+def _who(told: argparse.Namespace) -> changes.ChangedBy:
+    return changes.ChangedBy(actor=_actor(), reason=told.reason)
 
 
 def _relocate(told: argparse.Namespace) -> Result:

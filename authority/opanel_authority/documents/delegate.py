@@ -20,11 +20,12 @@ from opanel_agent.core.documents import delegation as delegations
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents.delegation import Delegation
 from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Usage
 from opanel_agent.core.license import license_key
 from opanel_authority.authority import Authority
 from opanel_authority.books.repository import Books
-from opanel_authority.books.rows import DelegationRow, Kind, Status
+from opanel_authority.books.rows import DelegationRow, Kind
 from opanel_authority.books.status_allocation import MAX_ENTRIES, VENDOR
 from opanel_authority.documents import claims, keys
 from opanel_authority.documents.claims import DelegationTerms, LicenseTerms

@@ -18,6 +18,7 @@ from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.license import License
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_agent.core.license import license_key
 from opanel_agent.core.license.renewal import begins_s
@@ -25,7 +26,7 @@ from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority
 from opanel_authority.books.license_repository import SAFE_S, Edition
 from opanel_authority.books.repository import Books
-from opanel_authority.books.rows import DelegationRow, Kind, LicenseRow, Status
+from opanel_authority.books.rows import DelegationRow, Kind, LicenseRow
 from opanel_authority.documents import claims
 from opanel_authority.documents.claims import LicenseTerms
 from opanel_authority.documents.delegate import key_of, last, new_license_key, require_valid

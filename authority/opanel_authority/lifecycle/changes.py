@@ -14,10 +14,11 @@ from typing import Final
 from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import bundle as bundles
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_authority.authority import Authority
 from opanel_authority.books.repository import Books
-from opanel_authority.books.rows import Ended, Kind, LicenseRow, Status, Subject
+from opanel_authority.books.rows import Ended, Kind, LicenseRow, Subject
 from opanel_authority.documents import claims, issue
 from opanel_authority.documents.delegate import last, require_valid
 from opanel_authority.documents.issue import Issued
@@ -34,18 +35,18 @@ class Change(StrEnum):
 
 
 # whose status a change may change, from which to which
-CHANGES: Final[Mapping[tuple[Change, Kind], tuple[frozenset[int], Status]]] = {
-    (Change.SUSPEND, Kind.LICENSE): (frozenset({0, 2}), Status.SUSPENDED),
-    (Change.RESUME, Kind.LICENSE): (frozenset({0, 1, 2}), Status.VALID),
-    (Change.REVOKE, Kind.LICENSE): (frozenset({0, 1, 2}), Status.REVOKED),
-    (Change.REVOKE, Kind.DELEGATION): (frozenset({0, 1}), Status.REVOKED),
-    (Change.RESUME, Kind.DELEGATION): (frozenset({0, 1}), Status.VALID),
-    (Change.SUPERSEDE, Kind.ACTIVATION): (frozenset({0, 3}), Status.SUPERSEDED),
+CHANGES: Final[Mapping[tuple[Change, Kind], tuple[frozenset[Status], Status]]] = {
+    (Change.SUSPEND, Kind.LICENSE): (frozenset({Status.VALID, Status.SUSPENDED}), Status.SUSPENDED),
+    (Change.RESUME, Kind.LICENSE): (frozenset({Status.VALID, Status.REVOKED, Status.SUSPENDED}), Status.VALID),
+    (Change.REVOKE, Kind.LICENSE): (frozenset({Status.VALID, Status.REVOKED, Status.SUSPENDED}), Status.REVOKED),
+    (Change.REVOKE, Kind.DELEGATION): (frozenset({Status.VALID, Status.REVOKED}), Status.REVOKED),
+    (Change.RESUME, Kind.DELEGATION): (frozenset({Status.VALID, Status.REVOKED}), Status.VALID),
+    (Change.SUPERSEDE, Kind.ACTIVATION): (frozenset({Status.VALID, Status.SUPERSEDED}), Status.SUPERSEDED),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Who:
+class ChangedBy:
     """Who changes something, and why. `delegation` is the reseller whose licenses alone he may reach; None is the vendor."""
 
     actor: str = "command"
@@ -53,9 +54,9 @@ class Who:
     delegation: int | None = None
 
 
-def change(authority: Authority, what: Change, handle: str, *, now: int, who: Who | None = None) -> Subject:
+def change(authority: Authority, what: Change, handle: str, *, now: int, who: ChangedBy | None = None) -> Subject:
     """Change a status and publish at once. Raises Usage for an unknown handle, NotPermitted where the table has no row."""
-    who = who or Who()
+    who = who or ChangedBy()
     with authority.writing(now) as books:
         subject = find_subject(books, handle, delegation=who.delegation)
         row = CHANGES.get((what, subject.kind))
@@ -96,9 +97,9 @@ def _signed_slot(authority: Authority, row: LicenseRow) -> int:
     return bundles.verify(row.text.encode("ascii"), authority.root, now=None).license.slot
 
 
-def lift_move_limit(authority: Authority, handle: str, *, now: int, who: Who | None = None) -> LicenseRow:
+def lift_move_limit(authority: Authority, handle: str, *, now: int, who: ChangedBy | None = None) -> LicenseRow:
     """Moves of this license until now do not count toward the limit of three in 30 days."""
-    who = who or Who()
+    who = who or ChangedBy()
     with authority.writing(now) as books:
         row = find_license(books, handle, delegation=who.delegation)
         books.update_license(row.id, moves_since=now)
@@ -106,9 +107,11 @@ def lift_move_limit(authority: Authority, handle: str, *, now: int, who: Who | N
     return row
 
 
-def set_renewal(authority: Authority, handle: str, *, renews: bool, now: int, who: Who | None = None) -> LicenseRow:
+def set_renewal(
+    authority: Authority, handle: str, *, renews: bool, now: int, who: ChangedBy | None = None
+) -> LicenseRow:
     """Whether the license is renewed by itself when its term ends."""
-    who = who or Who()
+    who = who or ChangedBy()
     with authority.writing(now) as books:
         row = find_license(books, handle, delegation=who.delegation)
         books.update_license(row.id, renews=int(renews))
@@ -127,12 +130,14 @@ class NewTerms:
     days: int | None = None
 
 
-def change_terms(authority: Authority, handle: str, terms: NewTerms, *, now: int, who: Who | None = None) -> Issued:
+def change_terms(
+    authority: Authority, handle: str, terms: NewTerms, *, now: int, who: ChangedBy | None = None
+) -> Issued:
     """A newer edition with other terms, to the end that was paid for. Machines beyond fewer seats are superseded.
 
     Raises Untrusted where it would be wider than the delegation.
     """
-    who = who or Who()
+    who = who or ChangedBy()
     with authority.store.reading() as books:
         row = find_license(books, handle, delegation=who.delegation)
     old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
@@ -161,13 +166,13 @@ def _supersede_beyond(authority: Authority, license_id: str, seats: int, now: in
                 books.end_activation(each, Ended.SUPERSEDED, now)
 
 
-def transfer(authority: Authority, handle: str, reseller: str, *, now: int, who: Who | None = None) -> Issued:
+def transfer(authority: Authority, handle: str, reseller: str, *, now: int, who: ChangedBy | None = None) -> Issued:
     """The license under another reseller: another slot and entry of his, the same key, activations and end.
 
     Raises Usage for an unknown reseller, NotPermitted where it is revoked or he is, Untrusted where his delegation is
     narrower than the license.
     """
-    who = who or Who()
+    who = who or ChangedBy()
     with authority.writing(now) as books:
         row = find_license(books, handle, delegation=who.delegation)
         target = books.delegation(name=reseller)
@@ -200,7 +205,7 @@ def _subject(row: LicenseRow) -> Subject:
     return Subject(kind=Kind.LICENSE, id=row.id, idx=row.idx, status=row.status, delegation=row.delegation)
 
 
-def log(books: Books, act: str, subject: Subject, who: Who, now: int) -> None:
+def log(books: Books, act: str, subject: Subject, who: ChangedBy, now: int) -> None:
     """A row of the change log."""
     books.log_change(
         at=now,

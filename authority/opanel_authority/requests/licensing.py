@@ -29,13 +29,14 @@ from opanel_agent.core.documents.claims import SHA256_HEX
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.signed_request import RequestClaims, RequestKind
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.license import binding
 from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority
 from opanel_authority.books.report_repository import ReportRepository
 from opanel_authority.books.repository import Books
-from opanel_authority.books.rows import ActivationRow, Ended, LicenseRow, Status
+from opanel_authority.books.rows import ActivationRow, Ended, LicenseRow
 from opanel_authority.books.status_allocation import VENDOR
 from opanel_authority.documents import claims as documents
 from opanel_authority.documents.issue import renewed

@@ -16,7 +16,7 @@ from opanel_authority.documents.issue import Issued
 from opanel_authority.documents.keys import Role
 from opanel_authority.documents.rotate import Rotation, rotate
 from opanel_authority.lifecycle import changes
-from opanel_authority.lifecycle.changes import Change, NewTerms, Who
+from opanel_authority.lifecycle.changes import Change, ChangedBy, NewTerms
 from opanel_authority.lifecycle.handles import find_license
 
 OTHER = "Other"
@@ -72,7 +72,7 @@ def test_a_reseller_reaches_only_what_is_his(tmp_path: Path) -> None:
     with made.authority.store.reading() as books:
         stranger = books.delegation(name=OTHER)
     assert stranger is not None
-    who = Who(actor="somebody", delegation=stranger.number)
+    who = ChangedBy(actor="somebody", delegation=stranger.number)
     acts: list[Any] = [
         lambda: changes.change(made.authority, Change.REVOKE, issued.jti, now=NOW, who=who),
         lambda: changes.change_terms(made.authority, issued.key, NewTerms(seats=2), now=NOW + 1, who=who),
@@ -90,7 +90,7 @@ def test_a_reseller_reaches_only_what_is_his(tmp_path: Path) -> None:
 def test_each_change_is_logged_with_its_actor_and_reason(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     issued = made.issue()
-    who = Who(actor="ayse", reason="not paid")
+    who = ChangedBy(actor="ayse", reason="not paid")
     changes.change(made.authority, Change.SUSPEND, issued.jti, now=NOW + 5, who=who)
     with made.authority.store.reading() as books:
         rows = [*books.changes(subject=issued.jti)]

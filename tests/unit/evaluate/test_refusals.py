@@ -4,9 +4,9 @@ import pytest
 
 from opanel_agent.core.codes import Code, Reason
 from opanel_agent.core.errors import AgentError, NotYet, Unavailable, Untrusted
+from opanel_agent.core.problems import REFUSALS, REQUEST_REFUSED, Problem
 from opanel_agent.core.wire.message import Reply
 from opanel_agent.evaluate.reply_errors import error_of
-from opanel_agent.system import http
 
 
 def failure(code: Code, detail: str) -> AgentError:
@@ -16,11 +16,17 @@ def failure(code: Code, detail: str) -> AgentError:
     return told
 
 
-@pytest.mark.parametrize("name", sorted(set(http._PROBLEMS) - {"request_refused"}))
-def test_a_refusal_by_name_is_final_and_keeps_its_code(name: str) -> None:
-    error = failure(http._PROBLEMS[name], f"problem_{name}")
-    kind = NotYet if name == "not_yet" else Untrusted
-    assert (type(error), error.code, error.detail) == (kind, http._PROBLEMS[name], f"problem_{name}")
+@pytest.mark.parametrize("problem", REFUSALS, ids=lambda problem: str(problem.name))
+def test_a_refusal_by_name_is_final_and_keeps_its_code(problem: Problem) -> None:
+    if problem is not REQUEST_REFUSED:
+        error = failure(problem.code, problem.detail)
+        assert (type(error), error.code, error.detail) == (problem.error, problem.code, problem.detail)
+        assert problem.error in {NotYet, Untrusted}
+
+
+@pytest.mark.parametrize("detail", ["revoked", "problem_", "problem_problem_revoked", "problem_of_tomorrow"])
+def test_what_only_resembles_the_name_of_a_problem_is_none(detail: str) -> None:
+    assert type(failure(Reason.SERVER_ERROR, detail)) is Unavailable
 
 
 def test_any_other_refusal_may_pass() -> None:

@@ -17,7 +17,8 @@ from fixtures.fake_network import FakeNetwork, ok
 from fixtures.wire_server import answer, says, wire
 from opanel_agent.core.codes import Code, Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable
-from opanel_agent.core.wire.message import JOSE, PROBLEM, Reply, Sealed, fixed_get, head, seal
+from opanel_agent.core.problems import MEDIA_TYPE as PROBLEM
+from opanel_agent.core.wire.message import JOSE, Reply, Sealed, fixed_get, head, seal
 from opanel_agent.system.http import DeadlinePassed, HttpxTransport, TransferLimits, deadline, limits_for
 
 LIST = "application/statuslist+jwt"

@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.live_daemon import gone, until
 from opanel_agent.system import process
-from opanel_agent.system.process import Finished, Identity, KernelLimits
+from opanel_agent.system.process import Credentials, Finished, KernelLimits
 
 HERE = {"PATH": "/usr/bin:/bin"}
 
@@ -110,7 +110,7 @@ def test_another_user_runs_it_with_no_right_and_no_descriptor_of_ours() -> None:
             max_bytes=1000,
             deadline_s=20,
             limits=KernelLimits(),
-            identity=Identity(uid=65534, gid=65534),
+            identity=Credentials(uid=65534, gid=65534),
         )
     finally:
         os.close(leaked)
@@ -124,7 +124,9 @@ def test_a_program_that_another_user_may_not_start_is_an_error_here(tmp_path: Pa
     program.write_text("#!/bin/sh\n")
     program.chmod(0o700)
     with pytest.raises(PermissionError):
-        process.run((str(program),), environment={}, max_bytes=1, deadline_s=5, identity=Identity(uid=65534, gid=65534))
+        process.run(
+            (str(program),), environment={}, max_bytes=1, deadline_s=5, identity=Credentials(uid=65534, gid=65534)
+        )
 
 
 def test_the_deadline_holds_for_a_program_that_closed_its_output() -> None:

@@ -63,9 +63,13 @@ class StatusList:
     kid: str
     statuses: Statuses
 
-    def status(self, idx: int) -> int | None:
-        """0..3, or None beyond the list, which says nothing at all."""
-        return self.statuses.at(idx)
+    def status(self, idx: int) -> Status | None:
+        """Returns the status of the entry, None beyond the list, which says nothing at all.
+
+        `accept` admits two bits an entry alone, so each of its four values is a Status.
+        """
+        entry = self.statuses.at(idx)
+        return None if entry is None else Status(entry)
 
 
 def accept(token: bytes, root: Root, *, floor: Mapping[str, int], now: int) -> StatusList:

@@ -19,8 +19,8 @@ from typing import Final
 
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.claims import StatusRef
-from opanel_agent.core.documents.status_list import StatusList
-from opanel_agent.core.license.verdict import REVOKED, Sighting
+from opanel_agent.core.documents.status_list import Status, StatusList
+from opanel_agent.core.license.verdict import Sighting
 
 MAX_ROWS: Final = 64
 
@@ -87,7 +87,7 @@ def record_list(rows: StatusRecords, bundle: Bundle | None, listed: StatusList, 
 def sighting_of(rows: StatusRecords, document: Document) -> Sighting | None:
     """Of what is installed. Of a chain of delegations one that is revoked, else one that is bad in another way."""
     found = [row.sighting for row in rows if row.installed and row.document is document]
-    return next((seen for seen in found if seen.status == REVOKED), next(iter(found), None))
+    return next((seen for seen in found if seen.status is Status.REVOKED), next(iter(found), None))
 
 
 def any_bad(rows: StatusRecords) -> bool:
@@ -103,12 +103,12 @@ def _documents(bundle: Bundle) -> Iterator[tuple[Document, StatusRef, str]]:
         yield Document.DELEGATION, link.status, link.jti
 
 
-def _status(listed: StatusList, entry: StatusRef) -> int | None:
+def _status(listed: StatusList, entry: StatusRef) -> Status | None:
     """None where the list says nothing of this entry: it is beyond it, or another list's."""
     return listed.status(entry.idx) if entry.uri == listed.sub else None
 
 
-def _sighting(known: Sighting | None, status: int, document: Document, iat: int, now: int) -> Sighting:
+def _sighting(known: Sighting | None, status: Status, document: Document, iat: int, now: int) -> Sighting:
     if known is not None and known.status == status:
         return replace(known, last_iat=max(known.last_iat, iat))
     keeps_since = known is not None and document is Document.ACTIVATION

@@ -28,6 +28,7 @@ from typing import Final
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.license import License
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.license.binding import Match
 from opanel_agent.core.license.states import ACTIONS, EVERYTHING, PERMITS, Action, Permits, State
 from opanel_agent.core.units import DAY_S, HOUR_S
@@ -63,8 +64,6 @@ STALE_NEVER_DAYS: Final = 3650
 WARN_AT: Final = (10, 25, 50, 100)
 """Per cent of a period that are left when its warnings are given, the last one first."""
 
-VALID, REVOKED, SUSPENDED, SUPERSEDED = range(4)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
@@ -76,12 +75,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """A `status` other than 0 that lists gave without a break.
+    """A `status` other than VALID that lists gave without a break.
 
     `first_iat`, `last_iat`: of the first and the last such list. `seen_at`: when the first was accepted.
     """
 
-    status: int
+    status: Status
     first_iat: int
     last_iat: int
     seen_at: int
@@ -172,7 +171,7 @@ def _unlicensed(e: Evidence) -> Countdown | None:
 
 def _revoked(e: Evidence) -> Countdown | None:
     seen = e.license_sighting
-    if seen is None or seen.status != REVOKED:
+    if seen is None or seen.status is not Status.REVOKED:
         return None
     return _after(State.REVOKED, Reason.REVOKED, seen.seen_at, REVOKED_S, seen=True)
 
@@ -214,7 +213,7 @@ def _stale(e: Evidence) -> Countdown | None:
 
 def _reseller(e: Evidence) -> Countdown | None:
     seen = e.delegation_sighting
-    if e.license is None or seen is None or seen.status != REVOKED:
+    if e.license is None or seen is None or seen.status is not Status.REVOKED:
         return None
     due_s = min(seen.seen_at + RESELLER_S, e.license.exp)
     return _after(State.EXPIRED, Reason.RESELLER_REVOKED, seen.seen_at, due_s - seen.seen_at, seen=True)
@@ -222,7 +221,7 @@ def _reseller(e: Evidence) -> Countdown | None:
 
 def _suspended(e: Evidence) -> Countdown | None:
     seen = e.license_sighting
-    if seen is None or seen.status != SUSPENDED:
+    if seen is None or seen.status is not Status.SUSPENDED:
         return None
     due_s = seen.first_iat + SUSPENDED_APART_S
     if seen.last_iat >= due_s:
@@ -236,7 +235,7 @@ def _suspended(e: Evidence) -> Countdown | None:
 def _suspended_then_revoked(e: Evidence) -> Countdown | None:
     """A revocation is no pardon: its 72 hours are not spent in a better state than the one before."""
     seen = e.license_sighting
-    if seen is None or seen.status != REVOKED or e.previous_state is not State.SUSPENDED:
+    if seen is None or seen.status is not Status.REVOKED or e.previous_state is not State.SUSPENDED:
         return None
     return Countdown(state=State.SUSPENDED, reason=Reason.REVOKED, starts_s=e.now, due_s=e.now)
 
@@ -252,7 +251,7 @@ def _activation(e: Evidence) -> Countdown | None:
     seen = e.activation_sighting
     if seen is None:
         return None
-    reason = {REVOKED: Reason.REVOKED, SUSPENDED: Reason.SUSPENDED}.get(seen.status, Reason.SUPERSEDED)
+    reason = {Status.REVOKED: Reason.REVOKED, Status.SUSPENDED: Reason.SUSPENDED}.get(seen.status, Reason.SUPERSEDED)
     return _after(State.WRONG_MACHINE, reason, seen.seen_at, SUPERSEDED_S, seen=True)
 
 

@@ -15,14 +15,14 @@ from opanel_agent.core.units import DAY_S
 
 
 @unique
-class Store(StrEnum):
+class PayloadFolder(StrEnum):
     """Where a payload waits or is kept, as the folder is called."""
 
     HELD = "held"
     SENT = "sent"
 
 
-KEPT_S: Final = {Store.HELD: 14 * DAY_S, Store.SENT: 90 * DAY_S}
+KEPT_S: Final = {PayloadFolder.HELD: 14 * DAY_S, PayloadFolder.SENT: 90 * DAY_S}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +30,10 @@ class StoredItem:
     """One request. `since_s` is when it was sealed or attempted; None where nothing says it, which is no age."""
 
     id: str
-    room: Store
+    folder: PayloadFolder
     since_s: int | None
 
 
 def expired(kept: Iterable[StoredItem], now_s: int) -> tuple[StoredItem, ...]:
-    """What has been kept for as long as its room allows."""
-    return tuple(each for each in kept if each.since_s is not None and now_s - each.since_s >= KEPT_S[each.room])
+    """What has been kept for as long as its folder allows."""
+    return tuple(each for each in kept if each.since_s is not None and now_s - each.since_s >= KEPT_S[each.folder])

@@ -24,7 +24,6 @@ MAX_BODY_BYTES: Final = 64 * 1024
 MAX_URL: Final = 512  # a base of up to `mirrors.MAX_LENGTH` and one of the fixed paths
 JOSE: Final = "application/jose"
 JSON: Final = "application/json"
-PROBLEM: Final = "application/problem+json"
 
 Headers = tuple[tuple[str, str], ...]
 

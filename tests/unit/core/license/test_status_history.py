@@ -10,6 +10,7 @@ from fixtures.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.claims import StatusRef
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license import status_history
 from opanel_agent.core.license.status_history import MAX_ROWS, Document, StatusRecord, StatusRecords
@@ -39,7 +40,7 @@ def entry(idx: int = signing.LICENSE_IDX) -> StatusRef:
 
 
 def row(idx: int, *, seen_at: int = NOW, **changes: Any) -> StatusRecord:
-    sighting = Sighting(status=1, first_iat=NOW, last_iat=NOW, seen_at=seen_at)
+    sighting = Sighting(status=Status.REVOKED, first_iat=NOW, last_iat=NOW, seen_at=seen_at)
     return replace(StatusRecord(document=Document.LICENSE, entry=entry(idx), sighting=sighting), **changes)
 
 
@@ -62,7 +63,7 @@ def test_each_document_begins_goes_on_and_is_forgotten(idx: int, document: Docum
     assert status_history.any_bad(rows)
     again = looked(rows, {idx: 2}, at=NOW + HOUR)
     assert status_history.sighting_of(again, document) == Sighting(
-        status=2, first_iat=NOW, last_iat=NOW + HOUR, seen_at=NOW
+        status=Status.SUSPENDED, first_iat=NOW, last_iat=NOW + HOUR, seen_at=NOW
     )
     assert looked(again, {}, at=NOW + 2 * HOUR) == ()
 
@@ -70,7 +71,7 @@ def test_each_document_begins_goes_on_and_is_forgotten(idx: int, document: Docum
 def test_an_older_list_moves_nothing_back() -> None:
     rows = looked(looked((), {signing.LICENSE_IDX: 2}), {signing.LICENSE_IDX: 2}, at=NOW - HOUR)
     assert status_history.sighting_of(rows, Document.LICENSE) == Sighting(
-        status=2, first_iat=NOW, last_iat=NOW, seen_at=NOW
+        status=Status.SUSPENDED, first_iat=NOW, last_iat=NOW, seen_at=NOW
     )
 
 
@@ -105,7 +106,7 @@ def test_an_entry_is_remembered_while_something_else_is_installed() -> None:
     rows = looked(rows, {signing.LICENSE_IDX: 1}, at=NOW + HOUR, bundle=other)
     back = status_history.mark_installed(rows, BUNDLE)
     assert status_history.sighting_of(back, Document.LICENSE) == Sighting(
-        status=1, first_iat=NOW, last_iat=NOW + HOUR, seen_at=NOW
+        status=Status.REVOKED, first_iat=NOW, last_iat=NOW + HOUR, seen_at=NOW
     )
     assert looked(rows, {}, bundle=other) == ()
 
@@ -118,7 +119,9 @@ def test_what_is_installed_nowhere_is_still_looked_after() -> None:
 
 
 def test_of_a_chain_the_revoked_link_counts() -> None:
-    suspended = row(2, document=Document.DELEGATION, sighting=Sighting(status=2, first_iat=1, last_iat=1, seen_at=1))
+    suspended = row(
+        2, document=Document.DELEGATION, sighting=Sighting(status=Status.SUSPENDED, first_iat=1, last_iat=1, seen_at=1)
+    )
     revoked = row(3, document=Document.DELEGATION)
     assert status_history.sighting_of((suspended, revoked), Document.DELEGATION) == revoked.sighting
     assert status_history.sighting_of((suspended,), Document.DELEGATION) == suspended.sighting

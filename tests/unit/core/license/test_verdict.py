@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import StatusRef
 from opanel_agent.core.documents.license import PRODUCT, ActivationTerms, License, Reseller
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.license.binding import Match
 from opanel_agent.core.license.states import PERMITS
 from opanel_agent.core.license.verdict import (
@@ -76,7 +77,7 @@ NOT_ACTIVATED = replace(ACTIVE, activated=False, match=None, accepted_at=NOW)
 
 
 def seen(status: int, *, lists_apart_s: int = 0) -> Sighting:
-    return Sighting(status=status, first_iat=NOW, last_iat=NOW + lists_apart_s, seen_at=NOW)
+    return Sighting(status=Status(status), first_iat=NOW, last_iat=NOW + lists_apart_s, seen_at=NOW)
 
 
 def state(evidence: Evidence, now: int) -> State:
@@ -301,7 +302,7 @@ def test_time_alone_never_suspends() -> None:
 
 
 def test_a_list_made_before_it_was_seen_counts_from_when_it_was_made() -> None:
-    older = Sighting(status=2, first_iat=NOW - 600, last_iat=NOW - 600, seen_at=NOW)
+    older = Sighting(status=Status.SUSPENDED, first_iat=NOW - 600, last_iat=NOW - 600, seen_at=NOW)
     verdict = judge(replace(ACTIVE, license_sighting=older))
     assert (verdict.since, verdict.until) == (NOW - 600, NOW + 3000)
 
@@ -558,7 +559,7 @@ def test_a_clock_set_back_by_a_dropped_key_does_not_hide_what_was_seen(cause: st
 seconds = st.integers(0, 800 * DAY).map(lambda ahead_s: NBF - 100 * DAY + ahead_s)
 sightings = st.none() | st.builds(
     lambda status, first, apart, late: Sighting(
-        status=status, first_iat=first, last_iat=first + apart, seen_at=first + late
+        status=Status(status), first_iat=first, last_iat=first + apart, seen_at=first + late
     ),
     st.integers(1, 3),
     seconds,

@@ -16,7 +16,7 @@ from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger import chain
 from opanel_agent.core.ledger.chain import Entry
 from opanel_agent.core.reporting import retention
-from opanel_agent.core.reporting.retention import Store, StoredItem
+from opanel_agent.core.reporting.retention import PayloadFolder, StoredItem
 from opanel_agent.core.wire.message import Reply, Sealed, seal
 from opanel_agent.evaluate.ledger_file import digest, open_ledger
 from opanel_agent.evaluate.outbox import Outbox, Purged
@@ -71,9 +71,9 @@ def house() -> Iterator[House]:
     assert b"planted" not in (built.files.read(PATHS.ledger, max_bytes=10**6) or b"")
 
 
-@pytest.mark.parametrize(("room", "days"), [(Store.HELD, 14), (Store.SENT, 90)])
-def test_what_is_due_is_due_to_the_second(room: Store, days: int) -> None:
-    kept = (StoredItem(id=ONE, room=room, since_s=NOW), StoredItem(id=TWO, room=room, since_s=None))
+@pytest.mark.parametrize(("room", "days"), [(PayloadFolder.HELD, 14), (PayloadFolder.SENT, 90)])
+def test_what_is_due_is_due_to_the_second(room: PayloadFolder, days: int) -> None:
+    kept = (StoredItem(id=ONE, folder=room, since_s=NOW), StoredItem(id=TWO, folder=room, since_s=None))
     assert retention.expired(kept, NOW + days * DAY - 1) == ()
     assert retention.expired(kept, NOW + days * DAY) == kept[:1]
     assert retention.expired(kept, NOW - days * DAY) == ()
@@ -84,7 +84,7 @@ def test_a_held_report_goes_after_fourteen_days(house: House) -> None:
     assert house.rooms.sweep(NOW + 14 * DAY - 1) == ()
     assert house.left() == (ONE,)
     gone = house.rooms.sweep(NOW + 14 * DAY)
-    assert gone == (Purged(id=ONE, room=Store.HELD, purpose="usage_statistics"),)
+    assert gone == (Purged(id=ONE, room=PayloadFolder.HELD, purpose="usage_statistics"),)
     assert house.left() == ()
     (entry,) = house.entries()
     assert (entry.purpose, entry.at) == ("usage_statistics", NOW + 14 * DAY)
@@ -121,8 +121,8 @@ def test_what_nobody_could_read_or_send_any_more_goes_at_once(house: House, spoi
     house.send(sealed(TWO))
     house.files.put(PATHS.sent / f"{TWO}.attempted", spoilt)
     gone = house.rooms.sweep(NOW)
-    assert gone[0] == Purged(id=ONE, room=Store.HELD, purpose=None)
-    assert gone[1] == Purged(id=TWO, room=Store.SENT, purpose="usage_statistics")
+    assert gone[0] == Purged(id=ONE, room=PayloadFolder.HELD, purpose=None)
+    assert gone[1] == Purged(id=TWO, room=PayloadFolder.SENT, purpose="usage_statistics")
     assert house.left() == ()
     assert ("sha256" in house.entries()[0].data) == (len(spoilt) < 10**6)
 
