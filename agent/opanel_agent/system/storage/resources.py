@@ -5,13 +5,14 @@ A fault in them is therefore ours (`Bug`), never the administrator's. The trust 
 in `system.storage.trust`.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Bug, Untrusted
 from opanel_agent.core.reporting import catalog
-from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.core.reporting.catalog import Catalog, PurposeSchema
 
 DATA: Final = Path(__file__).parents[2] / "data"
 
@@ -23,12 +24,11 @@ class Resources:
         self._place = place
 
     def catalog(self) -> Catalog:
-        """The declarations in force: data/fields/*.toml."""
-        files = sorted((self._place / "fields").glob("*.toml"))
-        try:
-            return catalog.load({path.stem: _bytes(path) for path in files})
-        except Untrusted as error:
-            raise Bug(Reason.INTERNAL, error.detail, **error.values) from error
+        """Returns the declarations in force, data/fields/*.toml, each purpose's read when it is first asked for.
+
+        A pass with nothing to report asks for none. What is no declaration is Bug(internal) then.
+        """
+        return Catalog(sheets=_SheetsOnDemand(self._place / "fields"))
 
     def installed_notice(self) -> str:
         """The version of the notice that this package carries: what `notice` in consent.toml must say."""
@@ -56,6 +56,32 @@ class Resources:
 
     def _notice_dir(self, version: str | None = None) -> Path:
         return self._place / "notices" / (version or self.installed_notice())
+
+
+class _SheetsOnDemand(Mapping[str, PurposeSchema]):
+    """The declarations of a folder by purpose, each file read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+        self._read: dict[str, PurposeSchema] = {}
+
+    def __getitem__(self, purpose: str) -> PurposeSchema:
+        if purpose not in self._read:
+            self._read[purpose] = _sheet(self._files[purpose])
+        return self._read[purpose]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def _sheet(file: Path) -> PurposeSchema:
+    try:
+        return catalog.load({file.stem: _bytes(file)}).sheets[file.stem]
+    except Untrusted as error:
+        raise Bug(Reason.INTERNAL, error.detail, **error.values) from error
 
 
 def load_catalog() -> Catalog:

@@ -24,7 +24,7 @@ def test_a_changed_declaration_is_told(tmp_path: Path) -> None:
     (tmp_path / "fields").mkdir()
     (tmp_path / "fields/p.toml").write_bytes(b"schema = 1\npurpose = 'q'\n")
     with pytest.raises(Bug) as caught:
-        Resources(tmp_path).catalog()
+        Resources(tmp_path).catalog().fields("p")
     assert (caught.value.detail, caught.value.values) == ("member_value", {"where": "p", "name": "purpose"})
 
 
