@@ -4,7 +4,6 @@ Losing it costs that one component and nothing else: a new one is made at the ne
 """
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.evaluate import state_files
@@ -19,6 +18,9 @@ class AgentKey:
     """Ed25519 (RFC 8032), kept as its 32-byte seed in a file of mode 0600."""
 
     def __init__(self, seed: bytes) -> None:
+        # Late: it loads the formats of OpenSSH's keys as well, which a pass without a key needs not.
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
         self._private = Ed25519PrivateKey.from_private_bytes(seed)
         self.public = PublicKey.from_raw(self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 

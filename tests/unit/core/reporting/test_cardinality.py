@@ -115,6 +115,6 @@ def test_the_patterns_that_ship_are_counted_as_python_reads_them() -> None:
         assert count(pattern) == by_parse_tree(pattern), pattern
 
 
-@pytest.mark.parametrize(("base", "low", "high"), product(range(4), range(4), range(5)))
+@pytest.mark.parametrize(("base", "low", "high"), [*product(range(4), range(4), range(5))])
 def test_sequences_are_counted_as_term_by_term(base: int, low: int, high: int) -> None:
     assert powers(base, low, high) == sum(base**exponent for exponent in range(low, high + 1))
