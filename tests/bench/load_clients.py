@@ -105,10 +105,15 @@ class Client:
 
     def missing(self, place: Place) -> str | None:
         """What is not installed where the clients' user may run it."""
-        program = place.folder / self.program if self.program == "go_client" else shutil.which(self.program)
-        if program and subprocess.run(place.as_user(["test", "-x", str(program)]), check=False).returncode == 0:
-            return None
-        return self.program.removesuffix("_client")
+        if self.program == "go_client":
+            return None if (place.folder / self.program).exists() else "go"
+        # Run rather than looked for: an interpreter may lie where only root may go.
+        try:
+            command = place.as_user([self.program, "--version"])
+            found = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+        except OSError:
+            return self.program
+        return self.program if found.returncode in {126, 127} else None
 
     def commands(self, place: Place, run: "Run") -> list[list[str]]:
         program = str(place.folder / self.program) if self.program == "go_client" else self.program
