@@ -94,6 +94,13 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "put it back, or say where it is: opanel-authority relocate NAME DIR",
     ),
     "reseller_key_other": ("cannot use {path} for {name}: it is another key", "name the directory with his key"),
+    "order_line": ("cannot read the order {order}: {why}", "docs/authority.md shows the columns"),
+    "order_columns": (
+        "cannot read the orders: other columns",
+        "the first line names order_id, and others of: {columns}",
+    ),
+    "cursor": ("cannot find this page", "take next_cursor of the page before"),
+    "scope_unknown": ("cannot give the scope {scope}", "there are: {known}"),
     "order_id": ("cannot use this order id", "give 1 to {most} printable characters"),
     "license_ambiguous": ("cannot tell which license {id} means: there are {count}", "give its id or its license key"),
     "entry_given_away": (

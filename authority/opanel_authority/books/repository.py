@@ -4,7 +4,7 @@ Whatever a method read in a writing transaction still holds when it writes. Noth
 is no column for an address. Rows of reports, rights and advisories are in `report_repository`, look-ups in `search`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import select
@@ -65,13 +65,13 @@ class Books(DelegationRepository, StatusRepository, LicenseRepository, Activatio
         delegation: int | None,
         reason: str | None = None,
     ) -> None:
-        """Who did what to whom, when and why: a row that nothing changes or deletes before its time."""
+        """ChangedBy did what to whom, when and why: a row that nothing changes or deletes before its time."""
         values = {"at": at, "actor": actor[:128], "act": act, "kind": kind.value, "subject": subject}
         self._connection.execute(_changes.insert().values(**values, delegation=delegation, reason=reason))
 
     def changes(
         self, *, subject: str | None = None, delegation: int | None = None, before: int | None = None, limit: int = 100
-    ) -> Iterator[Mapping[str, Any]]:
+    ) -> Iterator[dict[str, Any]]:
         """The newest first."""
         query = select(_changes).order_by(_changes.c.number.desc()).limit(limit)
         if subject is not None:

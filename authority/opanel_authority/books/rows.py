@@ -11,11 +11,12 @@ from opanel_authority.books.draw_marks import DrawMarks
 
 @unique
 class Kind(StrEnum):
-    """What has an entry in the status list."""
+    """What is changed: three of them have an entry in the status list."""
 
     DELEGATION = "delegation"
     LICENSE = "license"
     ACTIVATION = "activation"
+    API_KEY = "api_key"
 
 
 @unique

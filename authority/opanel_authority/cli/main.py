@@ -7,13 +7,11 @@ never a traceback.
 """
 
 import argparse
-import getpass
 import json
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, cast
@@ -30,6 +28,8 @@ from opanel_agent.system.storage.resources import load_catalog
 from opanel_authority import authority as home
 from opanel_authority import clock
 from opanel_authority.api import serve
+from opanel_authority.cli import licenses, resellers
+from opanel_authority.cli.common import Command, Result, actor, given, handle_argument, limit, now_s, opened, who, words
 from opanel_authority.documents import advisories, delegate, issue, keys, publish, rotate
 from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
 from opanel_authority.documents.issue import Issued
@@ -40,8 +40,6 @@ from opanel_authority.lifecycle.handles import find_license
 from opanel_authority.messages import cure, say
 from opanel_authority.requests import licensing, reports
 
-Result = Mapping[str, Json]
-Command = Callable[[argparse.Namespace], Result]
 _RIGHT_ID: Final = re.compile("[0-9a-f]{32}")
 _DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
 
@@ -50,8 +48,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one command; the exit status."""
     as_json = "--json" in argv
     try:
-        told = _parser().parse_args(argv)
-        result = cast("Command", told.command)(told)
+        arguments = _parser().parse_args(argv)
+        result = cast("Command", arguments.command)(arguments)
     except AgentError as error:
         return _fail(error, as_json=as_json)
     except OSError as error:
@@ -63,62 +61,62 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _init(told: argparse.Namespace) -> Result:
+def _init(arguments: argparse.Namespace) -> Result:
     terms = home.RootTerms(
-        name=told.name,
-        url=told.url,
-        region=told.region,
-        threshold=told.threshold,
-        keys=told.keys,
-        days=told.days,
-        database=told.database,
+        name=arguments.name,
+        url=arguments.url,
+        region=arguments.region,
+        threshold=arguments.threshold,
+        keys=arguments.keys,
+        days=arguments.days,
+        database=arguments.database,
     )
-    now = _now()
-    made = home.init(told.directory, terms, now=now)
+    now = now_s()
+    made = home.init(arguments.directory, terms, now=now)
     publish.current_status_list(made, now=now)
     return {
         "name": made.root.sub,
-        "root": str(told.directory / "root.jws"),
+        "root": str(arguments.directory / "root.jws"),
         "thumbprint": made.root.digest,
         "root_keys": f"{terms.threshold} of {terms.keys}, keys/root-*.pem: carry them to offline media",
-        "keys": str(told.directory / "keys"),
+        "keys": str(arguments.directory / "keys"),
         "serves": made.root.mirrors[0].url,
         "status_uri": made.root.status_uri,
     }
 
 
-def _delegate(told: argparse.Namespace) -> Result:
-    given = _given(
-        told,
+def _delegate(arguments: argparse.Namespace) -> Result:
+    named = given(
+        arguments,
         *("name", "email", "phone", "url", "products", "features", "tiers", "max_term_days", "grace_days"),
         *("stale_days", "days", "slots", "depth", "status_entries"),
     )
-    terms = DelegationTerms(limits=dict(told.limit), **given)
-    made = delegate.delegate(home.open_home(told.dir), terms, told.output, now=_now())
+    terms = DelegationTerms(limits=dict(arguments.limit), **named)
+    made = delegate.delegate(opened(arguments), terms, arguments.output, now=now_s())
     return {
         "reseller": made.name,
         "id": made.jti,
-        "key": str(told.output / "key.pem"),
-        "delegation": str(told.output / "delegation.jws"),
+        "key": str(arguments.output / "key.pem"),
+        "delegation": str(arguments.output / "delegation.jws"),
     }
 
 
-def _issue(told: argparse.Namespace) -> Result:
-    given = _given(
-        told,
+def _issue(arguments: argparse.Namespace) -> Result:
+    named = given(
+        arguments,
         *("features", "tier", "days", "grace_days", "stale_days", "within_days", "min_p", "seats", "activation"),
         *("renews", "order_id"),
     )
-    terms = LicenseTerms(limits=dict(told.limit), **given)
-    authority = home.open_home(told.dir)
-    with keys.new_private(told.output) as file:
+    terms = LicenseTerms(limits=dict(arguments.limit), **named)
+    authority = opened(arguments)
+    with keys.new_private(arguments.output) as file:
         made = issue.issue(
-            authority, told.reseller, terms, now=_now(), actor=_actor(), deliver=partial(_write_bundle, file)
+            authority, arguments.reseller, terms, now=now_s(), actor=actor(), deliver=partial(_write_bundle, file)
         )
     return {
         "license_key": made.key,
         "id": made.jti,
-        "bundle": str(told.output),
+        "bundle": str(arguments.output),
         **({"issued_before": True} if made.again else {}),
         **({"warnings": [say(each, {}) for each in made.warnings]} if made.warnings else {}),
     }
@@ -131,79 +129,62 @@ def _write_bundle(file: BinaryIO, made: Issued) -> None:
     os.fsync(file.fileno())
 
 
-def _actor() -> str:
-    """ChangedBy types this command, for the change log."""
-    try:
-        return f"command:{os.environ.get('SUDO_USER') or getpass.getuser()}"
-    except (KeyError, OSError):
-        return f"command:{os.getuid()}"
-
-
-def _who(told: argparse.Namespace) -> changes.ChangedBy:
-    return changes.ChangedBy(actor=_actor(), reason=told.reason)
-
-
-def _relocate(told: argparse.Namespace) -> Result:
-    delegate.relocate(home.open_home(told.dir), told.name, told.directory, now=_now(), actor=_actor())
-    return {"reseller": told.name, "key": str(told.directory / "key.pem")}
-
-
-def _clock(told: argparse.Namespace) -> Result:
-    authority, now = home.open_home(told.dir), _now()
+def _clock(arguments: argparse.Namespace) -> Result:
+    authority, now = opened(arguments), now_s()
     with authority.store.reading() as books:
         last, held = clock.last_write(books), books.signed_shard(0)
-    if told.accept:
+    if arguments.accept:
         with authority.store.transaction() as books:
             clock.accept(books, now)
     return {
         "now": clock.shown(now),
         "last_write": None if last is None else clock.shown(last),
         "status_list": None if held is None else clock.shown(held.iat),
-        "accepted": told.accept,
+        "accepted": arguments.accept,
     }
 
 
-def _renew(told: argparse.Namespace) -> Result:
-    authority = home.open_home(told.dir)
+def _renew(arguments: argparse.Namespace) -> Result:
+    authority = opened(arguments)
     with authority.store.reading() as books:
-        row = find_license(books, told.id)
-    with keys.new_private(told.output) as file:
+        row = find_license(books, arguments.id)
+    with keys.new_private(arguments.output) as file:
         made = issue.renew(
-            authority, row.id, days=told.days, now=_now(), actor=_actor(), deliver=partial(_write_bundle, file)
+            authority, row.id, days=arguments.days, now=now_s(), actor=actor(), deliver=partial(_write_bundle, file)
         )
-    return {"id": made.jti, "bundle": str(told.output)}
+    return {"id": made.jti, "bundle": str(arguments.output)}
 
 
-def _change(told: argparse.Namespace) -> Result:
-    authority = home.open_home(told.dir)
-    subject = changes.change(authority, Change(told.change), told.id, now=_now(), who=_who(told))
-    publish.publish_again(authority, now=_now())
+def _change(arguments: argparse.Namespace) -> Result:
+    authority = opened(arguments)
+    subject = changes.change(authority, Change(arguments.change), arguments.id, now=now_s(), who=who(arguments))
+    publish.publish_again(authority, now=now_s())
     return {"id": subject.id, "kind": subject.kind.value, "status": subject.status}
 
 
-def _answer(told: argparse.Namespace) -> Result:
-    authority = home.open_home(told.dir)
-    if _RIGHT_ID.fullmatch(told.request.name) and not told.request.exists():
-        made, kind = reports.settle(authority, told.request.name, now=_now()), Purpose.DATA_RIGHTS.value
+def _answer(arguments: argparse.Namespace) -> Result:
+    authority = opened(arguments)
+    if _RIGHT_ID.fullmatch(arguments.request.name) and not arguments.request.exists():
+        made, kind = reports.settle(authority, arguments.request.name, now=now_s()), Purpose.DATA_RIGHTS.value
     else:
-        made, kind = _answer_file(authority, told.request)
-    keys.write_private(told.output, made.body)
-    return {"answered": kind, "file": str(told.output)}
+        made, kind = _answer_file(authority, arguments.request)
+    keys.write_private(arguments.output, made.body)
+    return {"answered": kind, "file": str(arguments.output)}
 
 
 def _answer_file(authority: home.Authority, request: Path) -> tuple[licensing.Answer, str]:
     with request.open("rb") as file:
         body = _body(file.read(2 * licensing.MAX_REQUEST_BYTES))
     if body.startswith(b"{") and b'"key_sha256"' in body:
-        return licensing.bundle(authority, licensing.key_of(body), now=_now()), "bundle"
+        return licensing.bundle(authority, licensing.key_of(body), now=now_s()), "bundle"
     if body.startswith(b"{"):
-        made = reports.right(authority, load_catalog(), body, now=_now(), by_person=True)
+        made = reports.right(authority, load_catalog(), body, now=now_s(), by_person=True)
         return made, Purpose.DATA_RIGHTS.value
     claims = requests.verify(body)
     if claims.kind is RequestKind.RIGHTS:
-        made = reports.license_right(authority, load_catalog(), body, now=_now(), by_person=True)
+        made = reports.license_right(authority, load_catalog(), body, now=now_s(), by_person=True)
         return made, Purpose.DATA_RIGHTS.value
-    return licensing.signed(authority, body, claims, now=_now()), str(claims.kind)
+    return licensing.signed(authority, body, claims, now=now_s()), str(claims.kind)
 
 
 def _body(data: bytes) -> bytes:
@@ -214,61 +195,52 @@ def _body(data: bytes) -> bytes:
     return data.strip()
 
 
-def _advise(told: argparse.Namespace) -> Result:
-    with told.file.open("rb") as file:
-        made = advisories.advise(home.open_home(told.dir), file.read(advisories.MAX_DRAFT_BYTES + 1), now=_now())
+def _advise(arguments: argparse.Namespace) -> Result:
+    with arguments.file.open("rb") as file:
+        made = advisories.advise(opened(arguments), file.read(advisories.MAX_DRAFT_BYTES + 1), now=now_s())
     return {"id": made.jti, "seq": made.seq, "severity": made.severity.value, "title": made.title["en"]}
 
 
-def _received(told: argparse.Namespace) -> Result:
-    authority = home.open_home(told.dir)
-    return reports.received(authority) if told.id is None else reports.received_one(authority, told.id)
+def _received(arguments: argparse.Namespace) -> Result:
+    authority = opened(arguments)
+    return reports.received(authority) if arguments.id is None else reports.received_one(authority, arguments.id)
 
 
-def _purge(told: argparse.Namespace) -> Result:
-    return {"erased": reports.purge(home.open_home(told.dir), load_catalog(), now=_now())}
+def _purge(arguments: argparse.Namespace) -> Result:
+    return {"erased": reports.purge(opened(arguments), load_catalog(), now=now_s())}
 
 
-def _publish(told: argparse.Namespace) -> Result:
-    authority = home.open_home(told.dir)
-    made = publish.publish(authority, told.directory, now=_now())
-    publish.remember_directory(authority, told.directory.resolve(), now=_now())
+def _publish(arguments: argparse.Namespace) -> Result:
+    authority = opened(arguments)
+    made = publish.publish(authority, arguments.directory, now=now_s())
+    publish.remember_directory(authority, arguments.directory.resolve(), now=now_s())
     return {path.name: str(path) for path in made}
 
 
-def _rotate(told: argparse.Namespace) -> Result:
-    authority = home.open_home(told.dir)
+def _rotate(arguments: argparse.Namespace) -> Result:
+    authority = opened(arguments)
     asked = rotate.Rotation(
-        role=Role(told.role),
-        root_keys=told.root_keys or told.dir / "keys",
-        replaced=frozenset(told.replaced),
-        compromised=told.compromised,
-        days=told.days,
+        role=Role(arguments.role),
+        root_keys=arguments.root_keys or arguments.dir / "keys",
+        replaced=frozenset(arguments.replaced),
+        compromised=arguments.compromised,
+        days=arguments.days,
     )
-    done = rotate.rotate(authority, asked, now=_now())
+    done = rotate.rotate(authority, asked, now=now_s())
     made: list[Json] = [str(path) for path in done.made]
     retired: list[Json] = [*done.retired]
     return {
-        "role": told.role,
+        "role": arguments.role,
         "seq": done.root.seq,
-        "roots": str(told.dir / "roots.jws"),
+        "roots": str(arguments.dir / "roots.jws"),
         "new_keys": made,
         "of_no_use_any_more": retired,
     }
 
 
-def _serve(told: argparse.Namespace) -> Result:
-    serve.run(home.open_home(told.dir), told.listen, log_file=told.log, publish_to=told.publish)
+def _serve(arguments: argparse.Namespace) -> Result:
+    serve.run(opened(arguments), arguments.listen, log_file=arguments.log, publish_to=arguments.publish)
     return {}
-
-
-def _now() -> int:
-    return int(time.time())
-
-
-def _given(told: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """The options that were given; the terms know the defaults of the others."""
-    return {name: value for name in names if (value := getattr(told, name)) is not None}
 
 
 def _show(result: Result, *, as_json: bool) -> None:
@@ -288,15 +260,15 @@ def _fail(error: AgentError, *, as_json: bool) -> int:
     sentence, hint = say(error.detail, error.values), cure(error.detail, error.values)
     print("\n  ".join(map(escape, (sentence, hint, f"code: {error.code}"))), file=sys.stderr)
     if as_json:
-        told: Json = {"code": str(error.code), "title": sentence, "hint": hint}
-        print(_envelope(None, [told]))
+        arguments: Json = {"code": str(error.code), "title": sentence, "hint": hint}
+        print(_envelope(None, [arguments]))
     return error.exit_status
 
 
 def _envelope(result: Json, errors: list[Json]) -> str:
     """Returns the JSON envelope of a command. A file's name may hold a lone surrogate, so this is not `strict_json`."""
-    told = {"schema": 1, "result": result, "warnings": [], "errors": errors}
-    return escape_json(json.dumps(told, ensure_ascii=False, separators=(",", ":"), sort_keys=True))
+    arguments = {"schema": 1, "result": result, "warnings": [], "errors": errors}
+    return escape_json(json.dumps(arguments, ensure_ascii=False, separators=(",", ":"), sort_keys=True))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -304,19 +276,8 @@ class _Parser(argparse.ArgumentParser):
         raise Usage(Fault.USAGE, "command_line", why=message)
 
 
-def _parser_of(**given: Any) -> argparse.ArgumentParser:
-    return _Parser(**given)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in text.split(",") if word)
-
-
-def _limit(text: str) -> tuple[str, int]:
-    name, equals, number = text.partition("=")
-    if not (name and equals and number.isascii() and number.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not name=number")
-    return name, int(number)
+def _parser_of(**named: Any) -> argparse.ArgumentParser:
+    return _Parser(**named)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -344,10 +305,9 @@ def _parser() -> argparse.ArgumentParser:
         add("renew", _renew, "make a newer edition of a license: agents that ask get it, and it is a file")
     )
     for change in Change:
-        changing = add(change.value, _change, f"{change.value} and publish at once")
-        changing.add_argument("id", metavar="ID", help="an id, a license key, its eight hex digits, or an order id")
-        changing.add_argument("--reason", metavar="TEXT", help="why, for the change log")
-    _relocate_arguments(add("relocate", _relocate, "say where a reseller's key is now"))
+        handle_argument(add(change.value, _change, f"{change.value} and publish at once"))
+    licenses.register(add)
+    resellers.register(add)
     add("clock", _clock, "show the clock and the books' time; --accept takes a clock that is right").add_argument(
         "--accept", action="store_true"
     )
@@ -373,11 +333,6 @@ def _renew_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument("--days", type=int, metavar="N", help="the term; as long as the last one where not given")
-
-
-def _relocate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument("directory", type=Path, metavar="DIR")
 
 
 def _answer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -408,8 +363,8 @@ def _delegate_arguments(parser: argparse.ArgumentParser) -> None:
     for contact in ("email", "phone", "url"):
         parser.add_argument(f"--{contact}", help="shown to end users")
     for sets in ("products", "features", "tiers"):
-        parser.add_argument(f"--{sets}", type=_words, metavar="A,B", help="all that he may sell")
-    parser.add_argument("--limit", type=_limit, action="append", default=[], metavar="NAME=MAX")
+        parser.add_argument(f"--{sets}", type=words, metavar="A,B", help="all that he may sell")
+    parser.add_argument("--limit", type=limit, action="append", default=[], metavar="NAME=MAX")
     for number, meaning in (
         ("max-term-days", "the longest license"),
         ("grace-days", "the longest grace"),
@@ -435,8 +390,8 @@ def _rotate_arguments(parser: argparse.ArgumentParser) -> None:
 def _issue_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", dest="reseller", required=True, metavar="RESELLER")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--features", type=_words, metavar="A,B")
-    parser.add_argument("--limit", type=_limit, action="append", default=[], metavar="NAME=NUMBER")
+    parser.add_argument("--features", type=words, metavar="A,B")
+    parser.add_argument("--limit", type=limit, action="append", default=[], metavar="NAME=NUMBER")
     parser.add_argument("--tier")
     for number, meaning in (
         ("days", "the term"),

@@ -66,13 +66,20 @@ def issue(
         row = books.delegation(name=reseller)
         if row is None:
             raise Usage(Fault.USAGE, "reseller_unknown", name=reseller)
-        made = _of_order(books, row, terms, authority) or sell(authority, books, row, terms, now=now, actor=actor)
+        made = sell_once(authority, books, row, terms, now=now, actor=actor)
         if deliver is not None:
             deliver(made)
     return made
 
 
-def sell(
+def sell_once(
+    authority: Authority, books: Books, row: DelegationRow, terms: LicenseTerms, *, now: int, actor: str
+) -> Issued:
+    """A new license within a transaction, or the one that this order is already."""
+    return _of_order(books, row, terms, authority) or _sell(authority, books, row, terms, now=now, actor=actor)
+
+
+def _sell(
     authority: Authority, books: Books, row: DelegationRow, terms: LicenseTerms, *, now: int, actor: str
 ) -> Issued:
     """A new license, within a transaction."""

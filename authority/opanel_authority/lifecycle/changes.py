@@ -47,7 +47,7 @@ CHANGES: Final[Mapping[tuple[Change, Kind], tuple[frozenset[Status], Status]]] =
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedBy:
-    """Who changes something, and why. `delegation` is the reseller whose licenses alone he may reach; None is the vendor."""
+    """ChangedBy changes something, and why. `delegation` is the reseller whose licenses alone he may reach; None is the vendor."""
 
     actor: str = "command"
     reason: str | None = None
@@ -79,6 +79,8 @@ def _apply(authority: Authority, books: Books, subject: Subject, status: Status,
             row = books.activation(subject.id)
             if row is not None and row.ended is None:
                 books.end_activation(row, Ended.SUPERSEDED, now)
+        case Kind.API_KEY:
+            raise Usage(Fault.USAGE, "id_unknown", id=subject.id)
 
 
 def _set_license(authority: Authority, books: Books, subject: Subject, status: Status) -> None:

@@ -1,0 +1,80 @@
+"""What every group of commands uses: argument types, who types, the time."""
+
+import argparse
+import getpass
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from opanel_agent.core.codec.strict_json import Json
+from opanel_authority.authority import Authority, open_home
+from opanel_authority.lifecycle.changes import ChangedBy
+
+Result = Mapping[str, Json]
+Command = Callable[[argparse.Namespace], Result]
+
+
+class AddCommand(Protocol):
+    """Adds a command to the command line; its parser takes the arguments."""
+
+    def __call__(self, name: str, command: Command, summary: str) -> argparse.ArgumentParser: ...
+
+
+def opened(arguments: argparse.Namespace) -> Authority:
+    return open_home(arguments.dir)
+
+
+def now_s() -> int:
+    return int(time.time())
+
+
+def actor() -> str:
+    """ChangedBy types this command, for the change log."""
+    try:
+        return f"command:{os.environ.get('SUDO_USER') or getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"command:{os.getuid()}"
+
+
+def who(arguments: argparse.Namespace) -> ChangedBy:
+    return ChangedBy(actor=actor(), reason=arguments.reason)
+
+
+def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options that were given; the terms know the defaults of the others."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A,B as a tuple."""
+    return tuple(word for word in text.split(",") if word)
+
+
+def limit(text: str) -> tuple[str, int]:
+    """NAME=NUMBER as a pair."""
+    name, equals, number = text.partition("=")
+    if not (name and equals and number.isascii() and number.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=number")
+    return name, int(number)
+
+
+def moment(text: str) -> int:
+    """A date, or a time with its zone (RFC 3339), in seconds; a date begins at 00:00 UTC."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not YYYY-MM-DD") from error
+    return int((read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp())
+
+
+def shown_time(at: int) -> str:
+    return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def handle_argument(parser: argparse.ArgumentParser, *, reason: bool = True) -> None:
+    """ID, and why."""
+    parser.add_argument("id", metavar="ID", help="an id, a license key, its eight hex digits, or an order id")
+    if reason:
+        parser.add_argument("--reason", metavar="TEXT", help="why, for the change log")

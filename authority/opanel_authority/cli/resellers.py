@@ -1,0 +1,102 @@
+"""Commands about resellers: what they may sell, where their keys are, and the keys of their billing systems."""
+
+import argparse
+from pathlib import Path
+
+from opanel_agent.core.codec.strict_json import Json
+from opanel_authority.cli.common import AddCommand, Result, actor, given, limit, now_s, opened, shown_time, words
+from opanel_authority.documents import delegate, publish
+from opanel_authority.lifecycle import api_keys
+
+
+def register(add: AddCommand) -> None:
+    """Add this group's commands."""
+    add("resellers", _resellers, "every reseller, and how much of his slots and entries is given out")
+    changing = add("reseller", _reseller, "a newer delegation: prolonged, widened or narrowed; --rekey after a theft")
+    changing.add_argument("name", metavar="NAME")
+    changing.add_argument("--reason", metavar="TEXT", help="why, for the change log")
+    changing.add_argument("--rekey", action="store_true", help="another key; the old delegation is revoked")
+    for contact in ("email", "phone", "url"):
+        changing.add_argument(f"--{contact}", help="shown to end users")
+    for sets in ("products", "features", "tiers"):
+        changing.add_argument(f"--{sets}", type=words, metavar="A,B", help="all that he may sell from now on")
+    changing.add_argument("--limit", dest="limits", type=limit, action="append", metavar="NAME=MAX")
+    for number in ("max-term-days", "grace-days", "stale-days", "days", "slots", "status-entries"):
+        changing.add_argument(f"--{number}", type=int, metavar="N")
+    moved = add("relocate", _relocate, "say where a reseller's key is now")
+    moved.add_argument("name", metavar="NAME")
+    moved.add_argument("directory", type=Path, metavar="DIR")
+    made = add("api-key", _make_key, "make a key for the management API; it is shown once")
+    made.add_argument("name", metavar="NAME", help="what it is for")
+    made.add_argument(
+        "--as", dest="reseller", metavar="RESELLER", help="it reaches only his licenses; else the vendor's"
+    )
+    made.add_argument("--scopes", type=words, default=api_keys.SCOPES, metavar="A,B", help=", ".join(api_keys.SCOPES))
+    add("api-keys", _keys, "the keys of the management API, and on which day each was last used")
+    revoking = add("revoke-api-key", _revoke_key, "end a key of the management API")
+    revoking.add_argument("id", metavar="ID")
+
+
+def _resellers(arguments: argparse.Namespace) -> Result:
+    authority = opened(arguments)
+    with authority.store.reading() as books:
+        rows: list[Json] = []
+        for row in books.delegations():
+            drawn, entries = books.drawn_share(row.jti)
+            may = delegate.last(authority, row.text).may
+            rows.append(
+                {
+                    "name": row.name,
+                    "id": row.jti,
+                    "state": "revoked" if row.status else "active",
+                    "issues_until": shown_time(may.issue_until),
+                    "slots": f"{row.slots_drawn}/{may.slots.end - may.slots.start}",
+                    "entries": f"{drawn}/{entries}",
+                    "key": row.directory,
+                }
+            )
+    return {"resellers": rows}
+
+
+def _reseller(arguments: argparse.Namespace) -> Result:
+    authority, now = opened(arguments), now_s()
+    if arguments.rekey:
+        made = delegate.rekey(authority, arguments.name, now=now, actor=actor(), reason=arguments.reason)
+        publish.publish_again(authority, now=now)
+    else:
+        terms = given(
+            arguments,
+            *("email", "phone", "url", "products", "features", "tiers", "max_term_days", "grace_days"),
+            *("stale_days", "days", "slots", "status_entries"),
+        )
+        if arguments.limits is not None:
+            terms["limits"] = dict(arguments.limits)
+        made = delegate.change(authority, arguments.name, now=now, actor=actor(), reason=arguments.reason, **terms)
+    return {"reseller": made.name, "id": made.jti, "issues_until": shown_time(made.may.issue_until)}
+
+
+def _relocate(arguments: argparse.Namespace) -> Result:
+    delegate.relocate(opened(arguments), arguments.name, arguments.directory, now=now_s(), actor=actor())
+    return {"reseller": arguments.name, "key": str(arguments.directory / "key.pem")}
+
+
+def _make_key(arguments: argparse.Namespace) -> Result:
+    made = api_keys.make(
+        opened(arguments),
+        name=arguments.name,
+        reseller=arguments.reseller,
+        scopes=tuple(arguments.scopes),
+        now=now_s(),
+        actor=actor(),
+    )
+    return {"id": made.id, "api_key": made.secret, "reseller": arguments.reseller, "scopes": " ".join(made.scopes)}
+
+
+def _keys(arguments: argparse.Namespace) -> Result:
+    rows: list[Json] = [dict(each) for each in api_keys.listed(opened(arguments))]
+    return {"api_keys": rows}
+
+
+def _revoke_key(arguments: argparse.Namespace) -> Result:
+    api_keys.revoke(opened(arguments), arguments.id, now=now_s(), actor=actor())
+    return {"id": arguments.id, "state": "revoked"}

@@ -1,0 +1,116 @@
+"""Many licenses at once, from a CSV file to a CSV file (RFC 4180), and on from where it stopped.
+
+Each line has the reseller's own order id, which is what makes it resumable: an order that was issued is not issued again,
+whether the line of the result is there or was lost with the power. A line that is refused is told in the result and stops
+no other.
+"""
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TextIO
+
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
+from opanel_authority.authority import Authority
+from opanel_authority.documents import issue
+from opanel_authority.documents.claims import LicenseTerms
+from opanel_authority.messages import say
+
+COLUMNS: Final = ("order_id", "tier", "days", "seats", "features", "limits", "renews", "activation")
+RESULT: Final = ("order_id", "id", "license_key", "error")
+_YES_NO: Final = {"yes": True, "no": False}
+
+
+def count(path: Path) -> int:
+    """How many orders the file has. Raises Usage for columns that are none of `COLUMNS`, or without an order id."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return sum(1 for _ in _orders(file))
+
+
+def issue_all(
+    authority: Authority,
+    reseller: str,
+    orders: Path,
+    result: Path,
+    *,
+    now: Callable[[], int],
+    actor: str,
+    progress: Callable[[int], None],
+) -> dict[str, int]:
+    """Issue every order that has no line in the result yet; how many were issued, were there before, were refused.
+
+    The result is of mode 0600, since it has license keys, and each line is on the disk before the next order is issued.
+    """
+    done = _done(result)
+    counts = {"issued": 0, "there_before": len(done), "refused": 0}
+    descriptor = os.open(result, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with (
+        os.fdopen(descriptor, "a", encoding="utf-8", newline="") as out,
+        orders.open(encoding="utf-8-sig", newline="") as file,
+    ):
+        writer = csv.writer(out)
+        if out.tell() == 0:
+            writer.writerow(RESULT)
+        for number, row in enumerate(_orders(file), start=1):
+            if row["order_id"] not in done:
+                told = _issue_one(authority, reseller, row, now=now(), actor=actor)
+                writer.writerow(told)
+                out.flush()
+                os.fsync(out.fileno())
+                counts["refused" if told[-1] else "issued"] += 1
+            progress(number)
+    return counts
+
+
+def _issue_one(
+    authority: Authority, reseller: str, row: dict[str, str], *, now: int, actor: str
+) -> tuple[str, str, str, str]:
+    order_id = row["order_id"]
+    try:
+        made = issue.issue(authority, reseller, _terms(row), now=now, actor=actor)
+    except (Untrusted, NotPermitted) as refused:
+        return order_id, "", "", say(refused.detail, refused.values)
+    except Usage as wrong:
+        if wrong.detail not in {"order_line", "order_id"}:
+            raise
+        return order_id, "", "", say(wrong.detail, wrong.values)
+    return order_id, made.jti, made.key, ""
+
+
+def _orders(file: TextIO) -> Iterator[dict[str, str]]:
+    reader = csv.DictReader(file)
+    names = reader.fieldnames or ()
+    if "order_id" not in names or not set(names) <= set(COLUMNS):
+        raise Usage(Fault.USAGE, "order_columns", columns=", ".join(COLUMNS))
+    for row in reader:
+        yield {name: (value or "").strip() for name, value in row.items() if name is not None}
+
+
+def _done(result: Path) -> set[str]:
+    """Orders that have a license in the result; a refused one is tried again, a torn last line too."""
+    try:
+        with result.open(encoding="utf-8", newline="") as file:
+            return {
+                row["order_id"] for row in csv.DictReader(file) if row.get("license_key") and row.get("error") == ""
+            }
+    except FileNotFoundError:
+        return set()
+
+
+def _terms(row: dict[str, str]) -> LicenseTerms:
+    """Raises Usage (order_line) for a value that is none."""
+    try:
+        return LicenseTerms(
+            order_id=row["order_id"],
+            tier=row.get("tier") or None,
+            days=int(row["days"]) if row.get("days") else None,
+            seats=int(row.get("seats") or 1),
+            features=tuple(row["features"].split()) if row.get("features") else None,
+            limits={name: int(number) for name, number in (each.split("=") for each in row.get("limits", "").split())},
+            renews=_YES_NO[row.get("renews") or "yes"],
+            activation=_YES_NO[row.get("activation") or "yes"],
+        )
+    except (ValueError, KeyError) as error:
+        raise Usage(Fault.USAGE, "order_line", order=row["order_id"][:64], why=str(error)[:100]) from error
