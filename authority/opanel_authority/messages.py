@@ -50,7 +50,7 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "give the id that issue showed, or that of any of its editions",
     ),
     "renew_revoked": ("cannot renew a revoked license", "resume it first, or issue another"),
-    "renew_too_soon": ("cannot renew again within the same second", "look at the clock, and try again"),
+    "renew_too_soon": ("cannot renew: the last edition is dated later than now", "look at the clock, and try again"),
     "change_refused": (
         "cannot {change} this {kind} in its state",
         "licenses are suspended, resumed, revoked; delegations revoked, resumed; activations superseded",
@@ -135,6 +135,17 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "draft_toml": ("cannot read the advisory: {why}", "docs/authority.md has an example"),
     "advisory_count": ("cannot have more than {max_lines} advisories at a time", "let the new one replace an old one"),
     "listen_failed": ("cannot listen on {address}: {why}", "choose another --listen"),
+    # the management API
+    "api_key_missing": ("cannot tell who asks", "send Authorization: Bearer and an API key that is not revoked"),
+    "scope_missing": ("cannot do that with this API key", "use one with the scope {scope}"),
+    "reseller_other": ("cannot issue for another reseller", "leave reseller out: a key is its reseller's"),
+    "reseller_missing": ("cannot tell whose license it is", "name the reseller"),
+    "vendor_only": ("cannot do that with a reseller's API key", "ask the vendor"),
+    "idempotency_key_used": (
+        "cannot take this Idempotency-Key again",
+        "it was sent with another request: draw a new one",
+    ),
+    "request_invalid": ("cannot read the request: {fields} may not be so", "the OpenAPI document says what may be"),
     # what an agent asked for
     "key_unknown": ("cannot find this license key", "type it again, or ask the reseller"),
     "license_revoked": ("cannot activate a revoked license", "ask the reseller"),

@@ -21,21 +21,22 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from opanel_agent.core import problems
-from opanel_agent.core.codec.strict_json import Json, dumps
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents import signed_request as requests
-from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Value
+from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.system.storage.resources import load_catalog, noticed_catalogs
+from opanel_authority.api import management
+from opanel_authority.api.access import Managed
 from opanel_authority.api.limits import Limiter
+from opanel_authority.api.problems import problem
 from opanel_authority.authority import Authority
 from opanel_authority.documents import advisories, publish
-from opanel_authority.messages import say
 from opanel_authority.requests import licensing, reports
 from opanel_authority.requests.licensing import JOSE, JSON, Answer
 
@@ -46,6 +47,7 @@ RIGHTS_BURST: Final = 60
 GUESSES_BURST: Final = 600
 STATUS_LIST: Final = "application/statuslist+jwt"
 _MAX_SHOWN: Final = 200
+_HANDLE: Final = 4  # of /api/v1/licenses/<handle>/…
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class Served:
     catalogs: Mapping[str, Catalog] = field(default_factory=noticed_catalogs)
     limiter: Limiter = field(default_factory=Limiter)
     reports: Limiter = field(default_factory=lambda: Limiter(burst=REPORTS_BURST, refill_s=1, detail="too_many"))
+    wrong_keys: Limiter = field(default_factory=management.limiter)
     guesses: Limiter = field(default_factory=lambda: Limiter(burst=GUESSES_BURST, refill_s=1))
     rights: Limiter = field(default_factory=lambda: Limiter(burst=RIGHTS_BURST, refill_s=10, detail="too_many"))
     now: Callable[[], int] = field(default=lambda: int(time.time()))
@@ -77,7 +80,7 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
         text = await run_in_threadpool(advisories.published, served.authority, now=served.now())
         return Response(text, media_type=JOSE)
 
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/v1/status.jwt", status),
         Route("/v1/roots.jws", roots),
         Route("/v1/advisories.jws", advisory_set),
@@ -91,9 +94,14 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
         report = _post(JSON, partial(_report, served, purpose))
         routes.append(Route(f"/v1/reports/{purpose.value}", report, methods=["POST"]))
 
+    managed = Managed(
+        authority=served.authority, now=served.now, elapsed=served.elapsed, log=log, wrong_keys=served.wrong_keys
+    )
+    routes.append(Mount(management.PREFIX, management.application(managed)))
+
     async def broken(_request: Request, error: Exception) -> Response:
         log(f"error {error}")  # an AgentError: a code, a detail and values of ours, never a payload's
-        return _problem("unavailable", 503, "unavailable_here")
+        return problem("unavailable", 503, "unavailable_here")
 
     handlers = {AgentError: broken, HTTPException: _no_such}
     inner = Starlette(routes=routes, exception_handlers=handlers)
@@ -160,17 +168,17 @@ def _post(content_type: str, decide: Callable[[bytes], Answer]) -> Callable[[Req
 
 async def _answered(request: Request, content_type: str, decide: Callable[[bytes], Answer]) -> Response:
     if request.headers.get("content-type", "").lower() != content_type:
-        return _problem(problems.REQUEST_REFUSED.name, 415, "content_type")
+        return problem(problems.REQUEST_REFUSED.name, 415, "content_type")
     body = await _body(request)
     if body is None:
-        return _problem(problems.REQUEST_REFUSED.name, 413, "body_size")
+        return problem(problems.REQUEST_REFUSED.name, 413, "body_size")
     try:
         made = await run_in_threadpool(decide, body)
     except Untrusted as error:
-        return _problem(problems.REQUEST_REFUSED.name, 400, error.detail, error.values)
+        return problem(problems.REQUEST_REFUSED.name, 400, error.detail, error.values)
     except NotPermitted as error:
         refusal = problems.by_code(error.code)
-        return _problem(refusal.name, refusal.status, error.detail, error.values)
+        return problem(refusal.name, refusal.status, error.detail, error.values)
     return Response(made.body, status_code=made.status, media_type=made.content_type)
 
 
@@ -190,16 +198,15 @@ async def _body(request: Request) -> bytes | None:
 async def _no_such(_request: Request, error: Exception) -> Response:
     """No such path, or not this method there."""
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return _problem(problems.REQUEST_REFUSED.name, status, "no_such_request")
+    return problem(problems.REQUEST_REFUSED.name, status, "no_such_request")
 
 
-def _problem(code: str, status: int, detail: str, values: Mapping[str, Value] | None = None) -> Response:
-    known = {} if values is None else values
-    told: dict[str, Json] = {"type": problems.type_of(code), "title": say(detail, known), "status": status}
-    if "fields" in known:
-        told["fields"] = [*str(known["fields"]).split(", ")]
-    headers = {"Retry-After": str(known["retry_after_s"])} if "retry_after_s" in known else {}
-    return Response(dumps(told), status_code=status, media_type=problems.MEDIA_TYPE, headers=headers)
+def _shown(path: str) -> str:
+    """A path as the log has it: the management API's may hold a license key, and keeps its shape alone."""
+    parts = path.split("/")
+    return "/".join(
+        "*" if at == _HANDLE and path.startswith(management.PREFIX) else part for at, part in enumerate(parts)
+    )
 
 
 class _Logged:
@@ -216,7 +223,7 @@ class _Logged:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        line = f"{quote(scope['method'], safe='')[:16]} {quote(scope['path'], safe='/-._~')[:_MAX_SHOWN]}"
+        line = f"{quote(scope['method'], safe='')[:16]} {quote(_shown(scope['path']), safe='/-._~*')[:_MAX_SHOWN]}"
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":

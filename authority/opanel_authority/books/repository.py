@@ -65,7 +65,7 @@ class Books(DelegationRepository, StatusRepository, LicenseRepository, Activatio
         delegation: int | None,
         reason: str | None = None,
     ) -> None:
-        """ChangedBy did what to whom, when and why: a row that nothing changes or deletes before its time."""
+        """Who did what to whom, when and why: a row that nothing changes or deletes before its time."""
         values = {"at": at, "actor": actor[:128], "act": act, "kind": kind.value, "subject": subject}
         self._connection.execute(_changes.insert().values(**values, delegation=delegation, reason=reason))
 

@@ -168,7 +168,6 @@ idempotent_replies = Table(
     Column("api_key", String(16), ForeignKey("api_keys.id"), nullable=False),
     Column("idempotency_key", String(128), nullable=False),
     Column("request_sha256", String(64), nullable=False),
-    Column("status", Integer, nullable=False),
     Column("body", Text, nullable=False),
     Column("at", BigInteger, nullable=False, index=True),
     UniqueConstraint("api_key", "idempotency_key"),

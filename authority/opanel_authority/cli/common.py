@@ -31,7 +31,7 @@ def now_s() -> int:
 
 
 def actor() -> str:
-    """ChangedBy types this command, for the change log."""
+    """Who types this command, for the change log."""
     try:
         return f"command:{os.environ.get('SUDO_USER') or getpass.getuser()}"
     except (KeyError, OSError):

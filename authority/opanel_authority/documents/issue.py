@@ -32,6 +32,7 @@ from opanel_authority.documents.claims import LicenseTerms
 from opanel_authority.documents.delegate import key_of, last, new_license_key, require_valid
 
 _ORDER_CHARACTERS: Final = 128
+_AHEAD_S: Final = 5  # by so much several changes within seconds may be dated ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,8 +179,9 @@ def renew(
         if row.slot is None or row.idx is None:
             raise NotPermitted(Reason.NOT_PERMITTED, "slot_given_away")
         old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
-        if now <= old.iat:
+        if now < old.iat - _AHEAD_S:
             raise NotPermitted(Fault.NOT_YET, "renew_too_soon")
+        now = max(now, old.iat + 1)  # agents take only what is newer
         term_s = _term(old, days, changed, now)
         text = edition(authority, books, row, reseller, term_s=term_s, now=now, changed=changed)
         books.log_change(

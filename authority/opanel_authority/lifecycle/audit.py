@@ -12,10 +12,11 @@ from sqlalchemy import select
 
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents.license import License
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import Untrusted
 from opanel_authority.authority import Authority
 from opanel_authority.books.repository import Books
-from opanel_authority.books.rows import DelegationRow, Status
+from opanel_authority.books.rows import DelegationRow
 from opanel_authority.books.tables import licenses as _licenses
 
 

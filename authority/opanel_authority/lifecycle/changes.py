@@ -47,7 +47,7 @@ CHANGES: Final[Mapping[tuple[Change, Kind], tuple[frozenset[Status], Status]]] =
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedBy:
-    """ChangedBy changes something, and why. `delegation` is the reseller whose licenses alone he may reach; None is the vendor."""
+    """Who changes something, and why. `delegation` is the reseller whose licenses alone he may reach; None is the vendor."""
 
     actor: str = "command"
     reason: str | None = None

@@ -15,9 +15,10 @@ from sqlalchemy import and_, or_, select
 from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.codes import Fault
+from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import Untrusted, Usage
 from opanel_authority.books.repository import Books
-from opanel_authority.books.rows import ActivationRow, LicenseRow, Status
+from opanel_authority.books.rows import ActivationRow, LicenseRow
 from opanel_authority.books.tables import licenses as _licenses
 
 MAX_PAGE: Final = 1000

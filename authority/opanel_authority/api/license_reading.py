@@ -1,0 +1,76 @@
+"""The management API's look-ups."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Query
+
+from opanel_authority.api.access import Managed
+from opanel_authority.api.models import ChangeRow, Changes, Edition, LicenseDetail, Licenses
+from opanel_authority.lifecycle import listing
+from opanel_authority.lifecycle.api_keys import Holder
+from opanel_authority.lifecycle.handles import find_license
+from opanel_authority.lifecycle.listing import Filter, LicenseState
+
+
+def add_reading(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: ANN401 - FastAPI's marker
+    """Lists, one license, its bundle, the change log."""
+
+    @app.get("/licenses", response_model=Licenses, operation_id="listLicenses")
+    def list_licenses(  # noqa: PLR0917 - a filter each
+        holder: Holder = reader,
+        state: LicenseState | None = None,
+        order_id: str | None = None,
+        created_from: int | None = None,
+        created_to: int | None = None,
+        ends_from: int | None = None,
+        ends_to: int | None = None,
+        cursor: str | None = None,
+        limit: int = Query(100, ge=1, le=listing.MAX_PAGE),
+    ) -> Mapping[str, Any]:
+        """Licenses, a page at a time: pass `next_cursor` as `cursor` for the next one."""
+        wanted = Filter(
+            delegation=holder.delegation,
+            state=state,
+            order_id=order_id,
+            created_from=created_from,
+            created_to=created_to,
+            ends_from=ends_from,
+            ends_to=ends_to,
+        )
+        with managed.authority.store.reading() as books:
+            found = listing.page(books, wanted, now=managed.now(), cursor=cursor, limit=limit)
+        return {"items": [*found.items], "next_cursor": found.next_cursor}
+
+    @app.get("/licenses/{handle}", response_model=LicenseDetail, operation_id="showLicense")
+    def show_license(handle: str, holder: Holder = reader) -> Mapping[str, Any]:
+        """One license, by its id, its key, the key's eight hex digits or SHA-256, or the order id."""
+        with managed.authority.store.reading() as books:
+            row = find_license(books, handle, delegation=holder.delegation)
+            return listing.detail(books, row, now=managed.now())
+
+    @app.get("/licenses/{handle}/bundle", response_model=Edition, operation_id="licenseBundle")
+    def bundle(handle: str, holder: Holder = reader) -> Mapping[str, Any]:
+        """The newest edition, as a file for a server that is offline."""
+        with managed.authority.store.reading() as books:
+            row = find_license(books, handle, delegation=holder.delegation)
+            return {"id": str(listing.claims_of(row)["jti"]), "bundle": row.text}
+
+    @app.get("/changes", response_model=Changes, operation_id="listChanges")
+    def list_changes(
+        holder: Holder = reader,
+        license_id: str | None = None,
+        before: int | None = None,
+        limit: int = Query(100, ge=1, le=listing.MAX_PAGE),
+    ) -> Mapping[str, Any]:
+        """Who changed what, when and why, the newest first: pass `next_before` as `before` for the next page."""
+        with managed.authority.store.reading() as books:
+            found = [*books.changes(subject=license_id, delegation=holder.delegation, before=before, limit=limit + 1)]
+        names = _names(ChangeRow)
+        items = [{name: row[name] for name in names} for row in found[:limit]]
+        return {"items": items, "next_before": items[-1]["number"] if len(found) > limit else None}
+
+
+def _names(model: type[Any]) -> list[str]:
+    """The fields of a model, in pydantic 1 and 2."""
+    return [*(getattr(model, "model_fields", None) or model.__fields__)]

@@ -1,0 +1,177 @@
+"""The management API: what a reseller's billing system and the vendor's own do with licenses over HTTP.
+
+Who asks is told by an API key (`Authorization: Bearer opk_…`). A reseller's reaches what is his and nothing else; what is
+another's does not exist for him. A POST may carry an `Idempotency-Key`: sent again within a day, it has the same reply, and
+sent with another body it is refused. A sale is kept together with its reply, so that a crash in between cannot make two.
+
+The paths are written with pydantic's models and validated by FastAPI (docs/adr); what is refused is RFC 9457.
+"""
+
+import json
+from typing import Any, Final
+
+from fastapi import FastAPI, Header, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from opanel_agent.core.codec.strict_json import dumps
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Storage, Usage
+from opanel_authority.api import idempotency
+from opanel_authority.api.access import Managed, NoKey, requires
+from opanel_authority.api.access import who as who_asks
+from opanel_authority.api.license_changes import add_status_changes, add_term_changes
+from opanel_authority.api.license_reading import add_reading
+from opanel_authority.api.limits import Limiter
+from opanel_authority.api.models import (
+    Order,
+    Problem,
+    Sold,
+)
+from opanel_authority.api.problems import of_error, problem
+from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import DelegationRow
+from opanel_authority.documents import issue
+from opanel_authority.documents.claims import LicenseTerms
+from opanel_authority.lifecycle import listing
+from opanel_authority.lifecycle.api_keys import READ, WRITE, Holder
+from opanel_authority.lifecycle.handles import find_license
+from opanel_authority.messages import say
+
+PREFIX: Final = "/api/v1"
+JSON: Final = "application/json"
+_UNKNOWN_KEYS_BURST: Final = 120
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in (
+        (401, "No API key, or none that opens anything"),
+        (403, "Not with this key, or not in this state"),
+        (404, "No such license of this reseller"),
+        (409, "Refused in this state"),
+        (422, "The request is not as described, or wider than the delegation"),
+        (429, "Too many wrong API keys"),
+        (503, "Try again later"),
+    )
+}
+
+
+def application(managed: Managed) -> FastAPI:
+    """The ASGI application, to be mounted at `PREFIX`."""
+    app = FastAPI(
+        title="OPanel authority: management API",
+        version="1",
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        servers=[{"url": PREFIX}],
+        responses=_PROBLEMS,
+    )
+    app.router.redirect_slashes = False
+    _add_errors(app, managed)
+    reader, writer = requires(managed, READ), requires(managed, WRITE)
+    _add_sales(app, managed, writer)
+    add_reading(app, managed, reader)
+    add_status_changes(app, managed, writer)
+    add_term_changes(app, managed, writer)
+    return app
+
+
+def limiter() -> Limiter:
+    """A bucket for wrong API keys, of all senders together."""
+    return Limiter(burst=_UNKNOWN_KEYS_BURST, refill_s=1, detail="too_many")
+
+
+def _add_errors(app: FastAPI, managed: Managed) -> None:
+    async def refused(_request: Request, error: Exception) -> Response:
+        if isinstance(error, Misconfigured | Storage) or not isinstance(error, AgentError):
+            managed.log(f"error {error}")
+        return of_error(error) if isinstance(error, AgentError) else problem("unavailable", 503, "unavailable_here")
+
+    async def no_key(_request: Request, _error: Exception) -> Response:
+        reply = problem("unauthorized", 401, "api_key_missing", hint=True)
+        reply.headers["WWW-Authenticate"] = "Bearer"
+        return reply
+
+    async def invalid(_request: Request, error: Exception) -> Response:
+        found = error.errors() if isinstance(error, RequestValidationError) else []
+        fields = sorted({".".join(str(part) for part in each["loc"][1:]) or "body" for each in found})
+        return problem("request_refused", 422, "request_invalid", {"fields": ", ".join(fields[:16])}, hint=True)
+
+    async def elsewhere(_request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        return problem("request_refused", status, "no_such_request", hint=True)
+
+    app.add_exception_handler(AgentError, refused)
+    app.add_exception_handler(NoKey, no_key)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, elsewhere)
+
+
+# ---- sales
+
+
+def _add_sales(app: FastAPI, managed: Managed, writer: Any) -> None:  # noqa: ANN401 - FastAPI's marker
+    @app.post("/licenses", status_code=201, response_model=Sold, operation_id="issueLicense")
+    def issue_license(
+        order: Order,
+        holder: Holder = writer,
+        idempotency_key: str | None = Header(None, min_length=1, max_length=128),
+    ) -> Response:
+        """Issue a license. An order that was issued before has its license again, with 200."""
+        now = managed.now()
+        asked = idempotency.digest("POST", "/licenses", idempotency.canonical(order))
+        with managed.authority.writing(now) as books:
+            before = idempotency.find(books, holder.key_id, idempotency_key, asked, now=now)
+            if before is not None:
+                return _sold_before(books, json.loads(before.body))
+            row = _seller(books, holder, order.reseller)
+            made = issue.sell_once(managed.authority, books, row, _terms(order), now=now, actor=who_asks(holder).actor)
+            told: dict[str, Any] = {
+                "status": 200 if made.again else 201,
+                "id": made.jti,
+                "issued_before": made.again,
+                "warnings": [say(each, {}) for each in made.warnings],
+            }
+            idempotency.keep(books, holder.key_id, idempotency_key, asked, json.dumps(told), now=now)
+            return _sold_before(books, told)
+
+
+def _sold_before(books: Books, kept: dict[str, Any]) -> Response:
+    """The reply to a sale: what is kept of it, with key and bundle from the license itself."""
+    row = find_license(books, kept["id"])
+    whole = {"license_key": listing.claims_of(row)["sub"], "bundle": row.text}
+    body = {name: value for name, value in kept.items() if name != "status"} | whole
+    return Response(dumps(body), status_code=kept["status"], media_type=JSON)
+
+
+def _seller(books: Books, holder: Holder, named: str | None) -> DelegationRow:
+    """Whose license it becomes: the reseller's own, or the one that the vendor names."""
+    if holder.delegation is not None:
+        row = books.delegation(number=holder.delegation)
+        if row is None or named not in (None, row.name):
+            raise NotPermitted(Reason.NOT_PERMITTED, "reseller_other")
+        return row
+    if named is None:
+        raise Usage(Fault.USAGE, "reseller_missing")
+    row = books.delegation(name=named)
+    if row is None:
+        raise Usage(Fault.USAGE, "reseller_unknown", name=named[:128])
+    return row
+
+
+def _terms(order: Order) -> LicenseTerms:
+    return LicenseTerms(
+        features=None if order.features is None else tuple(order.features),
+        limits=order.limits,
+        tier=order.tier,
+        days=order.days,
+        grace_days=order.grace_days,
+        stale_days=order.stale_days,
+        activation=order.activation,
+        within_days=order.within_days,
+        min_p=order.min_p,
+        seats=order.seats,
+        renews=order.renews,
+        order_id=order.order_id,
+    )

@@ -1,0 +1,229 @@
+"""The management API over real HTTP: who may what, orders that are sent twice, pages, problems, and its own description."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from fixtures.authority_server import Served, serving
+from fixtures.vendor import RESELLER
+from opanel_agent.core.license import license_key
+from opanel_authority.documents import delegate
+from opanel_authority.documents.claims import DelegationTerms
+from opanel_authority.lifecycle import api_keys
+from opanel_authority.lifecycle.api_keys import READ, SCOPES
+
+OTHER = "Other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A billing system with one API key."""
+
+    port: int
+    key: str
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Status and JSON of a reply."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            sent = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", **headers}
+            connection.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), sent)
+            reply = connection.getresponse()
+            read = reply.read()
+            return reply.status, json.loads(read) if read else None
+
+    def issue(self, **terms: Any) -> dict[str, Any]:
+        status, sold = self.ask("POST", "/licenses", terms)
+        assert status == 201, sold
+        found: dict[str, Any] = sold
+        return found
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("authority")) as running:
+        terms = DelegationTerms(name=OTHER, email="a@b.example")
+        delegate.delegate(running.vendor.authority, terms, running.log.parent / "other", now=int(time.time()))
+        yield running
+
+
+def client(served: Served, reseller: str | None = RESELLER, scopes: tuple[str, ...] = SCOPES) -> Client:
+    made = api_keys.make(
+        served.vendor.authority, name="billing", reseller=reseller, scopes=scopes, now=int(time.time()), actor="test"
+    )
+    return Client(port=served.port, key=made.secret)
+
+
+def test_a_license_through_its_life(served: Served) -> None:
+    billing = client(served)
+    sold = billing.issue(order_id="whmcs-1", tier="basic", seats=2, days=30, limits={"accounts": 5})
+    assert license_key.parse(sold["license_key"]) == sold["license_key"]
+    for handle in ("whmcs-1", sold["id"], license_key.digest(sold["license_key"])[:8]):
+        status, shown = billing.ask("GET", f"/licenses/{handle}")
+        assert (status, shown["id"], shown["state"], shown["tier"]) == (200, sold["id"], "active", "basic")
+    for act, state in (("suspend", "suspended"), ("resume", "active"), ("revoke", "revoked"), ("resume", "active")):
+        status, shown = billing.ask("POST", f"/licenses/whmcs-1/{act}", {"reason": "because"})
+        assert (status, shown["state"]) == (200, state)
+    status, shown = billing.ask("PATCH", "/licenses/whmcs-1", {"tier": "pro", "seats": 3, "renews": False})
+    assert (status, shown["tier"], shown["seats"], shown["renews"]) == (200, "pro", 3, False)
+    time.sleep(1.1)
+    status, renewed = billing.ask("POST", "/licenses/whmcs-1/renew", {"days": 60})
+    assert (status, billing.ask("GET", "/licenses/whmcs-1/bundle")[1]) == (200, renewed)
+    assert billing.ask("POST", "/licenses/whmcs-1/lift-move-limit", {})[0] == 200
+    status, log = billing.ask("GET", f"/changes?license_id={sold['id']}")
+    assert [row["act"] for row in log["items"]][::-1] == [
+        *("issue", "suspend", "resume", "revoke", "resume", "change", "renewal_off", "renew", "lift_move_limit")
+    ]
+    assert {(row["actor"], row["reason"]) for row in log["items"] if row["act"] == "suspend"} == {
+        ("api:billing", "because")
+    }
+
+
+def test_an_order_that_is_sent_again_is_the_same_license(served: Served) -> None:
+    billing = client(served)
+    order = {"order_id": "twice"}
+    first, again = billing.ask("POST", "/licenses", order), billing.ask("POST", "/licenses", order)
+    assert (first[0], again[0], again[1]["issued_before"]) == (201, 200, True)
+    assert first[1]["license_key"] == again[1]["license_key"]
+
+
+def test_an_idempotency_key_has_one_reply(served: Served) -> None:
+    billing = client(served)
+    headers = {"Idempotency-Key": "k1"}
+    first, again = billing.ask("POST", "/licenses", {"days": 9}, **headers), None
+    again = billing.ask("POST", "/licenses", {"days": 9}, **headers)
+    assert first == again
+    status, refused = billing.ask("POST", "/licenses", {"days": 10}, **headers)
+    assert (status, refused["type"]) == (422, "urn:opanel:problem:request_refused")
+    assert client(served).ask("POST", "/licenses", {"days": 9}, **headers)[1]["id"] != first[1]["id"]
+    for path in served.log.parent.rglob("authority.sqlite*"):
+        assert str(first[1]["license_key"]).encode() not in path.read_bytes()
+
+
+def test_a_reseller_sees_and_changes_only_what_is_his(served: Served) -> None:
+    ours, theirs, vendor = client(served), client(served, OTHER), client(served, None)
+    sold = ours.issue(order_id="ours")
+    for method, path, body in (
+        ("GET", "", None),
+        ("GET", "/bundle", None),
+        ("POST", "/suspend", {}),
+        ("POST", "/renew", {}),
+        ("PATCH", "", {"seats": 9}),
+    ):
+        for handle in ("ours", sold["id"], sold["license_key"]):
+            status, problem = theirs.ask(method, f"/licenses/{handle}{path}", body)
+            assert (status, problem["type"]) == (404, "urn:opanel:problem:not_found"), (method, path)
+    assert theirs.ask("GET", "/licenses")[1]["items"] == []
+    assert sold["id"] not in json.dumps(theirs.ask("GET", f"/changes?license_id={sold['id']}")[1])
+    assert theirs.ask("POST", "/licenses", {"reseller": RESELLER})[0] == 403
+    assert ours.ask("POST", "/licenses/ours/transfer", {"reseller": OTHER})[0] == 403
+    assert vendor.ask("POST", "/licenses", {})[0] == 422
+    assert vendor.ask("POST", "/licenses/ours/transfer", {"reseller": OTHER})[0] == 200
+    assert theirs.ask("GET", f"/licenses/{sold['license_key']}")[1]["reseller"] == OTHER
+    assert ours.ask("GET", f"/licenses/{sold['id']}")[0] == 404
+
+
+def test_seats_are_freed_by_the_id_of_their_activation(served: Served) -> None:
+    billing, theirs = client(served), client(served, OTHER)
+    served.vendor.now = int(time.time())
+    issued = served.vendor.issue(order_id="seats")
+    activation = served.vendor.activate(issued)
+    assert theirs.ask("POST", f"/activations/{activation.jti}/supersede", {})[0] == 404
+    assert billing.ask("POST", f"/activations/{activation.jti}/supersede", {"reason": "gone"}) == (204, None)
+    assert billing.ask("GET", "/licenses/seats")[1]["activations"] == []
+
+
+def test_a_list_has_pages(served: Served) -> None:
+    billing = client(served, OTHER)
+    ids = {billing.issue()["id"] for _ in range(5)}
+    found: list[str] = []
+    more: Any = ""
+    while more is not None:
+        status, page = billing.ask("GET", f"/licenses?limit=2&created_from=1{more}")
+        assert (status, len(page["items"]) <= 2) == (200, True)
+        found += [each["id"] for each in page["items"]]
+        more = page["next_cursor"] and f"&cursor={page['next_cursor']}"
+    assert len(found) == len(set(found))
+    assert ids <= set(found)
+    assert billing.ask("GET", "/licenses?cursor=nonsense")[0] == 422
+
+
+@pytest.mark.parametrize("key", ["", "opk_0000000000000000_" + "a" * 43, "nonsense"])
+def test_without_a_key_that_opens_nothing_is_told(served: Served, key: str) -> None:
+    status, problem = Client(port=served.port, key=key).ask("GET", "/licenses")
+    assert (status, problem["type"], problem["status"]) == (401, "urn:opanel:problem:unauthorized", 401)
+
+
+def test_a_key_that_may_read_changes_nothing_and_a_revoked_one_opens_nothing(served: Served) -> None:
+    reader = client(served, scopes=(READ,))
+    assert reader.ask("GET", "/licenses")[0] == 200
+    assert reader.ask("POST", "/licenses", {})[0] == 403
+    key_id = reader.key.split("_")[1]
+    authority = served.vendor.authority
+    (row,) = [each for each in api_keys.listed(authority) if each["id"] == key_id]
+    assert row["used_on"] == time.strftime("%Y-%m-%d", time.gmtime())
+    api_keys.revoke(authority, key_id, now=int(time.time()), actor="test")
+    assert reader.ask("GET", "/licenses")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"days": 0}, ["days"]),
+        ({"seats": "many"}, ["seats"]),
+        ({"unknown": 1}, ["unknown"]),
+        ({"order_id": ""}, ["order_id"]),
+        ([], ["body"]),
+    ],
+)
+def test_what_is_not_as_described_is_named(served: Served, body: Any, fields: list[str]) -> None:
+    status, problem = client(served).ask("POST", "/licenses", body)
+    assert (status, problem["fields"]) == (422, fields)
+    assert problem["title"].startswith("cannot ")
+
+
+@pytest.mark.parametrize("terms", [{"tier": "platinum"}, {"days": 4000}, {"features": ["telepathy"]}])
+def test_what_is_wider_than_the_delegation_is_refused(served: Served, terms: dict[str, Any]) -> None:
+    status, problem = client(served).ask("POST", "/licenses", terms)
+    assert (status, "outside the delegation" in problem["title"]) == (422, True)
+
+
+def test_the_log_has_no_handle(served: Served) -> None:
+    billing = client(served)
+    sold = billing.issue(order_id="secret-order")
+    billing.ask("GET", f"/licenses/{sold['license_key']}")
+    text = served.log.read_text("utf-8")
+    assert "GET /api/v1/licenses/* 200" in text
+    assert "secret-order" not in text
+    assert sold["license_key"] not in text
+    assert billing.key not in text
+
+
+def test_the_description_names_every_path_and_reply(served: Served) -> None:
+    status, document = client(served).ask("GET", "/openapi.json")
+    assert (status, document["openapi"][:2]) == (200, "3.")
+    operations = {
+        (method.upper(), path): described
+        for path, methods in document["paths"].items()
+        for method, described in methods.items()
+    }
+    assert ("POST", "/licenses") in operations
+    for (method, path), described in operations.items():
+        assert described["operationId"]
+        assert {"401", "403", "404", "422"} <= set(described["responses"]), (method, path)
+        # as described: without a key each is refused as the document says, none is unknown
+        told, _ = Client(port=served.port, key="").ask(method, path.replace("{", "").replace("}", ""), {})
+        assert told == 401, (method, path)
+
+
+def test_wrong_keys_are_limited_and_right_ones_are_not(served: Served) -> None:
+    right = client(served)
+    wrong = Client(port=served.port, key="opk_0000000000000000_" + "b" * 43)
+    statuses = {wrong.ask("GET", "/licenses")[0] for _ in range(150)}
+    assert statuses == {401, 429}
+    assert right.ask("GET", "/licenses")[0] == 200
