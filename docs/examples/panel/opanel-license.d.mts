@@ -58,7 +58,7 @@ export interface Options {
   /** Seconds since 1970; for tests. */
   now?: number;
   socket?: string;
-  /** Of the whole, in milliseconds; 500 where it is left out. */
+  /** Of the whole, in milliseconds; 1000 where it is left out. */
   timeoutMs?: number;
 }
 

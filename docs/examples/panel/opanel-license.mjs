@@ -95,7 +95,7 @@ const underWay = new Map();
  *
  * @type {typeof import('./opanel-license.d.mts').opanelLicense}
  */
-export async function opanelLicense(file, { now, socket = SOCKET, timeoutMs = 500 } = {}) {
+export async function opanelLicense(file, { now, socket = SOCKET, timeoutMs = 1000 } = {}) {
   const key = JSON.stringify([file, socket, timeoutMs, now]);
   const shared = underWay.get(key);
   if (shared !== undefined) return structuredClone(await shared);

@@ -27,7 +27,7 @@ namespace OPanel\Agent {
         final class LicenseClient
         {
             public const SOCKET = '/run/opanel-agent/agent.sock';
-            public const TIMEOUT_S = 0.5;
+            public const TIMEOUT_S = 1.0;
 
             private const MAX_BYTES = 262144;
             private const HOUR_S = 3600;
