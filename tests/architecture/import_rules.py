@@ -86,7 +86,9 @@ LAYERS = (
     Layer(
         prefix=f"{AGENT}.system",
         own=("core", "system"),
-        foreign=frozenset({"cryptography", "httpx", "platformdirs", "psutil", "structlog", "tomli_w"}),
+        foreign=frozenset(
+            {"cryptography", "h11", "httpcore", "httpx", "platformdirs", "psutil", "structlog", "tomli_w"}
+        ),
     ),
     Layer(prefix=f"{AGENT}.network", own=("core", "system", "network")),
     Layer(
@@ -138,7 +140,8 @@ LAYERS = (
 
 # The one module of the agent that imports a foreign package.
 DOORS = {
-    "httpx": f"{AGENT}.system.http",
+    "httpcore": f"{AGENT}.system.http.transport",
+    "httpx": f"{AGENT}.system.http.transport",
     "psutil": f"{AGENT}.system.machine",
     "structlog": f"{AGENT}.system.log",
     "platformdirs": f"{AGENT}.system.storage.paths",

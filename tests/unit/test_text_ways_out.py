@@ -82,10 +82,14 @@ WAYS_OUT: Final[dict[str, Callable[[str, pytest.CaptureFixture[str]], str]]] = {
     "a log line": lambda text, _: log.render("info", text, {"name": text}),
     "an event of the journal": lambda text, _: journal.entry("started", "info", text, {"name": text}).decode(),
     "the ledger": lambda text, _: _ledger(text),
-    "what OpenSSL says of a mirror": lambda text, _: mirror_probe.encode([MirrorProbe(url="u", why=text)]).decode(),
+    "what OpenSSL says of a mirror": lambda text, _: _probe(text),
     "the authority's lines": lambda text, capsys: _authority(text, capsys, as_json=False),
     "the authority's JSON": lambda text, capsys: _authority(text, capsys, as_json=True),
 }
+
+
+def _probe(text: str) -> str:
+    return mirror_probe.encode([MirrorProbe(url="u", values={"why": text})]).decode()
 
 
 @pytest.mark.parametrize("way", WAYS_OUT)

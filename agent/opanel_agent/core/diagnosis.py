@@ -8,7 +8,7 @@ Not here: looking (`cli.doctor.probes`), wording, and whether a request may leav
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import Final
 
@@ -18,6 +18,7 @@ from opanel_agent.core.license.effective_time import FAR_S
 from opanel_agent.core.license.states import State
 from opanel_agent.core.units import HOUR_S
 from opanel_agent.core.wire.mirror_probe import MirrorProbe
+from opanel_agent.core.wire.steps import Attempt, Outcome, Step
 
 STATE_BYTES: Final = 32 * 1024 * 1024
 """Room for a bundle, a status list, their temporary files and months of a ledger."""
@@ -49,8 +50,10 @@ class Check(StrEnum):
     TCP = "tcp"
     PROXY = "proxy"
     TLS = "tls"
-    PORTAL = "captive_portal"
-    SERVER = "server"
+    CERTIFICATE = "certificate"
+    HTTP = "http"
+    TYPE = "type"
+    CONTENT = "content"
 
 
 @unique
@@ -64,7 +67,7 @@ class CheckStatus(StrEnum):
 
 @unique
 class SkipReason(StrEnum):
-    """Why a check was not made; the last five, why there is nothing to check."""
+    """Why a check was not made; the last six, why there is nothing to check."""
 
     NEED_ROOT = "need_root"
     NO_ANSWER = "no_answer"
@@ -77,17 +80,21 @@ class SkipReason(StrEnum):
     DOOR = "door"
     NOT_REACHED = "not_reached"
     NO_TIME = "no_time"
-    NOT_TOLD = "not_told"
+    ANOTHER_ADDRESS = "another_address"
     BY_PROXY = "by_proxy"
     NO_PROXY = "no_proxy"
     NO_NAME = "no_name"
     NO_TLS = "no_tls"
+    NO_ROUTE = "no_route"
     OWN_USER = "own_user"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """`subject` is what it is about for a person at this machine: an address or a path. `error` tells what is not ok."""
+    """`subject` is what it is about for a person at this machine: a mirror or a path. `error` says what is not ok.
+
+    `address` is one address of the subject, where the finding is about that alone.
+    """
 
     check: Check
     status: CheckStatus = CheckStatus.OK
@@ -95,6 +102,7 @@ class Finding:
     why: SkipReason | None = None
     subject: str | None = None
     label: str | None = None
+    address: str | None = None
 
 
 def failed(check: Check, error: AgentError, *, subject: str | None = None, label: str | None = None) -> Finding:
@@ -308,18 +316,12 @@ def door_absent(check: Check, program: str, path: str) -> Finding:
 
 # ---- the way to a mirror
 
-LAYERS: Final = (Check.DNS, Check.TCP, Check.PROXY, Check.TLS, Check.PORTAL, Check.SERVER)
+LAYERS: Final = (
+    *(Check.DNS, Check.TCP, Check.PROXY, Check.TLS),
+    *(Check.CERTIFICATE, Check.HTTP, Check.TYPE, Check.CONTENT),
+)
+"""The steps of a request (`core.wire.steps`), in their order and by their names."""
 
-_BROKEN: Final[Mapping[str, Check]] = {
-    Reason.UNREACHABLE_DNS: Check.DNS,
-    Reason.UNREACHABLE_TCP: Check.TCP,
-    Reason.PROXY_ERROR: Check.PROXY,
-    Reason.TLS_UNTRUSTED: Check.TLS,
-    Reason.CAPTIVE_PORTAL: Check.PORTAL,
-}
-_IN_TLS: Final = frozenset({"handshake_slow"})
-# Without an answer nobody knows whose it would have been.
-_SILENT: Final = frozenset({"reply_slow", "reply_broken"})
 _OF_DATES: Final = ("expired", "not yet valid")
 
 
@@ -333,43 +335,71 @@ class MirrorRoute:
     proxied: bool
 
 
-def mirror(trial: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Iterator[Finding]:
-    """Every layer on the way: up to the broken one ok, that one, and what lies behind it not reached."""
-    broken = None if trial.code is None else _layer(trial)
-    reached = True
+def mirror(probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Iterator[Finding]:
+    """Yields each step to a mirror: passed, failed, not part of this route, or not reached.
+
+    Only what `probe` says was passed is ok. The addresses that were tried follow the step that connects. A failure is a
+    warning where another mirror answers.
+    """
     for layer in LAYERS:
-        left_out = _left_out(layer, route)
-        if layer is broken:
-            reached = False
-            tell = warned if another_good else failed
-            yield tell(layer, _error(trial), subject=trial.url, label=route.label)
-        elif not reached:
-            yield unseen(layer, SkipReason.NOT_REACHED, subject=trial.url, label=route.label)
-        elif left_out is not None:
-            yield needless(layer, left_out, subject=trial.url, label=route.label)
-        elif layer is Check.PORTAL and trial.detail in _SILENT:
-            yield unseen(layer, SkipReason.NOT_TOLD, subject=trial.url, label=route.label)
-        else:
-            yield Finding(check=layer, subject=trial.url, label=route.label)
+        yield _about(probe, route, _of_step(layer, probe, route, another_good=another_good))
+        if layer is (Check.PROXY if route.proxied else Check.TCP):
+            yield from (_about(probe, route, _of_address(layer, each, probe.attempts)) for each in probe.attempts)
+
+
+def _about(probe: MirrorProbe, route: MirrorRoute, finding: Finding) -> Finding:
+    return replace(finding, subject=probe.url, label=route.label)
+
+
+def _of_step(layer: Check, probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Finding:
+    if probe.code is not None and layer is Check(probe.failed or Step.HTTP):
+        return (warned if another_good else failed)(layer, _error(probe))
+    left_out = _left_out(layer, route)
+    if left_out is not None:
+        return needless(layer, left_out)
+    if layer in map(Check, probe.passed):
+        return Finding(check=layer)
+    return unseen(layer, SkipReason.NOT_REACHED)
+
+
+def _of_address(layer: Check, attempt: Attempt, attempts: Iterable[Attempt]) -> Finding:
+    """Returns the finding of one address. Beside one that connects, an address without a route is no fault (IPv4 alone)."""
+    connected = any(each.outcome is Outcome.CONNECTED for each in attempts)
+    match attempt.outcome:
+        case Outcome.CONNECTED:
+            finding = Finding(check=layer)
+        case Outcome.UNDECIDED:
+            finding = unseen(layer, SkipReason.ANOTHER_ADDRESS if connected else SkipReason.NO_TIME)
+        case Outcome.UNREACHABLE if connected:
+            finding = needless(layer, SkipReason.NO_ROUTE)
+        case _:
+            finding = (warned if connected else failed)(layer, _of_outcome(attempt.outcome))
+    return replace(finding, address=attempt.address)
+
+
+def _of_outcome(outcome: Outcome) -> Unavailable:
+    match outcome:
+        case Outcome.REFUSED:
+            return Unavailable(Reason.UNREACHABLE_TCP, "address_refused")
+        case Outcome.SLOW:
+            return Unavailable(Reason.UNREACHABLE_TCP, "address_slow")
+        case _:
+            return Unavailable(Reason.UNREACHABLE_TCP, "address_unreachable")
 
 
 def untried(url: str, label: str) -> Iterator[Finding]:
-    """A mirror for which the ones before it left no time."""
+    """Yields each step to a mirror for which the ones before it left no time."""
     for layer in LAYERS:
         yield unseen(layer, SkipReason.NO_TIME, subject=url, label=label)
 
 
-def resolver_silent() -> Finding:
-    """What it means that fetch did not answer at all: nothing but a name service can hold it up for so long."""
+def fetch_silent() -> Finding:
+    """Returns what it means that fetch gave no answer at all."""
     return failed(Check.DNS, Unavailable(Reason.UNREACHABLE_DNS, "resolver_silent"))
 
 
-def _layer(trial: MirrorProbe) -> Check:
-    return Check.TLS if trial.detail in _IN_TLS else _BROKEN.get(str(trial.code), Check.SERVER)
-
-
 def _left_out(layer: Check, route: MirrorRoute) -> SkipReason | None:
-    """A layer that this way does not have, or that somebody else goes through for us."""
+    """Returns why a route does not have a step, or who makes it in its place; None where it has it."""
     match layer:
         case Check.DNS | Check.TCP if route.proxied:
             return SkipReason.BY_PROXY
@@ -377,15 +407,13 @@ def _left_out(layer: Check, route: MirrorRoute) -> SkipReason | None:
             return SkipReason.NO_NAME
         case Check.PROXY if not route.proxied:
             return SkipReason.NO_PROXY
-        case Check.TLS if not route.tls:
+        case Check.TLS | Check.CERTIFICATE if not route.tls:
             return SkipReason.NO_TLS
         case _:
             return None
 
 
-def _error(trial: MirrorProbe) -> AgentError:
-    why = trial.why or ""
-    if trial.detail == "tls_certificate" and any(word in why for word in _OF_DATES):
-        return Unavailable(Reason.TLS_UNTRUSTED, "tls_dates", why=why)
-    error = Unavailable(_code(str(trial.code)), trial.detail or "reply_failed")
-    return error.but(why=why) if why else error
+def _error(probe: MirrorProbe) -> AgentError:
+    if probe.detail == "tls_certificate" and any(word in probe.values.get("why", "") for word in _OF_DATES):
+        return Unavailable(Reason.TLS_UNTRUSTED, "tls_dates", **probe.values)
+    return Unavailable(_code(str(probe.code)), probe.detail or "reply_failed", **probe.values)

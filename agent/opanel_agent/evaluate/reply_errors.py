@@ -21,6 +21,7 @@ def error_of(reply: Reply) -> AgentError | None:
     if problem is not None and problem.error is not Unavailable:
         return problem.error(problem.code, problem.detail)
     values: dict[str, str | int] = {} if reply.url is None else {"url": reply.url}
+    values |= reply.values
     if reply.retry_after_s is not None:
         values["retry_after_s"] = reply.retry_after_s
     return kind(known, detail, **values)

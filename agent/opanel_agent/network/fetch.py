@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -26,14 +26,16 @@ from opanel_agent.core.consent.purposes import FIXED_GETS, WORDS
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, Bug, Unavailable, Untrusted
 from opanel_agent.core.reporting.catalog import Catalog
-from opanel_agent.core.wire.message import Reply, Sealed, fixed_get
+from opanel_agent.core.wire.content import has_signed_form
+from opanel_agent.core.wire.message import Reply, Sealed, error_values, fixed_get
 from opanel_agent.core.wire.mirror_probe import EACH_MIRROR, PROBE, MirrorProbe, encode
+from opanel_agent.core.wire.steps import RequestTrace, Step
 from opanel_agent.network import gate_inputs
 from opanel_agent.system import log
 from opanel_agent.system.clock import Clock, LocalClock
 from opanel_agent.system.consent.consent_store import Consents, LocalConsents
 from opanel_agent.system.consent.opt_outs import LocalOptOuts, OptOuts
-from opanel_agent.system.http import HttpxTransport, Transport, limits_for, served_at
+from opanel_agent.system.http import HttpxTransport, TransferLimits, Transport, limits_for, served_at
 from opanel_agent.system.storage import resources, trust
 from opanel_agent.system.storage.files import Files, LocalFiles
 from opanel_agent.system.storage.paths import Paths, find
@@ -59,7 +61,7 @@ class NetworkInputs:
     clock: Clock
     passing_s: Callable[[], float] = time.monotonic
 
-    def sources(self, root: Root) -> gate_inputs.GateSources:
+    def stand(self, root: Root) -> gate_inputs.GateSources:
         """This process's own reading of what the administrator says, made now."""
         return gate_inputs.GateSources(
             settings=self.settings,
@@ -87,6 +89,7 @@ def refusal(error: AgentError) -> Reply:
         detail=error.detail,
         retry_after_s=retry_after if isinstance(retry_after, int) else None,
         url=str(error.values["url"]) if "url" in error.values else None,
+        values=error_values(error.values),
     )
 
 
@@ -97,19 +100,38 @@ def _ask(word: str, reading: NetworkInputs) -> Reply:
         raise Untrusted(Reason.FORMAT_INVALID, "fetch_word")
     fixed, skipped = WORDS[word]
     root = trust.first_root(reading.files, reading.paths, reading.settings)
-    ends_at = reading.passing_s() + WHOLE_S
+    mirrors = gate_inputs.destinations(FIXED_GETS[fixed].purpose, reading.settings, root)[skipped:]
     failures: list[Unavailable] = []
-    for mirror in gate_inputs.destinations(FIXED_GETS[fixed].purpose, reading.settings, root)[skipped:]:
+    for mirror, share_s in _shares(mirrors, reading.passing_s):
         sealed = fixed_get(fixed, mirror)
         _require(sealed, reading, root)
-        left_s = ends_at - reading.passing_s()
-        if left_s <= 0:
-            break
         try:
-            return reading.transport.send(sealed, replace(limits_for(sealed), whole_s=left_s))
+            return reading.transport.send(sealed, _limits(sealed, share_s))
         except Unavailable as unavailable:
             failures.append(unavailable.but(url=sealed.url))
     raise _last(failures)
+
+
+def _shares(mirrors: Sequence[str], passing_s: Callable[[], float]) -> Iterator[tuple[str, float]]:
+    """Yields each mirror with its part of the time that is left, so that one that hangs leaves some for the rest."""
+    ends_at = passing_s() + WHOLE_S
+    for place, mirror in enumerate(mirrors):
+        share_s = (ends_at - passing_s()) / (len(mirrors) - place)
+        if share_s < LEAST_S:
+            return
+        yield mirror, share_s
+
+
+def _limits(sealed: Sealed, share_s: float) -> TransferLimits:
+    """Returns the usual limits within a share of the time: each step before the answer gets a third of it at most.
+
+    So a name or an address that hangs fails as what it is, and not as a server that gave no answer.
+    """
+    usual = limits_for(sealed)
+    third_s = share_s / 3
+    return replace(
+        usual, whole_s=share_s, resolve_s=min(usual.resolve_s, third_s), connect_s=min(usual.connect_s, third_s)
+    )
 
 
 def _last(failures: Sequence[Unavailable]) -> Unavailable:
@@ -128,42 +150,52 @@ def _last(failures: Sequence[Unavailable]) -> Unavailable:
 def _require(sealed: Sealed, reading: NetworkInputs, root: Root) -> None:
     """Raises NotPermitted unless the gate lets these very bytes out now."""
     asked = gate_inputs.view_request(sealed, reading.catalog, reading.clock.read_wall())
-    reading.sources(root).require(sealed.purpose, request=asked)
+    gate_inputs.require(sealed.purpose, gate_inputs.gate_inputs(sealed.purpose, reading.stand(root), asked=asked))
 
 
 def _ask_each(reading: NetworkInputs) -> Reply:
-    """Every mirror in turn, each with its share of the time left, so that one that hangs leaves some for the rest.
-
-    Only a name service can take more (`system.http`): the mirrors for which nothing is left are then not told of.
-    """
+    """Asks every mirror in turn and replies with what became of each; those for which no time is left are left out."""
     root = trust.first_root(reading.files, reading.paths, reading.settings)
     mirrors = gate_inputs.destinations(FIXED_GETS[PROBE].purpose, reading.settings, root)
-    ends_at = reading.passing_s() + WHOLE_S
-    told: list[MirrorProbe] = []
-    for place, mirror in enumerate(mirrors):
-        share_s = (ends_at - reading.passing_s()) / (len(mirrors) - place)
-        if share_s < LEAST_S:
-            break
+    probes: list[MirrorProbe] = []
+    for mirror, share_s in _shares(mirrors, reading.passing_s):
         sealed = fixed_get(PROBE, mirror)
         _require(sealed, reading, root)
-        told.append(_try(sealed, share_s, reading))
-    return Reply(ok=True, body=encode(told))
+        probes.append(_probe(sealed, share_s, reading))
+    return Reply(ok=True, body=encode(probes))
 
 
-def _try(sealed: Sealed, whole_s: float, reading: NetworkInputs) -> MirrorProbe:
-    usual = limits_for(sealed)
-    # Connecting must fail before the whole does: else a dead connection would be told as a silent server.
-    limits = replace(usual, whole_s=whole_s, connect_s=min(usual.connect_s, whole_s / 3))
+def _probe(sealed: Sealed, share_s: float, reading: NetworkInputs) -> MirrorProbe:
+    trace = RequestTrace(every_address=True)
     try:
-        reply = reading.transport.send(sealed, limits)
+        reply = reading.transport.send(sealed, _limits(sealed, share_s), trace)
+        trace.passed = [step for step in trace.passed if step is not Step.CONTENT]
+        with trace.step(Step.CONTENT):
+            _require_document(reply)
     except Unavailable as unavailable:
-        why = unavailable.values.get("why")
         return MirrorProbe(
-            url=sealed.url, code=str(unavailable.code), detail=unavailable.detail, why=None if why is None else str(why)
+            url=sealed.url,
+            code=str(unavailable.code),
+            detail=unavailable.detail,
+            values=error_values(unavailable.values),
+            passed=frozenset(trace.passed),
+            failed=trace.failed,
+            attempts=tuple(trace.attempts),
         )
     date = next((text for name, text in reply.headers if name.lower() == "date"), "")
     served = served_at(date)
-    return MirrorProbe(url=sealed.url, served_s=None if served is None else max(0, int(served)))
+    return MirrorProbe(
+        url=sealed.url,
+        served_s=None if served is None else max(0, int(served)),
+        passed=frozenset(trace.passed),
+        attempts=tuple(trace.attempts),
+    )
+
+
+def _require_document(reply: Reply) -> None:
+    """Raises Unavailable for a body that has the type of a signed document and not its form."""
+    if not has_signed_form(reply.body):
+        raise Unavailable(Reason.SERVER_ERROR, "content_foreign")
 
 
 def local_reading() -> NetworkInputs:
@@ -179,7 +211,7 @@ def local_reading() -> NetworkInputs:
         notice=resources.installed_notice(),
         settings=settings,
         clock=LocalClock(),
-        transport=HttpxTransport(ca_file=settings.ca_file, proxy=settings.proxy),
+        transport=HttpxTransport(ca_file=settings.ca_file, proxy=settings.proxy, no_proxy=settings.no_proxy),
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from opanel_agent.core.consent.gate import Permit, decide
 from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED_GETS, Purpose
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.errors import AgentError, Misconfigured
@@ -76,7 +77,7 @@ class ScenarioFiles:
 
     def _as_it_stands(self, environ: Mapping[str, str]) -> Expected:
         """What the gate permits of this server's own word, before anything is collected."""
-        sources = gate_inputs.GateSources(
+        stand = gate_inputs.GateSources(
             settings=self._settings,
             refused=self._refused,
             signals=LocalOptOuts(server_copy.FILES, self._paths, environ).read(),
@@ -84,7 +85,11 @@ class ScenarioFiles:
             notice=resources.installed_notice(),
             root=self._root,
         )
-        allowed = {purpose for purpose in Purpose if sources.permits(purpose)}
+        allowed = {
+            purpose
+            for purpose in Purpose
+            if isinstance(decide(purpose, gate_inputs.gate_inputs(purpose, stand)), Permit)
+        }
         return Expected(
             fixed=self._fixed(word for word, get in FIXED_GETS.items() if get.purpose in allowed),
             purposes=frozenset(purpose.value for purpose in CONSENT_BASED if purpose in allowed),

@@ -181,6 +181,7 @@ def _own_settings(server: Server, folder: Path) -> File:
         return server.settings_file
     told = {} if server.settings_file is None else _table(server.settings_file.data)
     told.pop("proxy", None)
+    told.pop("no_proxy", None)
     return _settings({**told, **_places(folder)})
 
 

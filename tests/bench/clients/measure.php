@@ -4,18 +4,16 @@
 
 declare(strict_types=1);
 
-/** Asks until the time is over. $arguments: program, target, the file that lets all begin, seconds, file to write. */
+/** Asks until the time is over. $arguments: program, socket or URL, start, seconds, file to write. */
 function measure(array $arguments, callable $ask): void
 {
-    [, , $begin, $seconds, $out] = $arguments;
+    [, , $start, $seconds, $out] = $arguments;
     $outcomes = [];
     $latencies = [];
-    touch("$out.ready");
-    do {
-        usleep(2000);
-        clearstatcache();
-    } while (!file_exists($begin));
-    $end = microtime(true) + (float) $seconds;
+    while (microtime(true) < (float) $start) {
+        usleep(500);
+    }
+    $end = (float) $start + (float) $seconds;
     while (($begun = microtime(true)) < $end) {
         $outcome = $ask();
         $latencies[] = microtime(true) - $begun;

@@ -39,9 +39,10 @@ def sick(tmp_path: Path) -> Iterator[DoctorHost]:
 
 
 def behind(layer: str, status: str, code: str) -> Found:
-    """That layer broken, and those behind it not reached."""
+    """That step failed, and those behind it not reached; there is no proxy on these routes."""
     order = [str(each) for each in LAYERS]
-    return {layer: (status, code)} | dict.fromkeys(order[order.index(layer) + 1 :], ("not_looked_at", "not_reached"))
+    after = [each for each in order[order.index(layer) + 1 :] if each != "proxy"]
+    return {layer: (status, code)} | dict.fromkeys(after, ("not_looked_at", "not_reached"))
 
 
 def not_asked(why: str) -> Found:
@@ -151,17 +152,17 @@ FAULTS: Final[dict[str, tuple[Callable[[DoctorHost], None], Found]]] = {
     "refused port": (_mirror(Reason.UNREACHABLE_TCP, "connect_failed"), behind("tcp", "failed", "unreachable_tcp")),
     "intercepted TLS": (
         _mirror(Reason.TLS_UNTRUSTED, "tls_certificate", why="self-signed certificate"),
-        behind("tls", "failed", "tls_untrusted"),
+        behind("certificate", "failed", "tls_untrusted"),
     ),
     "captive portal": (
         _mirror(Reason.CAPTIVE_PORTAL, "wrong_type"),
-        behind("captive_portal", "failed", "captive_portal"),
+        behind("type", "failed", "captive_portal"),
     ),
-    "hanging server": (
-        _mirror(Reason.SERVER_ERROR, "reply_slow"),
-        {"captive_portal": ("not_looked_at", "not_told"), "server": ("failed", "server_error")},
+    "hanging server": (_mirror(Reason.SERVER_ERROR, "reply_slow"), behind("http", "failed", "server_error")),
+    "error of the server": (
+        _mirror(Reason.SERVER_ERROR, "status_unexpected"),
+        behind("http", "failed", "server_error"),
     ),
-    "error of the server": (_mirror(Reason.SERVER_ERROR, "status_unexpected"), {"server": ("failed", "server_error")}),
     "clock far ahead": (_clock(3 * 86400), {"clock": ("failed", "clock_wrong")}),
     "clock far behind": (_clock(-3 * 86400), {"clock": ("failed", "clock_wrong")}),
     "clock an hour off": (_clock(3600), {"clock": ("warning", "clock_wrong")}),
@@ -233,7 +234,7 @@ FAULTS: Final[dict[str, tuple[Callable[[DoctorHost], None], Found]]] = {
         lambda sick: sick.agent.files.take_away(ROOT_FILE),
         {"root": ("failed", "settings_refused"), **not_asked("no_root")},
     ),
-    "no mirror in the region": (lambda sick: sick.settings('region = "mars"\n'), {"server": ("failed", "destination")}),
+    "no mirror in the region": (lambda sick: sick.settings('region = "mars"\n'), {"http": ("failed", "destination")}),
     "refused consent": (
         _put(PATHS.consent, "schema = 1\nallow = everything\n"),
         {"consent": ("failed", "consent_refused")},
@@ -295,7 +296,7 @@ def test_a_fetch_that_does_not_come_back_is_held_up_by_the_name_service(sick: Do
     sick.doors.silent["mirrors"] = Bug(Reason.INTERNAL, "outlet_timeout", program="fetch")
     assert sick.found() == {"dns": ("failed", "unreachable_dns")}
     sick.doors.silent["mirrors"] = Bug(Reason.INTERNAL, "outlet_silent", program="fetch")
-    assert sick.found() == {"server": ("failed", "internal")}
+    assert sick.found() == {"http": ("failed", "internal")}
 
 
 def test_with_a_proxy_the_proxy_is_what_can_be_looked_at(sick: DoctorHost) -> None:
@@ -349,16 +350,16 @@ def test_a_server_that_asked_for_silence_gets_it(sick: DoctorHost) -> None:
     assert sick.found() == not_asked("held_off")
     assert sick.agent.network.sent == []
     sick.agent.clock.advance(3601)
-    assert sick.checks()["server"] == ("failed", "server_error")
+    assert sick.checks()["http"] == ("failed", "server_error")
 
 
 def test_a_no_that_only_fetch_sees_is_told_as_its_answer(sick: DoctorHost) -> None:
     sick.doors.told["mirrors"] = Reply(ok=False, code="offline", detail="gate_denied")
-    assert sick.found() == {"server": ("failed", "offline")}
+    assert sick.found() == {"http": ("failed", "offline")}
     sick.doors.told["mirrors"] = Reply(ok=True, body=b"{}")
-    assert sick.found() == {"server": ("failed", "format_invalid")}
+    assert sick.found() == {"http": ("failed", "format_invalid")}
     sick.doors.told["mirrors"] = Reply(ok=False, code="of_tomorrow")
-    assert sick.found() == {"server": ("failed", "internal")}
+    assert sick.found() == {"http": ("failed", "internal")}
 
 
 def test_without_root_it_says_what_it_could_not_look_at(sick: DoctorHost) -> None:
@@ -566,6 +567,7 @@ def test_a_program_is_told_everything(sick: DoctorHost) -> None:
         "check": "dns",
         "label": "mirror-1",
         "subject": STATUS_URL,
+        "address": None,
         "status": "failed",
         "code": "unreachable_dns",
         "detail": "name_unknown",

@@ -10,6 +10,7 @@ from opanel_agent.core.diagnosis import Check, CheckStatus, DiskSpace, Finding, 
 from opanel_agent.core.license.effective_time import FAR_S
 from opanel_agent.core.license.states import State
 from opanel_agent.core.wire.mirror_probe import MirrorProbe
+from opanel_agent.core.wire.steps import Attempt, Outcome, Step
 
 NOW = 1_795_510_800
 
@@ -255,47 +256,96 @@ PROXIED = replace(STRAIGHT, proxied=True)
 LOCAL = replace(STRAIGHT, named=False, tls=False)
 
 
-def way(trial: MirrorProbe, route: MirrorRoute = STRAIGHT, *, another_good: bool = False) -> str:
-    """One letter a layer, in their order: ok, Failed, Warning, -: not reached, ?: not told, .: not needed."""
-    findings = [*diagnosis.mirror(trial, route, another_good=another_good)]
+def way(probe: MirrorProbe, route: MirrorRoute = STRAIGHT, *, another_good: bool = False) -> str:
+    """One letter a step, in their order: ok, Failed, Warning, -: not reached, .: not needed."""
+    findings = [*diagnosis.mirror(probe, route, another_good=another_good)]
     assert [each.check for each in findings] == [*diagnosis.LAYERS]
-    assert {each.label for each in findings} == {"mirror-1"}
-    letters = {SkipReason.NOT_REACHED: "-", SkipReason.NOT_TOLD: "?"}
-    return "".join(letters.get(each.why or SkipReason.NO_NAME) or _LETTER[each.status] for each in findings)
+    assert {(each.subject, each.label) for each in findings} == {(URL, "mirror-1")}
+    assert {each.why for each in findings if each.status is CheckStatus.NOT_LOOKED_AT} <= {SkipReason.NOT_REACHED}
+    return "".join(_LETTER[each.status] for each in findings)
 
 
-_LETTER = {CheckStatus.OK: "o", CheckStatus.FAILED: "F", CheckStatus.WARNING: "W", CheckStatus.NOT_NEEDED: "."}
+_LETTER = {
+    CheckStatus.OK: "o",
+    CheckStatus.FAILED: "F",
+    CheckStatus.WARNING: "W",
+    CheckStatus.NOT_NEEDED: ".",
+    CheckStatus.NOT_LOOKED_AT: "-",
+}
+ALL = [*Step]
 
 
-def fault(code: str, detail: str = "x", why: str | None = None) -> MirrorProbe:
-    return MirrorProbe(url=URL, code=code, detail=detail, why=why)
+def good(*without: Step) -> MirrorProbe:
+    return MirrorProbe(url=URL, passed=frozenset(ALL) - set(without))
+
+
+def fault(code: str, detail: str = "x", why: str = "", *, at: Step | None = None, passed: str = "") -> MirrorProbe:
+    return MirrorProbe(
+        url=URL,
+        code=code,
+        detail=detail,
+        values={"why": why} if why else {},
+        failed=at,
+        passed=frozenset(map(Step, passed.split())),
+    )
 
 
 @pytest.mark.parametrize(
-    ("trial", "route", "letters"),
+    ("probe", "route", "letters"),
     [
-        (MirrorProbe(url=URL), STRAIGHT, "oo.ooo"),
-        (MirrorProbe(url=URL), PROXIED, "..oooo"),
-        (MirrorProbe(url=URL), LOCAL, ".o..oo"),
-        (fault("unreachable_dns"), STRAIGHT, "F-----"),
-        (fault("unreachable_tcp"), STRAIGHT, "oF----"),
-        (fault("proxy_error"), PROXIED, "..F---"),
-        (fault("tls_untrusted"), STRAIGHT, "oo.F--"),
-        (fault("tls_untrusted"), PROXIED, "..oF--"),
-        (fault("server_error", "handshake_slow"), STRAIGHT, "oo.F--"),
-        (fault("captive_portal"), STRAIGHT, "oo.oF-"),
-        (fault("captive_portal"), LOCAL, ".o..F-"),
-        (fault("server_error", "status_unexpected"), STRAIGHT, "oo.ooF"),
-        (fault("server_error", "reply_slow"), STRAIGHT, "oo.o?F"),
-        (fault("server_error", "reply_broken"), LOCAL, ".o..?F"),
-        (fault("rate_limited"), STRAIGHT, "oo.ooF"),
-        (fault("of_tomorrow"), STRAIGHT, "oo.ooF"),
-        (fault("unreachable_tcp"), LOCAL, ".F----"),
+        (good(Step.PROXY), STRAIGHT, "oo.ooooo"),
+        (good(Step.DNS, Step.TCP), PROXIED, "..oooooo"),
+        (good(Step.PROXY, Step.TLS, Step.CERTIFICATE), LOCAL, ".o...ooo"),
+        (fault("unreachable_dns", at=Step.DNS), STRAIGHT, "F-.-----"),
+        (fault("unreachable_tcp", at=Step.TCP, passed="dns"), STRAIGHT, "oF.-----"),
+        (fault("proxy_error", at=Step.PROXY), PROXIED, "..F-----"),
+        (fault("tls_untrusted", at=Step.TLS, passed="dns tcp"), STRAIGHT, "oo.F----"),
+        (fault("unreachable_tcp", "tls_cut", at=Step.TLS, passed="proxy"), PROXIED, "..oF----"),
+        (fault("tls_untrusted", at=Step.CERTIFICATE, passed="proxy tls"), PROXIED, "..ooF---"),
+        (fault("server_error", at=Step.HTTP, passed="dns tcp tls certificate"), STRAIGHT, "oo.ooF--"),
+        (fault("captive_portal", at=Step.TYPE, passed="dns tcp tls certificate http"), STRAIGHT, "oo.oooF-"),
+        (fault("server_error", at=Step.CONTENT, passed="tcp http type"), LOCAL, ".o...ooF"),
+        (fault("server_error"), STRAIGHT, "--.--F--"),  # of a version that does not say where
+        (MirrorProbe(url=URL), STRAIGHT, "--.-----"),  # nothing is ok that was not passed
     ],
 )
-def test_the_broken_layer_and_what_lies_behind_it(trial: MirrorProbe, route: MirrorRoute, letters: str) -> None:
-    assert way(trial, route) == letters
-    assert way(trial, route, another_good=True) == letters.replace("F", "W")
+def test_only_a_step_that_was_passed_is_ok(probe: MirrorProbe, route: MirrorRoute, letters: str) -> None:
+    assert way(probe, route) == letters
+    assert way(probe, route, another_good=True) == letters.replace("F", "W")
+
+
+def attempts(*outcomes: Outcome) -> tuple[Attempt, ...]:
+    return tuple(Attempt(address=f"192.0.2.{n}", outcome=outcome) for n, outcome in enumerate(outcomes))
+
+
+def of_addresses(probe: MirrorProbe, route: MirrorRoute) -> list[tuple[Check, str | None, str, str | None]]:
+    found = [each for each in diagnosis.mirror(probe, route, another_good=False) if each.address is not None]
+    assert {(each.subject, each.label) for each in found} <= {(URL, "mirror-1")}
+    return [
+        (each.check, each.address, str(each.status), each.error.detail if each.error else each.why) for each in found
+    ]
+
+
+def test_beside_an_address_that_connects_the_others_are_at_most_a_warning() -> None:
+    probe = replace(good(), attempts=attempts(*Outcome))
+    assert of_addresses(probe, STRAIGHT) == [
+        (Check.TCP, "192.0.2.0", "ok", None),
+        (Check.TCP, "192.0.2.1", "warning", "address_refused"),
+        (Check.TCP, "192.0.2.2", "not_needed", "no_route"),
+        (Check.TCP, "192.0.2.3", "warning", "address_slow"),
+        (Check.TCP, "192.0.2.4", "not_looked_at", "another_address"),
+    ]
+
+
+def test_where_none_connects_each_has_failed_as_what_it_is() -> None:
+    tried = attempts(Outcome.SLOW, Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.UNDECIDED)
+    probe = replace(fault("proxy_error", "proxy_unreachable", at=Step.PROXY), attempts=tried)
+    assert of_addresses(probe, PROXIED) == [
+        (Check.PROXY, "192.0.2.0", "failed", "address_slow"),
+        (Check.PROXY, "192.0.2.1", "failed", "address_unreachable"),
+        (Check.PROXY, "192.0.2.2", "failed", "address_refused"),
+        (Check.PROXY, "192.0.2.3", "not_looked_at", "no_time"),
+    ]
 
 
 def error_of(trial: MirrorProbe) -> tuple[str, str, str | None]:
@@ -324,4 +374,4 @@ def test_a_mirror_that_was_not_tried_and_a_name_service_that_swallows_the_questi
     assert {(each.status, each.why, each.label) for each in untried} == {
         (CheckStatus.NOT_LOOKED_AT, SkipReason.NO_TIME, "mirror-9")
     }
-    assert told(diagnosis.resolver_silent()) == (CheckStatus.FAILED, "unreachable_dns", "resolver_silent")
+    assert told(diagnosis.fetch_silent()) == (CheckStatus.FAILED, "unreachable_dns", "resolver_silent")

@@ -13,6 +13,8 @@ from opanel_agent.core.consent.purposes import WORDS
 from opanel_agent.core.errors import Unavailable
 from opanel_agent.core.wire.message import Reply, Sealed, fixed_get
 from opanel_agent.core.wire.mirror_probe import MirrorProbe, decode
+from opanel_agent.core.wire.steps import RequestTrace, Step
+from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.network import fetch
 from opanel_agent.system.http import TransferLimits
 
@@ -41,12 +43,34 @@ def test_every_mirror_is_asked_once_with_the_fixed_bytes_and_told(agent: Simulat
     agent.network.on("GET", THIRD + "/v1/status.jwt", Unavailable(Reason.CAPTIVE_PORTAL, "redirected", status=302))
     reply = ask(agent)
     assert reply.ok
+    way = [Step.DNS, Step.TCP, Step.TLS, Step.CERTIFICATE, Step.HTTP, Step.TYPE, Step.CONTENT]
     assert decode(reply.body) == (
-        MirrorProbe(url=STATUS_URL, served_s=1_795_510_800),
-        MirrorProbe(url=SECOND + "/v1/status.jwt", code="tls_untrusted", detail="tls_certificate", why="expired"),
-        MirrorProbe(url=THIRD + "/v1/status.jwt", code="captive_portal", detail="redirected"),
+        MirrorProbe(url=STATUS_URL, served_s=1_795_510_800, passed=frozenset(way)),
+        MirrorProbe(
+            url=SECOND + "/v1/status.jwt",
+            code="tls_untrusted",
+            detail="tls_certificate",
+            values={"why": "expired"},
+            passed=frozenset(way[:3]),
+            failed=Step.CERTIFICATE,
+        ),
+        MirrorProbe(
+            url=THIRD + "/v1/status.jwt",
+            code="captive_portal",
+            detail="redirected",
+            passed=frozenset(way[:5]),
+            failed=Step.TYPE,
+        ),
     )
     assert agent.network.sent == [fixed_get("status", base) for base in (signing.MIRROR, SECOND, THIRD)]
+
+
+def test_a_body_of_the_right_type_that_is_no_document_fails_at_its_content(agent: Simulated) -> None:
+    agent.network.on("GET", STATUS_URL, ok(b"<p>sign in", LIST))
+    probe = decode(ask(agent).body)[0]
+    assert (probe.code, probe.detail, probe.failed) == ("server_error", "content_foreign", Step.CONTENT)
+    assert Step.TYPE in probe.passed
+    assert Step.CONTENT not in probe.passed
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 01 Jan 1950 00:00:00 GMT"])
@@ -89,7 +113,7 @@ class Slow:
     def __init__(self) -> None:
         self.given: list[TransferLimits] = []
 
-    def send(self, sealed: Sealed, limits: TransferLimits) -> Reply:
+    def send(self, sealed: Sealed, limits: TransferLimits, trace: RequestTrace | None = None) -> Reply:
         self.given.append(limits)
         raise Unavailable(Reason.SERVER_ERROR, "reply_slow")
 
@@ -102,7 +126,26 @@ def test_the_time_is_shared_out_and_connecting_fails_before_the_whole_does(agent
     first, second, third = slow.given
     assert first.whole_s <= fetch.WHOLE_S / 3 < second.whole_s <= fetch.WHOLE_S / 2 < third.whole_s <= fetch.WHOLE_S
     assert third.whole_s >= fetch.WHOLE_S - spent_s
-    assert all(each.connect_s < each.whole_s for each in slow.given)
+    assert all(each.resolve_s + each.connect_s < each.whole_s for each in slow.given)
+
+
+def test_every_mirror_gets_its_part_of_the_time_in_an_ordinary_pass(agent: Simulated) -> None:
+    """The first one that hangs leaves two thirds to the others, which today's list can come from."""
+    slow = Slow()
+    reply = Reply.decode(fetch.answer(b"status", replace(agent.outlet._fresh(), transport=slow)).encode())
+    assert [round(fetch.WHOLE_S / each.whole_s) for each in slow.given] == [3, 2, 1]
+    assert (reply.ok, reply.url) == (False, THIRD + "/v1/status.jwt")
+
+
+def test_what_hung_is_named_beyond_the_socket(agent: Simulated) -> None:
+    agent.files.put(agent.world.paths.settings, SETTINGS)
+    hung = Unavailable(Reason.UNREACHABLE_TCP, "connect_slow", address="2001:db8::1")
+    agent.network.on("GET", STATUS_URL, hung)
+    reply = ask(agent, b"status\n")
+    assert (reply.code, reply.values) == ("unreachable_tcp", {"address": "2001:db8::1"})
+    error = error_of(reply)
+    assert error is not None
+    assert error.values == {"url": STATUS_URL, "address": "2001:db8::1"}
 
 
 def test_a_mirror_for_which_no_time_is_left_is_not_asked(agent: Simulated) -> None:

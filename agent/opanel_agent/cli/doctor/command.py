@@ -57,7 +57,11 @@ def _screen(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
         told = tuple(group)
         if layered and told[0].label is not None:
             yield world.say("doctor.mirror", url=subject or "")
-            yield from (line for each in told for line in _lines(world, replace(each, subject=None), indent=2))
+            yield from (
+                line
+                for each in told
+                for line in _lines(world, replace(each, subject=None), indent=4 if each.address else 2)
+            )
         elif layered and told[0].error is None:
             yield from _said(world, told[0], world.say("doctor.mirrors"), indent=0)
         else:
@@ -75,7 +79,8 @@ def _lines(world: Context, finding: Finding, *, indent: int) -> Iterator[str]:
 def _said(world: Context, finding: Finding, name: str, *, indent: int) -> Iterator[str]:
     level = world.named("level", finding.status)
     why = "" if finding.why is None else f": {world.named('skipped', finding.why)}"
-    where = f" ({finding.subject})" if finding.subject else ""
+    about = finding.address or finding.subject
+    where = f" ({about})" if about else ""
     yield from paragraph(f"[{level}] {name}{why}{where}", indent=indent, hang=4)
 
 
@@ -87,7 +92,13 @@ def _sum(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
 
 def _json(world: Context, finding: Finding) -> Shown:
     title, hint = (None, None) if finding.error is None else describe_error(finding.error, world.lang)
-    return {**_coded(world, finding), "subject": finding.subject, "title": title, "hint": hint}
+    return {
+        **_coded(world, finding),
+        "subject": finding.subject,
+        "address": finding.address,
+        "title": title,
+        "hint": hint,
+    }
 
 
 def _coded(world: Context, finding: Finding) -> dict[str, Shown]:

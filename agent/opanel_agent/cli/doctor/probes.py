@@ -25,7 +25,7 @@ from opanel_agent.core.diagnosis import Check, Finding, MirrorRoute, SkipReason,
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
 from opanel_agent.core.license import effective_time, schedule
 from opanel_agent.core.text_safety import escape
-from opanel_agent.core.wire.endpoints import address, is_loopback
+from opanel_agent.core.wire.endpoints import address, is_exempt, is_loopback
 from opanel_agent.core.wire.message import fixed_get, head
 from opanel_agent.core.wire.mirror_probe import EACH_MIRROR, PROBE, MirrorProbe, decode
 from opanel_agent.network import gate_inputs
@@ -284,7 +284,7 @@ def _mirrors(
         trials = decode(reply.body)
     except AgentError as error:
         slow = isinstance(error, Bug) and error.detail == "outlet_timeout"
-        return (), [diagnosis.resolver_silent() if slow else failed(Check.SERVER, error)]
+        return (), [diagnosis.fetch_silent() if slow else failed(Check.HTTP, error)]
     return trials, [finding for n, base in enumerate(bases, 1) for finding in _way(n, base, trials, settings)]
 
 
@@ -325,7 +325,7 @@ def _way(number: int, base: str, trials: tuple[MirrorProbe, ...], settings: Sett
         label=label,
         named=address(host) is None,
         tls=url.startswith("https:"),
-        proxied=settings.proxy is not None and not is_loopback(host),
+        proxied=settings.proxy is not None and not is_loopback(host) and not is_exempt(host, settings.no_proxy),
     )
     another = any(each.code is None for each in trials if each is not trial)
     yield from diagnosis.mirror(trial, route, another_good=another)

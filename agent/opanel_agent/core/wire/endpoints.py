@@ -10,7 +10,7 @@ another reads differently. Not here: whether a request is permitted at all (the 
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:  # the settings' own check needs no document, nor what verifies one
@@ -23,6 +23,7 @@ _URL: Final = re.compile(
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
     r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?"  # no segment begins with a dot, so none goes up
 )
+_DOMAIN: Final = re.compile(r"\.?[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
 _LOOPBACK: Final = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
@@ -47,6 +48,32 @@ def address(host: str) -> IPv4Address | IPv6Address | None:
     """The address that a host is, in brackets or not; None for a name, which has to be resolved."""
     try:
         return ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+
+
+def admissible_exception(text: str) -> bool:
+    """Returns whether this may be an exception from the proxy: a domain name, an address or a network in CIDR notation."""
+    return _network(text) is not None or (len(text) <= MAX_LENGTH and _DOMAIN.fullmatch(text) is not None)
+
+
+def is_exempt(host: str, exceptions: Iterable[str]) -> bool:
+    """Returns whether a host is reached without the proxy.
+
+    A domain name stands for itself and for every name below it (a leading dot changes nothing), as in curl's NO_PROXY.
+    Names are not resolved for this, so an address stands for hosts that are written as one.
+    """
+    found = address(host)
+    if found is not None:
+        return any(found in network for network in map(_network, exceptions) if network is not None)
+    name = host.lower().rstrip(".")
+    domains = (each.lower().strip(".") for each in exceptions)
+    return any(name == domain or name.endswith(f".{domain}") for domain in domains)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(text, strict=False)
     except ValueError:
         return None
 

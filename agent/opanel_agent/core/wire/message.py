@@ -9,7 +9,7 @@ be shown before it is sent, and compared with what a server received.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,12 +18,17 @@ from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import FIXED_GETS, MAX_REPLY_BYTES
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.text_safety import mask
 
 MAX_LINE_BYTES: Final = 16 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_URL: Final = 512  # a base of up to `mirrors.MAX_LENGTH` and one of the fixed paths
 JOSE: Final = "application/jose"
 JSON: Final = "application/json"
+
+ERROR_VALUES: Final = ("address", "schemes", "why")
+"""What an error of the network's side may say beside its code: addresses, login schemes, OpenSSL's objection."""
+MAX_ERROR_VALUE: Final = 128
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -98,6 +103,7 @@ class Reply:
     retry_after_s: int | None = None
     status: int | None = None
     url: str | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
     headers: Headers = ()
     sent_head: bytes = b""
     body: bytes = b""
@@ -112,6 +118,7 @@ class Reply:
                 "retry_after_s": self.retry_after_s,
                 "status": self.status,
                 "url": self.url,
+                "values": dict(error_values(self.values)),
                 "headers": [list(pair) for pair in self.headers],
                 "sent_head": base64url(self.sent_head),
                 "body_bytes": len(self.body),
@@ -130,12 +137,36 @@ class Reply:
             retry_after_s=None if told.value("retry_after_s") is None else told.integer("retry_after_s"),
             status=None if told.value("status") is None else told.integer("status"),
             url=None if told.value("url") is None else told.text("url", max_length=MAX_URL),
+            values=_error_values_of(told),
             headers=_headers(told.value("headers"), "reply"),
             sent_head=unbase64url(told.text("sent_head", max_length=MAX_LINE_BYTES)),
             body=body,
         )
         told.end()
         return reply
+
+
+def error_values(values: Mapping[str, object]) -> dict[str, str]:
+    """Returns the values of an error that may cross from the network's side, masked, of at most 128 characters each.
+
+    The rest was said by another machine and is dropped: only `ERROR_VALUES` have a place in a sentence.
+    """
+    named = ((name, str(values[name])) for name in ERROR_VALUES if name in values)
+    return {name: mask(text)[:MAX_ERROR_VALUE] for name, text in named}
+
+
+def read_error_values(value: Json, where: str) -> dict[str, str]:
+    """Reads what `error_values` returned. Raises Untrusted for anything else."""
+    found = value if isinstance(value, dict) else {"": ""}
+    texts = {name: text for name, text in found.items() if isinstance(text, str)}
+    if texts != found or error_values(texts) != texts:
+        raise Untrusted(Reason.FORMAT_INVALID, "member_type", where=where, name="values")
+    return texts
+
+
+def _error_values_of(members: Members) -> dict[str, str]:
+    """Reads the values of a reply; none of one that an older version kept."""
+    return read_error_values(members.value("values"), "reply") if members.has("values") else {}
 
 
 def seal(

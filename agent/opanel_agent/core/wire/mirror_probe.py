@@ -1,71 +1,106 @@
-"""What became of the status list's GET at each mirror: said by `fetch`, read by `doctor`.
+"""Carries what became of the status list's GET at each mirror: `fetch` makes it, `doctor` reads it.
 
 It crosses their socket as the body of a reply. The reader trusts it for nothing: it is another process's word.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, TypeVar
 
 from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
-from opanel_agent.core.text_safety import mask
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.wire.message import error_values, read_error_values
+from opanel_agent.core.wire.steps import Attempt, Outcome, Step
 
 EACH_MIRROR: Final = "mirrors"  # the word by which fetch is asked for it
 PROBE: Final = "status"  # the fixed GET that is made
-MAX_TRIALS: Final = 64
+MAX_PROBES: Final = 64
+MAX_ATTEMPTS: Final = 16
 MAX_URL: Final = 512
-MAX_WHY: Final = 128
-MAX_BYTES: Final = 64 * 1024
+MAX_ADDRESS: Final = 64
+MAX_BYTES: Final = 128 * 1024
+E = TypeVar("E", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorProbe:
-    """`code` and `detail` are those of the failure, None where a list came; `served_s` is then the server's own time.
+    """Result of one GET. `code` and `detail` are those of its failure, None where a list came.
 
-    `why`: what OpenSSL has against the certificate.
+    `values` fill the failure's sentence (`message.ERROR_VALUES`). `passed` are the steps that were passed, `failed` the
+    one that was not, `attempts` the addresses that were tried: the mirror's or, with a proxy, the proxy's. `served_s`
+    is the server's own time, in seconds since 1970.
     """
 
     url: str
     code: str | None = None
     detail: str | None = None
-    why: str | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
     served_s: int | None = None
+    passed: frozenset[Step] = frozenset()
+    failed: Step | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
-def encode(trials: Iterable[MirrorProbe]) -> bytes:
-    return dumps({"schema": 1, "mirrors": [_json(each) for each in trials]})
+def encode(probes: Iterable[MirrorProbe]) -> bytes:
+    """Returns the probes as strict JSON."""
+    return dumps({"schema": 1, "mirrors": [_json(each) for each in probes]})
 
 
 def decode(data: bytes) -> tuple[MirrorProbe, ...]:
-    """Raises Untrusted for anything but what `encode` writes."""
-    told = Members(loads(data, max_bytes=MAX_BYTES), "mirrors")
-    told.constant("schema", 1)
-    trials = tuple(_trial(each) for each in told.each("mirrors", MAX_TRIALS))
-    told.end()
-    return trials
+    """Reads what `encode` wrote. Raises Untrusted for anything else, more than `MAX_BYTES` among it."""
+    members = Members(loads(data, max_bytes=MAX_BYTES), "mirrors")
+    members.constant("schema", 1)
+    probes = tuple(_probe(each) for each in members.each("mirrors", MAX_PROBES))
+    members.end()
+    return probes
 
 
-def _json(trial: MirrorProbe) -> Json:
+def _json(probe: MirrorProbe) -> Json:
     return {
-        "url": trial.url,
-        "code": trial.code,
-        "detail": trial.detail,
-        "why": None if trial.why is None else mask(trial.why)[:MAX_WHY],
-        "served_s": trial.served_s,
+        "url": probe.url,
+        "code": probe.code,
+        "detail": probe.detail,
+        "values": dict(error_values(probe.values)),
+        "served_s": probe.served_s,
+        "passed": [*sorted(map(str, probe.passed))],
+        "failed": None if probe.failed is None else str(probe.failed),
+        "attempts": [{"address": each.address, "outcome": str(each.outcome)} for each in probe.attempts],
     }
 
 
-def _trial(told: Members) -> MirrorProbe:
-    trial = MirrorProbe(
-        url=told.text("url", max_length=MAX_URL),
-        code=_optional(told, "code"),
-        detail=_optional(told, "detail"),
-        why=_optional(told, "why"),
-        served_s=None if told.value("served_s") is None else told.integer("served_s"),
+def _probe(members: Members) -> MirrorProbe:
+    failed = _optional(members, "failed")
+    probe = MirrorProbe(
+        url=members.text("url", max_length=MAX_URL),
+        code=_optional(members, "code"),
+        detail=_optional(members, "detail"),
+        values=read_error_values(members.value("values"), "mirrors"),
+        served_s=None if members.value("served_s") is None else members.integer("served_s"),
+        passed=frozenset(_known(Step, name, "passed") for name in members.texts("passed", max_items=len(Step))),
+        failed=None if failed is None else _known(Step, failed, "failed"),
+        attempts=tuple(_attempt(each) for each in members.each("attempts", MAX_ATTEMPTS)),
     )
-    told.end()
-    return trial
+    members.end()
+    return probe
 
 
-def _optional(told: Members, name: str) -> str | None:
-    return None if told.value(name) is None else told.text(name)
+def _attempt(members: Members) -> Attempt:
+    attempt = Attempt(
+        address=members.text("address", max_length=MAX_ADDRESS),
+        outcome=_known(Outcome, members.text("outcome"), "outcome"),
+    )
+    members.end()
+    return attempt
+
+
+def _known(kind: type[E], name: str, member: str) -> E:
+    try:
+        return kind(name)
+    except ValueError:
+        raise Untrusted(Reason.FORMAT_INVALID, "member_value", where="mirrors", name=member) from None
+
+
+def _optional(members: Members, name: str) -> str | None:
+    return None if members.value(name) is None else members.text(name)

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from opanel_agent.core.codec.strict_toml import MAX_BYTES, boolean, loads, string
+from opanel_agent.core.codec.strict_toml import MAX_BYTES, Table, boolean, loads, string
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import AgentError, Misconfigured
 from opanel_agent.core.units import LANGUAGES
-from opanel_agent.core.wire.endpoints import admissible
+from opanel_agent.core.wire.endpoints import admissible, admissible_exception
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
 MAX_MIRRORS: Final = 16
+MAX_EXCEPTIONS: Final = 64
+_SCHEME: Final = re.compile("https?://", re.IGNORECASE)
 _REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
@@ -29,6 +31,7 @@ class Settings(NamedTuple):
     region: str | None = None
     mirrors: tuple[str, ...] = ()
     proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
     ca_file: Path | None = None
     trust_root: Path | None = None
     panel_version_file: Path | None = None
@@ -55,7 +58,8 @@ def parse(data: bytes) -> Settings:
         language=table.take("language", _language),
         region=table.take("region", _region),
         mirrors=table.take("mirrors", _mirrors) or (),
-        proxy=table.take("proxy", _proxy),
+        proxy=_proxy(table),
+        no_proxy=table.take("no_proxy", _no_proxy) or (),
         ca_file=table.take("ca_file", _path),
         trust_root=table.take("trust_root", _path),
         panel_version_file=table.take("panel_version_file", _path),
@@ -100,12 +104,33 @@ def _mirrors(value: object) -> tuple[str, ...]:
     return mirrors
 
 
-def _proxy(value: object) -> str:
-    """`http://[user:password@]host:port`; https likewise. Anything after the authority is a mistake."""
-    text = string(value)
-    parts = urlsplit(text)  # itself a ValueError for a broken address or, at `.port`, for a broken port
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+def _no_proxy(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    exceptions = tuple(string(item) for item in value)
+    if len(exceptions) > MAX_EXCEPTIONS or not all(map(admissible_exception, exceptions)):
         raise ValueError
-    if parts.path not in ("", "/") or parts.query or parts.fragment or not text.isascii() or " " in text:
-        raise ValueError
+    return exceptions
+
+
+def _proxy(table: Table) -> str | None:
+    """Reads `http://[user:password@]host[:port]`, https likewise. What is wrong with it has a detail of its own."""
+    text = table.take("proxy", string)
+    if text is None:
+        return None
+    if _SCHEME.match(text) is None:
+        raise table.refuse("proxy_scheme", "proxy")
+    if not _is_authority(text):
+        raise table.refuse("proxy_address", "proxy")
     return text
+
+
+def _is_authority(url: str) -> bool:
+    """Returns whether nothing follows the host and port: a password with a bare `/`, `?` or `#` would end them early."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    rest = parts.path not in ("", "/") or parts.query or parts.fragment
+    return bool(parts.hostname) and port != 0 and not rest and url.isascii() and " " not in url

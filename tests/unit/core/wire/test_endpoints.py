@@ -3,7 +3,7 @@
 import pytest
 
 from opanel_agent.core.documents.root import Destination
-from opanel_agent.core.wire.endpoints import MAX_LENGTH, admissible, order
+from opanel_agent.core.wire.endpoints import MAX_LENGTH, admissible, admissible_exception, is_exempt, order
 
 ADMITTED = [
     "https://status.example",
@@ -107,3 +107,48 @@ def test_each_is_tried_once_whatever_its_final_slash() -> None:
 def test_what_is_not_admissible_is_not_tried() -> None:
     plain = Destination(url="http://eu.example", region="eu")
     assert order([plain, TR], ["https://u@own.example"], None) == ("https://tr.example",)
+
+
+@pytest.mark.parametrize(
+    ("host", "exceptions", "exempt"),
+    [
+        ("mirror.example", ["mirror.example"], True),
+        ("MIRROR.example.", ["Mirror.Example"], True),
+        ("a.mirror.example", ["mirror.example"], True),
+        ("a.mirror.example", [".mirror.example"], True),
+        ("mirror.example", [".mirror.example"], True),
+        ("notmirror.example", ["mirror.example"], False),
+        ("mirror.example", ["10.0.0.0/8", "other.example"], False),
+        ("10.1.2.3", ["10.0.0.0/8"], True),
+        ("11.1.2.3", ["10.0.0.0/8", "example"], False),
+        ("2001:db8::1", ["2001:db8::/32"], True),
+        ("[2001:db8::1]", ["2001:db8::1"], True),
+        ("10.1.2.3", [], False),
+    ],
+)
+def test_exceptions_are_names_below_names_addresses_and_networks(
+    host: str, exceptions: list[str], *, exempt: bool
+) -> None:
+    assert is_exempt(host, exceptions) is exempt
+
+
+@pytest.mark.parametrize(
+    ("text", "admitted"),
+    [
+        ("mirror.example", True),
+        (".internal.example", True),
+        ("localhost", True),
+        ("10.0.0.0/8", True),
+        ("10.1.2.3", True),
+        ("2001:db8::/32", True),
+        ("*", False),
+        ("", False),
+        ("a b", False),
+        ("10.0.0.0/64", False),
+        ("https://mirror.example", False),
+        ("mirror.example:443", False),
+        ("a" * 300, False),
+    ],
+)
+def test_an_exception_is_a_name_an_address_or_a_network(text: str, *, admitted: bool) -> None:
+    assert admissible_exception(text) is admitted

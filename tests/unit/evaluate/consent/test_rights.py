@@ -20,7 +20,8 @@ from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import NotPermitted, Storage, Usage
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.wire.message import Sealed, head
-from opanel_agent.evaluate.context import PassContext, begin_pass
+from opanel_agent.evaluate.consent import rights
+from opanel_agent.evaluate.context import PassContext, load_context
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.storage.resources import load_catalog
 
@@ -50,7 +51,7 @@ def agent() -> Simulated:
 
 @pytest.fixture
 def context(agent: Simulated) -> PassContext:
-    return begin_pass(agent.world)
+    return load_context(agent.world)
 
 
 def sealed_report(agent: Simulated, name: str) -> None:
@@ -82,7 +83,7 @@ def test_each_right_reveals_the_secrets_of_the_reports_that_left(
 ) -> None:
     left(agent, B, A)
     sealed_report(agent, WAITS)
-    sealed = context.rights.prepare(kind)
+    sealed = rights.prepare(context, kind)
     assert said(sealed) == {"schema": 1, "kind": str(kind), "reveals": hexed(A, B)}
     assert (sealed.method, sealed.url) == ("POST", signing.ENDPOINT + "/v1/rights")
     assert CATALOG.check("data_rights", sealed.body) == ()
@@ -90,19 +91,19 @@ def test_each_right_reveals_the_secrets_of_the_reports_that_left(
     assert sealed.held_since is None  # it waits for the administrator, without an end
     assert A.encode() not in head(sealed) + sealed.body
     asked = gate_inputs.view_request(sealed, CATALOG, context.now)
-    assert decide(sealed.purpose, context.read_gate().inputs(sealed.purpose, request=asked, commanded=True)) == Permit(
+    assert decide(sealed.purpose, context.snapshot(sealed.purpose, asked=asked, commanded=True)) == Permit(
         purpose=Purpose.DATA_RIGHTS
     )
 
 
 def test_only_what_is_meant_is_revealed(agent: Simulated, context: PassContext) -> None:
     left(agent, A, B, C)
-    assert said(context.rights.prepare("erase", [C, A, C]))["reveals"] == hexed(A, C)
+    assert said(rights.prepare(context, "erase", [C, A, C]))["reveals"] == hexed(A, C)
 
 
 def test_what_was_written_goes_along_and_nothing_else(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    assert said(context.rights.prepare("rectify", [], "Sürüm yanlış: 4.2 değil.")) == {
+    assert said(rights.prepare(context, "rectify", [], "Sürüm yanlış: 4.2 değil.")) == {
         "schema": 1,
         "kind": "rectify",
         "text": "Sürüm yanlış: 4.2 değil.",
@@ -113,7 +114,7 @@ def test_what_was_written_goes_along_and_nothing_else(agent: Simulated, context:
 def test_a_report_that_is_not_known_is_refused(agent: Simulated, context: PassContext, name: str) -> None:
     left(agent, A)
     with pytest.raises(Usage) as caught:
-        context.rights.prepare("erase", [A, name])
+        rights.prepare(context, "erase", [A, name])
     assert (caught.value.detail, caught.value.values["id"]) == ("report_unknown", name)
     assert agent.files.names(PATHS.held) == ()
 
@@ -145,17 +146,17 @@ def test_a_secret_that_is_no_secret_is_never_revealed(agent: Simulated, context:
     left(agent, A)
     agent.files.put(PATHS.erasure / A, secret(A)[:31])
     with pytest.raises(Storage) as caught:
-        context.rights.prepare("erase")
+        rights.prepare(context, "erase")
     assert caught.value.detail == "erasure_broken"
 
 
 def test_the_same_request_is_the_same_bytes_until_it_is_answered(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    first = context.rights.prepare("access")
-    assert begin_pass(agent.world).rights.prepare("access") == first
-    assert context.rights.prepare("object").id != first.id
-    context.rights.received(answer(first.body))
-    again = context.rights.prepare("access")
+    first = rights.prepare(context, "access")
+    assert rights.prepare(load_context(agent.world), "access") == first
+    assert rights.prepare(context, "object").id != first.id
+    rights.received(context, answer(first.body))
+    again = rights.prepare(context, "access")
     assert again.body == first.body
     assert again.id != first.id
 
@@ -163,10 +164,10 @@ def test_the_same_request_is_the_same_bytes_until_it_is_answered(agent: Simulate
 def test_a_request_in_another_region_goes_to_a_file_only(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
     agent.files.put(PATHS.settings, b'schema = 1\ntrust_root = "/etc/opanel-agent/root.jws"\nregion = "tr"\n')
-    context = begin_pass(agent.world)
-    sealed = context.rights.prepare("erase")
+    context = load_context(agent.world)
+    sealed = rights.prepare(context, "erase")
     asked = gate_inputs.view_request(sealed, CATALOG, context.now)
-    decided = decide(sealed.purpose, context.read_gate().inputs(sealed.purpose, request=asked, commanded=True))
+    decided = decide(sealed.purpose, context.snapshot(sealed.purpose, asked=asked, commanded=True))
     assert isinstance(decided, Denial)
     assert [str(ground.reason) for ground in decided.grounds] == ["region"]
 
@@ -176,14 +177,14 @@ def test_of_several_places_one_in_the_allowed_region_is_asked(agent: Simulated) 
     agent.files.put(ROOT_FILE, signing.root(endpoints={"data_rights": [far, near]}))
     agent.files.put(PATHS.settings, b'schema = 1\ntrust_root = "/etc/opanel-agent/root.jws"\nregion = "eu"\n')
     left(agent, A)
-    assert begin_pass(agent.world).rights.prepare("erase").url == signing.ENDPOINT + "/v1/rights"
+    assert rights.prepare(load_context(agent.world), "erase").url == signing.ENDPOINT + "/v1/rights"
 
 
 def test_nobody_to_ask_is_said(agent: Simulated) -> None:
     agent.files.put(ROOT_FILE, signing.root(endpoints={}))
     left(agent, A)
     with pytest.raises(NotPermitted) as caught:
-        begin_pass(agent.world).rights.prepare("erase")
+        rights.prepare(load_context(agent.world), "erase")
     assert caught.value.detail == "no_endpoint"
 
 
@@ -191,12 +192,12 @@ def test_nobody_to_ask_is_said(agent: Simulated) -> None:
 def test_under_an_opt_out_the_request_is_for_a_file(agent: Simulated, context: PassContext, signal: str) -> None:
     left(agent, A)
     agent.opt_outs.say(**{signal: True})
-    decided = decide(Purpose.DATA_RIGHTS, context.read_gate().inputs(Purpose.DATA_RIGHTS, commanded=True))
+    decided = decide(Purpose.DATA_RIGHTS, context.snapshot(Purpose.DATA_RIGHTS, commanded=True))
     assert isinstance(decided, Denial)
     assert decided.to_file
-    assert said(context.rights.prepare("erase"))["reveals"] == hexed(A)
+    assert said(rights.prepare(context, "erase"))["reveals"] == hexed(A)
     assert agent.network.sent == []
-    (told,) = context.rights.owed()
+    (told,) = rights.owed(context)
     assert (told["sent_at"], told["due"], told["overdue"]) == (None, None, False)
 
 
@@ -205,16 +206,16 @@ def test_each_right_leaves_byte_for_byte_and_its_receipt_is_taken_up(
     agent: Simulated, context: PassContext, kind: Right
 ) -> None:
     left(agent, A, B)
-    sealed = context.rights.prepare(kind, text=log_scan.TEXT)
+    sealed = rights.prepare(context, kind, text=log_scan.TEXT)
     due = signing.NOW + 30 * DAY
     reply = ok(receipt(sealed.body, kind=str(kind), due=due), "application/jose", status=202)
     agent.network.on("POST", sealed.url, reply)
     context.outbox.mark_attempted(sealed, context.now)
-    came = agent.world.network.courier(sealed, signalled=False)
+    came = agent.world.outlet.courier(sealed, signalled=False)
     assert came.ok, came.detail
     (out,) = agent.network.sent
     assert (out.body, head(out)) == (sealed.body, head(sealed))
-    taken = context.rights.received(came.body)
+    taken = rights.received(context, came.body)
     assert taken is not None
     assert taken.answers(out.body)
     assert (only(context)["kind"], only(context)["due"], only(context)["reports"]) == (str(kind), due, 2)
@@ -230,10 +231,10 @@ def test_a_report_counts_as_sent_by_its_attempt_its_receipt_or_the_ledger(
     for name in (B, C, named(4), WAITS):
         agent.files.put(PATHS.erasure / name, secret(name))
     agent.files.put(PATHS.receipts / f"{B}.jwt", b"")
-    context.ledger.append(EntryKind.REQUEST_ATTEMPTED, context.now, purpose="crash_reports", id=C)
-    context.ledger.append(EntryKind.REQUEST_SEALED, context.now, purpose="usage_statistics", id=named(4))
+    context.book.append(EntryKind.REQUEST_ATTEMPTED, context.now, purpose="crash_reports", id=C)
+    context.book.append(EntryKind.REQUEST_SEALED, context.now, purpose="usage_statistics", id=named(4))
     agent.files.put(PATHS.sent / f"{named(5)}.attempted")  # its secret is gone: nobody can ask for it
-    assert context.rights.reports_sent() == sorted([A, B, C])
+    assert rights.reports_sent(context) == sorted([A, B, C])
 
 
 def test_without_a_ledger_every_report_that_does_not_wait_counts(
@@ -243,7 +244,7 @@ def test_without_a_ledger_every_report_that_does_not_wait_counts(
     agent.files.put(PATHS.erasure / B, secret(B))
     sealed_report(agent, WAITS)
     agent.files.put(PATHS.ledger, b"", kind="dir")
-    assert context.rights.reports_sent() == [A, B]
+    assert rights.reports_sent(context) == [A, B]
     assert "ledger_not_read" in capsys.readouterr().err
 
 
@@ -253,7 +254,7 @@ def test_without_a_ledger_every_report_that_does_not_wait_counts(
 def test_a_withdrawal_leaves_an_erasure_request_ready(agent: Simulated, context: PassContext) -> None:
     left(agent, A, B)
     sealed_report(agent, WAITS)
-    path = context.rights.make_ready([A, B, WAITS])
+    path = rights.make_ready(context, [A, B, WAITS])
     assert path is not None
     assert path.parent == PATHS.ready
     data = agent.files.read(path, max_bytes=2**16)
@@ -266,32 +267,32 @@ def test_a_withdrawal_leaves_an_erasure_request_ready(agent: Simulated, context:
 
 def test_nothing_is_made_ready_for_what_never_left(agent: Simulated, context: PassContext) -> None:
     sealed_report(agent, WAITS)
-    assert context.rights.make_ready([WAITS, named(7)]) is None
+    assert rights.make_ready(context, [WAITS, named(7)]) is None
     assert agent.files.names(PATHS.ready) == ()
-    assert context.rights.owed() == []
+    assert rights.owed(context) == []
 
 
 def test_the_same_reports_are_the_same_file_and_more_of_them_replace_it(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    first = context.rights.make_ready([A])
-    assert context.rights.make_ready([A]) == first
+    first = rights.make_ready(context, [A])
+    assert rights.make_ready(context, [A]) == first
     left(agent, B)
-    second = context.rights.make_ready([A, B])
+    second = rights.make_ready(context, [A, B])
     assert second is not None
     assert second != first
     assert agent.files.names(PATHS.ready) == (second.name,)
     left(agent, C)
-    third = context.rights.make_ready([C])
+    third = rights.make_ready(context, [C])
     assert third is not None
     assert set(agent.files.names(PATHS.ready)) == {second.name, third.name}
     # the one that was replaced may be on its way: its answer is still understood
-    assert len(context.rights.owed()) == 3
+    assert len(rights.owed(context)) == 3
 
 
 def test_more_than_one_request_holds_are_parted(agent: Simulated, context: PassContext) -> None:
     names = [named(n) for n in range(1, MAX_REVEALS + 2)]
     left(agent, *names)
-    assert context.rights.make_ready(names) == PATHS.ready
+    assert rights.make_ready(context, names) == PATHS.ready
     revealed: list[str] = []
     for name in agent.files.names(PATHS.ready):
         body = agent.files.read(PATHS.ready / name, max_bytes=2**16)
@@ -299,21 +300,21 @@ def test_more_than_one_request_holds_are_parted(agent: Simulated, context: PassC
         revealed += told["reveals"]
     assert sorted(revealed) == hexed(*names)
     with pytest.raises(Usage) as caught:
-        context.rights.prepare("erase")
+        rights.prepare(context, "erase")
     assert caught.value.detail == "rights_too_many"
 
 
 def test_what_was_erased_is_not_asked_for_again(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    context.rights.make_ready([A])
-    context.rights.received(answer(core.body(CATALOG, "erase", [secret(A)])))
+    rights.make_ready(context, [A])
+    rights.received(context, answer(core.body(CATALOG, "erase", [secret(A)])))
     assert agent.files.names(PATHS.ready) == ()
-    assert context.rights.make_ready([A]) is None
+    assert rights.make_ready(context, [A]) is None
     with pytest.raises(Usage) as caught:
-        context.rights.prepare("access")
+        rights.prepare(context, "access")
     assert caught.value.detail == "rights_nothing"
     left(agent, B)
-    assert said(context.rights.prepare("access"))["reveals"] == hexed(B)
+    assert said(rights.prepare(context, "access"))["reveals"] == hexed(B)
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -322,18 +323,18 @@ def test_a_crash_never_costs_the_request_that_lay_ready(
     agent: Simulated, context: PassContext, step: int, *, keep: bool
 ) -> None:
     left(agent, A)
-    first = context.rights.make_ready([A])
+    first = rights.make_ready(context, [A])
     assert first is not None
     left(agent, B)
     agent.files.stop_at(step)
     try:
-        context.rights.make_ready([A, B])
+        rights.make_ready(context, [A, B])
     except Stopped:
         agent.files.crash(keep=keep)
     revealed = [agent.files.read(PATHS.ready / name, max_bytes=2**16) or b"" for name in agent.files.names(PATHS.ready)]
     assert any(secret(A).hex().encode() in body for body in revealed)
-    after = begin_pass(agent.world)
-    assert after.rights.make_ready([A, B]) is not None
+    after = load_context(agent.world)
+    assert rights.make_ready(after, [A, B]) is not None
     assert len(agent.files.names(PATHS.ready)) == 1
 
 
@@ -350,20 +351,20 @@ def answer(body: bytes, **claims: Any) -> bytes:
 
 
 def only(context: PassContext) -> dict[str, Any]:
-    (told,) = context.rights.owed()
+    (told,) = rights.owed(context)
     return dict(told)
 
 
 def test_it_is_shown_who_must_answer_and_by_when(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    sealed = context.rights.prepare("erase")
+    sealed = rights.prepare(context, "erase")
     assert only(context)["due"] is None
     context.outbox.mark_attempted(sealed, context.now)
     told = only(context)
     assert (told["sent_at"], told["due"], told["days_left"]) == (signing.NOW, signing.NOW + ANSWER_WITHIN_S, 30)
-    context.rights.received(receipt(sealed.body, due=signing.NOW + 20 * DAY))
+    rights.received(context, receipt(sealed.body, due=signing.NOW + 20 * DAY))
     agent.clock.advance(DAY + 1)
-    assert only(begin_pass(agent.world)) == {
+    assert only(load_context(agent.world)) == {
         "id": sealed.id,
         "kind": "erase",
         "at": signing.NOW,
@@ -381,47 +382,47 @@ def test_it_is_shown_who_must_answer_and_by_when(agent: Simulated, context: Pass
 
 def test_when_the_date_is_past_that_is_said_until_there_is_an_answer(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    sealed = context.rights.prepare("erase")
-    context.rights.received(receipt(sealed.body))
+    sealed = rights.prepare(context, "erase")
+    rights.received(context, receipt(sealed.body))
     agent.clock.advance(30 * DAY)
-    late = begin_pass(agent.world)
+    late = load_context(agent.world)
     assert (only(late)["overdue"], only(late)["days_left"]) == (True, 0)
-    told = late.rights.answered(answer(sealed.body) + b"\n")
+    told = rights.answered(late, answer(sealed.body) + b"\n")
     assert (told["overdue"], told["days_left"], told["answered_at"]) == (False, None, signing.NOW + 5)
 
 
 def test_the_receipt_and_the_answer_are_both_kept(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    sealed = context.rights.prepare("erase")
+    sealed = rights.prepare(context, "erase")
     first, last = receipt(sealed.body), answer(sealed.body)
-    context.rights.received(first)
+    rights.received(context, first)
     assert agent.files.names(PATHS.held) == (sealed.id,)
-    context.rights.received(last)
+    rights.received(context, last)
     assert agent.files.read(PATHS.receipts / f"{sealed.id}.jwt", max_bytes=4096) == first + b"\n"
     assert agent.files.read(PATHS.receipts / f"{sealed.id}.answer.jwt", max_bytes=4096) == last + b"\n"
     assert agent.files.names(PATHS.held) == ()
-    context.rights.received(first)  # once more, late: the answer stays one
+    rights.received(context, first)  # once more, late: the answer stays one
     assert only(context)["answered_at"] == signing.NOW + 5
     assert agent.files.read(PATHS.receipts / f"{sealed.id}.answer.jwt", max_bytes=4096) == last + b"\n"
 
 
 def test_an_answer_ends_the_file_that_lay_ready_too(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    context.rights.make_ready([A])
-    sealed = context.rights.prepare("erase")
-    context.rights.received(answer(sealed.body))
-    assert [each["answered_at"] for each in context.rights.owed()] == [signing.NOW + 5] * 2
+    rights.make_ready(context, [A])
+    sealed = rights.prepare(context, "erase")
+    rights.received(context, answer(sealed.body))
+    assert [each["answered_at"] for each in rights.owed(context)] == [signing.NOW + 5] * 2
     assert agent.files.names(PATHS.ready) == agent.files.names(PATHS.held) == ()
 
 
 def test_a_receipt_for_something_else_is_not_ours(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    sealed = context.rights.prepare("erase")
-    assert context.rights.received(receipt(b"other")) is None
+    sealed = rights.prepare(context, "erase")
+    assert rights.received(context, receipt(b"other")) is None
     with refused("receipt_unasked"):
-        context.rights.answered(receipt(b"other"))
+        rights.answered(context, receipt(b"other"))
     with refused("key_unknown"):
-        context.rights.answered(receipt(sealed.body, by=signing.STATUS))
+        rights.answered(context, receipt(sealed.body, by=signing.STATUS))
     assert only(context)["due"] is None
     assert agent.files.names(PATHS.receipts) == ()
 
@@ -444,13 +445,13 @@ def test_the_first_answer_is_when_it_was_answered() -> None:
 
 def test_of_many_requests_the_answered_go_first(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    sealed = context.rights.prepare("access", [A], "0")
-    context.rights.received(answer(sealed.body))
+    sealed = rights.prepare(context, "access", [A], "0")
+    rights.received(context, answer(sealed.body))
     for number in range(1, MAX_REQUESTS):
-        context.rights.prepare("access", [A], str(number))
-    assert len(context.rights.owed()) == MAX_REQUESTS
-    context.rights.prepare("access", [A], "one more")
-    told = context.rights.owed()
+        rights.prepare(context, "access", [A], str(number))
+    assert len(rights.owed(context)) == MAX_REQUESTS
+    rights.prepare(context, "access", [A], "one more")
+    told = rights.owed(context)
     assert len(told) == MAX_REQUESTS
     assert [each for each in told if each["answered_at"]] == []
 
@@ -463,7 +464,7 @@ def test_a_broken_state_is_kept_aside_and_said(
     agent: Simulated, context: PassContext, junk: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent.files.put(STATE, junk)
-    assert context.rights.owed() == []
+    assert rights.owed(context) == []
     assert "state_set_aside" in capsys.readouterr().err
     assert agent.files.read(STATE.with_name("rights.json.broken"), max_bytes=1024) == junk
 

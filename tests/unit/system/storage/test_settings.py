@@ -21,6 +21,7 @@ language = "en"
 region = "tr"
 mirrors = ["https://a.example/opanel", "http://127.0.0.1:8470"]
 proxy = "http://user:secret@proxy.example:3128"
+no_proxy = [".internal.example", "10.0.0.0/8"]
 ca_file = "/etc/ca.pem"
 trust_root = "/etc/opanel-agent/root.jws"
 panel_version_file = "/usr/local/opanel/VERSION"
@@ -45,6 +46,7 @@ def test_every_key_is_read() -> None:
         region="tr",
         mirrors=("https://a.example/opanel", "http://127.0.0.1:8470"),
         proxy="http://user:secret@proxy.example:3128",
+        no_proxy=(".internal.example", "10.0.0.0/8"),
         ca_file=Path("/etc/ca.pem"),
         trust_root=Path("/etc/opanel-agent/root.jws"),
         panel_version_file=Path("/usr/local/opanel/VERSION"),
@@ -105,14 +107,24 @@ def test_a_key_without_its_value_is_named_with_its_line(line: int) -> None:
         ('schema = 1\nmirrors = ["http://a.example"]', "toml_value", 2, "mirrors"),
         ('schema = 1\nmirrors = ["https://a.example", "https://a.example"]', "toml_value", 2, "mirrors"),
         ('schema = 1\nmirrors = ["https://a.example/?id=7"]', "toml_value", 2, "mirrors"),
-        ('schema = 1\nproxy = "proxy.example:3128"', "toml_value", 2, "proxy"),
-        ('schema = 1\nproxy = "socks5://proxy.example"', "toml_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://"', "toml_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://a:99999"', "toml_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://a:0"', "toml_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://[::1"', "toml_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://a/path"', "toml_value", 2, "proxy"),
-        ('schema = 1\nproxy = "http://a b"', "toml_value", 2, "proxy"),
+        ('schema = 1\nproxy = "proxy.example:3128"', "proxy_scheme", 2, "proxy"),
+        ('schema = 1\nproxy = "socks5://proxy.example"', "proxy_scheme", 2, "proxy"),
+        ('schema = 1\nproxy = "htp://proxy.example"', "proxy_scheme", 2, "proxy"),
+        ('schema = 1\nproxy = "http:/proxy.example"', "proxy_scheme", 2, "proxy"),
+        ('schema = 1\nproxy = "//proxy.example"', "proxy_scheme", 2, "proxy"),
+        ('schema = 1\nproxy = ""', "proxy_scheme", 2, "proxy"),
+        ('schema = 1\nproxy = "http://"', "proxy_address", 2, "proxy"),
+        ('schema = 1\nproxy = "http://a:99999"', "proxy_address", 2, "proxy"),
+        ('schema = 1\nproxy = "http://a:0"', "proxy_address", 2, "proxy"),
+        ('schema = 1\nproxy = "http://[::1"', "proxy_address", 2, "proxy"),
+        ('schema = 1\nproxy = "http://a/path"', "proxy_address", 2, "proxy"),
+        ('schema = 1\nproxy = "http://a b"', "proxy_address", 2, "proxy"),
+        ('schema = 1\nproxy = "http://u:p#w@a:1"', "proxy_address", 2, "proxy"),
+        ('schema = 1\nproxy = "http://u:ä@a:1"', "proxy_address", 2, "proxy"),
+        ("schema = 1\nproxy = 3128", "toml_type", 2, "proxy"),
+        ('schema = 1\nno_proxy = "a.example"', "toml_type", 2, "no_proxy"),
+        ('schema = 1\nno_proxy = ["*"]', "toml_value", 2, "no_proxy"),
+        ('schema = 1\nno_proxy = ["https://a.example"]', "toml_value", 2, "no_proxy"),
         ('schema = 1\nca_file = "ca.pem"', "toml_value", 2, "ca_file"),
         ('schema = 1\ntrust_root = ""', "toml_value", 2, "trust_root"),
         ('schema = 1\npanel_version_file = "/a\\u0000b"', "toml_value", 2, "panel_version_file"),
@@ -182,3 +194,7 @@ def test_an_unreadable_file_is_refused() -> None:
     with pytest.raises(Misconfigured) as told:
         load(MemoryFiles(fault=fault), PATHS)
     assert (told.value.code, told.value.detail) == (Reason.SETTINGS_REFUSED, "read_failed")
+
+
+def test_a_proxy_s_scheme_may_be_written_in_capitals() -> None:
+    assert parse(b'schema = 1\nproxy = "HTTP://proxy.example:3128"').proxy == "HTTP://proxy.example:3128"

@@ -1,8 +1,6 @@
 """The wire, on the wire: what leaves is what was sealed, and every way a server can fail has its own code and an end."""
 
-import contextlib
 import errno
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from opanel_agent.core.codes import Code, Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable
 from opanel_agent.core.problems import MEDIA_TYPE as PROBLEM
 from opanel_agent.core.wire.message import JOSE, Reply, Sealed, fixed_get, head, seal
-from opanel_agent.system.http import DeadlinePassed, HttpxTransport, TransferLimits, deadline, limits_for
+from opanel_agent.system.http import HttpxTransport, TransferLimits, limits_for
 
 LIST = "application/statuslist+jwt"
 QUICK = TransferLimits(connect_s=0.4, read_s=0.3, whole_s=0.5, max_bytes=1000)
@@ -122,7 +120,9 @@ def test_a_body_of_another_length_than_sealed_does_not_leave(declared: tuple[tup
 # what may come
 
 
-@pytest.mark.parametrize("content_type", [LIST, f"{LIST.upper()}; v=1", "application/octet-stream"])
+@pytest.mark.parametrize(
+    "content_type", [LIST, f"{LIST.upper()}; v=1", "application/octet-stream", "text/plain", "binary/octet-stream", "x"]
+)
 def test_the_named_type_is_taken_and_what_a_plain_web_server_calls_it(content_type: str) -> None:
     with wire(says(answer("200 OK", f"Content-Type: {content_type}", body=b"a.b.c"))) as server:
         assert send(get(server.port)).body == b"a.b.c"
@@ -153,7 +153,10 @@ def test_a_body_as_long_as_admitted_is_taken_and_one_byte_more_is_not() -> None:
     ("data", "code", "detail"),
     [
         (answer("200 OK", "Content-Type: text/html", body=b"<p>sign in"), Reason.CAPTIVE_PORTAL, "wrong_type"),
-        (answer("200 OK", body=b"a.b.c"), Reason.CAPTIVE_PORTAL, "wrong_type"),
+        (answer("200 OK", body=b"<p>sign in"), Reason.CAPTIVE_PORTAL, "wrong_type"),
+        (answer("200 OK", "Content-Type: application/octet-stream", body=b"<p>"), Reason.CAPTIVE_PORTAL, "wrong_type"),
+        (answer("200 OK", "Content-Type: text/html", body=b"x" * 600_000), Reason.CAPTIVE_PORTAL, "wrong_type"),
+        (answer("200 OK", body=b""), Reason.CAPTIVE_PORTAL, "wrong_type"),
         (answer("200 OK", f"Content-Type: {PROBLEM}", body=b"{}"), Reason.CAPTIVE_PORTAL, "wrong_type"),
         (answer("302 Found", "Location: http://127.0.0.1:9/"), Reason.CAPTIVE_PORTAL, "redirected"),
         (answer("304 Not Modified"), Reason.CAPTIVE_PORTAL, "redirected"),
@@ -180,7 +183,7 @@ def test_a_body_as_long_as_admitted_is_taken_and_one_byte_more_is_not() -> None:
         ),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000, Reason.SERVER_ERROR, "reply_broken"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", Reason.SERVER_ERROR, "reply_broken"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", Reason.CAPTIVE_PORTAL, "wrong_type"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", Reason.SERVER_ERROR, "reply_broken"),
         (b"", Reason.SERVER_ERROR, "reply_broken"),
     ],
 )
@@ -238,27 +241,6 @@ def test_an_endless_body_is_left_at_the_limit(framing: str) -> None:
     start = f"HTTP/1.1 200 OK\r\nContent-Type: {LIST}\r\n{framing}\r\n\r\n".encode()
     with wire(w.floods(start, piece=b"64\r\n" + b"x" * 100 + b"\r\n")) as server:
         assert said(fails(get(server.port), TransferLimits(max_bytes=5000))) == (Reason.SERVER_ERROR, "reply_too_long")
-
-
-def test_the_deadline_gives_the_alarm_back() -> None:
-    before = signal.getsignal(signal.SIGALRM)
-    with deadline(5):
-        assert signal.getsignal(signal.SIGALRM) is not before
-    assert signal.getsignal(signal.SIGALRM) is before
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-
-
-@pytest.mark.slow
-def test_a_swallowed_deadline_rings_again() -> None:
-    def deaf() -> None:
-        with contextlib.suppress(DeadlinePassed):
-            time.sleep(5)
-        time.sleep(5)
-
-    began = time.monotonic()
-    with pytest.raises(DeadlinePassed), deadline(0.1):
-        deaf()
-    assert time.monotonic() - began < 4
 
 
 # who is reached
@@ -388,19 +370,6 @@ def test_a_proxy_carries_the_same_bytes(trusted: w.Authority, tmp_path: Path) ->
         assert send(sealed, ca_file=trusted.file, proxy=f"http://127.0.0.1:{proxy.port}").body == b"a.b.c"
     assert inside == [head(sealed)]
     assert proxy.received[0].startswith(b"CONNECT license.invalid:443 HTTP/1.1\r\n")
-
-
-@pytest.mark.parametrize("status", [403, 407, 502])
-def test_a_proxy_that_refuses(status: int) -> None:
-    with wire(says(answer(f"{status} No"))) as proxy:
-        error = fails(fixed_get("status", AFAR), proxy=f"http://127.0.0.1:{proxy.port}")
-    assert (*said(error), error.values) == (Reason.PROXY_ERROR, "proxy_refused", {"status": status})
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "proxy.invalid"])
-def test_a_proxy_that_is_not_there(host: str) -> None:
-    error = fails(fixed_get("status", AFAR), proxy=f"http://{host}:{free_port()}")
-    assert said(error) == (Reason.PROXY_ERROR, "proxy_unreachable")
 
 
 def test_a_loopback_address_goes_past_the_proxy() -> None:

@@ -1,0 +1,65 @@
+"""Names the steps of one request over the network, and what became of each address that was tried.
+
+A request passes the steps in the order of `Step`: name resolution, connection, proxy, TLS, certificate, HTTP, content type,
+content. Those that a route does not have (no proxy, no TLS) are neither passed nor failed. `RequestTrace` is filled by
+`system.http` while a request is made and read by `fetch` for `doctor`, which so reports what was passed instead of
+concluding it from an error's code.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+
+
+@unique
+class Step(StrEnum):
+    """In the order in which a request passes them."""
+
+    DNS = "dns"
+    TCP = "tcp"
+    PROXY = "proxy"
+    TLS = "tls"
+    CERTIFICATE = "certificate"
+    HTTP = "http"
+    TYPE = "type"
+    CONTENT = "content"
+
+
+@unique
+class Outcome(StrEnum):
+    """What became of one address."""
+
+    CONNECTED = "connected"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    SLOW = "slow"
+    UNDECIDED = "undecided"  # another address had connected before this one answered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One address of the server or, with a proxy, of the proxy."""
+
+    address: str
+    outcome: Outcome
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestTrace:
+    """Records one request. `every_address`: each address is tried to its end although one has connected already."""
+
+    every_address: bool = False
+    passed: list[Step] = field(default_factory=list)
+    failed: Step | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, step: Step) -> Iterator[None]:
+        """Records the step as passed, or as the one that failed where the block raises. The innermost failure counts."""
+        try:
+            yield
+        except BaseException:
+            self.failed = self.failed or step
+            raise
+        self.passed.append(step)

@@ -1,0 +1,180 @@
+"""Opens a tunnel through an HTTP proxy (CONNECT, RFC 9110 9.3.6), plain or over TLS, and says what is wrong with one.
+
+Every way to fail has its own detail, because the cure differs: the proxy's name, its address, TLS where it speaks none, its
+certificate, user and password, a login scheme that is not spoken here (NTLM, Negotiate), a page in place of a tunnel.
+"""
+
+import base64
+import ssl
+from dataclasses import dataclass
+from typing import Final, NoReturn, Self
+from urllib.parse import unquote, urlsplit
+
+import h11
+
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.errors import Unavailable
+from opanel_agent.system.http import dialing
+from opanel_agent.system.http.limits import RequestContext
+from opanel_agent.system.http.streams import Pushback, SocketStream, Stream, TlsStream
+
+MAX_HEAD_BYTES: Final = 16 * 1024
+_READ_BYTES: Final = 4096
+_TLS_RECORD: Final = (b"\x15\x03", b"\x16\x03")  # alert or handshake, SSL 3.0 and later (RFC 8446 5.1)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_LOGIN: Final = 407
+_ONWARD: Final = frozenset({502, 503, 504})
+MAX_SCHEMES: Final = 4
+PROBE_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """Where a proxy is, and how it is spoken to. `login` is `user:password`, None without one."""
+
+    host: str
+    port: int
+    tls: bool
+    login: str | None
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Reads a URL that `settings` has admitted; user and password are percent-decoded."""
+        parts = urlsplit(url)
+        login = None
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        return cls(
+            host=parts.hostname or "",
+            port=parts.port or _DEFAULT_PORTS[parts.scheme],
+            tls=parts.scheme == "https",
+            login=login,
+        )
+
+
+def open_tunnel(proxy: Proxy, target: str, context: RequestContext, tls: ssl.SSLContext | None) -> Stream:
+    """Returns a stream to `target` (`host:port`) through the proxy.
+
+    `tls` verifies the proxy's own certificate; None for a proxy that is spoken to without TLS. Raises
+    Unavailable(proxy_error) for every failure.
+    """
+    stream = _connect(proxy, context)
+    try:
+        if tls is not None:
+            stream = _handshake(stream, proxy, tls, context.limits.connect_s)
+        return _request_tunnel(stream, proxy, target, context.limits.read_s)
+    except Unavailable as exc:
+        stream.close()
+        if exc.detail == "proxy_closed" and tls is None and _speaks_tls(proxy, context):
+            raise Unavailable(Reason.PROXY_ERROR, "proxy_speaks_tls") from exc
+        raise
+    except BaseException:
+        stream.close()
+        raise
+
+
+def _connect(proxy: Proxy, context: RequestContext) -> Stream:
+    limits, deadline = context.limits, context.deadline
+    try:
+        addresses = dialing.resolve(proxy.host, proxy.port, deadline.left(limits.resolve_s))
+    except Unavailable as exc:
+        if exc.detail == "resolver_silent":
+            raise Unavailable(Reason.PROXY_ERROR, "proxy_resolver_silent") from exc
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_name_unknown") from exc
+    try:
+        return SocketStream(dialing.connect(addresses, deadline.left(limits.connect_s), context.trace), deadline)
+    except Unavailable as exc:
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_unreachable", **exc.values) from exc
+
+
+def _speaks_tls(proxy: Proxy, context: RequestContext) -> bool:
+    """Returns whether a proxy that hung up on a plain request takes a TLS handshake; nothing is asked of it over that."""
+    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    try:
+        stream = _connect(proxy, context)
+        try:
+            TlsStream(stream, anyone, proxy.host, min(context.limits.connect_s, PROBE_S))
+        finally:
+            stream.close()
+    except (Unavailable, OSError):
+        return False
+    return True
+
+
+def _handshake(stream: Stream, proxy: Proxy, context: ssl.SSLContext, timeout_s: float) -> Stream:
+    try:
+        return TlsStream(stream, context, proxy.host, timeout_s)
+    except ssl.SSLCertVerificationError as exc:
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_certificate", why=str(exc.verify_message)) from exc
+    except OSError as exc:  # a plain proxy may wait for the end of a line that never comes
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_no_tls") from exc
+
+
+def _request_tunnel(stream: Stream, proxy: Proxy, target: str, timeout_s: float) -> Stream:
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+    headers = [("Host", target)]
+    if proxy.login is not None:
+        headers.append(("Proxy-Authorization", f"Basic {base64.b64encode(proxy.login.encode()).decode()}"))
+    request = connection.send(h11.Request(method="CONNECT", target=target, headers=headers))
+    try:
+        stream.write((request or b"") + (connection.send(h11.EndOfMessage()) or b""), timeout_s)
+        response = _response(connection, stream, timeout_s)
+    except TimeoutError as exc:
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_silent") from exc
+    except OSError as exc:
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_closed") from exc
+    if not 200 <= response.status_code < 300:
+        _refused(response, proxy)
+    if any(name == b"content-length" and value.strip() != b"0" for name, value in response.headers):
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_page")  # a tunnel has no body (RFC 9110 9.3.6)
+    early = connection.trailing_data[0]
+    return Pushback(stream, early) if early else stream
+
+
+def _response(connection: h11.Connection, stream: Stream, timeout_s: float) -> h11.Response:
+    first = b""
+    while True:
+        try:
+            event = connection.next_event()
+        except h11.RemoteProtocolError as exc:
+            detail = "proxy_speaks_tls" if first.startswith(_TLS_RECORD) else "proxy_not_http"
+            raise Unavailable(Reason.PROXY_ERROR, detail) from exc
+        match event:
+            case h11.Response():
+                return event
+            case h11.NEED_DATA:
+                data = stream.read(_READ_BYTES, timeout_s)
+                first = first or data
+                if not data:
+                    detail = "proxy_speaks_tls" if first.startswith(_TLS_RECORD) else "proxy_closed"
+                    raise Unavailable(Reason.PROXY_ERROR, detail)
+                connection.receive_data(data)
+            case h11.InformationalResponse():
+                continue
+            case _:
+                raise Unavailable(Reason.PROXY_ERROR, "proxy_not_http")
+
+
+def _refused(response: h11.Response, proxy: Proxy) -> NoReturn:
+    status = response.status_code
+    if status in _ONWARD:
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_onward", status=status)
+    if status != _LOGIN:
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_refused", status=status)
+    schemes = _schemes(response)
+    if schemes and "Basic" not in schemes:
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_login_scheme", schemes=", ".join(schemes), status=status)
+    detail = "proxy_login_missing" if proxy.login is None else "proxy_login_wrong"
+    raise Unavailable(Reason.PROXY_ERROR, detail, status=status)
+
+
+def _schemes(response: h11.Response) -> list[str]:
+    """Returns the names of the login schemes that a proxy offers (RFC 9110 11.7.1), in their usual spelling."""
+    usual = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Negotiate", "digest": "Digest", "bearer": "Bearer"}
+    found: list[str] = []
+    for name, value in response.headers:
+        scheme = value.decode("latin-1").split(" ")[0].strip(",").lower()
+        if name == b"proxy-authenticate" and scheme in usual and usual[scheme] not in found:
+            found.append(usual[scheme])
+    return found[:MAX_SCHEMES]
