@@ -1,6 +1,7 @@
 """The clients and reverse proxies of the load benchmark: how each is started, and what it reports.
 
-Every client takes a target, the moment to begin, a number of seconds and a file, in which it writes [{outcome: number},
+Every client takes a target, a file, a number of seconds and another file. It says that it is ready, begins as soon as the
+first file is there, and writes into the second [{outcome: number},
 [seconds of each request]]. Nothing is asked again but by the libraries, which say that they do, and by Go's net/http on
 a kept connection.
 """
@@ -22,6 +23,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 GOOD: Final = "200"
+STARTS_S: Final = 60.0  # who is not ready by then is counted as one that ended early
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """One kind of client. `arguments` follow target, start, seconds and file; `processes`: one for each worker."""
+    """One kind of client. `arguments` follow what every client takes; `processes`: one for each worker."""
 
     name: str
     program: str
@@ -105,10 +107,15 @@ class Client:
 
     def missing(self, place: Place) -> str | None:
         """What is not installed where the clients' user may run it."""
-        program = place.folder / self.program if self.program == "go_client" else shutil.which(self.program)
-        if program and subprocess.run(place.as_user(["test", "-x", str(program)]), check=False).returncode == 0:
-            return None
-        return self.program.removesuffix("_client")
+        if self.program == "go_client":
+            return None if (place.folder / self.program).exists() else "go"
+        # Run rather than looked for: an interpreter may lie where only root may go.
+        try:
+            command = place.as_user([self.program, "--version"])
+            found = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+        except OSError:
+            return self.program
+        return self.program if found.returncode in {126, 127} else None
 
     def commands(self, place: Place, run: "Run") -> list[list[str]]:
         program = str(place.folder / self.program) if self.program == "go_client" else self.program
@@ -116,7 +123,7 @@ class Client:
         before = [argument.format(folder=place.folder) for argument in self.before]
         workers = [] if self.processes else [str(run.workers)]
         return [
-            place.as_user([program, *before, run.target, str(run.start), str(run.seconds), str(file), *workers, *more])
+            place.as_user([program, *before, run.target, str(run.begin), str(run.seconds), str(file), *workers, *more])
             for file in run.files(place)
         ]
 
@@ -128,7 +135,7 @@ class Run:
     target: str
     workers: int
     seconds: float
-    start: float
+    begin: Path
     processes: int
 
     def files(self, place: Place) -> list[Path]:
@@ -172,10 +179,9 @@ def measured(client: Client, place: Place, target: str, workers: int, seconds: f
 def working(client: Client, place: Place, target: str, workers: int, seconds: float) -> Iterator[Callable[[], Outcome]]:
     """From the moment at which the workers begin; what it gives waits for their end."""
     processes = workers if client.processes else 1
-    start = time.time() + 1 + 0.03 * processes
-    run = Run(target=target, workers=workers, seconds=seconds, start=start, processes=processes)
+    run = Run(target=target, workers=workers, seconds=seconds, begin=place.folder / "begin", processes=processes)
     files = run.files(place)
-    for path in [*files, *place.folder.glob("*.last*")]:
+    for path in [run.begin, *place.folder.glob("out.*"), *place.folder.glob("*.last*")]:
         path.unlink(missing_ok=True)
     started = [
         subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=place.folder)
@@ -188,7 +194,10 @@ def working(client: Client, place: Place, target: str, workers: int, seconds: fl
         return outcome_of(files, seconds)
 
     try:
-        time.sleep(max(0.0, start - time.time()))
+        end = time.monotonic() + STARTS_S
+        while not all(file.with_name(f"{file.name}.ready").exists() for file in files) and time.monotonic() < end:
+            time.sleep(0.01)
+        run.begin.touch()
         yield finish
     finally:
         for process in started:

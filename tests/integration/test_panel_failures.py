@@ -114,7 +114,7 @@ def test_a_queue_that_stays_full_is_an_agent_too_busy(panel: Panel) -> None:
     with full(panel.socket):
         began = time.monotonic()
         assert panel.at(NOW, timeout_s=0.3).failed("busy")
-        assert time.monotonic() - began < 0.3 + 0.2
+        assert time.monotonic() - began < 0.3 + 2
 
 
 # one time-out, not one a page
@@ -135,7 +135,7 @@ def hang(panel: Panel) -> None:
     assert panel.at(NOW, timeout_s=0.15).failed("hung")
     began = time.monotonic()
     assert panel.at(NOW, timeout_s=5).failed("hung")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4
 
 
 def test_a_hung_agent_costs_one_time_out_for_all_pages(panel: Panel) -> None:
@@ -149,7 +149,7 @@ def test_a_hung_agent_costs_one_time_out_for_all_pages(panel: Panel) -> None:
             assert time.monotonic() - began >= 0.4
             began = time.monotonic()
             pages = [each.at(NOW, timeout_s=5) for each in (panel, other) for _ in range(10)]
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 4
             assert all(page.failed("hung") and page.gist == ("file", "active") for page in pages)
             assert server.accepted == 2
 
@@ -158,8 +158,8 @@ def test_a_full_queue_costs_no_more(panel: Panel) -> None:
     with full(panel.socket):
         assert panel.at(NOW, timeout_s=0.4).failed("busy")
         began = time.monotonic()
-        assert all(panel.at(NOW, timeout_s=5).failed("busy") for _ in range(10))
-        assert time.monotonic() - began < 1
+        assert all(panel.at(NOW, timeout_s=5).failed("busy") for _ in range(60))
+        assert time.monotonic() - began < 4  # a tenth of a second for each would be 6
 
 
 def test_one_page_that_waited_in_vain_keeps_no_other_from_asking(panel: Panel) -> None:

@@ -18,7 +18,7 @@ from opanel_agent.evaluate.reporting import crash
 
 REPORTS = signing.ENDPOINT + "/v1/reports/usage_statistics"
 YES = b"""schema = 1
-notice = "2026-12-02"
+notice = "2026-12-03"
 [purposes.usage_statistics]
 allow = true
 hold = "72h"

@@ -63,6 +63,13 @@ class LedgerFile:
         return self._ledger is not None and self._ledger.review_due
 
     @property
+    def fault(self) -> str | None:
+        """What keeps consents from counting: the detail of the last error, `review_due`, or None for a good ledger."""
+        if self.good:
+            return None
+        return "review_due" if self.trouble is None else self.trouble.detail
+
+    @property
     def head(self) -> ChainHead:
         return ChainHead() if self._ledger is None else self._ledger.head
 

@@ -1,8 +1,11 @@
-"""evaluate: one pass. Reads, decides, asks where the decision is to ask, decides again, writes, answers.
+"""Runs one pass of evaluate: read, record changes, carry out the intent, send reports, decide, answer, write.
 
-One JSON line in (the intent), one JSON line out: what the command came to, the answer to serve from now on, and in how
-many seconds it wants to run again. Everything that a command can get wrong comes back as an error beside a fresh answer;
-only a pass that cannot judge at all (no root to trust, no state to read) has none. It never imports httpx.
+One JSON line in (the intent), one JSON line out: the command's result, the answer to serve from now on, and in how many
+seconds the next pass is wanted. A command's error comes back beside a fresh answer; only a pass that cannot judge at all
+(no root to trust, no state to read) has none. It never imports httpx.
+
+The gate is asked from a fresh reading before anything is collected and before anything is sent. Everything that is shown
+comes from one reading at the end, and from one decision on all purposes.
 """
 
 import os
@@ -16,17 +19,24 @@ from opanel_agent import messages
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent.gate import Permit
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import AgentError, Bug, Usage
 from opanel_agent.core.license import schedule
+from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, HOUR_S
-from opanel_agent.evaluate import answer, reset
+from opanel_agent.evaluate import answer, decision, reset
+from opanel_agent.evaluate.answer import Outlook
+from opanel_agent.evaluate.commanded import options_of
 from opanel_agent.evaluate.consent import changes, records
-from opanel_agent.evaluate.context import PassContext, Ports, load_context
-from opanel_agent.evaluate.license import check, install, renew
+from opanel_agent.evaluate.context import PassContext, begin_pass
+from opanel_agent.evaluate.license import check, commands, install, renew
+from opanel_agent.evaluate.ports import Ports
+from opanel_agent.evaluate.quiet import quiet_permits
 from opanel_agent.evaluate.reporting import crash, report
 from opanel_agent.network.client import LocalNetworkClient
+from opanel_agent.network.gate_inputs import Permissions
 from opanel_agent.system import log
 from opanel_agent.system.clock import LocalClock
 from opanel_agent.system.consent.consent_store import LocalConsents
@@ -45,48 +55,79 @@ SUSPECT_SLEEP_S: Final = HOUR_S
 DENIED_SLEEP_S: Final = 900
 
 Result = dict[str, Json]
+Command = Callable[[PassContext, Members], Result]
 
 
-def run(world: Ports, intent: Members) -> dict[str, Json]:
-    """The frame for one intent. Raises AgentError only where no verdict is possible at all."""
+def run(ports: Ports, intent: Members) -> dict[str, Json]:
+    """Returns the frame for one intent. Raises AgentError only where no verdict is possible at all."""
     kind = intent.text("intent", max_length=16)
-    act = _ACTS.get(kind)
-    if act is None:
+    command = HANDLERS.get(kind)
+    if command is None:
         raise Usage(Fault.USAGE, "intent_unknown", intent=kind)
-    paths = world.paths
+    paths = ports.paths
     directories = (paths.state_dir, paths.held, paths.sent, paths.receipts, paths.erasure, paths.ready)
     for directory in directories:
-        world.files.make_dir(directory, mode=0o700)
-    with world.files.lock(world.paths.lock):
+        ports.files.make_dir(directory, mode=0o700)
+    with ports.files.lock(ports.paths.lock):
         for directory in directories:
-            world.files.sweep(directory)
-        context = load_context(world)
+            ports.files.sweep(directory)
+        context = begin_pass(ports)
         install.files_of_root(context)
-        noted = changes.observe(context)
-        context.remember()
-        result, error = _attempt(context, lambda: act(context, intent), quiet=kind in _ROUTINE)
-        if not context.blank:
-            _reports(context, commanded=kind in _COMMANDED)
-        found = answer.judge(context)
-        told = answer.compose(context, found)
+        withdrawn = changes.observe(context)
+        context.save_state()
+        result, error = _attempt(context, lambda: command(context, intent), quiet=kind in _ROUTINE)
+        if not context.reset:
+            _run_reports(context, commanded=kind in _COMMANDED)
+        answered, next_run_s = _conclude(context)
         context.save()
         return {
             "schema": 1,
             "ok": error is None,
             "error": None if error is None else error.to_json(),
-            "answer": told,
-            "next_run_s": _sleep_s(context, found),
-            "result": None if result is None else {**result, "consent": noted.to_json()},
-            "language": context.settings.language,
+            "answer": answered,
+            "next_run_s": next_run_s,
+            "result": None if result is None else {**result, "consent": withdrawn.to_json()},
+            "language": context.inputs.settings.language,
         }
 
 
-def _reports(context: PassContext, *, commanded: bool) -> None:
-    """The reports' part of a pass. What goes wrong in it is said, and never keeps the license from being judged."""
+def _conclude(context: PassContext) -> tuple[dict[str, Json], int]:
+    """The answer, and in how many seconds the next pass is wanted: one reading of consent, one decision for both."""
+    renew.update_plan(context)
+    context.refresh()
+    inputs, state = context.inputs, context.state
+    decided = decision.decide(inputs, state)
+    decision.record(decided, state)
+    permissions = context.gate.permissions()
+    outlook = _outlook(context, permissions)
+    answered = answer.compose(inputs, state, decided.verdict, permissions, outlook)
+    if context.reset:
+        return answered, LONGEST_SLEEP_S
+    return answered, _sleep_s(decided.verdict, outlook, context.schedule, context.now)
+
+
+def _outlook(context: PassContext, permissions: Permissions) -> Outlook:
+    inputs, state, now = context.inputs, context.state, context.now
+    held = context.outbox.held_reports()
+    plan = renew.current_plan(inputs, state)
+    renewal = Purpose.LICENSE_RENEWAL
+    may_renew = isinstance(permissions[renewal], Permit) and bool(context.gate.destinations(renewal))
+    return Outlook(
+        held_reports=len(held),
+        last_sent=records.last_sent(context.outbox),
+        next_check_s=now + schedule.wait_s(context.schedule, now),
+        next_report_s=report.next_s(state, held, context.gate, permissions, now),
+        next_renewal_s=renew.next_s(plan, state, now, permitted=may_renew),
+        renewal=renew.renewal_json(plan, permitted=may_renew),
+    )
+
+
+def _run_reports(context: PassContext, *, commanded: bool) -> None:
+    """The reports' part of a pass. What goes wrong in it is logged, and never keeps the license from being judged."""
     try:
-        changes.days(context)  # the act may have brought the time: then a gap shows only now
+        changes.record_days(context.outbox, context.now)  # the command may have brought the time: a gap shows only now
         report.make(context)
-        context.remember()
+        context.save_state()
         report.deliver(context, commanded=commanded)
         context.outbox.sweep(context.now)
     except AgentError as error:
@@ -94,39 +135,40 @@ def _reports(context: PassContext, *, commanded: bool) -> None:
 
 
 def _attempt(
-    context: PassContext, act: Callable[[], Result], *, quiet: bool
+    context: PassContext, command: Callable[[], Result], *, quiet: bool
 ) -> tuple[Result | None, AgentError | None]:
-    """`quiet`: nobody asked. Why a check failed is then among the license's reasons, and told with them."""
+    """`quiet`: nobody asked. Why a check failed is then among the license's reasons, and shown with them."""
     try:
-        return act(), None
-    except AgentError as told:
+        return command(), None
+    except AgentError as raised:
         # A person is helped by the settings' own fault, with its line, and not by the denial that follows from it.
-        denied = told.code is Reason.SETTINGS_REFUSED and context.settings_refused is not None
-        error = context.settings_refused if denied else told
+        refused = context.inputs.settings_refused
+        error = refused if raised.code is Reason.SETTINGS_REFUSED and refused is not None else raised
         if not quiet:
             log_event("command_failed", error=str(error))
         return None, error
 
 
-def _tick(context: PassContext, _intent: Members) -> Result:
-    """Looks whether a check is due; one that the gate denies is simply not made, and looked at again later."""
-    due = schedule.due(context.schedule, context.now) and check.quiet_permits(context, Purpose.LICENSE_STATUS)
-    if due and not check.denied(context, Purpose.LICENSE_STATUS):
+def _tick(context: PassContext) -> Result:
+    """Checks the license where it is due and permitted; else renews and looks for advisories, each in its own time."""
+    purpose = Purpose.LICENSE_STATUS
+    due = schedule.due(context.schedule, context.now) and quiet_permits(context.state, purpose, context.now)
+    if due and context.read_gate().permits(purpose):
         return check.check(context)
-    renewed, advised = renew.renew(context), check.look_for_advisories(context, commanded=False)
+    renewed, advised = renew.renew(context), check.check_advisories(context, commanded=False)
     return {"asked": advised if renewed is None else [renewed, *advised]}
 
 
-def _start(context: PassContext, _intent: Members) -> Result:
+def _start(context: PassContext) -> Result:
     """A start alone is no reason for a request: a check that was missed is made up a little later."""
-    context.schedule = schedule.at_start(context.schedule, context.now, context.world.chance.random())
+    context.schedule = schedule.at_start(context.schedule, context.now, context.ports.random.random())
     return {"asked": []}
 
 
-def _refresh(context: PassContext, _intent: Members) -> Result:
-    """A server's Retry-After is asked of what asks by itself; a person who asks may always do so."""
-    told, beside = check.check(context), check.look_for_advisories(context, commanded=True)
-    return {**told, "advisories": beside[-1] if beside else None}
+def _refresh(context: PassContext) -> Result:
+    """A person may always ask: a server's Retry-After holds only for what asks by itself."""
+    checked, advised = check.check(context), check.check_advisories(context, commanded=True)
+    return {**checked, "advisories": advised[-1] if advised else None}
 
 
 def _document(context: PassContext, intent: Members) -> Result:
@@ -134,60 +176,65 @@ def _document(context: PassContext, intent: Members) -> Result:
     return {"typ": install.document(context, data)}
 
 
-def _remove(context: PassContext, _intent: Members) -> Result:
-    install.forget(context)
+def _remove(context: PassContext) -> Result:
+    install.remove(context)
     return {"removed": True}
 
 
-def _nothing(_desk: PassContext, _intent: Members) -> Result:
-    """The pass itself is what was asked for."""
-    return {}
-
-
-def _errand(errand: check.Errand) -> Callable[[PassContext, Members], Result]:
-    def act(context: PassContext, intent: Members) -> Result:
+def _license_command(wanted: commands.LicenseRequest) -> Command:
+    def command(context: PassContext, intent: Members) -> Result:
         key = intent.text("key", max_length=64) if intent.has("key") else None
-        return check.command(context, errand, _options(intent), key)
+        return commands.run(context, wanted, options_of(intent), key)
 
-    return act
-
-
-def _options(intent: Members) -> Mapping[str, Json]:
-    return {name: intent.value(name) for name in ("preview", "confirm", "to_file") if intent.has(name)}
+    return command
 
 
-_ACTS: Final[dict[str, Callable[[PassContext, Members], Result]]] = {
-    "start": _start,
-    "tick": _tick,
-    "refresh": _refresh,
+# Every intent, and what of the pass its command uses.
+HANDLERS: Final[Mapping[str, Command]] = {
+    "start": lambda context, _: _start(context),
+    "tick": lambda context, _: _tick(context),
+    "refresh": lambda context, _: _refresh(context),
     "bundle": _document,
-    "activate": _errand(check.ACTIVATION),
-    "release": _errand(check.RELEASE),
-    "exchange": _errand(check.EXCHANGE),
-    "remove": _remove,
-    "narrowed": _nothing,
-    "reset": reset.act,
-    **records.ACTS,
+    "activate": _license_command(commands.ACTIVATION),
+    "release": _license_command(commands.RELEASE),
+    "exchange": _license_command(commands.EXCHANGE),
+    "remove": lambda context, _: _remove(context),
+    "narrowed": lambda _, __: {},  # the pass itself is what was asked for
+    "reset": reset.run,
+    "preview": records.preview,
+    "held": records.held,
+    "sent": lambda context, intent: records.sent(context.outbox, intent),
+    "rights": records.use_right,
+    "purge": lambda context, _: records.purge(context.outbox, context.rights, context.now),
+    "history": lambda context, _: records.history(context.ledger),
+    "receipts": lambda context, _: records.receipts(
+        context.ports.files, context.ports.paths, context.inputs.first_root, context.rights
+    ),
+    "review": lambda context, _: records.review(context),
+    "noticed": lambda context, intent: records.notice_shown(context.ledger, context.inputs.notice, context.now, intent),
+    "export": lambda context, intent: records.export_part(
+        context.ports.files, context.ports.paths, context.inputs.first_root, intent
+    ),
 }
-# Intents by which an administrator says that what is ready may go now.
 _ROUTINE: Final = frozenset({"start", "tick"})
+# Intents by which an administrator says that what is ready may go now.
 _COMMANDED: Final = frozenset({"narrowed"})
 
 
-def _sleep_s(context: PassContext, found: Verdict) -> int:
+def _sleep_s(found: Verdict, outlook: Outlook, planned: Schedule, now: int) -> int:
     """Until the next check, or the next moment at which time alone changes the verdict."""
-    if context.blank:
-        return LONGEST_SLEEP_S
-    due = schedule.due(context.schedule, context.now)  # still due: the gate denied it
-    check_s = DENIED_SLEEP_S if due else schedule.wait_s(context.schedule, context.now)
-    moments = [context.now + check_s, context.now + LONGEST_SLEEP_S]
-    moments += [moment for moment in (found.until, report.next_s(context), renew.next_s(context)) if moment is not None]
+    due = schedule.due(planned, now)  # still due: the gate denied it
+    check_s = DENIED_SLEEP_S if due else schedule.wait_s(planned, now)
+    moments = [now + check_s, now + LONGEST_SLEEP_S]
+    wanted = (found.until, outlook.next_report_s, outlook.next_renewal_s)
+    moments += [moment for moment in wanted if moment is not None]
     if Reason.CLOCK_SUSPECT in found.reasons:
-        moments.append(context.now + SUSPECT_SLEEP_S)
-    return max(1, min(moments) - context.now)
+        moments.append(now + SUSPECT_SLEEP_S)
+    return max(1, min(moments) - now)
 
 
-def local_world() -> Ports:
+def local_ports() -> Ports:
+    """Returns this machine's own adapters."""
     files, paths = LocalFiles(), find()
     return Ports(
         files=files,
@@ -198,14 +245,14 @@ def local_world() -> Ports:
         consents=LocalConsents(files, paths),
         catalog=resources.load_catalog(),
         notice=resources.installed_notice(),
-        outlet=LocalNetworkClient(paths),
-        cage=LocalSandbox(),
-        chance=OsRandom(),
+        network=LocalNetworkClient(paths),
+        sandbox=LocalSandbox(),
+        random=OsRandom(),
     )
 
 
 def main() -> int:
-    """Exit status 0 whenever a frame was written: what went wrong is in it, and what the journal is to hear."""
+    """Runs the intent on stdin and writes the frame to stdout. Returns 0 whenever a frame was written, errors included."""
     with log.kept() as lines:
         frame = _frame()
     sys.stdout.buffer.write(dumps({**frame, "journal": _journal(lines, frame)}) + b"\n")
@@ -214,28 +261,27 @@ def main() -> int:
 
 
 def _journal(lines: Iterable[log.Line], frame: Mapping[str, Json]) -> Json:
-    """Each line with its sentence: the daemon, which will tell it, knows no texts."""
+    """Each line with its sentence: the daemon, which passes it on to the journal, has no texts."""
     chosen = frame.get("language")
     lang = messages.language(None, chosen if isinstance(chosen, str) else None, os.environ)
-    told: list[Json] = []
-    for event, level, said in lines:
+    journal: list[Json] = []
+    for event, level, values in lines:
         fields: dict[str, Json] = {
-            name: value if isinstance(value, int) else str(value) for name, value in said.items()
+            name: value if isinstance(value, int) else str(value) for name, value in values.items()
         }
-        told.append(
-            {"event": event, "level": level, "message": messages.translate_event(event, lang, fields), "fields": fields}
-        )
-    return told
+        message = messages.translate_event(event, lang, fields)
+        journal.append({"event": event, "level": level, "message": message, "fields": fields})
+    return journal
 
 
 def _frame() -> dict[str, Json]:
     try:
         intent = Members(loads(sys.stdin.buffer.read(MAX_INTENT_BYTES + 1), max_bytes=MAX_INTENT_BYTES), "intent")
         intent.constant("schema", 1)
-        return run(local_world(), intent)
+        return run(local_ports(), intent)
     except AgentError as error:
         return _no_answer(error)
-    except Exception as unforeseen:  # noqa: BLE001 - a fault of ours is told as one, and its place, never its values
+    except Exception as unforeseen:  # noqa: BLE001 - a fault of ours is reported by its place, never by its values
         crash.note(LocalFiles(), find(), unforeseen)
         where = traceback.extract_tb(unforeseen.__traceback__)[-1]
         place = f"{Path(where.filename).name}:{where.lineno}"

@@ -71,10 +71,10 @@ class AgentState:
     told: list[str] = field(default_factory=list)
     renewal: Plan | None = None
 
-    def tell(self, sha256: str) -> bool:
-        """Whether this is yet to be said. What is asked for again is forgotten last."""
+    def note_refused(self, sha256: str) -> bool:
+        """Notes a refused document; returns whether the journal has not had it yet. The latest are forgotten last."""
         known = sha256 in self.told
-        self.told = [*(each for each in self.told if each != sha256), sha256][-MAX_TOLD:]
+        self.told = [*(kept for kept in self.told if kept != sha256), sha256][-MAX_TOLD:]
         return not known
 
     def accept(self, key_sha256: str, now: int) -> None:

@@ -29,9 +29,7 @@ def answer(frame: bytes, reading: NetworkInputs) -> Reply:
 def _send(sealed: Sealed, reading: NetworkInputs) -> Reply:
     root = trust.first_root(reading.files, reading.paths, reading.settings)
     asked = gate_inputs.view_request(sealed, reading.catalog, reading.clock.read_wall())
-    gate_inputs.require(
-        sealed.purpose, gate_inputs.gate_inputs(sealed.purpose, reading.stand(root), asked=asked, commanded=True)
-    )
+    reading.sources(root).require(sealed.purpose, request=asked, commanded=True)
     return reading.transport.send(sealed, replace(limits_for(sealed), whole_s=WHOLE_S))
 
 

@@ -61,7 +61,7 @@ class NetworkInputs:
     clock: Clock
     passing_s: Callable[[], float] = time.monotonic
 
-    def stand(self, root: Root) -> gate_inputs.GateSources:
+    def sources(self, root: Root) -> gate_inputs.GateSources:
         """This process's own reading of what the administrator says, made now."""
         return gate_inputs.GateSources(
             settings=self.settings,
@@ -150,7 +150,7 @@ def _last(failures: Sequence[Unavailable]) -> Unavailable:
 def _require(sealed: Sealed, reading: NetworkInputs, root: Root) -> None:
     """Raises NotPermitted unless the gate lets these very bytes out now."""
     asked = gate_inputs.view_request(sealed, reading.catalog, reading.clock.read_wall())
-    gate_inputs.require(sealed.purpose, gate_inputs.gate_inputs(sealed.purpose, reading.stand(root), asked=asked))
+    reading.sources(root).require(sealed.purpose, request=asked)
 
 
 def _ask_each(reading: NetworkInputs) -> Reply:

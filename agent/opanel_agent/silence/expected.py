@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from opanel_agent.core.consent.gate import Permit, decide
 from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED_GETS, Purpose
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.errors import AgentError, Misconfigured
@@ -77,7 +76,7 @@ class ScenarioFiles:
 
     def _as_it_stands(self, environ: Mapping[str, str]) -> Expected:
         """What the gate permits of this server's own word, before anything is collected."""
-        stand = gate_inputs.GateSources(
+        sources = gate_inputs.GateSources(
             settings=self._settings,
             refused=self._refused,
             signals=LocalOptOuts(server_copy.FILES, self._paths, environ).read(),
@@ -85,11 +84,7 @@ class ScenarioFiles:
             notice=resources.installed_notice(),
             root=self._root,
         )
-        allowed = {
-            purpose
-            for purpose in Purpose
-            if isinstance(decide(purpose, gate_inputs.gate_inputs(purpose, stand)), Permit)
-        }
+        allowed = {purpose for purpose in Purpose if sources.permits(purpose)}
         return Expected(
             fixed=self._fixed(word for word, get in FIXED_GETS.items() if get.purpose in allowed),
             purposes=frozenset(purpose.value for purpose in CONSENT_BASED if purpose in allowed),

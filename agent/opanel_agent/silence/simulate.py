@@ -22,7 +22,7 @@ from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire.message import Reply, Sealed
 from opanel_agent.evaluate import main
-from opanel_agent.evaluate.context import Ports
+from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.reporting import crash
 from opanel_agent.network import courier, fetch
 from opanel_agent.network.client import NetworkClient
@@ -171,9 +171,9 @@ def live(folder: Path, scenario: Scenario, days: int, parts: Parts, environ: Map
         consents=LocalConsents(server_copy.FILES, paths),
         catalog=catalog,
         notice=resources.installed_notice(),
-        outlet=parts.outlet(forks),
-        cage=UntestedSandbox(),
-        chance=OsRandom(),
+        network=parts.outlet(forks),
+        sandbox=UntestedSandbox(),
+        random=OsRandom(),
     )
     if scenario is not Scenario.AS_IT_STANDS:
         _crash(paths)

@@ -32,7 +32,6 @@ func outcome(client *http.Client) string {
 }
 
 func main() {
-	start, _ := strconv.ParseFloat(os.Args[2], 64)
 	seconds, _ := strconv.ParseFloat(os.Args[3], 64)
 	workers, _ := strconv.Atoi(os.Args[5])
 	transport := &http.Transport{MaxIdleConnsPerHost: workers,
@@ -44,7 +43,12 @@ func main() {
 	outcomes, latencies := map[string]int{}, []float64{}
 	var lock sync.Mutex
 	var group sync.WaitGroup
-	time.Sleep(time.Until(time.UnixMicro(int64(start * 1e6))))
+	if err := os.WriteFile(os.Args[4]+".ready", nil, 0o600); err != nil {
+		panic(err)
+	}
+	for _, err := os.Stat(os.Args[2]); err != nil; _, err = os.Stat(os.Args[2]) {
+		time.Sleep(2 * time.Millisecond)
+	}
 	end := time.Now().Add(time.Duration(seconds * 1e9))
 	for worker := 0; worker < workers; worker++ {
 		group.Add(1)

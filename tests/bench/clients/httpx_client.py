@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 
-async def measure(path: str, start: float, seconds: float, workers: int) -> tuple[Counter[str], list[float]]:
+async def measure(path: str, seconds: float, workers: int) -> tuple[Counter[str], list[float]]:
     outcomes: Counter[str] = Counter()
     latencies: list[float] = []
     transport = httpx.AsyncHTTPTransport(uds=path, limits=httpx.Limits(max_connections=None))
@@ -25,13 +25,15 @@ async def measure(path: str, start: float, seconds: float, workers: int) -> tupl
                 latencies.append(time.monotonic() - begun)
                 outcomes[outcome] += 1
 
-        await asyncio.sleep(start - time.time())
         end = time.monotonic() + seconds
         await asyncio.gather(*(worker() for _ in range(workers)))
     return outcomes, latencies
 
 
 if __name__ == "__main__":
-    path, start, seconds, out, workers = sys.argv[1:6]
-    found = asyncio.run(measure(path, float(start), float(seconds), int(workers)))
+    path, begin, seconds, out, workers = sys.argv[1:6]
+    Path(f"{out}.ready").touch()
+    while not Path(begin).exists():
+        time.sleep(0.002)
+    found = asyncio.run(measure(path, float(seconds), int(workers)))
     Path(out).write_text(json.dumps(found), encoding="ascii")

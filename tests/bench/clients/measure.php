@@ -4,16 +4,18 @@
 
 declare(strict_types=1);
 
-/** Asks until the time is over. $arguments: program, socket or URL, start, seconds, file to write. */
+/** Asks until the time is over. $arguments: program, target, the file that lets all begin, seconds, file to write. */
 function measure(array $arguments, callable $ask): void
 {
-    [, , $start, $seconds, $out] = $arguments;
+    [, , $begin, $seconds, $out] = $arguments;
     $outcomes = [];
     $latencies = [];
-    while (microtime(true) < (float) $start) {
-        usleep(500);
-    }
-    $end = (float) $start + (float) $seconds;
+    touch("$out.ready");
+    do {
+        usleep(2000);
+        clearstatcache();
+    } while (!file_exists($begin));
+    $end = microtime(true) + (float) $seconds;
     while (($begun = microtime(true)) < $end) {
         $outcome = $ask();
         $latencies[] = microtime(true) - $begun;

@@ -1,8 +1,8 @@
 // A panel in Node.js: many workers in one process. With a library, docs/examples/panel's; without, node:http, no retries.
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 
-const [socket, start, seconds, out, workers, library, file] = process.argv.slice(2);
+const [socket, begin, seconds, out, workers, library, file] = process.argv.slice(2);
 const { opanelLicense } = library ? await import(library) : {};
 
 const plain = () =>
@@ -20,7 +20,8 @@ const ask = library ? async () => (await opanelLicense(file, { socket })).failur
 
 const outcomes = {};
 const latencies = [];
-await new Promise((resolve) => setTimeout(resolve, start * 1000 - Date.now()));
+writeFileSync(`${out}.ready`, '');
+while (!existsSync(begin)) await new Promise((resolve) => setTimeout(resolve, 2));
 const end = performance.now() + seconds * 1000;
 const worker = async () => {
   for (let begun; (begun = performance.now()) < end; ) {

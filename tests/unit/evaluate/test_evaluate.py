@@ -271,7 +271,7 @@ def test_a_fetch_that_hangs_is_planned_around_like_any_failure(agent: Simulated)
         raise Bug(Reason.INTERNAL, "outlet_timeout", program="fetch")
 
     agent.install(FREE)
-    agent.world.outlet.fetch = hang  # type: ignore[method-assign]
+    agent.world.network.fetch = hang  # type: ignore[method-assign]
     waits = []
     for _ in range(8):
         frame = agent.run("refresh")

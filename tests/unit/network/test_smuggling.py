@@ -63,7 +63,7 @@ PURPOSES = ("license_status", "security_advisories", "usage_statistics", "licens
 def test_as_it_is_it_leaves(agent: Simulated, purpose: str) -> None:
     sealed = left(agent, purpose)
     agent.network.sent.clear()
-    agent.world.outlet.courier(sealed, signalled=False)
+    agent.world.network.courier(sealed, signalled=False)
     assert agent.network.sent == [sealed]
 
 
@@ -116,7 +116,7 @@ def _as_jws(sealed: Sealed) -> Sealed:
 def test_nothing_more_leaves(agent: Simulated, purpose: str, change: Callable[[Sealed], Sealed]) -> None:
     sealed = change(left(agent, purpose))
     agent.network.sent.clear()
-    reply = agent.world.outlet.courier(sealed, signalled=False)
+    reply = agent.world.network.courier(sealed, signalled=False)
     assert agent.network.sent == []
     assert (reply.ok, reply.detail) == (False, "gate_denied")
 
@@ -127,7 +127,7 @@ def test_a_signed_request_is_one(agent: Simulated, segment: int) -> None:
     segments = sealed.body.split(b".")
     segments[segment] = base64url(b"a server that is called web1").encode()
     agent.network.sent.clear()
-    assert not agent.world.outlet.courier(_with_body(sealed, b".".join(segments)), signalled=False).ok
+    assert not agent.world.network.courier(_with_body(sealed, b".".join(segments)), signalled=False).ok
     assert agent.network.sent == []
 
 
@@ -144,5 +144,5 @@ def test_the_header_of_a_signed_request_has_one_spelling(agent: Simulated) -> No
     sealed = left(agent, "license_activation")
     agent.network.sent.clear()
     for body in bodies:
-        agent.world.outlet.courier(_with_body(sealed, body), signalled=False)
+        agent.world.network.courier(_with_body(sealed, body), signalled=False)
     assert [each.body for each in agent.network.sent] == bodies[:1]

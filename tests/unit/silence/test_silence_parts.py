@@ -7,7 +7,6 @@ import pytest
 
 from fixtures import signing, silence_server
 from fixtures.silence_server import Server
-from opanel_agent.core.consent.gate import Permit, decide
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.network import gate_inputs
 from opanel_agent.silence import listener, namespace, server_copy, strace
@@ -40,7 +39,7 @@ def copied(server: Server, scenario: Scenario = Scenario.AS_IT_STANDS) -> Paths:
 def permitted(paths: Paths) -> set[Purpose]:
     """What the gate permits of the word that lies there."""
     told = settings.load(FILES, paths)
-    stand = gate_inputs.GateSources(
+    sources = gate_inputs.GateSources(
         settings=told,
         refused=None,
         signals=LocalOptOuts(FILES, paths, {}).read(),
@@ -48,9 +47,7 @@ def permitted(paths: Paths) -> set[Purpose]:
         notice=resources.installed_notice(),
         root=signing.trusted_root(),
     )
-    return {
-        purpose for purpose in Purpose if isinstance(decide(purpose, gate_inputs.gate_inputs(purpose, stand)), Permit)
-    }
+    return {purpose for purpose in Purpose if sources.permits(purpose)}
 
 
 # ---- the copy

@@ -12,6 +12,7 @@ where files are read (`system.consent.consent_store`).
 """
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -58,7 +59,8 @@ class Granted:
 class ConsentFile:
     """`notice` is the version that the answers were given to; a purpose that is not among `purposes` was never asked.
 
-    `lines` says where each key is written (`purposes.usage_statistics.allow`); two files that say the same are equal.
+    `lines` says where each key is written (`purposes.usage_statistics.allow`), `sha256` is the hex digest of the very bytes
+    that were read; two files that say the same are equal.
     """
 
     notice: str
@@ -66,6 +68,7 @@ class ConsentFile:
     purposes: Mapping[Purpose, Choice]
     granted: Granted | None
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
+    sha256: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +155,7 @@ def parse(data: bytes) -> ConsentFile:
         purposes={purpose: _choice(row, purpose) for purpose, row in rows.items()},
         granted=_granted(table.table("granted")) if table.has("granted") else None,
         lines=_lines(table, rows),
+        sha256=hashlib.sha256(data).hexdigest(),
     )
     table.end()
     return file

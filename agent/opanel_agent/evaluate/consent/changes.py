@@ -1,174 +1,177 @@
-"""What changed in the administrator's word since the last pass: recorded before its first effect, and acted upon.
+"""Records what changed in the administrator's consents and opt-outs since the last pass, and acts on it.
 
 An edit by hand is a valid act. A widening is in the ledger, durably, before anything follows from it; a narrowing counts at
-once and is recorded as soon as it can be. What a withdrawal finds waiting is purged first and recorded then; for what had
-left already a request for its erasure lies ready. Where the ledger cannot be written, what was to be recorded is found again
-by the next pass, and nothing leaves meanwhile.
+once and is recorded as soon as it can be. On a withdrawal, the held reports of the purpose are purged first and recorded
+then; for reports that had left, an erasure request is written to `ready/`. Where the ledger cannot be written, the next pass
+finds the same changes again, and nothing leaves meanwhile.
 """
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from opanel_agent import __version__
 from opanel_agent.core.codec.strict_json import Json
-from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.consent.gate import Signal
+from opanel_agent.core.consent.consent_file import ConsentReading
+from opanel_agent.core.consent.gate import Signal, Signals
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import Storage
-from opanel_agent.core.ledger.chain import EntryKind
+from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.license import binding, schedule
 from opanel_agent.core.license.binding import Identity
 from opanel_agent.core.wire.message import Reply
-from opanel_agent.evaluate.consent import rights
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.state import MAX_SIGNALS
+from opanel_agent.evaluate.ledger_file import LedgerFile
+from opanel_agent.evaluate.outbox import Outbox
+from opanel_agent.evaluate.state import MAX_SIGNALS, AgentState
 from opanel_agent.system.log import log_event
 
 NO_FILE: Final = "none"
-# What two machines never share where both have it; a changed one means a clone.
 
 
 @dataclass(slots=True, kw_only=True)
-class Noted:
-    """What a pass found: ids that were purged, reports that had left already, and the erasure request that lies ready."""
+class Withdrawn:
+    """What withdrawals of this pass led to: purged ids, reports that had already left, and their erasure request's path."""
 
-    purged: list[str]
-    gone: list[Json]
+    purged: list[str] = field(default_factory=list)
+    gone: list[Json] = field(default_factory=list)
     ready: str | None = None
 
     def to_json(self) -> Json:
+        """Returns it as the frame carries it."""
         purged: list[Json] = [*self.purged]
         return {"purged": purged, "gone": self.gone, "ready": self.ready}
 
 
-def observe(context: PassContext) -> Noted:
-    """Never raises for the ledger's sake: a ledger that cannot be written denies, and the license goes on."""
-    noted = Noted(purged=[], gone=[])
+def observe(context: PassContext) -> Withdrawn:
+    """Records all changes. Raises nothing for the ledger's sake: one that cannot be written denies, the license goes on."""
+    withdrawn = Withdrawn()
+    inputs, state, outbox = context.inputs, context.state, context.outbox
     try:
-        _cut_short(context)
-        _upgrade(context)
-        _machine(context)
-        _opt_outs(context)
-        _answers(context, noted)
-        days(context)
+        _record_interrupted(outbox, inputs.now)
+        _record_upgrade(context.ledger, state, inputs.now)
+        _check_identity(context)
+        signals = [*_all_signals(inputs.signals, inputs.consent)]
+        _record_opt_outs(outbox, state, signals, inputs.now)
+        _record_answers(context, withdrawn)
+        record_days(outbox, inputs.now)
     except Storage as trouble:
-        # The book may take another line a moment later; what was to follow from this one has not been done all the same.
+        # The ledger may take another line a moment later; what was to follow from this one has not been done all the same.
         context.unrecorded = trouble.detail
         log_event("ledger_not_written", level="error", error=str(trouble))
-    return noted
+    return withdrawn
 
 
-def _cut_short(context: PassContext) -> None:
-    """What a "no" or a crash ended under way: it may have arrived, whole or in part, and the ledger says so.
+def grant_digest(consent: ConsentReading) -> str | None:
+    """Returns the digest of a consent file that allows anything; None where nothing could be another machine's grant."""
+    file = consent.file
+    return file.sha256 if file is not None and any(choice.allow for choice in file.purposes.values()) else None
 
-    Recorded before the mark that it was: a crash in between says it twice rather than never.
+
+def record_days(outbox: Outbox, now: int) -> None:
+    """Writes the daily mark. More than 48 h without one may mean a restored backup, which knows of no withdrawal since."""
+    ledger = outbox.ledger
+    if ledger.gap(now):
+        ledger.append(EntryKind.GAP_FOUND, now)
+        _restart_holds(outbox, now)
+    ledger.mark(now)
+
+
+def _record_interrupted(outbox: Outbox, now: int) -> None:
+    """Requests that a "no" or a crash ended under way may have arrived, whole or in part; the ledger has them as failed.
+
+    Recorded before they are marked as such: a crash in between records them twice rather than never.
     """
-    for sealed in context.outbox.interrupted():
-        context.book.request(EntryKind.REQUEST_FAILED, context.now, sealed, reason="interrupted")
-        context.outbox.keep_reply(
-            sealed, Reply(ok=False, code=str(Reason.INTERNAL), detail="interrupted", url=sealed.url)
-        )
+    for sealed in outbox.interrupted():
+        outbox.ledger.request(EntryKind.REQUEST_FAILED, now, sealed, reason="interrupted")
+        outbox.keep_reply(sealed, Reply(ok=False, code=str(Reason.INTERNAL), detail="interrupted", url=sealed.url))
         log_event("request_interrupted", level="warning", id=sealed.id)
 
 
-def _upgrade(context: PassContext) -> None:
-    if context.memory.version not in (None, __version__):
-        context.book.append(EntryKind.UPGRADED, context.now, before=context.memory.version or "", version=__version__)
-    context.memory.version = __version__
+def _record_upgrade(ledger: LedgerFile, state: AgentState, now: int) -> None:
+    if state.version not in (None, __version__):
+        ledger.append(EntryKind.UPGRADED, now, before=state.version or "", version=__version__)
+    state.version = __version__
 
 
-def _machine(context: PassContext) -> None:
-    """Where the hardware is another: every consent was given on another machine. A copy makes its keys anew as well."""
-    known = context.memory.identity
-    found = binding.identity(known, context.components)
+def _check_identity(context: PassContext) -> None:
+    """On other hardware every consent was given for another machine. A copy makes its key anew as well."""
+    inputs, state = context.inputs, context.state
+    known = state.identity
+    found = binding.identity(known, inputs.components)
     if found is not Identity.SAME:
-        context.book.append(EntryKind.CLONE_FOUND, context.now)
+        context.ledger.append(EntryKind.CLONE_FOUND, inputs.now)
         _become_another(context, copy=found is Identity.COPY)
         log_event("clone_found", level="warning")
-    context.memory.identity = {**known, **binding.fingerprints(context.components)}
-    if context.memory.clone_of not in (None, _consent_digest(context)):
-        context.memory.clone_of = None  # answered again, here
-    context.clone = context.memory.clone_of is not None
+    state.identity = {**known, **binding.fingerprints(context.inputs.components)}
+    if state.clone_of not in (None, _digest_of(inputs.consent)):
+        state.clone_of = None  # answered again, here
+    context.inputs = replace(context.inputs, clone=state.clone_of is not None)
 
 
 def _become_another(context: PassContext, *, copy: bool) -> None:
-    """What was drawn, sealed or planned for the other machine is its own: two must not ask at one time, nor say the same.
+    """Drops what was drawn, sealed or planned for the other machine: two must not ask at one time, nor send the same.
 
     The key stays where only the hardware is new: by it the server keeps its seat when it is activated again.
     """
+    ports, inputs, state = context.ports, context.inputs, context.state
     if copy:
-        context.world.files.remove(context.world.paths.activation_key)
-        context.components.pop("agent_key", None)
-    context.outbox.purge(context.outbox.held_items(), context.now, reason="clone")
-    context.schedule = schedule.plan_first(context.now, context.world.chance.random())
-    memory = context.memory
-    memory.clone_of = grant(context)
-    memory.reports, memory.retries, memory.quiet_until, memory.quiet_but = {}, {}, None, None
+        ports.files.remove(ports.paths.activation_key)
+        components = {name: value for name, value in inputs.components.items() if name != "agent_key"}
+        context.inputs = replace(inputs, components=components, key_id=None)
+    outbox = context.outbox
+    outbox.purge(outbox.held_items(), inputs.now, reason="clone")
+    context.schedule = schedule.plan_first(inputs.now, ports.random.random())
+    state.clone_of = grant_digest(inputs.consent)
+    state.reports, state.retries, state.quiet_until, state.quiet_but = {}, {}, None, None
 
 
-def grant(context: PassContext) -> str | None:
-    """The digest of a consent file that says yes to anything; None where there is nothing that could be another's yes."""
-    file = context.consent.file
-    return _consent_digest(context) if file is not None and any(said.allow for said in file.purposes.values()) else None
-
-
-def _opt_outs(context: PassContext) -> None:
-    """A signal that disappears gives every hold its whole time again."""
-    every = {_named(signal): signal for signal in _signals(context)}
-    standing = dict(sorted(every.items())[:MAX_SIGNALS])  # as many as the memory keeps: each denies, recorded or not
-    for name in sorted(standing.keys() - set(context.memory.signals)):
+def _record_opt_outs(outbox: Outbox, state: AgentState, signals: list[Signal], now: int) -> None:
+    """Each new opt-out is recorded once. One that disappears gives every hold its whole time again."""
+    every = {_signal_name(signal): signal for signal in signals}
+    standing = dict(sorted(every.items())[:MAX_SIGNALS])  # as many as the state keeps: each denies, recorded or not
+    for name in sorted(standing.keys() - set(state.signals)):
         signal = standing[name]
-        context.book.append(
-            EntryKind.OPT_OUT_SEEN, context.now, signal=signal.what, place=signal.place, line=signal.line or 0
-        )
-    gone = sorted(set(context.memory.signals) - standing.keys())
+        outbox.ledger.append(EntryKind.OPT_OUT_SEEN, now, signal=signal.what, place=signal.place, line=signal.line or 0)
+    gone = sorted(set(state.signals) - standing.keys())
     if gone:
-        context.book.append(EntryKind.OPT_OUT_GONE, context.now, ids=tuple(gone[:16]))
-        _restart_holds(context)
-    context.memory.signals = sorted(standing)
+        outbox.ledger.append(EntryKind.OPT_OUT_GONE, now, ids=tuple(gone[:16]))
+        _restart_holds(outbox, now)
+    state.signals = sorted(standing)
 
 
-def days(context: PassContext) -> None:
-    """More than 48 h without a mark: a restored backup, perhaps, that knows of no withdrawal in between."""
-    if context.book.gap(context.now):
-        context.book.append(EntryKind.GAP_FOUND, context.now)
-        _restart_holds(context)
-    context.book.mark(context.now)
-
-
-def _restart_holds(context: PassContext) -> None:
-    waiting = [sealed for sealed in context.outbox.held_reports() if not sealed.reviewed]
+def _restart_holds(outbox: Outbox, now: int) -> None:
+    waiting = [sealed for sealed in outbox.held_reports() if not sealed.reviewed]
     if not waiting:
         return
-    context.book.append(EntryKind.HOLDS_RESTARTED, context.now, count=len(waiting))
+    outbox.ledger.append(EntryKind.HOLDS_RESTARTED, now, count=len(waiting))
     for sealed in waiting:
-        context.outbox.restart_hold(sealed, context.now)
+        outbox.restart_hold(sealed, now)
     log_event("holds_restarted", level="warning", count=len(waiting))
 
 
-def _answers(context: PassContext, noted: Noted) -> None:
-    digest = _consent_digest(context)
+def _record_answers(context: PassContext, withdrawn: Withdrawn) -> None:
+    inputs, state = context.inputs, context.state
     for purpose in CONSENT_BASED:
-        before, now = context.memory.answers.get(purpose, NO_FILE), _answer(context, purpose)
+        before = state.answers.get(purpose, NO_FILE)
+        now = _answer(inputs.consent, purpose, inputs.notice, clone=inputs.clone)
         if before == now:
-            # A new ledger (the old one was broken, or lost) begins with the word that stands.
-            if now == "given" and context.book.latest(EntryKind.CONSENT_GIVEN, purpose) is None:
-                _record(context, EntryKind.CONSENT_GIVEN, purpose, digest)
+            # A new ledger (the old one was broken, or lost) begins with the grant that stands.
+            if now == "given" and context.ledger.latest(EntryKind.CONSENT_GIVEN, purpose) is None:
+                _record(context, EntryKind.CONSENT_GIVEN, purpose)
             continue
         if now in ("refused", NO_FILE):
-            _purge(context, purpose, noted)
+            _purge(context, purpose, withdrawn)
         kind = _KINDS.get((before in {NO_FILE, "refused"}, now))
         if kind is not None:
-            _record(context, kind, purpose, digest)
+            _record(context, kind, purpose)
         log_event("consent_changed", purpose=str(purpose), was=before, now=now)
-        context.memory.answers[purpose] = now
-    context.memory.consent_sha256 = digest
+        state.answers[purpose] = now
+    state.consent_sha256 = _digest_of(inputs.consent)
 
 
-# (nothing was granted before, what is said now) -> the state of W3C DPV. What is missing is no change of consent.
+# (nothing was granted before, the answer now) -> the state of W3C DPV. What is missing is no change of consent.
 _KINDS: Final = {
     (True, "given"): EntryKind.CONSENT_GIVEN,
     (False, "given"): EntryKind.CONSENT_GIVEN,
@@ -180,9 +183,8 @@ _KINDS: Final = {
 }
 
 
-def _answer(context: PassContext, purpose: Purpose) -> str:
+def _answer(consent: ConsentReading, purpose: Purpose, notice: str, *, clone: bool) -> str:
     """Given · refused · stale (another notice, another machine) · faulty (the file is refused) · none (never asked)."""
-    consent = context.consent
     if consent.faults():
         return "faulty"
     choice = None if consent.file is None else consent.file.purposes.get(purpose)
@@ -190,52 +192,51 @@ def _answer(context: PassContext, purpose: Purpose) -> str:
         return NO_FILE
     if not choice.allow:
         return "refused"
-    return "given" if consent.file.notice == context.world.notice and not context.clone else "stale"
+    return "given" if consent.file.notice == notice and not clone else "stale"
 
 
-def _record(context: PassContext, kind: EntryKind, purpose: Purpose, digest: str) -> None:
-    file = context.consent.file
-    said: dict[str, str | int] = {"owner": context.world.paths.owner, "notice": context.world.notice}
-    if digest != NO_FILE:
-        said["file_sha256"] = digest
+def _record(context: PassContext, kind: EntryKind, purpose: Purpose) -> None:
+    inputs = context.inputs
+    file = inputs.consent.file
+    data: dict[str, Datum] = {"owner": context.ports.paths.owner, "notice": inputs.notice}
+    if file is not None:
+        data["file_sha256"] = file.sha256
     if kind is EntryKind.CONSENT_GIVEN and file is not None and file.granted is not None:
-        said |= {"by": file.granted.by, "role": file.granted.role, "on": file.granted.on}
+        data |= {"by": file.granted.by, "role": file.granted.role, "on": file.granted.on}
     if kind is EntryKind.CONSENT_INVALIDATED:
-        said["reason"] = str(_invalid(context))
-    context.book.append(kind, context.now, purpose=str(purpose), **said)
+        data["reason"] = str(_invalid(inputs.consent, clone=inputs.clone))
+    context.ledger.append(kind, inputs.now, purpose=str(purpose), **data)
 
 
-def _invalid(context: PassContext) -> Reason:
-    if context.consent.faults():
+def _invalid(consent: ConsentReading, *, clone: bool) -> Reason:
+    if consent.faults():
         return Reason.CONSENT_REFUSED
-    return Reason.CLONE if context.clone else Reason.NOTICE_CHANGED
+    return Reason.CLONE if clone else Reason.NOTICE_CHANGED
 
 
-def _purge(context: PassContext, purpose: Purpose, noted: Noted) -> None:
-    """What waits goes; what had left is named, and the request for its erasure is made ready first."""
-    gone = context.outbox.sent_reports(purpose)
+def _purge(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None:
+    """Held reports are purged; reports that had left are named, and their erasure request is written first."""
+    outbox = context.outbox
+    gone = outbox.sent_reports(purpose)
     if gone:
-        noted.gone += [{"id": name, "purpose": str(purpose), "at": at} for name, at in gone]
-        ready = rights.make_ready(context, [name for name, _ in gone])
-        noted.ready = None if ready is None else str(ready)
-    waiting = [sealed.id for sealed in context.outbox.held_reports() if sealed.purpose == purpose]
-    noted.purged += waiting
-    context.outbox.purge_held(waiting, context.now, reason="withdrawn")
+        withdrawn.gone += [{"id": name, "purpose": str(purpose), "at": at} for name, at in gone]
+        ready = context.rights.make_ready([name for name, _ in gone])
+        withdrawn.ready = None if ready is None else str(ready)
+    waiting = [sealed.id for sealed in outbox.held_reports() if sealed.purpose == purpose]
+    withdrawn.purged += waiting
+    outbox.purge_held(waiting, context.now, reason="withdrawn")
 
 
-def _signals(context: PassContext) -> Iterator[Signal]:
-    yield from context.signals.do_not_track
-    yield from context.signals.offline
-    yield from context.consent.signals()
+def _all_signals(signals: Signals, consent: ConsentReading) -> Iterator[Signal]:
+    yield from signals.do_not_track
+    yield from signals.offline
+    yield from consent.signals()
 
 
-def _named(signal: Signal) -> str:
+def _signal_name(signal: Signal) -> str:
     return f"{signal.what} in {signal.place}"[:200]
 
 
-def _consent_digest(context: PassContext) -> str:
-    """Of the file's bytes, as they lie there; a refused file counts as none."""
-    if context.consent.file is None:
-        return NO_FILE
-    data = context.world.files.read(context.world.paths.consent, max_bytes=MAX_BYTES)
-    return NO_FILE if data is None else hashlib.sha256(data).hexdigest()
+def _digest_of(consent: ConsentReading) -> str:
+    """Of the file's bytes; a refused file counts as none."""
+    return NO_FILE if consent.file is None else consent.file.sha256

@@ -1,19 +1,18 @@
-"""What an administrator looks at and decides one by one: held and sent reports, receipts, the ledger, his rights requests.
+"""Carries out the administrator's commands on records: held and sent reports, receipts, ledger, rights requests, export.
 
-Each intent is one small function from the context to a result; what they may do is the same as for any pass, through the
-same
-gate and the same book.
+Each command is one function with the values that it uses; sending obeys the gate and the ledger as in any other pass.
 """
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.strict_json import Json, Members
 from opanel_agent.core.codes import Fault
+from opanel_agent.core.consent.gate import Denial
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents import receipt as receipt_document
 from opanel_agent.core.documents.receipt import Receipt
@@ -22,13 +21,18 @@ from opanel_agent.core.errors import Misconfigured, Untrusted, Usage
 from opanel_agent.core.ledger.chain import Entry, EntryKind
 from opanel_agent.core.wire.message import Reply, Sealed, head
 from opanel_agent.evaluate import export
-from opanel_agent.evaluate.consent import rights
+from opanel_agent.evaluate.commanded import carry_out, options_of, show
+from opanel_agent.evaluate.consent.rights import DataRights
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.license import check
+from opanel_agent.evaluate.ledger_file import LedgerFile
+from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.evaluate.reporting import report
+from opanel_agent.network.gate_inputs import denial_error, objections_json, objections_of
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage import trust
+from opanel_agent.system.storage.files import Files
+from opanel_agent.system.storage.paths import Paths
 
 Result = dict[str, Json]
 
@@ -39,19 +43,23 @@ _OFFSET: Final = re.compile(r"[0-9]{1,12}")
 _MAX_RECEIPT_BYTES: Final = receipt_document.MAX_BYTES + 1
 
 
-def _preview(context: PassContext, intent: Members) -> Result:
-    """The administrator's command to collect: what it shows is kept, and those bytes are the next report."""
+# ---- reports
+
+
+def preview(context: PassContext, intent: Members) -> Result:
+    """Shows the next usage report; it is collected now where none is held. Its bytes are the ones that may leave."""
     purpose = intent.text("purpose", max_length=32)
     if purpose != Purpose.USAGE_STATISTICS:
         raise Usage(Fault.USAGE, "preview_purpose", purpose=purpose)
     waiting = (sealed for sealed in context.outbox.held_reports() if sealed.purpose == purpose)
-    return _shown(context, next(waiting, None) or report.usage(context))
+    return _shown(context, next(waiting, None) or report.make_usage(context))
 
 
-def _held(context: PassContext, intent: Members) -> Result:
+def held(context: PassContext, intent: Members) -> Result:
+    """Lists, shows, drops or sends held reports. Raises Usage for another action, Untrusted for an unknown id."""
     action = intent.text("action", max_length=8) if intent.has("action") else "list"
     if action == "list":
-        return {"held": [_waiting(context, sealed) for sealed in context.outbox.held_reports()]}
+        return {"held": [_held_json(context, sealed) for sealed in context.outbox.held_reports()]}
     sealed = context.outbox.require_held(intent.text("id", max_length=64))
     match action:
         case "show":
@@ -60,34 +68,23 @@ def _held(context: PassContext, intent: Members) -> Result:
             context.outbox.purge_held([sealed.id], context.now, reason="dropped")
             return {"dropped": sealed.id}
         case "send":
-            return _release(context, sealed)
+            return _send_reviewed(context, sealed)
         case _:
             raise Usage(Fault.USAGE, "held_action", action=action)
 
 
-def _release(context: PassContext, sealed: Sealed) -> Result:
-    """Looked at and let go: neither hold nor review stands in its way any more, everything else still does."""
-    released = replace(sealed, reviewed=True)
-    report.permitted(context, released)
-    context.book.request(EntryKind.REQUEST_REVIEWED, context.now, released)
-    context.outbox.hold(released)
-    reply = report.send(context, released)
-    if not reply.ok:
-        raise error_of(reply) or Untrusted(Fault.PROTOCOL, "reply_failed")
-    return {"sent": True, "id": released.id, "url": released.url, "reply_status": reply.status}
-
-
-def _sent(context: PassContext, intent: Members) -> Result:
+def sent(outbox: Outbox, intent: Members) -> Result:
+    """Lists the attempted requests, or shows one with its reply and receipt. Raises Untrusted for an unknown id."""
     if not intent.has("id"):
-        return {"sent": [_left(context, name) for name in context.outbox.sent_ids()]}
-    sealed = context.outbox.require_sent(intent.text("id", max_length=64))
-    reply = context.outbox.reply(sealed.id)
-    receipt = _receipt_token(context, sealed.id)
+        return {"sent": [_sent_json(outbox, name) for name in outbox.sent_ids()]}
+    sealed = outbox.require_sent(intent.text("id", max_length=64))
+    reply = outbox.reply(sealed.id)
+    receipt = _receipt_token(outbox.files, outbox.paths, sealed.id)
     return {
         "id": sealed.id,
         "purpose": sealed.purpose,
         "url": sealed.url,
-        "at": context.outbox.attempted_at(sealed.id),
+        "at": outbox.attempted_at(sealed.id),
         "head": head(sealed).decode("ascii"),
         "body": sealed.body.decode("utf-8"),
         "reply_status": None if reply is None else reply.status,
@@ -96,31 +93,33 @@ def _sent(context: PassContext, intent: Members) -> Result:
     }
 
 
-def _left(context: PassContext, name: str) -> Json:
-    sealed, reply = context.outbox.require_sent(name), context.outbox.reply(name)
-    return {
-        "id": name,
-        "purpose": sealed.purpose,
-        "at": context.outbox.attempted_at(name),
-        "url": sealed.url,
-        "ok": reply is not None and reply.ok,
-        "receipt": _receipt_token(context, name) is not None,
-    }
-
-
-def last_left(context: PassContext) -> Json:
-    """The newest of what left, for `status`."""
-    moments = [(context.outbox.attempted_at(name) or 0, name) for name in context.outbox.sent_ids()]
+def last_sent(outbox: Outbox) -> Json:
+    """Returns the newest attempted request, for `status`; None where no copy is kept."""
+    moments = [(outbox.attempted_at(name) or 0, name) for name in outbox.sent_ids()]
     if not moments:
         return None
     at, name = max(moments)
-    sealed = context.outbox.require_sent(name)
+    sealed = outbox.require_sent(name)
     return {"id": name, "purpose": sealed.purpose, "at": at, "url": sealed.url}
 
 
-def _rights(context: PassContext, intent: Members) -> Result:
-    """A request by which a right is used: shown, sent, or written out, as every command of the administrator's."""
-    ids = _texts(intent, "ids") if intent.has("ids") else None
+def purge(outbox: Outbox, data_rights: DataRights, now: int) -> Result:
+    """Purges all payloads of reports; erasure requests for those that have left are written to `ready/` first."""
+    gone = [name for purpose in CONSENT_BASED for name, _ in outbox.sent_reports(purpose)]
+    ready = data_rights.make_ready(gone) if gone else None
+    waiting = {sealed.id for sealed in outbox.held_reports()}
+    items = [item for item in outbox.held_items() if item.id in waiting]
+    items += [item for item in outbox.sent_items() if item.id in gone]
+    purged: list[Json] = [item.id for item in outbox.purge(items, now, reason="purged")]
+    return {"purged": purged, "ready": None if ready is None else str(ready)}
+
+
+# ---- rights, receipts, ledger
+
+
+def use_right(context: PassContext, intent: Members) -> Result:
+    """Prepares a request by which a right is used, and carries it out as every command of the administrator's."""
+    ids = sorted(intent.texts("ids", max_items=64, max_length=64)) if intent.has("ids") else None
     text = intent.text("text", max_length=2000) if intent.has("text") else None
     kind = intent.text("kind", max_length=16)
     over_license = intent.has("license") and intent.boolean("license")
@@ -128,144 +127,146 @@ def _rights(context: PassContext, intent: Members) -> Result:
         raise Usage(Fault.USAGE, "rights_license_ids")
 
     def prepare() -> Sealed:
-        if over_license:
-            return rights.prepare_license(context, kind, text)
-        return rights.prepare(context, kind, ids, text)
+        return context.rights.prepare_license(kind, text) if over_license else context.rights.prepare(kind, ids, text)
 
-    def take(sealed: Sealed, reply: Reply) -> Result:
+    def install(sealed: Sealed, reply: Reply) -> Result:
         try:
-            receipt = rights.received(context, reply.body)
+            receipt = context.rights.received(reply.body)
         except Untrusted as refused:  # it has left all the same; only the promise is missing
             log_event("receipt_refused", level="warning", id=sealed.id, error=str(refused))
             receipt = None
         if receipt is None:
             return {"due": None, "answer": None}
-        context.book.append(EntryKind.RECEIPT_KEPT, context.now, purpose=sealed.purpose, id=sealed.id, due=receipt.due)
+        context.ledger.append(
+            EntryKind.RECEIPT_KEPT, context.now, purpose=sealed.purpose, id=sealed.id, due=receipt.due
+        )
         return {"due": receipt.due, "answer": receipt.told}
 
-    return check.carry(context, Purpose.DATA_RIGHTS, prepare, _options(intent), take)
+    return carry_out(context, Purpose.DATA_RIGHTS, prepare, options_of(intent), install)
 
 
-def _purge(context: PassContext, _intent: Members) -> Result:
-    """Every payload of a report goes; requests that would have them erased at the other end are made ready first."""
-    gone = [name for purpose in CONSENT_BASED for name, _ in context.outbox.sent_reports(purpose)]
-    ready = rights.make_ready(context, gone) if gone else None
-    box = context.outbox
-    waiting = {sealed.id for sealed in context.outbox.held_reports()}
-    kept = [each for each in box.held_items() if each.id in waiting]
-    kept += [each for each in box.sent_items() if each.id in gone]
-    purged: list[Json] = [each.id for each in box.purge(kept, context.now, reason="purged")]
-    return {"purged": purged, "ready": None if ready is None else str(ready)}
-
-
-def _history(context: PassContext, _intent: Members) -> Result:
-    entries: list[Json] = [_entry(entry) for entry in context.book.entries()]
+def history(ledger: LedgerFile) -> Result:
+    """Returns the newest 1000 entries of the ledger, oldest first, and how many there are. Raises Storage."""
+    entries: list[Json] = [_entry(entry) for entry in ledger.entries()]
     return {"entries": entries[-MAX_ENTRIES:], "of": len(entries)}
 
 
-def _entry(entry: Entry) -> Json:
-    told: dict[str, Json] = {"seq": entry.seq, "at": entry.at, "kind": entry.kind, "purpose": entry.purpose}
-    return told | {"data": dict(entry.data), "sha256": entry.digest}
-
-
-def _receipts(context: PassContext, _intent: Members) -> Result:
-    told: list[Json] = []
-    roots = trust.every_root(context.world.files, context.world.paths, context.first_root)
-    for name in context.world.files.names(context.world.paths.receipts):
-        token = _receipt_token(context, name.removesuffix(".jwt"))
+def receipts(files: Files, paths: Paths, first_root: Root, data_rights: DataRights) -> Result:
+    """Returns every receipt that verifies, and what is owed for the rights requests."""
+    rows: list[Json] = []
+    roots = trust.every_root(files, paths, first_root)
+    for name in files.names(paths.receipts):
+        token = _receipt_token(files, paths, name.removesuffix(".jwt"))
         receipt = None if token is None else _verified(token, roots)
         if token is None or receipt is None:
             log_event("receipt_unreadable", level="warning", file=name)
             continue
         row: dict[str, Json] = {"id": name.removesuffix(".jwt"), "kind": receipt.kind, "iat": receipt.iat}
-        told.append(row | {"due": receipt.due, "sub": receipt.sub, "token": token.decode("ascii")})
-    owed: list[Json] = [*rights.owed(context)]
-    return {"receipts": told, "owed": owed}
+        rows.append(row | {"due": receipt.due, "sub": receipt.sub, "token": token.decode("ascii")})
+    owed: list[Json] = [*data_rights.owed()]
+    return {"receipts": rows, "owed": owed}
+
+
+def review(context: PassContext) -> Result:
+    """Records that a person has reviewed a broken ledger, or the consents that a cloned machine brought along.
+
+    On a cloned machine consents count only from the next pass, after it has recorded them for the new machine.
+    """
+    context.ledger.append(EntryKind.REVIEWED, context.now)
+    context.state.clone_of = None
+    return {"reviewed": True}
+
+
+def notice_shown(ledger: LedgerFile, notice: str, now: int, intent: Members) -> Result:
+    """Records that the installed notice was shown, and in which language. Raises Storage."""
+    ledger.append(EntryKind.NOTICE_SHOWN, now, lang=intent.text("lang", max_length=2), notice=notice)
+    return {"noticed": notice}
+
+
+def export_part(files: Files, paths: Paths, first_root: Root, intent: Members) -> Result:
+    """Returns one part of the export for an auditor: `id` is its offset, `more` the next one or null.
+
+    The first part makes the file, and the others come from it, so that all of them are of one moment.
+    """
+    offset = int(intent.text("id", max_length=12, pattern=_OFFSET)) if intent.has("id") else 0
+    if offset == 0:
+        files.write(paths.export, export.gather(files, paths, first_root))
+    data = files.read(paths.export, max_bytes=MAX_EXPORT_BYTES)
+    if data is None:
+        raise Usage(Fault.USAGE, "export_gone")
+    end = offset + EXPORT_PART_BYTES
+    if end >= len(data):
+        files.remove(paths.export)
+    return {"export": base64url(data[offset:end]), "more": str(end) if end < len(data) else None, "size": len(data)}
+
+
+# ---- parts
+
+
+def _send_reviewed(context: PassContext, sealed: Sealed) -> Result:
+    """Reviewed and released: neither hold nor review stands in its way any more, everything else still does."""
+    released = replace(sealed, reviewed=True)
+    sources = context.read_gate()
+    decision = report.decide(context, sources, released)
+    if isinstance(decision, Denial):
+        raise denial_error(released.purpose, decision.grounds[0])
+    context.ledger.request(EntryKind.REQUEST_REVIEWED, context.now, released)
+    context.outbox.hold(released)
+    reply = report.send(context, released, signalled=sources.opted_out)
+    if not reply.ok:
+        raise error_of(reply) or Untrusted(Fault.PROTOCOL, "reply_failed")
+    return {"sent": True, "id": released.id, "url": released.url, "reply_status": reply.status}
+
+
+def _why(context: PassContext, sealed: Sealed) -> list[Json]:
+    """What objects to a held report now, from the reading of this pass."""
+    return objections_json(objections_of(report.decide(context, context.gate, sealed)))
+
+
+def _shown(context: PassContext, sealed: Sealed) -> Result:
+    return show(sealed) | {"why": _why(context, sealed)}
+
+
+def _held_json(context: PassContext, sealed: Sealed) -> Json:
+    hold_s = context.inputs.consent.hold_s(Purpose(sealed.purpose))
+    return {
+        "id": sealed.id,
+        "purpose": sealed.purpose,
+        "held_since": sealed.held_since,
+        "ready_at": (sealed.held_since or context.now) + hold_s,
+        "body_bytes": len(sealed.body),
+        "why": _why(context, sealed),
+    }
+
+
+def _sent_json(outbox: Outbox, name: str) -> Json:
+    sealed, reply = outbox.require_sent(name), outbox.reply(name)
+    return {
+        "id": name,
+        "purpose": sealed.purpose,
+        "at": outbox.attempted_at(name),
+        "url": sealed.url,
+        "ok": reply is not None and reply.ok,
+        "receipt": _receipt_token(outbox.files, outbox.paths, name) is not None,
+    }
+
+
+def _entry(entry: Entry) -> Json:
+    members: dict[str, Json] = {"seq": entry.seq, "at": entry.at, "kind": entry.kind, "purpose": entry.purpose}
+    return members | {"data": dict(entry.data), "sha256": entry.digest}
 
 
 def _verified(token: bytes, roots: Sequence[Root]) -> Receipt | None:
-    """A receipt outlives its key: it is asked of the root under which it was given, as an auditor will."""
+    """A receipt outlives its key: it is verified under the root under which it was given, as an auditor will."""
     for root in reversed(roots):
         with contextlib.suppress(Untrusted):
             return receipt_document.verify(token, root)
     return None
 
 
-def _review(context: PassContext, _intent: Members) -> Result:
-    """A person has looked at a broken ledger, or at the answers that a copy brought along: consents count again.
-
-    Of a copy from the next pass on, which first records whose word they are now.
-    """
-    context.book.append(EntryKind.REVIEWED, context.now)
-    context.memory.clone_of = None
-    return {"reviewed": True}
-
-
-def _noticed(context: PassContext, intent: Members) -> Result:
-    lang = intent.text("lang", max_length=2)
-    context.book.append(EntryKind.NOTICE_SHOWN, context.now, lang=lang, notice=context.world.notice)
-    return {"noticed": context.world.notice}
-
-
-def _export(context: PassContext, intent: Members) -> Result:
-    """The one file for an auditor, a part at a time: `id` is the offset, `more` the next one or null.
-
-    The first part makes the file, and the others come from it, so that all of them are of one moment.
-    """
-    offset = int(intent.text("id", max_length=12, pattern=_OFFSET)) if intent.has("id") else 0
-    files, made = context.world.files, context.world.paths.export
-    if offset == 0:
-        files.write(made, export.gather(files, context.world.paths, context.first_root))
-    data = files.read(made, max_bytes=MAX_EXPORT_BYTES)
-    if data is None:
-        raise Usage(Fault.USAGE, "export_gone")
-    end = offset + EXPORT_PART_BYTES
-    if end >= len(data):
-        files.remove(made)
-    return {"export": base64url(data[offset:end]), "more": str(end) if end < len(data) else None, "size": len(data)}
-
-
-def _shown(context: PassContext, sealed: Sealed) -> Result:
-    return check.show(sealed) | {"why": report.why(context, sealed)}
-
-
-def _waiting(context: PassContext, sealed: Sealed) -> Json:
-    ready_at = (sealed.held_since or context.now) + context.consent.hold_s(Purpose(sealed.purpose))
-    return {
-        "id": sealed.id,
-        "purpose": sealed.purpose,
-        "held_since": sealed.held_since,
-        "ready_at": ready_at,
-        "body_bytes": len(sealed.body),
-        "why": report.why(context, sealed),
-    }
-
-
-def _receipt_token(context: PassContext, name: str) -> bytes | None:
+def _receipt_token(files: Files, paths: Paths, name: str) -> bytes | None:
     try:
-        data = context.world.files.read(context.world.paths.receipts / f"{name}.jwt", max_bytes=_MAX_RECEIPT_BYTES)
+        data = files.read(paths.receipts / f"{name}.jwt", max_bytes=_MAX_RECEIPT_BYTES)
     except Misconfigured:  # the disk may be at fault
         return None
     return None if data is None else data.strip()
-
-
-def _texts(intent: Members, name: str) -> list[str]:
-    return sorted(intent.texts(name, max_items=64, max_length=64))
-
-
-def _options(intent: Members) -> Mapping[str, Json]:
-    return {name: intent.value(name) for name in ("preview", "confirm", "to_file") if intent.has(name)}
-
-
-ACTS: Final[Mapping[str, Callable[[PassContext, Members], Result]]] = {
-    "preview": _preview,
-    "held": _held,
-    "sent": _sent,
-    "rights": _rights,
-    "purge": _purge,
-    "history": _history,
-    "receipts": _receipts,
-    "review": _review,
-    "noticed": _noticed,
-    "export": _export,
-}

@@ -1,7 +1,9 @@
-"""The agent's own key: proves that the same installation speaks again, and is one of the components of its machine.
+"""Keeps the agent's own signing key: it proves that the same installation asks again, and is a component of its machine.
 
 Losing it costs that one component and nothing else: a new one is made at the next activation.
 """
+
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -11,11 +13,11 @@ from opanel_agent.system.randomness import RandomSource
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
-SEED_BYTES = 32
+SEED_BYTES: Final = 32
 
 
 class AgentKey:
-    """Ed25519 (RFC 8032), kept as its 32-byte seed in a file of mode 0600."""
+    """An Ed25519 key pair (RFC 8032), kept as its 32-byte seed in a file of mode 0600."""
 
     def __init__(self, seed: bytes) -> None:
         # Late: it loads the formats of OpenSSH's keys as well, which a pass without a key needs not.
@@ -25,19 +27,21 @@ class AgentKey:
         self.public = PublicKey.from_raw(self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 
     def sign(self, data: bytes) -> bytes:
+        """Returns the 64-byte signature."""
         return self._private.sign(data)
 
 
 def load(files: Files, paths: Paths) -> AgentKey | None:
-    """None where there is none, or where what stands there is no key: the next activation makes a new one."""
+    """Returns the key; None where there is none, or where the file holds none: the next activation makes a new one."""
     seed = state_files.read(files, paths.activation_key, max_bytes=SEED_BYTES)
     return AgentKey(seed) if seed is not None and len(seed) == SEED_BYTES else None
 
 
-def load_or_make(files: Files, paths: Paths, chance: RandomSource) -> AgentKey:
+def load_or_make(files: Files, paths: Paths, random: RandomSource) -> AgentKey:
+    """Returns the key, made and written durably where there is none. Raises Storage where it cannot be written."""
     key = load(files, paths)
     if key is not None:
         return key
-    seed = chance.token_bytes(SEED_BYTES)
+    seed = random.token_bytes(SEED_BYTES)
     files.write(paths.activation_key, seed, mode=0o600)
     return AgentKey(seed)

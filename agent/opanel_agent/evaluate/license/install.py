@@ -1,10 +1,11 @@
-"""Documents into the state: each verified whole from its bytes, written durably, and only then counted.
+"""Installs signed documents: each verified whole from its bytes, written durably, and only then counted.
 
 A refused document never replaces a good one. A document put there by hand (a command of root's, a file of root's) may go
 back to an older bundle; one that came over the network may not.
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,25 +17,28 @@ from opanel_agent.core.documents import status_list as status_document
 from opanel_agent.core.documents.activation import Activation
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.signed_request import RequestKind
+from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.license import binding, effective_time, license_key, renewal, status_history
-from opanel_agent.evaluate.consent import rights
-from opanel_agent.evaluate.context import MAX_STATUS_BYTES, PassContext, load_bundle, load_status
-from opanel_agent.evaluate.license import agent_key
-from opanel_agent.evaluate.reporting import advisories
-from opanel_agent.evaluate.state import MAX_DIGESTS
+from opanel_agent.evaluate.context import PassContext
+from opanel_agent.evaluate.inputs import MAX_STATUS_BYTES, Inputs, load_documents
+from opanel_agent.evaluate.reporting.advisories import AdvisoryStore
+from opanel_agent.evaluate.state import MAX_DIGESTS, AgentState
 from opanel_agent.system.log import log_event
+from opanel_agent.system.storage.files import Files
+from opanel_agent.system.storage.paths import Paths
 
 MAX_DOCUMENT_BYTES: Final = MAX_STATUS_BYTES
 MAX_FILES: Final = MAX_DIGESTS // 2  # in import.d: each is remembered, and what is wrong with it
 
 
 def document(context: PassContext, data: bytes, *, only_newer: bool = False) -> str:
-    """Any signed document, told apart by its first line's `typ`. Returns that typ. Raises Untrusted.
+    """Installs any signed document, told apart by its first line's `typ`, and returns that typ. Raises Untrusted.
 
-    `only_newer`: of a license and an activation, one that is not newer than what is kept is refused. Lists, roots and
-    advisories never go back anyway.
+    `only_newer` refuses a license or an activation that is not newer than the installed one. Lists, roots and advisories
+    never go back anyway.
     """
     first_line = data.strip().split(b"\n", 1)[0].strip()
     typ = jws.parse(first_line, max_bytes=MAX_DOCUMENT_BYTES).typ
@@ -48,182 +52,191 @@ def document(context: PassContext, data: bytes, *, only_newer: bool = False) -> 
         case Typ.ROOT:
             roots(context, data)
         case Typ.ADVISORY:
-            advisories.adopt(context, data)
+            advisory_set(context, data)
         case Typ.RECEIPT:
-            rights.answered(context, data)
+            context.rights.answered(data)
         case _:
             raise Untrusted(Reason.FORMAT_INVALID, "document_kind", typ=str(typ)[:64])
     return str(typ)
 
 
 def bundle(context: PassContext, text: bytes, *, only_newer: bool = False) -> None:
-    """A license, put here by hand: older ones too, unless `only_newer`."""
-    new = bundle_document.verify(text, context.root, now=context.now)
+    """Installs a license that was put here by hand: an older one too, unless `only_newer`. Raises Untrusted."""
+    root, now, held = context.inputs.root, context.now, context.inputs.bundle
+    new = bundle_document.verify(text, root, now=now)
     if only_newer:
-        _require_newer(context, new)
-    _keep(context, _with_known_activation(context, new))
+        _require_newer(held, new)
+    _keep(context, _with_known_activation(held, new, root, now))
 
 
 def exchanged(context: PassContext, text: bytes, *, key_sha256: str) -> None:
-    """A bundle that a license key was exchanged for: it must be that key's, and no older edition of what is kept."""
-    new = bundle_document.verify(text, context.root, now=context.now)
+    """Installs the bundle that a license key was exchanged for. Raises Untrusted for another key's and for an older one."""
+    root, now, held = context.inputs.root, context.now, context.inputs.bundle
+    new = bundle_document.verify(text, root, now=now)
     if license_key.digest(new.license.sub) != key_sha256:
         raise Untrusted(Reason.PRODUCT_MISMATCH, "bundle_other_key")
-    held = context.bundle
     if held is not None and held.license.sub == new.license.sub and new.license.iat < held.license.iat:
         raise Untrusted(Reason.CHAIN_INVALID, "bundle_older")
-    _keep(context, _with_known_activation(context, new))
+    _keep(context, _with_known_activation(held, new, root, now))
 
 
 def renewed(context: PassContext, text: bytes) -> None:
-    """A newer edition of the installed license, for a request of ours that was pending.
+    """Installs a newer edition of the installed license, the answer to a pending renewal request.
 
-    Raises NotYet where there is none yet, Untrusted for what is none, and where the activation would be lost by it: what
-    was asked for to go on as before must not take anything away.
+    Raises NotYet where there is none yet, Untrusted for any other document, and where the activation would be lost by it:
+    a renewal must not take anything away.
     """
-    if context.bundle is None:
+    inputs = context.inputs
+    if inputs.bundle is None:
         raise Untrusted(Reason.NO_LICENSE, "license_needed")
-    new = bundle_document.verify(text, context.root, now=context.now)
-    renewal.require_renewal(context.bundle.license, new.license, context.now)
-    if new.activation is not None and not _is_ours(context, new.activation):
-        new = bundle_document.verify(b"\n".join([*_rows(new)[:-1], b""]), context.root, now=context.now)
-    new = _with_known_activation(context, new)
+    new = bundle_document.verify(text, inputs.root, now=inputs.now)
+    renewal.require_renewal(inputs.bundle.license, new.license, inputs.now)
+    if new.activation is not None and not _is_ours(new.activation, inputs):
+        new = bundle_document.verify(b"\n".join([*_rows(new)[:-1], b""]), inputs.root, now=inputs.now)
+    new = _with_known_activation(inputs.bundle, new, inputs.root, inputs.now)
     if new.activation is None and new.license.activation.required:
         raise Untrusted(Reason.MACHINE_MISMATCH, "renewal_without_activation")
     _keep(context, new)
 
 
-def _is_ours(context: PassContext, found: Activation) -> bool:
-    key = agent_key.load(context.world.files, context.world.paths)
-    return key is not None and key.public.kid == found.jkt and binding.match(found.bind, context.components).ok
-
-
 def activation(context: PassContext, token: bytes, *, only_newer: bool = False) -> None:
-    """An activation of the installed license, for this very machine."""
-    if context.bundle is None:
+    """Installs an activation of the installed license for this very machine and key. Raises Untrusted for any other."""
+    inputs = context.inputs
+    if inputs.bundle is None:
         raise Untrusted(Reason.NO_LICENSE, "activation_without_license")
-    rows = _rows(context.bundle)
-    kept = rows if context.bundle.activation is None else rows[:-1]
-    new = bundle_document.verify(b"\n".join([*kept, token.strip(), b""]), context.root, now=context.now)
-    if new.activation is None or not binding.match(new.activation.bind, context.components).ok:
+    rows = _rows(inputs.bundle)
+    kept = rows if inputs.bundle.activation is None else rows[:-1]
+    new = bundle_document.verify(b"\n".join([*kept, token.strip(), b""]), inputs.root, now=inputs.now)
+    if new.activation is None or not binding.match(new.activation.bind, inputs.components).ok:
         raise Untrusted(Reason.MACHINE_MISMATCH, "activation_elsewhere")
-    key = agent_key.load(context.world.files, context.world.paths)
-    if key is None or key.public.kid != new.activation.jkt:
+    if inputs.key_id is None or inputs.key_id != new.activation.jkt:
         raise Untrusted(Reason.MACHINE_MISMATCH, "activation_other_key")
     if only_newer:
-        _require_newer(context, new)
+        _require_newer(inputs.bundle, new)
     # A request of before: sent now, it would be answered for an activation that is no more.
     context.outbox.drop(RequestKind.ACTIVATION, RequestKind.RELEASE)
     _keep(context, new)
-    context.memory.unmatched_since = None
+    context.state.unmatched_since = None
 
 
 def status(context: PassContext, token: bytes) -> None:
-    """A status list: newer than any before it from the same key, whole, unexpired."""
-    new = status_document.accept(token, context.root, floor=_floors(context), now=context.now)
-    context.world.files.write(context.world.paths.status_list, token)
-    alive = context.root.keys_of("status")
-    context.memory.floors = {kid: iat for kid, iat in context.memory.floors.items() if kid in alive}
-    context.memory.floors[new.kid] = max(new.iat, context.memory.floors.get(new.kid, 0))
-    context.status = new
-    context.memory.list_iat = new.iat
-    context.mark = effective_time.lift(context.mark, new.kid, new.iat, context.reading)
-    sight(context)
-
-
-def _floors(context: PassContext) -> dict[str, int]:
-    """What the memory says, and what the list at hand proves: a crash may have come before the memory was written."""
-    held, floors = context.status, context.memory.floors
-    return floors if held is None else {**floors, held.kid: max(held.iat, floors.get(held.kid, 0))}
+    """Installs a status list: newer than any before it from the same key, whole, unexpired. Raises Untrusted."""
+    inputs, state = context.inputs, context.state
+    floors = _floors(inputs.documents.status_list, state.floors)
+    new = status_document.accept(token, inputs.root, floor=floors, now=inputs.now)
+    context.ports.files.write(context.ports.paths.status_list, token)
+    alive = inputs.root.keys_of("status")
+    state.floors = {kid: iat for kid, iat in state.floors.items() if kid in alive}
+    state.floors[new.kid] = max(new.iat, state.floors.get(new.kid, 0))
+    state.list_iat = new.iat
+    context.inputs = replace(
+        inputs,
+        documents=replace(inputs.documents, status_list=new),
+        clock_state=effective_time.lift(inputs.clock_state, new.kid, new.iat, inputs.clock),
+    )
+    sight(state, inputs.bundle, new, context.now)
 
 
 def roots(context: PassContext, text: bytes) -> None:
-    """Every root since the first, walked one by one. Fewer than are known change nothing."""
-    newest = root_document.walk(context.first_root, text)
-    if newest.seq <= context.root.seq:
+    """Installs every root since the first, verified one by one; fewer than are known change nothing. Raises Untrusted.
+
+    The time that a key proved which the newest root drops goes with the key.
+    """
+    inputs, ports = context.inputs, context.ports
+    newest = root_document.walk(inputs.first_root, text)
+    if newest.seq <= inputs.root.seq:
         return
-    context.world.files.write(context.world.paths.roots, text)
-    context.trust(newest)
-    context.mark = effective_time.lift(context.mark, newest.keys["root"][0].kid, newest.iat, context.reading)
-    load_bundle(context)
-    load_status(context)
+    ports.files.write(ports.paths.roots, text)
+    clock_state = effective_time.drop(inputs.clock_state, newest.kids)
+    context.inputs = replace(
+        inputs,
+        root=newest,
+        clock_state=effective_time.lift(clock_state, newest.keys["root"][0].kid, newest.iat, inputs.clock),
+        documents=load_documents(ports.files, ports.paths, newest, context.state),
+    )
 
 
-def forget(context: PassContext) -> None:
-    """`license remove`: both bundles go, durably, the older first so that a crash between leaves the newer.
+def advisory_set(context: PassContext, text: bytes) -> None:
+    """Installs a set of advisories. Raises Untrusted; the installed set then stays."""
+    inputs, ports = context.inputs, context.ports
+    store = AdvisoryStore(files=ports.files, paths=ports.paths, root=inputs.root)
+    taken = store.install(text, inputs.documents.advisories, inputs.now)
+    context.install(replace(inputs.documents, advisories=taken))
+
+
+def remove(context: PassContext) -> None:
+    """Removes both bundles (`license remove`), durably, the older first so that a crash in between leaves the newer.
 
     When the license was accepted and what was seen of its status stay: to remove and install again begins no count anew.
     """
-    for path in (context.world.paths.previous_bundle, context.world.paths.bundle):
-        context.world.files.remove(path)
-    context.bundle, context.bundle_refused = None, None
-    context.memory.refused_since = None
-    context.memory.seen = status_history.mark_removed(context.memory.seen)
+    paths, state = context.ports.paths, context.state
+    for path in (paths.previous_bundle, paths.bundle):
+        context.ports.files.remove(path)
+    context.install(replace(context.inputs.documents, bundle=None, refused=None))
+    state.refused_since = None
+    state.seen = status_history.mark_removed(state.seen)
 
 
 def files_of_root(context: PassContext) -> None:
-    """What lies in the configuration folder, each once per digest; the files stay.
+    """Installs what lies in the configuration folder, each content once; the files stay.
 
-    Where it is no longer known which were taken up before (`Desk.forgetful`), most were: the license that was installed
-    first still lies there when a newer one came by another way. Then only what is newer than what is kept counts.
+    Where the state does not say any more which were installed before (`first_pass`), only documents newer than the
+    installed ones are accepted: most had been, and an old license still lies there when a newer one came by another way.
 
-    One that does not count (whose it is, what it is, what it says) is said once, and keeps nothing else from being done.
+    A file that is refused (its owner, its type, its content) is logged once, and stops nothing else.
     """
-    for path in _lying_there(context):
+    ports, state = context.ports, context.state
+    for path in _candidates(ports.files, ports.paths, state):
         try:
-            data = context.world.files.read(path, max_bytes=MAX_DOCUMENT_BYTES, owners=context.world.paths.owners)
+            data = ports.files.read(path, max_bytes=MAX_DOCUMENT_BYTES, owners=ports.paths.owners)
         except (Misconfigured, Storage) as error:
-            _say_once(context, "document_unreadable", path, code=str(error.code), detail=error.detail)
+            _log_once(state, "document_unreadable", path, code=str(error.code), detail=error.detail)
             continue
-        if data is None or _known(context, hashlib.sha256(data).hexdigest()):
+        if data is None or _known(state, hashlib.sha256(data).hexdigest()):
             continue
         try:
-            log_event("document_adopted", file=str(path), typ=document(context, data, only_newer=context.forgetful))
+            typ = document(context, data, only_newer=context.first_pass)
         except Untrusted as refused:
             log_event("document_refused", file=str(path), code=str(refused.code), detail=refused.detail)
+        else:
+            log_event("document_adopted", file=str(path), typ=typ)
 
 
-def _known(context: PassContext, digest: str) -> bool:
-    """Whether it was met before. What still lies there is forgotten last, else an old license would be taken up anew."""
-    known = digest in context.memory.adopted
-    context.memory.adopted = [*(each for each in context.memory.adopted if each != digest), digest]
-    return known
-
-
-def _say_once(context: PassContext, event: str, path: Path, **said: str | int) -> None:
-    what = f"{event} {path} {said}".encode("utf-8", "replace")
-    if not _known(context, hashlib.sha256(what).hexdigest()):
-        log_event(event, level="warning", file=str(path), **said)
-
-
-def sight(context: PassContext) -> None:
-    """What the held list says of the installed documents, and of all that were ever seen bad."""
-    if context.bundle is not None:
-        context.memory.seen = status_history.mark_installed(context.memory.seen, context.bundle)
-    if context.status is not None:
-        context.memory.seen = status_history.record_list(
-            context.memory.seen, context.bundle, context.status, context.now
-        )
+def sight(state: AgentState, installed: Bundle | None, listed: StatusList | None, now: int) -> None:
+    """Notes in the state what the list gives for the installed documents, and for all that were ever seen bad."""
+    if installed is not None:
+        state.seen = status_history.mark_installed(state.seen, installed)
+    if listed is not None:
+        state.seen = status_history.record_list(state.seen, installed, listed, now)
 
 
 def _keep(context: PassContext, new: Bundle) -> None:
     """The previous good one first, then the new one: at every moment a good bundle is readable."""
-    files, paths = context.world.files, context.world.paths
-    old = context.bundle
+    files, paths, state = context.ports.files, context.ports.paths, context.state
+    old = context.inputs.bundle
     if old is not None and old.text != new.text:
         files.write(paths.previous_bundle, old.text)
     files.write(paths.bundle, new.text)
-    context.memory.accept(license_key.digest(new.license.sub), context.now)
+    state.accept(license_key.digest(new.license.sub), context.now)
     if old is None or old.license.sub != new.license.sub:
-        context.memory.unmatched_since = None
-    context.bundle, context.bundle_refused = new, None
-    context.memory.refused_since = None
-    sight(context)
+        state.unmatched_since = None
+    state.refused_since = None
+    documents = replace(context.inputs.documents, bundle=new, refused=None)
+    context.install(documents)
+    sight(state, new, documents.status_list, context.now)
 
 
-def _require_newer(context: PassContext, new: Bundle) -> None:
-    """A license by its date; one that is kept already by its activation's."""
-    held = context.bundle
+def _floors(listed: StatusList | None, floors: dict[str, int]) -> dict[str, int]:
+    """With the installed list's own `iat`: a crash may have come before the state was written."""
+    return floors if listed is None else {**floors, listed.kid: max(listed.iat, floors.get(listed.kid, 0))}
+
+
+def _is_ours(found: Activation, inputs: Inputs) -> bool:
+    return inputs.key_id == found.jkt and binding.match(found.bind, inputs.components).ok
+
+
+def _require_newer(held: Bundle | None, new: Bundle) -> None:
+    """A license is newer by its date; another activation of the same license by the activation's."""
     if held is None or new.license.iat > held.license.iat:
         return
     if new.license.digest != held.license.digest or _activated_at(new) <= _activated_at(held):
@@ -234,13 +247,12 @@ def _activated_at(held: Bundle) -> int:
     return 0 if held.activation is None else held.activation.iat
 
 
-def _with_known_activation(context: PassContext, new: Bundle) -> Bundle:
+def _with_known_activation(old: Bundle | None, new: Bundle, root: Root, now: int) -> Bundle:
     """A renewal keeps `sub`, so the activation at hand stays good: it goes along where the new bundle has none."""
-    old = context.bundle
     if new.activation is not None or old is None or old.activation is None or old.license.sub != new.license.sub:
         return new
     try:
-        return bundle_document.verify(b"\n".join([*_rows(new), _rows(old)[-1], b""]), context.root, now=context.now)
+        return bundle_document.verify(b"\n".join([*_rows(new), _rows(old)[-1], b""]), root, now=now)
     except Untrusted:  # it ends before the new license does: activate again
         return new
 
@@ -250,14 +262,27 @@ def _rows(held: Bundle) -> list[bytes]:
     return held.text.removesuffix(b"\n").split(b"\n")
 
 
-def _lying_there(context: PassContext) -> list[Path]:
-    """As many as the memory can tell apart; the rest wait until some are taken away."""
-    paths = context.world.paths
+def _candidates(files: Files, paths: Paths, state: AgentState) -> list[Path]:
+    """As many as the state can tell apart; the rest wait until some are taken away."""
     try:
-        names = [name for name in context.world.files.names(paths.import_dir) if not name.startswith(".")]
+        names = [name for name in files.names(paths.import_dir) if not name.startswith(".")]
     except Storage as error:
-        _say_once(context, "document_unreadable", paths.import_dir, code=str(error.code), detail=error.detail)
+        _log_once(state, "document_unreadable", paths.import_dir, code=str(error.code), detail=error.detail)
         names = []
     if len(names) > MAX_FILES:
-        _say_once(context, "documents_left", paths.import_dir, max_files=MAX_FILES)
+        _log_once(state, "documents_left", paths.import_dir, max_files=MAX_FILES)
     return [paths.license, *(paths.import_dir / name for name in sorted(names)[:MAX_FILES])]
+
+
+def _known(state: AgentState, digest: str) -> bool:
+    """Whether it was met before. What still lies there is forgotten last, else an old license would be installed anew."""
+    known = digest in state.adopted
+    state.adopted = [*(kept for kept in state.adopted if kept != digest), digest]
+    return known
+
+
+def _log_once(state: AgentState, event: str, path: Path, **values: str | int) -> None:
+    # Written as the state has always kept it, so that an upgrade logs nothing again.
+    fault = f"{event} {path} {values}".encode("utf-8", "replace")
+    if not _known(state, hashlib.sha256(fault).hexdigest()):
+        log_event(event, level="warning", file=str(path), **values)

@@ -1,7 +1,10 @@
-"""A request about the installed license, signed by the agent's own key; only an activation says anything of the machine.
+"""Signs a request about the installed license with the agent's own key; only an activation describes the machine.
 
-What it is for and where it goes is the caller's: `ask`, `renew` and `rights`.
+Where it goes and what its answer means is the caller's: `license.commands`, `license.renew` and `consent.rights`.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import signed_request as request_document
@@ -9,38 +12,40 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.signed_request import RequestClaims, RequestKind, Right
 from opanel_agent.core.license import binding, license_key
-from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.license.agent_key import AgentKey
+from opanel_agent.system.randomness import RandomSource
+
+_SALT_BYTES = 16
 
 
-def request(
-    context: PassContext,
-    license_: License,
-    signer: AgentKey,
-    kind: RequestKind,
-    *,
-    right: Right | None = None,
-    text: str | None = None,
-) -> bytes:
-    """A new one: its random parts are drawn for it alone. `right` and `text` belong to a request about rights."""
-    salt = context.world.chance.token_bytes(16)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a request asks for. `components` belong to an activation only, `right` and `text` to a request about rights."""
+
+    kind: RequestKind
+    components: Mapping[str, str] = field(default_factory=dict)
+    right: Right | None = None
+    text: str | None = None
+
+
+def sign(subject: Subject, license_: License, signer: AgentKey, random: RandomSource, now: int) -> bytes:
+    """Returns a new request as a compact JWS (RFC 7515): salt, `jti` and nonce are drawn for it alone.
+
+    Of the machine it holds salted digests of `components`, and of the license key its SHA-256. `now` is effective time.
+    """
+    salt = random.token_bytes(_SALT_BYTES)
     claims = RequestClaims(
-        kind=kind,
-        jti=context.world.chance.token_bytes(16).hex(),
-        iat=context.now,
+        kind=subject.kind,
+        jti=random.token_bytes(16).hex(),
+        iat=now,
         key_sha256=license_key.digest(license_.sub),
         license_sha256=license_.digest,
         jwk=signer.public,
         salt=salt,
-        components=_components(context, salt) if kind is RequestKind.ACTIVATION else {},
-        nonce=context.world.chance.token_bytes(16),
-        right=right,
-        text=text,
+        components=binding.digests(salt, subject.components) if subject.components else {},
+        nonce=random.token_bytes(16),
+        right=subject.right,
+        text=subject.text,
     )
     signing_input = jws.signing_input(Typ.REQUEST, signer.public.kid, request_document.claims_json(claims))
     return jws.assemble(signing_input, signer.sign(signing_input))
-
-
-def _components(context: PassContext, salt: bytes) -> dict[str, bytes]:
-    held = None if context.bundle is None or context.bundle.activation is None else context.bundle.activation.bind
-    return binding.digests(salt, binding.steady(context.components, held))

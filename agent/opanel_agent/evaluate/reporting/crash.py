@@ -18,7 +18,6 @@ import opanel_agent
 from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.errors import AgentError, Untrusted
 from opanel_agent.core.reporting import crash
-from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.ledger_file import digest
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage.files import Files
@@ -74,9 +73,13 @@ def note(files: Files, paths: Paths, exc: BaseException) -> None:
         log_event("crash_not_noted", level="warning", code=str(error.code), detail=error.detail)
 
 
-def pending(context: PassContext) -> Iterator[Facts]:
-    """Each crash to make a report of. One is taken off the list when the next is asked for, so after it was sealed."""
-    files, paths = context.world.files, context.world.paths
+def waits(files: Files, paths: Paths) -> bool:
+    """Returns whether there is a list of crashes at all. Without one there is nothing to report or to forget."""
+    return files.exists(_path(paths))
+
+
+def pending(files: Files, paths: Paths) -> Iterator[Facts]:
+    """Yields each crash to report. One is taken off the list when the next is asked for, so after it was sealed."""
     noted = _read(files, paths)
     for facts in noted.pending:
         yield facts
@@ -84,9 +87,9 @@ def pending(context: PassContext) -> Iterator[Facts]:
         files.write(_path(paths), noted.encode())
 
 
-def forget(context: PassContext) -> None:
-    """Nobody allows crash reports: what was noted before they are allowed is never reported."""
-    context.world.files.remove(_path(context.world.paths))
+def forget(files: Files, paths: Paths) -> None:
+    """Removes all noted crashes: nobody permits crash reports, and what was noted before a consent is never reported."""
+    files.remove(_path(paths))
 
 
 def _path(paths: Paths) -> Path:

@@ -20,8 +20,7 @@ from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import NotPermitted, Storage, Usage
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.wire.message import Sealed, head
-from opanel_agent.evaluate.consent import rights
-from opanel_agent.evaluate.context import PassContext, load_context
+from opanel_agent.evaluate.context import PassContext, begin_pass
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.storage.resources import load_catalog
 
@@ -51,7 +50,7 @@ def agent() -> Simulated:
 
 @pytest.fixture
 def context(agent: Simulated) -> PassContext:
-    return load_context(agent.world)
+    return begin_pass(agent.world)
 
 
 def sealed_report(agent: Simulated, name: str) -> None:
@@ -83,7 +82,7 @@ def test_each_right_reveals_the_secrets_of_the_reports_that_left(
 ) -> None:
     left(agent, B, A)
     sealed_report(agent, WAITS)
-    sealed = rights.prepare(context, kind)
+    sealed = context.rights.prepare(kind)
     assert said(sealed) == {"schema": 1, "kind": str(kind), "reveals": hexed(A, B)}
     assert (sealed.method, sealed.url) == ("POST", signing.ENDPOINT + "/v1/rights")
     assert CATALOG.check("data_rights", sealed.body) == ()
@@ -91,19 +90,19 @@ def test_each_right_reveals_the_secrets_of_the_reports_that_left(
     assert sealed.held_since is None  # it waits for the administrator, without an end
     assert A.encode() not in head(sealed) + sealed.body
     asked = gate_inputs.view_request(sealed, CATALOG, context.now)
-    assert decide(sealed.purpose, context.snapshot(sealed.purpose, asked=asked, commanded=True)) == Permit(
+    assert decide(sealed.purpose, context.read_gate().inputs(sealed.purpose, request=asked, commanded=True)) == Permit(
         purpose=Purpose.DATA_RIGHTS
     )
 
 
 def test_only_what_is_meant_is_revealed(agent: Simulated, context: PassContext) -> None:
     left(agent, A, B, C)
-    assert said(rights.prepare(context, "erase", [C, A, C]))["reveals"] == hexed(A, C)
+    assert said(context.rights.prepare("erase", [C, A, C]))["reveals"] == hexed(A, C)
 
 
 def test_what_was_written_goes_along_and_nothing_else(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    assert said(rights.prepare(context, "rectify", [], "Sürüm yanlış: 4.2 değil.")) == {
+    assert said(context.rights.prepare("rectify", [], "Sürüm yanlış: 4.2 değil.")) == {
         "schema": 1,
         "kind": "rectify",
         "text": "Sürüm yanlış: 4.2 değil.",
@@ -114,7 +113,7 @@ def test_what_was_written_goes_along_and_nothing_else(agent: Simulated, context:
 def test_a_report_that_is_not_known_is_refused(agent: Simulated, context: PassContext, name: str) -> None:
     left(agent, A)
     with pytest.raises(Usage) as caught:
-        rights.prepare(context, "erase", [A, name])
+        context.rights.prepare("erase", [A, name])
     assert (caught.value.detail, caught.value.values["id"]) == ("report_unknown", name)
     assert agent.files.names(PATHS.held) == ()
 
@@ -146,17 +145,17 @@ def test_a_secret_that_is_no_secret_is_never_revealed(agent: Simulated, context:
     left(agent, A)
     agent.files.put(PATHS.erasure / A, secret(A)[:31])
     with pytest.raises(Storage) as caught:
-        rights.prepare(context, "erase")
+        context.rights.prepare("erase")
     assert caught.value.detail == "erasure_broken"
 
 
 def test_the_same_request_is_the_same_bytes_until_it_is_answered(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    first = rights.prepare(context, "access")
-    assert rights.prepare(load_context(agent.world), "access") == first
-    assert rights.prepare(context, "object").id != first.id
-    rights.received(context, answer(first.body))
-    again = rights.prepare(context, "access")
+    first = context.rights.prepare("access")
+    assert begin_pass(agent.world).rights.prepare("access") == first
+    assert context.rights.prepare("object").id != first.id
+    context.rights.received(answer(first.body))
+    again = context.rights.prepare("access")
     assert again.body == first.body
     assert again.id != first.id
 
@@ -164,10 +163,10 @@ def test_the_same_request_is_the_same_bytes_until_it_is_answered(agent: Simulate
 def test_a_request_in_another_region_goes_to_a_file_only(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
     agent.files.put(PATHS.settings, b'schema = 1\ntrust_root = "/etc/opanel-agent/root.jws"\nregion = "tr"\n')
-    context = load_context(agent.world)
-    sealed = rights.prepare(context, "erase")
+    context = begin_pass(agent.world)
+    sealed = context.rights.prepare("erase")
     asked = gate_inputs.view_request(sealed, CATALOG, context.now)
-    decided = decide(sealed.purpose, context.snapshot(sealed.purpose, asked=asked, commanded=True))
+    decided = decide(sealed.purpose, context.read_gate().inputs(sealed.purpose, request=asked, commanded=True))
     assert isinstance(decided, Denial)
     assert [str(ground.reason) for ground in decided.grounds] == ["region"]
 
@@ -177,14 +176,14 @@ def test_of_several_places_one_in_the_allowed_region_is_asked(agent: Simulated) 
     agent.files.put(ROOT_FILE, signing.root(endpoints={"data_rights": [far, near]}))
     agent.files.put(PATHS.settings, b'schema = 1\ntrust_root = "/etc/opanel-agent/root.jws"\nregion = "eu"\n')
     left(agent, A)
-    assert rights.prepare(load_context(agent.world), "erase").url == signing.ENDPOINT + "/v1/rights"
+    assert begin_pass(agent.world).rights.prepare("erase").url == signing.ENDPOINT + "/v1/rights"
 
 
 def test_nobody_to_ask_is_said(agent: Simulated) -> None:
     agent.files.put(ROOT_FILE, signing.root(endpoints={}))
     left(agent, A)
     with pytest.raises(NotPermitted) as caught:
-        rights.prepare(load_context(agent.world), "erase")
+        begin_pass(agent.world).rights.prepare("erase")
     assert caught.value.detail == "no_endpoint"
 
 
@@ -192,12 +191,12 @@ def test_nobody_to_ask_is_said(agent: Simulated) -> None:
 def test_under_an_opt_out_the_request_is_for_a_file(agent: Simulated, context: PassContext, signal: str) -> None:
     left(agent, A)
     agent.opt_outs.say(**{signal: True})
-    decided = decide(Purpose.DATA_RIGHTS, context.snapshot(Purpose.DATA_RIGHTS, commanded=True))
+    decided = decide(Purpose.DATA_RIGHTS, context.read_gate().inputs(Purpose.DATA_RIGHTS, commanded=True))
     assert isinstance(decided, Denial)
     assert decided.to_file
-    assert said(rights.prepare(context, "erase"))["reveals"] == hexed(A)
+    assert said(context.rights.prepare("erase"))["reveals"] == hexed(A)
     assert agent.network.sent == []
-    (told,) = rights.owed(context)
+    (told,) = context.rights.owed()
     assert (told["sent_at"], told["due"], told["overdue"]) == (None, None, False)
 
 
@@ -206,16 +205,16 @@ def test_each_right_leaves_byte_for_byte_and_its_receipt_is_taken_up(
     agent: Simulated, context: PassContext, kind: Right
 ) -> None:
     left(agent, A, B)
-    sealed = rights.prepare(context, kind, text=log_scan.TEXT)
+    sealed = context.rights.prepare(kind, text=log_scan.TEXT)
     due = signing.NOW + 30 * DAY
     reply = ok(receipt(sealed.body, kind=str(kind), due=due), "application/jose", status=202)
     agent.network.on("POST", sealed.url, reply)
     context.outbox.mark_attempted(sealed, context.now)
-    came = agent.world.outlet.courier(sealed, signalled=False)
+    came = agent.world.network.courier(sealed, signalled=False)
     assert came.ok, came.detail
     (out,) = agent.network.sent
     assert (out.body, head(out)) == (sealed.body, head(sealed))
-    taken = rights.received(context, came.body)
+    taken = context.rights.received(came.body)
     assert taken is not None
     assert taken.answers(out.body)
     assert (only(context)["kind"], only(context)["due"], only(context)["reports"]) == (str(kind), due, 2)
@@ -231,10 +230,10 @@ def test_a_report_counts_as_sent_by_its_attempt_its_receipt_or_the_ledger(
     for name in (B, C, named(4), WAITS):
         agent.files.put(PATHS.erasure / name, secret(name))
     agent.files.put(PATHS.receipts / f"{B}.jwt", b"")
-    context.book.append(EntryKind.REQUEST_ATTEMPTED, context.now, purpose="crash_reports", id=C)
-    context.book.append(EntryKind.REQUEST_SEALED, context.now, purpose="usage_statistics", id=named(4))
+    context.ledger.append(EntryKind.REQUEST_ATTEMPTED, context.now, purpose="crash_reports", id=C)
+    context.ledger.append(EntryKind.REQUEST_SEALED, context.now, purpose="usage_statistics", id=named(4))
     agent.files.put(PATHS.sent / f"{named(5)}.attempted")  # its secret is gone: nobody can ask for it
-    assert rights.reports_sent(context) == sorted([A, B, C])
+    assert context.rights.reports_sent() == sorted([A, B, C])
 
 
 def test_without_a_ledger_every_report_that_does_not_wait_counts(
@@ -244,7 +243,7 @@ def test_without_a_ledger_every_report_that_does_not_wait_counts(
     agent.files.put(PATHS.erasure / B, secret(B))
     sealed_report(agent, WAITS)
     agent.files.put(PATHS.ledger, b"", kind="dir")
-    assert rights.reports_sent(context) == [A, B]
+    assert context.rights.reports_sent() == [A, B]
     assert "ledger_not_read" in capsys.readouterr().err
 
 
@@ -254,7 +253,7 @@ def test_without_a_ledger_every_report_that_does_not_wait_counts(
 def test_a_withdrawal_leaves_an_erasure_request_ready(agent: Simulated, context: PassContext) -> None:
     left(agent, A, B)
     sealed_report(agent, WAITS)
-    path = rights.make_ready(context, [A, B, WAITS])
+    path = context.rights.make_ready([A, B, WAITS])
     assert path is not None
     assert path.parent == PATHS.ready
     data = agent.files.read(path, max_bytes=2**16)
@@ -267,32 +266,32 @@ def test_a_withdrawal_leaves_an_erasure_request_ready(agent: Simulated, context:
 
 def test_nothing_is_made_ready_for_what_never_left(agent: Simulated, context: PassContext) -> None:
     sealed_report(agent, WAITS)
-    assert rights.make_ready(context, [WAITS, named(7)]) is None
+    assert context.rights.make_ready([WAITS, named(7)]) is None
     assert agent.files.names(PATHS.ready) == ()
-    assert rights.owed(context) == []
+    assert context.rights.owed() == []
 
 
 def test_the_same_reports_are_the_same_file_and_more_of_them_replace_it(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    first = rights.make_ready(context, [A])
-    assert rights.make_ready(context, [A]) == first
+    first = context.rights.make_ready([A])
+    assert context.rights.make_ready([A]) == first
     left(agent, B)
-    second = rights.make_ready(context, [A, B])
+    second = context.rights.make_ready([A, B])
     assert second is not None
     assert second != first
     assert agent.files.names(PATHS.ready) == (second.name,)
     left(agent, C)
-    third = rights.make_ready(context, [C])
+    third = context.rights.make_ready([C])
     assert third is not None
     assert set(agent.files.names(PATHS.ready)) == {second.name, third.name}
     # the one that was replaced may be on its way: its answer is still understood
-    assert len(rights.owed(context)) == 3
+    assert len(context.rights.owed()) == 3
 
 
 def test_more_than_one_request_holds_are_parted(agent: Simulated, context: PassContext) -> None:
     names = [named(n) for n in range(1, MAX_REVEALS + 2)]
     left(agent, *names)
-    assert rights.make_ready(context, names) == PATHS.ready
+    assert context.rights.make_ready(names) == PATHS.ready
     revealed: list[str] = []
     for name in agent.files.names(PATHS.ready):
         body = agent.files.read(PATHS.ready / name, max_bytes=2**16)
@@ -300,21 +299,21 @@ def test_more_than_one_request_holds_are_parted(agent: Simulated, context: PassC
         revealed += told["reveals"]
     assert sorted(revealed) == hexed(*names)
     with pytest.raises(Usage) as caught:
-        rights.prepare(context, "erase")
+        context.rights.prepare("erase")
     assert caught.value.detail == "rights_too_many"
 
 
 def test_what_was_erased_is_not_asked_for_again(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    rights.make_ready(context, [A])
-    rights.received(context, answer(core.body(CATALOG, "erase", [secret(A)])))
+    context.rights.make_ready([A])
+    context.rights.received(answer(core.body(CATALOG, "erase", [secret(A)])))
     assert agent.files.names(PATHS.ready) == ()
-    assert rights.make_ready(context, [A]) is None
+    assert context.rights.make_ready([A]) is None
     with pytest.raises(Usage) as caught:
-        rights.prepare(context, "access")
+        context.rights.prepare("access")
     assert caught.value.detail == "rights_nothing"
     left(agent, B)
-    assert said(rights.prepare(context, "access"))["reveals"] == hexed(B)
+    assert said(context.rights.prepare("access"))["reveals"] == hexed(B)
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -323,18 +322,18 @@ def test_a_crash_never_costs_the_request_that_lay_ready(
     agent: Simulated, context: PassContext, step: int, *, keep: bool
 ) -> None:
     left(agent, A)
-    first = rights.make_ready(context, [A])
+    first = context.rights.make_ready([A])
     assert first is not None
     left(agent, B)
     agent.files.stop_at(step)
     try:
-        rights.make_ready(context, [A, B])
+        context.rights.make_ready([A, B])
     except Stopped:
         agent.files.crash(keep=keep)
     revealed = [agent.files.read(PATHS.ready / name, max_bytes=2**16) or b"" for name in agent.files.names(PATHS.ready)]
     assert any(secret(A).hex().encode() in body for body in revealed)
-    after = load_context(agent.world)
-    assert rights.make_ready(after, [A, B]) is not None
+    after = begin_pass(agent.world)
+    assert after.rights.make_ready([A, B]) is not None
     assert len(agent.files.names(PATHS.ready)) == 1
 
 
@@ -351,20 +350,20 @@ def answer(body: bytes, **claims: Any) -> bytes:
 
 
 def only(context: PassContext) -> dict[str, Any]:
-    (told,) = rights.owed(context)
+    (told,) = context.rights.owed()
     return dict(told)
 
 
 def test_it_is_shown_who_must_answer_and_by_when(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    sealed = rights.prepare(context, "erase")
+    sealed = context.rights.prepare("erase")
     assert only(context)["due"] is None
     context.outbox.mark_attempted(sealed, context.now)
     told = only(context)
     assert (told["sent_at"], told["due"], told["days_left"]) == (signing.NOW, signing.NOW + ANSWER_WITHIN_S, 30)
-    rights.received(context, receipt(sealed.body, due=signing.NOW + 20 * DAY))
+    context.rights.received(receipt(sealed.body, due=signing.NOW + 20 * DAY))
     agent.clock.advance(DAY + 1)
-    assert only(load_context(agent.world)) == {
+    assert only(begin_pass(agent.world)) == {
         "id": sealed.id,
         "kind": "erase",
         "at": signing.NOW,
@@ -382,47 +381,47 @@ def test_it_is_shown_who_must_answer_and_by_when(agent: Simulated, context: Pass
 
 def test_when_the_date_is_past_that_is_said_until_there_is_an_answer(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    sealed = rights.prepare(context, "erase")
-    rights.received(context, receipt(sealed.body))
+    sealed = context.rights.prepare("erase")
+    context.rights.received(receipt(sealed.body))
     agent.clock.advance(30 * DAY)
-    late = load_context(agent.world)
+    late = begin_pass(agent.world)
     assert (only(late)["overdue"], only(late)["days_left"]) == (True, 0)
-    told = rights.answered(late, answer(sealed.body) + b"\n")
+    told = late.rights.answered(answer(sealed.body) + b"\n")
     assert (told["overdue"], told["days_left"], told["answered_at"]) == (False, None, signing.NOW + 5)
 
 
 def test_the_receipt_and_the_answer_are_both_kept(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    sealed = rights.prepare(context, "erase")
+    sealed = context.rights.prepare("erase")
     first, last = receipt(sealed.body), answer(sealed.body)
-    rights.received(context, first)
+    context.rights.received(first)
     assert agent.files.names(PATHS.held) == (sealed.id,)
-    rights.received(context, last)
+    context.rights.received(last)
     assert agent.files.read(PATHS.receipts / f"{sealed.id}.jwt", max_bytes=4096) == first + b"\n"
     assert agent.files.read(PATHS.receipts / f"{sealed.id}.answer.jwt", max_bytes=4096) == last + b"\n"
     assert agent.files.names(PATHS.held) == ()
-    rights.received(context, first)  # once more, late: the answer stays one
+    context.rights.received(first)  # once more, late: the answer stays one
     assert only(context)["answered_at"] == signing.NOW + 5
     assert agent.files.read(PATHS.receipts / f"{sealed.id}.answer.jwt", max_bytes=4096) == last + b"\n"
 
 
 def test_an_answer_ends_the_file_that_lay_ready_too(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    rights.make_ready(context, [A])
-    sealed = rights.prepare(context, "erase")
-    rights.received(context, answer(sealed.body))
-    assert [each["answered_at"] for each in rights.owed(context)] == [signing.NOW + 5] * 2
+    context.rights.make_ready([A])
+    sealed = context.rights.prepare("erase")
+    context.rights.received(answer(sealed.body))
+    assert [each["answered_at"] for each in context.rights.owed()] == [signing.NOW + 5] * 2
     assert agent.files.names(PATHS.ready) == agent.files.names(PATHS.held) == ()
 
 
 def test_a_receipt_for_something_else_is_not_ours(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    sealed = rights.prepare(context, "erase")
-    assert rights.received(context, receipt(b"other")) is None
+    sealed = context.rights.prepare("erase")
+    assert context.rights.received(receipt(b"other")) is None
     with refused("receipt_unasked"):
-        rights.answered(context, receipt(b"other"))
+        context.rights.answered(receipt(b"other"))
     with refused("key_unknown"):
-        rights.answered(context, receipt(sealed.body, by=signing.STATUS))
+        context.rights.answered(receipt(sealed.body, by=signing.STATUS))
     assert only(context)["due"] is None
     assert agent.files.names(PATHS.receipts) == ()
 
@@ -445,13 +444,13 @@ def test_the_first_answer_is_when_it_was_answered() -> None:
 
 def test_of_many_requests_the_answered_go_first(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    sealed = rights.prepare(context, "access", [A], "0")
-    rights.received(context, answer(sealed.body))
+    sealed = context.rights.prepare("access", [A], "0")
+    context.rights.received(answer(sealed.body))
     for number in range(1, MAX_REQUESTS):
-        rights.prepare(context, "access", [A], str(number))
-    assert len(rights.owed(context)) == MAX_REQUESTS
-    rights.prepare(context, "access", [A], "one more")
-    told = rights.owed(context)
+        context.rights.prepare("access", [A], str(number))
+    assert len(context.rights.owed()) == MAX_REQUESTS
+    context.rights.prepare("access", [A], "one more")
+    told = context.rights.owed()
     assert len(told) == MAX_REQUESTS
     assert [each for each in told if each["answered_at"]] == []
 
@@ -464,7 +463,7 @@ def test_a_broken_state_is_kept_aside_and_said(
     agent: Simulated, context: PassContext, junk: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent.files.put(STATE, junk)
-    assert rights.owed(context) == []
+    assert context.rights.owed() == []
     assert "state_set_aside" in capsys.readouterr().err
     assert agent.files.read(STATE.with_name("rights.json.broken"), max_bytes=1024) == junk
 

@@ -349,7 +349,7 @@ def test_a_seeded_world_is_told_apart_by_its_chance_alone() -> None:
     """What the two-servers tests rest on: the same draws for the same seed, others for another."""
     world = Simulated(seed=1).world
     assert (
-        replace(world, chance=SeededRandom(1)).chance.token_bytes(8)
+        replace(world, random=SeededRandom(1)).random.token_bytes(8)
         == SeededRandom(1).token_bytes(8)
         != SeededRandom(2).token_bytes(8)
     )

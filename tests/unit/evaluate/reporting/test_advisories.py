@@ -6,7 +6,8 @@ from fixtures import signing
 from fixtures.memory_files import Stopped
 from fixtures.refusal import refused
 from fixtures.simulated_agent import PATHS, Simulated
-from opanel_agent.evaluate.context import PassContext, load_context
+from opanel_agent.evaluate.context import PassContext, begin_pass
+from opanel_agent.evaluate.license import install
 from opanel_agent.evaluate.reporting import advisories
 
 STATE = PATHS.advisories.with_suffix(".json")
@@ -22,20 +23,24 @@ def agent() -> Simulated:
 
 @pytest.fixture
 def context(agent: Simulated) -> PassContext:
-    return load_context(agent.world)
+    return begin_pass(agent.world)
 
 
 def ids(context: PassContext) -> list[object]:
-    return [each["id"] for each in advisories.load(context) if isinstance(each, dict)]
+    return [
+        each["id"]
+        for each in advisories.in_force(context.inputs.documents.advisories, context.now)
+        if isinstance(each, dict)
+    ]
 
 
 def test_before_the_first_there_are_none(context: PassContext) -> None:
-    assert advisories.load(context) == []
+    assert advisories.in_force(context.inputs.documents.advisories, context.now) == []
 
 
 def test_they_are_told_as_they_were_signed_newest_first(context: PassContext) -> None:
-    advisories.adopt(context, signing.lines(HIGH, LOW))
-    newest, oldest = advisories.load(context)
+    install.advisory_set(context, signing.lines(HIGH, LOW))
+    newest, oldest = advisories.in_force(context.inputs.documents.advisories, context.now)
     assert oldest == {
         "id": "advisory-1",
         "seq": 1,
@@ -50,41 +55,41 @@ def test_they_are_told_as_they_were_signed_newest_first(context: PassContext) ->
 
 
 def test_the_next_pass_reads_them_from_the_disk(agent: Simulated, context: PassContext) -> None:
-    advisories.adopt(context, signing.lines(HIGH))
-    assert ids(load_context(agent.world)) == ["advisory-1"]
+    install.advisory_set(context, signing.lines(HIGH))
+    assert ids(begin_pass(agent.world)) == ["advisory-1"]
 
 
 def test_one_that_has_ended_is_not_told(agent: Simulated, context: PassContext) -> None:
-    advisories.adopt(context, signing.lines(signing.advisory(exp=signing.NOW + 100), LOW))
+    install.advisory_set(context, signing.lines(signing.advisory(exp=signing.NOW + 100), LOW))
     agent.clock.advance(99)
-    assert ids(load_context(agent.world)) == ["advisory-2", "advisory-1"]
+    assert ids(begin_pass(agent.world)) == ["advisory-2", "advisory-1"]
     agent.clock.advance(1)
-    assert ids(load_context(agent.world)) == ["advisory-2"]
+    assert ids(begin_pass(agent.world)) == ["advisory-2"]
 
 
 def test_a_set_replaces_the_one_before_whole(context: PassContext) -> None:
-    advisories.adopt(context, signing.lines(HIGH, LOW))
-    advisories.adopt(context, signing.lines(LOW))
+    install.advisory_set(context, signing.lines(HIGH, LOW))
+    install.advisory_set(context, signing.lines(LOW))
     assert ids(context) == ["advisory-2"]
 
 
 @pytest.mark.parametrize("older", [signing.lines(HIGH), b""])
 def test_an_older_set_takes_nothing_away(context: PassContext, older: bytes) -> None:
-    advisories.adopt(context, signing.lines(HIGH, LOW))
+    install.advisory_set(context, signing.lines(HIGH, LOW))
     with refused("advisories_older"):
-        advisories.adopt(context, older)
+        install.advisory_set(context, older)
     assert ids(context) == ["advisory-2", "advisory-1"]
 
 
 def test_the_floor_holds_when_the_kept_set_or_the_state_is_lost(agent: Simulated, context: PassContext) -> None:
-    advisories.adopt(context, signing.lines(HIGH, LOW))
+    install.advisory_set(context, signing.lines(HIGH, LOW))
     agent.files.take_away(PATHS.advisories)
     with refused("advisories_older"):
-        advisories.adopt(context, signing.lines(HIGH))
-    advisories.adopt(context, signing.lines(HIGH, LOW))
+        install.advisory_set(context, signing.lines(HIGH))
+    install.advisory_set(context, signing.lines(HIGH, LOW))
     agent.files.take_away(STATE)
     with refused("advisories_older"):
-        advisories.adopt(context, signing.lines(HIGH))
+        install.advisory_set(context, signing.lines(HIGH))
 
 
 @pytest.mark.parametrize("junk", [b"{", b'{"schema":1,"floors":{},"told":[],"more":1}', b'{"schema":2}'])
@@ -92,17 +97,18 @@ def test_a_broken_state_is_said_and_written_anew(
     agent: Simulated, context: PassContext, junk: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent.files.put(STATE, junk)
-    advisories.adopt(context, signing.lines(HIGH))
+    install.advisory_set(context, signing.lines(HIGH))
     assert "advisories_state_lost" in capsys.readouterr().err
-    advisories.adopt(context, signing.lines(HIGH))
+    install.advisory_set(context, signing.lines(HIGH))
     assert "advisories_state_lost" not in capsys.readouterr().err
 
 
 def test_a_set_whose_key_the_root_dropped_is_said_and_not_told(
-    agent: Simulated, context: PassContext, capsys: pytest.CaptureFixture[str]
+    agent: Simulated, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent.files.put(PATHS.advisories, signing.lines(signing.advisory(by=signing.STATUS)))
-    assert advisories.load(context) == []
+    context = begin_pass(agent.world)
+    assert advisories.in_force(context.inputs.documents.advisories, context.now) == []
     assert "advisories_refused" in capsys.readouterr().err
 
 
@@ -113,35 +119,35 @@ def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_the_journal_has_each_once_and_what_is_grave_as_a_warning(
     agent: Simulated, context: PassContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    advisories.adopt(context, signing.lines(HIGH, LOW))
+    install.advisory_set(context, signing.lines(HIGH, LOW))
     high, low = told(capsys)
     assert high.startswith("warning: ")
     assert 'id=advisory-1 severity=high title="Please update" fixed_in=0.1.1' in high
     assert low.startswith("info: ")
     assert "fixed_in=none" in low
-    advisories.adopt(load_context(agent.world), signing.lines(HIGH, LOW, LAST))
+    install.advisory_set(begin_pass(agent.world), signing.lines(HIGH, LOW, LAST))
     (last,) = told(capsys)
     assert last.startswith("warning: ")
     assert "advisory-3" in last
 
 
 def test_one_that_has_ended_is_not_news(context: PassContext, capsys: pytest.CaptureFixture[str]) -> None:
-    advisories.adopt(context, signing.lines(signing.advisory(exp=signing.NOW)))
+    install.advisory_set(context, signing.lines(signing.advisory(exp=signing.NOW)))
     assert told(capsys) == []
 
 
 @pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize("step", range(12))
+@pytest.mark.parametrize("step", range(11))
 def test_a_crash_leaves_the_old_set_or_the_new_and_the_floor(
     agent: Simulated, context: PassContext, step: int, *, keep: bool
 ) -> None:
-    advisories.adopt(context, signing.lines(HIGH))
+    install.advisory_set(context, signing.lines(HIGH))
     agent.files.stop_at(step)
     with pytest.raises(Stopped):
-        advisories.adopt(context, signing.lines(HIGH, LOW))
+        install.advisory_set(context, signing.lines(HIGH, LOW))
     agent.files.crash(keep=keep)
-    after = load_context(agent.world)
+    after = begin_pass(agent.world)
     assert ids(after) in (["advisory-1"], ["advisory-2", "advisory-1"])
-    advisories.adopt(after, signing.lines(HIGH, LOW))
+    install.advisory_set(after, signing.lines(HIGH, LOW))
     with refused("advisories_older"):
-        advisories.adopt(after, signing.lines(HIGH))
+        install.advisory_set(after, signing.lines(HIGH))

@@ -15,7 +15,7 @@ from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import Bug, Storage, Untrusted
 from opanel_agent.core.reporting.crash import MAX_FRAMES, StackFrame, from_traceback, scrub
-from opanel_agent.evaluate.context import PassContext, load_context
+from opanel_agent.evaluate.context import PassContext, begin_pass
 from opanel_agent.evaluate.reporting import crash as job
 from opanel_agent.evaluate.reporting.crash import facts_of, forget, note, pending
 from opanel_agent.system.storage.resources import load_catalog
@@ -168,7 +168,7 @@ def agent() -> Simulated:
 
 @pytest.fixture
 def context(agent: Simulated) -> PassContext:
-    return load_context(agent.world)
+    return begin_pass(agent.world)
 
 
 def crashed(agent: Simulated, *modules: str) -> None:
@@ -178,7 +178,7 @@ def crashed(agent: Simulated, *modules: str) -> None:
 
 def modules(context: PassContext) -> list[str]:
     """What is pending, without taking it."""
-    entry = context.world.files.read(FILE, max_bytes=2**20)
+    entry = context.ports.files.read(FILE, max_bytes=2**20)
     told: Any = {"pending": []} if entry is None else loads(entry, max_bytes=2**20)
     return [each["frames"][0].split(":")[0].rpartition(".")[2] for each in told["pending"]]
 
@@ -192,41 +192,41 @@ def test_the_latest_three_different_crashes_wait(agent: Simulated, context: Pass
 
 def test_one_is_taken_off_when_it_became_a_report(agent: Simulated, context: PassContext) -> None:
     crashed(agent, "one", "two")
-    taking = pending(context)
+    taking = pending(context.ports.files, PATHS)
     assert next(taking)["frames"] == ["opanel_agent.jobs.one:act:3"]
     assert modules(context) == ["one", "two"]  # not yet: it is being sealed
     next(taking)
     assert modules(context) == ["two"]
     assert list(taking) == []
     assert modules(context) == []
-    assert list(pending(context)) == []
+    assert list(pending(context.ports.files, PATHS)) == []
 
 
 def test_a_fault_that_comes_every_day_is_one_report(agent: Simulated, context: PassContext) -> None:
     crashed(agent, "one")
-    assert len(list(pending(context))) == 1
+    assert len(list(pending(context.ports.files, PATHS))) == 1
     crashed(agent, "one")
-    assert list(pending(context)) == []
+    assert list(pending(context.ports.files, PATHS)) == []
     crashed(agent, *(f"m{n}" for n in range(3)))
-    assert len(list(pending(context))) == 3
+    assert len(list(pending(context.ports.files, PATHS))) == 3
 
 
 def test_only_so_many_reported_ones_are_remembered(agent: Simulated, context: PassContext) -> None:
     for n in range(job.MAX_REPORTED + 1):
         crashed(agent, f"m{n}")
-        assert len(list(pending(context))) == 1
+        assert len(list(pending(context.ports.files, PATHS))) == 1
     crashed(agent, "m1")
-    assert list(pending(context)) == []
+    assert list(pending(context.ports.files, PATHS)) == []
     crashed(agent, "m0")
-    assert len(list(pending(context))) == 1
+    assert len(list(pending(context.ports.files, PATHS))) == 1
 
 
 def test_what_was_noted_before_a_consent_is_never_reported(agent: Simulated, context: PassContext) -> None:
     crashed(agent, "one")
-    forget(context)
+    forget(context.ports.files, PATHS)
     assert not agent.files.exists(FILE)
-    assert list(pending(context)) == []
-    forget(context)
+    assert list(pending(context.ports.files, PATHS)) == []
+    forget(context.ports.files, PATHS)
     crashed(agent, "one")
     assert modules(context) == ["one"]
 
@@ -253,7 +253,7 @@ def test_a_broken_file_is_said_and_begun_anew(
     agent: Simulated, context: PassContext, junk: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent.files.put(FILE, junk)
-    assert list(pending(context)) == []
+    assert list(pending(context.ports.files, PATHS)) == []
     assert "crashes_lost" in capsys.readouterr().err
     crashed(agent, "one")
     assert modules(context) == ["one"]
@@ -288,7 +288,7 @@ def test_a_power_cut_leaves_a_file_that_reads(agent: Simulated, step: int, *, ke
     with pytest.raises(Stopped):
         crashed(agent, "two")
     agent.files.crash(keep=keep)
-    assert modules(load_context(agent.world)) in (["one"], ["one", "two"])
+    assert modules(begin_pass(agent.world)) in (["one"], ["one", "two"])
 
 
 def test_errors_of_ours_are_named() -> None:

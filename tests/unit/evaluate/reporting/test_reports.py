@@ -161,7 +161,7 @@ def test_a_no_between_sealing_and_sending_counts(agent: Simulated) -> None:
     say(agent, YES)
     wait(agent, 71 * HOUR)
     agent.clock.advance(2 * HOUR)
-    outlet = agent.world.outlet
+    outlet = agent.world.network
     original = outlet.courier
 
     def late(sealed: Sealed, *, signalled: bool) -> Reply:
@@ -201,7 +201,7 @@ def test_days_without_a_mark_begin_the_hold_anew(agent: Simulated) -> None:
 
 def test_another_machine_is_asked_again(agent: Simulated) -> None:
     say(agent, AT_ONCE)
-    agent.machine.parts["machine_id"] = "f" * 31 + "0"
+    agent.machine.parts |= {"machine_id": "f" * 31 + "0", "dmi_product_uuid": "11111111-2222-4333-8444-555555555555"}
     wait(agent, 8 * signing.DAY)
     assert len(reports(agent)) == 1
     told = agent.run("tick")["answer"]["consent"]["purposes"][USAGE]

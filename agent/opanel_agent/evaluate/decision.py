@@ -1,0 +1,143 @@
+"""Decides the license's state from the inputs, and records what the decision begins or ends.
+
+`decide` is pure: it reads inputs and state and returns a value. `record` is its only effect.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.documents.bundle import Bundle
+from opanel_agent.core.documents.status_list import StatusList
+from opanel_agent.core.license import binding, effective_time, license_key, status_history, verdict
+from opanel_agent.core.license.status_history import Document
+from opanel_agent.core.license.verdict import Evidence, Refusal, State, Verdict
+from opanel_agent.evaluate.inputs import Inputs
+from opanel_agent.evaluate.state import AgentState
+from opanel_agent.system.log import log_event
+
+_REASONS: Final = {str(reason): reason for reason in Reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The verdict, and since when two of its causes hold (None: they do not).
+
+    `warning` names a warning that is due for the first time. Times are effective seconds.
+    """
+
+    verdict: Verdict
+    unmatched_since: int | None
+    refused_since: int | None
+    warning: str | None
+
+
+def decide(inputs: Inputs, state: AgentState) -> Decision:
+    """Returns the decision on these inputs; `state` says since when things were first seen."""
+    match = _match(inputs)
+    unmatched_since = None if match is None or match.ok else state.unmatched_since or inputs.now
+    refused = inputs.bundle is None and inputs.documents.refused is not None
+    refused_since = (state.refused_since or inputs.now) if refused else None
+    found = verdict.judge(_evidence(inputs, state, match, unmatched_since, refused_since))
+    warnings = frozenset(state.warnings)
+    return Decision(
+        verdict=found,
+        unmatched_since=unmatched_since,
+        refused_since=refused_since,
+        warning=None if found.period is None else verdict.warning(found.period, inputs.now, warnings),
+    )
+
+
+def record(decision: Decision, state: AgentState) -> None:
+    """Writes the decision into the state, and logs a warning that is due for the first time."""
+    found = decision.verdict
+    state.unmatched_since, state.refused_since = decision.unmatched_since, decision.refused_since
+    if found.state != state.state:
+        state.state, state.state_since = str(found.state), found.since
+    if decision.warning is None or found.period is None:
+        return
+    state.warnings.append(decision.warning)
+    if found.period.end_s < verdict.NEVER:  # else there is no date to give, and the change of state was logged
+        end = time.strftime("%Y-%m-%d", time.gmtime(found.period.end_s))
+        log_event(
+            "license_warning",
+            warning=decision.warning,
+            reason=found.period.reason,
+            end=end,
+            until=found.period.end_s,
+        )
+
+
+def _evidence(
+    inputs: Inputs,
+    state: AgentState,
+    match: binding.Match | None,
+    unmatched_since: int | None,
+    refused_since: int | None,
+) -> Evidence:
+    bundle, now = inputs.bundle, inputs.now
+    refused = inputs.documents.refused if bundle is None else None
+    return Evidence(
+        now=now,
+        license=None if bundle is None else bundle.license,
+        accepted_at=None if bundle is None else state.accepted.get(license_key.digest(bundle.license.sub), now),
+        activated=bundle is not None and bundle.activation is not None,
+        refused=None if refused is None else Refusal(reason=Reason(refused.code), since=refused_since or now),
+        had_license=refused is not None,
+        license_sighting=status_history.sighting_of(state.seen, Document.LICENSE),
+        activation_sighting=status_history.sighting_of(state.seen, Document.ACTIVATION),
+        delegation_sighting=status_history.sighting_of(state.seen, Document.DELEGATION),
+        status_rules_until=None
+        if bundle is None
+        else _rules_until(bundle, inputs.documents.status_list, state.list_iat, now),
+        match=match,
+        unmatched_since=unmatched_since,
+        root_exp=inputs.root.exp,
+        clock_suspect=effective_time.clock_suspect(inputs.clock_state),
+        remarks=_remarks(inputs, state.failure),
+        previous_state=None if state.state is None else State(state.state),
+        previous_since=state.state_since,
+    )
+
+
+def _rules_until(bundle: Bundle, listed: StatusList | None, list_iat: int | None, now: int) -> int:
+    """A list that was held once keeps its freshness when its bytes or its key are lost: neither expires a license."""
+    once_held = None if list_iat is None else min(list_iat, now)
+    return verdict.rules_until(
+        once_held if listed is None else listed.iat,
+        None if listed is None else listed.exp,
+        stale_days=bundle.license.stale_days,
+        newest_iat=bundle.newest_iat,
+    )
+
+
+def _match(inputs: Inputs) -> binding.Match | None:
+    if inputs.bundle is None or inputs.bundle.activation is None:
+        return None
+    return binding.match(inputs.bundle.activation.bind, inputs.components)
+
+
+def _remarks(inputs: Inputs, failure: str | None) -> tuple[Reason, ...]:
+    """What went wrong beside the license: shown with every state, and never the cause of one."""
+    remarks: list[Reason] = []
+    documents = inputs.documents
+    if inputs.settings_refused is not None:
+        remarks.append(Reason.SETTINGS_REFUSED)
+    if documents.bundle is not None and documents.refused is not None:
+        remarks.append(Reason(documents.refused.code))
+    if failure is not None:
+        remarks.append(_REASONS.get(failure, Reason.INTERNAL))
+    if documents.status_list is not None and documents.bundle is not None:
+        remarks += _not_listed(documents.bundle, documents.status_list)
+    if not inputs.isolated:
+        remarks.append(Reason.ISOLATION_NONE)
+    elif inputs.unprotected:
+        remarks.append(Reason.ISOLATION_PARTIAL)
+    return tuple(remarks)
+
+
+def _not_listed(bundle: Bundle, listed: StatusList) -> list[Reason]:
+    """STATUS_UNAVAILABLE where an entry of the bundle lies beyond the end of the list."""
+    links = [bundle.license.status, *(link.status for link in bundle.delegations)]
+    return [Reason.STATUS_UNAVAILABLE] if any(listed.status(link.idx) is None for link in links) else []

@@ -1,0 +1,236 @@
+"""Reads everything that a pass decides on: settings, opt-outs, roots, time, documents, consent, machine components.
+
+Documents are verified from their bytes at every load. A file of the agent's own state that cannot be read any more is
+renamed to `*.broken` and logged, never silently replaced; a refused document leaves the previous good one in place.
+
+Loading writes in these cases only: the last good settings are kept, broken state files are moved aside, and a refused
+document is noted in the state so that the journal has it once.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from opanel_agent.core.codec.strict_json import Members, loads
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.consent.consent_file import ConsentReading
+from opanel_agent.core.consent.gate import Signals
+from opanel_agent.core.documents import bundle as bundle_document
+from opanel_agent.core.documents import status_list as status_document
+from opanel_agent.core.documents.advisory import Advisory
+from opanel_agent.core.documents.bundle import Bundle
+from opanel_agent.core.documents.root import Root
+from opanel_agent.core.documents.status_list import StatusList
+from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
+from opanel_agent.core.license import binding, effective_time, schedule
+from opanel_agent.core.license.effective_time import ClockReading, ClockState
+from opanel_agent.core.license.schedule import Schedule
+from opanel_agent.evaluate import state_files
+from opanel_agent.evaluate.license import agent_key
+from opanel_agent.evaluate.ports import Ports
+from opanel_agent.evaluate.reporting.advisories import AdvisoryStore
+from opanel_agent.evaluate.state import MAX_BYTES as MAX_STATE_BYTES
+from opanel_agent.evaluate.state import AgentState
+from opanel_agent.system.log import log_event
+from opanel_agent.system.storage import trust
+from opanel_agent.system.storage.files import Files
+from opanel_agent.system.storage.paths import Paths
+from opanel_agent.system.storage.settings import Settings, load, parse
+
+MAX_BUNDLE_BYTES: Final = 64 * 1024
+MAX_STATUS_BYTES: Final = 512 * 1024
+MAX_SMALL_BYTES: Final = 16 * 1024
+MAX_SETTINGS_BYTES: Final = 64 * 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """The signed documents that hold under one root. `refused` is why the newest bundle does not verify."""
+
+    bundle: Bundle | None = None
+    refused: Untrusted | None = None
+    status_list: StatusList | None = None
+    advisories: tuple[Advisory, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Everything that a pass has read. An effect that changes one of them puts a changed copy in its place.
+
+    `clock` is the raw reading, `clock_state` what it came to in effective time. `components` are this machine's binding
+    components without junk; `key_id` is the thumbprint of the agent's own key, None without one. `clone`: the consents
+    were given for another machine. `isolated`: systemd runs fetch and courier; `unprotected` names the missing sandbox
+    rules.
+    """
+
+    settings: Settings
+    settings_refused: AgentError | None
+    signals: Signals
+    consent: ConsentReading
+    notice: str
+    first_root: Root
+    root: Root
+    clock: ClockReading
+    clock_state: ClockState
+    documents: Documents
+    components: Mapping[str, str]
+    key_id: str | None
+    isolated: bool
+    unprotected: tuple[str, ...] = field(default=())
+    clone: bool = False
+
+    @property
+    def now(self) -> int:
+        """Effective time in seconds."""
+        return effective_time.now(self.clock_state)
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """The installed license with its chain and activation; None without a license that verifies."""
+        return self.documents.bundle
+
+
+def load_inputs(ports: Ports, state: AgentState) -> Inputs:
+    """Reads all inputs of a pass. Raises Misconfigured without a root to trust, Storage where a file cannot be read."""
+    settings, refused = _settings(ports)
+    first = trust.first_root(ports.files, ports.paths, settings)
+    root = _newest_root(ports, first)
+    clock = ports.clock.read()
+    components, key_id = machine_identity(ports)
+    return Inputs(
+        settings=settings,
+        settings_refused=refused,
+        signals=ports.opt_outs.read(),
+        consent=ports.consents.read(),
+        notice=ports.notice,
+        first_root=first,
+        root=root,
+        clock=clock,
+        clock_state=_clock_state(ports, root, clock),
+        documents=load_documents(ports.files, ports.paths, root, state),
+        components=components,
+        key_id=key_id,
+        isolated=ports.network.isolated,
+        unprotected=ports.sandbox.missing() if ports.network.isolated else (),
+    )
+
+
+def load_state(ports: Ports) -> AgentState | None:
+    """Returns state.json; None where there is none, or where it was moved aside because it is broken."""
+    return _own(ports, ports.paths.state, MAX_STATE_BYTES, AgentState.decode)
+
+
+def load_schedule(ports: Ports, now: int) -> Schedule:
+    """Returns schedule.json; a first schedule with a drawn moment where there is none."""
+    kept = _own(
+        ports, ports.paths.schedule, MAX_SMALL_BYTES, lambda data: schedule.from_json(_members(data, "schedule.json"))
+    )
+    return kept or schedule.plan_first(now, ports.random.random())
+
+
+def load_documents(files: Files, paths: Paths, root: Root, state: AgentState) -> Documents:
+    """Verifies the kept documents under this root."""
+    bundle, refused = _bundle(files, paths, root)
+    return Documents(
+        bundle=bundle,
+        refused=refused,
+        status_list=_status_list(files, paths, root, state),
+        advisories=AdvisoryStore(files=files, paths=paths, root=root).load(state),
+    )
+
+
+def machine_identity(ports: Ports) -> tuple[dict[str, str], str | None]:
+    """Returns the binding components, junk left out, the agent's own key among them; and that key's thumbprint."""
+    raw = dict(ports.machine.components())
+    key = agent_key.load(ports.files, ports.paths)
+    if key is not None:
+        raw["agent_key"] = key.public.kid
+    return dict(binding.normalize(raw)), None if key is None else key.public.kid
+
+
+def _bundle(files: Files, paths: Paths, root: Root) -> tuple[Bundle | None, Untrusted | None]:
+    """The current bundle, or the previous good one where the current is refused; the first refusal is kept."""
+    first_refusal: Untrusted | None = None
+    for path in (paths.bundle, paths.previous_bundle):
+        try:
+            text = _bundle_text(files, path)
+            bundle = None if text is None else bundle_document.verify(text, root, now=None)
+        except Untrusted as refused:
+            first_refusal = first_refusal or refused
+            continue
+        if bundle is not None:
+            return bundle, first_refusal
+    return None, first_refusal
+
+
+def _bundle_text(files: Files, path: Path) -> bytes | None:
+    """Raises Untrusted for a file that can be no bundle: it is a refused one, whose grace a lost one would not have."""
+    try:
+        return files.read(path, max_bytes=MAX_BUNDLE_BYTES)
+    except Misconfigured as refused:
+        raise Untrusted(Reason.FORMAT_INVALID, refused.detail, **refused.values) from refused
+
+
+def _status_list(files: Files, paths: Paths, root: Root, state: AgentState) -> StatusList | None:
+    """None where the root knows its key no more. Its own `exp` is not asked (see `verdict.rules_until`)."""
+    token = state_files.read(files, paths.status_list, max_bytes=MAX_STATUS_BYTES)
+    if token is None:
+        return None
+    try:
+        return status_document.accept(token, root, floor={}, now=0)
+    except Untrusted as refused:
+        # It stays, because a root to come may know its key again, and is logged once.
+        if state.note_refused(hashlib.sha256(token).hexdigest()):
+            log_event("status_list_refused", level="warning", code=str(refused.code), detail=refused.detail)
+        return None
+
+
+def _settings(ports: Ports) -> tuple[Settings, AgentError | None]:
+    """The settings; where they are refused, the last good ones (every request is then denied) and why."""
+    kept = ports.paths.last_settings
+    try:
+        settings = load(ports.files, ports.paths)
+    except Misconfigured as refused:
+        last_good = state_files.read(ports.files, kept, max_bytes=MAX_SETTINGS_BYTES)
+        return parse(b"schema = 1" if last_good is None else last_good), refused
+    text = ports.files.read(ports.paths.settings, max_bytes=MAX_SETTINGS_BYTES, owners=ports.paths.owners)
+    if text is not None and text != state_files.read(ports.files, kept, max_bytes=MAX_SETTINGS_BYTES):
+        ports.files.write(kept, text)
+    return settings, None
+
+
+def _newest_root(ports: Ports, first: Root) -> Root:
+    try:
+        return trust.newest_root(ports.files, ports.paths, first)
+    except (Untrusted, Misconfigured) as refused:
+        state_files.quarantine(ports.files, ports.paths.roots, refused)
+        return first
+
+
+def _clock_state(ports: Ports, root: Root, clock: ClockReading) -> ClockState:
+    kept = _own(
+        ports, ports.paths.clock, MAX_SMALL_BYTES, lambda data: effective_time.from_json(_members(data, "clock.json"))
+    )
+    if kept is None:
+        return effective_time.first(clock, root.iat)
+    return effective_time.drop(effective_time.advance(kept, clock), root.kids)
+
+
+def _own(ports: Ports, path: Path, max_bytes: int, decode: Callable[[bytes], T]) -> T | None:
+    """A file of the agent's own state; one that this agent did not write is moved aside, and its counts begin anew."""
+    data = state_files.read(ports.files, path, max_bytes=max_bytes)
+    if data is None:
+        return None
+    try:
+        return decode(data)
+    except Untrusted as refused:
+        state_files.quarantine(ports.files, path, refused)
+        return None
+
+
+def _members(data: bytes, where: str) -> Members:
+    return Members(loads(data, max_bytes=MAX_SMALL_BYTES), where)
