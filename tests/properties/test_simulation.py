@@ -53,7 +53,7 @@ class Life:
         self.machine_before: dict[str, str] = {}
         self.entries: dict[int, int] = {}
         self.story: list[str] = []
-        self.agent.network.on("POST", signing.ENDPOINT + "/v1/activations", _activation)
+        self.agent.network.on("POST", signing.ENDPOINT + "/v1/activations", activation_reply)
         for purpose in CONSENT_BASED:
             self.agent.network.on("POST", f"{signing.ENDPOINT}/v1/reports/{purpose}", _receipt)
         self.backup = self.agent.files.snapshot()
@@ -353,7 +353,7 @@ def _receipt(sealed: Sealed) -> Reply:
     return ok(signing.receipt(sealed.body, kind=sealed.purpose), "application/jose", status=202)
 
 
-def _activation(sealed: Sealed) -> Reply:
+def activation_reply(sealed: Sealed) -> Reply:
     asked = signed_request.verify(sealed.body)
     token = signing.activation(
         bind=signing.bind(components=asked.components, salt=asked.salt), cnf={"jkt": asked.jwk.kid}

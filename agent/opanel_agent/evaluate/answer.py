@@ -25,13 +25,15 @@ class Outlook:
     """What waits on this machine, and when it acts next. Moments are effective seconds, None for never.
 
     `next_check_s` is when the status list is checked, `next_report_s` when a report or the advisories want a pass,
-    `next_renewal_s` when a renewal does. `last_sent` is the newest attempted request.
+    `next_renewal_s` when a renewal does, `next_license_s` when the
+    license that waits begins. `last_sent` is the newest attempted request.
     """
 
     held_reports: int
     last_sent: Json
     next_check_s: int
     next_report_s: int | None
+    next_license_s: int | None
     next_renewal_s: int | None
     renewal: Json
 

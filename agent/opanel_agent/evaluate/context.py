@@ -9,7 +9,8 @@ Only functions with effects take the context. Whatever asks a question takes the
 from dataclasses import dataclass, replace
 
 from opanel_agent.core.codec.strict_json import dumps
-from opanel_agent.core.license import effective_time, schedule, status_history
+from opanel_agent.core.license import effective_time, license_key, schedule, status_history
+from opanel_agent.core.license.effective_time import ClockState
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.evaluate.consent.rights import DataRights
 from opanel_agent.evaluate.inputs import Documents, Inputs, load_inputs, load_schedule, load_state
@@ -24,8 +25,9 @@ from opanel_agent.network.gate_inputs import GateSources
 class PassContext:
     """One pass. `first_pass`: nothing says what was installed before, in the first pass or after state.json was lost.
 
-    `reset`: all was forgotten in this pass, and what it still learns is not kept. `unrecorded` is what kept a change of
-    the consents from being recorded in this pass; it denies as a broken ledger does.
+    `list_accepted`: a status list that is newer than any before it was accepted in this pass. `reset`: all was forgotten
+    in this pass, and what it still learns is not kept. `unrecorded` is what kept a change of the consents from being
+    recorded in this pass; it denies as a broken ledger does.
     """
 
     ports: Ports
@@ -35,6 +37,7 @@ class PassContext:
     ledger: LedgerFile
     first_pass: bool = False
     reset: bool = False
+    list_accepted: bool = False
     unrecorded: str | None = None
     written: bytes = b""  # state.json as it was written last
 
@@ -88,6 +91,13 @@ class PassContext:
         """Puts changed documents in the place of those that were read."""
         self.inputs = replace(self.inputs, documents=documents)
 
+    def tell_time(self, clock_state: ClockState) -> None:
+        """Takes over the clock once a signed date was heard; it may have gone back by what only the wall clock said."""
+        went_back = effective_time.now(clock_state) < self.now
+        self.inputs = replace(self.inputs, clock_state=clock_state)
+        if went_back:
+            self.state.forget_future(self.now)
+
     def save_state(self) -> None:
         """Writes state.json before something long begins, where it changed: a "no" ends a pass at its request."""
         encoded = self.state.encode()
@@ -113,8 +123,7 @@ def begin_pass(ports: Ports) -> PassContext:
     state = kept or AgentState()
     inputs = load_inputs(ports, state)
     written = state.encode()
-    if inputs.bundle is not None:
-        state.seen = status_history.mark_installed(state.seen, inputs.bundle)
+    _recover(inputs, state, lost=kept is None)
     return PassContext(
         ports=ports,
         inputs=inputs,
@@ -124,3 +133,17 @@ def begin_pass(ports: Ports) -> PassContext:
         first_pass=kept is None or kept.state is None,
         written=written,
     )
+
+
+def _recover(inputs: Inputs, state: AgentState, *, lost: bool) -> None:
+    """Records what the documents at hand prove whatever became of the state: an older copy of it, or none, is no cure."""
+    bundle, listed = inputs.bundle, inputs.documents.status_list
+    if bundle is None:
+        return
+    state.seen = status_history.mark_installed(state.seen, bundle)
+    if lost:
+        state.lost = True
+        state.accept(license_key.digest(bundle.license.sub), min(inputs.now, bundle.license.iat))
+    if listed is not None:
+        state.seen = status_history.record_list(state.seen, bundle, listed, inputs.now, lost=state.lost)
+        state.list_iat = max(listed.iat, state.list_iat or 0)

@@ -36,7 +36,9 @@ class Decision:
 def decide(inputs: Inputs, state: AgentState) -> Decision:
     """Returns the decision on these inputs; `state` says since when things were first seen."""
     match = _match(inputs)
-    unmatched_since = None if match is None or match.ok else state.unmatched_since or inputs.now
+    unmatched_since = (
+        None if match is None or match.ok else state.unmatched_since or _mismatch_began(inputs, lost=state.lost)
+    )
     refused = inputs.bundle is None and inputs.documents.refused is not None
     refused_since = (state.refused_since or inputs.now) if refused else None
     found = verdict.judge(_evidence(inputs, state, match, unmatched_since, refused_since))
@@ -67,6 +69,13 @@ def record(decision: Decision, state: AgentState) -> None:
             end=end,
             until=found.period.end_s,
         )
+
+
+def _mismatch_began(inputs: Inputs, *, lost: bool) -> int:
+    """Now; where the state does not say any more since when, at the activation: forgetting must not be a cure."""
+    if not lost or inputs.bundle is None or inputs.bundle.activation is None:
+        return inputs.now
+    return min(inputs.now, inputs.bundle.activation.iat)
 
 
 def _evidence(

@@ -8,7 +8,8 @@ document is noted in the state so that the journal has it once.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -216,8 +217,20 @@ def _clock_state(ports: Ports, root: Root, clock: ClockReading) -> ClockState:
         ports, ports.paths.clock, MAX_SMALL_BYTES, lambda data: effective_time.from_json(_members(data, "clock.json"))
     )
     if kept is None:
-        return effective_time.first(clock, root.iat)
+        return effective_time.first(clock, max(root.iat, *_signed_dates(ports.files, ports.paths, root)))
     return effective_time.drop(effective_time.advance(kept, clock), root.kids)
+
+
+def _signed_dates(files: Files, paths: Paths, root: Root) -> Iterator[int]:
+    """The dates of the documents at hand: what a lost clock begins anew from."""
+    yield 0
+    bundle, _ = _bundle(files, paths, root)
+    if bundle is not None:
+        yield bundle.newest_iat
+    token = state_files.read(files, paths.status_list, max_bytes=MAX_STATUS_BYTES)
+    if token is not None:
+        with suppress(Untrusted):
+            yield status_document.accept(token, root, floor={}, now=0).iat
 
 
 def _own(ports: Ports, path: Path, max_bytes: int, decode: Callable[[bytes], T]) -> T | None:

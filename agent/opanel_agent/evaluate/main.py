@@ -72,6 +72,7 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         for directory in directories:
             ports.files.sweep(directory)
         context = begin_pass(ports)
+        install.begin_waiting(context)
         install.files_of_root(context)
         withdrawn = changes.observe(context)
         context.save_state()
@@ -98,6 +99,8 @@ def _conclude(context: PassContext) -> tuple[dict[str, Json], int]:
     inputs, state = context.inputs, context.state
     decided = decision.decide(inputs, state)
     decision.record(decided, state)
+    if context.list_accepted:  # an older list that was put back clears nothing
+        state.lost = False
     permissions = context.gate.permissions()
     outlook = _outlook(context, permissions)
     answered = answer.compose(inputs, state, decided.verdict, permissions, outlook)
@@ -117,6 +120,7 @@ def _outlook(context: PassContext, permissions: Permissions) -> Outlook:
         last_sent=records.last_sent(context.outbox),
         next_check_s=now + schedule.wait_s(context.schedule, now),
         next_report_s=report.next_s(state, held, context.gate, permissions, now),
+        next_license_s=install.waiting_until(context.ports.files, context.ports.paths, inputs.root),
         next_renewal_s=renew.next_s(plan, state, now, permitted=may_renew),
         renewal=renew.renewal_json(plan, permitted=may_renew),
     )
@@ -161,7 +165,9 @@ def _tick(context: PassContext) -> Result:
 
 def _start(context: PassContext) -> Result:
     """A start alone is no reason for a request: a check that was missed is made up a little later."""
-    context.schedule = schedule.at_start(context.schedule, context.now, context.ports.random.random())
+    context.schedule = schedule.at_start(
+        context.schedule, context.now, context.ports.random.random(), wall_s=context.inputs.clock.wall_s
+    )
     return {"asked": []}
 
 
@@ -226,7 +232,7 @@ def _sleep_s(found: Verdict, outlook: Outlook, planned: Schedule, now: int) -> i
     due = schedule.due(planned, now)  # still due: the gate denied it
     check_s = DENIED_SLEEP_S if due else schedule.wait_s(planned, now)
     moments = [now + check_s, now + LONGEST_SLEEP_S]
-    wanted = (found.until, outlook.next_report_s, outlook.next_renewal_s)
+    wanted = (found.until, outlook.next_license_s, outlook.next_report_s, outlook.next_renewal_s)
     moments += [moment for moment in wanted if moment is not None]
     if Reason.CLOCK_SUSPECT in found.reasons:
         moments.append(now + SUSPECT_SLEEP_S)

@@ -5,7 +5,7 @@ thing: that is kept here, in effective time. Losing the file costs the start of 
 good that is not.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
@@ -19,6 +19,7 @@ from opanel_agent.core.license.renewal import Plan
 from opanel_agent.core.license.states import State
 from opanel_agent.core.license.status_history import Document, StatusRecord
 from opanel_agent.core.license.verdict import Sighting
+from opanel_agent.core.units import DAY_S
 
 MAX_BYTES: Final = 64 * 1024
 MAX_DIGESTS: Final = 64
@@ -26,6 +27,7 @@ MAX_WARNINGS: Final = 64
 MAX_LICENSES: Final = 16
 MAX_SIGNALS: Final = 64
 MAX_TOLD: Final = 16
+MAX_REPORT_WAIT_S: Final = 8 * DAY_S
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,7 +44,8 @@ class AgentState:
     `ledger_seq` how many lines the ledger had (by it an older one in its place is seen), `signals` the opt-outs that stood,
     `reports` when the next report of a purpose is made, `retries` when one that failed is tried again. `identity` are
     digests of what makes the machine this one; where one changed, `clone_of` is the consent file that was answered for the
-    other machine. Until `quiet_until` no run but of the purpose `quiet_but` is made.
+    other machine. `lost`: state.json was lost while a license was installed, and no status list was accepted since.
+    Until `quiet_until` no run but of the purpose `quiet_but` is made.
     """
 
     version: str | None = None
@@ -70,12 +73,25 @@ class AgentState:
     warnings: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     renewal: Plan | None = None
+    lost: bool = False
 
     def note_refused(self, sha256: str) -> bool:
         """Notes a refused document; returns whether the journal has not had it yet. The latest are forgotten last."""
         known = sha256 in self.told
         self.told = [*(kept for kept in self.told if kept != sha256), sha256][-MAX_TOLD:]
         return not known
+
+    def forget_future(self, now: int) -> None:
+        """After effective time went back: nothing began later than now, and no pause reaches further than from now on."""
+        self.accepted = {key: min(at, now) for key, at in self.accepted.items()}
+        for name in ("unmatched_since", "refused_since", "state_since", "checked_at"):
+            moment = getattr(self, name)
+            setattr(self, name, None if moment is None else min(moment, now))
+        self.seen = tuple(
+            replace(row, sighting=replace(row.sighting, seen_at=min(row.sighting.seen_at, now))) for row in self.seen
+        )
+        self.retries, self.quiet_until, self.quiet_but = {}, None, None
+        self.reports = {purpose: min(at, now + MAX_REPORT_WAIT_S) for purpose, at in self.reports.items()}
 
     def accept(self, key_sha256: str, now: int) -> None:
         """The first acceptance of a license key counts, whatever comes and goes after it."""
@@ -96,6 +112,8 @@ class AgentState:
         told["warnings"] = list(self.warnings[-MAX_WARNINGS:])
         told["told"] = list(self.told)
         told["renewal"] = None if self.renewal is None else asdict(self.renewal)
+        if self.lost:
+            told["lost"] = True
         return dumps(told)
 
     @staticmethod
@@ -127,6 +145,7 @@ class AgentState:
         memory.told = _ordered(told, "told", MAX_TOLD) if told.has("told") else []
         if told.has("renewal") and told.value("renewal") is not None:  # not in an earlier version's
             memory.renewal = _plan(told.members("renewal"))
+        memory.lost = told.has("lost") and told.boolean("lost")
         told.end()
         return memory
 

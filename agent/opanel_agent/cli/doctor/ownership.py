@@ -152,7 +152,13 @@ def _agents(paths: Paths, users: _Users) -> Iterator[Ruled]:
 _NAMED: Final = Paths(system=True, owner=0, config_dir=Path("c"), state_dir=Path("s"), runtime_dir=Path("r"))
 OWN_NAMES: Final = frozenset(
     {
-        *(_NAMED.bundle.name, _NAMED.previous_bundle.name, _NAMED.roots.name, _NAMED.status_list.name),
+        *(
+            _NAMED.bundle.name,
+            _NAMED.previous_bundle.name,
+            _NAMED.next_bundle.name,
+            _NAMED.roots.name,
+            _NAMED.status_list.name,
+        ),
         *(_NAMED.advisories.name, _NAMED.state.name, _NAMED.schedule.name, _NAMED.clock.name, _NAMED.lock.name),
         *(_NAMED.activation_key.name, _NAMED.last_settings.name, _NAMED.ledger.name, _NAMED.export.name),
         *(_NAMED.held.name, _NAMED.sent.name, _NAMED.receipts.name, _NAMED.erasure.name, _NAMED.ready.name),

@@ -1,28 +1,34 @@
-"""Effective time: the clock that licenses are judged by, which only moves forward (license-format.md, "Time").
+"""Computes effective time, the clock that licenses are judged by (license-format.md, "Time").
 
-Theory of operation. A `Mark` is persisted and holds two things.
+Theory of operation. A `ClockState` is persisted and holds two things.
 
 - The **own clock**: where this machine's clock stood at a known CLOCK_BOOTTIME of a known boot. It advances by
   elapsed boot time, whatever the wall clock says, and takes over a wall clock that is ahead: within FAR_S freely, out
   of an allowance of FAR_S that refills with uptime (else a clock that creeps ahead 25 h a reading would be followed
   anywhere); further ahead by RATE seconds a second of uptime, or whole once a fresh list is within FAR_S of the wall
   clock.
-- The **lifts**: for each key that signed an accepted status list or root, by how many seconds its newest `iat` was
-  ahead of the own clock. The effective time is the own clock plus the greatest lift. A lift never moves the own
-  clock, so lifting twice adds nothing, and a lift can be taken back with its key (`drop`): the only way back there
-  is. When the own clock jumps by taking over the wall clock, every lift shrinks by as much: what both witnesses say
-  counts once.
+- The **lifts**: for each key that signed an accepted status list or root, by how many seconds its newest `iat` is
+  ahead of the own clock (negative: behind it). The effective time is the own clock plus the greatest lift above 0. A
+  lift never moves the own clock, so lifting twice adds nothing, and a lift goes with its key (`drop`). When the own
+  clock jumps by taking over the wall clock, every lift shrinks by as much: what both witnesses say counts once.
+
+What only the wall clock said is not forever. `unwitnessed_s` counts the seconds of the own clock that came from the
+wall clock alone: the first reading, and all that was taken over since. As soon as a freshly accepted signed date and
+the wall clock agree within FAR_S (`lift`, `corroborate`), the own clock moves to the wall clock: forward whole, back
+by at most these seconds. Elapsed boot time is never taken back, and neither is what a key that the root still names
+has signed, because its lift grows by as much as the own clock goes back. So a clock that was years ahead for a moment
+locks nobody out, and who sets the clock back and keeps lists for later hides no more than the time that the machine
+was off, which nothing on it could have measured.
 
 `disagreed_s` counts boot seconds, not effective ones: neither a lift nor a dropped key can hurry or delay the
 suspicion.
 
 A new boot: the boot time before its first reading counts only as far as the wall clock confirms it, because a
 container moved to another host, or a state restored there, meets a machine that has been up for a year. A wall clock
-wound back by more than FAR_S confirms nothing, and then the boot time counts whole. Who reboots with the clock wound
-back hides the time that the machine was off, which nothing on it could have measured, and no more.
+wound back by more than FAR_S confirms nothing, and then the boot time counts whole.
 
-Not here: who may lift (the caller passes the `iat` of accepted lists and roots, never of a reseller's document),
-reading the clocks, saving the mark.
+Not here: who may lift (the caller passes the `iat` of accepted lists and roots, never of a reseller's document, which
+may only `corroborate`), reading the clocks, saving the state.
 """
 
 from collections.abc import Collection, Mapping
@@ -55,7 +61,11 @@ class ClockReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockState:
-    """Where effective time stood at one reading. `disagreed_s`: boot time since the wall clock ceased to agree."""
+    """Where effective time stood at one reading, in seconds.
+
+    `disagreed_s`: boot time since the wall clock ceased to agree. `unwitnessed_s`: how much of `own_s` only the wall
+    clock has said.
+    """
 
     own_s: int
     boottime_s: int
@@ -63,6 +73,7 @@ class ClockState:
     lifts: Mapping[str, int] = field(default_factory=dict)
     allowance_s: int = FAR_S
     disagreed_s: int | None = None
+    unwitnessed_s: int = 0
 
 
 def first(reading: ClockReading, floor_s: int) -> ClockState:
@@ -70,12 +81,17 @@ def first(reading: ClockReading, floor_s: int) -> ClockState:
 
     The wall clock is believed here, once: there is nothing yet to hold against it.
     """
-    return ClockState(own_s=max(reading.wall_s, floor_s), boottime_s=reading.boottime_s, boot_id=reading.boot_id)
+    return ClockState(
+        own_s=max(reading.wall_s, floor_s),
+        boottime_s=reading.boottime_s,
+        boot_id=reading.boot_id,
+        unwitnessed_s=max(0, reading.wall_s - floor_s),
+    )
 
 
 def now(mark: ClockState) -> Effective:
     """Effective time at the mark's reading."""
-    return Effective(mark.own_s + max(mark.lifts.values(), default=0))
+    return Effective(mark.own_s + max(0, *mark.lifts.values(), 0))
 
 
 def clock_suspect(mark: ClockState) -> bool:
@@ -93,7 +109,11 @@ def advance(mark: ClockState, reading: ClockReading) -> ClockState:
     taken_s = min(ahead_s, earned_s)
     if ahead_s - taken_s <= FAR_S:
         taken_s = min(ahead_s, credit_s)
-    adopted = replace(_jump(run, taken_s), allowance_s=min(FAR_S, credit_s - taken_s))
+    adopted = replace(
+        _jump(run, taken_s),
+        allowance_s=min(FAR_S, credit_s - taken_s),
+        unwitnessed_s=run.unwitnessed_s + taken_s,
+    )
     return _compare(adopted, reading, elapsed_s)
 
 
@@ -101,17 +121,27 @@ def lift(mark: ClockState, kid: str, iat: int, reading: ClockReading) -> ClockSt
     """The mark after a status list or root with this `iat`, signed by `kid`, was accepted at `reading`.
 
     A wall clock at or after `iat` (less FAR_S) is a second witness that it is at least `iat`: then the lift has no cap.
-    One within FAR_S of `iat` on either side is corroborated, and taken over whole.
+    One within FAR_S of `iat` on either side is corroborated, and taken over whole, forward or back.
     """
-    ran = advance(mark, reading)
-    if abs(reading.wall_s - iat) <= FAR_S:
-        ran = replace(_jump(ran, max(0, reading.wall_s - ran.own_s)), allowance_s=FAR_S)
+    ran = _corroborated(advance(mark, reading), iat, reading)
     ahead_s = iat - ran.own_s
     if iat > reading.wall_s + FAR_S:
         ahead_s = min(ahead_s, LIFT_S)
-    if ahead_s > ran.lifts.get(kid, 0):
+    if ahead_s > ran.lifts.get(kid, ahead_s - 1):
         ran = replace(ran, lifts={**ran.lifts, kid: ahead_s})
     return _compare(ran, reading, 0)
+
+
+def corroborate(mark: ClockState, iat: int, reading: ClockReading) -> ClockState:
+    """The mark after a freshly accepted document of this `iat` that may not lift: a license, an activation.
+
+    It bears the wall clock out where they agree within FAR_S. Where both say that it is later than the own clock, the
+    earlier of the two counts: so the time that a server was off is made up. That may be taken back as any wall clock's
+    word, because the date is a reseller's.
+    """
+    ran = _corroborated(advance(mark, reading), iat, reading)
+    ahead_s = max(0, min(iat, reading.wall_s) - ran.own_s)
+    return _compare(replace(_jump(ran, ahead_s), unwitnessed_s=ran.unwitnessed_s + ahead_s), reading, 0)
 
 
 def drop(mark: ClockState, alive: Collection[str]) -> ClockState:
@@ -120,29 +150,44 @@ def drop(mark: ClockState, alive: Collection[str]) -> ClockState:
 
 
 def to_json(mark: ClockState) -> dict[str, Json]:
-    """Shape of clock.json; `disagreed_s` is absent while the wall clock agrees."""
+    """Returns the shape of clock.json.
+
+    `behind` are the lifts below 0, as how far behind; it, `disagreed_s` and `unwitnessed_s` are absent where there is
+    nothing to tell.
+    """
     told: dict[str, Json] = {
         "schema": 1,
         "own_s": mark.own_s,
         "boottime_s": mark.boottime_s,
         "boot_id": mark.boot_id,
-        "lifts": dict(mark.lifts),
+        "lifts": {kid: ahead_s for kid, ahead_s in mark.lifts.items() if ahead_s >= 0},
         "allowance_s": mark.allowance_s,
     }
-    return told if mark.disagreed_s is None else {**told, "disagreed_s": mark.disagreed_s}
+    behind: dict[str, Json] = {kid: -ahead_s for kid, ahead_s in mark.lifts.items() if ahead_s < 0}
+    if behind:
+        told["behind"] = behind
+    if mark.disagreed_s is not None:
+        told["disagreed_s"] = mark.disagreed_s
+    if mark.unwitnessed_s:
+        told["unwitnessed_s"] = mark.unwitnessed_s
+    return told
 
 
 def from_json(told: Members) -> ClockState:
     """The mark that `to_json` told; Untrusted for anything else, and the caller starts with `first`."""
     told.constant("schema", 1)
     lifts = told.members("lifts")
+    ahead = {kid: lifts.integer(kid) for kid in lifts.names()}  # a thumbprint may begin with - or _
+    behind = told.members("behind") if told.has("behind") else None
+    late = {} if behind is None else {kid: -behind.integer(kid, low=1) for kid in behind.names()}
     mark = ClockState(
         own_s=told.integer("own_s"),
         boottime_s=told.integer("boottime_s"),
         boot_id=told.text("boot_id"),
-        lifts={kid: lifts.integer(kid) for kid in lifts.names()},  # a thumbprint may begin with - or _
+        lifts={**ahead, **late},
         allowance_s=told.integer("allowance_s", high=FAR_S),
         disagreed_s=told.integer("disagreed_s") if told.has("disagreed_s") else None,
+        unwitnessed_s=told.integer("unwitnessed_s", low=1) if told.has("unwitnessed_s") else 0,
     )
     told.end()
     return mark
@@ -159,9 +204,17 @@ def _elapsed(mark: ClockState, reading: ClockReading) -> int:
 
 
 def _jump(mark: ClockState, ahead_s: int) -> ClockState:
-    """The own clock moved over to the wall clock; a lift keeps only what it is ahead of that."""
-    left = {kid: lift_s - ahead_s for kid, lift_s in mark.lifts.items() if lift_s > ahead_s}
-    return replace(mark, own_s=mark.own_s + ahead_s, lifts=left)
+    """The own clock moved by so much, back where it is negative; what each key has signed stays where it is."""
+    lifts = {kid: lift_s - ahead_s for kid, lift_s in mark.lifts.items()}
+    return replace(mark, own_s=mark.own_s + ahead_s, lifts=lifts)
+
+
+def _corroborated(mark: ClockState, iat: int, reading: ClockReading) -> ClockState:
+    """The own clock at the wall clock, as far as that may be taken back, where a signed date bears the wall clock out."""
+    if abs(reading.wall_s - iat) > FAR_S:
+        return mark
+    ahead_s = max(reading.wall_s - mark.own_s, -mark.unwitnessed_s)
+    return replace(_jump(mark, ahead_s), allowance_s=FAR_S, unwitnessed_s=0)
 
 
 def _compare(mark: ClockState, reading: ClockReading, elapsed_s: int) -> ClockState:

@@ -64,9 +64,14 @@ def after_failure(schedule: Schedule, now: int, draw: float, *, retry_after_s: i
     return replace(schedule, next_check_s=now + wait_s, failures=failures, not_before_s=held_s)
 
 
-def at_start(schedule: Schedule, now: int, draw: float) -> Schedule:
-    """The plan when the agent starts: as it was, or a missed check made up a little later."""
-    if not due(schedule, now):
+def at_start(schedule: Schedule, now: int, draw: float, *, wall_s: int) -> Schedule:
+    """The plan when the agent starts: as it was, or a missed check made up within two hours.
+
+    A check was missed, too, where only the wall clock says so: effective time knows nothing of the time that the machine
+    was off. One that is planned within two hours anyway stays where it is: starting often must not put it off.
+    """
+    missed_by_wall = wall_s >= schedule.next_check_s > now + MAKE_UP_S
+    if not (due(schedule, now) or (missed_by_wall and held_off_s(schedule, now) == 0)):
         return schedule
     return replace(schedule, next_check_s=now + int(draw * MAKE_UP_S))
 

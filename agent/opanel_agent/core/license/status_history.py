@@ -48,8 +48,8 @@ StatusRecords = tuple[StatusRecord, ...]
 
 def mark_installed(rows: StatusRecords, bundle: Bundle) -> StatusRecords:
     """The rows, marked by whether they are this bundle's; those of an earlier version moved to the entry that it tells."""
-    own = {entry for _, entry, _ in _documents(bundle)}
-    entries = {jti: entry for _, entry, jti in _documents(bundle)}
+    own = {entry for _, entry, _, _ in _documents(bundle)}
+    entries = {jti: entry for _, entry, jti, _ in _documents(bundle)}
     known = {row.entry for row in rows}
     kept: list[StatusRecord] = []
     for row in rows:
@@ -66,19 +66,29 @@ def mark_removed(rows: StatusRecords) -> StatusRecords:
     return tuple(replace(row, installed=False) for row in rows)
 
 
-def record_list(rows: StatusRecords, bundle: Bundle | None, listed: StatusList, now: int) -> StatusRecords:
-    """The rows once this list is held and this bundle installed: begun, gone on, or forgotten."""
+def record_list(
+    rows: StatusRecords, bundle: Bundle | None, listed: StatusList, now: int, *, lost: bool = False
+) -> StatusRecords:
+    """The rows once this list is held and this bundle installed: begun, gone on, or forgotten.
+
+    `lost`: what was seen before is not known any more. An entry that is bad then counts as bad since its document was
+    issued, the only signed date at hand: forgetting must not be a cure.
+    """
     known = {row.entry: row for row in rows if row.entry is not None}
     asked = {entry: (row.document, row.installed) for entry, row in known.items()}
     if bundle is not None:
-        asked |= {entry: (document, True) for document, entry, _ in _documents(bundle)}
+        asked |= {entry: (document, True) for document, entry, _, _ in _documents(bundle)}
+    issued = {} if bundle is None or not lost else {entry: iat for _, entry, _, iat in _documents(bundle)}
     kept = [row for row in rows if row.entry is None]
     for entry, (document, installed) in asked.items():
         row, status = known.get(entry), _status(listed, entry)
         if status is None and row is not None:
             kept.append(row)
         elif status:
-            sighting = _sighting(None if row is None else row.sighting, status, document, listed.iat, now)
+            since = min(now, issued.get(entry, now))
+            sighting = _sighting(None if row is None else row.sighting, status, document, listed.iat, since)
+            if row is None and entry in issued:
+                sighting = replace(sighting, first_iat=min(listed.iat, issued[entry]))
             kept.append(StatusRecord(document=document, entry=entry, sighting=sighting, installed=installed))
     # As many as are kept: those of what is installed first, then the ones that began last.
     return tuple(sorted(kept, key=lambda row: (not row.installed, -row.sighting.seen_at))[:MAX_ROWS])
@@ -95,12 +105,13 @@ def any_bad(rows: StatusRecords) -> bool:
     return any(row.installed for row in rows)
 
 
-def _documents(bundle: Bundle) -> Iterator[tuple[Document, StatusRef, str]]:
-    yield Document.LICENSE, bundle.license.status, bundle.license.jti
+def _documents(bundle: Bundle) -> Iterator[tuple[Document, StatusRef, str, int]]:
+    """What has an entry in a status list: kind, entry, `jti`, `iat`."""
+    yield Document.LICENSE, bundle.license.status, bundle.license.jti, bundle.license.iat
     if bundle.activation is not None:
-        yield Document.ACTIVATION, bundle.activation.status, bundle.activation.jti
+        yield Document.ACTIVATION, bundle.activation.status, bundle.activation.jti, bundle.activation.iat
     for link in bundle.delegations:
-        yield Document.DELEGATION, link.status, link.jti
+        yield Document.DELEGATION, link.status, link.jti, link.iat
 
 
 def _status(listed: StatusList, entry: StatusRef) -> Status | None:

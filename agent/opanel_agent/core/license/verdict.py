@@ -45,6 +45,8 @@ __all__ = [
     "Sighting",
     "State",
     "Verdict",
+    "begins_s",
+    "ends_s",
     "judge",
     "rules_until",
     "warning",
@@ -180,10 +182,12 @@ def _not_yet_valid(e: Evidence) -> Countdown | None:
     """Nor before it was issued: a date in the future would put off the day on which a missing status counts."""
     if e.license is None:
         return None
-    ends_s = max(e.license.nbf, e.license.iat) - SKEW_S
-    if e.now >= ends_s:
+    starts_s = begins_s(e.license)
+    if e.now >= starts_s:
         return None
-    return Countdown(state=State.NOT_YET_VALID, reason=Reason.NOT_YET_VALID, starts_s=e.now, due_s=e.now, ends_s=ends_s)
+    return Countdown(
+        state=State.NOT_YET_VALID, reason=Reason.NOT_YET_VALID, starts_s=e.now, due_s=e.now, ends_s=starts_s
+    )
 
 
 def _held(e: Evidence) -> Countdown | None:
@@ -309,15 +313,26 @@ def _action(reason: Reason, e: Evidence) -> Action:
     return ACTIONS[reason]
 
 
-def rules_until(list_iat: int | None, list_exp: int | None, *, stale_days: int, newest_iat: int) -> int:
-    """When the status becomes stale. `newest_iat`: the newest in the bundle, for where no list was ever held.
+def begins_s(license_: License) -> int:
+    """From when on a license is valid: neither before its `nbf` nor before it was issued, less a little skew."""
+    return max(license_.nbf, license_.iat) - SKEW_S
 
-    It counts as well where an older list is held: else deleting that list would make the status fresher.
+
+def ends_s(license_: License) -> int:
+    """Until when a license permits everything, as far as time alone decides: `exp` and its grace."""
+    return license_.exp + license_.grace_days * DAY_S
+
+
+def rules_until(list_iat: int | None, list_exp: int | None, *, stale_days: int, newest_iat: int) -> int:
+    """When the status becomes stale. `newest_iat`: the newest in the bundle, for where no list was ever accepted.
+
+    Where one was, a newer activation or license proves nothing about the status: activating again must not keep a
+    suspended license alive behind a mirror that is out of reach.
     """
     if stale_days >= STALE_NEVER_DAYS:
         return NEVER
     stale_s = stale_days * DAY_S
-    return max(newest_iat + stale_s, (list_iat or 0) + stale_s, list_exp or 0)
+    return max((newest_iat if list_iat is None else list_iat) + stale_s, list_exp or 0)
 
 
 def warning(period: Period, now: int, given: frozenset[str]) -> str | None:

@@ -22,8 +22,10 @@ from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.license import binding, effective_time, license_key, renewal, status_history
+from opanel_agent.core.license.verdict import begins_s, ends_s
+from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.inputs import MAX_STATUS_BYTES, Inputs, load_documents
+from opanel_agent.evaluate.inputs import MAX_BUNDLE_BYTES, MAX_STATUS_BYTES, Inputs, load_documents
 from opanel_agent.evaluate.reporting.advisories import AdvisoryStore
 from opanel_agent.evaluate.state import MAX_DIGESTS, AgentState
 from opanel_agent.system.log import log_event
@@ -61,23 +63,52 @@ def document(context: PassContext, data: bytes, *, only_newer: bool = False) -> 
 
 
 def bundle(context: PassContext, text: bytes, *, only_newer: bool = False) -> None:
-    """Installs a license that was put here by hand: an older one too, unless `only_newer`. Raises Untrusted."""
-    root, now, held = context.inputs.root, context.now, context.inputs.bundle
-    new = bundle_document.verify(text, root, now=now)
+    """Installs a license that was put here by hand: an older one too, unless `only_newer`. Raises Untrusted.
+
+    One that begins later waits for its time while another is good.
+    """
+    new = _verified(context, text)
     if only_newer:
-        _require_newer(held, new)
-    _keep(context, _with_known_activation(held, new, root, now))
+        _require_newer(context.inputs.bundle, new)
+    _keep_or_wait(context, new)
+
+
+def begin_waiting(context: PassContext) -> None:
+    """Installs the license that waits, once its time has come or the one that ruled meanwhile is good no more."""
+    files, path = context.ports.files, context.ports.paths.next_bundle
+    text = state_files.read(files, path, max_bytes=MAX_BUNDLE_BYTES)
+    if text is None:
+        return
+    try:
+        new = bundle_document.verify(text, context.inputs.root, now=context.now)
+    except Untrusted as refused:
+        state_files.quarantine(files, path, refused)
+        return
+    if not _waits(context.inputs.bundle, new, context.now):
+        _keep(context, _with_known_activation(context.inputs.bundle, new, context.inputs.root, context.now))
+        files.remove(path)
+        log_event("license_begun", license=new.license.jti)
+
+
+def waiting_until(files: Files, paths: Paths, root: Root) -> int | None:
+    """Returns when the license that waits begins, in effective seconds; None where none waits."""
+    text = state_files.read(files, paths.next_bundle, max_bytes=MAX_BUNDLE_BYTES)
+    if text is None:
+        return None
+    try:
+        return begins_s(bundle_document.verify(text, root, now=None).license)
+    except Untrusted:
+        return None
 
 
 def exchanged(context: PassContext, text: bytes, *, key_sha256: str) -> None:
     """Installs the bundle that a license key was exchanged for. Raises Untrusted for another key's and for an older one."""
-    root, now, held = context.inputs.root, context.now, context.inputs.bundle
-    new = bundle_document.verify(text, root, now=now)
+    held, new = context.inputs.bundle, _verified(context, text)
     if license_key.digest(new.license.sub) != key_sha256:
         raise Untrusted(Reason.PRODUCT_MISMATCH, "bundle_other_key")
     if held is not None and held.license.sub == new.license.sub and new.license.iat < held.license.iat:
         raise Untrusted(Reason.CHAIN_INVALID, "bundle_older")
-    _keep(context, _with_known_activation(held, new, root, now))
+    _keep_or_wait(context, new)
 
 
 def renewed(context: PassContext, text: bytes) -> None:
@@ -86,11 +117,10 @@ def renewed(context: PassContext, text: bytes) -> None:
     Raises NotYet where there is none yet, Untrusted for any other document, and where the activation would be lost by it:
     a renewal must not take anything away.
     """
-    inputs = context.inputs
-    if inputs.bundle is None:
+    if context.inputs.bundle is None:
         raise Untrusted(Reason.NO_LICENSE, "license_needed")
-    new = bundle_document.verify(text, inputs.root, now=inputs.now)
-    renewal.require_renewal(inputs.bundle.license, new.license, inputs.now)
+    new, inputs = _verified(context, text), context.inputs
+    renewal.require_renewal(context.inputs.bundle.license, new.license, inputs.now)
     if new.activation is not None and not _is_ours(new.activation, inputs):
         new = bundle_document.verify(b"\n".join([*_rows(new)[:-1], b""]), inputs.root, now=inputs.now)
     new = _with_known_activation(inputs.bundle, new, inputs.root, inputs.now)
@@ -123,17 +153,17 @@ def status(context: PassContext, token: bytes) -> None:
     """Installs a status list: newer than any before it from the same key, whole, unexpired. Raises Untrusted."""
     inputs, state = context.inputs, context.state
     floors = _floors(inputs.documents.status_list, state.floors)
-    new = status_document.accept(token, inputs.root, floor=floors, now=inputs.now)
+    new = status_document.accept(token, inputs.root, floor=floors, now=0)
+    clock_state = effective_time.lift(inputs.clock_state, new.kid, new.iat, inputs.clock)
+    if new.exp <= effective_time.now(clock_state):  # by the time that holds once its own date was heard
+        raise Untrusted(Reason.STATUS_STALE, "status_list_expired")
     context.ports.files.write(context.ports.paths.status_list, token)
     alive = inputs.root.keys_of("status")
     state.floors = {kid: iat for kid, iat in state.floors.items() if kid in alive}
     state.floors[new.kid] = max(new.iat, state.floors.get(new.kid, 0))
-    state.list_iat = new.iat
-    context.inputs = replace(
-        inputs,
-        documents=replace(inputs.documents, status_list=new),
-        clock_state=effective_time.lift(inputs.clock_state, new.kid, new.iat, inputs.clock),
-    )
+    state.list_iat, context.list_accepted = new.iat, True
+    context.install(replace(inputs.documents, status_list=new))
+    context.tell_time(clock_state)
     sight(state, inputs.bundle, new, context.now)
 
 
@@ -165,12 +195,12 @@ def advisory_set(context: PassContext, text: bytes) -> None:
 
 
 def remove(context: PassContext) -> None:
-    """Removes both bundles (`license remove`), durably, the older first so that a crash in between leaves the newer.
+    """Removes every bundle (`license remove`), durably, the older first so that a crash in between leaves the newer.
 
     When the license was accepted and what was seen of its status stay: to remove and install again begins no count anew.
     """
     paths, state = context.ports.paths, context.state
-    for path in (paths.previous_bundle, paths.bundle):
+    for path in (paths.next_bundle, paths.previous_bundle, paths.bundle):
         context.ports.files.remove(path)
     context.install(replace(context.inputs.documents, bundle=None, refused=None))
     state.refused_since = None
@@ -207,7 +237,33 @@ def sight(state: AgentState, installed: Bundle | None, listed: StatusList | None
     if installed is not None:
         state.seen = status_history.mark_installed(state.seen, installed)
     if listed is not None:
-        state.seen = status_history.record_list(state.seen, installed, listed, now)
+        state.seen = status_history.record_list(state.seen, installed, listed, now, lost=state.lost)
+
+
+def _verified(context: PassContext, text: bytes) -> Bundle:
+    """Verifies a bundle at the time that holds once its own date was heard; a newer one than the installed tells it."""
+    inputs = context.inputs
+    dated, clock_state = bundle_document.verify(text, inputs.root, now=None), inputs.clock_state
+    if inputs.bundle is None or dated.license.iat > inputs.bundle.license.iat:
+        clock_state = effective_time.corroborate(clock_state, dated.license.iat, inputs.clock)
+    new = bundle_document.verify(text, inputs.root, now=effective_time.now(clock_state))
+    context.tell_time(clock_state)
+    return new
+
+
+def _keep_or_wait(context: PassContext, new: Bundle) -> None:
+    """A license that is not valid yet never replaces one that is: it waits in a file of its own."""
+    inputs, path = context.inputs, context.ports.paths.next_bundle
+    if _waits(inputs.bundle, new, context.now):
+        context.ports.files.write(path, new.text)
+        log_event("license_waits", license=new.license.jti, begins=begins_s(new.license))
+        return
+    _keep(context, _with_known_activation(inputs.bundle, new, inputs.root, context.now))
+    context.ports.files.remove(path)  # what was put here last is what is meant
+
+
+def _waits(held: Bundle | None, new: Bundle, now: int) -> bool:
+    return held is not None and begins_s(held.license) <= now < min(ends_s(held.license), begins_s(new.license))
 
 
 def _keep(context: PassContext, new: Bundle) -> None:

@@ -95,6 +95,11 @@ class Paths(NamedTuple):
         return self.state_dir / "bundle.previous.jws"
 
     @property
+    def next_bundle(self) -> Path:
+        """A license that is not valid yet, while another one is."""
+        return self.state_dir / "bundle.next.jws"
+
+    @property
     def roots(self) -> Path:
         return self.state_dir / "roots.jws"
 

@@ -1,10 +1,11 @@
 """Proves the arithmetic of effective time.
 
-It only moves forward, nobody gains by setting a clock, a wrong clock locks nobody out, a signed time lifts within its
-cap, once, and goes with its key.
+It moves forward, but for what only the wall clock said; nobody gains by setting a clock, a wrong clock locks nobody out,
+a signed time lifts within its cap, once, and goes with its key.
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ def after(seconds: int, *, ahead_s: int = 0) -> ClockReading:
     return at(T0 + seconds + ahead_s, UP + seconds)
 
 
-START = effective_time.first(at(T0), 0)
+START = effective_time.first(at(T0), T0)  # a document proves it
 
 
 def now(mark: ClockState) -> int:
@@ -135,7 +136,7 @@ def test_a_signed_time_lifts_a_clock_that_is_behind() -> None:
 
 
 def test_an_old_signed_time_changes_nothing() -> None:
-    assert effective_time.lift(START, "key", T0 - DAY_S, at(T0)) == START
+    assert replace(effective_time.lift(START, "key", T0 - DAY_S, at(T0)), lifts={}) == START
 
 
 @pytest.mark.parametrize("beyond_s", [1, 300 * DAY_S])
@@ -178,10 +179,60 @@ def test_adopting_the_wall_clock_shrinks_the_lifts_by_as_much() -> None:
     assert now(jumped) == now(lifted)
 
 
-def test_a_lift_that_the_own_clock_has_overtaken_is_gone() -> None:
+def test_a_lift_that_the_own_clock_has_overtaken_adds_nothing() -> None:
     lifted = effective_time.lift(START, "key", T0 + HOUR_S, at(T0))
-    jumped = effective_time.advance(lifted, after(0, ahead_s=HOUR_S))
-    assert (now(jumped), dict(jumped.lifts)) == (T0 + HOUR_S, {})
+    jumped = effective_time.advance(lifted, after(0, ahead_s=2 * HOUR_S))
+    assert (now(jumped), dict(jumped.lifts)) == (T0 + 2 * HOUR_S, {"key": -HOUR_S})
+
+
+# What only the wall clock said
+
+
+@pytest.mark.parametrize("ahead_s", [8 * DAY_S, 3650 * DAY_S])
+def test_a_first_reading_that_was_wrong_is_taken_back_when_clock_and_list_agree(ahead_s: int) -> None:
+    wrong = effective_time.first(at(T0 + ahead_s), T0 - 60 * DAY_S)
+    corrected = effective_time.advance(wrong, after(HOUR_S))
+    assert now(corrected) == T0 + ahead_s + HOUR_S  # a clock alone takes nothing back
+    listed = effective_time.lift(corrected, "key", T0 - HOUR_S, after(2 * HOUR_S))
+    assert (now(listed), listed.unwitnessed_s) == (T0 + 2 * HOUR_S, 0)
+    assert not effective_time.clock_suspect(listed)
+
+
+def test_what_was_followed_at_the_slow_rate_is_taken_back_too() -> None:
+    """84 hours beside a wall clock that is a year ahead."""
+    mark = START
+    for hour in range(1, 85):
+        mark = effective_time.advance(mark, after(hour * HOUR_S, ahead_s=365 * DAY_S))
+    assert now(mark) == T0 + 3 * 84 * HOUR_S
+    assert now(effective_time.lift(mark, "key", T0 + 84 * HOUR_S, after(84 * HOUR_S))) == T0 + 84 * HOUR_S
+
+
+def test_boot_time_is_never_taken_back() -> None:
+    ran = effective_time.advance(START, after(40 * DAY_S, ahead_s=-39 * DAY_S))
+    replayed = effective_time.lift(ran, "key", T0 + DAY_S, after(40 * DAY_S, ahead_s=-39 * DAY_S))
+    assert now(replayed) == T0 + 40 * DAY_S
+
+
+def test_what_was_signed_is_never_taken_back_but_with_its_key() -> None:
+    wrong = effective_time.first(at(T0 + 50 * DAY_S), T0)
+    signed = effective_time.lift(wrong, "two", T0 + 20 * DAY_S, at(T0 + 50 * DAY_S))
+    back = effective_time.lift(signed, "one", T0, at(T0))
+    assert (back.own_s, now(back)) == (T0, T0 + 20 * DAY_S)
+    assert now(effective_time.drop(back, {"one"})) == T0
+
+
+def test_a_license_bears_the_clock_out_and_makes_up_for_the_time_off() -> None:
+    woken = at(T0 + 60 * HOUR_S, 60, "two")
+    behind = effective_time.advance(START, woken)
+    assert now(behind) < T0 + 30 * HOUR_S
+    assert now(effective_time.corroborate(behind, T0 + 59 * HOUR_S, woken)) == T0 + 60 * HOUR_S
+    old = effective_time.corroborate(behind, T0 + 31 * HOUR_S, at(T0 + 90 * HOUR_S, 60, "two"))
+    assert now(old) == T0 + 31 * HOUR_S  # both say that it is at least that late
+    assert now(effective_time.corroborate(behind, T0 + 400 * DAY_S, woken)) == T0 + 60 * HOUR_S
+
+
+def test_a_license_dated_ahead_lifts_nothing() -> None:
+    assert now(effective_time.corroborate(START, T0 + 400 * DAY_S, at(T0))) == T0
 
 
 def test_each_key_has_its_own_lift_and_the_greatest_counts() -> None:
@@ -283,9 +334,23 @@ def live(life: list[tuple[str, ClockReading, int]]) -> list[ClockState]:
 
 @given(lives())
 @settings(max_examples=60)
-def test_it_never_goes_back_while_no_key_is_dropped(life: list[tuple[str, ClockReading, int]]) -> None:
-    times = [now(mark) for mark in live(life)]
-    assert times == sorted(times)
+def test_it_goes_back_only_by_what_only_the_wall_clock_said(life: list[tuple[str, ClockReading, int]]) -> None:
+    marks = live(life)
+    for before, after_ in pairwise(marks):
+        assert now(after_) >= now(before) - before.unwitnessed_s
+
+
+@given(lives(reboots=False))
+@settings(max_examples=200)
+def test_it_never_goes_back_behind_what_was_signed_and_the_boot_time_since(
+    life: list[tuple[str, ClockReading, int]],
+) -> None:
+    proved = T0
+    for (kind, reading, iat), before, mark in zip(life, live(life), live(life)[1:], strict=False):
+        proved += reading.boottime_s - before.boottime_s
+        if kind in ("one", "two") and iat <= reading.wall_s + FAR_S:
+            proved = max(proved, iat)
+        assert now(mark) >= proved
 
 
 @given(lives(reboots=False))

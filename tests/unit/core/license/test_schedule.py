@@ -13,7 +13,7 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
-from opanel_agent.core.units import DAY_S
+from opanel_agent.core.units import DAY_S, HOUR_S
 
 NOON = 20_000 * DAY_S + DAY_S // 2
 MIDNIGHT = 20_001 * DAY_S
@@ -108,19 +108,30 @@ def test_wait_counts_down_to_the_check() -> None:
 
 
 def test_a_start_alone_is_no_reason() -> None:
-    assert schedule.at_start(QUIET, NOON - 1, 0.0) == QUIET
+    assert schedule.at_start(QUIET, NOON - 1, 0.0, wall_s=NOON - 1) == QUIET
 
 
 @pytest.mark.parametrize(("draw", "later_s"), [(0.0, 0), (0.5, 3600), (LAST, 7199)])
 def test_a_missed_check_is_made_up_within_two_hours_of_the_start(draw: float, later_s: int) -> None:
     started = NOON + 5 * DAY_S
-    made_up = schedule.at_start(Schedule(next_check_s=NOON, failures=2, watching=True), started, draw)
+    made_up = schedule.at_start(Schedule(next_check_s=NOON, failures=2, watching=True), started, draw, wall_s=0)
     assert made_up == Schedule(next_check_s=started + later_s, failures=2, watching=True)
 
 
 def test_starting_again_does_not_put_a_check_off_again() -> None:
-    made_up = schedule.at_start(QUIET, NOON + DAY_S, 0.5)
-    assert schedule.at_start(made_up, NOON + DAY_S + 60, 0.9) == made_up
+    made_up = schedule.at_start(QUIET, NOON + DAY_S, 0.5, wall_s=NOON + DAY_S)
+    assert schedule.at_start(made_up, NOON + DAY_S + 60, 0.9, wall_s=NOON + 9 * DAY_S) == made_up
+
+
+def test_a_check_that_only_the_wall_clock_knows_to_be_missed_is_made_up_too() -> None:
+    """Effective time stood still while the machine was off."""
+    planned = Schedule(next_check_s=NOON + 20 * HOUR_S)
+    woken = schedule.at_start(planned, NOON, 0.5, wall_s=NOON + 5 * DAY_S)
+    assert woken.next_check_s == NOON + HOUR_S
+    assert schedule.at_start(woken, NOON + 60, 0.9, wall_s=NOON + 5 * DAY_S) == woken
+    assert schedule.at_start(planned, NOON, 0.5, wall_s=NOON + 19 * HOUR_S) == planned
+    held = Schedule(next_check_s=NOON + 20 * HOUR_S, not_before_s=NOON + 3 * HOUR_S)
+    assert schedule.at_start(held, NOON, 0.5, wall_s=NOON + 5 * DAY_S) == held
 
 
 def test_a_clock_set_back_by_a_dropped_key_silences_nothing() -> None:
