@@ -97,7 +97,7 @@ class DataRights:
             kept = self._kept_body(request) if request.license and _is_open(request) else None
             if kept is not None and _asks(kept, right, text, license_.digest, signer.public.kid):
                 return self._hold(request, kept, JOSE)
-        subject = signed_request.Subject(kind=request_document.RequestKind.RIGHTS, right=right, text=text)
+        subject = signed_request.RequestSubject(kind=request_document.RequestKind.RIGHTS, right=right, text=text)
         body = signed_request.sign(subject, license_, signer, self.random, self.now)
         request = RightsRequest(
             id=new_id(self.random, PREFIX),

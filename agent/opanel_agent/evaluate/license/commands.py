@@ -72,7 +72,7 @@ def signed_request(context: PassContext, kind: RequestKind) -> bytes:
     context.inputs = replace(inputs, components=components, key_id=key_id)
     activation = inputs.bundle.activation
     steady = binding.steady(components, None if activation is None else activation.bind)
-    subject = signed.Subject(kind=kind, components=steady if kind is RequestKind.ACTIVATION else {})
+    subject = signed.RequestSubject(kind=kind, components=steady if kind is RequestKind.ACTIVATION else {})
     return signed.sign(subject, inputs.bundle.license, signer, ports.random, context.now)
 
 

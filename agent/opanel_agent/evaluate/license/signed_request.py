@@ -19,7 +19,7 @@ _SALT_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class RequestSubject:
     """What a request asks for. `components` belong to an activation only, `right` and `text` to a request about rights."""
 
     kind: RequestKind
@@ -28,7 +28,7 @@ class Subject:
     text: str | None = None
 
 
-def sign(subject: Subject, license_: License, signer: AgentKey, random: RandomSource, now: int) -> bytes:
+def sign(subject: RequestSubject, license_: License, signer: AgentKey, random: RandomSource, now: int) -> bytes:
     """Returns a new request as a compact JWS (RFC 7515): salt, `jti` and nonce are drawn for it alone.
 
     Of the machine it holds salted digests of `components`, and of the license key its SHA-256. `now` is effective time.
