@@ -23,7 +23,8 @@ service=opanel-agent.service
 folders="$config|root:opanel-agent 2755
 $config/import.d|root:opanel-agent 2750
 /run/opanel-agent|opanel-agent:opanel 2750
-/run/opanel-courier|opanel-agent:opanel-agent 700"
+/run/opanel-courier|opanel-agent:opanel-agent 700
+/run/opanel-machine|root:root 700"
 
 # ---- every sentence, English and Turkish
 
@@ -856,6 +857,7 @@ remove() {
     fi
     remove_tree /run/opanel-agent
     remove_tree /run/opanel-courier
+    remove_tree /run/opanel-machine
     if [ -n "$purge" ]; then
         remove_tree "$config"
         remove_tree "$state"

@@ -83,11 +83,19 @@ def _hardware(guest: Guest, *, dmi: bool = True) -> Iterator[None]:
             f" && umask 377 && echo {PRODUCT_UUID} >product_uuid"
         )
     guest.must("mount", "--bind", "/run/sys-class", "/sys/class")
+    _copy_hardware(guest)
     try:
         yield
     finally:
         guest.must("umount", "/sys/class")
         guest.must("rm", "-r", "/run/sys-class")
+        _copy_hardware(guest)
+
+
+def _copy_hardware(guest: Guest) -> None:
+    """As tmpfiles.d does at a boot."""
+    guest.must("rm", "-f", "/run/opanel-machine/product_uuid")
+    guest.must("systemd-tmpfiles", "--create", "/usr/lib/tmpfiles.d/opanel-agent.conf")
 
 
 def _could(scene: Scenario, unit: str) -> dict[str, str]:

@@ -176,6 +176,7 @@ def test_it_is_installed_as_it_must_be(installed: Server) -> None:
         f"{CONFIG}/agent.toml": "root:root 644",
         "/run/opanel-agent": "opanel-agent:opanel 2750",
         "/run/opanel-courier": "opanel-agent:opanel-agent 700",
+        "/run/opanel-machine": "root:root 700",
         f"{PLACE}/install.sh": "root:root 755",
     }
     for path, form in forms.items():

@@ -38,7 +38,8 @@ class AgentError(Exception):
     def to_json(self) -> "dict[str, Json]":
         """Shape: {kind, code, detail, values}; `from_json` reads it on the other side of a pipe."""
         values: dict[str, Json] = dict(self.values)
-        return {"kind": type(self).__name__, "code": str(self.code), "detail": self.detail, "values": values}
+        kind = next(each.__name__ for each in type(self).__mro__ if each.__name__ in _KINDS)
+        return {"kind": kind, "code": str(self.code), "detail": self.detail, "values": values}
 
     @staticmethod
     def from_json(told: Mapping[str, object]) -> "AgentError":
@@ -82,6 +83,14 @@ class Storage(AgentError):
     """This machine could not keep or give what it should: full, read-only, forbidden, broken."""
 
     exit_status = 74
+
+
+class Unreadable(Storage):
+    """One file of this machine is there and cannot be read (EIO, EACCES): no worse than one that is damaged.
+
+    Every other Storage of a read is the process's (no descriptor or memory left), and says nothing about the file. For
+    other processes it is a Storage.
+    """
 
 
 class NotYet(AgentError):

@@ -1,12 +1,13 @@
-"""What tells this machine from another, and what it has in common with many: two things that never meet.
+"""Collects this machine's identifiers and the coarse facts of a usage report: two things that never meet.
 
 `components` are the raw values that an activation's digests are made of. Each is looked up on its own and is simply
 absent where the machine does not tell it (a container has no DMI, a virtual disk no serial); which are junk, and how many
 must match, is decided in `core.license.binding`. Raw values never leave the process that called this.
 
 `facts` are the coarse classes of a usage report (`core.reporting.fingerprint`). Only what is asked for by name is read
-at all, and
-psutil is loaded only for the two facts that need it.
+at all, and psutil is loaded only for the two facts that need it.
+
+Whatever a collector raises, its value is absent or `unknown`, and a line in the log says which.
 
 Sources, as readable inside the service's sandbox: /etc, /proc, /run/udev/data, sysfs, the credential `product_uuid` that
 systemd loads for us, and cloud-init's instance-id. Hostname, addresses and MAC are never read.
@@ -20,13 +21,15 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from opanel_agent import __version__
 from opanel_agent.core.license.binding import BOOT_DISKS
 from opanel_agent.core.reporting import fingerprint
+from opanel_agent.system.log import log_event
 from opanel_agent.system.storage import installation
 
+T = TypeVar("T")
 # Drawn once for this program. It separates our derived machine id from every other program's (machine-id(5)).
 APP_ID: Final = uuid.UUID("6f1f7c1e-9b0d-4c5a-8f0e-3a52c9d47b61")
 MAX_BYTES: Final = 4096
@@ -59,10 +62,7 @@ def _processors() -> int | None:
 def _memory_bytes() -> int | None:
     import psutil  # as above
 
-    try:
-        total: int = psutil.virtual_memory().total
-    except OSError:  # a container may hide /proc/meminfo
-        return None
+    total: int = psutil.virtual_memory().total
     return total
 
 
@@ -92,12 +92,13 @@ class LocalMachine:
         self._code = code
 
     def components(self) -> Mapping[str, str]:
-        device = self._root_device()
+        device = _collected("root_device", self._root_device)
+        disks = _collected("boot_disk", lambda: self._disk_names(device)) if device else None
         found = {
-            "machine_id": self._machine_id(),
-            "root_fs_uuid": self._file_system_uuid(device) if device else None,
-            "dmi_product_uuid": self._product_uuid(),
-            **dict(zip(BOOT_DISKS, self._disk_names(device) if device else (), strict=False)),
+            "machine_id": _collected("machine_id", self._machine_id),
+            "root_fs_uuid": _collected("root_fs_uuid", lambda: self._file_system_uuid(device)) if device else None,
+            "dmi_product_uuid": _collected("dmi_product_uuid", self._product_uuid),
+            **dict(zip(BOOT_DISKS, disks or (), strict=False)),
             "cloud_instance_id": self._text("var/lib/cloud/data/instance-id"),
         }
         return {kind: value for kind, value in found.items() if value}
@@ -115,7 +116,7 @@ class LocalMachine:
             "memory_class": lambda: fingerprint.memory_class(self._kernel.memory_bytes()),
             "install_channel": self._install_channel,
         }
-        return {name: read() for name, read in readers.items() if name in names}
+        return {name: _collected(name, read) or fingerprint.UNKNOWN for name, read in readers.items() if name in names}
 
     def _panel_version(self, file: Path | None) -> str:
         if file is None:
@@ -212,6 +213,19 @@ class LocalMachine:
 
     def _text(self, path: str) -> str | None:
         return _text(self._root / path)
+
+
+def _collected(name: str, read: Callable[[], T]) -> T | None:
+    """Returns what a collector found; None, and a line in the log, where it raised.
+
+    Kernels, containers and libraries over their files fail in ways of their own (psutil raises IndexError for the
+    /proc/meminfo of some container hosts), and nothing that is optional may keep the license from being judged.
+    """
+    try:
+        return read()
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the value is unknown
+        log_event("collector_failed", level="warning", collector=name, kind=type(exc).__name__)
+        return None
 
 
 def app_specific(machine_id: bytes, app_id: uuid.UUID = APP_ID) -> str:

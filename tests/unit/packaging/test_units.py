@@ -4,6 +4,7 @@ A unit is read as systemd does: sections, repeated keys, an empty value that beg
 booted system is shown by tests/boot/run.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -183,8 +184,12 @@ def test_the_agent_s_state_is_its_own() -> None:
 
 def test_the_hardware_s_name_comes_as_a_credential_and_its_absence_is_no_failure() -> None:
     service = unit(AGENT)["Service"]
-    assert service["LoadCredential"] == ["product_uuid:/sys/class/dmi/id/product_uuid"]
-    assert service["SetCredential"] == ["product_uuid:absent"]  # what system.machine takes for none
+    (loaded,) = service["LoadCredential"]
+    name, _, path = loaded.partition(":")
+    assert service["SetCredential"] == [f"{name}:absent"]  # what system.machine takes for none
+    # Not from sysfs: a file that is there and may not be read (an unprivileged container) stops the start.
+    (copied,) = [row for row in rows(TMPFILES) if row[1] == path]
+    assert copied == ["C-", path, "0400", "root", "root", "-", "/sys/class/dmi/id/product_uuid"]
 
 
 def test_enabling_the_agent_enables_the_doors_and_starting_it_opens_none_that_was_closed() -> None:
@@ -282,8 +287,29 @@ def test_the_directories_are_who_may_come_in() -> None:
         str(paths.COURIER_RUNTIME): ["0700", "opanel-agent", "opanel-agent"],
         str(paths.SYSTEM_CONFIG): ["2755", "root", "opanel-agent"],  # setgid: 0640 is readable by the agent
         str(PLACES.import_dir): ["2750", "root", "opanel-agent"],
+        "/run/opanel-machine": ["0700", "root", "root"],
     }
     assert all(row[5] == "-" for row in rows(TMPFILES))  # no age: a socket is not swept away
+
+
+@pytest.mark.root
+def test_a_hardware_name_that_may_not_be_read_is_left_out_and_nothing_else(tmp_path: Path) -> None:
+    """As in an unprivileged container: its root has no power over a file that is nobody's there."""
+    systemd_tmpfiles, setpriv = shutil.which("systemd-tmpfiles"), shutil.which("setpriv")
+    if systemd_tmpfiles is None or setpriv is None:
+        pytest.skip(NO_SYSTEMD)
+    uuid, made, config = tmp_path / "product_uuid", tmp_path / "made", tmp_path / "own.conf"
+    uuid.write_text("3f9c2b10\n")
+    uuid.chmod(0o400)
+    lines = "".join(" ".join(row) + "\n" for row in rows(TMPFILES) if row[1].startswith("/run/opanel-machine"))
+    lines = lines.replace("/run/opanel-machine", str(made)).replace("/sys/class/dmi/id/product_uuid", str(uuid))
+    config.write_text(lines)
+    command = (systemd_tmpfiles, "--create", str(config))
+    os.chown(uuid, 65534, 65534)
+    subprocess.run((setpriv, "--bounding-set", "-dac_override,-dac_read_search", *command), check=True, timeout=60)
+    assert [*made.iterdir()] == []
+    subprocess.run(command, check=True, timeout=60)
+    assert (made / "product_uuid").read_text() == "3f9c2b10\n"
 
 
 # ---- systemd's own judgement

@@ -4,6 +4,7 @@ The laid-out machine tells something everywhere, so that reading too much would 
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,6 +151,73 @@ def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
     assert set(told.values()) == {"unknown"}
     fields = load_catalog().fields("usage_statistics")
     assert [name for name, value in told.items() if not fields[name].admits(value)] == []
+
+
+@pytest.mark.parametrize(
+    "error", [IndexError, KeyError, ValueError, OSError, PermissionError, RuntimeError, MemoryError]
+)
+def test_whatever_a_collector_raises_its_value_is_unknown_and_a_line_says_so(
+    tmp_path: Path, error: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Psutil raises IndexError for the /proc/meminfo of some container hosts; other kernels, other errors."""
+
+    def fails() -> int | None:
+        raise error
+
+    def fails_to_name() -> os.uname_result:
+        raise error
+
+    kernel = Kernel(processors=fails, memory_bytes=fails, uname=fails_to_name)
+    local = LocalMachine({}, tmp_path, kernel=kernel, code=Path("/home/x.py"))
+    told = local.facts(FACTS, panel_version_file=None)
+    wrong = {"kernel", "architecture", "cpu_class", "memory_class"}
+    assert {name: told[name] for name in wrong} == dict.fromkeys(wrong, "unknown")
+    assert told["agent_version"] == "0.1.0"
+    lines = capsys.readouterr().err.splitlines()
+    assert {line.partition("collector=")[2].split(" ")[0] for line in lines} == wrong
+    assert all(f"kind={error.__name__}" in line for line in lines)
+
+
+def test_folders_that_may_not_be_entered_or_lead_in_a_circle_are_unknown(tmp_path: Path) -> None:
+    circle = tmp_path / "proc"
+    circle.symlink_to("proc")
+    (tmp_path / "etc").symlink_to("etc")
+    (tmp_path / "sys").symlink_to("sys")
+    local = LocalMachine({}, tmp_path, code=Path("/home/x.py"))
+    told = local.facts({"virtualization", "os_id", "panel_version"}, panel_version_file=Path("/etc/panel"))
+    assert told == {"virtualization": "unknown", "os_id": "unknown", "panel_version": "unknown"}
+    assert local.components() == {}
+
+
+MEMINFO = """
+import sys
+from pathlib import Path
+from opanel_agent.system.machine import LocalMachine
+print(dict(LocalMachine({}).facts({"memory_class", "kernel"}, panel_version_file=None))["memory_class"])
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("content", ["MemTotal: 1024 kB\n" + "\0" * 600, "MemTotal:\n", "x\n", ""])
+def test_an_odd_meminfo_is_an_unknown_memory_class(tmp_path: Path, content: str) -> None:
+    """As some container hosts serve it: bound over the real one, in a mount namespace."""
+    unshare, odd = shutil.which("unshare"), tmp_path / "meminfo"
+    if unshare is None:
+        pytest.skip("unshare is not installed")
+    odd.write_text(content)
+    told = subprocess.run(
+        [
+            *(unshare, "-m", "sh", "-c", 'mount --bind "$1" /proc/meminfo && exec "$2" -c "$3"', "sh"),
+            *(str(odd), sys.executable, MEMINFO),
+        ],
+        env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (told.stdout, told.returncode) == ("unknown\n", 0), told.stderr
+    assert "collector=memory_class" in told.stderr
 
 
 @pytest.mark.parametrize("mark", ["run/systemd/container", ".dockerenv", "run/.containerenv", "proc/vz"])

@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from opanel_agent.core.codes import Fault, Reason
-from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Storage
+from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Storage, Unreadable
 from opanel_agent.system import errno_codes
 
 ROOT_UID: Final = 0
 LOCK_POLL_S: Final = 0.05
 TEMPORARY_SUFFIX: Final = ".opanel-tmp"
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+_OF_THE_PROCESS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 _READ_CHUNK: Final = 64 * 1024
 _LONGEST_TAIL: Final = 1024 * 1024
 
@@ -43,9 +44,10 @@ class Files(Protocol):
     ) -> bytes | None:
         """The whole content, or None when nothing is there.
 
-        Raises Misconfigured for anything but a regular file of at most `max_bytes`; with `owners` also when the file or
-        its directory belongs to another (root's directory will do), or when others could replace it. `follow` admits
-        a symbolic link: only for what can narrow and never grant.
+        Raises Unreadable where it is there and cannot be read (EIO, EACCES). Raises Misconfigured for anything but a
+        regular file of at most `max_bytes`; with `owners` also when the file or its directory belongs to another
+        (root's directory will do), or when others could replace it. `follow` admits a symbolic link: only for what
+        can narrow and never grant.
         """
         ...
 
@@ -136,12 +138,11 @@ class LocalFiles:
         except OSError as exc:
             raise _not_opened(path, exc) from exc
         try:
-            _judge(path, os.fstat(fd), owners)
-            return _read_all(path, fd, max_bytes)
+            with _closing(fd):
+                _judge(path, os.fstat(fd), owners)
+                return _read_all(path, fd, max_bytes)
         except OSError as exc:
-            raise _failed("read_failed", path, exc) from exc
-        finally:
-            os.close(fd)
+            raise _not_read(path, exc) from exc
 
     def write(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
@@ -229,11 +230,9 @@ class LocalFiles:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise _failed("write_failed", path, exc) from exc
-        try:
+        with _closing(fd):  # which releases it
             _wait_for_lock(fd, path, timeout_s)
             yield
-        finally:
-            os.close(fd)  # which releases it
 
     def _fill(self, temporary: Path, data: bytes, mode: int) -> None:
         fd = self._sys.create(temporary, mode)
@@ -342,7 +341,24 @@ def _not_opened(path: Path, exc: OSError) -> AgentError:
     """A symbolic link (ELOOP), a socket or a dead FIFO (ENXIO) is not a file of ours; the rest is the machine's."""
     if exc.errno in (errno.ELOOP, errno.ENXIO):
         return _refused("file_type", path)
-    return _failed("read_failed", path, exc)
+    return _not_read(path, exc)
+
+
+def _not_read(path: Path, exc: OSError) -> Storage:
+    """Returns Unreadable where it is the file's fault or its file system's; Storage where this process lacks something."""
+    if exc.errno in _OF_THE_PROCESS:
+        return _failed("read_failed", path, exc)
+    return Unreadable(errno_codes.fault_of(exc), "read_failed", file=str(path), errno=errno_codes.name_of(exc))
+
+
+@contextlib.contextmanager
+def _closing(fd: int) -> Iterator[None]:
+    """Closes a descriptor that was only read or locked. EIO from close(2) is no fault of what was read before."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 def _failed(detail: str, path: Path, exc: OSError) -> Storage:

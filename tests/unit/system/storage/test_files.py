@@ -6,6 +6,7 @@ The owner's rules are tried by naming other owners, because the suite may run as
 import errno
 import fcntl
 import os
+import resource
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from fixtures.memory_files import MemoryFiles, Stopped
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.errors import Bug, Misconfigured, Storage
+from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Storage, Unreadable
 from opanel_agent.system.storage.files import Files, LocalFiles, Syscalls
 
 OLD, NEW = b"old value\n", b"the new value, which is longer\n"
@@ -548,3 +549,64 @@ def test_the_fake_fails_where_told(path: Path) -> None:
     with pytest.raises(Storage):
         files.append(path, b"two")
     assert files.read(path, max_bytes=100) == b"one\n"
+
+
+# what is there and cannot be read
+
+
+def test_a_file_that_the_disk_does_not_give_is_unreadable() -> None:
+    """/proc/self/mem has nothing at its beginning: read(2) ends in EIO."""
+    with pytest.raises(Unreadable) as told:
+        LocalFiles().read(Path("/proc/self/mem"), max_bytes=100)
+    assert (told.value.code, told.value.detail, told.value.values["errno"]) == (Fault.IO_FAILED, "read_failed", "EIO")
+
+
+@pytest.mark.root
+def test_a_file_that_this_user_may_not_read_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "held"
+    path.write_bytes(b"x")
+    path.chmod(0o000)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(Unreadable) as told:
+            LocalFiles().read(path, max_bytes=100)
+    finally:
+        os.seteuid(0)
+    assert (told.value.code, told.value.values["errno"]) == (Fault.NO_PERMISSION, "EACCES")
+
+
+def test_a_process_without_a_descriptor_left_says_nothing_about_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "good"
+    path.write_bytes(b"x")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+    try:
+        with pytest.raises(Storage) as told:
+            LocalFiles().read(path, max_bytes=100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert type(told.value) is Storage
+    assert LocalFiles().read(path, max_bytes=100) == b"x"
+
+
+def test_an_unreadable_file_is_a_storage_error_for_others() -> None:
+    told = Unreadable(Fault.IO_FAILED, "read_failed", file="/x", errno="EIO").to_json()
+    assert told["kind"] == "Storage"
+    assert type(AgentError.from_json(told)) is Storage
+
+
+def test_a_close_that_fails_is_no_failure_of_what_was_done(tmp_path: Path) -> None:
+    """As EIO from close(2) of a lock; here its descriptor is already gone."""
+    path = tmp_path / "lock"
+    with LocalFiles().lock(path):
+        found = [fd for fd in os.listdir("/proc/self/fd") if _leads_to(fd, path)]  # noqa: PTH208 - names are wanted
+        os.close(int(found[0]))
+
+
+def _leads_to(fd: str, path: Path) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}") == str(path)  # noqa: PTH115 - as it is written there
+    except FileNotFoundError:
+        return False
