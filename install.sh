@@ -99,6 +99,7 @@ sentence() {
     then_license) both "Then: the license in $2 is installed, offline." "Sonra: $2 içindeki lisans çevrimdışı yüklenir." ;;
     then_key) both "After the questions: the license key is exchanged at the authority; the command shows what leaves first." "Sorulardan sonra: lisans anahtarı lisans makamında belgesiyle değiştirilir; komut ne gideceğini önce gösterir." ;;
     then_setup) both "Last: opanel-agent setup asks what may leave this server. What is not answered is a no." "En son: opanel-agent setup bu sunucudan nelerin çıkabileceğini sorar. Yanıtlanmayan her şey hayır demektir." ;;
+    then_untracked) both "Nothing is asked: do-not-track is set where this runs. To be asked later: opanel-agent dnt off, then opanel-agent setup." "Hiçbir şey sorulmaz: bunun çalıştığı yerde “izleme yok” istenmiş. Sonradan sorulması için: opanel-agent dnt off, ardından opanel-agent setup." ;;
     then_preseed) both "Last: opanel-agent setup takes the answers from $2." "En son: opanel-agent setup yanıtları $2 dosyasından alır." ;;
     dry) both "Nothing was changed (--dry-run)." "Hiçbir şey değiştirilmedi (--dry-run)." ;;
     folder) both "make $2" "klasör: $2" ;;
@@ -107,6 +108,7 @@ sentence() {
     build) both "build opanel-agent $2 from $3" "opanel-agent $2 derlenir: $3" ;;
     env) both "make the environment $2 with Python $3" "ortam kurulur: $2 (Python $3)" ;;
     swap) both "point $2 at it" "$2 ona yönlendirilir" ;;
+    untracked) both "write $2: do-not-track is set where this runs, and the service would not see it" "yazılır: $2 (bunun çalıştığı yerde “izleme yok” istenmiş, hizmet bunu göremezdi)" ;;
     lay) both "write $2" "yazılır: $2" ;;
     link) both "link $2 to $3" "bağ kurulur: $2 → $3" ;;
     drop) both "remove $2" "silinir: $2" ;;
@@ -546,6 +548,14 @@ accounts() {
 
 is_folder_as() { [ -d "$1" ] && [ "$(stat -c '%U:%G %a' "$1")" = "$2" ]; }
 
+# Whether this environment asks not to be tracked: any value of these but empty or 0, as the agent reads them.
+is_untracked() {
+    for value in "${DO_NOT_TRACK-}" "${OPANEL_AGENT_DO_NOT_TRACK-}"; do
+        case $value in '' | 0) ;; *) return 0 ;; esac
+    done
+    return 1
+}
+
 make_folders() {
     missing=
     while IFS='|' read -r folder form; do
@@ -558,6 +568,10 @@ END
     fi
     if [ ! -e "$config/agent.toml" ] && [ ! -L "$config/agent.toml" ] && will "$(sentence lay "$config/agent.toml")"; then
         install -m 644 -o root -g root "$root/config/agent.toml" "$config/agent.toml" || fail write "$config/agent.toml"
+    fi
+    if is_untracked && [ ! -e "$config/do-not-track" ] && [ ! -L "$config/do-not-track" ] &&
+        will "$(sentence untracked "$config/do-not-track")"; then
+        install -m 644 -o root -g root /dev/null "$config/do-not-track" || fail write "$config/do-not-track"
     fi
 }
 
@@ -677,7 +691,7 @@ say_plan() {
         tell no_hosts
     fi
     [ -z "$license_file" ] || tell then_license "$license_file"
-    if [ -n "$preseed" ]; then tell then_preseed "$preseed"; else tell then_setup; fi
+    if [ -n "$preseed" ]; then tell then_preseed "$preseed"; elif is_untracked; then tell then_untracked; else tell then_setup; fi
     [ -z "$license_key" ] || tell then_key
 }
 

@@ -16,6 +16,7 @@ from fixtures.fake_daemon import Asked, CannedReply, FakeDaemon, fake_daemon
 from fixtures.fake_network import ok
 from fixtures.simulated_agent import PATHS, Simulated
 from opanel_agent.core.commands import Route
+from opanel_agent.core.consent.opt_outs import COMMAND_ENVIRONMENT
 from opanel_agent.core.ledger import export
 from opanel_agent.core.wire.message import Reply, Sealed, head
 from opanel_agent.daemon import api
@@ -82,6 +83,26 @@ def lines_of(sealed: Sealed) -> str:
     """A request as it is shown: its bytes, each line indented."""
     wire = (head(sealed) + sealed.body).decode()
     return "".join(f"  {line}\n" for line in wire.split("\r\n"))
+
+
+@pytest.mark.parametrize(
+    "command", [("license", "activate"), ("data", "request", "access", "--text", "x"), ("data", "held", "send")]
+)
+def test_under_an_opt_out_of_the_shell_a_command_is_written_to_a_file(server: Server, command: tuple[str, ...]) -> None:
+    """The daemon does not see that shell: with the same consents it sends, from any other."""
+    server.answers(YES)
+    server.agent.install(signing.bundle(activated=False))
+    server.type("data", "preview", "usage_statistics")
+    words = (*command, server.held()) if command[0:2] == ("data", "held") else command
+    before = len(server.sent())
+    server.terminal.environ = {"DO_NOT_TRACK": "1"}
+    printed = server.type(*words, "--json")
+    assert printed.status == 0, printed
+    result = printed.json()["result"]
+    assert result["sent"] is False
+    assert Path(result["file"]).stat().st_mode & 0o777 == 0o600
+    assert [each["place"] for each in result["why"]] == [COMMAND_ENVIRONMENT]
+    assert len(server.sent()) == before
 
 
 def test_what_the_preview_shows_leaves_and_is_found_again(server: Server) -> None:

@@ -168,6 +168,19 @@ def test_a_dry_run_says_every_change_and_makes_none(supplied: Server, installed:
     assert untold - accounts - wants == {f"{PLACE}/manifest"}
 
 
+def test_under_do_not_track_nothing_is_asked_and_it_is_made_lasting(stage: Container, supplied: Server) -> None:
+    server = stage.server(supplied)
+    ran = server.install("--wheels", "/wheels", "--dry-run", DO_NOT_TRACK="1")
+    assert f"write {CONFIG}/do-not-track" in ran.err
+    assert "Nothing is asked" in ran.err
+    ran = server.install("--wheels", "/wheels", DO_NOT_TRACK="1")
+    assert ran.status == 0, ran.err
+    assert server.sh(f"stat -c '%s %a %U' {CONFIG}/do-not-track").strip() == "0 644 root"
+    assert not server.sh(f"ls {CONFIG}/consent.toml 2>/dev/null || true")
+    again = server.install("--wheels", "/wheels", DO_NOT_TRACK="0")
+    assert f"write {CONFIG}/do-not-track" not in again.err
+
+
 def test_it_is_installed_as_it_must_be(installed: Server) -> None:
     assert installed.sh("/usr/local/bin/opanel-agent --version").startswith("opanel-agent ")
     forms = {

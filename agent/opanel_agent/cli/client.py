@@ -17,6 +17,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
 from opanel_agent.core.codes import Fault
+from opanel_agent.core.commands import SIGNALS
 from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, NotYet, Unavailable, Untrusted
 
 MAX_REPLY_BYTES: Final = 1024 * 1024
@@ -55,9 +56,14 @@ class Done(NamedTuple):
 
 
 class DaemonClient(NamedTuple):
-    """Sends requests to the daemon whose socket lies at `socket_path` (107 bytes at most, unix(7))."""
+    """Sends requests to the daemon whose socket lies at `socket_path` (107 bytes at most, unix(7)).
+
+    `signals` are the opt-outs of this command's own environment, `DO_NOT_TRACK=1`: they go with every request but a
+    document's bytes, of which nothing leaves, because the daemon sees another environment.
+    """
 
     socket_path: Path
+    signals: tuple[str, ...] = ()
 
     def get(self, path: str) -> Members:
         """Returns one of the answers that the daemon holds in memory. Raises NotYet, Unavailable, NotPermitted."""
@@ -78,7 +84,7 @@ class DaemonClient(NamedTuple):
                 raise NotYet(Fault.NOT_YET, "goes_on")
 
     def _exchange(self, method: str, path: str, body: Body, timeout_s: int) -> bytes:
-        request = _request(method, path, body)
+        request = _request(method, path, self._with_signals(method, body))
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(timeout_s)
@@ -93,6 +99,11 @@ class DaemonClient(NamedTuple):
         if status not in (200, 202):
             raise _refusal(status, read)
         return read
+
+    def _with_signals(self, method: str, body: Body) -> Body:
+        if not self.signals or method != "POST" or isinstance(body, bytes):
+            return body
+        return {**(body or {}), SIGNALS: list(self.signals)}
 
     def _members(self, read: bytes) -> Members:
         with decode_reply():

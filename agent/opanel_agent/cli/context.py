@@ -16,6 +16,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Value
 from opanel_agent.core.text_safety import escape
 from opanel_agent.messages import language, translate, translate_code
+from opanel_agent.system.environment import OPT_OUT_VARIABLES
 from opanel_agent.system.storage import paths as installation
 from opanel_agent.system.storage import settings as settings_file
 from opanel_agent.system.storage.files import Files, LocalFiles
@@ -37,8 +38,9 @@ def _nobody(_: "Mapping[str, Json]") -> "Members":
 class Context(NamedTuple):
     """`lang` is decided once, from the flag, the settings and the locale. `now_s` is the wall clock.
 
-    `teletype` finds the terminal that a person sits at, if there is one. `at_rest` is the export of a stopped agent,
-    `stand_in` runs one pass where no daemon does.
+    `optouts` reads the opt-outs that stand in files; those of this command's environment are the client's, since they hold
+    for what is typed here and not for the daemon. `teletype` finds the terminal that a person sits at, if there is one.
+    `at_rest` is the export of a stopped agent, `stand_in` runs one pass where no daemon does.
     """
 
     paths: Paths
@@ -94,8 +96,8 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
     return Context(
         paths=paths,
         files=files,
-        optouts=_LateOptOuts(files, paths, environ),
-        client=DaemonClient(socket_path=paths.socket),
+        optouts=_LateOptOuts(files, paths),
+        client=DaemonClient(socket_path=paths.socket, signals=shell_signals(environ)),
         console=console,
         stdin=sys.stdin.buffer if sys.stdin else None,
         lang=language(lang_flag, preferred, environ),
@@ -108,17 +110,25 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
     )
 
 
+def shell_signals(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the opt-outs among the variables of this command, as they stand: `DO_NOT_TRACK=1`."""
+    if not any(environ.get(name) for name in OPT_OUT_VARIABLES):
+        return ()
+    from opanel_agent.system.consent.opt_outs import in_environment
+
+    return tuple(signal.what for signal in in_environment(environ))
+
+
 class _LateOptOuts(NamedTuple):
     """Loads what reads opt-outs when they are asked for."""
 
     files: Files
     paths: Paths
-    environ: Mapping[str, str]
 
     def read(self) -> "Signals":
         from opanel_agent.system.consent.opt_outs import LocalOptOuts
 
-        return LocalOptOuts(self.files, self.paths, self.environ).read()
+        return LocalOptOuts(self.files, self.paths, {}).read()
 
 
 def _teletype() -> "Terminal | None":

@@ -148,10 +148,14 @@ def value_of(leaving: Leaving, name: str) -> str:
 
 
 def _write_out(world: Context, written: Members, file: Path) -> CommandResult:
-    """The request into a file of the administrator's. Nothing was sent."""
     with decode_reply():
         request = unbase64url(written.text("request", max_length=MAX_REQUEST_CHARACTERS))
         why = grounds(written)
+    return write_out(world, file, request, why)
+
+
+def write_out(world: Context, file: Path, request: bytes, why: tuple[SendObstacle, ...]) -> CommandResult:
+    """Writes a request's body to a file of the administrator's, 0600, instead of sending it. Raises Storage."""
     world.files.write(file, request, mode=REQUEST_MODE)
     lines = (
         world.say("carry.not_sent"),

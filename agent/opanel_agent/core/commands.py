@@ -24,6 +24,7 @@ EVERYWHERE_VALUED: Final = frozenset({"--lang"})
 
 # The options of a request on the socket, by name, with the one JSON type that each may have.
 OPTION_TYPES: Final[Mapping[str, type]] = {
+    "do_not_track": list,
     "to_file": bool,
     "preview": bool,
     "confirm": str,
@@ -91,13 +92,17 @@ class Command(NamedTuple):
     asks: tuple[Route, ...] = ()
 
 
+# The opt-outs that a command sees in its own environment, `DO_NOT_TRACK=1`: every pass takes them, since they only narrow.
+SIGNALS: Final = "do_not_track"
+
+
 def _get(path: str, member: str) -> Route:
     return Route("GET", path, who=Who.PEERS, member=member)
 
 
 def _post(name: str, *options: str, result: tuple[str, ...]) -> Route:
     """A POST of the owner's that takes options, its intent named as its path."""
-    return Route("POST", f"/v1/{name}", body=Body.OPTIONS, options=options, intent=name, result=result)
+    return Route("POST", f"/v1/{name}", body=Body.OPTIONS, options=(*options, SIGNALS), intent=name, result=result)
 
 
 # A command that sends is shown first (`preview`), sent by its id (`confirm`), or written to a file (`to_file`).
@@ -108,21 +113,19 @@ SENT_OR_NOT: Final = (*PREVIEWED, "request", "sent", "reply_status")
 LICENSE: Final = _get("/v1/license", "license")
 CONSENT: Final = _get("/v1/consent", "consent")
 ANSWER: Final = _get("/v1/answer", "")
-REFRESH: Final = Route(
-    "POST", "/v1/refresh", who=Who.PEERS, min_interval_s=60, intent="refresh", result=("asked", "advisories")
-)
+REFRESH: Final = _post("refresh", result=("asked", "advisories"))._replace(who=Who.PEERS, min_interval_s=60)
 BUNDLE: Final = Route(
     "POST",
     "/v1/bundle",
     body=Body.DOCUMENT,
-    options=("key", *SENDING_OPTIONS),
+    options=("key", *SENDING_OPTIONS, SIGNALS),
     intent="bundle",  # with a key: EXCHANGE
     result=("typ", *SENT_OR_NOT),
 )
 EXCHANGE: Final = "exchange"
 ACTIVATE: Final = _post("activate", *SENDING_OPTIONS, result=SENT_OR_NOT)
 RELEASE: Final = _post("release", *SENDING_OPTIONS, result=SENT_OR_NOT)
-REMOVE: Final = Route("POST", "/v1/remove", intent="remove", result=("removed",))
+REMOVE: Final = _post("remove", result=("removed",))
 PREVIEW: Final = _post("preview", "purpose", result=PREVIEWED)
 HELD: Final = _post("held", "action", "id", result=("held", "dropped", *SENT_OR_NOT))
 SENT: Final = _post(
@@ -146,7 +149,7 @@ HISTORY: Final = _post("history", "id", result=("entries", "of"))
 RECEIPTS: Final = _post("receipts", "id", result=("receipts",))
 NOTICED: Final = _post("noticed", "version", "lang", result=("noticed",))
 # What may leave has become less: whatever runs was started under the wider word.
-NARROWED: Final = Route("POST", "/v1/narrowed", intent="narrowed", ends_running_job=True)
+NARROWED: Final = _post("narrowed", result=())._replace(ends_running_job=True)
 # Asked for by programs alone: the panel reads these two, `status` the whole answer.
 FOR_PROGRAMS: Final = (LICENSE, CONSENT)
 

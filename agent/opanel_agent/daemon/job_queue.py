@@ -128,7 +128,8 @@ class JobQueue:
 
     def ask(self, start: Start, connection: Connection | None = None) -> bool:
         """Puts a job in the queue, or its asker beside one who asked the same; False when the queue is full."""
-        task = next((known for known in self._queue if known.start.intent == start.intent in _JOINED), None)
+        # An asker's opt-outs are among the options: who asks under one waits for a pass of the same.
+        task = next((known for known in self._queue if known.start == start and start.intent in _JOINED), None)
         if task is None:
             if len(self._queue) >= self._retry_policy.tasks:
                 return False

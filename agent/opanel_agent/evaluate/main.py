@@ -26,7 +26,7 @@ from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, HOUR_S
-from opanel_agent.evaluate import answer, decision, reset
+from opanel_agent.evaluate import answer, command_signals, decision, reset
 from opanel_agent.evaluate.answer import Outlook
 from opanel_agent.evaluate.commanded import options_of
 from opanel_agent.evaluate.consent import changes, records
@@ -76,9 +76,10 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         install.files_of_root(context)
         withdrawn = changes.observe(context)
         context.save_state()
-        result, error = _attempt(context, lambda: command(context, intent), quiet=kind in _ROUTINE)
-        if not context.reset:
-            _run_reports(context, commanded=kind in _COMMANDED)
+        with command_signals.narrowed(context, command_signals.read(intent)):
+            result, error = _attempt(context, lambda: command(context, intent), quiet=kind in _ROUTINE)
+            if not context.reset:
+                _run_reports(context, commanded=kind in _COMMANDED)
         answered, next_run_s = _conclude(context)
         context.save()
         return {

@@ -162,7 +162,7 @@ def test_a_fault_of_ours_shows_its_place_and_neither_its_message_nor_a_traceback
     printed = terminal.type("dnt", "explain")
     assert printed.status == 70
     assert "ZeroDivisionError at " not in printed.err
-    assert "ZeroDivisionError do_not_track.py:" in printed.err
+    assert "ZeroDivisionError gate_view.py:" in printed.err
     assert "secret-value" not in printed.err + printed.out
     assert "Traceback" not in printed.err
     assert "code: internal (internal)" in printed.err

@@ -198,6 +198,9 @@ TAKEN: dict[str, dict[str, Any]] = {
     "/v1/receipts": {"id": "i" * 64},
     "/v1/noticed": {"version": "v" * 64, "lang": "l" * 64},
 }
+for options in TAKEN.values():
+    options["do_not_track"] = ["d" * 64] * 2  # the asker's own opt-outs: every pass takes them
+TAKEN |= {path: {"do_not_track": ["d" * 64] * 64} for path in ("/v1/narrowed", "/v1/refresh", "/v1/remove")}
 LONGER: dict[type, Any] = {
     bool: [0, "true", None],
     str: ["x" * 65, 1, None, ["x"]],

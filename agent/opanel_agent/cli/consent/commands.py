@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.cli.consent import gate_view, write
+from opanel_agent.cli.consent import gate_view, signals, write
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.license.status import moment
 from opanel_agent.cli.output import CommandResult, Shown, Warned
@@ -42,7 +42,8 @@ def show(_: Options, world: Context) -> CommandResult:
         "installed_notice": resources.installed_notice(),
         "purposes": {str(purpose): _told(purpose, consent, grounds) for purpose, grounds in found.items()},
     }
-    return CommandResult(result=result, lines=tuple(lines))
+    obeyed = gate_view.do_not_track(world, consent)
+    return CommandResult(result=result, lines=tuple(lines), warnings=signals.shell_alone(world, obeyed))
 
 
 def why(options: Options, world: Context) -> CommandResult:
@@ -51,12 +52,14 @@ def why(options: Options, world: Context) -> CommandResult:
     consent = gate_view.consents(world)
     grounds = gate_view.grounds(world, purpose, consent)
     name = world.say(f"purpose.{purpose}")
+    warnings = signals.shell_alone(world, gate_view.do_not_track(world, consent))
     if not grounds:
         lines = [world.say("why.permitted", purpose=name), *_waits(world, purpose, consent)]
-        return CommandResult(result=_told(purpose, consent, grounds), lines=tuple(lines))
+        return CommandResult(result=_told(purpose, consent, grounds), lines=tuple(lines), warnings=warnings)
     lines = [world.say("why.denied", purpose=name), *gate_view.ground_lines(world, grounds)]
     lines += [f"  {line}" for fault in consent.faults() for line in describe_error(fault, world.lang)]
-    return CommandResult(result=_told(purpose, consent, grounds), lines=tuple(lines), exit_status=DENIED)
+    result = _told(purpose, consent, grounds)
+    return CommandResult(result=result, lines=tuple(lines), warnings=warnings, exit_status=DENIED)
 
 
 def allow(options: Options, world: Context) -> CommandResult:
@@ -80,7 +83,9 @@ def allow(options: Options, world: Context) -> CommandResult:
         "file": str(world.paths.consent),
         "denied": {str(purpose): gate_view.shown(grounds) for purpose, grounds in denied.items() if grounds},
     }
-    return _outcome(world, effect, result, lines)
+    outcome = _outcome(world, effect, result, lines)
+    alone = signals.shell_alone(world, gate_view.do_not_track(world, consent))
+    return outcome._replace(warnings=(*outcome.warnings, *alone))
 
 
 def deny(options: Options, world: Context) -> CommandResult:

@@ -1,10 +1,10 @@
 """`dnt on | off | explain`: nothing that says anything about this server leaves."""
 
-from opanel_agent.cli.consent import gate_view, opt_out
+from opanel_agent.cli.consent import gate_view, opt_out, signals
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import CommandResult
 from opanel_agent.cli.parser import Options
-from opanel_agent.core.consent.gate import Signal
+from opanel_agent.core.consent.opt_outs import Signal
 from opanel_agent.core.consent.purposes import POLICIES
 
 
@@ -13,16 +13,18 @@ def on(_: Options, world: Context) -> CommandResult:
 
 
 def off(_: Options, world: Context) -> CommandResult:
-    return opt_out.off(world, world.paths.do_not_track, "dnt", lambda: _seen(world))
+    return opt_out.off(world, world.paths.do_not_track, "dnt", lambda: _standing(world))
 
 
 def explain(_: Options, world: Context) -> CommandResult:
     """Which signals are seen where, and what they do to each purpose. Needs neither root nor the daemon."""
-    seen, do_not_track = world.optouts.read(), _seen(world)
+    obeyed, of_shell = gate_view.do_not_track(world, gate_view.consents(world)), signals.of_shell(world)
+    offline = world.optouts.read().offline
     lines = [
-        world.say("dnt.in_force" if do_not_track else "dnt.not_in_force"),
-        *opt_out.signal_lines(world, do_not_track),
-        *([world.say("offline.in_force"), *opt_out.signal_lines(world, seen.offline)] if seen.offline else []),
+        world.say("dnt.in_force" if obeyed else "dnt.not_in_force"),
+        *signals.lines(world, obeyed),
+        *([world.say("dnt.shell"), *signals.lines(world, of_shell)] if of_shell else []),
+        *([world.say("offline.in_force"), *signals.lines(world, offline)] if offline else []),
         "",
         world.say("dnt.meaning"),
         world.say("dnt.under"),
@@ -32,13 +34,13 @@ def explain(_: Options, world: Context) -> CommandResult:
         lines.append(world.say("dnt.purpose", purpose=world.say(f"purpose.{purpose}"), under=under))
     lines += ["", world.say("dnt.places")]
     result = {
-        "do_not_track": opt_out.shown(do_not_track),
-        "offline": opt_out.shown(seen.offline),
+        "do_not_track": signals.shown((*obeyed, *of_shell)),
+        "offline": signals.shown(offline),
         "purposes": {str(purpose): str(terms.under_do_not_track) for purpose, terms in POLICIES.items()},
     }
-    return CommandResult(result=result, lines=tuple(lines))
+    return CommandResult(result=result, lines=tuple(lines), warnings=signals.shell_alone(world, obeyed))
 
 
-def _seen(world: Context) -> tuple[Signal, ...]:
-    """Every signal, those of consent.toml and consent.d among them."""
-    return (*world.optouts.read().do_not_track, *gate_view.consents(world).signals())
+def _standing(world: Context) -> tuple[Signal, ...]:
+    """Returns every do-not-track that still holds for anything, this shell's among them."""
+    return (*gate_view.do_not_track(world, gate_view.consents(world)), *signals.of_shell(world))

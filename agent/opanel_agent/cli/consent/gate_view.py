@@ -6,7 +6,8 @@ environment; what its last answer says of these is added. It needs neither root 
 
 from typing import Final
 
-from opanel_agent.cli.consent.locations import ITS_ENVIRONMENT, where
+from opanel_agent.cli.consent import signals
+from opanel_agent.cli.consent.locations import where
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.output import Shown
@@ -14,6 +15,7 @@ from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Denial, GateInputs, Objection, SettingsView, decide
+from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT, Signal
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import AgentError, Misconfigured
 from opanel_agent.network import gate_inputs
@@ -25,6 +27,11 @@ OF_THE_AGENT: Final = frozenset({Reason.LEDGER, Reason.CLONE})
 
 def consents(world: Context) -> ConsentReading:
     return LocalConsents(world.files, world.paths).read()
+
+
+def do_not_track(world: Context, consent: ConsentReading) -> tuple[Signal, ...]:
+    """Returns every do-not-track that the daemon obeys: in files, in its environment, in consent.toml and consent.d."""
+    return (*world.optouts.read().do_not_track, *signals.of_daemon(world), *consent.signals())
 
 
 def grounds(world: Context, purpose: Purpose, consent: ConsentReading) -> tuple[Objection, ...]:
@@ -72,7 +79,9 @@ def _of_the_agent(world: Context, purpose: Purpose) -> tuple[Objection, ...]:
     reasons = told.get("reasons") if isinstance(told, dict) else None
     found = [_ground(each) for each in reasons] if isinstance(reasons, list) else []
     return tuple(
-        each for each in found if each is not None and (each.reason in OF_THE_AGENT or each.place == ITS_ENVIRONMENT)
+        each
+        for each in found
+        if each is not None and (each.reason in OF_THE_AGENT or each.place == PROCESS_ENVIRONMENT)
     )
 
 

@@ -1,13 +1,14 @@
-"""Where a reason of the gate's comes from, in the reader's words: what stands there, the place, the line."""
+"""Names the place that a decision of the gate rests on, in the reader's language: what stands there, place and line."""
 
 from typing import Final, Protocol
 
 from opanel_agent.cli.context import Context
+from opanel_agent.core.consent.opt_outs import COMMAND_ENVIRONMENT, PROCESS_ENVIRONMENT
 
-ITS_ENVIRONMENT: Final = "the process environment"
 # Places that are no file's and no setting's.
 _NAMED: Final = {
-    ITS_ENVIRONMENT: "place.environment",
+    PROCESS_ENVIRONMENT: "place.environment",
+    COMMAND_ENVIRONMENT: "place.shell",
     "machine identity": "place.identity",
     "command": "place.command",
     "body": "place.body",
@@ -25,9 +26,14 @@ class Placed(Protocol):
     def what(self) -> str | None: ...
 
 
+def place_name(world: Context, place: str) -> str:
+    """Returns a file's path as it is, and the name of what is no file."""
+    return world.say(_NAMED[place]) if place in _NAMED else place
+
+
 def where(world: Context, ground: Placed) -> str:
     """As much of it as is known."""
-    place = world.say(_NAMED[ground.place]) if ground.place in _NAMED else ground.place
+    place = place_name(world, ground.place)
     if ground.line is not None:
         place = world.say("where.line", place=place, line=ground.line)
     return place if ground.what is None else world.say("where.what", what=ground.what, place=place)

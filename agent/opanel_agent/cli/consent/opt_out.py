@@ -7,8 +7,9 @@ is under way; switching off removes our file and nothing else, and says what sti
 from collections.abc import Callable
 from pathlib import Path
 
+from opanel_agent.cli.consent import signals
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.output import CommandResult, Shown, Warned
+from opanel_agent.cli.output import CommandResult, Warned
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.gate import Signal
 from opanel_agent.core.errors import AgentError
@@ -33,30 +34,16 @@ def on(world: Context, path: Path, name: str) -> CommandResult:
     )
 
 
-def off(world: Context, path: Path, name: str, signals: Callable[[], tuple[Signal, ...]]) -> CommandResult:
+def off(world: Context, path: Path, name: str, standing: Callable[[], tuple[Signal, ...]]) -> CommandResult:
     """Removes the file durably. Exit 1 where another signal still says the same."""
     world.need_owner()
     if world.files.exists(path):
         world.files.remove(path)
-    left = signals()
+    left = standing()
     if left:
-        lines = (world.say(f"{name}.still"), *signal_lines(world, left))
-        return CommandResult(result={name: True, "signals": shown(left)}, lines=lines, exit_status=1)
+        lines = (world.say(f"{name}.still"), *signals.lines(world, left))
+        return CommandResult(result={name: True, "signals": signals.shown(left)}, lines=lines, exit_status=1)
     return CommandResult(result={name: False, "signals": []}, lines=(world.say(f"{name}.off"),))
-
-
-def shown(signals: tuple[Signal, ...]) -> Shown:
-    return [{"what": each.what, "place": each.place, "line": each.line} for each in signals]
-
-
-def signal_lines(world: Context, signals: tuple[Signal, ...]) -> tuple[str, ...]:
-    """Each signal with the place that it stands in."""
-    return tuple(
-        world.say("signal.line", what=each.what, place=each.place, line=each.line)
-        if each.line is not None
-        else world.say("signal.place", what=each.what, place=each.place)
-        for each in signals
-    )
 
 
 def _cut(world: Context) -> AgentError | None:

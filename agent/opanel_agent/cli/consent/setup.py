@@ -79,7 +79,7 @@ def setup(options: Options, world: Context) -> CommandResult:
 def _silence(world: Context, consent: ConsentReading) -> str | None:
     """Why nobody is to be asked, although a terminal may be there."""
     environ = world.environ
-    if world.optouts.read().do_not_track or any(consent.signals()):
+    if world.client.signals or gate_view.do_not_track(world, consent):
         return "do_not_track"
     if environ.get("CI", "").lower() not in ("", "0", "false"):
         return "ci"

@@ -33,6 +33,7 @@ from opanel_agent.system.storage.resources import load_catalog
 EXPORT_MODE: Final = 0o600
 MAX_IDS: Final = 64
 NO: Final = 1
+SIGNALLED: Final = frozenset({Reason.OPT_OUT, Reason.OFFLINE})
 _ID: Final = re.compile(r"[a-z]{1,16}-[0-9a-f]{16}")
 
 
@@ -63,9 +64,17 @@ def held_drop(options: Options, world: Context) -> CommandResult:
 
 
 def held_send(options: Options, world: Context) -> CommandResult:
-    """Shown first; then those very bytes, without waiting for hold or review. Everything else may still deny it."""
+    """Shows a held report, then sends those very bytes without waiting for hold or review; all else may still deny it.
+
+    Under an opt-out it is written to a file instead, as every command that sends does.
+    """
     with decode_reply():
-        leaving = send.read(_held_post(options, world, "show").result)
+        shown = _held_post(options, world, "show").result
+        leaving = send.read(shown)
+    forbidden = tuple(each for each in leaving.why if each.reason in SIGNALLED)
+    if forbidden:
+        body = send.text_of(shown, "body").encode()
+        return send.write_out(world, Path(f"{leaving.id}.json"), body, forbidden)
     for line in _leaving_lines(world, leaving, "leaves.head"):
         world.console.note(escape(line))
     done = _held_post(options, world, "send")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from opanel_agent.cli.consent import signals
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.license import status_view as answers
@@ -16,6 +17,7 @@ from opanel_agent.cli.output import CommandResult, Warned
 from opanel_agent.cli.parser import Options, one_of
 from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent.opt_outs import Signal
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.license.states import Action, State
 from opanel_agent.core.units import DAY_S, HOUR_S
@@ -46,7 +48,13 @@ def screen(world: Context) -> CommandResult:
     """License, isolation and what is next, in a screenful."""
     answer = answers.latest(world)
     lines = (*license_lines(world, answer.license), *_house_lines(world, answer))
-    return CommandResult(result=answer.told, lines=tuple(lines), warnings=beside(world, answer))
+    alone = signals.shell_alone(world, _do_not_track(world, answer))
+    return CommandResult(result=answer.told, lines=tuple(lines), warnings=(*beside(world, answer), *alone))
+
+
+def _do_not_track(world: Context, answer: AnswerView) -> tuple[Signal, ...]:
+    """Returns every do-not-track that the daemon obeys."""
+    return (*world.optouts.read().do_not_track, *signals.in_answer(answer))
 
 
 def check(world: Context) -> CommandResult:
@@ -129,10 +137,9 @@ def _house_lines(world: Context, answer: AnswerView) -> Iterator[str]:
         yield world.say("status.next_run", at=moment(at))
     yield from _renewal_lines(world, answer.part("renewal"))
     yield world.say("status.as_of", as_of=moment(answer.license.as_of), good_until=moment(answer.license.good_until))
-    seen = world.optouts.read()
-    if seen.offline:
+    if world.optouts.read().offline:
         yield world.say("offline.in_force")
-    if seen.do_not_track:
+    if _do_not_track(world, answer):
         yield world.say("dnt.in_force")
 
 

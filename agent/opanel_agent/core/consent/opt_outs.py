@@ -5,7 +5,11 @@ Values only. Where they are looked for is `system.consent.opt_outs` and `system.
 """
 
 from enum import StrEnum, unique
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+# Places that are no file: the variables of the process that decides, and of the command that asked it to.
+PROCESS_ENVIRONMENT: Final = "the process environment"
+COMMAND_ENVIRONMENT: Final = "the command's environment"
 
 
 @unique

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from opanel_agent.core.consent.opt_outs import Signal, SignalKind, Signals
+from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT, Signal, SignalKind, Signals
 from opanel_agent.core.errors import AgentError
 from opanel_agent.system.environment import OPT_OUT_VARIABLES
 from opanel_agent.system.storage.files import Files
@@ -92,9 +92,7 @@ class LocalOptOuts:
 def in_environment(environ: Mapping[str, str]) -> tuple[Signal, ...]:
     """Signals among a process's variables: any value but empty or `0`."""
     return tuple(
-        Signal(
-            kind=SignalKind.ENVIRONMENT, what=_shown(f"{name}={environ[name]}", name), place="the process environment"
-        )
+        Signal(kind=SignalKind.ENVIRONMENT, what=_shown(f"{name}={environ[name]}", name), place=PROCESS_ENVIRONMENT)
         for name in OPT_OUT_VARIABLES
         if environ.get(name, "") not in ("", "0")
     )

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from fixtures.command_line import Terminal
-from fixtures.fake_daemon import CannedReply, fake_daemon, problem
+from fixtures.fake_daemon import CannedReply, answer, fake_daemon, problem
 from fixtures.memory_files import MemoryFiles, Stopped
 from fixtures.simulated_agent import FakeOptOuts
+from opanel_agent.core.codec.strict_json import Json
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
+from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT
 from opanel_agent.system.consent.opt_outs import LocalOptOuts
 
 
@@ -77,7 +79,10 @@ def test_off_says_what_still_denies_and_exits_1(terminal: Terminal) -> None:
     assert f"  DO_NOT_TRACK=1 in {environment}, line 3" in printed.out
     assert not terminal.paths.do_not_track.exists()
     told = terminal.type("dnt", "off", "--json").json()["result"]
-    assert told == {"dnt": True, "signals": [{"what": "DO_NOT_TRACK=1", "place": str(environment), "line": 3}]}
+    assert told == {
+        "dnt": True,
+        "signals": [{"what": "DO_NOT_TRACK=1", "place": str(environment), "line": 3, "holds": "file"}],
+    }
 
 
 def test_off_and_explain_name_the_consent_files_that_still_ask_not_to_be_tracked(terminal: Terminal) -> None:
@@ -131,7 +136,7 @@ def test_explain_names_every_signal_and_what_it_does_to_each_purpose(terminal: T
     assert "  license renewal: denied" in printed.out
     assert "  license activation: written to a file" in printed.out
     told = terminal.type("dnt", "explain", "--json").json()["result"]
-    assert told["do_not_track"] == [{"what": "DO_NOT_TRACK=1", "place": "/etc/environment", "line": 3}]
+    assert told["do_not_track"] == [{"what": "DO_NOT_TRACK=1", "place": "/etc/environment", "line": 3, "holds": "file"}]
     assert told["purposes"]["license_status"] == "goes_on"
 
 
@@ -139,3 +144,64 @@ def test_explain_without_any_signal(terminal: Terminal) -> None:
     out = terminal.type("dnt", "explain").out
     assert "Do-not-track is not in force." in out
     assert "Offline" not in out
+
+
+# of the shell and of the daemon
+
+
+def told_by_daemon(*signals: Json) -> Json:
+    told = answer()
+    consent = told["consent"]
+    assert isinstance(consent, dict)
+    return told | {"consent": consent | {"do_not_track": list(signals)}}
+
+
+DAEMON: Json = {"what": "DO_NOT_TRACK=1", "place": PROCESS_ENVIRONMENT, "line": None}
+
+
+def test_what_only_this_shell_has_is_said_to_hold_here_with_the_cure(terminal: Terminal) -> None:
+    terminal.environ = {"DO_NOT_TRACK": "1"}
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says("/v1/answer", told_by_daemon())
+        for command in (("dnt", "explain"), ("consent", "show"), ("consent", "why", "license_status"), ("status",)):
+            printed = terminal.type(*command)
+            assert printed.status == 0
+            assert "Do-not-track is in force" not in printed.out
+            assert "DO_NOT_TRACK=1 is set in this shell alone" in printed.err
+            assert "opanel-agent dnt on" in printed.err
+        explained = terminal.type("dnt", "explain", "--json").json()
+    assert [each["holds"] for each in explained["result"]["do_not_track"]] == ["shell"]
+    assert [warning["code"] for warning in explained["warnings"]] == ["opt_out"]
+
+
+def test_what_the_daemon_has_is_in_force_whatever_this_shell_has(terminal: Terminal) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says("/v1/answer", told_by_daemon(DAEMON))
+        printed = terminal.type("dnt", "explain")
+        assert "Do-not-track is in force." in printed.out
+        assert "DO_NOT_TRACK=1 in the daemon’s environment" in printed.out
+        assert "Do-not-track is in force." in terminal.type("status").out
+        terminal.environ = {"OPANEL_AGENT_DO_NOT_TRACK": "yes"}
+        both = terminal.type("dnt", "explain")
+    assert both.err == ""
+    assert "OPANEL_AGENT_DO_NOT_TRACK=yes in this shell’s environment" in both.out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("license", "refresh"), ("license", "remove"), ("consent", "deny", "--all"), ("data", "purge"), ("data", "sent")],
+)
+def test_a_command_passes_the_opt_outs_of_its_shell_along(terminal: Terminal, command: tuple[str, ...]) -> None:
+    terminal.environ = {"DO_NOT_TRACK": "1", "OPANEL_AGENT_DO_NOT_TRACK": "0"}
+    with fake_daemon(terminal.paths.socket) as told:
+        terminal.type(*command)
+        asked = [body for _, body in told.posts()]
+    assert asked
+    assert all(body["do_not_track"] == ["DO_NOT_TRACK=1"] for body in asked)
+
+
+def test_off_names_the_shell_that_still_asks(terminal: Terminal) -> None:
+    terminal.environ = {"DO_NOT_TRACK": "1"}
+    printed = terminal.type("dnt", "off")
+    assert printed.status == 1
+    assert "DO_NOT_TRACK=1 in this shell’s environment" in printed.out

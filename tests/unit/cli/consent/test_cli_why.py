@@ -106,7 +106,7 @@ def test_in_turkish_every_place_is_turkish(terminal: Terminal) -> None:
     terminal.optouts.signals = Signals(do_not_track=(signal("/etc/environment", 3), here), offline=(signal("/x"),))
     said = terminal.type("consent", "why", "usage_statistics").out
     assert "(/etc/environment, satır 3: DO_NOT_TRACK=1)" in said
-    assert "(sürecin ortam değişkenleri: DO_NOT_TRACK=1)" in said
+    assert "(hizmetin ortam değişkenleri: DO_NOT_TRACK=1)" in said
     assert f"({terminal.paths.consent}, satır 5: allow = false)" in said
     assert " in " not in said
 
