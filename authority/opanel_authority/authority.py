@@ -127,13 +127,23 @@ def open_home(directory: Path) -> Authority:
     return Authority(directory=directory, store=open_store(directory))
 
 
-def open_store(directory: Path) -> Store:
-    """The books of a directory. Raises Misconfigured where they are missing, or another version's."""
+def make_store(directory: Path) -> Store:
+    """Empty books where there are none: `restore` fills them. Raises Misconfigured or OSError where there are some."""
+    order_key = secrets.token_bytes(32)
     try:
         url = _database_url(directory).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        return Store.open(_database(directory), marks=DrawMarks(directory / "drawn"))
-    return Store.open(parsed_url(url))
+        return Store.create(_database(directory), status_order_key=order_key, marks=DrawMarks(directory / "drawn"))
+    return Store.create(parsed_url(url), status_order_key=order_key)
+
+
+def open_store(directory: Path, *, any_version: bool = False) -> Store:
+    """The books of a directory. Raises Misconfigured where they are missing, or (unless `any_version`) another version's."""
+    try:
+        url = _database_url(directory).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return Store.open(_database(directory), marks=DrawMarks(directory / "drawn"), any_version=any_version)
+    return Store.open(parsed_url(url), any_version=any_version)
 
 
 @lru_cache(maxsize=8)

@@ -20,7 +20,10 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "directory_not_empty": ("cannot make an authority in {path}: it is not empty", "name a new directory"),
     "no_authority_here": ("cannot find an authority in {path}", "name its directory: --dir DIR"),
     "store_missing": ("cannot find the books {path}", "restore the file from its copy"),
-    "store_schema": ("cannot read the books {path}: another version wrote them", "use that version"),
+    "store_schema": (
+        "cannot read the books {path}: another version wrote them",
+        "if that was an older one: opanel-authority upgrade, after a backup; else use that version",
+    ),
     "store_failed": ("cannot read or write the books {path}", "look at space, permissions and other processes"),
     "io_failed": ("cannot use {path}: {why}", "look at space and permissions"),
     "root_keys_missing": (
@@ -121,6 +124,12 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "cannot sign a list at {now}: the last one is dated {dated}, and agents take no older one of its key",
         "with the clock right, replace the key: opanel-authority rotate status",
     ),
+    "backup_format": (
+        "cannot restore {path}: another version made it, or nobody",
+        "use the version that made it, then upgrade",
+    ),
+    "backup_cut_off": ("cannot restore {path}: it is damaged or cut off", "take another copy"),
+    "unhealthy": ("cannot call it healthy: {found}", "see to each; docs/authority.md tells about them"),
     "database_url": ("cannot use this database URL: {why}", "give postgresql://…, and install the driver (psycopg2)"),
     "store_not_empty": ("cannot make books in {path}: there are tables already", "name an empty database"),
     "received_unknown": (

@@ -37,6 +37,7 @@ from opanel_authority.api.limits import Limiter
 from opanel_authority.api.problems import problem
 from opanel_authority.authority import Authority
 from opanel_authority.documents import advisories, publish
+from opanel_authority.lifecycle import health
 from opanel_authority.requests import licensing, reports
 from opanel_authority.requests.licensing import JOSE, JSON, Answer
 
@@ -47,6 +48,7 @@ RIGHTS_BURST: Final = 60
 GUESSES_BURST: Final = 600
 STATUS_LIST: Final = "application/statuslist+jwt"
 _MAX_SHOWN: Final = 200
+_OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _HANDLE: Final = 4  # of /api/v1/licenses/<handle>/…
 
 
@@ -90,6 +92,7 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
         Route("/v1/renewals", _post(JOSE, partial(_signed, served, "renewal")), methods=["POST"]),
         Route("/v1/rights", _rights(served), methods=["POST"]),
     ]
+    routes += _watched(served)
     for purpose in CONSENT_BASED:
         report = _post(JSON, partial(_report, served, purpose))
         routes.append(Route(f"/v1/reports/{purpose.value}", report, methods=["POST"]))
@@ -107,6 +110,23 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
     inner = Starlette(routes=routes, exception_handlers=handlers)
     inner.router.redirect_slashes = False  # one address each; nothing here redirects
     return _Logged(inner, log)
+
+
+def _watched(served: Served) -> list[BaseRoute]:
+    """Health, readiness and metrics: for the machine itself, not for the proxy in front."""
+
+    async def alive(_request: Request) -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    async def ready(_request: Request) -> Response:
+        problems_found = await run_in_threadpool(health.ready, served.authority)
+        return Response("\n".join([*problems_found, ""]) or "ok\n", status_code=503 if problems_found else 200)
+
+    async def metrics(_request: Request) -> Response:
+        found = await run_in_threadpool(health.examine, served.authority, now=served.now())
+        return Response(health.metrics(found), media_type=_OPEN_METRICS)
+
+    return [Route("/livez", alive), Route("/readyz", ready), Route("/metrics", metrics)]
 
 
 def _bundle(served: Served, body: bytes) -> Answer:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import create_engine, event, func, inspect, select
+from sqlalchemy import create_engine, event, func, inspect, select, text
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
@@ -25,9 +25,8 @@ from opanel_agent.core.errors import Misconfigured, Storage, Usage
 from opanel_authority.books.draw_marks import DrawMarks
 from opanel_authority.books.repository import Books
 from opanel_authority.books.status_allocation import VENDOR, VENDOR_POOL
-from opanel_authority.books.tables import META_DATA
+from opanel_authority.books.tables import META_DATA, VERSION
 
-SCHEMA: Final = "3"
 _BUSY_S: Final = 10
 # "opanel" in ASCII: the key of the advisory lock that writers of all hosts take turns by
 _WRITER_LOCK: Final = 0x6F70616E656C
@@ -58,14 +57,14 @@ class Store:
             if inspect(books.connection).get_table_names():
                 raise Misconfigured(Fault.FILE_REFUSED, "store_not_empty", path=store.shown)
             META_DATA.create_all(books.connection)
-            books.add_fact("schema", SCHEMA)
+            stamp(books.connection)
             books.add_fact("status_order_key", status_order_key.hex())
             books.new_range(VENDOR, VENDOR_POOL)
         return store
 
     @classmethod
-    def open(cls, url: URL | Path, *, marks: DrawMarks | None = None) -> "Store":
-        """Raises Misconfigured where there is no database, or one that another version made."""
+    def open(cls, url: URL | Path, *, marks: DrawMarks | None = None, any_version: bool = False) -> "Store":
+        """Raises Misconfigured where there is no database, or (unless `any_version`) one that another version made."""
         if isinstance(url, Path):
             if not url.is_file():
                 raise Misconfigured(Fault.FILE_REFUSED, "store_missing", path=str(url))
@@ -73,12 +72,12 @@ class Store:
         store = cls(url, marks=marks)
         try:
             with store.reading() as books:
-                schema = books.fact("schema")
+                version = books.connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         except Storage as error:
-            if not isinstance(error.__cause__, DBAPIError) or "facts" not in str(error.__cause__):
+            if not isinstance(error.__cause__, DBAPIError) or "alembic_version" not in str(error.__cause__):
                 raise
             raise Misconfigured(Fault.FILE_REFUSED, "store_schema", path=store.shown) from error
-        if schema != SCHEMA:
+        if version != VERSION and not any_version:
             raise Misconfigured(Fault.FILE_REFUSED, "store_schema", path=store.shown)
         return store
 
@@ -160,10 +159,16 @@ def _flush(books: Books) -> None:
         raise Storage(Fault.IO_FAILED, "io_failed", path=path, why=str(error.strerror)) from error
 
 
-def parsed_url(text: str) -> URL:
+def stamp(connection: Connection) -> None:
+    """Say which version the tables have, as Alembic does; `upgrade` and its tests use Alembic itself."""
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:version)"), {"version": VERSION})
+
+
+def parsed_url(named: str) -> URL:
     """A PostgreSQL URL. Raises Usage for any other, and where its driver is not installed."""
     try:
-        url = make_url(text)
+        url = make_url(named)
         if url.get_backend_name() != "postgresql":
             raise Usage(Fault.USAGE, "database_url", why="only postgresql URLs")
         create_engine(url, poolclass=NullPool).dispose()

@@ -92,7 +92,7 @@ class ReportRepository:
     # ---- reports
 
     def add_report(self, row: ReportRow) -> None:
-        self._connection.execute(_reports.insert().values(**asdict(row)))
+        self._connection.execute(_reports.insert().values(**{**asdict(row), "restricted": int(row.restricted)}))
 
     def report(self, *, sha256: str | None = None, report_id: str | None = None) -> ReportRow | None:
         wanted = _reports.c.id == report_id if sha256 is None else _reports.c.sha256 == sha256
@@ -138,7 +138,7 @@ class ReportRepository:
     # ---- rights
 
     def add_right(self, row: RightRow) -> None:
-        self._connection.execute(_rights.insert().values(**asdict(row)))
+        self._connection.execute(_rights.insert().values(**{**asdict(row), "answered": int(row.answered)}))
 
     def right(self, *, sha256: str | None = None, right_id: str | None = None) -> RightRow | None:
         wanted = _rights.c.id == right_id if sha256 is None else _rights.c.sha256 == sha256

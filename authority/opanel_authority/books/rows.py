@@ -17,6 +17,7 @@ class Kind(StrEnum):
     LICENSE = "license"
     ACTIVATION = "activation"
     API_KEY = "api_key"
+    BOOKS = "books"
 
 
 @unique

@@ -7,6 +7,8 @@ Times are seconds since the epoch in BigInteger: a license may end after 2038. A
 times 2^20 plus the index in the shard (`status_allocation`).
 """
 
+from typing import Final
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -22,6 +24,8 @@ from sqlalchemy import (
 )
 
 META_DATA = MetaData()
+# The newest of migrations/versions: what Alembic's table says of a database that this code reads and writes.
+VERSION: Final = "0001"
 facts = Table("facts", META_DATA, Column("name", String(32), primary_key=True), Column("value", Text))
 
 # ---- the status list
@@ -146,6 +150,17 @@ changes = Table(
     Column("delegation", Integer),
     Column("reason", Text),
     Index("ix_changes_delegation", "delegation", "number"),
+)
+
+reservations = Table(
+    "reservations",
+    META_DATA,
+    Column("jti", String(32), primary_key=True),
+    Column("delegation", Integer, ForeignKey("delegations.number"), nullable=False),
+    Column("slot", BigInteger, nullable=False),
+    Column("idx", BigInteger, nullable=False),
+    Column("order_id", String(128)),
+    Column("at", BigInteger, nullable=False),
 )
 
 # ---- the management API

@@ -28,7 +28,7 @@ from opanel_agent.system.storage.resources import load_catalog
 from opanel_authority import authority as home
 from opanel_authority import clock
 from opanel_authority.api import serve
-from opanel_authority.cli import licenses, resellers
+from opanel_authority.cli import licenses, operations, resellers
 from opanel_authority.cli.common import Command, Result, actor, given, handle_argument, limit, now_s, opened, who, words
 from opanel_authority.documents import advisories, delegate, issue, keys, publish, rotate
 from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
@@ -308,6 +308,7 @@ def _parser() -> argparse.ArgumentParser:
         handle_argument(add(change.value, _change, f"{change.value} and publish at once"))
     licenses.register(add)
     resellers.register(add)
+    operations.register(add)
     add("clock", _clock, "show the clock and the books' time; --accept takes a clock that is right").add_argument(
         "--accept", action="store_true"
     )

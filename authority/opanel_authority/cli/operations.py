@@ -1,0 +1,54 @@
+"""Commands of whoever runs the service: copies of the books, migrations, health."""
+
+import argparse
+from pathlib import Path
+
+from opanel_agent.core.codes import Reason
+from opanel_agent.core.errors import NotPermitted
+from opanel_authority.authority import make_store, open_store
+from opanel_authority.books import backup
+from opanel_authority.cli.common import AddCommand, Result, actor, now_s, opened, shown_time
+from opanel_authority.lifecycle import health
+
+
+def register(add: AddCommand) -> None:
+    """Add this group's commands."""
+    copying = add("backup", _backup, "copy the books to a file, while the service runs; keys are files of their own")
+    copying.add_argument("file", type=Path, metavar="FILE")
+    restoring = add("restore", _restore, "fill books that are gone from a copy; nothing is given twice afterwards")
+    restoring.add_argument("file", type=Path, metavar="FILE")
+    add("upgrade", _upgrade, "bring the books to this version, with the service stopped and a copy made")
+    add("health", _health, "what needs somebody: exit 0 where nothing does, 1 else")
+
+
+def _backup(arguments: argparse.Namespace) -> Result:
+    rows = backup.backup(opened(arguments).store, arguments.file, now=now_s())
+    return {"file": str(arguments.file), "rows": rows}
+
+
+def _restore(arguments: argparse.Namespace) -> Result:
+    marks = arguments.dir / "drawn"
+    exact = marks.is_dir() and any(marks.iterdir())
+    store = make_store(arguments.dir)
+    done = backup.restore(store, arguments.file, now=now_s(), actor=actor(), exact=exact)
+    return {
+        "made_at": shown_time(done.made_at),
+        "rows": done.rows,
+        "skipped": done.skipped,
+        "next": "suspend, resume and revoke again what was changed since the copy was made",
+    }
+
+
+def _upgrade(arguments: argparse.Namespace) -> Result:
+    from opanel_authority.books import upgrade
+
+    with open_store(arguments.dir, any_version=True).transaction() as books:
+        before, after = upgrade.upgrade(books.connection)
+    return {"before": before, "after": after}
+
+
+def _health(arguments: argparse.Namespace) -> Result:
+    found = health.examine(opened(arguments), now=now_s())
+    if found.problems:
+        raise NotPermitted(Reason.NOT_PERMITTED, "unhealthy", found="; ".join(found.problems))
+    return {"healthy": True, **found.figures}

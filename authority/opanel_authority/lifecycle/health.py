@@ -1,0 +1,105 @@
+"""What needs somebody's attention, and the figures that monitoring draws.
+
+Ready is: the books can be read, the root is good, the keys of the service are there. Health asks more: a reseller's key that
+is missing, a status list that nobody signs, a range that fills up.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import func, select
+
+from opanel_agent.core.errors import AgentError
+from opanel_agent.core.units import DAY_S
+from opanel_authority.authority import Authority
+from opanel_authority.books.repository import Books
+from opanel_authority.books.status_allocation import MAX_ENTRIES
+from opanel_authority.books.tables import activations as _activations
+from opanel_authority.books.tables import licenses as _licenses
+from opanel_authority.documents.delegate import last
+from opanel_authority.documents.keys import Role
+from opanel_authority.documents.publish import LIFETIME_S
+
+_NEEDED: Final = (Role.ACTIVATION, Role.STATUS, Role.RECEIPT)
+_SOON_S: Final = 90 * DAY_S
+_STATES: Final = {0: "valid", 1: "revoked", 2: "suspended"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Health:
+    """`problems` are sentences; `figures` are counts by name."""
+
+    problems: list[str] = field(default_factory=list)
+    figures: dict[str, int] = field(default_factory=dict)
+
+
+def ready(authority: Authority) -> list[str]:
+    """What keeps the service from answering: empty where nothing does."""
+    problems = []
+    for role in _NEEDED:
+        try:
+            authority.key(role)
+        except (AgentError, OSError) as error:
+            problems.append(f"the {role.value} key cannot be used: {error}")
+    try:
+        with authority.store.reading() as books:
+            books.reserved_entries()
+    except AgentError as error:
+        problems.append(f"the books cannot be read: {error}")
+    return problems
+
+
+def examine(authority: Authority, *, now: int) -> Health:
+    """Everything, in time that grows with the resellers and not with the licenses, but for one count."""
+    found = Health(problems=ready(authority))
+    if found.problems:
+        return found
+    if authority.root.exp < now + _SOON_S:
+        found.problems.append("the root expires within 90 days: opanel-authority rotate root")
+    with authority.store.reading() as books:
+        _resellers(authority, books, found, now)
+        held = books.signed_shard(0)
+        if held is not None and held.iat + LIFETIME_S < now + LIFETIME_S // 2:
+            found.problems.append("the status list was not signed for days: is it served or published?")
+        if held is not None and held.iat > now + DAY_S:
+            found.problems.append("the status list is dated ahead: see docs/authority.md, The clock")
+        found.figures |= _figures(books)
+    if 2 * found.figures["status_entries_reserved"] > MAX_ENTRIES:
+        found.problems.append("half of the status entries are reserved")
+    return found
+
+
+def _resellers(authority: Authority, books: Books, found: Health, now: int) -> None:
+    for row in books.delegations():
+        if row.status:
+            continue
+        may = last(authority, row.text).may
+        slots = may.slots.end - may.slots.start
+        drawn, entries = books.drawn_share(row.jti)
+        if not (Path(row.directory) / "key.pem").exists():
+            found.problems.append(f"the key of {row.name} is not in {row.directory}: opanel-authority relocate")
+        if may.issue_until < now + _SOON_S:
+            found.problems.append(f"{row.name} may issue for less than 90 days: opanel-authority reseller")
+        if 2 * row.slots_drawn >= slots or 2 * drawn >= entries:
+            found.problems.append(f"half of what {row.name} may sell is given out")
+
+
+def _figures(books: Books) -> dict[str, int]:
+    by_status = select(_licenses.c.status, func.count()).group_by(_licenses.c.status)
+    counts = {int(row[0]): int(row[1]) for row in books.connection.execute(by_status)}
+    seats = select(func.count()).select_from(_activations).where(_activations.c.ended.is_(None))
+    return {
+        **{f"licenses_{name}": counts.get(status, 0) for status, name in _STATES.items()},
+        "activations": int(books.connection.execute(seats).scalar_one()),
+        "resellers": len(books.delegations()),
+        "status_entries_reserved": books.reserved_entries(),
+    }
+
+
+def metrics(found: Health) -> str:
+    """OpenMetrics text."""
+    lines = []
+    for name, value in {**found.figures, "problems": len(found.problems)}.items():
+        lines += [f"# TYPE opanel_authority_{name} gauge", f"opanel_authority_{name} {value}"]
+    return "\n".join([*lines, "# EOF", ""])

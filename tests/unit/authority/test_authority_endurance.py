@@ -1,0 +1,170 @@
+"""Nobody stops it: idle and slow clients, crowds, guesses, empty requests; and how soon a change is in the files."""
+
+import contextlib
+import json
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from fixtures import catalog_bodies
+from fixtures.authority_records import given
+from fixtures.authority_server import JSON, Served, environment, serving
+from fixtures.vendor import vendor
+from opanel_agent.core.codec.strict_json import dumps
+from opanel_agent.core.documents import status_list
+from opanel_agent.core.license import license_key
+from opanel_authority.api.connections import HEADERS_S, MAX_CONNECTIONS
+from opanel_authority.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("authority")) as running:
+        yield running
+
+
+def connected(served: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", served.port), timeout=HEADERS_S + 10)
+
+
+def test_a_crowd_that_says_nothing_shuts_nobody_out(served: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(connected(served)) for _ in range(300)]
+        assert served.ask("GET", "/v1/status.jwt").status == 200
+        crowd += [stack.enter_context(connected(served)) for _ in range(MAX_CONNECTIONS - 300 + 20)]
+        assert served.ask("GET", "/v1/status.jwt").status == 200, "who is silent for longest made room"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said", [b"", b"GET /v1/status.jwt HTTP/1.1\r\nHost: x\r\n", b"GET "])
+def test_who_does_not_ask_in_time_is_cut_off(served: Served, said: bytes) -> None:
+    with connected(served) as slow:
+        slow.sendall(said)
+        begun = time.monotonic()
+        assert slow.recv(1024) == b""
+        assert time.monotonic() - begun < HEADERS_S + 5
+
+
+def test_two_hundred_clients_at_once_are_answered(served: Served) -> None:
+    def ask(_number: int) -> int:
+        return served.ask("GET", "/v1/status.jwt").status
+
+    with ThreadPoolExecutor(200) as pool:
+        assert set(pool.map(ask, range(400))) == {200}
+
+
+def test_empty_requests_take_nobodys_share(served: Served) -> None:
+    given(served, "/v1/reports/usage_statistics", catalog_bodies.report("mine"))
+    assert {served.ask("POST", "/v1/rights", b"{}", JSON).status for _ in range(80)} == {400}
+    assert {served.ask("POST", "/v1/reports/usage_statistics", b"{}", JSON).status for _ in range(250)} == {400}
+    assert given(served, "/v1/rights", catalog_bodies.right("erase", "mine")).kind == "erase"
+
+
+def test_who_proves_nothing_empties_only_the_common_bucket(served: Served) -> None:
+    given(served, "/v1/reports/usage_statistics", catalog_bodies.report("proven"))
+    statuses = [
+        served.ask("POST", "/v1/rights", catalog_bodies.right("erase", f"nothing {each}"), JSON).status
+        for each in range(70)
+    ]
+    assert set(statuses) == {202, 429}
+    assert given(served, "/v1/rights", catalog_bodies.right("erase", "proven")).kind == "erase"
+
+
+def test_guessing_keys_has_a_limit_and_knowing_one_has_not(served: Served) -> None:
+    served.vendor.now = int(time.time())
+    issued = served.vendor.issue()
+
+    def guess(_number: int) -> int:
+        body = dumps({"schema": 1, "key_sha256": secrets.token_hex(32)})
+        return served.ask("POST", "/v1/bundles", body, JSON).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(guess, range(700))) == {404, 429}
+    known = dumps({"schema": 1, "key_sha256": license_key.digest(issued.key)})
+    assert served.ask("POST", "/v1/bundles", known, JSON).status == 200
+
+
+def test_it_tells_whether_it_is_well(served: Served) -> None:
+    assert [served.ask("GET", path).status for path in ("/livez", "/readyz")] == [200, 200]
+    text = served.ask("GET", "/metrics").body.decode()
+    assert text.endswith("# EOF\n")
+    assert "\nopanel_authority_resellers 1\n" in text
+    key = served.vendor.authority.directory / "keys" / "status.pem"
+    key.chmod(0o644)
+    try:
+        reply = served.ask("GET", "/readyz")
+        assert (reply.status, b"status key" in reply.body) == (503, True)
+    finally:
+        key.chmod(0o600)
+
+
+def test_a_reader_waits_for_no_writer(served: Served) -> None:
+    holding, done = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with served.vendor.authority.store.transaction():
+            holding.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert holding.wait(20)
+        begun = time.monotonic()
+        for path in ("/v1/roots.jws", "/v1/advisories.jws"):
+            assert served.ask("GET", path).status == 200
+        assert time.monotonic() - begun < 2
+    finally:
+        done.set()
+        thread.join()
+
+
+# ---- what a command changes, in the static files
+
+
+def test_a_suspension_is_in_the_static_files_within_two_seconds(tmp_path: Path) -> None:
+    made = vendor(tmp_path, now=int(time.time()))
+    issued = made.issue()
+    idx = made.bundle(issued).license.status.idx
+    command = [sys.executable, "-m", "opanel_authority", "serve", "--dir", str(tmp_path / "vendor")]
+    www = tmp_path / "www"
+    with subprocess.Popen(
+        [*command, "--listen", "127.0.0.1:0", "--publish", str(www), "--log", str(tmp_path / "log")],
+        stdout=subprocess.PIPE,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert main(["suspend", issued.jti, "--dir", str(tmp_path / "vendor")]) == 0
+        until = time.monotonic() + 2
+        while published(www, made.authority.root, idx) != 2:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def published(www: Path, root: object, idx: int) -> int | None:
+    token = (www / "v1" / "status.jwt").read_bytes()
+    return status_list.accept(token, root, floor={}, now=0).status(idx)  # type: ignore[arg-type]
+
+
+def test_a_command_writes_the_files_where_they_were_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = vendor(tmp_path, now=int(time.time()))
+    issued = made.issue()
+    there = ("--dir", str(tmp_path / "vendor"))
+    assert main(["publish", str(tmp_path / "www"), *there]) == 0
+    assert main(["suspend", issued.jti, *there, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["result"]["status"] == 2
+    assert published(tmp_path / "www", made.authority.root, made.bundle(issued).license.status.idx) == 2
