@@ -105,7 +105,7 @@ class LocalMachine:
 
     def facts(self, names: Collection[str], *, panel_version_file: Path | None) -> Mapping[str, str]:
         readers: dict[str, Callable[[], str]] = {
-            "agent_version": lambda: fingerprint.release(__version__),
+            "agent_version": lambda: fingerprint.series(__version__),
             "panel_version": lambda: self._panel_version(panel_version_file),
             "os_id": lambda: fingerprint.os_id(self._os_release()),
             "os_version": lambda: fingerprint.os_version(self._os_release()),
@@ -116,13 +116,15 @@ class LocalMachine:
             "memory_class": lambda: fingerprint.memory_class(self._kernel.memory_bytes()),
             "install_channel": self._install_channel,
         }
-        return {name: _collected(name, read) or fingerprint.UNKNOWN for name, read in readers.items() if name in names}
+        return {
+            name: _collected(name, read) or fingerprint.unknown(name) for name, read in readers.items() if name in names
+        }
 
     def _panel_version(self, file: Path | None) -> str:
         if file is None:
             return fingerprint.UNKNOWN
         path = self._root / file.relative_to("/")
-        return fingerprint.release(_text(path) if path.is_file() else None)  # a FIFO would make us wait for ever
+        return fingerprint.series(_text(path) if path.is_file() else None)  # a FIFO would make us wait for ever
 
     def _os_release(self) -> Mapping[str, str]:
         return fingerprint.os_release(self._text("etc/os-release") or self._text("usr/lib/os-release"))

@@ -21,6 +21,7 @@ from opanel_agent.core.errors import NotPermitted, Unavailable, Untrusted, Usage
 from opanel_agent.core.ledger import export
 from opanel_agent.core.ledger.chain import ChainHead
 from opanel_agent.core.ledger.export import Part, PartKind
+from opanel_agent.core.reporting import fleet
 from opanel_agent.system.storage.resources import load_catalog
 
 NOW = 1_795_510_800
@@ -89,9 +90,12 @@ def test_the_catalog_says_what_is_permitted_kept_and_how_much_it_can_tell(termin
     at = lines.index("usage statistics [usage_statistics]")
     section = "\n".join(lines[at : lines.index("", at)])
     assert section.startswith("usage statistics [usage_statistics]\n  to: the vendor\n")
-    assert f"  tells at most {bits} bits about this server: log2" in section
+    words = " ".join(section.split())
+    assert f"tells at most {bits} bits about this server: log2" in words
+    assert f"in an ordinary fleet about {fleet.bits(fleet.ORDINARY):.1f} bits on average" in words
+    assert "33 bits single out one server among 8.6 billion" in words
     assert "\n  os_id (text)\n" in section
-    assert "      permitted: almalinux, alpine," in section
+    assert "      permitted: almalinux, amzn," in section
     assert '      example: "debian"' in section
     assert "      read from: /etc/os-release: ID; transform: one_of" in section
     assert "      kept: here 90 days, there 180 days" in section
@@ -111,8 +115,10 @@ def test_the_catalog_as_json(terminal: Terminal) -> None:
     assert set(result) == set(Purpose)
     usage = result["usage_statistics"]
     assert (usage["recipients"], usage["bits"]) == (["vendor"], f"{load_catalog().bits('usage_statistics'):.1f}")
+    assert usage["bits_ordinary_fleet"] == f"{fleet.bits(fleet.ORDINARY):.1f}"
+    assert result["crash_reports"]["bits_ordinary_fleet"] is None
     assert list(usage["fields"]) == list(load_catalog().fields("usage_statistics"))
-    assert usage["fields"]["os_id"]["values"][:2] == ["almalinux", "alpine"]
+    assert usage["fields"]["os_id"]["values"][:2] == ["almalinux", "amzn"]
     assert set(usage["fields"]["os_id"]) == {*export_of_field(), "description"}
 
 

@@ -97,7 +97,7 @@ def machine(root: Path, looks: list[str], *, code: str = "/opt/opanel-agent/lib/
     return LocalMachine({}, root, kernel=kernel, code=Path(code))
 
 
-WHOLE = {**FACTS, "panel_version": "4.2.1"}
+WHOLE = {**FACTS, "panel_version": "4.2"}
 
 
 def test_a_whole_machine(tmp_path: Path, looks: list[str]) -> None:
@@ -143,11 +143,8 @@ def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
     )
     local = LocalMachine({}, tmp_path, kernel=kernel, code=Path("/home/x.py"))
     told = dict(local.facts(FACTS, panel_version_file=None))
-    assert (told.pop("agent_version"), told.pop("install_channel"), told.pop("architecture")) == (
-        "0.1.0",
-        "user",
-        "other",
-    )
+    assert (told.pop("agent_version"), told.pop("install_channel")) == ("0.1", "user")
+    assert (told.pop("architecture"), told.pop("os_id")) == ("other", "other")
     assert set(told.values()) == {"unknown"}
     fields = load_catalog().fields("usage_statistics")
     assert [name for name, value in told.items() if not fields[name].admits(value)] == []
@@ -171,8 +168,10 @@ def test_whatever_a_collector_raises_its_value_is_unknown_and_a_line_says_so(
     local = LocalMachine({}, tmp_path, kernel=kernel, code=Path("/home/x.py"))
     told = local.facts(FACTS, panel_version_file=None)
     wrong = {"kernel", "architecture", "cpu_class", "memory_class"}
-    assert {name: told[name] for name in wrong} == dict.fromkeys(wrong, "unknown")
-    assert told["agent_version"] == "0.1.0"
+    assert {name: told[name] for name in wrong} == {**dict.fromkeys(wrong, "unknown"), "architecture": "other"}
+    assert told["agent_version"] == "0.1"
+    fields = load_catalog().fields("usage_statistics")
+    assert [name for name, value in told.items() if not fields[name].admits(value)] == []
     lines = capsys.readouterr().err.splitlines()
     assert {line.partition("collector=")[2].split(" ")[0] for line in lines} == wrong
     assert all(f"kind={error.__name__}" in line for line in lines)
@@ -185,7 +184,7 @@ def test_folders_that_may_not_be_entered_or_lead_in_a_circle_are_unknown(tmp_pat
     (tmp_path / "sys").symlink_to("sys")
     local = LocalMachine({}, tmp_path, code=Path("/home/x.py"))
     told = local.facts({"virtualization", "os_id", "panel_version"}, panel_version_file=Path("/etc/panel"))
-    assert told == {"virtualization": "unknown", "os_id": "unknown", "panel_version": "unknown"}
+    assert told == {"virtualization": "unknown", "os_id": "other", "panel_version": "unknown"}
     assert local.components() == {}
 
 

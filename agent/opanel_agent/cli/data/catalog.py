@@ -11,6 +11,7 @@ from opanel_agent.cli.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.consent.purposes import FIXED, Purpose
+from opanel_agent.core.reporting import fleet
 from opanel_agent.core.reporting.catalog import Catalog, Field, PurposeSchema
 from opanel_agent.system.storage.resources import load_catalog
 
@@ -32,9 +33,19 @@ def _purpose_lines(world: Context, catalog: Catalog, purpose: Purpose) -> Iterat
     sheet = catalog.sheets[purpose]
     recipients = ", ".join(world.named("recipient", name) for name in sheet.recipients)
     yield from paragraph(world.say("catalog.recipients", recipients=recipients), indent=2, hang=2)
-    yield from paragraph(world.say("catalog.bits", bits=_bits(catalog, purpose)), indent=2, hang=2)
+    for sentence in _identifiability(world, catalog, purpose):
+        yield from paragraph(sentence, indent=2, hang=2)
     for field in sheet.fields.values():
         yield from _field_lines(world, field)
+
+
+def _identifiability(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
+    """The most that a request can tell, what an ordinary report does, and what such a figure means."""
+    yield world.say("catalog.bits", bits=_bits(catalog, purpose))
+    ordinary = _ordinary(purpose)
+    if ordinary is not None:
+        yield world.say("catalog.ordinary", bits=ordinary)
+        yield world.say("catalog.meaning", single=fleet.SINGLES_OUT_BITS)
 
 
 def _field_lines(world: Context, field: Field) -> Iterator[str]:
@@ -68,11 +79,17 @@ def _bits(catalog: Catalog, purpose: str) -> str:
     return f"{catalog.bits(purpose):.1f}"
 
 
+def _ordinary(purpose: Purpose) -> str | None:
+    """Of an ordinary fleet; None for a purpose of which no distribution is assumed."""
+    return f"{fleet.bits(fleet.ORDINARY):.1f}" if purpose is Purpose.USAGE_STATISTICS else None
+
+
 def _told(catalog: Catalog, purpose: Purpose) -> Shown:
     sheet = catalog.sheets.get(purpose, PurposeSchema(recipients=(), fields={}))
     return {
         "recipients": list(sheet.recipients),
         "bits": _bits(catalog, purpose),
+        "bits_ordinary_fleet": _ordinary(purpose),
         "fields": {name: _said(field) for name, field in sheet.fields.items()},
     }
 

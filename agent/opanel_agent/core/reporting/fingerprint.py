@@ -15,33 +15,19 @@ UNKNOWN: Final = "unknown"
 OTHER: Final = "other"
 
 OS_IDS: Final = frozenset(
-    [
-        "almalinux",
-        "alpine",
-        "amzn",
-        "arch",
-        "centos",
-        "cloudlinux",
-        "debian",
-        "fedora",
-        "ol",
-        "opensuse-leap",
-        "opensuse-tumbleweed",
-        "pardus",
-        "rhel",
-        "rocky",
-        "sles",
-        "ubuntu",
-    ]
+    ["almalinux", "amzn", "centos", "cloudlinux", "debian", "ol", "pardus", "rhel", "rocky", "sles", "ubuntu"]
 )
-ARCHITECTURES: Final = frozenset({"x86_64", "aarch64", "armv7l", "ppc64le", "riscv64", "s390x"})
-_CPU_CLASSES: Final = ((1, "1"), (2, "2"), (4, "3-4"), (8, "5-8"), (16, "9-16"), (32, "17-32"))
-_MEMORY_CLASS_MAX: Final = 9
+ARCHITECTURES: Final = frozenset({"x86_64", "aarch64"})
+# The other states are of few licenses, and whoever issued them knows which: such a word would name the license.
+LICENSE_CLASSES: Final = frozenset({"active", "grace", "unlicensed"})
+_CPU_CLASSES: Final = ((2, "1-2"), (4, "3-4"), (8, "5-8"), (16, "9-16"))
+_MEMORY_CLASSES: Final = (1, 6)
 
 # The same ranges as the catalog's patterns, so that a number out of the ordinary cannot single a server out.
 _RELEASE: Final = re.compile(r"([0-9]\.(?:[0-9]|[1-4][0-9]))(\.(?:[0-9]|[1-4][0-9]))?(?:[-+~ ].*)?", re.DOTALL)
-_OS_VERSION: Final = re.compile(r"([1-9][0-9]?(?:\.(?:[0-9]|04|[12][0-9]))?)(?:\.[0-9]+)*")
-_KERNEL: Final = re.compile(r"([3-9]\.(?:[0-9]|[12][0-9]))(?:[^0-9].*)?", re.DOTALL)
+_SERIES: Final = re.compile(r"[0-9]\.(?:[0-9]|[12][0-9])")
+_OS_VERSION: Final = re.compile(r"([1-9]|[1-3][0-9])(?:\.[0-9]+)*")
+_KERNEL: Final = re.compile(r"([4-9]\.(?:[0-9]|[12][0-9]))(?:[^0-9].*)?", re.DOTALL)
 _OS_RELEASE_LINE: Final = re.compile(r"""([A-Z_]+)=["']?([^"']*)["']?""")
 _CONTAINER: Final = re.compile(r"docker|kubepods|libpod|containerd|\blxc\b|garden")
 
@@ -58,11 +44,11 @@ _MAKERS: Final = (
     ("openstack", "cloud"),
     ("scaleway", "cloud"),
     ("upcloud", "cloud"),
-    ("microsoft corporation virtual machine", "hyperv"),
+    ("microsoft corporation virtual machine", "vm-other"),
     ("vmware", "vmware"),
-    ("virtualbox", "virtualbox"),
-    ("innotek", "virtualbox"),
-    ("xen", "xen"),
+    ("virtualbox", "vm-other"),
+    ("innotek", "vm-other"),
+    ("xen", "vm-other"),
     ("qemu", "kvm"),
     ("kvm", "kvm"),
     ("ovirt", "kvm"),
@@ -87,10 +73,26 @@ class Hints:
     cpu: str | None = None
 
 
+def unknown(name: str) -> str:
+    """What a fact that the machine does not tell is called: `other` where that is the only word for it."""
+    return OTHER if name in ("os_id", "architecture") else UNKNOWN
+
+
 def release(text: str | None) -> str:
     """`major.minor.patch` of a program's version; what follows (a build, a commit) is cut off."""
     found = _RELEASE.fullmatch(text or "")
     return UNKNOWN if found is None else found[1] + (found[2] or ".0")
+
+
+def series(text: str | None) -> str:
+    """`major.minor` of a program's version: what a usage report says of one."""
+    found = _SERIES.fullmatch(release(text).rpartition(".")[0])
+    return UNKNOWN if found is None else found[0]
+
+
+def license_class(state: str) -> str:
+    """The name of a license state that many servers are in; `other` for the rest."""
+    return state if state in LICENSE_CLASSES else OTHER
 
 
 def os_release(text: str | None) -> Mapping[str, str]:
@@ -100,13 +102,11 @@ def os_release(text: str | None) -> Mapping[str, str]:
 
 
 def os_id(told: Mapping[str, str]) -> str:
-    if "ID" not in told:
-        return UNKNOWN
-    return told["ID"] if told["ID"] in OS_IDS else OTHER
+    return told["ID"] if told.get("ID") in OS_IDS else OTHER
 
 
 def os_version(told: Mapping[str, str]) -> str:
-    """`major.minor`, for a distribution that is listed: the version of a rare one would say more than its name may."""
+    """The major version, for a distribution that is listed: the version of a rare one would say more than its name may."""
     found = _OS_VERSION.fullmatch(told.get("VERSION_ID", ""))
     return found[1] if found and told.get("ID") in OS_IDS else UNKNOWN
 
@@ -123,14 +123,15 @@ def architecture(told: str) -> str:
 def cpu_class(processors: int | None) -> str:
     if not processors:
         return UNKNOWN
-    return next((name for most, name in _CPU_CLASSES if processors <= most), "33+")
+    return next((name for most, name in _CPU_CLASSES if processors <= most), "17+")
 
 
 def memory_class(memory_bytes: int | None) -> str:
-    """log2 of GiB, rounded, between 0 and 9."""
+    """log2 of GiB, rounded, between 1 and 6."""
     if not memory_bytes:
         return UNKNOWN
-    return str(min(max(round(math.log2(memory_bytes / 2**30)), 0), _MEMORY_CLASS_MAX))
+    low, high = _MEMORY_CLASSES
+    return str(min(max(round(math.log2(memory_bytes / 2**30)), low), high))
 
 
 def virtualization(hints: Hints) -> str:
@@ -142,7 +143,7 @@ def virtualization(hints: Hints) -> str:
     if named is not None:
         return named
     if hints.hypervisor == "xen":
-        return "xen"
+        return "vm-other"
     flags = next((line for line in (hints.cpu or "").split("\n") if line.startswith("flags")), "")
     if "hypervisor" in flags.split():
         return "vm-other"

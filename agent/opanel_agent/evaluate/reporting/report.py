@@ -19,6 +19,7 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import NotPermitted, Untrusted
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.license.states import State
+from opanel_agent.core.reporting import fingerprint
 from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.core.wire.message import JOSE, JSON, MAX_BODY_BYTES, Reply, Sealed, seal
 from opanel_agent.evaluate.context import PassContext
@@ -90,7 +91,7 @@ def make_usage(context: PassContext) -> Sealed:
     needed = ports.catalog.collected(Purpose.USAGE_STATISTICS)
     version_file = context.inputs.settings.panel_version_file
     facts: dict[str, Json] = dict(ports.machine.facts(needed, panel_version_file=version_file))
-    facts["license_state"] = state.state or str(State.UNLICENSED)
+    facts["license_state"] = fingerprint.license_class(state.state or State.UNLICENSED)
     sealed = seal_report(context, Purpose.USAGE_STATISTICS, facts)
     state.reports[Purpose.USAGE_STATISTICS] = context.now + 6 * DAY_S + int(ports.random.random() * 2 * DAY_S)
     return sealed
