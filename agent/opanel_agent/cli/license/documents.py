@@ -14,6 +14,7 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import activation, bundle, jws, root, status_list
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.root import Root
+from opanel_agent.core.documents.unwrap import unwrap
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.system.storage import trust
 
@@ -28,14 +29,23 @@ def read(world: Context, name: str) -> bytes:
         data = world.read_stdin(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise Untrusted(Reason.FORMAT_INVALID, "jws_size", max_bytes=MAX_BYTES)
-        return data
+        return _unwrapped(world, data)
     try:
         found = world.files.read(Path(name), max_bytes=MAX_BYTES, follow=True)
     except Misconfigured as refused:
         raise Untrusted(refused.code, refused.detail, **refused.values) from refused
     if found is None:
         raise Storage(Fault.IO_FAILED, "file_absent", file=name)
-    return found
+    return _unwrapped(world, found)
+
+
+def _unwrapped(world: Context, data: bytes) -> bytes:
+    """Without the white space of mail programs and editors; says so where there was any."""
+    bare = unwrap(data)
+    if bare in (data, data + b"\n"):
+        return data
+    world.note("document.unwrapped")
+    return bare
 
 
 def trusted_root(world: Context) -> Root:
@@ -54,7 +64,7 @@ def verify(data: bytes, trusted: Root, now_s: int) -> dict[str, Json]:
     """What a document says, once it holds under the root. `now_s` is the wall clock. Raises Untrusted."""
     typ = kind(data)
     match typ:
-        case Typ.DELEGATION:
+        case Typ.DELEGATION | Typ.LICENSE:  # a license alone lacks the line above it, and is told so
             return {"typ": typ} | _bundle(bundle.verify(data, trusted, now=now_s))
         case Typ.ACTIVATION:
             found = activation.read(jws.parse(data.strip(), max_bytes=MAX_BYTES), trusted.keys_of("activation"))

@@ -98,6 +98,8 @@ def _count_delegations(envelopes: Sequence[Envelope]) -> int:
     typs = [envelope.typ for envelope in envelopes]
     count = typs.count(Typ.DELEGATION)
     head = [Typ.DELEGATION] * count + [Typ.LICENSE]
+    if count == 0 and typs[0] == Typ.LICENSE:
+        raise Untrusted(Reason.FORMAT_INVALID, "bundle_delegation_missing", line=1)
     if count == 0 or typs not in (head, [*head, Typ.ACTIVATION]):
         raise Untrusted(Reason.FORMAT_INVALID, "bundle_order")
     return count

@@ -20,6 +20,7 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.documents.status_list import StatusList
+from opanel_agent.core.documents.unwrap import unwrap
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.license import binding, effective_time, license_key, renewal, status_history
 from opanel_agent.core.license.verdict import begins_s, ends_s
@@ -39,13 +40,16 @@ MAX_FILES: Final = MAX_DIGESTS // 2  # in import.d: each is remembered, and what
 def document(context: PassContext, data: bytes, *, only_newer: bool = False) -> str:
     """Installs any signed document, told apart by its first line's `typ`, and returns that typ. Raises Untrusted.
 
+    White space that mail programs and editors put in is removed first (`core.documents.unwrap`).
+
     `only_newer` refuses a license or an activation that is not newer than the installed one. Lists, roots and advisories
     never go back anyway.
     """
+    data = unwrap(data)
     first_line = data.strip().split(b"\n", 1)[0].strip()
     typ = jws.parse(first_line, max_bytes=MAX_DOCUMENT_BYTES).typ
     match typ:
-        case Typ.DELEGATION:
+        case Typ.DELEGATION | Typ.LICENSE:  # a license alone lacks the line above it, and is told so
             bundle(context, data, only_newer=only_newer)
         case Typ.ACTIVATION:
             activation(context, data, only_newer=only_newer)

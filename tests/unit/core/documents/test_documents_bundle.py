@@ -74,7 +74,6 @@ def test_a_resellers_delegation_says_nothing_of_how_fresh_the_status_is() -> Non
     "documents",
     [
         [],
-        [signing.license()],
         [signing.delegation()],
         [signing.license(), signing.delegation()],
         [signing.delegation(), signing.activation()],
@@ -89,6 +88,11 @@ def test_a_resellers_delegation_says_nothing_of_how_fresh_the_status_is() -> Non
 def test_the_order_is_fixed(documents: list[bytes]) -> None:
     with refused("bundle_order" if documents else "jws_shape", Reason.FORMAT_INVALID):
         verified(*documents)
+
+
+def test_a_license_without_its_delegation_says_which_line_is_missing() -> None:
+    with refused("bundle_delegation_missing", Reason.FORMAT_INVALID, line=1):
+        verified(signing.license())
 
 
 def test_size_and_lines_are_capped() -> None:

@@ -173,6 +173,26 @@ def test_a_waiting_license_that_is_damaged_is_set_aside() -> None:
     assert agent.files.exists(PATHS.next_bundle.with_name("bundle.next.jws.broken"))
 
 
+# ---- documents as people send them
+
+
+def test_a_license_that_a_mail_program_wrapped_is_installed() -> None:
+    agent = Simulated()
+    text = license_(iat=NOW - DAY, nbf=NOW - DAY)
+    wrapped = b"\xef\xbb\xbf" + b"\r\n".join(text[i : i + 76] for i in range(0, len(text), 76))
+    assert agent.install(wrapped)["ok"]
+    assert agent.files.read(PATHS.bundle, max_bytes=10**5) == text
+    other = Simulated()
+    other.files.put(PATHS.license, text.replace(b"\n", b"\r\n\r\n"))
+    assert state(other) == "active"
+
+
+def test_a_license_without_its_delegation_says_which_line_is_missing() -> None:
+    agent = Simulated()
+    error = agent.install(signing.lines(signing.license(activation=FREE)))["error"]
+    assert (error["detail"], error["values"]) == ("bundle_delegation_missing", {"line": 1})
+
+
 # ---- a state that was lost
 
 KEPT = (PATHS.state, PATHS.clock, PATHS.schedule, PATHS.status_list)

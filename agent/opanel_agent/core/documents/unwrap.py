@@ -1,0 +1,46 @@
+"""Undoes what mail programs, editors and terminals do to a signed document on its way.
+
+Every document is one or more compact JWS (RFC 7515 section 3.1), one a line, signed with Ed25519. Its characters are
+letters, digits, `-`, `_` and `.`, and its signature has 86 of them (RFC 8032 section 5.1.6: 64 bytes), so where a line
+ends can be told without its line breaks. So whatever white space stands in between may go: CR LF, blank lines, tabs,
+no-break spaces, lines that were wrapped at 76 columns, the `=` of a soft line break (RFC 2045 section 6.7), a byte-order
+mark, UTF-16 as an editor saves it, and the `>` of a quotation.
+
+Not here: any judgment. What comes out is verified as what comes in would be; text around a document is not looked past.
+"""
+
+import codecs
+import re
+from typing import Final
+
+_SIGNATURE_CHARACTERS: Final = 86
+_SOFT_BREAK: Final = re.compile(r"=[ \t]*\r?\n")
+_QUOTED: Final = re.compile(r"^[ \t]*(?:>[ \t]?)+", re.MULTILINE)
+_INVISIBLE: Final = re.compile("[\\s\u200b\u2060\ufeff]+")
+_ONE: Final = re.compile(rf"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{{{_SIGNATURE_CHARACTERS}}}")
+
+
+def unwrap(data: bytes) -> bytes:
+    """Returns the document with one compact JWS a line, each ended by LF.
+
+    Returns `data` as it is where it is no such document: whoever reads it then says what is wrong with it.
+    """
+    try:
+        text = _decoded(data)
+    except UnicodeDecodeError:
+        return data
+    bare = _INVISIBLE.sub("", _QUOTED.sub("", _SOFT_BREAK.sub("", text)))
+    lines, at = [], 0
+    while at < len(bare):
+        found = _ONE.match(bare, at)
+        if found is None:
+            return data
+        lines.append(found[0])
+        at = found.end()
+    return data if not lines else "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
+def _decoded(data: bytes) -> str:
+    """Raises UnicodeDecodeError."""
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf_16 else "utf-8-sig")
