@@ -6,7 +6,7 @@ certificate, user and password, a login scheme that is not spoken here (NTLM, Ne
 
 import base64
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn, Self
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +14,7 @@ import h11
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Unavailable
+from opanel_agent.core.wire.steps import RequestTrace
 from opanel_agent.system.http import dialing
 from opanel_agent.system.http.limits import RequestContext
 from opanel_agent.system.http.streams import Pushback, SocketStream, Stream, TlsStream
@@ -92,7 +93,7 @@ def _speaks_tls(proxy: Proxy, context: RequestContext) -> bool:
     anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     try:
-        stream = _connect(proxy, context)
+        stream = _connect(proxy, replace(context, trace=RequestTrace()))  # not a step of the request
         try:
             TlsStream(stream, anyone, proxy.host, min(context.limits.connect_s, PROBE_S))
         finally:
