@@ -344,7 +344,9 @@ def mirror(probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Ite
     for layer in LAYERS:
         yield _about(probe, route, _of_step(layer, probe, route, another_good=another_good))
         if layer is (Check.PROXY if route.proxied else Check.TCP):
-            yield from (_about(probe, route, _of_address(layer, each, probe.attempts)) for each in probe.attempts)
+            for each in _attempts_shown(probe):
+                severe = not another_good and not any(one.outcome is Outcome.CONNECTED for one in probe.attempts)
+                yield _about(probe, route, _of_address(layer, each, probe.attempts, severe=severe))
 
 
 def _about(probe: MirrorProbe, route: MirrorRoute, finding: Finding) -> Finding:
@@ -362,7 +364,12 @@ def _of_step(layer: Check, probe: MirrorProbe, route: MirrorRoute, *, another_go
     return unseen(layer, SkipReason.NOT_REACHED)
 
 
-def _of_address(layer: Check, attempt: Attempt, attempts: Iterable[Attempt]) -> Finding:
+def _attempts_shown(probe: MirrorProbe) -> tuple[Attempt, ...]:
+    """Returns the addresses to show: not the only one, where the step's own sentence names it."""
+    return () if probe.code is not None and "address" in probe.values and len(probe.attempts) == 1 else probe.attempts
+
+
+def _of_address(layer: Check, attempt: Attempt, attempts: Iterable[Attempt], *, severe: bool) -> Finding:
     """Returns the finding of one address. Beside one that connects, an address without a route is no fault (IPv4 alone)."""
     connected = any(each.outcome is Outcome.CONNECTED for each in attempts)
     match attempt.outcome:
@@ -373,7 +380,7 @@ def _of_address(layer: Check, attempt: Attempt, attempts: Iterable[Attempt]) -> 
         case Outcome.UNREACHABLE if connected:
             finding = needless(layer, SkipReason.NO_ROUTE)
         case _:
-            finding = (warned if connected else failed)(layer, _of_outcome(attempt.outcome))
+            finding = (failed if severe else warned)(layer, _of_outcome(attempt.outcome))
     return replace(finding, address=attempt.address)
 
 

@@ -337,6 +337,21 @@ def test_beside_an_address_that_connects_the_others_are_at_most_a_warning() -> N
     ]
 
 
+def test_the_only_address_is_not_told_twice() -> None:
+    """The step's own sentence names it."""
+    tried = attempts(Outcome.REFUSED)
+    failed_ = replace(fault("unreachable_tcp", "connect_failed", at=Step.TCP, passed="dns"), attempts=tried)
+    assert of_addresses(replace(failed_, values={"address": "192.0.2.0"}), STRAIGHT) == []
+    assert len(of_addresses(failed_, STRAIGHT)) == 1
+    assert len(of_addresses(replace(good(), attempts=attempts(Outcome.CONNECTED)), STRAIGHT)) == 1
+
+
+def test_beside_another_mirror_that_answers_an_address_is_at_most_a_warning() -> None:
+    probe = replace(fault("unreachable_tcp", at=Step.TCP), attempts=attempts(Outcome.REFUSED, Outcome.SLOW))
+    found = [each for each in diagnosis.mirror(probe, STRAIGHT, another_good=True) if each.address]
+    assert {each.status for each in found} == {CheckStatus.WARNING}
+
+
 def test_where_none_connects_each_has_failed_as_what_it_is() -> None:
     tried = attempts(Outcome.SLOW, Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.UNDECIDED)
     probe = replace(fault("proxy_error", "proxy_unreachable", at=Step.PROXY), attempts=tried)

@@ -69,18 +69,23 @@ def _screen(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
 
 
 def _lines(world: Context, finding: Finding, *, indent: int) -> Iterator[str]:
-    yield from _said(world, finding, world.named("examined", finding.check), indent=indent)
+    yield from _said(world, finding, _name(world, finding), indent=indent)
     if finding.error is not None:
         title, cure = describe_error(finding.error, world.lang)
         yield from paragraph(f"{title} [{finding.error.code}]", indent=indent + 4)
         yield from paragraph(world.say("doctor.cure", cure=cure), indent=indent + 4)
 
 
+def _name(world: Context, finding: Finding) -> str:
+    if finding.address is not None:
+        return world.say("doctor.address", address=finding.address)
+    return world.named("examined", finding.check)
+
+
 def _said(world: Context, finding: Finding, name: str, *, indent: int) -> Iterator[str]:
     level = world.named("level", finding.status)
     why = "" if finding.why is None else f": {world.named('skipped', finding.why)}"
-    about = finding.address or finding.subject
-    where = f" ({about})" if about else ""
+    where = f" ({finding.subject})" if finding.subject else ""
     yield from paragraph(f"[{level}] {name}{why}{where}", indent=indent, hang=4)
 
 
@@ -135,7 +140,9 @@ def _report(world: Context, findings: tuple[Finding, ...], status: int) -> Comma
         "version": __version__,
         "checks": [_coded(world, finding) for finding in findings],
     }
-    lines = (first, *(_report_line(world, finding) for finding in findings))
+    # An address is nobody's business but this machine's; that one has a fault is.
+    reported = (finding for finding in findings if finding.address is None or finding.error is not None)
+    lines = (first, *(_report_line(world, finding) for finding in reported))
     return CommandResult(result=result, lines=lines, exit_status=status)
 
 
