@@ -101,7 +101,7 @@ class _Catalog:
 
     def find(self, text_id: str) -> str | None:
         """Returns the sentence of that id, or None."""
-        wanted = text_id.encode()
+        wanted = text_id.encode("utf-8", "replace")  # an id of another process may be no text that UTF-8 has
         place = bisect_left(range(self._count), wanted, key=self._id)
         if place == self._count or self._id(place) != wanted:
             return None

@@ -20,7 +20,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import FIXED, Purpose
 from opanel_agent.core.documents import root as roots

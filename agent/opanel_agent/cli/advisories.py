@@ -10,7 +10,7 @@ from opanel_agent.cli.license.status import beside
 from opanel_agent.cli.license.status_view import AnswerView
 from opanel_agent.cli.output import CommandResult
 from opanel_agent.cli.parser import Options
-from opanel_agent.core.codec.strict_json import Members
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents.advisory import MAX_BODY
 

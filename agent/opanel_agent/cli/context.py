@@ -23,7 +23,8 @@ from opanel_agent.system.storage.files import Files, LocalFiles
 from opanel_agent.system.storage.paths import Paths
 
 if TYPE_CHECKING:
-    from opanel_agent.core.codec.strict_json import Json, Members
+    from opanel_agent.core.codec.json_value import Json
+    from opanel_agent.core.codec.reader import Members
     from opanel_agent.core.consent.opt_outs import Signals
     from opanel_agent.core.units import Language
     from opanel_agent.system.consent.opt_outs import OptOuts

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable, Untrusted
 from opanel_agent.system import environment, process

@@ -17,7 +17,9 @@ from opanel_agent.cli.layout import verbatim
 from opanel_agent.cli.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.base64url import unbase64url
-from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.text_safety import escape
 
 MAX_WAIT_S: Final = 30  # the daemon's own patience
@@ -110,8 +112,8 @@ def grounds(told: Members) -> tuple[SendObstacle, ...]:
         SendObstacle(
             reason=each.text("reason"),
             place=each.text("place", max_length=1024),
-            line=None if each.value("line") is None else each.integer("line"),
-            what=None if not each.has("what") or each.value("what") is None else each.text("what", max_length=1024),
+            line=each.optional_integer("line"),
+            what=each.optional_text("what", max_length=1024) if each.has("what") else None,
         )
         for each in told.each("why", 64)
     )

@@ -11,7 +11,7 @@ from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.output import CommandResult
 from opanel_agent.cli.parser import Options
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
 from opanel_agent.silence import runner

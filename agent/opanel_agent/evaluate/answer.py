@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent import messages
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.gate import Signal
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.license import License

@@ -7,7 +7,8 @@ sending, the request is returned instead: a command does not fail for that reaso
 from collections.abc import Callable, Mapping
 
 from opanel_agent.core.codec.base64url import base64url
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.gate import Denial
 from opanel_agent.core.consent.purposes import Purpose

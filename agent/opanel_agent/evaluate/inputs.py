@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from opanel_agent.core.codec.strict_json import Members, loads
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Signals

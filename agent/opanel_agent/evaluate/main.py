@@ -17,7 +17,9 @@ from typing import Final
 
 from opanel_agent import messages
 from opanel_agent.core.codec.base64url import unbase64url
-from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.gate import Permit
 from opanel_agent.core.consent.purposes import Purpose

@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import NAME, Members, dumps, loads
+from opanel_agent.core.codec.reader import NAME, Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import CONSENT_BASED, MAX_REPLY_BYTES
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Untrusted

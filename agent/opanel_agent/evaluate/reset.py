@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from opanel_agent.core.codec.base64url import base64url
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.errors import Storage
 from opanel_agent.evaluate.consent.changes import grant_digest
 from opanel_agent.evaluate.context import PassContext

@@ -8,7 +8,9 @@ good that is not.
 from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents.claims import StatusRef

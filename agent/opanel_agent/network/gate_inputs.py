@@ -7,7 +7,7 @@ that one of them did not see yet still counts in the next.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import (
     Denial,

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
 
-from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.license.effective_time import ClockReading as Clocks
 from opanel_agent.core.license.effective_time import Wall

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED_GETS
 from opanel_agent.silence import controls, judge, listener, namespace, server_copy, simulate, strace
 from opanel_agent.silence.expected import ScenarioFiles

@@ -6,7 +6,8 @@ from typing import Final
 from starlette.responses import Response
 
 from opanel_agent.core import problems
-from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Usage, Value
 from opanel_authority.messages import cure, say
 

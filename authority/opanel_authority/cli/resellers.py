@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_authority.cli.common import AddCommand, Result, actor, given, limit, now_s, opened, shown_time, words
 from opanel_authority.documents import delegate, publish
 from opanel_authority.lifecycle import api_keys

@@ -9,7 +9,9 @@ import secrets
 import tomllib
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Json, Members, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import advisory
 from opanel_agent.core.documents.advisory import Advisory

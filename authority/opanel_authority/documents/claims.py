@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.documents.delegation import Delegation
 from opanel_agent.core.documents.license import AUDIENCE, PRODUCT, License
 from opanel_agent.core.units import DAY_S

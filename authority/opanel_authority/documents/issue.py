@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents.bundle import Bundle

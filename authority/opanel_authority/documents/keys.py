@@ -31,7 +31,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents.jws import Typ

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from opanel_agent.core.codec.base64url import base64url
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents import status_list
 from opanel_agent.core.documents.jws import Typ

@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import select
 
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.units import DAY_S

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import and_, or_, select
 
 from opanel_agent.core.codec.base64url import base64url, unbase64url
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import Untrusted, Usage

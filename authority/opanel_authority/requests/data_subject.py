@@ -16,7 +16,8 @@ from typing import Final
 
 from sqlalchemy import select
 
-from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.signed_request import RequestClaims

@@ -22,7 +22,9 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from opanel_agent.core.codec.base64url import base64url
-from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents.claims import SHA256_HEX

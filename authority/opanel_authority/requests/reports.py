@@ -21,7 +21,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Json, Members, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents import receipt

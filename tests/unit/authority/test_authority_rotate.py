@@ -10,7 +10,8 @@ from fixtures.authority_server import JSON, serving
 from fixtures.customer import DAY, Customer, activated
 from fixtures.vendor import RESELLER, Vendor, vendor
 from opanel_agent.core.codec.base64url import base64url
-from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Misconfigured, Untrusted, Usage

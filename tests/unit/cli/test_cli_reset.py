@@ -12,7 +12,8 @@ from fixtures.command_line import Terminal
 from fixtures.fake_daemon import fake_daemon
 from opanel_agent.cli import oneshot
 from opanel_agent.core.codec.base64url import base64url
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Bug, Misconfigured, Storage, Unavailable
 from opanel_agent.system.storage.paths import Paths

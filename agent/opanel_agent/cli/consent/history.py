@@ -11,7 +11,8 @@ from opanel_agent.cli.license import documents
 from opanel_agent.cli.license.status import moment
 from opanel_agent.cli.output import CommandResult, Warned
 from opanel_agent.cli.parser import Options
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.consent_receipt import STATES, Notice, ReceiptSubject, build, readable
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose

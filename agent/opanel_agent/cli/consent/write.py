@@ -12,7 +12,8 @@ import tomli_w
 
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import Shown, Warned
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent import consent_file

@@ -20,7 +20,8 @@ from opanel_agent.cli.license.status import moment
 from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Options
 from opanel_agent.cli.send import Leaving, SendObstacle, wait_s
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent import rights
 from opanel_agent.core.consent.purposes import CONSENT_BASED

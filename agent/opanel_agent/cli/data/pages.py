@@ -12,7 +12,7 @@ from typing import Final
 from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
 from opanel_agent.core.codec.base64url import unbase64url
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import Unavailable, Untrusted
 from opanel_agent.core.ledger import export

@@ -15,7 +15,8 @@ from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.base64url import unbase64url
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Unavailable, Usage
 from opanel_agent.core.text_safety import escape

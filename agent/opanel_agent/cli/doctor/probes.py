@@ -18,7 +18,8 @@ from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import AnswerView
 from opanel_agent.core import diagnosis
-from opanel_agent.core.codec.strict_json import Members, loads
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import FIXED_GETS
 from opanel_agent.core.diagnosis import Check, Finding, MirrorRoute, SkipReason, failed, unseen

@@ -18,7 +18,8 @@ from opanel_agent.cli.license.status import beside, license_lines, moment
 from opanel_agent.cli.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
 from opanel_agent.cli.send import send, wait_s
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import FIXED_GETS, POLICIES, Purpose
 from opanel_agent.core.documents.root import Root

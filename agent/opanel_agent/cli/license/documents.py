@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from opanel_agent.cli.context import Context
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import activation, bundle, jws, root, status_list
 from opanel_agent.core.documents.jws import Typ

@@ -15,7 +15,7 @@ from opanel_agent.cli.license.metrics import metrics
 from opanel_agent.cli.license.status_view import CONTACT, PERMITS, AnswerView, LicenseView, number
 from opanel_agent.cli.output import CommandResult, Warned
 from opanel_agent.cli.parser import Options, one_of
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.opt_outs import Signal
 from opanel_agent.core.errors import AgentError

@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 
 from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
-from opanel_agent.core.codec.strict_json import Json, Members, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
 from opanel_agent.core.units import LANGUAGES
@@ -117,11 +119,11 @@ def license_of(told: Members) -> LicenseView:
         state=told.text("state"),
         reasons=_texts(told, "reasons"),
         since=told.integer("since"),
-        until=_or_none(told, "until"),
+        until=told.optional_integer("until"),
         permits={name: permits.boolean(name) for name in PERMITS},
         features=_texts(told, "features"),
         limits=limits if isinstance(limits, dict) else {},
-        tier=None if told.value("tier") is None else told.text("tier"),
+        tier=told.optional_text("tier"),
         reseller=_contact(Members(reseller, "reseller")) if isinstance(reseller, dict) else {},
         action=action.text("code"),
         action_texts={lang: action.text(lang, max_length=2048) for lang in LANGUAGES},
@@ -144,10 +146,6 @@ def _kept(world: Context) -> Members | None:
 def _texts(told: Members, name: str) -> tuple[str, ...]:
     value = told.value(name)
     return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()
-
-
-def _or_none(told: Members, name: str) -> int | None:
-    return None if told.value(name) is None else told.integer(name)
 
 
 def _contact(told: Members) -> dict[str, str]:

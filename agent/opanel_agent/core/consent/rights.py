@@ -14,9 +14,11 @@ is its own `iat`) is the answer. Until a first receipt came, the law's thirty da
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Annotated, Final
 
-from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codec import record
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.record import MAY_BE_ABSENT, Items, Text
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents.claims import JTI, SHA256_HEX
@@ -69,15 +71,15 @@ class RightsRequest:
     said, `answered_at` when the answer was made.
     """
 
-    id: str
+    id: Annotated[str, Text(pattern=JTI)]
     kind: str
     at: int
-    sha256: str
-    reports: frozenset[str]
+    sha256: Annotated[str, Text(pattern=SHA256_HEX)]
+    reports: Annotated[frozenset[str], Items(most=MAX_REVEALS), Text(pattern=JTI)]
     sent_at: int | None = None
     due: int | None = None
     answered_at: int | None = None
-    license: bool = False
+    license: Annotated[bool, MAY_BE_ABSENT] = False  # not there in what an earlier version wrote
 
     @property
     def due_at(self) -> int | None:
@@ -120,47 +122,15 @@ def kept(requests: Iterable[RightsRequest]) -> tuple[RightsRequest, ...]:
 
 
 def encode(requests: Iterable[RightsRequest]) -> bytes:
-    return dumps({"schema": 1, "requests": [_json(each) for each in requests]})
+    """Returns rights.json. It holds MAX_REQUESTS at the most, which `kept` sees to."""
+    return record.encode(_RightsFile(requests=tuple(requests)))
 
 
 def decode(data: bytes) -> tuple[RightsRequest, ...]:
-    """Raises Untrusted for anything but what `encode` writes."""
-    said = Members(loads(data, max_bytes=MAX_BYTES), "rights.json")
-    said.constant("schema", 1)
-    requests = tuple(map(_read, said.each("requests", MAX_REQUESTS)))
-    said.end()
-    return requests
+    """Returns the requests of rights.json. Raises Untrusted for anything but what `encode` writes."""
+    return record.decode(_RightsFile, data, "rights.json", max_bytes=MAX_BYTES).requests
 
 
-def _json(request: RightsRequest) -> Json:
-    return {
-        "id": request.id,
-        "kind": request.kind,
-        "at": request.at,
-        "sha256": request.sha256,
-        "reports": [*sorted(request.reports)],
-        "sent_at": request.sent_at,
-        "due": request.due,
-        "answered_at": request.answered_at,
-        "license": request.license,
-    }
-
-
-def _read(said: Members) -> RightsRequest:
-    request = RightsRequest(
-        id=said.text("id", pattern=JTI),
-        kind=said.text("kind"),
-        at=said.integer("at"),
-        sha256=said.text("sha256", pattern=SHA256_HEX),
-        reports=said.texts("reports", max_items=MAX_REVEALS, pattern=JTI),
-        sent_at=_time(said, "sent_at"),
-        due=_time(said, "due"),
-        answered_at=_time(said, "answered_at"),
-        license=said.has("license") and said.boolean("license"),  # not there in what an earlier version wrote
-    )
-    said.end()
-    return request
-
-
-def _time(said: Members, name: str) -> int | None:
-    return None if said.value(name) is None else said.integer(name)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RightsFile:
+    requests: Annotated[tuple[RightsRequest, ...], Items(most=MAX_REQUESTS)]

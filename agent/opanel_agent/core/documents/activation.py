@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import NAME, Members
+from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.documents.claims import JTI, StatusRef, read_span, read_status
 from opanel_agent.core.documents.jws import THUMBPRINT, Envelope, Typ
 from opanel_agent.core.documents.keys import PublicKey

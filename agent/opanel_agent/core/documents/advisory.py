@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Members
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import JTI, URI
 from opanel_agent.core.documents.jws import Envelope, Typ, parse
@@ -115,7 +115,7 @@ def _read(envelope: Envelope, keys: Mapping[str, PublicKey], root: Root) -> Advi
         severity=Severity(severity),
         title=_texts(claims.members("title"), MAX_TITLE),
         body=_texts(claims.members("body"), MAX_BODY),
-        fixed_in=None if claims.value("fixed_in") is None else claims.text("fixed_in", pattern=_VERSION),
+        fixed_in=claims.optional_text("fixed_in", pattern=_VERSION),
         kid=envelope.kid,
     )
     claims.end()

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Members
+from opanel_agent.core.codec.reader import Members
 
 JTI: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
 SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")

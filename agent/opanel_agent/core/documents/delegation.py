@@ -7,7 +7,7 @@ A child outside its parent is refused, never trimmed: the mistake must surface w
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opanel_agent.core.codec.strict_json import NAME, Members
+from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.documents.claims import (
     JTI,
     URI,

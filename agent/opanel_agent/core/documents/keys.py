@@ -13,7 +13,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from opanel_agent.core.codec.base64url import base64url
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
 

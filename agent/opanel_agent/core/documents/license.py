@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import NAME, Members
+from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import JTI, StatusRef, read_contact, read_days, read_span, read_status
 from opanel_agent.core.documents.delegation import Delegation, limits_within

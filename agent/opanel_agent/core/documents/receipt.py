@@ -10,7 +10,8 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import NAME, Json
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import NAME
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import JTI, SHA256_HEX, URI
 from opanel_agent.core.documents.jws import Typ, parse

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import NAME, Members
+from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import URI
 from opanel_agent.core.documents.jws import Envelope, Typ, parse

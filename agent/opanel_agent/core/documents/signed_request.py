@@ -12,7 +12,9 @@ from enum import StrEnum, unique
 from typing import Final
 
 from opanel_agent.core.codec.base64url import base64url
-from opanel_agent.core.codec.strict_json import Json, Members, dumps
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.activation import SALT_BYTES, read_components
 from opanel_agent.core.documents.claims import JTI, SHA256_HEX

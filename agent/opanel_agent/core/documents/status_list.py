@@ -12,7 +12,7 @@ from enum import IntEnum, unique
 from typing import Final
 
 from opanel_agent.core.codec.base64url import unbase64url
-from opanel_agent.core.codec.strict_json import Members
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.root import Root

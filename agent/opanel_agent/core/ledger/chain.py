@@ -20,9 +20,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, unique
-from typing import Final
+from typing import Annotated, Final
 
-from opanel_agent.core.codec.strict_json import NAME, Json, Members, dumps, loads
+from opanel_agent.core.codec import record
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import NAME, Members
+from opanel_agent.core.codec.record import Member, Text
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import SHA256_HEX
 from opanel_agent.core.errors import Bug, Untrusted
@@ -161,19 +165,16 @@ class ChainHead:
     """Where a ledger ends: its number of lines and the digest of the last."""
 
     seq: int = 0
-    digest: str = NOTHING
+    digest: Annotated[str, Text(pattern=SHA256_HEX), Member(name="sha256")] = NOTHING
 
     def encode(self) -> bytes:
-        return dumps({"schema": 1, "seq": self.seq, "sha256": self.digest}) + b"\n"
+        """Returns ledger.head: one line."""
+        return record.encode(self) + b"\n"
 
     @staticmethod
     def decode(data: bytes) -> "ChainHead":
         """Raises Untrusted for anything but what `encode` writes."""
-        told = Members(loads(data, max_bytes=256), "ledger.head")
-        told.constant("schema", 1)
-        head = ChainHead(seq=told.integer("seq"), digest=told.text("sha256", pattern=SHA256_HEX))
-        told.end()
-        return head
+        return record.decode(ChainHead, data, "ledger.head", max_bytes=256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,7 +364,7 @@ def _read(line: bytes) -> tuple[Entry, str, str]:
         seq=told.integer("seq", low=1),
         at=told.integer("at"),
         kind=told.text("kind", pattern=_KIND),
-        purpose=None if told.value("purpose") is None else told.text("purpose", pattern=NAME),
+        purpose=told.optional_text("purpose", pattern=NAME),
         data=data,
         prev=told.text("prev", pattern=SHA256_HEX),
     )

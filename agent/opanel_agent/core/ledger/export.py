@@ -22,7 +22,9 @@ from enum import StrEnum, unique
 from typing import Final
 
 from opanel_agent.core.codec.base64url import base64url, unbase64url
-from opanel_agent.core.codec.strict_json import NAME, Json, Members, dumps, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import NAME, Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents import receipt as receipt_document
 from opanel_agent.core.documents import root as root_document

@@ -35,7 +35,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NewType
 
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.units import DAY_S, HOUR_S
 
 Wall = NewType("Wall", int)

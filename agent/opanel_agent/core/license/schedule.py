@@ -17,7 +17,9 @@ request is permitted, which mirror it goes to, and when documents are renewed.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec import record
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.units import DAY_S, HOUR_S
 
 WATCH_S: Final = 900
@@ -101,24 +103,11 @@ def held_off_s(schedule: Schedule, now: int) -> int:
 
 
 def to_json(schedule: Schedule) -> dict[str, Json]:
-    """Shape of schedule.json."""
-    return {
-        "schema": 1,
-        "next_check_s": schedule.next_check_s,
-        "failures": schedule.failures,
-        "not_before_s": schedule.not_before_s,
-        "watching": schedule.watching,
-    }
+    """Returns the shape of schedule.json."""
+    return {"schema": 1, **record.to_json(schedule)}
 
 
-def from_json(told: Members) -> Schedule:
-    """The schedule that `to_json` told; Untrusted for anything else, and the caller starts with `plan_first`."""
-    told.constant("schema", 1)
-    schedule = Schedule(
-        next_check_s=told.integer("next_check_s"),
-        failures=told.integer("failures"),
-        not_before_s=told.integer("not_before_s"),
-        watching=told.boolean("watching"),
-    )
-    told.end()
-    return schedule
+def from_json(members: Members) -> Schedule:
+    """Returns the schedule that `to_json` wrote; Untrusted for anything else, and the caller starts with `plan_first`."""
+    members.constant("schema", 1)
+    return record.read(Schedule, members)

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import NAME, Json, Members, dumps, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import NAME, Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.reporting.cardinality import count, powers

@@ -10,11 +10,15 @@ be shown before it is sent, and compared with what a server received.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from opanel_agent.core.codec.base64url import base64url, unbase64url
-from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codec import record
+from opanel_agent.core.codec.base64url import unbase64url
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.record import APART, MAY_BE_ABSENT, Octets, Text
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import FIXED_GETS, MAX_REPLY_BYTES
 from opanel_agent.core.errors import Untrusted
@@ -52,45 +56,22 @@ class Sealed:
 
     id: str
     purpose: str
-    method: str
-    url: str
-    headers: Headers
-    body: bytes
+    method: Annotated[str, Text(max_length=8)]
+    url: Annotated[str, Text(max_length=MAX_URL)]
+    headers: Annotated[Headers, APART]
+    body: Annotated[bytes, APART]
     held_since: int | None = None
     reviewed: bool = False
 
     def encode(self) -> bytes:
-        return _line(
-            {
-                "schema": 1,
-                "id": self.id,
-                "purpose": self.purpose,
-                "method": self.method,
-                "url": self.url,
-                "headers": [list(pair) for pair in self.headers],
-                "held_since": self.held_since,
-                "reviewed": self.reviewed,
-                "body_bytes": len(self.body),
-            },
-            self.body,
-        )
+        """Returns the frame: one line of JSON, then the body as it is."""
+        return _frame(self, self.headers, self.body)
 
     @staticmethod
     def decode(frame: bytes) -> "Sealed":
-        """Raises Untrusted for anything but exactly one sealed request."""
-        told, body = _split(frame, MAX_BODY_BYTES, "request")
-        sealed = Sealed(
-            id=told.text("id"),
-            purpose=told.text("purpose"),
-            method=told.text("method", max_length=8),
-            url=told.text("url", max_length=MAX_URL),
-            headers=_headers(told.value("headers"), "request"),
-            held_since=None if told.value("held_since") is None else told.integer("held_since"),
-            reviewed=told.boolean("reviewed"),
-            body=body,
-        )
-        told.end()
-        return sealed
+        """Returns the request of a frame. Raises Untrusted for anything but exactly one sealed request."""
+        members, headers, body = _split(frame, MAX_BODY_BYTES, "request")
+        return record.read(Sealed, members, headers=headers, body=body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,47 +83,22 @@ class Reply:
     detail: str | None = None
     retry_after_s: int | None = None
     status: int | None = None
-    url: str | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
-    headers: Headers = ()
-    sent_head: bytes = b""
-    body: bytes = b""
+    url: Annotated[str | None, Text(max_length=MAX_URL)] = None
+    values: Annotated[Mapping[str, str], MAY_BE_ABSENT, Text(max_length=MAX_ERROR_VALUE)] = field(default_factory=dict)
+    headers: Annotated[Headers, APART] = ()
+    sent_head: Annotated[bytes, Octets(max_length=MAX_LINE_BYTES)] = b""
+    body: Annotated[bytes, APART] = b""
 
     def encode(self) -> bytes:
-        return _line(
-            {
-                "schema": 1,
-                "ok": self.ok,
-                "code": self.code,
-                "detail": self.detail,
-                "retry_after_s": self.retry_after_s,
-                "status": self.status,
-                "url": self.url,
-                "values": dict(error_values(self.values)),
-                "headers": [list(pair) for pair in self.headers],
-                "sent_head": base64url(self.sent_head),
-                "body_bytes": len(self.body),
-            },
-            self.body,
-        )
+        """Returns the frame: one line of JSON, then the body as it is."""
+        return _frame(replace(self, values=error_values(self.values)), self.headers, self.body)
 
     @staticmethod
     def decode(frame: bytes) -> "Reply":
-        """Raises Untrusted for anything but exactly one reply: size-capped, and trusted for nothing else."""
-        told, body = _split(frame, MAX_REPLY_BYTES, "reply")
-        reply = Reply(
-            ok=told.boolean("ok"),
-            code=_optional_text(told, "code"),
-            detail=_optional_text(told, "detail"),
-            retry_after_s=None if told.value("retry_after_s") is None else told.integer("retry_after_s"),
-            status=None if told.value("status") is None else told.integer("status"),
-            url=None if told.value("url") is None else told.text("url", max_length=MAX_URL),
-            values=_error_values_of(told),
-            headers=_headers(told.value("headers"), "reply"),
-            sent_head=unbase64url(told.text("sent_head", max_length=MAX_LINE_BYTES)),
-            body=body,
-        )
-        told.end()
+        """Returns the reply of a frame: size-capped, and trusted for nothing else. Raises Untrusted for anything else."""
+        members, headers, body = _split(frame, MAX_REPLY_BYTES, "reply")
+        reply = record.read(Reply, members, headers=headers, body=body)
+        require_error_values(reply.values, "reply")
         return reply
 
 
@@ -155,18 +111,10 @@ def error_values(values: Mapping[str, object]) -> dict[str, str]:
     return {name: mask(text)[:MAX_ERROR_VALUE] for name, text in named}
 
 
-def read_error_values(value: Json, where: str) -> dict[str, str]:
-    """Reads what `error_values` returned. Raises Untrusted for anything else."""
-    found = value if isinstance(value, dict) else {"": ""}
-    texts = {name: text for name, text in found.items() if isinstance(text, str)}
-    if texts != found or error_values(texts) != texts:
+def require_error_values(values: Mapping[str, str], where: str) -> None:
+    """Raises Untrusted for anything but what `error_values` returned."""
+    if error_values(values) != values:
         raise Untrusted(Reason.FORMAT_INVALID, "member_type", where=where, name="values")
-    return texts
-
-
-def _error_values_of(members: Members) -> dict[str, str]:
-    """Reads the values of a reply; none of one that an older version kept."""
-    return read_error_values(members.value("values"), "reply") if members.has("values") else {}
 
 
 def seal(
@@ -264,22 +212,25 @@ def fields_of(sealed: Sealed) -> frozenset[str]:
     return frozenset(claims)
 
 
-def _line(told: Mapping[str, Json], body: bytes) -> bytes:
-    return dumps(dict(told)) + b"\n" + body
+def _frame(message: Sealed | Reply, headers: Headers, body: bytes) -> bytes:
+    pairs: list[Json] = [list(pair) for pair in headers]
+    return dumps({"schema": 1, **record.to_json(message), "headers": pairs, "body_bytes": len(body)}) + b"\n" + body
 
 
-def _split(frame: bytes, max_body_bytes: int, where: str) -> tuple[Members, bytes]:
+def _split(frame: bytes, max_body_bytes: int, where: str) -> tuple[Members, Headers, bytes]:
+    """The members that are still to be read, the headers and the body of a frame."""
     line, newline, body = frame.partition(b"\n")
     if not newline:
         raise Untrusted(Reason.FORMAT_INVALID, "frame_cut", where=where)
-    told = Members(loads(line, max_bytes=MAX_LINE_BYTES), where)
-    told.constant("schema", 1)
-    if told.integer("body_bytes", high=max_body_bytes) != len(body):
+    members = Members(loads(line, max_bytes=MAX_LINE_BYTES), where)
+    members.constant("schema", 1)
+    if members.integer("body_bytes", high=max_body_bytes) != len(body):
         raise Untrusted(Reason.FORMAT_INVALID, "frame_cut", where=where)
-    return told, body
+    return members, _headers(members.value("headers"), where), body
 
 
 def _headers(value: Json, where: str) -> Headers:
+    """Pairs of strings of any characters: a header of a foreign server is Latin-1, and is not judged here."""
     pairs: list[tuple[str, str]] = []
     for pair in value if isinstance(value, list) else [None]:
         match pair:
@@ -288,7 +239,3 @@ def _headers(value: Json, where: str) -> Headers:
             case _:
                 raise Untrusted(Reason.FORMAT_INVALID, "member_type", where=where, name="headers")
     return tuple(pairs)
-
-
-def _optional_text(told: Members, name: str) -> str | None:
-    return None if told.value(name) is None else told.text(name)

@@ -4,24 +4,20 @@ It crosses their socket as the body of a reply. The reader trusts it for nothing
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Final, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Final
 
-from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
-from opanel_agent.core.codes import Reason
-from opanel_agent.core.errors import Untrusted
-from opanel_agent.core.wire.message import error_values, read_error_values
-from opanel_agent.core.wire.steps import Attempt, Outcome, Step
+from opanel_agent.core.codec import record
+from opanel_agent.core.codec.record import Items, Text
+from opanel_agent.core.wire.message import ERROR_VALUES, MAX_ERROR_VALUE, error_values, require_error_values
+from opanel_agent.core.wire.steps import Attempt, Step
 
 EACH_MIRROR: Final = "mirrors"  # the word by which fetch is asked for it
 PROBE: Final = "status"  # the fixed GET that is made
 MAX_PROBES: Final = 64
 MAX_ATTEMPTS: Final = 16
 MAX_URL: Final = 512
-MAX_ADDRESS: Final = 64
 MAX_BYTES: Final = 128 * 1024
-E = TypeVar("E", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,74 +29,32 @@ class MirrorProbe:
     is the server's own time, in seconds since 1970.
     """
 
-    url: str
+    url: Annotated[str, Text(max_length=MAX_URL)]
     code: str | None = None
     detail: str | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Annotated[Mapping[str, str], Items(most=len(ERROR_VALUES)), Text(max_length=MAX_ERROR_VALUE)] = field(
+        default_factory=dict
+    )
     served_s: int | None = None
     passed: frozenset[Step] = frozenset()
     failed: Step | None = None
-    attempts: tuple[Attempt, ...] = ()
+    attempts: Annotated[tuple[Attempt, ...], Items(most=MAX_ATTEMPTS)] = ()
 
 
 def encode(probes: Iterable[MirrorProbe]) -> bytes:
-    """Returns the probes as strict JSON."""
-    return dumps({"schema": 1, "mirrors": [_json(each) for each in probes]})
+    """Returns the reply's body. Of an error's values only those leave that `error_values` admits, masked and cut."""
+    shown = (replace(probe, values=error_values(probe.values)) for probe in probes)
+    return record.encode(_Probes(mirrors=tuple(shown)))
 
 
 def decode(data: bytes) -> tuple[MirrorProbe, ...]:
-    """Reads what `encode` wrote. Raises Untrusted for anything else, more than `MAX_BYTES` among it."""
-    members = Members(loads(data, max_bytes=MAX_BYTES), "mirrors")
-    members.constant("schema", 1)
-    probes = tuple(_probe(each) for each in members.each("mirrors", MAX_PROBES))
-    members.end()
+    """Returns what `encode` wrote, in the order of the mirrors. Raises Untrusted for anything else, or over MAX_BYTES."""
+    probes = record.decode(_Probes, data, "mirrors", max_bytes=MAX_BYTES).mirrors
+    for probe in probes:
+        require_error_values(probe.values, "mirrors")
     return probes
 
 
-def _json(probe: MirrorProbe) -> Json:
-    return {
-        "url": probe.url,
-        "code": probe.code,
-        "detail": probe.detail,
-        "values": dict(error_values(probe.values)),
-        "served_s": probe.served_s,
-        "passed": [*sorted(map(str, probe.passed))],
-        "failed": None if probe.failed is None else str(probe.failed),
-        "attempts": [{"address": each.address, "outcome": str(each.outcome)} for each in probe.attempts],
-    }
-
-
-def _probe(members: Members) -> MirrorProbe:
-    failed = _optional(members, "failed")
-    probe = MirrorProbe(
-        url=members.text("url", max_length=MAX_URL),
-        code=_optional(members, "code"),
-        detail=_optional(members, "detail"),
-        values=read_error_values(members.value("values"), "mirrors"),
-        served_s=None if members.value("served_s") is None else members.integer("served_s"),
-        passed=frozenset(_known(Step, name, "passed") for name in members.texts("passed", max_items=len(Step))),
-        failed=None if failed is None else _known(Step, failed, "failed"),
-        attempts=tuple(_attempt(each) for each in members.each("attempts", MAX_ATTEMPTS)),
-    )
-    members.end()
-    return probe
-
-
-def _attempt(members: Members) -> Attempt:
-    attempt = Attempt(
-        address=members.text("address", max_length=MAX_ADDRESS),
-        outcome=_known(Outcome, members.text("outcome"), "outcome"),
-    )
-    members.end()
-    return attempt
-
-
-def _known(kind: type[E], name: str, member: str) -> E:
-    try:
-        return kind(name)
-    except ValueError:
-        raise Untrusted(Reason.FORMAT_INVALID, "member_value", where="mirrors", name=member) from None
-
-
-def _optional(members: Members, name: str) -> str | None:
-    return None if members.value(name) is None else members.text(name)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probes:
+    mirrors: Annotated[tuple[MirrorProbe, ...], Items(most=MAX_PROBES)]

@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
+from typing import Annotated, Final
+
+from opanel_agent.core.codec.record import Text
+
+MAX_ADDRESS: Final = 64
 
 
 @unique
@@ -41,7 +46,7 @@ class Outcome(StrEnum):
 class Attempt:
     """One address of the server or, with a proxy, of the proxy."""
 
-    address: str
+    address: Annotated[str, Text(max_length=MAX_ADDRESS)]
     outcome: Outcome
 
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Final
 
 from opanel_agent.core.codec.base64url import base64url
-from opanel_agent.core.codec.strict_json import Json, Members
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.gate import Denial
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose

@@ -6,7 +6,7 @@ They are the same bytes for every customer. A failed check is a remark in the st
 from collections.abc import Callable
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import WORDS, Purpose
 from opanel_agent.core.errors import AgentError, Untrusted

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents import signed_request as request_document

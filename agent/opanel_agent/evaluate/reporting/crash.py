@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Final
 
 import opanel_agent
-from opanel_agent.core.codec.strict_json import Json, Members, dumps, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.errors import AgentError, Untrusted
 from opanel_agent.core.reporting import crash
 from opanel_agent.evaluate.ledger_file import digest

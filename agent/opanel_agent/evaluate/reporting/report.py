@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Json, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.gate import Denial, Permit
 from opanel_agent.core.consent.purposes import POLICIES, Purpose

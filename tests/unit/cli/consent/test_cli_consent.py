@@ -9,7 +9,7 @@ from fixtures.command_line import SetSignals, Terminal
 from fixtures.fake_daemon import CannedReply, answer, fake_daemon
 from fixtures.memory_files import MemoryFiles, Stopped
 from fixtures.written_consents import NOTICE, policy, write
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.consent_file import parse
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose

@@ -8,7 +8,7 @@ import pytest
 from fixtures.command_line import SetSignals, Terminal
 from fixtures.fake_daemon import answer, fake_daemon
 from fixtures.written_consents import NOTICE, write
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from fixtures.refusal import refused
 from fixtures.unsafe_text import UNSAFE
-from opanel_agent.core.codec.strict_json import MAX_DEPTH, MAX_INT, Json, Members, dumps, loads
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import MAX_DEPTH, MAX_INT, dumps, loads
 from opanel_agent.core.errors import Untrusted
 
 

@@ -8,7 +8,7 @@ from fixtures import signing
 from fixtures.refusal import refused
 from fixtures.vectors import vectors
 from opanel_agent.core.codec.base64url import base64url, unbase64url
-from opanel_agent.core.codec.strict_json import Members
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.keys import PublicKey, by_kid
 from opanel_agent.core.errors import Untrusted

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.consent.purposes import FIXED_GETS, Purpose
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.text_safety import is_safe
 from opanel_agent.core.wire import endpoints
 from opanel_agent.core.wire.message import (
     JOSE,
@@ -24,7 +25,7 @@ from opanel_agent.core.wire.message import (
 )
 
 URL = "https://license.example:8443/v1/activations"
-text = st.text(st.characters(blacklist_categories=["Cs", "Cc", "Cf"]), max_size=40)
+text = st.text(max_size=40).filter(is_safe)
 headers = st.lists(st.tuples(text, text), max_size=5).map(tuple)
 number = st.integers(0, 2**53 - 1)
 

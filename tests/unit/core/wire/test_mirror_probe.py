@@ -2,7 +2,8 @@
 
 import pytest
 
-from opanel_agent.core.codec.strict_json import Json, dumps
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.text_safety import is_safe
 from opanel_agent.core.wire.mirror_probe import MirrorProbe, decode, encode
