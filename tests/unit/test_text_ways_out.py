@@ -109,6 +109,7 @@ WRITERS: Final = {
     "opanel_agent.network.fetch": None,  # a frame, to evaluate
     "opanel_agent.silence.supervisor": None,  # a frame, to the process outside of the namespace
     "opanel_agent.system.log": "a log line",
+    "opanel_authority.cli.licenses": None,  # how many of how many, to a terminal
     "opanel_authority.cli.main": "the authority's lines",
     "opanel_authority.api.serve": "the authority's lines",  # its log: method, quoted path, status
 }
