@@ -10,7 +10,7 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import NotPermitted
 from opanel_authority.api.access import Managed
 from opanel_authority.api.access import who as who_asks
-from opanel_authority.api.models import Edition, LicenseDetail, Renewal, Terms, Transfer, Why
+from opanel_authority.api.models import EditionBody, LicenseDetail, Renewal, Terms, Transfer, Why
 from opanel_authority.documents import issue
 from opanel_authority.lifecycle import changes, listing
 from opanel_authority.lifecycle.api_keys import Holder
@@ -78,7 +78,7 @@ def add_term_changes(app: FastAPI, managed: Managed, writer: Any) -> None:  # no
             changes.set_renewal(managed.authority, row.id, renews=terms.renews, now=managed.now(), who=who)
         return _changed(managed, row.id, holder)
 
-    @app.post("/licenses/{handle}/renew", response_model=Edition, operation_id="renewLicense")
+    @app.post("/licenses/{handle}/renew", response_model=EditionBody, operation_id="renewLicense")
     def renew(handle: str, renewal: Renewal, holder: Holder = writer) -> Mapping[str, Any]:
         """A newer edition now; machines that ask are given it."""
         with managed.authority.store.reading() as books:
@@ -89,7 +89,7 @@ def add_term_changes(app: FastAPI, managed: Managed, writer: Any) -> None:  # no
         )
         return {"id": made.jti, "bundle": made.text}
 
-    @app.post("/licenses/{handle}/transfer", response_model=Edition, operation_id="transferLicense")
+    @app.post("/licenses/{handle}/transfer", response_model=EditionBody, operation_id="transferLicense")
     def transfer(handle: str, to: Transfer, holder: Holder = writer) -> Mapping[str, Any]:
         """Give a license to another reseller; with the vendor's key only."""
         if holder.delegation is not None:

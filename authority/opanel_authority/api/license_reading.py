@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI, Query
 
 from opanel_authority.api.access import Managed
-from opanel_authority.api.models import ChangeRow, Changes, Edition, LicenseDetail, Licenses
+from opanel_authority.api.models import ChangeRow, Changes, EditionBody, LicenseDetail, Licenses
 from opanel_authority.lifecycle import listing
 from opanel_authority.lifecycle.api_keys import Holder
 from opanel_authority.lifecycle.handles import find_license
@@ -49,7 +49,7 @@ def add_reading(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: A
             row = find_license(books, handle, delegation=holder.delegation)
             return listing.detail(books, row, now=managed.now())
 
-    @app.get("/licenses/{handle}/bundle", response_model=Edition, operation_id="licenseBundle")
+    @app.get("/licenses/{handle}/bundle", response_model=EditionBody, operation_id="licenseBundle")
     def bundle(handle: str, holder: Holder = reader) -> Mapping[str, Any]:
         """The newest edition, as a file for a server that is offline."""
         with managed.authority.store.reading() as books:

@@ -26,7 +26,7 @@ from opanel_authority.api.license_reading import add_reading
 from opanel_authority.api.limits import Limiter
 from opanel_authority.api.models import (
     Order,
-    Problem,
+    ProblemBody,
     Sold,
 )
 from opanel_authority.api.problems import of_error, problem
@@ -43,7 +43,7 @@ PREFIX: Final = "/api/v1"
 JSON: Final = "application/json"
 _UNKNOWN_KEYS_BURST: Final = 120
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": Problem, "description": text}
+    status: {"model": ProblemBody, "description": text}
     for status, text in (
         (401, "No API key, or none that opens anything"),
         (403, "Not with this key, or not in this state"),

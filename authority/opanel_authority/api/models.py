@@ -72,7 +72,7 @@ class Sold(BaseModel):
     warnings: list[str]
 
 
-class Edition(BaseModel):
+class EditionBody(BaseModel):
     """A newer edition of a license."""
 
     id: str
@@ -85,7 +85,7 @@ class Seat(BaseModel):
     since: int
 
 
-class License(BaseModel):
+class LicenseBody(BaseModel):
     """Times in seconds since the epoch."""
 
     id: str
@@ -102,7 +102,7 @@ class License(BaseModel):
     seats: int
 
 
-class LicenseDetail(License):
+class LicenseDetail(LicenseBody):
     activations: list[Seat]
     ended_activations: int
     edition: str
@@ -111,7 +111,7 @@ class LicenseDetail(License):
 class Licenses(BaseModel):
     """`next_cursor` is null on the last page."""
 
-    items: list[License]
+    items: list[LicenseBody]
     next_cursor: str | None = None
 
 
@@ -132,7 +132,7 @@ class Changes(BaseModel):
     next_before: int | None = None
 
 
-class Problem(BaseModel):
+class ProblemBody(BaseModel):
     """RFC 9457."""
 
     type: str

@@ -21,7 +21,7 @@ from opanel_authority.books.tables import licenses as _licenses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Violation:
+class LimitBreach:
     """`rule` is a detail of the verifier's, or `slot_sold_twice`; `licenses` are ids."""
 
     reseller: str
@@ -34,7 +34,7 @@ class Audited:
     """`examined` counts licenses."""
 
     examined: int
-    violations: tuple[Violation, ...]
+    violations: tuple[LimitBreach, ...]
 
 
 def audit(authority: Authority, reseller: str | None = None) -> Audited:
@@ -51,7 +51,7 @@ def audit(authority: Authority, reseller: str | None = None) -> Audited:
 
 def _verified(
     authority: Authority, books: Books, row: DelegationRow
-) -> tuple[list[tuple[str, License]], list[Violation]]:
+) -> tuple[list[tuple[str, License]], list[LimitBreach]]:
     """(id, license) of all that are not revoked, and what the verifier refused."""
     held, refused = [], []
     root = authority.root
@@ -60,11 +60,11 @@ def _verified(
         try:
             held.append((each.id, bundles.verify(each.text.encode("ascii"), root, now=None).license))
         except Untrusted as error:
-            refused.append(Violation(reseller=row.name, rule=error.detail, licenses=(each.id,)))
+            refused.append(LimitBreach(reseller=row.name, rule=error.detail, licenses=(each.id,)))
     return held, refused
 
 
-def _sold_twice(name: str, held: list[tuple[str, License]]) -> Iterator[Violation]:
+def _sold_twice(name: str, held: list[tuple[str, License]]) -> Iterator[LimitBreach]:
     by_slot: dict[int, list[tuple[str, License]]] = {}
     for license_id, license_ in held:
         by_slot.setdefault(license_.slot, []).append((license_id, license_))
@@ -72,4 +72,4 @@ def _sold_twice(name: str, held: list[tuple[str, License]]) -> Iterator[Violatio
         in_order = sorted(sold, key=lambda each: each[1].nbf)
         for (first_id, first), (second_id, second) in itertools.pairwise(in_order):
             if second.nbf < first.exp:
-                yield Violation(reseller=name, rule="slot_sold_twice", licenses=(first_id, second_id))
+                yield LimitBreach(reseller=name, rule="slot_sold_twice", licenses=(first_id, second_id))

@@ -33,19 +33,32 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    ClassVar,
+    Final,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import MAX_BASE64URL, MAX_ITEMS, MAX_TEXT, Members
 from opanel_agent.core.codec.strict_json import MAX_INT, dumps, loads
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-    T = TypeVar("T", bound=DataclassInstance)
-else:
-    T = TypeVar("T")
+class DataclassInstance(Protocol):
+    """An instance of any dataclass, which the standard library has no public type for."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+
+
+T = TypeVar("T", bound=DataclassInstance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +131,7 @@ class _Rule(NamedTuple):
     converter: _Converter
 
 
-def to_json(record: "DataclassInstance") -> dict[str, Json]:
+def to_json(record: DataclassInstance) -> dict[str, Json]:
     """Returns the record as a JSON object. Raises TypeError for a field of a type that the table does not have."""
     found: dict[str, Json] = {}
     for rule in _rules(type(record)):
@@ -147,7 +160,7 @@ def read(kind: type[T], members: Members, **apart: object) -> T:
     return kind(**found)
 
 
-def encode(record: "DataclassInstance", *, schema: int = 1) -> bytes:
+def encode(record: DataclassInstance, *, schema: int = 1) -> bytes:
     """Returns the record as a JSON text with the version of its format, `schema`, as a member."""
     return dumps({"schema": schema, **to_json(record)})
 
@@ -160,13 +173,13 @@ def decode(kind: type[T], data: bytes, where: str, *, max_bytes: int, schema: in
 
 
 @cache
-def _rules(kind: type["DataclassInstance"]) -> tuple[_Rule, ...]:
+def _rules(kind: type[DataclassInstance]) -> tuple[_Rule, ...]:
     hints: dict[str, object] = get_type_hints(kind, include_extras=True)
     found = [_rule(field, *_split(hints[field.name])) for field in fields(kind)]
     return tuple(rule for rule in found if rule is not None)
 
 
-def _rule(field: "Field[object]", type_: object, marks: Marks) -> _Rule | None:
+def _rule(field: Field[object], type_: object, marks: Marks) -> _Rule | None:
     """The rule of a field, None where it has no member. Raises TypeError where it may be absent and has no default."""
     mark = next((mark for mark in marks if isinstance(mark, Member)), Member())
     if mark.apart:
@@ -339,7 +352,7 @@ def _mapping(arguments: Marks, marks: Marks) -> _Converter:
     return _Converter(read_mapping, write_mapping)
 
 
-def _nested(kind: type["DataclassInstance"]) -> _Converter:
+def _nested(kind: type[DataclassInstance]) -> _Converter:
     return _Converter(
         lambda value, members, name: read(kind, members.as_members(value, name)),
         lambda value: to_json(_as(kind, value)),
