@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from opanel_agent.core.codec.strict_json import Members
+from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.commands import SIGNALS
 from opanel_agent.core.consent.opt_outs import COMMAND_ENVIRONMENT, Signal, SignalKind, Signals
 from opanel_agent.core.errors import Untrusted

@@ -8,7 +8,7 @@ from fixtures.command_line import Terminal
 from fixtures.fake_daemon import CannedReply, answer, fake_daemon, problem
 from fixtures.memory_files import MemoryFiles, Stopped
 from fixtures.simulated_agent import FakeOptOuts
-from opanel_agent.core.codec.strict_json import Json
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT
 from opanel_agent.system.consent.opt_outs import LocalOptOuts
