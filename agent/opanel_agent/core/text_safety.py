@@ -37,6 +37,8 @@ _UNSAFE_CLASS: Final = (
     "\U000e0000-\U000e0fff"  # tags, and variation selectors 17 to 256: text that is hidden in text
 )
 _UNSAFE: Final = re.compile(f"[{_UNSAFE_CLASS}]")
+# What no reader sees between characters: white space, no-break spaces, and the zero-width ones that editors leave.
+_BLANKS: Final = re.compile("[\\s\u200b\u2060\ufeff]+")
 _UNSAFE_IN_JSON: Final = re.compile(f"(?!\n)[{_UNSAFE_CLASS}]")
 
 
@@ -70,6 +72,11 @@ def escape_json(text: str) -> str:
 def mask(text: str) -> str:
     """Returns the text with a question mark for each unsafe character: as long as it was, and encodable as UTF-8."""
     return _UNSAFE.sub("?", text)
+
+
+def remove_blanks(text: str) -> str:
+    """Returns the text without white space, zero-width spaces and byte order marks: for what is pasted, as a license."""
+    return _BLANKS.sub("", text)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.unsafe_text import UNSAFE
-from opanel_agent.core.text_safety import escape, escape_json, escape_lines, is_safe, mask
+from opanel_agent.core.text_safety import escape, escape_json, escape_lines, is_safe, mask, remove_blanks
 
 # Prepended_Concatenation_Mark (PropList.txt): drawn before the digits that they belong to.
 NUMBER_SIGNS: Final = {*range(0x600, 0x606), 0x6DD, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
@@ -61,3 +61,7 @@ def test_a_json_text_means_the_same_value_after_escaping(text: str) -> None:
 def test_a_mask_can_be_encoded_and_keeps_the_length(text: str) -> None:
     assert len(mask(text).encode("utf-8").decode("utf-8")) == len(text)
     assert mask(mask(text)) == mask(text)
+
+
+def test_blanks_are_removed_and_nothing_else() -> None:
+    assert remove_blanks(" a\r\n\tb\xa0c\u200bd\u2060e\ufefff\u2003g\x1bh\u202e ") == "abcdefg\x1bh\u202e"

@@ -9,14 +9,15 @@ mark, UTF-16 as an editor saves it, and the `>` of a quotation.
 Not here: any judgment. What comes out is verified as what comes in would be; text around a document is not looked past.
 """
 
-import codecs
 import re
 from typing import Final
 
+from opanel_agent.core.text_safety import remove_blanks
+
 _SIGNATURE_CHARACTERS: Final = 86
+_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _SOFT_BREAK: Final = re.compile(r"=[ \t]*\r?\n")
 _QUOTED: Final = re.compile(r"^[ \t]*(?:>[ \t]?)+", re.MULTILINE)
-_INVISIBLE: Final = re.compile("[\\s\u200b\u2060\ufeff]+")
 _ONE: Final = re.compile(rf"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{{{_SIGNATURE_CHARACTERS}}}")
 
 
@@ -29,7 +30,7 @@ def unwrap(data: bytes) -> bytes:
         text = _decoded(data)
     except UnicodeDecodeError:
         return data
-    bare = _INVISIBLE.sub("", _QUOTED.sub("", _SOFT_BREAK.sub("", text)))
+    bare = remove_blanks(_QUOTED.sub("", _SOFT_BREAK.sub("", text)))
     lines, at = [], 0
     while at < len(bare):
         found = _ONE.match(bare, at)
@@ -42,5 +43,5 @@ def unwrap(data: bytes) -> bytes:
 
 def _decoded(data: bytes) -> str:
     """Raises UnicodeDecodeError."""
-    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    utf_16 = data.startswith(_UTF16_MARKS)
     return data.decode("utf-16" if utf_16 else "utf-8-sig")
