@@ -13,9 +13,9 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import FIXED, Purpose
 from opanel_agent.core.documents import root as roots
+from opanel_agent.core.documents.controller import Controller, Mechanism
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Root
@@ -48,7 +49,8 @@ _MAX_ROOT_BYTES: Final = 64 * 1024
 class RootTerms:
     """What `init` is told. `url` is where agents reach `serve` and the static files; `days` until the root expires.
 
-    `database` is a PostgreSQL URL; SQLite in the directory where there is none.
+    `database` is a PostgreSQL URL; SQLite in the directory where there is none. `controller`, `transfers` by region and
+    `ip_retention_days` at mirrors are what the notice tells people.
     """
 
     name: str
@@ -58,6 +60,9 @@ class RootTerms:
     keys: int = 3
     days: int = 1825
     database: str | None = None
+    controller: Controller | None = None
+    transfers: Mapping[str, Mechanism] = field(default_factory=dict)
+    ip_retention_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +209,18 @@ def _root_claims(
         "status_uri": f"{base}/v1/status.jwt",
         "endpoints": {purpose.value: here for purpose in _ENDPOINTS},
         "mirrors": here,
+        **notice_claims(terms.controller, terms.transfers, terms.ip_retention_days),
     }
+
+
+def notice_claims(
+    controller: Controller | None, transfers: Mapping[str, Mechanism], ip_retention_days: int | None
+) -> dict[str, Json]:
+    """Returns the root's claims for the notice: those that are named."""
+    named: dict[str, Json] = {} if controller is None else {"controller": controller.claim()}
+    if transfers:
+        named["transfers"] = {region: mechanism.value for region, mechanism in transfers.items()}
+    return named if ip_retention_days is None else {**named, "ip_retention_days": ip_retention_days}
 
 
 def sign_root(claims: dict[str, Json], signers: list[PrivateKey]) -> bytes:

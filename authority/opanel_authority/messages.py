@@ -45,6 +45,10 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "reseller_exists": ("cannot delegate to {name} again", "give the new delegation a name of its own"),
     "reseller_unknown": ("cannot issue as {name}: no such reseller", "delegate first"),
     "contact_missing": ("cannot delegate to {name}: end users must reach him", "give --email, --phone or --url"),
+    "controller_incomplete": (
+        "cannot name a controller without {missing}",
+        "give --controller-name, --controller-address and --controller-email",
+    ),
     "license_wider": ("cannot issue this license: its {name} is outside the delegation", "narrow it, or delegate anew"),
     "root_expired": ("cannot issue: the root has expired", "make its successor"),
     "id_unknown": ("cannot find {id}", "give the id that delegate, issue or the activation showed"),

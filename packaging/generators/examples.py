@@ -17,6 +17,18 @@ ROOT_DAYS = 3650
 # What the status list says of three entries that belong to no document of the examples, and how many it has.
 OTHERS = {300: 1, 301: 2, 302: 3}
 ENTRIES = 512
+CONTROLLER = {
+    "name": "Örnek Yazılım A.Ş.",
+    "address": "Örnek Mah. Örnek Sok. No: 1, 06000 Ankara",
+    "email": "kvkk@vendor.example",
+    "kep": "ornekyazilim@kep.example",
+    "url": "https://vendor.example/kvkk",
+}
+RESELLER_CONTROLLER = {
+    "name": "Örnek Hosting Ltd. Şti.",
+    "address": "Örnek Cad. No: 2, 34000 İstanbul",
+    "email": "kvkk@reseller.example",
+}
 
 
 def documents() -> dict[str, bytes]:
@@ -28,8 +40,15 @@ def documents() -> dict[str, bytes]:
     packed = zlib.decompress(unbase64url(signing.lst(OTHERS, size=ENTRIES)))
     entries = {"bits": 2, "lst": base64url(zlib.compress(packed, 0))}
     return {
-        "root.jws": signing.root(exp=signing.NOW + ROOT_DAYS * signing.DAY),
-        "bundle.jws": signing.bundle(),
+        "root.jws": signing.root(
+            exp=signing.NOW + ROOT_DAYS * signing.DAY,
+            controller=CONTROLLER,
+            transfers={"eu": "standard_contract"},
+            ip_retention_days=30,
+        ),
+        "bundle.jws": signing.lines(
+            signing.delegation(controller=RESELLER_CONTROLLER), signing.license(), signing.activation()
+        ),
         "status-list.jwt": signing.lines(signing.status_list(status_list=entries)),
         "request.jws": signing.lines(signing.request()),
     }

@@ -180,8 +180,10 @@ DOCUMENTS: Final = {
     "Request": claims(signing.request().decode()),
     "Status": signing.status_list_claims(),
 }
+CONTROLLER: Final = {f"controller.{name}" for name in ("name", "address", "email", "kep", "url")}
 OPTIONAL: Final = {
-    "Delegation": {"contact.url"},
+    "Root of trust": {*CONTROLLER, "transfers", "ip_retention_days"},
+    "Delegation": {*CONTROLLER, "contact.url"},
     "License": {"reseller.url"},
     "Request": {"right", "text"},
     "Status": {"jti", "status_list.aggregation_uri"},

@@ -30,6 +30,7 @@ from opanel_authority import clock
 from opanel_authority.api import serve
 from opanel_authority.cli import licenses, operations, resellers
 from opanel_authority.cli.common import Command, Result, actor, given, handle_argument, limit, now_s, opened, who, words
+from opanel_authority.cli.controllers import add_controller, add_vendor, controller_of, vendor_of
 from opanel_authority.documents import advisories, delegate, issue, keys, publish, rotate
 from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
 from opanel_authority.documents.issue import Issued
@@ -70,6 +71,7 @@ def _init(arguments: argparse.Namespace) -> Result:
         keys=arguments.keys,
         days=arguments.days,
         database=arguments.database,
+        **vendor_of(arguments),
     )
     now = now_s()
     made = home.init(arguments.directory, terms, now=now)
@@ -91,7 +93,7 @@ def _delegate(arguments: argparse.Namespace) -> Result:
         *("name", "email", "phone", "url", "products", "features", "tiers", "max_term_days", "grace_days"),
         *("stale_days", "days", "slots", "depth", "status_entries"),
     )
-    terms = DelegationTerms(limits=dict(arguments.limit), **named)
+    terms = DelegationTerms(limits=dict(arguments.limit), controller=controller_of(arguments), **named)
     made = delegate.delegate(opened(arguments), terms, arguments.output, now=now_s())
     return {
         "reseller": made.name,
@@ -225,6 +227,7 @@ def _rotate(arguments: argparse.Namespace) -> Result:
         replaced=frozenset(arguments.replaced),
         compromised=arguments.compromised,
         days=arguments.days,
+        **vendor_of(arguments),
     )
     done = rotate.rotate(authority, asked, now=now_s())
     made: list[Json] = [str(path) for path in done.made]
@@ -356,6 +359,7 @@ def _init_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keys", type=int, default=3, help="how many root keys there are")
     parser.add_argument("--days", type=int, default=1825, help="until the root expires")
     parser.add_argument("--database", metavar="URL", help="a PostgreSQL database for the books, instead of SQLite")
+    add_vendor(parser)
 
 
 def _delegate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -363,6 +367,7 @@ def _delegate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     for contact in ("email", "phone", "url"):
         parser.add_argument(f"--{contact}", help="shown to end users")
+    add_controller(parser)
     for sets in ("products", "features", "tiers"):
         parser.add_argument(f"--{sets}", type=words, metavar="A,B", help="all that he may sell")
     parser.add_argument("--limit", type=limit, action="append", default=[], metavar="NAME=MAX")
@@ -386,6 +391,7 @@ def _rotate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root-keys", type=Path, metavar="DIR", help="where the root's keys are, if not in keys/")
     parser.add_argument("--days", type=int, default=1825, help="until the new root expires")
+    add_vendor(parser)
 
 
 def _issue_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_authority.cli.common import AddCommand, Result, actor, given, limit, now_s, opened, shown_time, words
+from opanel_authority.cli.controllers import add_controller, controller_of
 from opanel_authority.documents import delegate, publish
 from opanel_authority.lifecycle import api_keys
 
@@ -18,6 +19,7 @@ def register(add: AddCommand) -> None:
     changing.add_argument("--rekey", action="store_true", help="another key; the old delegation is revoked")
     for contact in ("email", "phone", "url"):
         changing.add_argument(f"--{contact}", help="shown to end users")
+    add_controller(changing)
     for sets in ("products", "features", "tiers"):
         changing.add_argument(f"--{sets}", type=words, metavar="A,B", help="all that he may sell from now on")
     changing.add_argument("--limit", dest="limits", type=limit, action="append", metavar="NAME=MAX")
@@ -71,6 +73,9 @@ def _reseller(arguments: argparse.Namespace) -> Result:
         )
         if arguments.limits is not None:
             terms["limits"] = dict(arguments.limits)
+        controller = controller_of(arguments)
+        if controller is not None:
+            terms["controller"] = controller
         made = delegate.change(authority, arguments.name, now=now, actor=actor(), reason=arguments.reason, **terms)
     return {"reseller": made.name, "id": made.jti, "issues_until": shown_time(made.may.issue_until)}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.documents.controller import Controller
 from opanel_agent.core.documents.delegation import Delegation
 from opanel_agent.core.documents.license import AUDIENCE, PRODUCT, License
 from opanel_agent.core.units import DAY_S
@@ -27,6 +28,7 @@ class DelegationTerms:
     email: str | None = None
     phone: str | None = None
     url: str | None = None
+    controller: Controller | None = None
     products: tuple[str, ...] = (PRODUCT,)
     features: tuple[str, ...] = ("backup", "dns", "mail", "migration", "waf")
     tiers: tuple[str, ...] = ("basic", "pro", "enterprise")
@@ -78,6 +80,7 @@ def delegation(
         "sub": quote(terms.name),  # a StringOrURI (RFC 7519 section 2): names may have spaces and any letters
         "name": terms.name,
         "contact": contact(email=terms.email, phone=terms.phone, url=terms.url),
+        **({} if terms.controller is None else {"controller": terms.controller.claim()}),
         "iat": now,
         "nbf": now,
         "exp": issue_until + terms.max_term_days * DAY_S,
@@ -105,6 +108,7 @@ def terms_of(old: Delegation, *, now: int) -> DelegationTerms:
         email=old.contact.email,
         phone=old.contact.phone,
         url=old.contact.url,
+        controller=old.controller,
         products=tuple(sorted(may.products)),
         features=tuple(sorted(may.features)),
         tiers=tuple(sorted(may.tiers)),

@@ -13,7 +13,7 @@ another threshold, and a root that grew too long for agents to fetch: a release 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import root as roots
+from opanel_agent.core.documents.controller import Controller, Mechanism
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Destination, Root
@@ -40,13 +41,19 @@ MAX_KEYS: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """What is asked. `replaced` are thumbprints of root keys, none for all; `root_keys` is where the root's keys are."""
+    """What is asked. `replaced` are thumbprints of root keys, none for all; `root_keys` is where the root's keys are.
+
+    `controller`, `transfers` and `ip_retention_days` replace what the old root says of them; not given, it stays.
+    """
 
     role: Role
     root_keys: Path
     replaced: frozenset[str] = frozenset()
     compromised: bool = False
     days: int = 1825
+    controller: Controller | None = None
+    transfers: Mapping[str, Mechanism] = field(default_factory=dict)
+    ip_retention_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +72,7 @@ def rotate(authority: Authority, asked: Rotation, *, now: int) -> Rotated:
         at_hand = _root_keys(asked.root_keys, old)
         made = _new_keys(old, asked)
         public = _public(old, asked, [key.public for key in made])
-        text = home.sign_root(_claims(old, public, asked.days, now), _signers(old, public, asked, [*at_hand, *made]))
+        text = home.sign_root(_claims(old, public, asked, now), _signers(old, public, asked, [*at_hand, *made]))
         new = roots.next_after(old, text)
         whole = authority.roots_text + new.lines
         if len(whole) > home.MAX_ROOTS_BYTES or new.seq > roots.MAX_STEPS:
@@ -124,19 +131,21 @@ def _root_keys(directory: Path, old: Root) -> Sequence[PrivateKey]:
     return [key for key in found if key.public.kid in old.keys_of(Role.ROOT.value)]
 
 
-def _claims(old: Root, public: Mapping[str, Sequence[PublicKey]], days: int, now: int) -> dict[str, Json]:
+def _claims(old: Root, public: Mapping[str, Sequence[PublicKey]], asked: Rotation, now: int) -> dict[str, Json]:
+    days_kept = old.ip_retention_days if asked.ip_retention_days is None else asked.ip_retention_days
     return {
         "ver": 1,
         "iss": old.iss,
         "sub": old.sub,
         "iat": now,
-        "exp": now + days * DAY_S,
+        "exp": now + asked.days * DAY_S,
         "seq": old.seq + 1,
         "threshold": old.threshold,
         "keys": {role: [dict(key.jwk()) for key in of_role] for role, of_role in public.items()},
         "status_uri": old.status_uri,
         "endpoints": {purpose: _places(there) for purpose, there in old.endpoints.items()},
         "mirrors": _places(old.mirrors),
+        **home.notice_claims(asked.controller or old.controller, {**old.transfers, **asked.transfers}, days_kept),
     }
 
 

@@ -10,9 +10,9 @@ JTI: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
 SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
 URI: Final = re.compile(r"[!-~]{1,255}")
 MAX_DAYS: Final = 36_500
-_EMAIL: Final = re.compile(r"[!-?A-~]{1,64}@[!-?A-~]{1,189}")
+EMAIL: Final = re.compile(r"[!-?A-~]{1,64}@[!-?A-~]{1,189}")
 _PHONE: Final = re.compile(r"\+?[0-9][0-9 ()/.-]{2,39}")
-_WEB: Final = re.compile(r"https?://[!-~]{1,247}")
+WEB: Final = re.compile(r"https?://[!-~]{1,247}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +49,9 @@ class Range:
 def read_contact(said: Members) -> Contact:
     """The contact members of an object; every state but `active` must be able to say whom to call."""
     contact = Contact(
-        email=said.text("email", pattern=_EMAIL) if said.has("email") else None,
+        email=said.text("email", pattern=EMAIL) if said.has("email") else None,
         phone=said.text("phone", pattern=_PHONE) if said.has("phone") else None,
-        url=said.text("url", pattern=_WEB) if said.has("url") else None,
+        url=said.text("url", pattern=WEB) if said.has("url") else None,
     )
     if contact.email is contact.phone is contact.url is None:
         raise said.refuse("email")

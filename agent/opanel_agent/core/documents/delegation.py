@@ -20,6 +20,7 @@ from opanel_agent.core.documents.claims import (
     read_span,
     read_status,
 )
+from opanel_agent.core.documents.controller import Controller, read_controller
 from opanel_agent.core.documents.jws import Envelope, Typ
 from opanel_agent.core.documents.keys import PublicKey
 
@@ -43,11 +44,14 @@ class Permissions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delegation:
+    """A verified delegation. `controller` is the reseller as the notice names him, where it does."""
+
     jti: str
     iss: str
     sub: str
     name: str
     contact: Contact
+    controller: Controller | None
     key: PublicKey
     may: Permissions
     iat: int
@@ -68,6 +72,7 @@ def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Delegation:
         sub=claims.text("sub", pattern=URI),
         name=claims.text("name"),
         contact=read_contact(contact),
+        controller=read_controller(claims),
         key=PublicKey.from_jwk(confirmation.members("jwk")),
         may=_may(claims.members("may")),
         iat=claims.integer("iat"),

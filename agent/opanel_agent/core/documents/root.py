@@ -18,6 +18,14 @@ from typing import Final
 from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import URI
+from opanel_agent.core.documents.controller import (
+    MAX_IP_RETENTION_DAYS,
+    REGION,
+    Controller,
+    Mechanism,
+    read_controller,
+    read_transfers,
+)
 from opanel_agent.core.documents.jws import Envelope, Typ, parse
 from opanel_agent.core.documents.keys import PublicKey, by_kid
 from opanel_agent.core.errors import Untrusted
@@ -30,7 +38,6 @@ _MAX_KEYS: Final = 16
 _MAX_DESTINATIONS: Final = 16
 _MIN_THRESHOLD: Final = 2
 _BASE_URL: Final = re.compile(r"https?://[!-~]{1,247}")
-_REGION: Final = re.compile(r"[A-Za-z0-9-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +50,11 @@ class Destination:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
-    """One accepted root. `lines` are its bytes as received, `digest` the SHA-256 of its payload in hex."""
+    """One accepted root. `lines` are its bytes as received, `digest` the SHA-256 of its payload in hex.
+
+    `controller`, `transfers` (by region) and `ip_retention_days`, for which mirrors keep an IP address at most, are what the
+    notice says of the vendor; a root need not name them.
+    """
 
     iss: str
     sub: str
@@ -55,6 +66,9 @@ class Root:
     status_uri: str
     endpoints: Mapping[str, tuple[Destination, ...]]
     mirrors: tuple[Destination, ...]
+    controller: Controller | None
+    transfers: Mapping[str, Mechanism]
+    ip_retention_days: int | None
     digest: str
     lines: bytes
 
@@ -187,6 +201,9 @@ def _read(envelope: Envelope, text: bytes) -> Root:
         status_uri=claims.text("status_uri", pattern=URI),
         endpoints=_endpoints(claims.members("endpoints")),
         mirrors=_destinations(claims, "mirrors"),
+        controller=read_controller(claims),
+        transfers=read_transfers(claims),
+        ip_retention_days=_ip_retention_days(claims),
         digest=_digest(envelope),
         lines=text.removesuffix(b"\n") + b"\n",
     )
@@ -194,6 +211,12 @@ def _read(envelope: Envelope, text: bytes) -> Root:
     if iat >= exp:
         raise claims.refuse("exp")
     return root
+
+
+def _ip_retention_days(claims: Members) -> int | None:
+    if not claims.has("ip_retention_days"):
+        return None
+    return claims.integer("ip_retention_days", high=MAX_IP_RETENTION_DAYS)
 
 
 def _keys(said: Members) -> Mapping[str, tuple[PublicKey, ...]]:
@@ -219,6 +242,6 @@ def _destinations(said: Members, name: str) -> tuple[Destination, ...]:
 
 
 def _destination(said: Members) -> Destination:
-    destination = Destination(url=said.text("url", pattern=_BASE_URL), region=said.text("region", pattern=_REGION))
+    destination = Destination(url=said.text("url", pattern=_BASE_URL), region=said.text("region", pattern=REGION))
     said.end()
     return destination

@@ -29,6 +29,7 @@ def test_a_delegation_reads_as_it_was_written() -> None:
         sub=signing.RESELLER,
         name="Örnek Hosting",
         contact=Contact(email="destek@reseller.example", phone="+90 212 000 00 00", url=None),
+        controller=None,
         key=signing.DELEGATE.public,
         may=PARENT,
         iat=signing.ISSUED - 10 * signing.DAY,
