@@ -2,10 +2,11 @@
 
 Theory of operation. Once each day, at a time drawn anew (UTC days of effective time): mirrors see no rhythm and no
 herd. After a list that gave this installation 1, 2 or 3, every 15 minutes, so that a mistake ends soon after it is
-corrected. After a failure, exponential back-off with jitter over the whole range, BACKOFF_MIN_S to BACKOFF_MAX_S;
-`Retry-After` holds everything off for up to 24 h. A check that was missed while the machine or the agent was off is
-made up within two hours of the start; a start alone is no reason. interface.md, "What the agent asks of the world",
-is the source.
+corrected. After a failure once more within a quarter of an hour to three hours, which mends a network that was down
+for a moment, and then about once a day: a list is good for weeks, and a fleet that cannot reach its mirrors must not
+storm them. So while an outage lasts, and after it, a mirror sees at most three times the requests of an ordinary
+minute (tests/properties/test_fleet.py). `Retry-After` holds everything off for up to 24 h. A check that was missed
+while the machine or the agent was off is made up within two hours of the start; a start alone is no reason.
 
 Effective time goes back when the root drops a key. A plan further ahead than any rule plans is one that was made
 before that, and counts as due: else a list that was a month ahead would silence the checks for a month.
@@ -23,14 +24,14 @@ from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.units import DAY_S, HOUR_S
 
 WATCH_S: Final = 900
-BACKOFF_MIN_S: Final = 60
-BACKOFF_MAX_S: Final = 6 * HOUR_S
+FIRST_RETRY_S: Final = (900, 3 * HOUR_S)
+LATER_RETRY_S: Final = (18 * HOUR_S, 36 * HOUR_S)
 RETRY_AFTER_MAX_S: Final = DAY_S
 MAKE_UP_S: Final = 2 * HOUR_S
 SOON_MIN_S: Final = 600
 SOON_SPREAD_S: Final = 3000
 AHEAD_MAX_S: Final = 2 * DAY_S
-_DOUBLINGS_MAX: Final = 16
+_FAILURES_MAX: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +58,12 @@ def after_success(schedule: Schedule, now: int, draw: float, *, sighting: bool) 
 
 def after_failure(schedule: Schedule, now: int, draw: float, *, retry_after_s: int | None = None) -> Schedule:
     """The plan once no mirror gave a list. `retry_after_s`: as the last server asked, if it did."""
-    failures = schedule.failures + 1
+    failures = min(schedule.failures + 1, _FAILURES_MAX)
     # Whoever watches asks every 15 minutes anyway: waiting longer after a failure would save nobody anything.
-    most_s = WATCH_S if schedule.watching else BACKOFF_MAX_S
-    reach_s = min(most_s, BACKOFF_MIN_S * 2 ** min(failures, _DOUBLINGS_MAX))
-    wait_s = BACKOFF_MIN_S + int(draw * (reach_s - BACKOFF_MIN_S))
+    least_s, most_s = FIRST_RETRY_S if failures == 1 else LATER_RETRY_S
+    if schedule.watching:
+        least_s, most_s = 60, WATCH_S
+    wait_s = least_s + int(draw * (most_s - least_s))
     held_s = now + min(retry_after_s, RETRY_AFTER_MAX_S) if retry_after_s else 0
     return replace(schedule, next_check_s=now + wait_s, failures=failures, not_before_s=held_s)
 
