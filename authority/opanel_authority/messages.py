@@ -100,6 +100,21 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "cannot sign for {name}: his key is not in {path}",
         "put it back, or say where it is: opanel-authority relocate NAME DIR",
     ),
+    "reseller_signs_himself": (
+        "cannot sign for {name}: he keeps his key himself",
+        "reserve (POST /api/v1/reservations), sign there (opanel-authority sign), store (POST /api/v1/signed-licenses)",
+    ),
+    "public_key_missing": ("cannot make a key for {name}: he keeps his himself", "give the new one: --public-key FILE"),
+    "public_key": ("cannot use {path}: it is no Ed25519 JWK", "opanel-authority reseller-key makes one"),
+    "reservation_unknown": (
+        "cannot store this license: nothing was reserved for it, or more than a day ago",
+        "reserve first, and take id, slot and entry from the reservation",
+    ),
+    "reservation_other": ("cannot store this license: its {name} is not as reserved", "take it from the reservation"),
+    "edition_other": (
+        "cannot store this edition: its {name} differs from the last one's",
+        "keep what activations rest on",
+    ),
     "reseller_key_other": ("cannot use {path} for {name}: it is another key", "name the directory with his key"),
     "order_line": ("cannot read the order {order}: {why}", "docs/authority.md shows the columns"),
     "order_columns": (
@@ -153,6 +168,7 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "scope_missing": ("cannot do that with this API key", "use one with the scope {scope}"),
     "reseller_other": ("cannot issue for another reseller", "leave reseller out: a key is its reseller's"),
     "reseller_missing": ("cannot tell whose license it is", "name the reseller"),
+    "reseller_only": ("cannot do that with the vendor's API key", "use the reseller's"),
     "vendor_only": ("cannot do that with a reseller's API key", "ask the vendor"),
     "idempotency_key_used": (
         "cannot take this Idempotency-Key again",

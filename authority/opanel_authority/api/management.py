@@ -29,6 +29,7 @@ from opanel_authority.api.models import (
     ProblemBody,
     Sold,
 )
+from opanel_authority.api.own_key import add_own_key
 from opanel_authority.api.problems import of_error, problem
 from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import DelegationRow
@@ -71,6 +72,7 @@ def application(managed: Managed) -> FastAPI:
     _add_errors(app, managed)
     reader, writer = requires(managed, READ), requires(managed, WRITE)
     _add_sales(app, managed, writer)
+    add_own_key(app, managed, writer)
     add_reading(app, managed, reader)
     add_status_changes(app, managed, writer)
     add_term_changes(app, managed, writer)

@@ -29,10 +29,12 @@ from opanel_authority.api.app import Served, app
 from opanel_authority.api.connections import MAX_CONNECTIONS, protocol
 from opanel_authority.authority import Authority
 from opanel_authority.documents import publish
+from opanel_authority.lifecycle import webhooks
 from opanel_authority.requests import reports
 
 _LOOK_S: Final = HOUR_S
 _PUBLISH_EVERY_S: Final = 1.0
+_NOTIFY_EVERY_S: Final = 2.0
 _GRACE_S: Final = 15.0
 _SPARE_FILES: Final = 256
 
@@ -58,6 +60,7 @@ def run(authority: Authority, listen: str, *, log_file: Path | None, publish_to:
         stack.enter_context(authority.store.pooled())
         served = Served(authority=authority)
         stack.enter_context(_purging(served, line))
+        stack.enter_context(_notifying(served, line))
         if publish_to is not None:
             stack.enter_context(_publishing(served, publish_to, line))
         sys.stdout.write(f"serving http://{f'[{host}]' if ':' in host else host}:{port}\n")
@@ -135,6 +138,20 @@ def _publishing(served: Served, directory: Path, line: Line, *, every_s: float =
             said[0] = failure
 
     with _repeating("publish", every_s, write):
+        yield
+
+
+@contextmanager
+def _notifying(served: Served, line: Line, *, every_s: float = _NOTIFY_EVERY_S) -> Iterator[None]:
+    """Send the webhooks that are due."""
+
+    def send() -> None:
+        try:
+            webhooks.send_due(served.authority, now=served.now())
+        except AgentError as error:
+            line(f"error {error}")
+
+    with _repeating("notify", every_s, send):
         yield
 
 

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     ACTIVATION = "activation"
     API_KEY = "api_key"
     BOOKS = "books"
+    WEBHOOK = "webhook"
 
 
 @unique

@@ -28,7 +28,7 @@ from opanel_agent.system.storage.resources import load_catalog
 from opanel_authority import authority as home
 from opanel_authority import clock
 from opanel_authority.api import serve
-from opanel_authority.cli import licenses, operations, resellers
+from opanel_authority.cli import licenses, operations, own_key, resellers
 from opanel_authority.cli.common import Command, Result, actor, given, handle_argument, limit, now_s, opened, who, words
 from opanel_authority.cli.controllers import add_controller, add_vendor, controller_of, vendor_of
 from opanel_authority.documents import advisories, delegate, issue, keys, publish, rotate
@@ -94,11 +94,12 @@ def _delegate(arguments: argparse.Namespace) -> Result:
         *("stale_days", "days", "slots", "depth", "status_entries"),
     )
     terms = DelegationTerms(limits=dict(arguments.limit), controller=controller_of(arguments), **named)
-    made = delegate.delegate(opened(arguments), terms, arguments.output, now=now_s())
+    public = None if arguments.public_key is None else own_key.public_key(arguments.public_key)
+    made = delegate.delegate(opened(arguments), terms, arguments.output, now=now_s(), actor=actor(), public=public)
     return {
         "reseller": made.name,
         "id": made.jti,
-        "key": str(arguments.output / "key.pem"),
+        "key": "the reseller's own" if public is not None else str(arguments.output / "key.pem"),
         "delegation": str(arguments.output / "delegation.jws"),
     }
 
@@ -312,6 +313,7 @@ def _parser() -> argparse.ArgumentParser:
     licenses.register(add)
     resellers.register(add)
     operations.register(add)
+    own_key.register(add)
     add("clock", _clock, "show the clock and the books' time; --accept takes a clock that is right").add_argument(
         "--accept", action="store_true"
     )
@@ -371,6 +373,9 @@ def _delegate_arguments(parser: argparse.ArgumentParser) -> None:
     for sets in ("products", "features", "tiers"):
         parser.add_argument(f"--{sets}", type=words, metavar="A,B", help="all that he may sell")
     parser.add_argument("--limit", type=limit, action="append", default=[], metavar="NAME=MAX")
+    parser.add_argument(
+        "--public-key", type=Path, metavar="FILE", help="he keeps his key himself: its JWK (reseller-key)"
+    )
     for number, meaning in (
         ("max-term-days", "the longest license"),
         ("grace-days", "the longest grace"),

@@ -4,10 +4,13 @@ import argparse
 from pathlib import Path
 
 from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import Usage
 from opanel_authority.cli.common import AddCommand, Result, actor, given, limit, now_s, opened, shown_time, words
 from opanel_authority.cli.controllers import add_controller, controller_of
+from opanel_authority.cli.own_key import public_key
 from opanel_authority.documents import delegate, publish
-from opanel_authority.lifecycle import api_keys
+from opanel_authority.lifecycle import api_keys, webhooks
 
 
 def register(add: AddCommand) -> None:
@@ -17,6 +20,7 @@ def register(add: AddCommand) -> None:
     changing.add_argument("name", metavar="NAME")
     changing.add_argument("--reason", metavar="TEXT", help="why, for the change log")
     changing.add_argument("--rekey", action="store_true", help="another key; the old delegation is revoked")
+    changing.add_argument("--public-key", type=Path, metavar="FILE", help="with --rekey, of who keeps his key himself")
     for contact in ("email", "phone", "url"):
         changing.add_argument(f"--{contact}", help="shown to end users")
     add_controller(changing)
@@ -35,6 +39,15 @@ def register(add: AddCommand) -> None:
     )
     made.add_argument("--scopes", type=words, default=api_keys.SCOPES, metavar="A,B", help=", ".join(api_keys.SCOPES))
     add("api-keys", _keys, "the keys of the management API, and on which day each was last used")
+    hook = add("webhook", _add_webhook, "tell a URL what happens to licenses; its secret is shown once")
+    hook.add_argument("url", metavar="URL")
+    hook.add_argument("--as", dest="reseller", metavar="RESELLER", help="only of his licenses; else of all")
+    hook.add_argument(
+        "--events", type=words, default=tuple(webhooks.Event), metavar="A,B", help=", ".join(webhooks.Event)
+    )
+    add("webhooks", _webhooks, "the webhooks, and how the last event of each was taken")
+    removing = add("remove-webhook", _remove_webhook, "end a webhook")
+    removing.add_argument("id", metavar="ID")
     revoking = add("revoke-api-key", _revoke_key, "end a key of the management API")
     revoking.add_argument("id", metavar="ID")
 
@@ -63,7 +76,8 @@ def _resellers(arguments: argparse.Namespace) -> Result:
 def _reseller(arguments: argparse.Namespace) -> Result:
     authority, now = opened(arguments), now_s()
     if arguments.rekey:
-        made = delegate.rekey(authority, arguments.name, now=now, actor=actor(), reason=arguments.reason)
+        public = None if arguments.public_key is None else public_key(arguments.public_key)
+        made = delegate.rekey(authority, arguments.name, now=now, actor=actor(), reason=arguments.reason, public=public)
         publish.publish_again(authority, now=now)
     else:
         terms = given(
@@ -105,3 +119,23 @@ def _keys(arguments: argparse.Namespace) -> Result:
 def _revoke_key(arguments: argparse.Namespace) -> Result:
     api_keys.revoke(opened(arguments), arguments.id, now=now_s(), actor=actor())
     return {"id": arguments.id, "state": "revoked"}
+
+
+def _add_webhook(arguments: argparse.Namespace) -> Result:
+    try:
+        events = tuple(webhooks.Event(each) for each in arguments.events)
+    except ValueError as error:
+        raise Usage(Fault.USAGE, "command_line", why=str(error)) from error
+    return webhooks.add(
+        opened(arguments), arguments.url, reseller=arguments.reseller, events=events, now=now_s(), actor=actor()
+    )
+
+
+def _webhooks(arguments: argparse.Namespace) -> Result:
+    rows: list[Json] = [dict(each) for each in webhooks.listed(opened(arguments))]
+    return {"webhooks": rows}
+
+
+def _remove_webhook(arguments: argparse.Namespace) -> Result:
+    webhooks.remove(opened(arguments), arguments.id, now=now_s(), actor=actor())
+    return {"id": arguments.id, "state": "removed"}

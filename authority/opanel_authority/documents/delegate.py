@@ -20,6 +20,7 @@ from opanel_agent.core.documents import delegation as delegations
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents.delegation import Delegation
 from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Usage
 from opanel_agent.core.license import license_key
@@ -35,9 +36,18 @@ _MAX_NUMBER: Final = 1 << 40
 
 
 def delegate(
-    authority: Authority, terms: DelegationTerms, directory: Path, *, now: int, actor: str = "command"
+    authority: Authority,
+    terms: DelegationTerms,
+    directory: Path,
+    *,
+    now: int,
+    actor: str = "command",
+    public: PublicKey | None = None,
 ) -> Delegation:
-    """A reseller's key and delegation, in `directory` (key.pem 0600, delegation.jws)."""
+    """A reseller's key and delegation, in `directory` (key.pem 0600, delegation.jws).
+
+    `public` is the key of a reseller who keeps it himself: no private key is made, and he signs (`lifecycle.own_key`).
+    """
     keys.make_directory(directory)
     key = PrivateKey.make(Role.RESELLER)
     with authority.writing(now) as books:
@@ -45,11 +55,13 @@ def delegate(
         jti = secrets.token_hex(16)
         idx = books.draw(VENDOR, now)
         status_range = books.new_range(jti, terms.status_entries)
-        line = _sign(authority, terms, status_range, key, jti=jti, idx=idx, now=now)
-        delegation = _try_out(authority, f"{line}\n", key, now)
-        keys.save(key, directory / "key.pem")
+        _try_out(authority, terms, status_range, now)
+        line = _sign(authority, terms, status_range, public or key.public, jti=jti, idx=idx, now=now)
+        delegation = last(authority, f"{line}\n")
+        if public is None:
+            keys.save(key, directory / "key.pem")
         keys.write_private(directory / "delegation.jws", f"{line}\n".encode("ascii"))
-        where = str(directory.resolve())
+        where = str(directory.resolve()) if public is None else ""
         number = books.add_delegation(jti=jti, name=terms.name, idx=idx, directory=where, text=f"{line}\n")
         books.log_change(at=now, actor=actor, act="delegate", kind=Kind.DELEGATION, subject=jti, delegation=number)
     return delegation
@@ -81,11 +93,11 @@ def change(
             raise NotPermitted(Reason.NOT_PERMITTED, "status_range_shrinks", entries=end - start)
         if terms.status_entries > end - start and not books.extend_range(row.jti, terms.status_entries):
             raise NotPermitted(Reason.NOT_PERMITTED, "status_range_fixed", entries=end - start)
-        key = key_of(row)
         jti = secrets.token_hex(16)
         status_range = (start, start + terms.status_entries)
-        line = _sign(authority, terms, status_range, key, jti=jti, idx=row.idx, now=now)
-        delegation = _try_out(authority, f"{line}\n", key, now)
+        _try_out(authority, terms, status_range, now)
+        line = _sign(authority, terms, status_range, old.key, jti=jti, idx=row.idx, now=now)
+        delegation = last(authority, f"{line}\n")
         books.add_version(row.number, jti=jti, text=f"{line}\n")
         books.log_change(
             at=now,
@@ -96,22 +108,36 @@ def change(
             delegation=row.number,
             reason=reason,
         )
-        keys.replace_private(Path(row.directory) / "delegation.jws", f"{line}\n".encode("ascii"))
+        if row.directory:
+            keys.replace_private(Path(row.directory) / "delegation.jws", f"{line}\n".encode("ascii"))
     return delegation
 
 
 def rekey(
-    authority: Authority, name: str, *, now: int, actor: str = "command", reason: str | None = None
+    authority: Authority,
+    name: str,
+    *,
+    now: int,
+    actor: str = "command",
+    reason: str | None = None,
+    public: PublicKey | None = None,
 ) -> Delegation:
-    """Another key after a theft, under another status entry; the old entry is revoked."""
+    """Another key after a theft, under another status entry; the old entry is revoked.
+
+    `public` is the new key of a reseller who keeps it himself.
+    """
     with authority.writing(now) as books:
         row = _of_name(books, name)
         old = last(authority, row.text)
         terms = claims.terms_of(old, now=now)
-        key, jti, idx = PrivateKey.make(Role.RESELLER), secrets.token_hex(16), books.draw(VENDOR, now)
+        if not row.directory and public is None:
+            raise Usage(Fault.USAGE, "public_key_missing", name=name)
+        key = PrivateKey.make(Role.RESELLER)
+        jti, idx = secrets.token_hex(16), books.draw(VENDOR, now)
         status_range = (old.may.status_range.start, old.may.status_range.end)
-        line = _sign(authority, terms, status_range, key, jti=jti, idx=idx, now=now)
-        delegation = _try_out(authority, f"{line}\n", key, now)
+        _try_out(authority, terms, status_range, now)
+        line = _sign(authority, terms, status_range, public or key.public, jti=jti, idx=idx, now=now)
+        delegation = last(authority, f"{line}\n")
         books.mark_stolen(row.number)
         books.set_statuses({row.idx: Status.REVOKED})
         books.add_version(row.number, jti=jti, text=f"{line}\n")
@@ -125,6 +151,9 @@ def rekey(
             delegation=row.number,
             reason=reason,
         )
+        if public is not None:
+            books.update_delegation(row.number, directory="")
+            return delegation
         directory = Path(row.directory)
         keys.make_directory(directory)
         keys.replace_private(directory / "key.pem", key.pem())
@@ -153,6 +182,8 @@ def last(authority: Authority, chain: str) -> Delegation:
 
 def key_of(row: DelegationRow) -> PrivateKey:
     """The reseller's key, where `delegate` or `relocate` put it. Raises Misconfigured where it is not."""
+    if not row.directory:
+        raise NotPermitted(Reason.NOT_PERMITTED, "reseller_signs_himself", name=row.name)
     path = Path(row.directory) / "key.pem"
     try:
         return keys.load(path, Role.RESELLER)
@@ -195,23 +226,28 @@ def _sign(
     authority: Authority,
     terms: DelegationTerms,
     status_range: tuple[int, int],
-    key: PrivateKey,
+    key: PublicKey,
     *,
     jti: str,
     idx: int,
     now: int,
 ) -> str:
     said = {**claims.delegation(authority, terms, status_range, now), "jti": jti}
-    said["cnf"] = {"jwk": dict(key.public.jwk())}
+    said["cnf"] = {"jwk": dict(key.jwk())}
     said["status"] = claims.status(authority, idx)
     return authority.key(Role.ISSUER).sign(Typ.DELEGATION, said)
 
 
-def _try_out(authority: Authority, chain: str, key: PrivateKey, now: int) -> Delegation:
-    """The delegation, verified by a license under it that is thrown away. One that could issue none is refused."""
-    delegation = last(authority, chain)
+def _try_out(authority: Authority, terms: DelegationTerms, status_range: tuple[int, int], now: int) -> None:
+    """Verify a license under these terms, with a key and an entry that are thrown away.
+
+    Raises Untrusted for terms that could issue none. The reseller's own key need not be here for that.
+    """
+    key = PrivateKey.make(Role.RESELLER)
+    line = _sign(authority, terms, status_range, key.public, jti=secrets.token_hex(16), idx=0, now=now)
+    delegation = last(authority, f"{line}\n")
     said = claims.license_(delegation, LicenseTerms(), now)
     said |= {"jti": secrets.token_hex(16), "sub": new_license_key(), "slot": delegation.may.slots.start}
     said["status"] = claims.status(authority, delegation.may.status_range.start)
-    text = f"{chain}{key.sign(Typ.LICENSE, said)}\n"
-    return bundles.verify(text.encode("ascii"), authority.root, now=now).delegations[-1]
+    text = f"{line}\n{key.sign(Typ.LICENSE, said)}\n"
+    bundles.verify(text.encode("ascii"), authority.root, now=now)

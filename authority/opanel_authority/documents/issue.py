@@ -30,6 +30,7 @@ from opanel_authority.books.rows import DelegationRow, Kind, LicenseRow
 from opanel_authority.documents import claims
 from opanel_authority.documents.claims import LicenseTerms
 from opanel_authority.documents.delegate import key_of, last, new_license_key, require_valid
+from opanel_authority.lifecycle import webhooks
 
 _ORDER_CHARACTERS: Final = 128
 _AHEAD_S: Final = 5  # by so much several changes within seconds may be dated ahead
@@ -77,7 +78,7 @@ def sell_once(
     authority: Authority, books: Books, row: DelegationRow, terms: LicenseTerms, *, now: int, actor: str
 ) -> Issued:
     """A new license within a transaction, or the one that this order is already."""
-    return _of_order(books, row, terms, authority) or _sell(authority, books, row, terms, now=now, actor=actor)
+    return of_order(books, row, terms, authority) or _sell(authority, books, row, terms, now=now, actor=actor)
 
 
 def _sell(
@@ -85,7 +86,7 @@ def _sell(
 ) -> Issued:
     """A new license, within a transaction."""
     require_valid(row)
-    _require_order(terms.order_id)
+    require_order(terms.order_id)
     parent = last(authority, row.text)
     key, jti = new_license_key(), secrets.token_hex(16)
     slots = parent.may.slots
@@ -104,12 +105,19 @@ def _sell(
         order_id=terms.order_id,
         now=now,
     )
-    _keep(books, jti, row.version, text, verified.license)
+    keep_edition(books, jti, row.version, text, verified.license)
     books.log_change(at=now, actor=actor, act="issue", kind=Kind.LICENSE, subject=jti, delegation=row.number)
-    return Issued(jti=jti, key=key, text=text, warnings=_warnings(books, row, slots.end - slots.start))
+    _tell(books, jti, "issue", now)
+    return Issued(jti=jti, key=key, text=text, warnings=warnings_of(books, row, slots.end - slots.start))
 
 
-def _warnings(books: Books, row: DelegationRow, slots: int) -> tuple[str, ...]:
+def _tell(books: Books, license_id: str, act: str, now: int) -> None:
+    row = books.license(license_id)
+    if row is not None:
+        webhooks.emit(books, webhooks.OF_ACTS[act], row, now=now)
+
+
+def warnings_of(books: Books, row: DelegationRow, slots: int) -> tuple[str, ...]:
     """What fills up: said once half of it is given out."""
     drawn, entries = books.drawn_share(row.jti)
     return tuple(
@@ -119,7 +127,7 @@ def _warnings(books: Books, row: DelegationRow, slots: int) -> tuple[str, ...]:
     )
 
 
-def _of_order(books: Books, row: DelegationRow, terms: LicenseTerms, authority: Authority) -> Issued | None:
+def of_order(books: Books, row: DelegationRow, terms: LicenseTerms, authority: Authority) -> Issued | None:
     """A billing system that got no reply sends its order again: it gets the same license. One order is one sale."""
     found = None if terms.order_id is None else books.license_of_order(row.number, terms.order_id)
     if found is None:
@@ -128,7 +136,7 @@ def _of_order(books: Books, row: DelegationRow, terms: LicenseTerms, authority: 
     return Issued(jti=found.id, key=verified.sub, text=found.text, again=True)
 
 
-def _require_order(order_id: str | None) -> None:
+def require_order(order_id: str | None) -> None:
     if order_id is not None and not (1 <= len(order_id) <= _ORDER_CHARACTERS and order_id.isprintable()):
         raise Usage(Fault.USAGE, "order_id", most=_ORDER_CHARACTERS)
 
@@ -143,6 +151,8 @@ def renewed(authority: Authority, books: Books, row: LicenseRow, *, now: int) ->
     reseller = books.delegation(number=row.delegation)
     old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
     if reseller is None or row.status != 0 or reseller.status != 0 or row.idx is None or now <= old.iat:
+        return row.text
+    if not reseller.directory:  # he keeps his key himself, and stores what he signed
         return row.text
     due = row.renews and now >= begins_s(old.nbf, old.exp)
     if not (due or (row.stale_chain and now < old.exp)) or now > last(authority, reseller.text).may.issue_until:
@@ -187,6 +197,7 @@ def renew(
         books.log_change(
             at=now, actor=actor, act=act, kind=Kind.LICENSE, subject=row.id, delegation=row.delegation, reason=reason
         )
+        _tell(books, row.id, act, now)
         fresh = bundles.verify(text.encode("ascii"), authority.root, now=None).license
         made = Issued(jti=fresh.jti, key=fresh.sub, text=text)
         if deliver is not None:
@@ -218,11 +229,11 @@ def edition(
     if reseller.version != row.version:
         said |= {"reseller": claims.seller(last(authority, reseller.text))}
     text, verified = _sign(authority, reseller, said, now)
-    _keep(books, row.id, reseller.version, text, verified.license)
+    keep_edition(books, row.id, reseller.version, text, verified.license)
     return text
 
 
-def _keep(books: Books, license_id: str, version: int, text: str, fresh: License) -> None:
+def keep_edition(books: Books, license_id: str, version: int, text: str, fresh: License) -> None:
     books.add_edition(
         Edition(
             jti=fresh.jti,

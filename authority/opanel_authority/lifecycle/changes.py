@@ -23,6 +23,7 @@ from opanel_authority.documents import claims, issue
 from opanel_authority.documents.delegate import last, require_valid
 from opanel_authority.documents.issue import Issued
 from opanel_authority.documents.publish import sign_changes
+from opanel_authority.lifecycle import webhooks
 from opanel_authority.lifecycle.handles import find_license, find_subject
 
 
@@ -79,7 +80,7 @@ def _apply(authority: Authority, books: Books, subject: Subject, status: Status,
             row = books.activation(subject.id)
             if row is not None and row.ended is None:
                 books.end_activation(row, Ended.SUPERSEDED, now)
-        case Kind.API_KEY | Kind.BOOKS:
+        case Kind.API_KEY | Kind.BOOKS | Kind.WEBHOOK:
             raise Usage(Fault.USAGE, "id_unknown", id=subject.id)
 
 
@@ -208,7 +209,10 @@ def _subject(row: LicenseRow) -> Subject:
 
 
 def log(books: Books, act: str, subject: Subject, who: ChangedBy, now: int) -> None:
-    """A row of the change log."""
+    """A row of the change log, and the webhook that tells of it."""
+    row = books.license(subject.id) if subject.kind is Kind.LICENSE else None
+    if row is not None and act in webhooks.OF_ACTS:
+        webhooks.emit(books, webhooks.OF_ACTS[act], row, now=now, detail=who.reason)
     books.log_change(
         at=now,
         actor=who.actor,

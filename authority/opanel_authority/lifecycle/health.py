@@ -77,7 +77,7 @@ def _resellers(authority: Authority, books: Books, found: Health, now: int) -> N
         may = last(authority, row.text).may
         slots = may.slots.end - may.slots.start
         drawn, entries = books.drawn_share(row.jti)
-        if not (Path(row.directory) / "key.pem").exists():
+        if row.directory and not (Path(row.directory) / "key.pem").exists():
             found.problems.append(f"the key of {row.name} is not in {row.directory}: opanel-authority relocate")
         if may.issue_until < now + _SOON_S:
             found.problems.append(f"{row.name} may issue for less than 90 days: opanel-authority reseller")

@@ -43,6 +43,7 @@ from opanel_authority.books.status_allocation import VENDOR
 from opanel_authority.documents import claims as documents
 from opanel_authority.documents.issue import renewed
 from opanel_authority.documents.keys import Role
+from opanel_authority.lifecycle import webhooks
 
 MOVES: Final = 3
 MOVES_WITHIN_S: Final = 30 * DAY_S
@@ -94,7 +95,28 @@ def bundle(authority: Authority, key_sha256: str, *, now: int) -> Answer:
 
 
 def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: int) -> Answer:
-    """The answer to a verified request, by its kind. `token` is what was verified."""
+    """The answer to a verified request, by its kind. `token` is what was verified.
+
+    Where a reseller may want to know of a refusal, he is told (`lifecycle.webhooks`).
+    """
+    try:
+        return _signed(authority, token, claims, now=now)
+    except NotPermitted as refused:
+        event = _told_refusal(claims.kind, refused)
+        if event is not None:
+            with authority.writing(now) as books:
+                webhooks.emit(books, event, license_row(books, claims.key_sha256), now=now, detail=refused.detail)
+        raise
+
+
+def _told_refusal(kind: RequestKind, refused: NotPermitted) -> webhooks.Event | None:
+    if refused.code == Fault.SEATS_TAKEN:
+        return webhooks.Event.SEATS_TAKEN
+    failed = refused.code in {Reason.SUSPENDED, Reason.REVOKED, Reason.EXPIRED}
+    return webhooks.Event.RENEWAL_FAILED if kind is RequestKind.RENEWAL and failed else None
+
+
+def _signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: int) -> Answer:
     with authority.writing(now) as books:
         row = license_row(books, claims.key_sha256)
         verified = bundles.verify(row.text.encode("ascii"), authority.root, now=None)
@@ -145,6 +167,9 @@ def _activation(case: _Case, digest: str) -> Answer:
     made = _sign(case, quorum, seat, case.books.draw(VENDOR, case.now))
     case.books.add_activation(made)
     case.books.add_answer(digest, made.jti)
+    moved = any(one.ended_at == case.now and one.ended is Ended.MOVED for one in case.books.activations(case.row.id))
+    event = webhooks.Event.MOVED if moved else webhooks.Event.ACTIVATED
+    webhooks.emit(case.books, event, case.row, now=case.now)
     return _line(made)
 
 

@@ -6,15 +6,21 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fixtures.authority_server import Served, serving
 from fixtures.vendor import RESELLER
+from opanel_agent.core.documents import bundle as bundles
+from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.license import license_key
-from opanel_authority.documents import delegate
-from opanel_authority.documents.claims import DelegationTerms
+from opanel_authority.cli.main import main
+from opanel_authority.documents import claims, delegate
+from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
+from opanel_authority.documents.issue import Issued
+from opanel_authority.documents.keys import PrivateKey, Role
 from opanel_authority.lifecycle import api_keys
 from opanel_authority.lifecycle.api_keys import READ, SCOPES
 
@@ -227,3 +233,61 @@ def test_wrong_keys_are_limited_and_right_ones_are_not(served: Served) -> None:
     statuses = {wrong.ask("GET", "/licenses")[0] for _ in range(150)}
     assert statuses == {401, 429}
     assert right.ask("GET", "/licenses")[0] == 200
+
+
+# ---- resellers who keep their key themselves
+
+
+def test_a_reseller_who_keeps_his_key_signs_what_was_reserved(served: Served, tmp_path: Path) -> None:
+    there = ("--dir", str(served.vendor.authority.directory))
+    assert main(["reseller-key", "-o", str(tmp_path / "own")]) == 0
+    public = str(tmp_path / "own" / "public.jwk")
+    terms = ("--email", "a@b.example", "--public-key", public, "-o", str(tmp_path / "d"))
+    assert main(["delegate", "Own", *there, *terms]) == 0
+    assert not (tmp_path / "d" / "key.pem").exists()
+    own = client(served, "Own")
+    assert own.ask("POST", "/licenses", {})[0] == 403
+    status, reserved = own.ask("POST", "/reservations", {"order_id": "mine"})
+    assert status == 201
+    (tmp_path / "reserved").write_text(json.dumps(reserved), "utf-8")
+    root = str(served.vendor.authority.directory / "root.jws")
+    options = ("--key", str(tmp_path / "own"), "--root", root, "--seats", "2", "-o", str(tmp_path / "signed"))
+    assert main(["sign", str(tmp_path / "reserved"), *options]) == 0
+    signed = json.loads((tmp_path / "signed").read_bytes())
+    status, stored = own.ask("POST", "/signed-licenses", signed)
+    assert (status, stored["id"]) == (201, reserved["id"])
+    assert own.ask("GET", "/licenses/mine")[1]["seats"] == 2
+    bundle = bundles.verify(stored["bundle"].encode(), served.vendor.authority.root, now=None)
+    issued = Issued(jti=stored["id"], key=bundle.license.sub, text=stored["bundle"])
+    served.vendor.now = int(time.time())
+    assert served.vendor.activate(issued).seat == 0
+    assert own.ask("POST", "/licenses/mine/suspend", {})[1]["state"] == "suspended"
+    assert own.ask("POST", "/signed-licenses", signed)[0] == 403, "no newer edition than the one that is there"
+    assert client(served).ask("POST", "/signed-licenses", signed)[0] == 422, "nor signed by another reseller's key"
+
+
+def test_what_was_not_reserved_is_not_stored(served: Served, tmp_path: Path) -> None:
+    key = PrivateKey.make(Role.RESELLER)
+    now = int(time.time())
+    terms = DelegationTerms(name="Own too", email="a@b.example")
+    delegate.delegate(served.vendor.authority, terms, tmp_path / "d", now=now, public=key.public)
+    own = client(served, "Own too")
+    reserved = own.ask("POST", "/reservations", {})[1]
+    with served.vendor.authority.store.reading() as books:
+        row = books.delegation(name="Own too")
+    assert row is not None
+    parent = delegate.last(served.vendor.authority, row.text)
+    good = claims.license_(parent, LicenseTerms(), now) | {"sub": delegate.new_license_key(), "jti": reserved["id"]}
+    good |= {"slot": reserved["slot"], "status": reserved["status"]}
+    entry = reserved["status"]["status_list"]
+    others: list[dict[str, Any]] = [
+        {"jti": "0" * 32},
+        {"slot": reserved["slot"] + 1},
+        {"status": {"status_list": {**entry, "idx": parent.may.status_range.start}}},
+    ]
+    for wrong in others:
+        line = key.sign(Typ.LICENSE, good | wrong)
+        assert own.ask("POST", "/signed-licenses", {"line": line})[0] == 403, wrong
+    wider = key.sign(Typ.LICENSE, good | {"tier": "platinum"})
+    assert own.ask("POST", "/signed-licenses", {"line": wider})[0] == 422
+    assert own.ask("POST", "/signed-licenses", {"line": key.sign(Typ.LICENSE, good)})[0] == 201
