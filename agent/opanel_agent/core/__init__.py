@@ -1,1 +1,5 @@
-"""Decisions. No I/O, no clock, no environment, no randomness: bytes and values in, values out."""
+"""Decisions.
+
+No I/O, no clock, no environment, no randomness: bytes and values in, values
+out.
+"""

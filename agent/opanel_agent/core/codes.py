@@ -1,7 +1,7 @@
 """The stable codes: why a state is what it is, why a request was denied, what went wrong.
 
-Consumers match on them and they never change meaning (docs/json.md). Nothing heavier than enum may be imported here: the
-daemon does.
+Consumers match on them and they never change meaning (docs/json.md). Nothing
+heavier than enum may be imported here: the daemon does.
 """
 
 from enum import StrEnum, unique

@@ -1,12 +1,14 @@
 """The table of commands: what a person types, what the local socket takes for it, and what carries each out.
 
-A row of `COMMANDS` names its words, options and operands, the function that handles it and the routes that it asks the
-daemon for. A `Route` names a path of the socket, its method, who may ask, the options it takes, the intent that evaluate
-gets and the members of the result. From here come the command line's grammar, the daemon's routing, shell completion and
-the command pages; sentences are in `locale/`, handlers in `cli/` and `evaluate/`.
+A row of `COMMANDS` names its words, options and operands, the function that
+handles it and the routes that it asks the daemon for. A `Route` names a path of
+the socket, its method, who may ask, the options it takes, the intent that
+evaluate gets and the members of the result. From here come the command line's
+grammar, the daemon's routing, shell completion and the command pages; sentences
+are in `locale/`, handlers in `cli/` and `evaluate/`.
 
-Only values stand here, in types that cost little to import: every command loads this module, and so does the daemon,
-which stays in memory.
+Only values stand here, in types that cost little to import: every command loads
+this module, and so does the daemon, which stays in memory.
 """
 
 from collections.abc import Mapping
@@ -22,7 +24,8 @@ HELP: Final = frozenset({"--help", "-h"})
 EVERYWHERE_FLAGS: Final = HELP | {"--json"}
 EVERYWHERE_VALUED: Final = frozenset({"--lang"})
 
-# The options of a request on the socket, by name, with the one JSON type that each may have.
+# The options of a request on the socket, by name, with the one JSON type that
+# each may have.
 OPTION_TYPES: Final[Mapping[str, type]] = {
     "do_not_track": list,
     "to_file": bool,
@@ -51,7 +54,10 @@ class Who(Enum):
 
 @unique
 class Body(Enum):
-    """What a request may carry, with its limit in bytes. Options begin with a brace, a document never does."""
+    """What a request may carry, with its limit in bytes.
+
+    Options begin with a brace, a document never does.
+    """
 
     NONE = 0
     OPTIONS = OPTIONS_MAX_BYTES
@@ -61,8 +67,10 @@ class Body(Enum):
 class Route(NamedTuple):
     """A request of the local socket.
 
-    A GET is answered from memory: `member` is one of the answer, or "" for all of it. A POST starts evaluate with the
-    intent `intent`; its result has members of `result`. `min_interval_s` is the least time between two requests of peers.
+    A GET is answered from memory: `member` is one of the answer, or "" for all
+    of it. A POST starts evaluate with the intent `intent`; its result has
+    members of `result`. `min_interval_s` is the least time between two requests
+    of peers.
     """
 
     method: str
@@ -78,9 +86,12 @@ class Route(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command as it is typed. `handler` is a module below `cli` and its function.
+    """A command as it is typed.
 
-    `operands` is how many at least and at most; `operand` names them in usage errors and chooses what completion offers.
+    `handler` is a module below `cli` and its function.
+
+    `operands` is how many at least and at most; `operand` names them in usage
+    errors and chooses what completion offers.
     """
 
     words: tuple[str, ...]
@@ -92,7 +103,8 @@ class Command(NamedTuple):
     asks: tuple[Route, ...] = ()
 
 
-# The opt-outs that a command sees in its own environment, `DO_NOT_TRACK=1`: every pass takes them, since they only narrow.
+# The opt-outs that a command sees in its own environment, `DO_NOT_TRACK=1`:
+# every pass takes them, since they only narrow.
 SIGNALS: Final = "do_not_track"
 
 
@@ -105,7 +117,8 @@ def _post(name: str, *options: str, result: tuple[str, ...]) -> Route:
     return Route("POST", f"/v1/{name}", body=Body.OPTIONS, options=(*options, SIGNALS), intent=name, result=result)
 
 
-# A command that sends is shown first (`preview`), sent by its id (`confirm`), or written to a file (`to_file`).
+# A command that sends is shown first (`preview`), sent by its id (`confirm`),
+# or written to a file (`to_file`).
 SENDING_OPTIONS: Final = ("preview", "confirm", "to_file")
 PREVIEWED: Final = ("id", "purpose", "method", "url", "head", "body", "leaves", "why")
 SENT_OR_NOT: Final = (*PREVIEWED, "request", "sent", "reply_status")
@@ -148,9 +161,11 @@ EXPORT: Final = _post("export", "id", result=("export", "more", "size"))
 HISTORY: Final = _post("history", "id", result=("entries", "of"))
 RECEIPTS: Final = _post("receipts", "id", result=("receipts",))
 NOTICED: Final = _post("noticed", "version", "lang", result=("noticed",))
-# What may leave has become less: whatever runs was started under the wider word.
+# What may leave has become less: whatever runs was started under the wider
+# word.
 NARROWED: Final = _post("narrowed", result=())._replace(ends_running_job=True)
-# Asked for by programs alone: the panel reads these two, `status` the whole answer.
+# Asked for by programs alone: the panel reads these two, `status` the whole
+# answer.
 FOR_PROGRAMS: Final = (LICENSE, CONSENT)
 
 _NONE: Final[frozenset[str]] = frozenset()

@@ -1,10 +1,15 @@
-"""What `doctor` concludes from what was observed. Pure: observations in, findings out; each check is a row of its own.
+"""What `doctor` concludes from what was observed.
 
-A finding is `ok`, a `warning` or `failed`; or *not looked at* or *not needed*, and then says why. What is not in order
-carries an error, so that it has a code, a sentence and a cure like every other (`texts.problem`). `label` names what it is
-about in words of this code's own and holds nothing of the machine's: it is all that the report for support may show.
+Pure: observations in, findings out; each check is a row of its own.
 
-Not here: looking (`cli.doctor.probes`), wording, and whether a request may leave, which the gate alone decides.
+A finding is `ok`, a `warning` or `failed`; or *not looked at* or *not needed*,
+and then says why. What is not in order carries an error, so that it has a code,
+a sentence and a cure like every other (`texts.problem`). `label` names what it
+is about in words of this code's own and holds nothing of the machine's: it is
+all that the report for support may show.
+
+Not here: looking (`cli.doctor.probes`), wording, and whether a request may
+leave, which the gate alone decides.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -91,9 +96,12 @@ class SkipReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """`subject` is what it is about for a person at this machine: a mirror or a path. `error` says what is not ok.
+    """`subject` is what it is about for a person at this machine: a mirror or a path.
 
-    `address` is one address of the subject, where the finding is about that alone.
+    `error` says what is not ok.
+
+    `address` is one address of the subject, where the finding is about that
+    alone.
     """
 
     check: Check
@@ -175,13 +183,14 @@ def _code(text: str) -> Code:
 def clock(wall_s: int, effective_s: int | None, served: Iterable[int], *, unknown: SkipReason) -> Finding:
     """The wall clock against the time that has passed here, and against what the servers say.
 
-    `effective_s` None: not known here, for the reason `unknown`. A server's date is no proof, but a clock that disagrees
-    with one is worth a look.
+    `effective_s` None: not known here, for the reason `unknown`. A server's
+    date is no proof, but a clock that disagrees with one is worth a look.
     """
     if effective_s is not None and abs(wall_s - effective_s) > FAR_S:
         error = Misconfigured(Fault.CLOCK_WRONG, "clock_apart", hours=abs(wall_s - effective_s) // HOUR_S)
         return failed(Check.CLOCK, error)
-    # The server that agrees best: one with a wrong clock of its own must not accuse this one.
+    # The server that agrees best: one with a wrong clock of its own must not
+    # accuse this one.
     apart_s = min((abs(wall_s - told_s) for told_s in served), default=None)
     if apart_s is not None and apart_s > SERVER_APART_S:
         return warned(Check.CLOCK, Misconfigured(Fault.CLOCK_WRONG, "clock_from_server", minutes=apart_s // 60))
@@ -194,7 +203,10 @@ def clock(wall_s: int, effective_s: int | None, served: Iterable[int], *, unknow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathFacts:
-    """What lies at a path. `mode` is its permission bits, with setuid, setgid and sticky."""
+    """What lies at a path.
+
+    `mode` is its permission bits, with setuid, setgid and sticky.
+    """
 
     kind: str
     uid: int
@@ -204,9 +216,13 @@ class PathFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a path has to be. `modes`: the bits that it may have; `readers`: uid and gids of who must be able to read it.
+    """What a path has to be.
 
-    `owner` is for the sentence. Nothing has to be there: what is missing, its reader says.
+    `modes`: the bits that it may have; `readers`: uid and gids of who must be
+    able to read it.
+
+    `owner` is for the sentence. Nothing has to be there: what is missing, its
+    reader says.
     """
 
     path: str
@@ -235,7 +251,10 @@ def place(rule: Rule, seen: PathFacts) -> AgentError | None:
 
 
 def _reads(who: tuple[int, frozenset[int]], seen: PathFacts) -> bool:
-    """As the kernel judges (path_resolution(7)): the first class that fits decides. A folder must be entered, too."""
+    """As the kernel judges (path_resolution(7)): the first class that fits decides.
+
+    A folder must be entered, too.
+    """
     uid, gids = who
     shift = 6 if uid == seen.uid else 3 if seen.gid in gids else 0
     wanted = 0o5 if seen.kind == "folder" else 0o4
@@ -243,7 +262,10 @@ def _reads(who: tuple[int, frozenset[int]], seen: PathFacts) -> bool:
 
 
 def files(seen: Iterable[tuple[Rule, PathFacts]], *, denied: bool) -> Iterator[Finding]:
-    """One finding for each path that is wrong, up to MANY; one for all where none is. `denied`: there was more."""
+    """One finding for each path that is wrong, up to MANY; one for all where none is.
+
+    `denied`: there was more.
+    """
     wrong = [(rule, error) for rule, found in seen if (error := place(rule, found)) is not None]
     for rule, error in wrong[:MANY]:
         yield failed(Check.FILES, error, subject=rule.path, label=rule.label)
@@ -260,7 +282,10 @@ def files(seen: Iterable[tuple[Rule, PathFacts]], *, denied: bool) -> Iterator[F
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSpace:
-    """What a file system has left for others than root. `files` None: it does not count them."""
+    """What a file system has left for others than root.
+
+    `files` None: it does not count them.
+    """
 
     bytes_free: int
     files_free: int | None
@@ -301,7 +326,8 @@ def isolation(level: str, missing: Iterable[str], *, system: bool) -> Finding:
 def door(check: Check, program: str, code: str | None, detail: str | None) -> Finding:
     """What the refusal of an empty question says: that it was read is all that is wanted, by a program that is in order.
 
-    The settings were found good before it is asked: where it refuses them, it is its own user who cannot read them.
+    The settings were found good before it is asked: where it refuses them, it
+    is its own user who cannot read them.
     """
     if code == Reason.FORMAT_INVALID:
         return Finding(check=check)
@@ -327,7 +353,10 @@ _OF_DATES: Final = ("expired", "not yet valid")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorRoute:
-    """How a mirror is reached, as the settings say. `named`: its host is a name, so that it has to be resolved."""
+    """How a mirror is reached, as the settings say.
+
+    `named`: its host is a name, so that it has to be resolved.
+    """
 
     label: str
     named: bool
@@ -338,8 +367,9 @@ class MirrorRoute:
 def mirror(probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Iterator[Finding]:
     """Yields each step to a mirror: passed, failed, not part of this route, or not reached.
 
-    Only what `probe` says was passed is ok. The addresses that were tried follow the step that connects. A failure is a
-    warning where another mirror answers.
+    Only what `probe` says was passed is ok. The addresses that were tried
+    follow the step that connects. A failure is a warning where another mirror
+    answers.
     """
     for layer in LAYERS:
         yield _about(probe, route, _of_step(layer, probe, route, another_good=another_good))
@@ -370,7 +400,11 @@ def _attempts_shown(probe: MirrorProbe) -> tuple[Attempt, ...]:
 
 
 def _of_address(layer: Check, attempt: Attempt, attempts: Iterable[Attempt], *, severe: bool) -> Finding:
-    """Returns the finding of one address. Beside one that connects, an address without a route is no fault (IPv4 alone)."""
+    """Returns the finding of one address.
+
+    Beside one that connects, an address without a route is no fault (IPv4
+    alone).
+    """
     connected = any(each.outcome is Outcome.CONNECTED for each in attempts)
     match attempt.outcome:
         case Outcome.CONNECTED:

@@ -1,8 +1,10 @@
 """Errors, by the reaction that they call for.
 
-Each carries a stable `code`, a `detail` that names the one rule or event (`texts` has a sentence and a cure for it in each
-language), the values that the sentence needs, and the exit status of a command that ends with it. A foreign exception is
-translated in one place per file of `system/`. An error is handled once and logged once.
+Each carries a stable `code`, a `detail` that names the one rule or event
+(`texts` has a sentence and a cure for it in each language), the values that the
+sentence needs, and the exit status of a command that ends with it. A foreign
+exception is translated in one place per file of `system/`. An error is handled
+once and logged once.
 """
 
 from collections.abc import Mapping
@@ -19,8 +21,10 @@ Value = str | int
 class AgentError(Exception):
     """What went wrong, as values; never a sentence, never a secret.
 
-    `code` is published and stable. `detail` is a key of `texts` (`error.<detail>`, `cure.<detail>`). `values` fill the
-    sentence's placeholders: names of claims and members, paths, numbers; never a value that a document or payload carried.
+    `code` is published and stable. `detail` is a key of `texts`
+    (`error.<detail>`, `cure.<detail>`). `values` fill the sentence's
+    placeholders: names of claims and members, paths, numbers; never a value
+    that a document or payload carried.
     """
 
     exit_status: ClassVar[int] = 70
@@ -43,7 +47,10 @@ class AgentError(Exception):
 
     @staticmethod
     def from_json(told: Mapping[str, object]) -> "AgentError":
-        """The error that another process of ours told. A code of a newer version reads as `internal`."""
+        """The error that another process of ours told.
+
+        A code of a newer version reads as `internal`.
+        """
         kind = _KINDS.get(str(told.get("kind")), Bug)
         code = _CODES.get(str(told.get("code")), Reason.INTERNAL)
         values = told.get("values")
@@ -62,7 +69,10 @@ class Untrusted(AgentError):
 
 
 class Unavailable(AgentError):
-    """The world did not answer, or not as agreed: later, perhaps. Never a reason to worsen a license state."""
+    """The world did not answer, or not as agreed: later, perhaps.
+
+    Never a reason to worsen a license state.
+    """
 
     exit_status = 69
 
@@ -88,8 +98,8 @@ class Storage(AgentError):
 class Unreadable(Storage):
     """One file of this machine is there and cannot be read (EIO, EACCES): no worse than one that is damaged.
 
-    Every other Storage of a read is the process's (no descriptor or memory left), and says nothing about the file. For
-    other processes it is a Storage.
+    Every other Storage of a read is the process's (no descriptor or memory
+    left), and says nothing about the file. For other processes it is a Storage.
     """
 
 

@@ -1,11 +1,14 @@
 """Problem types (RFC 9457): the one table of refusals between the authority, which sends them, and the agent.
 
-A refusal is a body of `application/problem+json` whose `type` is `urn:opanel:problem:<name>`. A row says which stable code
-that is, with which HTTP status it is sent, and which error it becomes here, which decides whether the same bytes are tried
-again: Untrusted never, NotYet and Unavailable later. The sentence for a person is `error.problem_<name>` of the catalogs.
+A refusal is a body of `application/problem+json` whose `type` is
+`urn:opanel:problem:<name>`. A row says which stable code that is, with which
+HTTP status it is sent, and which error it becomes here, which decides whether
+the same bytes are tried again: Untrusted never, NotYet and Unavailable later.
+The sentence for a person is `error.problem_<name>` of the catalogs.
 
-The daemon's own socket speaks the same format with names of its own (`daemon.api.PROBLEMS`); a test keeps the two apart. A
-`type` that is not in the table says no more than the HTTP status does, so a newer authority may add one.
+The daemon's own socket speaks the same format with names of its own
+(`daemon.api.PROBLEMS`); a test keeps the two apart. A `type` that is not in the
+table says no more than the HTTP status does, so a newer authority may add one.
 """
 
 from collections.abc import Mapping
@@ -33,7 +36,8 @@ class Problem(NamedTuple):
         return DETAIL_PREFIX + self.name
 
 
-# What is malformed or not permitted in no way that has a row of its own; sent with 400, 403, 404, 413 or 415.
+# What is malformed or not permitted in no way that has a row of its own; sent
+# with 400, 403, 404, 413 or 415.
 REQUEST_REFUSED: Final = Problem("request_refused", Reason.SERVER_ERROR, 403, Unavailable)
 REFUSALS: Final = (
     Problem("key_unknown", Fault.KEY_UNKNOWN, 404, Untrusted),

@@ -1,8 +1,10 @@
 """Base64url without padding (RFC 7515 section 2, RFC 4648 section 5), in the one spelling that an encoder gives.
 
-RFC 4648 section 3.5 lets a decoder ignore bits that carry nothing, and Python's skips foreign characters. Either way
-several texts would name the same bytes and a signed document would have many spellings, so only the alphabet is taken,
-and a last character only where the bits that nothing is left for are zero: the text that re-encoding gives.
+RFC 4648 section 3.5 lets a decoder ignore bits that carry nothing, and Python's
+skips foreign characters. Either way several texts would name the same bytes and
+a signed document would have many spellings, so only the alphabet is taken, and
+a last character only where the bits that nothing is left for are zero: the text
+that re-encoding gives.
 """
 
 import binascii
@@ -14,7 +16,8 @@ from opanel_agent.core.errors import Untrusted
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 # What the other alphabet and padding would say becomes a character of neither.
 _FROM_URL: Final = bytes.maketrans(b"-_+/=", b"+/***")
-# By the length of the last, incomplete group of four: the characters that it may end with. One alone spells no byte.
+# By the length of the last, incomplete group of four: the characters that it
+# may end with. One alone spells no byte.
 _ENDS: Final = (b"", b"", b"AQgw", b"AEIMQUYcgkosw048")
 
 
@@ -23,7 +26,10 @@ def base64url(data: bytes) -> str:
 
 
 def unbase64url(text: str | bytes) -> bytes:
-    """The bytes that `text` spells. Raises Untrusted for padding, white space, foreign characters, stray bits."""
+    """The bytes that `text` spells.
+
+    Raises Untrusted for padding, white space, foreign characters, stray bits.
+    """
     try:
         spelled = text if isinstance(text, bytes) else text.encode("ascii")
         over = len(spelled) % 4

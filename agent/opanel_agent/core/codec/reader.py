@@ -1,9 +1,11 @@
 """Takes JSON objects apart, member by member, and refuses whatever is missing, of another type or value, or not asked for.
 
-A reader states which members it wants, and `end` refuses the others, so that no two versions can read one object in two
-ways: RFC 7515 section 4.1 would have unknown header members ignored, and what is ignored here could matter there. Every
-fault raises Untrusted (format_invalid) with `where`, the path of the object, and `name`, the member; never a value that the
-bytes carried. `record` reads whole dataclasses by these means.
+A reader states which members it wants, and `end` refuses the others, so that no
+two versions can read one object in two ways: RFC 7515 section 4.1 would have
+unknown header members ignored, and what is ignored here could matter there.
+Every fault raises Untrusted (format_invalid) with `where`, the path of the
+object, and `name`, the member; never a value that the bytes carried. `record`
+reads whole dataclasses by these means.
 """
 
 import re
@@ -17,7 +19,8 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.text_safety import is_safe
 
-# The identifiers of the format: products, features, limits, roles, component types.
+# The identifiers of the format: products, features, limits, roles, component
+# types.
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_ITEMS: Final = 64
 MAX_TEXT: Final = 256
@@ -27,9 +30,11 @@ MAX_BASE64URL: Final = 64 * 1024  # characters
 class Members:
     """Reads one JSON object by its members' names; each fault raises Untrusted with `where` and `name`.
 
-    `where` is the object's path, as a sentence shows it: `license.status`. A member that was never asked for is refused by
-    `end`. Only an outermost object may have `x`, an object whose members are ignored: the place for private use.
-    Reading a member twice is allowed. The methods `as_…` check a value that is the member `name` or lies within it.
+    `where` is the object's path, as a sentence shows it: `license.status`. A
+    member that was never asked for is refused by `end`. Only an outermost
+    object may have `x`, an object whose members are ignored: the place for
+    private use. Reading a member twice is allowed. The methods `as_…` check a
+    value that is the member `name` or lies within it.
     """
 
     __slots__ = ("_outermost", "_taken", "_values", "where")
@@ -48,7 +53,10 @@ class Members:
         return name in self._values
 
     def names(self) -> tuple[str, ...]:
-        """Returns the names of all members, for an object whose names are data. They still have to be taken."""
+        """Returns the names of all members, for an object whose names are data.
+
+        They still have to be taken.
+        """
         return tuple(self._values)
 
     def value(self, name: str) -> Json:
@@ -67,7 +75,10 @@ class Members:
     def optional_text(
         self, name: str, *, max_length: int = MAX_TEXT, pattern: re.Pattern[str] | None = None
     ) -> str | None:
-        """Returns the string as `text` does, or None for null. The member itself must be there."""
+        """Returns the string as `text` does, or None for null.
+
+        The member itself must be there.
+        """
         value = self.value(name)
         return None if value is None else self.as_text(value, name, max_length=max_length, pattern=pattern)
 
@@ -76,7 +87,10 @@ class Members:
         return self.as_integer(self.value(name), name, low=low, high=high)
 
     def optional_integer(self, name: str, *, low: int = 0, high: int = MAX_INT) -> int | None:
-        """Returns the integer as `integer` does, or None for null. The member itself must be there."""
+        """Returns the integer as `integer` does, or None for null.
+
+        The member itself must be there.
+        """
         value = self.value(name)
         return None if value is None else self.as_integer(value, name, low=low, high=high)
 
@@ -189,6 +203,7 @@ class Members:
         return Members(value, f"{self.where}.{name}", outermost=False)
 
     def _fault(self, detail: str, name: str) -> Untrusted:
-        # A name that the bytes chose is shown only where it is one of the format's: it could be any text.
+        # A name that the bytes chose is shown only where it is one of the
+        # format's: it could be any text.
         shown = name if NAME.fullmatch(name) else "?"
         return Untrusted(Reason.FORMAT_INVALID, detail, where=self.where, name=shown)

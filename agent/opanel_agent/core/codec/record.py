@@ -1,7 +1,9 @@
 """Turns frozen dataclasses into strict JSON and back, from nothing but the types of their fields.
 
-A record is read whole or refused: `read` takes every member through `reader.Members`, so a fault raises Untrusted with the
-object's path and the member's name, and an unknown member is a fault. What `to_json` writes, `read` gives back equal.
+A record is read whole or refused: `read` takes every member through
+`reader.Members`, so a fault raises Untrusted with the object's path and the
+member's name, and an unknown member is a fault. What `to_json` writes, `read`
+gives back equal.
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class Plan:
@@ -22,9 +24,11 @@ object's path and the member's name, and an unknown member is a fault. What `to_
 | Mapping[str, X], dict[str, X] | an object whose names are data; at most Items.most of them |
 | a dataclass | an object within |
 
-Marks in Annotated say what the type cannot: bounds, another name on disk, and how an older file differs. Left out: floats,
-dates and unions, which no format of ours has; other defaults than the dataclass's own; and migrating a value, which is for
-the caller before `read`. The rules of a class are worked out once, at its first use.
+Marks in Annotated say what the type cannot: bounds, another name on disk, and
+how an older file differs. Left out: floats, dates and unions, which no format
+of ours has; other defaults than the dataclass's own; and migrating a value,
+which is for the caller before `read`. The rules of a class are worked out once,
+at its first use.
 """
 
 import re
@@ -71,7 +75,10 @@ class Integer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """Bounds of a str: characters, and a pattern that must match it whole. It is always safe to show (`text_safety`)."""
+    """Bounds of a str: characters, and a pattern that must match it whole.
+
+    It is always safe to show (`text_safety`).
+    """
 
     max_length: int = MAX_TEXT
     pattern: re.Pattern[str] | None = None
@@ -96,8 +103,10 @@ class Items:
 class Member:
     """How a field differs on disk.
 
-    `name`: the member's, where it is not the field's. `omitted_if_none`: no member instead of null. `may_be_absent`: an
-    older file has no such member, and the field's default holds. `apart`: no member at all; `read` is given the value.
+    `name`: the member's, where it is not the field's. `omitted_if_none`: no
+    member instead of null. `may_be_absent`: an older file has no such member,
+    and the field's default holds. `apart`: no member at all; `read` is given
+    the value.
     """
 
     name: str | None = None
@@ -132,7 +141,10 @@ class _Rule(NamedTuple):
 
 
 def to_json(record: DataclassInstance) -> dict[str, Json]:
-    """Returns the record as a JSON object. Raises TypeError for a field of a type that the table does not have."""
+    """Returns the record as a JSON object.
+
+    Raises TypeError for a field of a type that the table does not have.
+    """
     found: dict[str, Json] = {}
     for rule in _rules(type(record)):
         value: object = getattr(record, rule.field)
@@ -144,8 +156,10 @@ def to_json(record: DataclassInstance) -> dict[str, Json]:
 def read(kind: type[T], members: Members, **apart: object) -> T:
     """Returns the record that the members spell, and ends the reading.
 
-    `apart` are the fields that have no member. Members that the caller took before (`schema`) are no fault. Raises Untrusted
-    for anything but what `to_json` writes, TypeError for a field of a type that the table does not have.
+    `apart` are the fields that have no member. Members that the caller took
+    before (`schema`) are no fault. Raises Untrusted for anything but what
+    `to_json` writes, TypeError for a field of a type that the table does not
+    have.
     """
     found: dict[str, object] = dict(apart)
     for rule in _rules(kind):
@@ -166,7 +180,10 @@ def encode(record: DataclassInstance, *, schema: int = 1) -> bytes:
 
 
 def decode(kind: type[T], data: bytes, where: str, *, max_bytes: int, schema: int = 1) -> T:
-    """Returns the record that `encode` wrote. Raises Untrusted, whose values name `where` (a file) and the member."""
+    """Returns the record that `encode` wrote.
+
+    Raises Untrusted, whose values name `where` (a file) and the member.
+    """
     members = Members(loads(data, max_bytes=max_bytes), where)
     members.constant("schema", schema)
     return read(kind, members)
@@ -180,7 +197,10 @@ def _rules(kind: type[DataclassInstance]) -> tuple[_Rule, ...]:
 
 
 def _rule(field: Field[object], type_: object, marks: Marks) -> _Rule | None:
-    """The rule of a field, None where it has no member. Raises TypeError where it may be absent and has no default."""
+    """The rule of a field, None where it has no member.
+
+    Raises TypeError where it may be absent and has no default.
+    """
     mark = next((mark for mark in marks if isinstance(mark, Member)), Member())
     if mark.apart:
         return None
@@ -199,7 +219,11 @@ def _split(hint: object) -> tuple[object, Marks]:
 
 
 def _converter(hint: object, outer: Marks = ()) -> _Converter:
-    """The converter of a type. The marks of an array or an optional hold for what is within, unless that has its own."""
+    """The converter of a type.
+
+    The marks of an array or an optional hold for what is within, unless that
+    has its own.
+    """
     type_, marks = _split(hint)
     make = _MAKERS.get(get_origin(type_) or type_)
     if make is not None:
@@ -225,7 +249,10 @@ def _unsupported(what: object) -> TypeError:
 
 
 def _as(kind: type[V], value: object) -> V:
-    """The value, whose field's annotation says that it is of this kind. Raises TypeError where it is not."""
+    """The value, whose field's annotation says that it is of this kind.
+
+    Raises TypeError where it is not.
+    """
     if not isinstance(value, kind):
         raise _unsupported(f"{value!r}, which is no {kind.__name__}")
     return value
@@ -331,7 +358,8 @@ def _set(arguments: Marks, marks: Marks) -> _Converter:
             raise members.refuse(name)
         return found
 
-    # Sorted, so that one value has one spelling: files are compared and hashed by their bytes.
+    # Sorted, so that one value has one spelling: files are compared and hashed
+    # by their bytes.
     return _Converter(read_set, lambda value: [*sorted(_as(str, inner.write(item)) for item in _as(frozenset, value))])
 
 

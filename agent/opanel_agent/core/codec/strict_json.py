@@ -1,11 +1,13 @@
 """Reads and writes JSON (RFC 8259) that can be read in one way only.
 
-I-JSON (RFC 7493) and a little narrower: strict UTF-8 without a byte order mark, no duplicate members, no fractions,
-exponents, NaN or Infinity, integers 0 <= n < 2^53, no lone surrogates, bounded size and depth. What two parsers could
-read differently is refused rather than interpreted.
+I-JSON (RFC 7493) and a little narrower: strict UTF-8 without a byte order mark,
+no duplicate members, no fractions, exponents, NaN or Infinity, integers 0 <= n
+< 2^53, no lone surrogates, bounded size and depth. What two parsers could read
+differently is refused rather than interpreted.
 
-`loads` and `dumps` know bytes and values; `reader` takes an object apart, member by member. Canonical JSON (RFC 8785) is
-left out on purpose: signatures are over the received bytes, never over something that was serialised again.
+`loads` and `dumps` know bytes and values; `reader` takes an object apart,
+member by member. Canonical JSON (RFC 8785) is left out on purpose: signatures
+are over the received bytes, never over something that was serialised again.
 """
 
 import json
@@ -22,7 +24,8 @@ MAX_DEPTH: Final = 8
 
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _LONG: Final = re.compile(rb"[0-9]{16,}")
-# All digits alike, all brackets alike: what pairs with what is left to the parser.
+# All digits alike, all brackets alike: what pairs with what is left to the
+# parser.
 _ALIKE: Final = bytes.maketrans(b"123456789[]", b"000000000{}")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b"{}"))
 _STEP: Final = {ord("{"): 1, ord("}"): -1}

@@ -1,8 +1,10 @@
 """TOML of an administrator's, read whole or refused whole, with the line of the first fault.
 
-tomllib says what is TOML; this says what was asked for. A key that nobody took, a value of another type (`1` and `"true"`
-are not `true`) or out of range refuses the file: a word that is silently ignored is worse than one that is missing. The
-caller says under which reason (`settings_refused`, `consent_refused`), and adds which file it was.
+tomllib says what is TOML; this says what was asked for. A key that nobody took,
+a value of another type (`1` and `"true"` are not `true`) or out of range
+refuses the file: a word that is silently ignored is worse than one that is
+missing. The caller says under which reason (`settings_refused`,
+`consent_refused`), and adds which file it was.
 """
 
 import re
@@ -21,7 +23,10 @@ _TOML_LINE: Final = re.compile(r"at line (\d+)")
 
 
 def loads(data: bytes, reason: Reason, *, schema: int = 1) -> "Table":
-    """The outermost table of a file whose `schema` is the one asked for. Raises Misconfigured."""
+    """The outermost table of a file whose `schema` is the one asked for.
+
+    Raises Misconfigured.
+    """
     text = _text(data, reason)
     table = Table(_toml(text, reason), text, (), reason)
     if table.take("schema", integer) != schema:
@@ -44,7 +49,11 @@ def _toml(text: str, reason: Reason) -> Mapping[str, object]:
 
 
 def _line_in(told: str, text: str) -> int:
-    """Where the parser stopped. It names no line at the end, and none for what is too long or too deep for it."""
+    """Where the parser stopped.
+
+    It names no line at the end, and none for what is too long or too deep for
+    it.
+    """
     lines = text.split("\n")
     if found := _TOML_LINE.search(told):
         return int(found[1])
@@ -67,7 +76,10 @@ class Table:
         return name in self.values
 
     def take(self, name: str, read: Callable[[object], T]) -> T | None:
-        """The value as `read` makes it, None where the key is absent. `read` raises TypeError or ValueError."""
+        """The value as `read` makes it, None where the key is absent.
+
+        `read` raises TypeError or ValueError.
+        """
         self._taken.add(name)
         if name not in self.values:
             return None
@@ -107,10 +119,13 @@ class Table:
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:
-    """The line on which the key or table at `path` begins, None where there is none. `text` is TOML.
+    """The line on which the key or table at `path` begins, None where there is none.
 
-    Asked of the parser, because TOML can say one thing in many ways: every beginning of the file that ends between two
-    statements is TOML too, so it is the line after the longest one that does not hold `path` yet.
+    `text` is TOML.
+
+    Asked of the parser, because TOML can say one thing in many ways: every
+    beginning of the file that ends between two statements is TOML too, so it is
+    the line after the longest one that does not hold `path` yet.
     """
     lines = text.split("\n")
     if not _holds(lines, path):
@@ -122,7 +137,8 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
         end = next((end for end in range(middle, reach, -1) if _holds(lines[:end], path) is not None), None)
         tries -= middle - (end or reach)
         if end is None and reach > low:
-            # A text of hundreds of lines: from the other side, where the beginnings are short, as far as that reaches.
+            # A text of hundreds of lines: from the other side, where the
+            # beginnings are short, as far as that reaches.
             after = range(low + 1, min(middle, low + _MAX_TRIES))
             return max((end for end in after if _holds(lines[:end], path) is False), default=without) + 1
         if end is None:

@@ -1,13 +1,19 @@
-"""consent.toml and consent.d: what the administrator said, read whole or refused whole. Pure.
+"""consent.toml and consent.d: what the administrator said, read whole or refused whole.
 
-`consent.toml` is the one place that a grant can come from; a fault in it denies every consent. A policy file in `consent.d`
-may deny, lengthen a hold and ask not to be tracked; a grant there is a fault, and a fault there denies every consent too.
-The schema is small on purpose: a report of usage waits (`hold`), one of a crash is looked at (`review`).
+Pure.
 
-A refusal must not lose a "no": `in_doubt` finds the line by which a refused file may ask not to be tracked.
+`consent.toml` is the one place that a grant can come from; a fault in it denies
+every consent. A policy file in `consent.d` may deny, lengthen a hold and ask
+not to be tracked; a grant there is a fault, and a fault there denies every
+consent too. The schema is small on purpose: a report of usage waits (`hold`),
+one of a crash is looked at (`review`).
 
-`edit` changes the literal of one line and nothing else, so that comments, order and a template survive. It tries, parses
-what it made and compares; where no one literal does it, it refuses and says what to type. Ownership and size are judged
+A refusal must not lose a "no": `in_doubt` finds the line by which a refused
+file may ask not to be tracked.
+
+`edit` changes the literal of one line and nothing else, so that comments, order
+and a template survive. It tries, parses what it made and compares; where no one
+literal does it, it refuses and says what to type. Ownership and size are judged
 where files are read (`system.consent.consent_store`).
 """
 
@@ -39,7 +45,11 @@ _MAX_NAME: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One purpose's answer. `hold_s`: how long a finished report waits; `review`: each waits until it was looked at."""
+    """One purpose's answer.
+
+    `hold_s`: how long a finished report waits; `review`: each waits until it
+    was looked at.
+    """
 
     allow: bool
     hold_s: int
@@ -59,8 +69,9 @@ class Granted:
 class ConsentFile:
     """`notice` is the version that the answers were given to; a purpose that is not among `purposes` was never asked.
 
-    `lines` says where each key is written (`purposes.usage_statistics.allow`), `sha256` is the hex digest of the very bytes
-    that were read; two files that say the same are equal.
+    `lines` says where each key is written (`purposes.usage_statistics.allow`),
+    `sha256` is the hex digest of the very bytes that were read; two files that
+    say the same are equal.
     """
 
     notice: str
@@ -87,10 +98,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentReading:
-    """What stands now. `file` None with `refused` None: there is no file, nobody was asked.
+    """What stands now.
 
-    `refused` is what is wrong with consent.toml, `policies_refused` with each file of consent.d that is not among
-    `policies`. `in_doubt` is where a refused file may ask not to be tracked.
+    `file` None with `refused` None: there is no file, nobody was asked.
+
+    `refused` is what is wrong with consent.toml, `policies_refused` with each
+    file of consent.d that is not among `policies`. `in_doubt` is where a
+    refused file may ask not to be tracked.
     """
 
     place: str = "consent.toml"
@@ -163,7 +177,10 @@ def parse(data: bytes) -> ConsentFile:
 
 @lru_cache(maxsize=64)
 def parse_policy(data: bytes, place: str) -> Policy:
-    """A file of consent.d. Raises Misconfigured(consent_refused, …): a grant there is a fault."""
+    """A file of consent.d.
+
+    Raises Misconfigured(consent_refused, …): a grant there is a fault.
+    """
     table = loads(data, Reason.CONSENT_REFUSED)
     told = table.table("purposes")
     rows = {purpose: told.table(purpose) for purpose in CONSENT_BASED if told.has(purpose)}
@@ -183,8 +200,9 @@ def parse_policy(data: bytes, place: str) -> Policy:
 def in_doubt(data: bytes) -> int | None:
     """The first line by which a file that is refused may ask not to be tracked; None where none does.
 
-    Anything that names it counts but a comment and a plain `do_not_track = false`: a typing error elsewhere in the file, or
-    a wrong owner, must not undo a "no".
+    Anything that names it counts but a comment and a plain `do_not_track =
+    false`: a typing error elsewhere in the file, or a wrong owner, must not
+    undo a "no".
     """
     if b"\0" in data:  # no text in an encoding that we read
         return 1
@@ -196,8 +214,9 @@ def in_doubt(data: bytes) -> int | None:
 def edit(data: bytes, purpose: Purpose, *, allow: bool) -> bytes:
     """The file with that purpose's `allow` changed and every other byte as it was.
 
-    Raises Misconfigured: for a file that is refused, or `consent_edit` for a purpose that it does not answer, with the
-    lines to type: `type` below `under`, at the end of the file (`line`).
+    Raises Misconfigured: for a file that is refused, or `consent_edit` for a
+    purpose that it does not answer, with the lines to type: `type` below
+    `under`, at the end of the file (`line`).
     """
     before = parse(data)
     wanted = "true" if allow else "false"

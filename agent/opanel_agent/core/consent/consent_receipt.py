@@ -1,12 +1,15 @@
 """A consent receipt in the structure of ISO/IEC TS 27560:2023: what was answered, to which notice, about which data.
 
-The names of members are the specification's (record, PII processing, party and event sections); states are W3C DPV's, as
-in the ledger, from whose entries a receipt is made. It is made anew whenever it is asked for: the same entries and the same
-notice give the same receipt, and `receipt_id` is the digest of the ledger entry that it speaks of.
+The names of members are the specification's (record, PII processing, party and
+event sections); states are W3C DPV's, as in the ledger, from whose entries a
+receipt is made. It is made anew whenever it is asked for: the same entries and
+the same notice give the same receipt, and `receipt_id` is the digest of the
+ledger entry that it speaks of.
 
-What the specification asks for and is not known here is not made up. The principal is whoever administers this server: a
-name is there only where the consent file gives one. Left out: the JSON-LD context, and a signature, in whose place stand
-the ledger's chain and the authority's own receipts.
+What the specification asks for and is not known here is not made up. The
+principal is whoever administers this server: a name is there only where the
+consent file gives one. Left out: the JSON-LD context, and a signature, in whose
+place stand the ledger's chain and the authority's own receipts.
 """
 
 from collections.abc import Iterable
@@ -62,7 +65,10 @@ class ReceiptSubject:
 
 
 def build(subject: ReceiptSubject, entries: Iterable[Entry]) -> dict[str, Json]:
-    """The receipt of the newest answer for a purpose, with those before it. Raises Untrusted where nothing was answered."""
+    """The receipt of the newest answer for a purpose, with those before it.
+
+    Raises Untrusted where nothing was answered.
+    """
     events = _answers(subject, entries)
     return {
         "schema_version": SCHEMA,

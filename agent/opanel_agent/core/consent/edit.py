@@ -1,7 +1,10 @@
-"""Answers given anew: what they change in consent.toml, and what another file would change. Pure.
+"""Answers given anew: what they change in consent.toml, and what another file would change.
 
-A grant is given to the notice that is installed, so the one that the file names must be that one. Where it is older and
-other grants in the file were given to it, naming the new notice would revive them unasked; that is refused.
+Pure.
+
+A grant is given to the notice that is installed, so the one that the file names
+must be that one. Where it is older and other grants in the file were given to
+it, naming the new notice would revive them unasked; that is refused.
 """
 
 import contextlib
@@ -29,10 +32,13 @@ class Edit:
 
 
 def with_answers(data: bytes, answers: Mapping[Purpose, bool], notice: str) -> bytes:
-    """The file with these answers, every other byte as it was. `notice` is the installed one.
+    """The file with these answers, every other byte as it was.
 
-    Raises Misconfigured: for a file that is refused, `consent_edit` or `consent_notice_edit` with what to type where no one
-    literal does it, `consent_older` where another grant was given to an older notice.
+    `notice` is the installed one.
+
+    Raises Misconfigured: for a file that is refused, `consent_edit` or
+    `consent_notice_edit` with what to type where no one literal does it,
+    `consent_older` where another grant was given to an older notice.
     """
     file = parse(data)
     if any(answers.values()) and file.notice != notice:

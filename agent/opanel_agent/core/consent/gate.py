@@ -1,13 +1,16 @@
 """The gate: may this request leave, now? Pure and total; every "no" is told, each with its reason and its place.
 
-Any one "no" wins and anything unclear is a "no". A grant comes from one place, the administrator's consent file; every other
-input can only narrow. Evaluate asks before collecting and before sealing; courier and fetch ask again, from their own
-reading, immediately before sending.
+Any one "no" wins and anything unclear is a "no". A grant comes from one place,
+the administrator's consent file; every other input can only narrow. Evaluate
+asks before collecting and before sealing; courier and fetch ask again, from
+their own reading, immediately before sending.
 
-For a consent-based purpose, a permit takes all of: the file is good, says yes to this purpose and to the installed notice
-· no policy and no opt-out objects · not offline · the ledger is good, the machine no clone · the fields are declared · hold
-and review are over · the destination is the root's, in an allowed region. For the others: what their row says, never
-offline, declared fields, destination. A purpose that has no row is denied.
+For a consent-based purpose, a permit takes all of: the file is good, says yes
+to this purpose and to the installed notice · no policy and no opt-out objects ·
+not offline · the ledger is good, the machine no clone · the fields are declared
+· hold and review are over · the destination is the root's, in an allowed
+region. For the others: what their row says, never offline, declared fields,
+destination. A purpose that has no row is denied.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +39,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsView:
-    """What the settings say of the license purposes. `refused` is the code's detail when the file is refused whole."""
+    """What the settings say of the license purposes.
+
+    `refused` is the code's detail when the file is refused whole.
+    """
 
     check: bool = True
     renew: bool = True
@@ -48,9 +54,11 @@ class SettingsView:
 class RequestView:
     """The request in question.
 
-    `fields` is None when the body could not be read; `offending` are those that the catalog objects to, by name, type or
-    value, None when it was not asked: a report is then denied. `waited_s` is how long a report has lain ready, `reviewed`
-    whether somebody looked at it and released it, which ends its hold as well.
+    `fields` is None when the body could not be read; `offending` are those that
+    the catalog objects to, by name, type or value, None when it was not asked:
+    a report is then denied. `waited_s` is how long a report has lain ready,
+    `reviewed` whether somebody looked at it and released it, which ends its
+    hold as well.
     """
 
     method: str
@@ -65,10 +73,13 @@ class RequestView:
 class GateInputs:
     """Everything a decision rests on, read afresh for it.
 
-    `destinations` are base URLs that the root or the settings name for this purpose in an allowed region; `elsewhere`
-    those that the root names in other regions. `asked` is None while nothing is collected yet. `commanded` is true only
-    for the run that an administrator's command started. `ledger` says what is wrong with the ledger, `clone` that this
-    machine is another than the one whose administrator answered; the courier knows neither, and they only narrow.
+    `destinations` are base URLs that the root or the settings name for this
+    purpose in an allowed region; `elsewhere` those that the root names in other
+    regions. `asked` is None while nothing is collected yet. `commanded` is true
+    only for the run that an administrator's command started. `ledger` says what
+    is wrong with the ledger, `clone` that this machine is another than the one
+    whose administrator answered; the courier knows neither, and they only
+    narrow.
     """
 
     signals: Signals
@@ -107,7 +118,10 @@ class Denial:
 
 
 def decide(purpose: str, snapshot: GateInputs) -> Permit | Denial:
-    """Permit iff no row of the table objects. Total: a row that fails objects too."""
+    """Permit iff no row of the table objects.
+
+    Total: a row that fails objects too.
+    """
     known = next((known for known in POLICIES if known.value == purpose), None)
     if known is None:
         return Denial(grounds=(Objection(reason=Reason.INTERNAL, place=f"purpose {purpose}"),))
@@ -129,7 +143,8 @@ def _decide(known: Purpose, snapshot: GateInputs) -> Permit | Denial:
     return Denial(grounds=grounds, to_file=carried and terms.under_do_not_track is UnderDoNotTrack.TO_FILE)
 
 
-# The signals under which an administrator's own command writes its request to a file instead of failing.
+# The signals under which an administrator's own command writes its request to a
+# file instead of failing.
 _CARRIED: Final = frozenset({Reason.OFFLINE, Reason.OPT_OUT})
 
 Row = Callable[[Purpose, GateInputs], Iterable[Objection]]

@@ -1,7 +1,8 @@
 """The notice as a person reads it: the installed text, with the names that only this installation knows filled in.
 
-A notice is a version; its text is the same everywhere but for three names: who runs the authority and the servers (of
-the root of trust) and who sold the license. Where one is not known yet, the text says so instead of leaving a gap.
+A notice is a version; its text is the same everywhere but for three names: who
+runs the authority and the servers (of the root of trust) and who sold the
+license. Where one is not known yet, the text says so instead of leaving a gap.
 """
 
 import re

@@ -1,13 +1,16 @@
-"""Signals: an opt-out that was found somewhere. Existence is enough, and its absence never grants anything.
+"""Signals: an opt-out that was found somewhere.
 
-Values only. Where they are looked for is `system.consent.opt_outs` and `system.consent.consent_store`; what they deny is
-`core.consent.gate`.
+Existence is enough, and its absence never grants anything.
+
+Values only. Where they are looked for is `system.consent.opt_outs` and
+`system.consent.consent_store`; what they deny is `core.consent.gate`.
 """
 
 from enum import StrEnum, unique
 from typing import Final, NamedTuple
 
-# Places that are no file: the variables of the process that decides, and of the command that asked it to.
+# Places that are no file: the variables of the process that decides, and of the
+# command that asked it to.
 PROCESS_ENVIRONMENT: Final = "the process environment"
 COMMAND_ENVIRONMENT: Final = "the command's environment"
 

@@ -1,7 +1,9 @@
 """Every request that the agent can make belongs to one purpose; there is no other way out (docs/ARCHITECTURE.md).
 
-The table below *is* the list: what a purpose may say, what governs it, and what do-not-track does to it. What a report may
-say is the catalog's to declare (`core.reporting.catalog`), field by field; the other bodies have the fields named here.
+The table below *is* the list: what a purpose may say, what governs it, and what
+do-not-track does to it. What a report may say is the catalog's to declare
+(`core.reporting.catalog`), field by field; the other bodies have the fields
+named here.
 """
 
 from dataclasses import dataclass
@@ -97,13 +99,17 @@ POLICIES: Final[dict[Purpose, PurposePolicy]] = {
 
 # Those that are asked for, one question each, in this order.
 CONSENT_BASED: Final = tuple(purpose for purpose, terms in POLICIES.items() if terms.governor is Basis.CONSENT)
-# Those that are fixed GETs, made by fetch; all others are posted by the courier.
+# Those that are fixed GETs, made by fetch; all others are posted by the
+# courier.
 FIXED: Final = frozenset({Purpose.LICENSE_STATUS, Purpose.SECURITY_ADVISORIES})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedGet:
-    """A GET that is the same for everyone: all that `fetch` can do. `max_bytes` caps the reply."""
+    """A GET that is the same for everyone: all that `fetch` can do.
+
+    `max_bytes` caps the reply.
+    """
 
     purpose: Purpose
     path: str
@@ -129,8 +135,9 @@ FIXED_GETS: Final[dict[str, FixedGet]] = {
     ),
 }
 
-# All that may be said to fetch about a fixed GET: `status` begins with the first mirror, `status.2` with the second. A
-# number from a short list, so that the whole input stays one of a few words, whoever says it.
+# All that may be said to fetch about a fixed GET: `status` begins with the
+# first mirror, `status.2` with the second. A number from a short list, so that
+# the whole input stays one of a few words, whoever says it.
 MIRRORS_TRIED: Final = 4
 WORDS: Final[dict[str, tuple[str, int]]] = {
     word if skipped == 0 else f"{word}.{skipped + 1}": (word, skipped)

@@ -1,15 +1,17 @@
 """Requests by which a right is used (KVKK m.11, GDPR art. 15-21), and what is owed for each.
 
-A request says which right, reveals the 32 random bytes of the reports that it means, and holds what the administrator wrote,
-where he wrote something. Who can show the bytes owns the reports; nothing else says who he is. It is built through the field
-catalog like everything that leaves.
+A request says which right, reveals the 32 random bytes of the reports that it
+means, and holds what the administrator wrote, where he wrote something. Who can
+show the bytes owns the reports; nothing else says who he is. It is built
+through the field catalog like everything that leaves.
 
-What it means may be license data instead: such a request is signed by the key of the activation
-(`core.documents.signed_request`)
-and reveals nothing else.
+What it means may be license data instead: such a request is signed by the key
+of the activation (`core.documents.signed_request`) and reveals nothing else.
 
-What is owed: the authority's receipt (`core.documents.receipt`) says until when. A receipt that owes nothing any more (`due`
-is its own `iat`) is the answer. Until a first receipt came, the law's thirty days count from the sending. Times in seconds.
+What is owed: the authority's receipt (`core.documents.receipt`) says until
+when. A receipt that owes nothing any more (`due` is its own `iat`) is the
+answer. Until a first receipt came, the law's thirty days count from the
+sending. Times in seconds.
 """
 
 from collections.abc import Iterable
@@ -36,7 +38,10 @@ _NEVER: Final = 2**53
 
 
 def right_of(catalog: Catalog, kind: str, text: str | None) -> Right:
-    """What is asked for, where it can be. Raises Usage for another kind, and for a text that may not leave."""
+    """What is asked for, where it can be.
+
+    Raises Usage for another kind, and for a text that may not leave.
+    """
     if kind not in list(Right):
         raise Usage(Fault.USAGE, "rights_kind", kinds=", ".join(Right))
     if text is not None and not catalog.fields(Purpose.DATA_RIGHTS)["text"].admits(text):
@@ -45,9 +50,12 @@ def right_of(catalog: Catalog, kind: str, text: str | None) -> Right:
 
 
 def body(catalog: Catalog, kind: str, secrets: Iterable[bytes], text: str | None = None) -> bytes:
-    """The request, in the one spelling that the catalog admits. Raises Usage for what cannot be asked.
+    """The request, in the one spelling that the catalog admits.
 
-    The order of what is revealed is that of the random bytes themselves, so it tells nothing about the reports.
+    Raises Usage for what cannot be asked.
+
+    The order of what is revealed is that of the random bytes themselves, so it
+    tells nothing about the reports.
     """
     right = right_of(catalog, kind, text)
     reveals = sorted({secret.hex() for secret in secrets})
@@ -67,8 +75,9 @@ def body(catalog: Catalog, kind: str, secrets: Iterable[bytes], text: str | None
 class RightsRequest:
     """One request: `sha256` of its body, `reports` the ids that it means; with `license` it means license data.
 
-    `sent_at` is None where this agent did not send it: it may have been carried by other ways. `due` is what a receipt
-    said, `answered_at` when the answer was made.
+    `sent_at` is None where this agent did not send it: it may have been carried
+    by other ways. `due` is what a receipt said, `answered_at` when the answer
+    was made.
     """
 
     id: Annotated[str, Text(pattern=JTI)]
@@ -89,14 +98,21 @@ class RightsRequest:
         return self.sent_at + ANSWER_WITHIN_S
 
     def told(self, receipt: Receipt) -> "RightsRequest":
-        """After a receipt for its body. An answer stays one, whatever comes after it; no later date delays an earlier."""
+        """After a receipt for its body.
+
+        An answer stays one, whatever comes after it; no later date delays an
+        earlier.
+        """
         if receipt.due == receipt.iat:
             return replace(self, answered_at=self.answered_at or receipt.iat)
         return replace(self, due=min(receipt.due, _NEVER if self.due is None else self.due))
 
 
 def obligation(request: RightsRequest, now: int) -> dict[str, Json]:
-    """What is owed for a request now. `days_left` counts whole days and stops at 0; `overdue` says what is past."""
+    """What is owed for a request now.
+
+    `days_left` counts whole days and stops at 0; `overdue` says what is past.
+    """
     due = request.due_at
     open_due = due if request.answered_at is None else None
     return {
@@ -122,12 +138,18 @@ def kept(requests: Iterable[RightsRequest]) -> tuple[RightsRequest, ...]:
 
 
 def encode(requests: Iterable[RightsRequest]) -> bytes:
-    """Returns rights.json. It holds MAX_REQUESTS at the most, which `kept` sees to."""
+    """Returns rights.json.
+
+    It holds MAX_REQUESTS at the most, which `kept` sees to.
+    """
     return record.encode(_RightsFile(requests=tuple(requests)))
 
 
 def decode(data: bytes) -> tuple[RightsRequest, ...]:
-    """Returns the requests of rights.json. Raises Untrusted for anything but what `encode` writes."""
+    """Returns the requests of rights.json.
+
+    Raises Untrusted for anything but what `encode` writes.
+    """
     return record.decode(_RightsFile, data, "rights.json", max_bytes=MAX_BYTES).requests
 
 

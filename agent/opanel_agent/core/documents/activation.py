@@ -1,7 +1,8 @@
 """An activation: the vendor's word that a license and this machine belong together.
 
-Digests of components, never their values; how they are made and matched is `core.license.binding`. Losing the key that `jkt`
-names costs one component and nothing else.
+Digests of components, never their values; how they are made and matched is
+`core.license.binding`. Losing the key that `jkt` names costs one component and
+nothing else.
 """
 
 from collections.abc import Mapping

@@ -1,12 +1,16 @@
 """Security advisories: what the vendor tells everyone in the same bytes (`advisories.jws`), a compact JWS a line.
 
-Each line is signed by a key of the role `advisory`; `seq` grows from line to line. A newly read set takes the place of the
-one before, whole, so that an advisory can be withdrawn. The newest `seq` ever taken is the floor: a mirror that serves an
-older set, or an empty one, is refused. As with status lists the floor is kept by key and goes when the root drops the
-key, which is the way back after somebody else signed with it.
+Each line is signed by a key of the role `advisory`; `seq` grows from line to
+line. A newly read set takes the place of the one before, whole, so that an
+advisory can be withdrawn. The newest `seq` ever taken is the floor: a mirror
+that serves an older set, or an empty one, is refused. As with status lists the
+floor is kept by key and goes when the root drops the key, which is the way back
+after somebody else signed with it.
 
-Whether an advisory has ended (`exp`) is for the caller to say, who knows the time: one that has ended is still part of a
-good set. Left out: lines that a mirror leaves away below the newest cannot be missed here, because each is signed alone.
+Whether an advisory has ended (`exp`) is for the caller to say, who knows the
+time: one that has ended is still part of a good set. Left out: lines that a
+mirror leaves away below the newest cannot be missed here, because each is
+signed alone.
 """
 
 import re
@@ -62,9 +66,12 @@ class Advisory:
 
 
 def read(text: bytes, root: Root, *, floors: Mapping[str, int]) -> tuple[Advisory, ...]:
-    """The whole set, oldest first; none for an empty file. Raises Untrusted: one bad line refuses all of them.
+    """The whole set, oldest first; none for an empty file.
 
-    `floors` is the newest `seq` taken by key. Floors of keys that the root does not name (any more) do not count.
+    Raises Untrusted: one bad line refuses all of them.
+
+    `floors` is the newest `seq` taken by key. Floors of keys that the root does
+    not name (any more) do not count.
     """
     if len(text) > MAX_BYTES:
         raise Untrusted(Reason.FORMAT_INVALID, "jws_size", max_bytes=MAX_BYTES)
@@ -89,7 +96,10 @@ def raised(floors: Mapping[str, int], advisories: tuple[Advisory, ...], root: Ro
 
 
 def _newest(advisories: tuple[Advisory, ...]) -> int:
-    """The last `seq`. Raises where they do not grow, or two advisories have one name."""
+    """The last `seq`.
+
+    Raises where they do not grow, or two advisories have one name.
+    """
     last = 0
     for each in advisories:
         if each.seq <= last:

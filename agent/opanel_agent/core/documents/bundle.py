@@ -1,8 +1,11 @@
-"""A license bundle: delegations, a license, perhaps an activation, one compact JWS a line. Taken whole or not at all.
+"""A license bundle: delegations, a license, perhaps an activation, one compact JWS a line.
 
-The whole chain is verified from bytes, at every load; nothing remembers "verified". What is decided here never changes
-with time. The one exception is asked for by `now`: an expired root accepts nothing *new*, and never unmakes what it
-accepted before.
+Taken whole or not at all.
+
+The whole chain is verified from bytes, at every load; nothing remembers
+"verified". What is decided here never changes with time. The one exception is
+asked for by `now`: an expired root accepts nothing *new*, and never unmakes
+what it accepted before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +34,10 @@ _T = TypeVar("_T")
 class Bundle:
     """A verified bundle. `delegations` from the vendor's down.
 
-    `newest_iat` is the newest of its documents, but for delegations that are not the vendor's own: nothing waits for their
-    date (for a license's it does, `verdict`), so a reseller's would say that the status is fresh for as long as he likes.
+    `newest_iat` is the newest of its documents, but for delegations that are
+    not the vendor's own: nothing waits for their date (for a license's it does,
+    `verdict`), so a reseller's would say that the status is fresh for as long
+    as he likes.
     """
 
     delegations: tuple[Delegation, ...]
@@ -56,7 +61,10 @@ class _Link:
 
 
 def verify(text: bytes, root: Root, *, now: int | None) -> Bundle:
-    """The bundle, iff every document in it holds under `root`. `now`, in seconds, for a bundle that is not yet ours."""
+    """The bundle, iff every document in it holds under `root`.
+
+    `now`, in seconds, for a bundle that is not yet ours.
+    """
     if now is not None and root.exp <= now:
         raise Untrusted(Reason.CHAIN_INVALID, "root_expired")
     envelopes = _envelopes(text)
@@ -129,7 +137,8 @@ def _next_link(envelope: Envelope, link: _Link, root: Root) -> _Link:
 
 def _check_within(child: Delegation, parent: Delegation) -> None:
     wider = delegation.within(child.may, parent.may)
-    # Its entry too: a delegate must not be given one that somebody else switches.
+    # Its entry too: a delegate must not be given one that somebody else
+    # switches.
     if wider is None and child.status.idx not in parent.may.status_range:
         wider = "status"
     if wider is not None:
@@ -141,7 +150,8 @@ def _license(envelope: Envelope, link: _Link, root: Root) -> License:
     _check_issuer(license_.iss, link.iss, "license")
     _check_status(license_.status, root, "license")
     outside = license.outside(license_, link.chain[-1])
-    # The term of every delegation: links need not nest in time, and the shortest one counts.
+    # The term of every delegation: links need not nest in time, and the
+    # shortest one counts.
     if outside is None and any(license_.nbf < parent.nbf for parent in link.chain):
         outside = "nbf"
     if outside is None and any(license_.exp > parent.exp for parent in link.chain):

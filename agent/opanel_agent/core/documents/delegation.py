@@ -1,7 +1,10 @@
-"""A delegation: somebody names a key, and what licenses that key may sign. Each link only narrower.
+"""A delegation: somebody names a key, and what licenses that key may sign.
 
-A child outside its parent is refused, never trimmed: the mistake must surface where it was made. The comparison is
-`within`, member by member; it knows every member of `may`, and an unknown one refuses the document before.
+Each link only narrower.
+
+A child outside its parent is refused, never trimmed: the mistake must surface
+where it was made. The comparison is `within`, member by member; it knows every
+member of `may`, and an unknown one refuses the document before.
 """
 
 from collections.abc import Mapping
@@ -27,7 +30,11 @@ from opanel_agent.core.documents.keys import PublicKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permissions:
-    """What a delegate may issue. A name that `limits` lacks is unlimited. `depth` counts the links allowed below."""
+    """What a delegate may issue.
+
+    A name that `limits` lacks is unlimited. `depth` counts the links allowed
+    below.
+    """
 
     products: frozenset[str]
     features: frozenset[str]
@@ -61,7 +68,10 @@ class Delegation:
 
 
 def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Delegation:
-    """A delegation that one of the parent's `keys` signed. Whether it is within its parent, `bundle` asks."""
+    """A delegation that one of the parent's `keys` signed.
+
+    Whether it is within its parent, `bundle` asks.
+    """
     claims = envelope.open(keys, Typ.DELEGATION)
     contact = claims.members("contact")
     confirmation = claims.members("cnf")  # RFC 7800 section 3.2

@@ -1,8 +1,9 @@
 """Ed25519 public keys (RFC 8032) as JSON web keys (RFC 8037 section 2), named by their thumbprint (RFC 7638).
 
-Keys come out of documents, so those that `cryptography` would take but nobody may hold are refused here: encodings
-that another encoding equals, and points of low order, for which one signature fits every message. Whether a point lies
-on the curve is not asked: no signature verifies under one that does not.
+Keys come out of documents, so those that `cryptography` would take but nobody
+may hold are refused here: encodings that another encoding equals, and points of
+low order, for which one signature fits every message. Whether a point lies on
+the curve is not asked: no signature verifies under one that does not.
 """
 
 import hashlib
@@ -20,8 +21,9 @@ from opanel_agent.core.errors import Untrusted
 
 _P: Final = 2**255 - 19
 _Y_OF_ORDER_8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
-# The y coordinates of the eight points whose order divides 8. Where x = 0 (y = 1 and -1, the only points for which the
-# sign bit could make a second encoding) the point is among them.
+# The y coordinates of the eight points whose order divides 8. Where x = 0 (y =
+# 1 and -1, the only points for which the sign bit could make a second encoding)
+# the point is among them.
 _LOW_ORDER: Final = frozenset({0, 1, _P - 1, _Y_OF_ORDER_8, _P - _Y_OF_ORDER_8})
 
 # RFC 8037 appendix A.2: its private half is printed in the RFC.

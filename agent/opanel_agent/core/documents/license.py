@@ -1,7 +1,8 @@
 """A license: what one installation has, until when, and whom its administrator calls.
 
-`sub` is the license key, canonical. Whether the license fits its delegation is `outside`; whether its time has come or
-gone is the verdict's business, because an expired license is still a true one.
+`sub` is the license key, canonical. Whether the license fits its delegation is
+`outside`; whether its time has come or gone is the verdict's business, because
+an expired license is still a true one.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,10 @@
 """A receipt: the authority's word that a report or a rights request arrived, and by when it owes what follows.
 
-`sub` is the SHA-256 of the body that was received, so a receipt belongs to bytes that are kept here and to nothing else; it
-names no server. `due` is when the answer to a rights request is owed at the latest; for a report, when it is erased there
-at the latest. What an authority answers to a rights request is again a receipt of the same `sub`.
+`sub` is the SHA-256 of the body that was received, so a receipt belongs to
+bytes that are kept here and to nothing else; it names no server. `due` is when
+the answer to a rights request is owed at the latest; for a report, when it is
+erased there at the latest. What an authority answers to a rights request is
+again a receipt of the same `sub`.
 """
 
 import hashlib
@@ -25,7 +27,8 @@ MAX_BYTES: Final = 4 * 1024
 class Receipt:
     """`kind` is the purpose of a report, or what a rights request asked for; times in seconds.
 
-    `told` is what the authority answers in words of its own (`x`), for a person to read: nothing here depends on it.
+    `told` is what the authority answers in words of its own (`x`), for a person
+    to read: nothing here depends on it.
     """
 
     jti: str
@@ -42,7 +45,10 @@ class Receipt:
 
 
 def verify(token: bytes, root: Root) -> Receipt:
-    """The receipt, iff a receipt key of the root signed it and its issuer is the root's. Raises Untrusted."""
+    """The receipt, iff a receipt key of the root signed it and its issuer is the root's.
+
+    Raises Untrusted.
+    """
     claims = parse(token, max_bytes=MAX_BYTES).open(root.keys_of("receipt"), Typ.RECEIPT)
     iat = claims.integer("iat")
     receipt = Receipt(

@@ -1,12 +1,16 @@
-"""The root of trust: who may sign what, and where the world is found. Updated as TUF does (specification 5.3).
+"""The root of trust: who may sign what, and where the world is found.
 
-A root is several lines with byte-identical payload segments, one signature each. The first ships with the package (TUF
-5.2) and is only asked whether it agrees with itself; after it, from `seq` N only N+1 is accepted, signed by the
-threshold of N's root keys *and* of N+1's (5.3.4), one at a time (5.3.5). Thresholds count distinct raw keys: a key id
-is only a name, and counting names is how one key could vote twice.
+Updated as TUF does (specification 5.3).
 
-Expiry is not judged here (5.3.10 belongs to whoever accepts something new under a root), nor is what may replace a
-compromised root: a release does.
+A root is several lines with byte-identical payload segments, one signature
+each. The first ships with the package (TUF 5.2) and is only asked whether it
+agrees with itself; after it, from `seq` N only N+1 is accepted, signed by the
+threshold of N's root keys *and* of N+1's (5.3.4), one at a time (5.3.5).
+Thresholds count distinct raw keys: a key id is only a name, and counting names
+is how one key could vote twice.
+
+Expiry is not judged here (5.3.10 belongs to whoever accepts something new under
+a root), nor is what may replace a compromised root: a release does.
 """
 
 import hashlib
@@ -50,10 +54,17 @@ class Destination:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
+<<<<<<< HEAD
     """One accepted root. `lines` are its bytes as received, `digest` the SHA-256 of its payload in hex.
 
     `controller`, `transfers` (by region) and `ip_retention_days`, for which mirrors keep an IP address at most, are what the
     notice says of the vendor; a root need not name them.
+=======
+    """One accepted root.
+
+    `lines` are its bytes as received, `digest` the SHA-256 of its payload in
+    hex.
+>>>>>>> ddde6b9 (core: wrap prose at 80 columns, and measure it)
     """
 
     iss: str
@@ -83,7 +94,10 @@ class Root:
 
 
 def first(text: bytes) -> Root:
-    """The root that trust starts from. Its origin is the trust; its own threshold only shows that it is whole."""
+    """The root that trust starts from.
+
+    Its origin is the trust; its own threshold only shows that it is whole.
+    """
     envelopes = _envelopes(text)
     root = _read(envelopes[0], text)
     if not threshold_met(envelopes, root.keys["root"], root.threshold):
@@ -94,7 +108,8 @@ def first(text: bytes) -> Root:
 def next_after(trusted: Root, text: bytes) -> Root:
     """The successor of a trusted root (TUF 5.3.4 and 5.3.5)."""
     envelopes = _envelopes(text)
-    # The old keys first: nothing of the new root is read before they vouch for it.
+    # The old keys first: nothing of the new root is read before they vouch for
+    # it.
     if not threshold_met(envelopes, trusted.keys["root"], trusted.threshold):
         raise Untrusted(Reason.SIGNATURE_INVALID, "root_threshold_old", threshold=trusted.threshold)
     root = _read(envelopes[0], text)
@@ -106,7 +121,9 @@ def next_after(trusted: Root, text: bytes) -> Root:
 
 
 def threshold_met(envelopes: Iterable[Envelope], keys: Iterable[PublicKey], threshold: int) -> bool:
-    """Whether `threshold` distinct keys or more signed. A signature that is nobody's, or does not hold, is not counted.
+    """Whether `threshold` distinct keys or more signed.
+
+    A signature that is nobody's, or does not hold, is not counted.
 
     The envelopes must share one payload; `first` and `next_after` see to that.
     """
@@ -138,8 +155,8 @@ def split(text: bytes) -> tuple[bytes, ...]:
 def steps(trusted: Root, text: bytes) -> tuple[Root, ...]:
     """The roots after `trusted` that a `roots.jws` holds, each verified by the one before it.
 
-    The file may begin before `trusted`: `seq` is read before its signature only to pass over what is older, and whoever
-    lies about it hides his own root.
+    The file may begin before `trusted`: `seq` is read before its signature only
+    to pass over what is older, and whoever lies about it hides his own root.
     """
     walked = {trusted.seq: trusted.digest}
     taken: list[Root] = []
@@ -220,12 +237,17 @@ def _ip_retention_days(claims: Members) -> int | None:
 
 
 def _keys(said: Members) -> Mapping[str, tuple[PublicKey, ...]]:
-    """Keys by role. No `end` here: a role that this version does not know is ignored, and so are its keys."""
+    """Keys by role.
+
+    No `end` here: a role that this version does not know is ignored, and so are
+    its keys.
+    """
     keys = {role: tuple(map(PublicKey.from_jwk, said.each(role, _MAX_KEYS))) for role in ROLES if said.has(role)}
     if "root" not in keys:
         raise Untrusted(Reason.FORMAT_INVALID, "member_missing", where=said.where, name="root")
     every = [key.raw for of_role in keys.values() for key in of_role]
-    # Across roles too: a key signs only the documents of its role, so it can have only one.
+    # Across roles too: a key signs only the documents of its role, so it can
+    # have only one.
     if len(set(every)) != len(every):
         raise Untrusted(Reason.CHAIN_INVALID, "key_duplicate", where=said.where)
     return keys

@@ -1,9 +1,11 @@
 """What an agent asks an authority for, signed by a key of its own that the request itself names.
 
-The signature says only that one party wrote it and that the reply belongs to that party's key; the authority decides by
-the two digests. The same request gives the same answer, so it is kept and sent again rather than made anew.
+The signature says only that one party wrote it and that the reply belongs to
+that party's key; the authority decides by the two digests. The same request
+gives the same answer, so it is kept and sent again rather than made anew.
 
-A request by which a right over license data is used (`rights`) says which, and what its sender wrote, if anything.
+A request by which a right over license data is used (`rights`) says which, and
+what its sender wrote, if anything.
 """
 
 from collections.abc import Mapping
@@ -51,7 +53,8 @@ class Right(StrEnum):
 class RequestClaims:
     """`key_sha256` and `license_sha256` in hex; `components` are salted digests by type.
 
-    `right` is there where the kind is `rights`, and nowhere else; `text` may be.
+    `right` is there where the kind is `rights`, and nowhere else; `text` may
+    be.
     """
 
     kind: RequestKind
@@ -90,7 +93,10 @@ def claims_json(request: RequestClaims) -> bytes:
 
 
 def verify(token: bytes) -> RequestClaims:
-    """The request, iff the key that it names signed it. That key is the one thing read before the signature holds."""
+    """The request, iff the key that it names signed it.
+
+    That key is the one thing read before the signature holds.
+    """
     envelope = parse(token, max_bytes=MAX_BYTES)
     key = PublicKey.from_jwk(envelope.unverified(Typ.REQUEST).members("jwk"))
     claims = envelope.open({key.kid: key}, Typ.REQUEST)

@@ -1,8 +1,10 @@
 """The status list (IETF Token Status List, draft 20): one signed array that says what became of every document.
 
-The whole list is fetched and read here, so that a publisher learns nothing about who asks. An index beyond the list is
-*unavailable*, not revoked: a publisher's slip must not stop a fleet. Left out: fetching by `uri` (section 8.1; ours is
-the list's name), caching by `ttl` (section 13.7; when to look again is the schedule's), the CWT form (section 5.2).
+The whole list is fetched and read here, so that a publisher learns nothing
+about who asks. An index beyond the list is *unavailable*, not revoked: a
+publisher's slip must not stop a fleet. Left out: fetching by `uri` (section
+8.1; ours is the list's name), caching by `ttl` (section 13.7; when to look
+again is the schedule's), the CWT form (section 5.2).
 """
 
 import zlib
@@ -66,7 +68,8 @@ class StatusList:
     def status(self, idx: int) -> Status | None:
         """Returns the status of the entry, None beyond the list, which says nothing at all.
 
-        `accept` admits two bits an entry alone, so each of its four values is a Status.
+        `accept` admits two bits an entry alone, so each of its four values is a
+        Status.
         """
         entry = self.statuses.at(idx)
         return None if entry is None else Status(entry)
@@ -75,8 +78,9 @@ class StatusList:
 def accept(token: bytes, root: Root, *, floor: Mapping[str, int], now: int) -> StatusList:
     """The list, iff it is signed by a status key, is ours, is not older than the newest seen, and has not expired.
 
-    `floor` is the newest `iat` accepted by key; a key that is not in it has none. `now` is effective time, in seconds.
-    Section 8.3 lets a list live without `exp`; here it must say when its word ends.
+    `floor` is the newest `iat` accepted by key; a key that is not in it has
+    none. `now` is effective time, in seconds. Section 8.3 lets a list live
+    without `exp`; here it must say when its word ends.
     """
     envelope = parse(token, max_bytes=MAX_TOKEN_BYTES)
     claims = envelope.open(root.keys_of("status"), Typ.STATUS_LIST)

@@ -1,12 +1,15 @@
 """Undoes what mail programs, editors and terminals do to a signed document on its way.
 
-Every document is one or more compact JWS (RFC 7515 section 3.1), one a line, signed with Ed25519. Its characters are
-letters, digits, `-`, `_` and `.`, and its signature has 86 of them (RFC 8032 section 5.1.6: 64 bytes), so where a line
-ends can be told without its line breaks. So whatever white space stands in between may go: CR LF, blank lines, tabs,
-no-break spaces, lines that were wrapped at 76 columns, the `=` of a soft line break (RFC 2045 section 6.7), a byte-order
-mark, UTF-16 as an editor saves it, and the `>` of a quotation.
+Every document is one or more compact JWS (RFC 7515 section 3.1), one a line,
+signed with Ed25519. Its characters are letters, digits, `-`, `_` and `.`, and
+its signature has 86 of them (RFC 8032 section 5.1.6: 64 bytes), so where a line
+ends can be told without its line breaks. So whatever white space stands in
+between may go: CR LF, blank lines, tabs, no-break spaces, lines that were
+wrapped at 76 columns, the `=` of a soft line break (RFC 2045 section 6.7), a
+byte-order mark, UTF-16 as an editor saves it, and the `>` of a quotation.
 
-Not here: any judgment. What comes out is verified as what comes in would be; text around a document is not looked past.
+Not here: any judgment. What comes out is verified as what comes in would be;
+text around a document is not looked past.
 """
 
 import re
@@ -24,7 +27,8 @@ _ONE: Final = re.compile(rf"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{{{_SIG
 def unwrap(data: bytes) -> bytes:
     """Returns the document with one compact JWS a line, each ended by LF.
 
-    Returns `data` as it is where it is no such document: whoever reads it then says what is wrong with it.
+    Returns `data` as it is where it is no such document: whoever reads it then
+    says what is wrong with it.
     """
     try:
         text = _decoded(data)

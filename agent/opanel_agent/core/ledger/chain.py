@@ -4,15 +4,19 @@ One entry is one line of canonical JSON:
 
     {"at":…,"data":{…},"kind":"ConsentGiven","prev":"…","purpose":"usage_statistics","seq":7,"sha256":"…"}
 
-`sha256` is over the line without that member, `prev` is the `sha256` of the line before (64 zeros for the first), so that
-a shell and `sha256sum` can check a ledger. `at` is effective time, in seconds. Names of states are W3C DPV's.
+`sha256` is over the line without that member, `prev` is the `sha256` of the
+line before (64 zeros for the first), so that a shell and `sha256sum` can check
+a ledger. `at` is effective time, in seconds. Names of states are W3C DPV's.
 
-What an entry may say is the table `_DATA`: digests, ids, counts, codes and places. A payload has no name there, so nothing
-of it can come in, and purging it breaks nothing here.
+What an entry may say is the table `_DATA`: digests, ids, counts, codes and
+places. A payload has no name there, so nothing of it can come in, and purging
+it breaks nothing here.
 
-A chain alone does not show that its end was cut off. `Head`, kept in a file of its own, says where the end was: it is
-written after each line, so it is behind by one line at most. Left out: a secret. Who owns the machine can write a whole
-new ledger and its head; against that stand the exports, the receipts and the server's own record.
+A chain alone does not show that its end was cut off. `Head`, kept in a file of
+its own, says where the end was: it is written after each line, so it is behind
+by one line at most. Left out: a secret. Who owns the machine can write a whole
+new ledger and its head; against that stand the exports, the receipts and the
+server's own record.
 """
 
 import hashlib
@@ -82,7 +86,8 @@ class _Is(Enum):
     FLAG = "flag"
 
 
-# Every name that an entry's `data` may have. Whoever adds one says here that it can never hold a value of a payload.
+# Every name that an entry's `data` may have. Whoever adds one says here that it
+# can never hold a value of a payload.
 _DATA: Final[Mapping[str, _Is]] = {
     "id": _Is.CODE,
     "sha256": _Is.DIGEST,
@@ -181,9 +186,10 @@ class ChainHead:
 class ChainState:
     """What a chain came to, as far as it holds.
 
-    `before` is the head without the last line, `at` the time of that line, `marked_at` that of the newest mark (or of the
-    opening). `review_due` tells that it was opened in the place of a broken one and nobody has looked at that. `latest`
-    is the newest entry of each kind, by kind and purpose.
+    `before` is the head without the last line, `at` the time of that line,
+    `marked_at` that of the newest mark (or of the opening). `review_due` tells
+    that it was opened in the place of a broken one and nobody has looked at
+    that. `latest` is the newest entry of each kind, by kind and purpose.
     """
 
     head: ChainHead = field(default_factory=ChainHead)
@@ -204,7 +210,11 @@ class ChainState:
 
 
 def entry_after(ledger: ChainState, kind: EntryKind, at: int, purpose: str | None, data: Mapping[str, Datum]) -> Entry:
-    """The next entry. Raises Bug for data that the table does not admit; texts are shortened, never a reason to fail."""
+    """The next entry.
+
+    Raises Bug for data that the table does not admit; texts are shortened,
+    never a reason to fail.
+    """
     return Entry(
         seq=ledger.head.seq + 1,
         at=at,
@@ -216,7 +226,10 @@ def entry_after(ledger: ChainState, kind: EntryKind, at: int, purpose: str | Non
 
 
 def encode(entry: Entry) -> bytes:
-    """The line, without its newline. Raises Bug for an entry that could not be read again."""
+    """The line, without its newline.
+
+    Raises Bug for an entry that could not be read again.
+    """
     line = _with_digest(_body(entry), entry.digest)
     try:
         if decode(line) == entry:
@@ -227,7 +240,10 @@ def encode(entry: Entry) -> bytes:
 
 
 def decode(line: bytes) -> Entry:
-    """The entry of one line. Raises Untrusted where it is not canonical, or not what its digest says."""
+    """The entry of one line.
+
+    Raises Untrusted where it is not canonical, or not what its digest says.
+    """
     entry, said, real = _read(line)
     if said != real:
         raise Untrusted(Reason.LEDGER, "ledger_line")
@@ -247,7 +263,10 @@ def torn_bytes(data: bytes) -> int:
 
 
 def verify(chain: Iterable[bytes], head: ChainHead | None = None) -> ChainState:
-    """Reads a chain to its end or to its first flaw. With `head`, the end must be there, or one line further."""
+    """Reads a chain to its end or to its first flaw.
+
+    With `head`, the end must be there, or one line further.
+    """
     ledger = _Growing()
     for number, line in enumerate(chain, 1):
         if (what := ledger.take(line)) is not None:
@@ -264,14 +283,18 @@ def after(ledger: ChainState, entry: Entry) -> ChainState:
 
 
 def entries(chain: Iterable[bytes]) -> Iterator[Entry]:
-    """The entries one by one, for who shows them. Raises Untrusted at a line that is none; links are `verify`'s."""
+    """The entries one by one, for who shows them.
+
+    Raises Untrusted at a line that is none; links are `verify`'s.
+    """
     return map(decode, chain)
 
 
 def gap(ledger: ChainState, now_s: int) -> bool:
     """Whether the last mark is not of these two days: a restored backup, a long sleep, or a clock that was lost.
 
-    A mark from the future counts as well: it says that the clock which wrote it is not the one that reads it.
+    A mark from the future counts as well: it says that the clock which wrote it
+    is not the one that reads it.
     """
     return ledger.marked_at is not None and abs(now_s - ledger.marked_at) > GAP_S
 
@@ -356,7 +379,10 @@ def _with_digest(body: bytes, digest: str) -> bytes:
 
 
 def _read(line: bytes) -> tuple[Entry, str, str]:
-    """An entry, the digest that its line says, and the one that it has. Raises Untrusted for a spelling not ours."""
+    """An entry, the digest that its line says, and the one that it has.
+
+    Raises Untrusted for a spelling not ours.
+    """
     told = Members(loads(line, max_bytes=MAX_LINE_BYTES), "ledger")
     if not isinstance(data := told.value("data"), dict):
         raise told.refuse("data")

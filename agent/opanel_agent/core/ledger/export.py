@@ -6,13 +6,17 @@ It is text, one JSON object a line: a header, the parts, an end.
     {"name":"ledger.jsonl","part":"ledger","sha256":"…","text":"…"}
     {"parts":12,"sha256":"…"}
 
-A part has its bytes as `text` where they are UTF-8, else as `base64`, or only their digest (a license bundle holds the
-license key, which is nobody's to carry around). The end's `sha256` is over all lines before it: it shows damage on the way.
-That the contents belong together is what `check` finds out: the ledger's chain and its end, what was sent against what the
-ledger says of it, receipts under the authority's root and against the bodies they were given for.
+A part has its bytes as `text` where they are UTF-8, else as `base64`, or only
+their digest (a license bundle holds the license key, which is nobody's to carry
+around). The end's `sha256` is over all lines before it: it shows damage on the
+way. That the contents belong together is what `check` finds out: the ledger's
+chain and its end, what was sent against what the ledger says of it, receipts
+under the authority's root and against the bodies they were given for.
 
-What it rests on is the first root in the file, whose digest an auditor compares with the one that the vendor publishes, and
-the ledger's own limit (`core.ledger.chain`): it shows that the parts agree, not that the machine's owner is honest.
+What it rests on is the first root in the file, whose digest an auditor compares
+with the one that the vendor publishes, and the ledger's own limit
+(`core.ledger.chain`): it shows that the parts agree, not that the machine's
+owner is honest.
 """
 
 import hashlib
@@ -42,7 +46,10 @@ _MAX_NAME: Final = 512
 
 @unique
 class PartKind(StrEnum):
-    """What a part is. A kind that this version does not know is read and its digest checked."""
+    """What a part is.
+
+    A kind that this version does not know is read and its digest checked.
+    """
 
     LEDGER = "ledger"
     HEAD = "head"
@@ -60,7 +67,11 @@ class PartKind(StrEnum):
 
 @unique
 class ExportFlawKind(StrEnum):
-    """What is wrong. `Finding.name` says with which part, `Finding.line` at which line of it or of the file."""
+    """What is wrong.
+
+    `Finding.name` says with which part, `Finding.line` at which line of it or
+    of the file.
+    """
 
     LINE = "line"  # a line of the file is none of an export
     END = "end"  # the file was cut, added to or edited
@@ -80,7 +91,10 @@ class ExportFlawKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Bytes by name. `sha256` alone, with `data` None, is a part that stays where it is."""
+    """Bytes by name.
+
+    `sha256` alone, with `data` None, is a part that stays where it is.
+    """
 
     holds: str
     name: str
@@ -105,7 +119,10 @@ class ExportFlaw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a check came to. `root` is the digest of the first root in the file, None where there is none.
+    """What a check came to.
+
+    `root` is the digest of the first root in the file, None where there is
+    none.
 
     `root_known` is None where nothing was given to compare it with.
     """
@@ -127,7 +144,10 @@ class Checked:
 
 
 def assemble(parts: Iterable[Part], *, as_of: int, version: str) -> bytes:
-    """The file, the same bytes for the same parts. `as_of` is when the ledger's last entry was made."""
+    """The file, the same bytes for the same parts.
+
+    `as_of` is when the ledger's last entry was made.
+    """
     header: dict[str, Json] = {"schema": 1, "export": _FORMAT, "as_of": as_of, "agent": version}
     lines = [dumps(header), *(dumps(_told(part)) for part in parts)]
     body = b"".join(line + b"\n" for line in lines)
@@ -135,7 +155,9 @@ def assemble(parts: Iterable[Part], *, as_of: int, version: str) -> bytes:
 
 
 def check(data: bytes, trusted: str | None) -> Checked:
-    """Everything that is wrong with an export. `trusted` is the digest of the root that this machine trusts, if any.
+    """Everything that is wrong with an export.
+
+    `trusted` is the digest of the root that this machine trusts, if any.
 
     Raises Untrusted for a file that is no export at all.
     """
@@ -227,7 +249,8 @@ class _Case:
                 self.find(ExportFlawKind.SENT_UNRECORDED, part.name)
             elif (request_id, part.sha256) not in mine | older:
                 self.find(ExportFlawKind.SENT_CHANGED, part.name)
-        # A crash between the ledger's word and the copy leaves it where it waited.
+        # A crash between the ledger's word and the copy leaves it where it
+        # waited.
         for request_id in sorted(ids - here - purged - set(self.names(PartKind.HELD))):
             self.find(ExportFlawKind.SENT_MISSING, request_id)
 

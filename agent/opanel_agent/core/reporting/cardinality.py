@@ -1,8 +1,10 @@
 """How many strings a pattern admits, so that what a field can tell is computed and never estimated.
 
-The patterns of the field catalog are Python's, cut down to what can be counted by multiplying: literal characters,
-classes of characters and ranges, `(?:a|b)` groups, `?`, `{n}` and `{m,n}`. Nothing is unbounded, so a field's length is
-bounded too. A pattern that can spell one string in two ways counts it twice: the figure is then an upper bound.
+The patterns of the field catalog are Python's, cut down to what can be counted
+by multiplying: literal characters, classes of characters and ranges, `(?:a|b)`
+groups, `?`, `{n}` and `{m,n}`. Nothing is unbounded, so a field's length is
+bounded too. A pattern that can spell one string in two ways counts it twice:
+the figure is then an upper bound.
 """
 
 import re
@@ -13,7 +15,10 @@ _SPECIAL: Final = frozenset(".^$*+?{}[]\\|()")
 
 
 def count(pattern: str) -> int:
-    """The number of strings that `re.fullmatch(pattern, …)` admits. Raises ValueError or re.error for any other."""
+    """The number of strings that `re.fullmatch(pattern, …)` admits.
+
+    Raises ValueError or re.error for any other.
+    """
     re.compile(pattern)  # what is not closed, or closed too often, ends here; re.error is no ValueError
     return _alternatives(_Rest(pattern))
 
@@ -88,7 +93,8 @@ def _repeated(each: int, rest: _Rest) -> int:
 def powers(base: int, low: int, high: int) -> int:
     """Returns base^low + … + base^high: the sequences of `low` to `high` things, each one of `base`. 0 where high < low.
 
-    By the sum of a geometric series: term by term it is most of the time that the catalog takes to load.
+    By the sum of a geometric series: term by term it is most of the time that
+    the catalog takes to load.
     """
     if high < low:
         return 0

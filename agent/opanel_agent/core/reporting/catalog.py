@@ -1,12 +1,16 @@
 """The field catalog: everything that a report can say, field by field, and the only way to build one.
 
-A payload is built *from* the declarations, so a field that nobody declared, a value outside of its permitted ones or of
-another type cannot come to be; the other end asks `check` of the same declarations and refuses what they do not admit.
-`bits` computes how much a report can tell at most. `widened` compares two catalogs and names everything by which the
-later one could take more, keep it longer or give it to more: that needs a new notice (docs/ARCHITECTURE.md, "Consent").
+A payload is built *from* the declarations, so a field that nobody declared, a
+value outside of its permitted ones or of another type cannot come to be; the
+other end asks `check` of the same declarations and refuses what they do not
+admit. `bits` computes how much a report can tell at most. `widened` compares
+two catalogs and names everything by which the later one could take more, keep
+it longer or give it to more: that needs a new notice (docs/ARCHITECTURE.md,
+"Consent").
 
-Declarations are read from data/fields/*.toml (`load`) or from the copy that a notice froze (`thaw`). Not here: files,
-collecting the values, and whether anything may leave (`core.consent.gate`).
+Declarations are read from data/fields/*.toml (`load`) or from the copy that a
+notice froze (`thaw`). Not here: files, collecting the values, and whether
+anything may leave (`core.consent.gate`).
 """
 
 import json
@@ -34,9 +38,13 @@ _DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 
 @unique
 class Type(StrEnum):
-    """Of JSON. `texts` is an array of strings, `object` an object of strings; each item must be permitted.
+    """Of JSON.
 
-    An item of an object is matched as `name=value`, so that one pattern says both.
+    `texts` is an array of strings, `object` an object of strings; each item
+    must be permitted.
+
+    An item of an object is matched as `name=value`, so that one pattern says
+    both.
     """
 
     TEXT = "text"
@@ -48,11 +56,14 @@ class Type(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One declared field. Permitted is what is in `values`, or what `pattern` matches as a whole.
+    """One declared field.
 
-    `source` is where it is read, `transform` what is done to it before anything else sees it. `drawn` fields are random
-    and drawn for one report alone, so they tell nothing about the server. `until` retires a field: it is never built
-    again, but still admitted from older agents.
+    Permitted is what is in `values`, or what `pattern` matches as a whole.
+
+    `source` is where it is read, `transform` what is done to it before anything
+    else sees it. `drawn` fields are random and drawn for one report alone, so
+    they tell nothing about the server. `until` retires a field: it is never
+    built again, but still admitted from older agents.
     """
 
     name: str
@@ -132,7 +143,10 @@ class Catalog:
         return frozenset(name for name, field in self.fields(purpose).items() if field.required and not field.constant)
 
     def build(self, purpose: str, facts: Mapping[str, Json]) -> bytes:
-        """The body that says exactly `facts` and the constants. Raises Untrusted(field_undeclared) for anything else."""
+        """The body that says exactly `facts` and the constants.
+
+        Raises Untrusted(field_undeclared) for anything else.
+        """
         fields = self.fields(purpose)
         if not fields:
             raise Untrusted(Reason.FIELD_UNDECLARED, "purpose_undeclared", purpose=purpose)
@@ -144,10 +158,13 @@ class Catalog:
         return dumps(said)
 
     def check(self, purpose: str, body: bytes) -> tuple[str, ...]:
-        """The name of every field that may not be so: undeclared, missing, of another type or value. () is a pass.
+        """The name of every field that may not be so: undeclared, missing, of another type or value.
 
-        `body` stands for bytes that are not JSON as `build` writes it: blanks and the order of members can carry
-        something too. A name that is not one of ours is shown as `?`.
+        () is a pass.
+
+        `body` stands for bytes that are not JSON as `build` writes it: blanks
+        and the order of members can carry something too. A name that is not one
+        of ours is shown as `?`.
         """
         try:
             said = loads(body, max_bytes=MAX_BODY_BYTES)
@@ -178,14 +195,20 @@ class Catalog:
 
 
 def _refuse(detail: str, purpose: str, names: list[str]) -> None:
-    """Raise for the first of `names`, if any. Its name is told only where it is ours to say."""
+    """Raise for the first of `names`, if any.
+
+    Its name is told only where it is ours to say.
+    """
     for name in names:
         shown = name if NAME.fullmatch(name) else "?"
         raise Untrusted(Reason.FIELD_UNDECLARED, detail, purpose=purpose, name=shown)
 
 
 def load(texts: Mapping[str, bytes]) -> Catalog:
-    """The catalog in `texts`, TOML by purpose. Raises Untrusted(format_invalid) naming the field and its member."""
+    """The catalog in `texts`, TOML by purpose.
+
+    Raises Untrusted(format_invalid) naming the field and its member.
+    """
     return Catalog(sheets={purpose: _sheet(purpose, _toml(purpose, text)) for purpose, text in sorted(texts.items())})
 
 
@@ -198,7 +221,8 @@ def thaw(frozen: bytes) -> Catalog:
 def widened(before: Catalog, after: Catalog) -> tuple[str, ...]:
     """Everything by which `after` could take more, keep it longer or give it to more, as `purpose.field what`.
 
-    What cannot be judged counts as wider: another pattern, source or transform. Narrowing and other words pass.
+    What cannot be judged counts as wider: another pattern, source or transform.
+    Narrowing and other words pass.
     """
     found: list[str] = []
     for purpose, sheet in after.sheets.items():

@@ -1,8 +1,10 @@
 """A crash of this agent, cut down to what `crash_reports` may say (data/fields/crash_reports.toml).
 
-Kept: the type of the exception, where Python or this agent defines it, and where in this agent's own code it passed. Never
-looked at: the message, the arguments, locals, source lines, and frames of anything else. A file's path is only used to find
-out which module of ours it is; what does not come out as a plain module and function name is left away.
+Kept: the type of the exception, where Python or this agent defines it, and
+where in this agent's own code it passed. Never looked at: the message, the
+arguments, locals, source lines, and frames of anything else. A file's path is
+only used to find out which module of ours it is; what does not come out as a
+plain module and function name is left away.
 """
 
 import re
@@ -42,9 +44,12 @@ class Summary(Protocol):
 
 
 def scrub(type_name: str, frames: Sequence[StackFrame], agent_version: str, python: str) -> dict[str, Json]:
-    """What may be said of a crash; `erasure` is drawn when it is sealed. The innermost frames, outermost first.
+    """What may be said of a crash; `erasure` is drawn when it is sealed.
 
-    `type_name` is the exception's class with its module (`builtins.ValueError`), `python` major.minor.
+    The innermost frames, outermost first.
+
+    `type_name` is the exception's class with its module
+    (`builtins.ValueError`), `python` major.minor.
     """
     told = [f"{each.module}:{each.function}:{each.line}" for each in frames if _ours(each)]
     return {
@@ -82,8 +87,9 @@ def _types(base: type[BaseException]) -> Iterator[type[BaseException]]:
         yield from _types(each)
 
 
-# By the full name, so that a class of somebody else's that is only called like one of these is not one. A closed list:
-# no text that came from outside can pass for a type.
+# By the full name, so that a class of somebody else's that is only called like
+# one of these is not one. A closed list: no text that came from outside can
+# pass for a type.
 _KNOWN_TYPES: Final = {
     f"{each.__module__}.{each.__qualname__}": each.__name__
     for each in _types(BaseException)

@@ -1,7 +1,9 @@
 """From what a machine tells to the coarse classes that a usage report may say (data/fields/usage_statistics.toml).
 
-Each function makes one transform and is total: what it does not know is `unknown` or `other`, never the value itself.
-Reading the machine is left to `system.machine`; nothing here is an identifier, and none of those is ever given to it.
+Each function makes one transform and is total: what it does not know is
+`unknown` or `other`, never the value itself. Reading the machine is left to
+`system.machine`; nothing here is an identifier, and none of those is ever given
+to it.
 """
 
 import math
@@ -18,12 +20,14 @@ OS_IDS: Final = frozenset(
     ["almalinux", "amzn", "centos", "cloudlinux", "debian", "ol", "pardus", "rhel", "rocky", "sles", "ubuntu"]
 )
 ARCHITECTURES: Final = frozenset({"x86_64", "aarch64"})
-# The other states are of few licenses, and whoever issued them knows which: such a word would name the license.
+# The other states are of few licenses, and whoever issued them knows which:
+# such a word would name the license.
 LICENSE_CLASSES: Final = frozenset({"active", "grace", "unlicensed"})
 _CPU_CLASSES: Final = ((2, "1-2"), (4, "3-4"), (8, "5-8"), (16, "9-16"))
 _MEMORY_CLASSES: Final = (1, 6)
 
-# The same ranges as the catalog's patterns, so that a number out of the ordinary cannot single a server out.
+# The same ranges as the catalog's patterns, so that a number out of the
+# ordinary cannot single a server out.
 _RELEASE: Final = re.compile(r"([0-9]\.(?:[0-9]|[1-4][0-9]))(\.(?:[0-9]|[1-4][0-9]))?(?:[-+~ ].*)?", re.DOTALL)
 _SERIES: Final = re.compile(r"[0-9]\.(?:[0-9]|[12][0-9])")
 _OS_VERSION: Final = re.compile(r"([1-9]|[1-3][0-9])(?:\.[0-9]+)*")
@@ -31,7 +35,8 @@ _KERNEL: Final = re.compile(r"([4-9]\.(?:[0-9]|[12][0-9]))(?:[^0-9].*)?", re.DOT
 _OS_RELEASE_LINE: Final = re.compile(r"""([A-Z_]+)=["']?([^"']*)["']?""")
 _CONTAINER: Final = re.compile(r"docker|kubepods|libpod|containerd|\blxc\b|garden")
 
-# Where the firmware names its maker. The first that fits: a cloud says more than the hypervisor that it is built on.
+# Where the firmware names its maker. The first that fits: a cloud says more
+# than the hypervisor that it is built on.
 _MAKERS: Final = (
     ("amazon ec2", "cloud"),
     ("google", "cloud"),
@@ -63,7 +68,8 @@ _MAKERS: Final = (
 class Hints:
     """What a process without privileges can see of what it runs in; None is what the machine does not tell.
 
-    `maker` is the firmware's vendor and product, `cpu` the text of /proc/cpuinfo, `hypervisor` that of /sys/hypervisor/type.
+    `maker` is the firmware's vendor and product, `cpu` the text of
+    /proc/cpuinfo, `hypervisor` that of /sys/hypervisor/type.
     """
 
     marked_container: bool

@@ -1,11 +1,14 @@
 """How much an ordinary usage report tells: the mean information of one, over an assumed fleet of servers.
 
-`Catalog.bits` counts every value alike, so it is the most that a report can tell, and no server comes near. Servers are
-alike in most things: an ordinary report tells less, a rare one more than this mean.
+`Catalog.bits` counts every value alike, so it is the most that a report can
+tell, and no server comes near. Servers are alike in most things: an ordinary
+report tells less, a rare one more than this mean.
 
-The shares are an assumption and no measurement. Nobody knows how OPanel's servers are distributed, as nothing is collected
-without consent; they are round figures for servers that a hosting panel runs on. Fields that depend on each other are one
-group, and groups count as independent: where they are not, the mean is below the figure.
+The shares are an assumption and no measurement. Nobody knows how OPanel's
+servers are distributed, as nothing is collected without consent; they are round
+figures for servers that a hosting panel runs on. Fields that depend on each
+other are one group, and groups count as independent: where they are not, the
+mean is below the figure.
 """
 
 import math
@@ -17,7 +20,8 @@ WHOLE: Final = 1000
 # Tells one among 2^33, 8.6 billion: more than there are servers in the world.
 SINGLES_OUT_BITS: Final = 33
 
-# Shares in thousandths, by the names of the fields and by their values in that order.
+# Shares in thousandths, by the names of the fields and by their values in that
+# order.
 ORDINARY: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
     {
         "agent_version": {"1.4": 600, "1.3": 250, "1.2": 100, "1.1": 50},

@@ -1,9 +1,11 @@
 """How long what is kept here is kept: a table, and what of it is due.
 
-Held reports 14 days; copies of what was sent, and its replies, 90 days, then the ledger has their digests. The ledger
-itself, receipts, and the secrets that prove a report was ours stay for the life of the installation.
+Held reports 14 days; copies of what was sent, and its replies, 90 days, then
+the ledger has their digests. The ledger itself, receipts, and the secrets that
+prove a report was ours stay for the life of the installation.
 
-Ages are in effective time. What seems to come from the future is kept until its age can be told.
+Ages are in effective time. What seems to come from the future is kept until its
+age can be told.
 """
 
 from collections.abc import Iterable
@@ -27,7 +29,11 @@ KEPT_S: Final = {PayloadFolder.HELD: 14 * DAY_S, PayloadFolder.SENT: 90 * DAY_S}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredItem:
-    """One request. `since_s` is when it was sealed or attempted; None where nothing says it, which is no age."""
+    """One request.
+
+    `since_s` is when it was sealed or attempted; None where nothing says it,
+    which is no age.
+    """
 
     id: str
     folder: PayloadFolder

@@ -1,7 +1,8 @@
 """Recognises a signed document by its form, whatever a web server calls its type.
 
-Form only: three base64url segments to a line (RFC 7515 7.1). Whether it verifies is judged by `core.documents`. A
-portal's or a proxy's page never has this form.
+Form only: three base64url segments to a line (RFC 7515 7.1). Whether it
+verifies is judged by `core.documents`. A portal's or a proxy's page never has
+this form.
 """
 
 import re

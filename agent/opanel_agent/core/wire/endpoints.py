@@ -1,11 +1,14 @@
 """Which addresses may be asked, and in which order.
 
-HTTPS, or plain HTTP to this very machine (the demo, a local mirror). An address is a base to which a fixed path is
-added, so it carries nothing of its own: no user, query or fragment. Signed documents name mirrors and endpoints with
-a region; the administrator's own mirrors have none and are always in the allowed region, because he named them.
+HTTPS, or plain HTTP to this very machine (the demo, a local mirror). An address
+is a base to which a fixed path is added, so it carries nothing of its own: no
+user, query or fragment. Signed documents name mirrors and endpoints with a
+region; the administrator's own mirrors have none and are always in the allowed
+region, because he named them.
 
-The shape is matched whole instead of parsed: a parser forgives (spaces, backslashes, two @), and what one forgives
-another reads differently. Not here: whether a request is permitted at all (the gate), and resolving names.
+The shape is matched whole instead of parsed: a parser forgives (spaces,
+backslashes, two @), and what one forgives another reads differently. Not here:
+whether a request is permitted at all (the gate), and resolving names.
 """
 
 import re
@@ -60,8 +63,9 @@ def admissible_exception(text: str) -> bool:
 def is_exempt(host: str, exceptions: Iterable[str]) -> bool:
     """Returns whether a host is reached without the proxy.
 
-    A domain name stands for itself and for every name below it (a leading dot changes nothing), as in curl's NO_PROXY.
-    Names are not resolved for this, so an address stands for hosts that are written as one.
+    A domain name stands for itself and for every name below it (a leading dot
+    changes nothing), as in curl's NO_PROXY. Names are not resolved for this, so
+    an address stands for hosts that are written as one.
     """
     found = address(host)
     if found is not None:
@@ -83,7 +87,8 @@ def order(
 ) -> tuple[str, ...]:
     """What to try, each once, no final slash: the root's within `region` (None: any), then the settings'.
 
-    For a purpose with endpoints instead of mirrors, those are the root's and the settings have none.
+    For a purpose with endpoints instead of mirrors, those are the root's and
+    the settings have none.
     """
     within = [each.url for each in root_mirrors if region is None or each.region == region]
     return tuple(dict.fromkeys(url.rstrip("/") for url in (*within, *settings_mirrors) if admissible(url)))

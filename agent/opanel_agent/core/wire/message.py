@@ -1,11 +1,14 @@
 """What crosses the one socket between the process that knows the machine and the process that reaches the network.
 
-A *sealed request* is everything that may leave, decided and frozen: one JSON line and the body. A *reply* is everything
-that came back: one JSON line and the body. Both are read with the strict JSON of signed documents, size first, and
-nothing after the body is admitted, so that neither side can be made to wait or to guess.
+A *sealed request* is everything that may leave, decided and frozen: one JSON
+line and the body. A *reply* is everything that came back: one JSON line and the
+body. Both are read with the strict JSON of signed documents, size first, and
+nothing after the body is admitted, so that neither side can be made to wait or
+to guess.
 
-The head that goes over the wire is a function of the sealed request (`head`), as h11 writes it. That is how a request can
-be shown before it is sent, and compared with what a server received.
+The head that goes over the wire is a function of the sealed request (`head`),
+as h11 writes it. That is how a request can be shown before it is sent, and
+compared with what a server received.
 """
 
 from collections.abc import Mapping
@@ -37,7 +40,8 @@ MAX_ERROR_VALUE: Final = 128
 Headers = tuple[tuple[str, str], ...]
 
 SIGNED: Final = f"{JOSE}, {JSON}"
-# What is accepted from each address that can be asked, and what may be brought there; None for a GET.
+# What is accepted from each address that can be asked, and what may be brought
+# there; None for a GET.
 _FORMS: Final[Mapping[str, tuple[str, tuple[str | None, ...]]]] = {
     "/v1/activations": (SIGNED, (JOSE,)),
     "/v1/releases": (SIGNED, (JOSE,)),
@@ -52,7 +56,10 @@ _FORMS: Final[Mapping[str, tuple[str, tuple[str | None, ...]]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
-    """One request, ready to leave. Only method, url, headers and body ever reach the wire."""
+    """One request, ready to leave.
+
+    Only method, url, headers and body ever reach the wire.
+    """
 
     id: str
     purpose: str
@@ -69,14 +76,21 @@ class Sealed:
 
     @staticmethod
     def decode(frame: bytes) -> "Sealed":
-        """Returns the request of a frame. Raises Untrusted for anything but exactly one sealed request."""
+        """Returns the request of a frame.
+
+        Raises Untrusted for anything but exactly one sealed request.
+        """
         members, headers, body = _split(frame, MAX_BODY_BYTES, "request")
         return record.read(Sealed, members, headers=headers, body=body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a request came to. `code` is a Reason when `ok` is false; then `detail` and `retry_after_s` may say more."""
+    """What a request came to.
+
+    `code` is a Reason when `ok` is false; then `detail` and `retry_after_s` may
+    say more.
+    """
 
     ok: bool
     code: str | None = None
@@ -95,7 +109,10 @@ class Reply:
 
     @staticmethod
     def decode(frame: bytes) -> "Reply":
-        """Returns the reply of a frame: size-capped, and trusted for nothing else. Raises Untrusted for anything else."""
+        """Returns the reply of a frame: size-capped, and trusted for nothing else.
+
+        Raises Untrusted for anything else.
+        """
         members, headers, body = _split(frame, MAX_REPLY_BYTES, "reply")
         reply = record.read(Reply, members, headers=headers, body=body)
         require_error_values(reply.values, "reply")
@@ -105,7 +122,8 @@ class Reply:
 def error_values(values: Mapping[str, object]) -> dict[str, str]:
     """Returns the values of an error that may cross from the network's side, masked, of at most 128 characters each.
 
-    The rest was said by another machine and is dropped: only `ERROR_VALUES` have a place in a sentence.
+    The rest was said by another machine and is dropped: only `ERROR_VALUES`
+    have a place in a sentence.
     """
     named = ((name, str(values[name])) for name in ERROR_VALUES if name in values)
     return {name: mask(text)[:MAX_ERROR_VALUE] for name, text in named}
@@ -151,7 +169,10 @@ def seal(
 
 
 def fixed_get(word: str, mirror: str) -> Sealed:
-    """One of the GETs that are the same bytes for every customer. Raises Untrusted for a word that names none."""
+    """One of the GETs that are the same bytes for every customer.
+
+    Raises Untrusted for a word that names none.
+    """
     get = FIXED_GETS.get(word)
     if get is None:
         raise Untrusted(Reason.FORMAT_INVALID, "fetch_word")
@@ -190,7 +211,10 @@ def head(sealed: Sealed) -> bytes:
 
 
 def said(sealed: Sealed) -> bytes:
-    """What the body says, as JSON: the body itself, or the claims of a compact JWS. Raises Untrusted where it is neither."""
+    """What the body says, as JSON: the body itself, or the claims of a compact JWS.
+
+    Raises Untrusted where it is neither.
+    """
     if dict(sealed.headers).get("Content-Type") != JOSE:
         return sealed.body
     segments = sealed.body.split(b".")
@@ -202,7 +226,8 @@ def said(sealed: Sealed) -> bytes:
 def fields_of(sealed: Sealed) -> frozenset[str]:
     """The names of what the body says, read from the bytes themselves.
 
-    Raises Untrusted where they cannot be read: what cannot be read cannot be shown to be declared.
+    Raises Untrusted where they cannot be read: what cannot be read cannot be
+    shown to be declared.
     """
     if not sealed.body:
         return frozenset()

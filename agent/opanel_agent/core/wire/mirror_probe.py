@@ -1,6 +1,7 @@
 """Carries what became of the status list's GET at each mirror: `fetch` makes it, `doctor` reads it.
 
-It crosses their socket as the body of a reply. The reader trusts it for nothing: it is another process's word.
+It crosses their socket as the body of a reply. The reader trusts it for
+nothing: it is another process's word.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,11 +23,14 @@ MAX_BYTES: Final = 128 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorProbe:
-    """Result of one GET. `code` and `detail` are those of its failure, None where a list came.
+    """Result of one GET.
 
-    `values` fill the failure's sentence (`message.ERROR_VALUES`). `passed` are the steps that were passed, `failed` the
-    one that was not, `attempts` the addresses that were tried: the mirror's or, with a proxy, the proxy's. `served_s`
-    is the server's own time, in seconds since 1970.
+    `code` and `detail` are those of its failure, None where a list came.
+
+    `values` fill the failure's sentence (`message.ERROR_VALUES`). `passed` are
+    the steps that were passed, `failed` the one that was not, `attempts` the
+    addresses that were tried: the mirror's or, with a proxy, the proxy's.
+    `served_s` is the server's own time, in seconds since 1970.
     """
 
     url: Annotated[str, Text(max_length=MAX_URL)]
@@ -42,13 +46,20 @@ class MirrorProbe:
 
 
 def encode(probes: Iterable[MirrorProbe]) -> bytes:
-    """Returns the reply's body. Of an error's values only those leave that `error_values` admits, masked and cut."""
+    """Returns the reply's body.
+
+    Of an error's values only those leave that `error_values` admits, masked and
+    cut.
+    """
     shown = (replace(probe, values=error_values(probe.values)) for probe in probes)
     return record.encode(_Probes(mirrors=tuple(shown)))
 
 
 def decode(data: bytes) -> tuple[MirrorProbe, ...]:
-    """Returns what `encode` wrote, in the order of the mirrors. Raises Untrusted for anything else, or over MAX_BYTES."""
+    """Returns what `encode` wrote, in the order of the mirrors.
+
+    Raises Untrusted for anything else, or over MAX_BYTES.
+    """
     probes = record.decode(_Probes, data, "mirrors", max_bytes=MAX_BYTES).mirrors
     for probe in probes:
         require_error_values(probe.values, "mirrors")

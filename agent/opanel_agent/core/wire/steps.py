@@ -1,9 +1,11 @@
 """Names the steps of one request over the network, and what became of each address that was tried.
 
-A request passes the steps in the order of `Step`: name resolution, connection, proxy, TLS, certificate, HTTP, content type,
-content. Those that a route does not have (no proxy, no TLS) are neither passed nor failed. `RequestTrace` is filled by
-`system.http` while a request is made and read by `fetch` for `doctor`, which so reports what was passed instead of
-concluding it from an error's code.
+A request passes the steps in the order of `Step`: name resolution, connection,
+proxy, TLS, certificate, HTTP, content type, content. Those that a route does
+not have (no proxy, no TLS) are neither passed nor failed. `RequestTrace` is
+filled by `system.http` while a request is made and read by `fetch` for
+`doctor`, which so reports what was passed instead of concluding it from an
+error's code.
 """
 
 from collections.abc import Iterator
@@ -52,7 +54,11 @@ class Attempt:
 
 @dataclass(slots=True, kw_only=True)
 class RequestTrace:
-    """Records one request. `every_address`: each address is tried to its end although one has connected already."""
+    """Records one request.
+
+    `every_address`: each address is tried to its end although one has connected
+    already.
+    """
 
     every_address: bool = False
     passed: list[Step] = field(default_factory=list)
@@ -61,7 +67,10 @@ class RequestTrace:
 
     @contextmanager
     def step(self, step: Step) -> Iterator[None]:
-        """Records the step as passed, or as the one that failed where the block raises. The innermost failure counts."""
+        """Records the step as passed, or as the one that failed where the block raises.
+
+        The innermost failure counts.
+        """
         try:
             yield
         except BaseException:
