@@ -1,8 +1,10 @@
 """Who answers for personal data, as the root (for the vendor) and a delegation (for a reseller) name him.
 
-Both claims are optional: documents without them stay valid, and the notice then says that nobody is named. What is named
-suffices to use a right without the command line: KVKK m.13 wants a written application, or one by registered e-mail
-(KEP) or e-mail; GDPR art. 13(1)(a) the identity and the contact of the controller.
+Both claims are optional: documents without them stay valid, and the notice then
+says that nobody is named. What is named suffices to use a right without the
+command line: KVKK m.13 wants a written application, or one by registered e-mail
+(KEP) or e-mail; GDPR art. 13(1)(a) the identity and the contact of the
+controller.
 """
 
 import re
@@ -32,7 +34,10 @@ class Mechanism(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controller:
-    """A controller by the name that the law knows. `kep` is a registered e-mail address, `url` has a form or more."""
+    """A controller by the name that the law knows.
+
+    `kep` is a registered e-mail address, `url` has a form or more.
+    """
 
     name: str
     address: str

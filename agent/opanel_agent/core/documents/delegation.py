@@ -51,7 +51,10 @@ class Permissions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delegation:
-    """A verified delegation. `controller` is the reseller as the notice names him, where it does."""
+    """A verified delegation.
+
+    `controller` is the reseller as the notice names him, where it does.
+    """
 
     jti: str
     iss: str

@@ -54,17 +54,14 @@ class Destination:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
-<<<<<<< HEAD
-    """One accepted root. `lines` are its bytes as received, `digest` the SHA-256 of its payload in hex.
-
-    `controller`, `transfers` (by region) and `ip_retention_days`, for which mirrors keep an IP address at most, are what the
-    notice says of the vendor; a root need not name them.
-=======
     """One accepted root.
 
     `lines` are its bytes as received, `digest` the SHA-256 of its payload in
     hex.
->>>>>>> ddde6b9 (core: wrap prose at 80 columns, and measure it)
+
+    `controller`, `transfers` (by region) and `ip_retention_days`, for which
+    mirrors keep an IP address at most, are what the notice says of the vendor;
+    a root need not name them.
     """
 
     iss: str
