@@ -15,6 +15,7 @@ from fixtures.command_line import Printed, Terminal
 from fixtures.fake_daemon import Asked, CannedReply, FakeDaemon, fake_daemon
 from fixtures.fake_network import ok
 from fixtures.simulated_agent import PATHS, Simulated
+from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.commands import Route
 from opanel_agent.core.consent.opt_outs import COMMAND_ENVIRONMENT
 from opanel_agent.core.ledger import export
@@ -63,7 +64,7 @@ class Server:
         start = api.respond(route, asked.body, None)
         assert isinstance(start, api.Start), (asked, start)
         frame = self.agent.run(start.intent, **start.options)
-        response = api.body_json(ok=frame["ok"], error=frame["error"], result=frame["result"], answer=None)
+        response = api.body_json(ok=frame["ok"], error=frame["error"], result=dumps(frame["result"]), answer=None)
         return CannedReply(status=response.status, body=response.body)
 
 

@@ -20,7 +20,9 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someo
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One daemon for the tests that leave it as it was."""
-    with running(tmp_path_factory.mktemp("shared") / "r", timeouts={"request_s": 0.8, "write_s": 1.0}) as daemon:
+    with running(
+        tmp_path_factory.mktemp("shared") / "r", timeouts={"request_s": 0.8, "write_s": 1.0, "idle_s": 0.8}
+    ) as daemon:
         yield daemon.wait()
 
 
@@ -45,13 +47,15 @@ def alive(daemon: Running) -> bool:
         (b"GET /v1/license HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", b"431"),
         (request("GET", "/v1/licence"), b"404"),
         (request("DELETE", "/v1/license"), b"405"),
-        (request("HEAD", "/v1/license"), b"405"),
+        (request("PUT", "/v1/license"), b"405"),
         (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", b"404"),
-        (request("GET", "/v1/license", b"a body"), b"413"),
+        (request("GET", "/v1/license", b"a body"), b"400"),
+        (request("GET", "/v1/license", b"x" * 65), b"413"),
+        (b"POST /v1/refresh HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
         (request("POST", "/v1/bundle", b"x" * (64 * 1024 + 1)), b"413"),
         (request("POST", "/v1/activate", b"[1]"), b"400"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_a_wrong_request_gets_a_4xx_that_can_be_read_and_the_end(shared: Running, sent: bytes, status: bytes) -> None:
     with closing(shared.connect()) as client:
@@ -125,17 +129,57 @@ def test_clients_that_leave(shared: Running) -> None:
     until(lambda: alive(shared))
 
 
-def test_four_connections_a_uid(place: Path) -> None:
-    with running(place, timeouts={"request_s": 10.0}) as daemon, ExitStack() as stack:
+def test_two_hundred_workers_of_one_uid_are_all_answered(shared: Running) -> None:
+    """At once, each on a connection of its own, as a panel's are; nobody is refused, nobody has to try again."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(closing(shared.connect())) for _ in range(200)]
+        for client in clients:
+            client.sendall(request("GET", "/v1/license", close=True))
+        assert all(read_all(client).startswith(b"HTTP/1.1 200 ") for client in clients)
+
+
+def test_idle_connections_keep_nobody_out(place: Path) -> None:
+    """Where there is room for no more, the one that was used longest ago makes way."""
+    with running(place, connection_limits={"at_once": 4}) as daemon, ExitStack() as stack:
         daemon.wait()
         clients = [stack.enter_context(closing(daemon.connect())) for _ in range(4)]
-        with closing(daemon.connect()) as fifth:
-            assert Reply(read_all(fifth)).problem == "connections_taken"
-        for client in clients:
+        for client in (*clients, clients[0]):
             client.sendall(request("GET", "/v1/license"))
             assert read_one(client).status == 200
-        clients[0].close()
-        until(lambda: alive(daemon))
+        assert alive(daemon)
+        assert read_all(clients[1]) == b""  # 0 has asked since
+        clients[0].sendall(request("GET", "/v1/license"))
+        assert read_one(clients[0]).status == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "body"),
+    [
+        (b"HEAD /v1/license HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200, False),
+        (b"OPTIONS / HTTP/1.0\r\n\r\n", 200, False),  # haproxy's `option httpchk`
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200, False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200, True),  # monit's `protocol http`
+        (b"GET /v1/license HTTP/1.0\r\n\r\n", 200, True),  # a proxy
+        (b"GET http://agent/v1/license?_=1 HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n", 200, True),
+        (b"\r\nGET /v1/license HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200, True),
+        (request("POST", "/v1/refresh", b"{}", close=True), 200, True),
+        (request("GET", "/v1/license", b"{}", close=True), 200, True),
+    ],
+)
+def test_http_as_clients_speak_it(shared: Running, sent: bytes, status: int, body: bool) -> None:
+    with closing(shared.connect()) as client:
+        client.sendall(sent)
+        reply = Reply(read_all(client))
+    assert (reply.status, reply.body != b"") == (status, body)
+
+
+def test_a_client_that_asks_before_it_sends(shared: Running) -> None:
+    with closing(shared.connect()) as client:
+        client.sendall(b"POST /v1/bundle HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n")
+        client.sendall(b"Expect: 100-continue\r\nConnection: close\r\n\r\n")
+        assert client.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"hello")
+        assert Reply(read_all(client)).json["result"]["intent"] == "bundle"
 
 
 # other people
@@ -196,15 +240,26 @@ def test_who_one_is_was_decided_at_connect(public: Running) -> None:
 
 @root
 @only_root
-def test_the_last_connection_is_kept_for_root(public: Running) -> None:
-    others = [connect_as(public, uid) for uid in (2001, 2002, 2003, 2004) for _ in range(4)]
-    try:
-        assert read_all(others[15]).startswith(b"HTTP/1.1 503")
-        others[14].sendall(request("GET", "/v1/license"))
-        assert read_one(others[14]).status == 200
-        assert public.ask("GET", "/v1/license").status == 200
-        with closing(public.connect()), closing(public.connect()) as second:
-            assert read_all(second).startswith(b"HTTP/1.1 503")
-    finally:
-        for client in others:
-            client.close()
+def test_root_loses_no_connection_and_the_others_by_how_many_they_have() -> None:
+    with (
+        TemporaryDirectory() as base,
+        running(Path(base) / "r", connection_limits={"at_once": 8}) as daemon,
+        ExitStack() as stack,
+    ):
+        daemon.wait()
+        for path, mode in ((Path(base), 0o755), (daemon.directory, 0o755), (daemon.socket, 0o666)):
+            path.chmod(mode)
+
+        def kept(uid: int, count: int) -> list[socket.socket]:
+            clients = [stack.enter_context(closing(connect_as(daemon, uid))) for _ in range(count)]
+            for client in clients:
+                client.sendall(request("GET", "/v1/license"))
+                assert read_one(client).status == 200
+            return clients
+
+        mine, one, many = kept(0, 3), kept(2001, 1), kept(2002, 4)
+        others = kept(2003, 2)
+        assert [read_all(client) for client in many[:2]] == [b"", b""]
+        for client in (*mine, *one, *many[2:], *others):
+            client.sendall(request("GET", "/v1/license"))
+            assert read_one(client).status == 200

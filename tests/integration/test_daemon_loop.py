@@ -193,7 +193,7 @@ def test_a_changed_answer_is_one_line_in_the_log(place: Path) -> None:
 
 
 def test_hup_evaluates_now(place: Path) -> None:
-    with running(place, "say(reasons=[time.monotonic_ns()])") as daemon:
+    with running(place, "say(reasons=[str(time.monotonic_ns())])") as daemon:
         before = daemon.wait().ask("GET", "/v1/license").body
         daemon.process.send_signal(signal.SIGHUP)
         until(lambda: daemon.ask("GET", "/v1/license").body != before)

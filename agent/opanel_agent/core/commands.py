@@ -57,9 +57,12 @@ class Body(Enum):
     """What a request may carry, with its limit in bytes.
 
     Options begin with a brace, a document never does.
+
+    `NONE` is an empty body or an empty JSON object, which many clients always
+    send.
     """
 
-    NONE = 0
+    NONE = 64
     OPTIONS = OPTIONS_MAX_BYTES
     DOCUMENT = DOCUMENT_MAX_BYTES
 
@@ -67,10 +70,10 @@ class Body(Enum):
 class Route(NamedTuple):
     """A request of the local socket.
 
-    A GET is answered from memory: `member` is one of the answer, or "" for all
-    of it. A POST starts evaluate with the intent `intent`; its result has
-    members of `result`. `min_interval_s` is the least time between two requests
-    of peers.
+    A GET is answered from memory: `member` is one of the answer, "" for all of
+    it, None for the list of paths. A POST starts evaluate with the intent
+    `intent`; its result has members of `result`. `min_interval_s` is the least
+    time between two requests of peers.
     """
 
     method: str
@@ -123,6 +126,8 @@ SENDING_OPTIONS: Final = ("preview", "confirm", "to_file")
 PREVIEWED: Final = ("id", "purpose", "method", "url", "head", "body", "leaves", "why")
 SENT_OR_NOT: Final = (*PREVIEWED, "request", "sent", "reply_status")
 
+# What health checks ask for where they were given no path (monit; haproxy by OPTIONS).
+INDEX: Final = Route("GET", "/", who=Who.PEERS)
 LICENSE: Final = _get("/v1/license", "license")
 CONSENT: Final = _get("/v1/consent", "consent")
 ANSWER: Final = _get("/v1/answer", "")
@@ -164,9 +169,9 @@ NOTICED: Final = _post("noticed", "version", "lang", result=("noticed",))
 # What may leave has become less: whatever runs was started under the wider
 # word.
 NARROWED: Final = _post("narrowed", result=())._replace(ends_running_job=True)
-# Asked for by programs alone: the panel reads these two, `status` the whole
-# answer.
-FOR_PROGRAMS: Final = (LICENSE, CONSENT)
+# Asked for by programs alone: health checks, and the panel, while `status`
+# reads the whole answer.
+FOR_PROGRAMS: Final = (INDEX, LICENSE, CONSENT)
 
 _NONE: Final[frozenset[str]] = frozenset()
 _WAIT: Final = frozenset({"--wait"})

@@ -1,23 +1,23 @@
-"""What the daemon knows and wants done: the last answer, the jobs that wait and who for.
+"""Holds the last answer and the queue of jobs, and decides which job runs when and who gets which reply.
 
-No process and no socket is touched here. The loop asks `next_task`, runs it (`children`), and brings its end to
-`finished`, which says what to tell whom. One job runs at a time. A tick or refresh that is asked for while the same
-waits already joins it; one that runs already may have read the world before the asking, so another is made.
+No process and no socket is touched here. The loop asks `next_task`, runs it (`job_process`), and brings its end to
+`finished`, which returns the effects. One job runs at a time. Whoever asks for what waits already joins it; a job that
+runs may have read its inputs before the asking, so another one is queued. The queue's limit is for group members: a
+command of the owner is always admitted, and one that narrows goes before all others.
 
-A job that fails changes nothing but when the next one runs: the last answer stands.
+What a job prints is checked whole before any of it counts (`result_frame`): a job that fails changes nothing but when
+the next one runs, and the last answer stands.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.commands import Route
-from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Unavailable
-from opanel_agent.core.units import DAY_S, HOUR_S
+from opanel_agent.core.errors import AgentError, NotPermitted, Unavailable
+from opanel_agent.core.units import HOUR_S
 from opanel_agent.daemon.api import (
-    OWNER_MEMBERS,
     Peer,
     PublishedAnswer,
     Response,
@@ -29,26 +29,30 @@ from opanel_agent.daemon.api import (
 )
 from opanel_agent.daemon.connection import Connection
 from opanel_agent.daemon.job_process import JobResult
+from opanel_agent.daemon.result_frame import Line, ResultFrame, error_text, read_frame, restore_answer
 
 START = Start(intent="start")
 TICK = Start(intent="tick")
-_JOINED = ("tick", "refresh")
+_ROUTINE = ("start", "tick")
 
 Replies = list[tuple[Connection, Response]]
 
 
 class RetryPolicy(NamedTuple):
+    """Says how long a POST waits for its job, when a failed job runs again, and how many jobs may wait."""
+
     reply_s: float = 30.0  # a POST that takes longer gets 202
     retry_first_s: float = 60.0  # after a job that failed; doubled each time
     retry_last_s: float = HOUR_S
-    tasks: int = 8  # that may wait
+    queued_max: int = 8  # for group members; the owner is always admitted
 
     def retry_s(self, failures: int) -> float:
+        """Returns the seconds until the next try after so many failures in a row (at least one)."""
         return min(self.retry_first_s * 2.0 ** min(failures - 1, 16), self.retry_last_s)
 
 
 class QueuedJob:
-    """A job that waits or runs, and those who wait for it."""
+    """Holds a job that waits or runs, and the connections that wait for it."""
 
     __slots__ = ("start", "waiting")
 
@@ -57,26 +61,10 @@ class QueuedJob:
         self.waiting: list[Connection] = []
 
 
-# What evaluate has to tell the journal: event, level, message, fields.
-Line = tuple[str, str, str, dict[str, object]]
-
-
-class ResultFrame(NamedTuple):
-    """What evaluate said. `answer` None: the last one stands. `language`: as the settings say."""
-
-    ok: bool
-    error: object
-    result: object
-    next_run_s: int
-    answer: PublishedAnswer | None
-    lines: list[Line]
-    language: str | None
-
-
 class JobEffects(NamedTuple):
-    """A job's end, as things to do: the replies to give, the answer to publish, what to tell the journal.
+    """Holds what a job's end brings: the replies to give, the answer to publish, the lines for the journal.
 
-    `trouble`: why there is no new answer, "" where there is one, None where the job was ended on purpose.
+    `trouble` is why there is no new answer, "" where there is one, None where the job was ended on purpose.
     """
 
     replies: Replies
@@ -87,7 +75,7 @@ class JobEffects(NamedTuple):
 
 
 class JobQueue:
-    """The handler that the connections come to. Times are the loop's clock, in seconds."""
+    """Handles the requests of all connections (`RequestHandler`). Times are the loop's clock, in seconds."""
 
     def __init__(self, retry_policy: RetryPolicy, owner: int) -> None:
         self.answer: PublishedAnswer | None = None
@@ -101,18 +89,28 @@ class JobQueue:
         self._next_s = -math.inf
         self._failures = 0
         self._refreshed_s = -math.inf
+        self._stopping = False
+
+    def restore(self, data: bytes, wall_s: float) -> None:
+        """Serves the answer that was saved before this start until there is a new one, where it is still good."""
+        self.answer = self.answer or restore_answer(data, wall_s)
 
     def peer(self, uid: int) -> Peer:
+        """Returns who has this uid: uid 0 and the user of a user installation are the owner."""
         return Peer(uid=uid, owner=uid in (0, self._owner))
 
     def admit(self, method: str, target: str, peer: Peer, now_s: float) -> Route | Response:
+        """Returns the route of a request's head, or the refusal (`api.admit`)."""
         return admit(method, target, peer, since_refresh_s=now_s - self._refreshed_s)
 
     def take(self, route: Route, body: bytes, connection: Connection, now_s: float) -> Response | None:
+        """Returns the response; or None where a job was queued, and the connection waits for it."""
         made = respond(route, body, self.answer, self._trouble, owner=connection.peer.owner)
         if isinstance(made, Response):
             return made
-        if not self.ask(made, connection):
+        if self._stopping:
+            return self._stopped_reply()
+        if not self.ask(made, connection, always=connection.peer.owner):
             return problem("jobs_taken", headers=(("Retry-After", "60"),))
         if route.min_interval_s and not connection.peer.owner:
             self._refreshed_s = now_s
@@ -121,32 +119,35 @@ class JobQueue:
         return None
 
     def late(self, connection: Connection) -> Response:
+        """Returns the response to a client whose job goes on without it (status 202)."""
         for task in (*self._queue, *([self.running] if self.running else [])):
             if connection in task.waiting:
                 task.waiting.remove(connection)
-        return body_json(ok=None, error=None, result=None, answer=self.answer)
+        return body_json(ok=None, error=None, result=b"null", answer=self.answer)
 
-    def ask(self, start: Start, connection: Connection | None = None) -> bool:
-        """Puts a job in the queue, or its asker beside one who asked the same; False when the queue is full."""
-        # An asker's opt-outs are among the options: who asks under one waits for a pass of the same.
-        task = next((known for known in self._queue if known.start == start and start.intent in _JOINED), None)
-        if task is None:
-            if len(self._queue) >= self._retry_policy.tasks:
+    def ask(self, start: Start, connection: Connection | None = None, *, always: bool = True) -> bool:
+        """Queues a job, or joins an equal one that waits; returns False where it may not: the queue is full.
+
+        A job that ends the running one goes before all others.
+        """
+        job = next((known for known in self._queue if known.start == start), None)
+        if job is None:
+            if not always and len(self._queue) >= self._retry_policy.queued_max:
                 return False
-            task = QueuedJob(start)
-            self._queue.append(task)
+            job = QueuedJob(start)
+            self._queue.insert(0 if start.ends_running_job else len(self._queue), job)
         if connection is not None:
-            task.waiting.append(connection)
+            job.waiting.append(connection)
         return True
 
     def due_s(self) -> float:
-        """When `next_task` has one."""
+        """Returns when `next_task` has a job: -infinity for now, infinity while one runs."""
         if self.running is not None:
             return math.inf
         return -math.inf if self._queue else self._next_s
 
     def next_task(self, now_s: float) -> QueuedJob | None:
-        """The job to run now, which is then the running one."""
+        """Returns the job to run now, which is then the running one; None where none is due."""
         if self.due_s() > now_s:
             return None
         self.running = self._queue.pop(0) if self._queue else QueuedJob(self._routine)
@@ -154,137 +155,78 @@ class JobQueue:
         return self.running
 
     def finished(self, ended: JobResult, now_s: float) -> JobEffects:
-        """Takes up what the running job brought."""
-        task, self.running, self.narrowed = self.running, None, False
-        waiting = task.waiting if task else []
+        """Takes up the running job's result and returns what follows from it."""
+        job, self.running, self.narrowed = self.running, None, False
+        waiting = job.waiting if job else []
         try:
-            frame = _frame(ended)
+            frame = read_frame(ended)
         except AgentError as error:
-            reply = body_json(ok=False, error=error.to_json(), result=None, answer=self.answer)
-            replies = [(connection, reply) for connection in waiting]
-            if error.detail in _ON_PURPOSE:
-                return JobEffects(replies=replies, trouble=None)
-            self._failures += 1
-            self._trouble = error.to_json()
-            self._next_s = now_s + self._retry_policy.retry_s(self._failures)
-            return JobEffects(replies=replies, trouble=str(error))
+            return self._failed(waiting, error, now_s)
+        if job is not None and _is_callers_error(job.start, frame):
+            return JobEffects(replies=self._replies(waiting, frame), trouble=None, lines=frame.lines)
         self._failures = 0
-        self._next_s = now_s + min(max(frame.next_run_s, 1), DAY_S)
+        self._next_s = now_s + frame.next_run_s
         self.answer = frame.answer or self.answer
         self._trouble = frame.error if frame.answer is None else None
-        replies = [(asker, self._reply(frame, owner=asker.peer.owner)) for asker in waiting]
         return JobEffects(
-            replies=replies,
+            replies=self._replies(waiting, frame),
             answer=frame.answer,
-            trouble=_error_text(frame.error) if frame.answer is None else "",
+            trouble=error_text(frame.error) if frame.answer is None else "",
             lines=frame.lines,
             language=frame.language,
         )
 
+    def _failed(self, waiting: Sequence[Connection], error: AgentError, now_s: float) -> JobEffects:
+        reply = body_json(ok=False, error=error.to_json(), result=b"null", answer=self.answer)
+        replies = [(connection, reply) for connection in waiting]
+        if error.detail in _ON_PURPOSE:
+            return JobEffects(replies=replies, trouble=None)
+        self._failures += 1
+        self._trouble = error.to_json()
+        self._next_s = now_s + self._retry_policy.retry_s(self._failures)
+        return JobEffects(replies=replies, trouble=str(error))
+
+    def _replies(self, waiting: Sequence[Connection], frame: ResultFrame) -> Replies:
+        return [(connection, self._reply(frame, owner=connection.peer.owner)) for connection in waiting]
+
     def _reply(self, frame: ResultFrame, *, owner: bool) -> Response:
-        """To whoever asked. What a pass did to reports (its member `consent`) is the owner's to see."""
-        result = frame.result
-        if not owner and isinstance(result, dict):
-            result = {name: value for name, value in result.items() if name != "consent"}
+        result = frame.result if owner else frame.peer_result
         return body_json(ok=frame.ok, error=frame.error, result=result, answer=self.answer)
 
+    def _stopped_reply(self) -> Response:
+        return body_json(ok=False, error=stopping().to_json(), result=b"null", answer=self.answer)
+
     def abandon(self) -> Replies:
-        """The end is near: whoever waits for a job that has not begun hears so."""
-        reply = body_json(ok=False, error=stopping().to_json(), result=None, answer=self.answer)
+        """Empties the queue at the end and returns what everyone who waits in it is answered; later jobs are refused."""
+        self._stopping = True
+        reply = self._stopped_reply()
         queue, self._queue = self._queue, []
-        return [(connection, reply) for task in queue for connection in task.waiting]
+        return [(connection, reply) for job in queue for connection in job.waiting]
+
+
+def _is_callers_error(start: Start, frame: ResultFrame) -> bool:
+    """Tells whether a command was refused for what its caller sent, which says nothing about the evaluation.
+
+    Evaluate brings an answer with every error that arises in a pass; without one, a refused intent made no pass.
+    """
+    if start.intent in _ROUTINE or frame.answer is not None or frame.error is None:
+        return False
+    return frame.error["kind"] == "Untrusted" or frame.error["code"] == Fault.USAGE
 
 
 def stopping() -> AgentError:
+    """Returns the error of a job that the daemon's end cut short."""
     return Unavailable(Fault.NOT_RUNNING, "daemon_stopping")
 
 
 def hung_job(deadline_s: float) -> AgentError:
+    """Returns the error of a job that ran longer than it may."""
     return Unavailable(Fault.JOB_TIMEOUT, "job_timeout", seconds=int(deadline_s))
 
 
 def consent_changed() -> AgentError:
-    """What the job was started under no longer holds."""
+    """Returns the error of a job that ended because what it was started under no longer holds."""
     return NotPermitted(Reason.NOT_PERMITTED, "job_narrowed")
 
 
 _ON_PURPOSE: Final = frozenset({stopping().detail, consent_changed().detail})  # no failure of evaluation
-
-
-def _frame(ended: JobResult) -> ResultFrame:
-    if ended.error is not None:
-        raise ended.error
-    try:
-        return _read(json.loads(ended.output))
-    except (ValueError, RecursionError) as error:
-        raise Bug(Fault.PROTOCOL, "job_frame") from error
-
-
-def _read(frame: object) -> ResultFrame:
-    match frame:
-        case {
-            "schema": 1,
-            "ok": bool(ok),
-            "error": None | {"kind": str(), "code": str(), "detail": str(), "values": {}} as error,
-            "answer": answer,
-            "next_run_s": int(next_run_s),
-            "result": result,
-            **rest,
-        }:
-            return ResultFrame(
-                ok=ok,
-                error=error,
-                result=result,
-                next_run_s=next_run_s,
-                answer=_answer(answer),
-                lines=[_line(each) for each in _list(rest.get("journal", []))],
-                language=str(rest["language"]) if rest.get("language") else None,
-            )
-    raise ValueError
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise ValueError  # noqa: TRY004 - whatever a frame should not say is one and the same
-    return value
-
-
-def _line(line: object) -> Line:
-    match line:
-        case {"event": str(event), "level": str(level), "message": str(message), "fields": {**fields}}:
-            return event, level, message, {str(name): value for name, value in fields.items()}
-    raise ValueError
-
-
-def _error_text(error: object) -> str:
-    """An error of another process as `str` of ours reads."""
-    match error:
-        case {"code": str(code), "detail": str(detail)}:
-            return f"{code}/{detail}"
-    return "internal"
-
-
-def _answer(answer: object) -> PublishedAnswer | None:
-    match answer:
-        case None:
-            return None
-        case {
-            "schema": 1,
-            "license": {"state": str(state), "reasons": [*reasons]} as license_part,
-            "consent": {} as consent,
-            **rest,
-        }:
-            shown = {name: value for name, value in rest.items() if name not in OWNER_MEMBERS}
-            return PublishedAnswer(
-                whole=_bytes(answer),
-                peers=_bytes({"schema": 1, "license": license_part, "consent": consent, **shown}),
-                license=_bytes(license_part),
-                consent=_bytes(consent),
-                state=state,
-                reasons=", ".join(str(reason) for reason in reasons),
-            )
-    raise ValueError
-
-
-def _bytes(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

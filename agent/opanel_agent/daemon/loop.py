@@ -1,16 +1,17 @@
-"""The daemon's one thread: waits, and gives what happened to whom it concerns.
+"""Runs the daemon's one thread: waits, and hands each event to the part that it concerns.
 
-`Daemon.run` is a `selectors` loop over the listening socket and its clients (`clients`), the pipes of the running
-job (`children`), and a socket pair into which the interpreter writes the signals. What to do is decided elsewhere
-(`work`, `api`); here is when. Nothing waits but `select`, so an idle daemon costs no context switch between
-deadlines.
+`Daemon.run` is a `selectors` loop over the clients (`connections`), the pipes of the running job (`job_process`), and
+a socket pair into which the interpreter writes the signals. What to do is decided elsewhere (`job_queue`, `api`); here
+is when. Nothing waits but `select`, so an idle daemon costs no context switch between deadlines.
 
-Signals: SIGTERM and SIGINT end it (a running job gets a moment to finish, then it is killed with all it started),
-SIGHUP makes it evaluate now. The clock is CLOCK_BOOTTIME: it counts the time a machine sleeps, and nobody can set it.
+Signals: SIGTERM and SIGINT end it (a running job gets a moment to finish, then it is killed with all it started; whoever
+asks meanwhile is answered), SIGHUP makes it evaluate now. The clock is CLOCK_BOOTTIME: it counts the time a machine
+sleeps, and nobody can set it. Only the answer of before a start is judged by the wall clock, as its dates are.
 """
 
 import math
 import os
+import resource
 import signal
 import socket
 import sys
@@ -21,8 +22,9 @@ from typing import NamedTuple
 
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.text_safety import escape_lines
+from opanel_agent.daemon.api import PublishedAnswer
 from opanel_agent.daemon.connection import Timeouts
-from opanel_agent.daemon.connections import ClientSockets, ConnectionLimits, TokenBucket
+from opanel_agent.daemon.connections import ClientSockets, ConnectionLimits
 from opanel_agent.daemon.job_process import JobLimits, JobProcess, JobResult
 from opanel_agent.daemon.job_queue import (
     TICK,
@@ -34,6 +36,7 @@ from opanel_agent.daemon.job_queue import (
     hung_job,
     stopping,
 )
+from opanel_agent.daemon.listener import passed_listeners
 from opanel_agent.daemon.notify import Notifier
 from opanel_agent.daemon.reporter import Reporter
 from opanel_agent.daemon.runtime_dir import InstancePaths, RuntimeDir, find_instance_paths
@@ -42,33 +45,37 @@ from opanel_agent.system.journal import Journal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _SLEEP_MAX_S = 600.0  # select counts no time asleep, so a machine that woke up is noticed within this
+DESCRIPTORS = 4096  # as many clients as the kernel lets wait in a listening socket's queue
+DESCRIPTORS_KEPT = 64  # for jobs' pipes, the journal, files and sockets of the daemon's own
 _KILL_S = 3.0  # what the kernel gets to end a killed job before the daemon leaves without it
 
 
 class DaemonLimits(NamedTuple):
-    """Every figure of the daemon in one place."""
+    """Holds every limit of the daemon in one place."""
 
     job_limits: JobLimits = JobLimits()
     timeouts: Timeouts = Timeouts()
     connection_limits: ConnectionLimits = ConnectionLimits()
-    token_bucket: TokenBucket = TokenBucket()
     retry_policy: RetryPolicy = RetryPolicy()
     stop_s: float = 2.0  # what a running job gets to finish in at the end
+    drain_s: float = 0.1  # at the least between the signal and the end: kept connections learn that it is theirs too
+    socket_check_s: float = 300.0  # between two looks at the socket's path; its deletion is noticed at once
 
 
 class Job(NamedTuple):
-    """How a job is started: evaluate, for everyone but the tests."""
+    """Says how a job is started: evaluate, for everyone but the tests."""
 
     command: list[str]
     environment: Mapping[str, str]
 
 
 def clock_s() -> float:
+    """Returns the seconds since the machine's start, sleep included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Hooks(NamedTuple):
-    """The clock, how it waits, and how a job is started: the real ones for everyone but the tests."""
+    """Holds the clock, the selector, and what starts a job: the real ones for everyone but the tests."""
 
     clock_s: Callable[[], float] = clock_s
     selector: Callable[[], BaseSelector] = DefaultSelector
@@ -79,6 +86,8 @@ REAL_HOOKS = Hooks()
 
 
 class Daemon:
+    """Is the daemon of one installation, from `run` to its end."""
+
     def __init__(
         self,
         instance_paths: InstancePaths,
@@ -98,26 +107,31 @@ class Daemon:
         self._spawn = hooks.spawn
         self._selector = hooks.selector()
         self._job_queue = JobQueue(limits.retry_policy, instance_paths.owner)
-        self._child: JobProcess | None = None
+        self._job_process: JobProcess | None = None
         self._watched: set[int] = set()  # the child's pipes
         self._alive_s = -math.inf if notifier.watchdog_s else math.inf
         self._end_s = math.inf  # when it is over, whatever still runs
+        self._drained_s = math.inf  # when it is over, where no job runs
+        self._checked_s = -math.inf  # when the socket's path was looked at
 
     def run(self) -> int:
-        """Until a signal ends it. Raises what `Claim` raises, before anything is touched."""
+        """Runs until a signal ends it, and returns the exit status. Raises what `RuntimeDir` raises, at once."""
         self._catch_signals()
-        self._runtime_dir = RuntimeDir(self._instance_paths)
+        passed = passed_listeners(os.environ, os.getpid(), self._instance_paths.socket)
+        self._runtime_dir = RuntimeDir(self._instance_paths, passed)
         try:
             self._clients = ClientSockets(
                 self._selector,
-                self._runtime_dir.listener,
+                self._runtime_dir.listeners,
                 self._job_queue,
                 connection_limits=self._limits.connection_limits,
-                token_bucket=self._limits.token_bucket,
                 timeouts=self._limits.timeouts,
             )
-            self._notifier.ready("no answer yet")
+            self._job_queue.restore(self._runtime_dir.saved(), time.time())
+            restored = self._job_queue.answer
+            self._notifier.ready(f"license {restored.summary}, of before the start" if restored else "no answer yet")
             self._reporter.event("started")
+            self._runtime_dir.watch()
             while self._turn(self._clock_s()):
                 for key, mask in self._selector.select(self._sleep_s()):
                     key.data(mask, self._clock_s())
@@ -128,13 +142,23 @@ class Daemon:
         return 0
 
     def _turn(self, now_s: float) -> bool:
-        """What time brings. False when it is over."""
+        """Does what is due; returns False when it is over."""
         self._clients.turn(now_s)
-        if self._child is not None:
-            self._judge(self._child, now_s)
-        elif self._end_s == math.inf:
+        if self._job_process is not None:
+            self._judge(self._job_process, now_s)
+        elif not self._is_stopping:
             self._begin(self._job_queue.next_task(now_s), now_s)
-        return self._end_s == math.inf or (self._child is not None and now_s < self._end_s)
+        if self._checked_s + self._limits.socket_check_s <= now_s:
+            self._check_socket(now_s)
+        if not self._is_stopping:
+            return True
+        if self._job_process is not None:
+            return now_s < self._end_s
+        return now_s < self._drained_s and len(self._clients) > 0
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._end_s < math.inf
 
     def _live(self, now_s: float) -> None:
         """Tells the watchdog, once a whole turn is over: a turn that hangs is what it is there for."""
@@ -143,9 +167,10 @@ class Daemon:
             self._alive_s = now_s + (self._notifier.watchdog_s or math.inf)
 
     def _sleep_s(self) -> float:
-        child_s = self._child.deadline_s if self._child else math.inf
-        work_s = self._job_queue.due_s() if self._end_s == math.inf else math.inf
-        due_s = min(self._clients.due_s(), work_s, child_s, self._alive_s, self._end_s)
+        child_s = self._job_process.deadline_s if self._job_process else math.inf
+        end_s = self._end_s if self._job_process else self._drained_s
+        queue_s = math.inf if self._is_stopping else self._job_queue.due_s()
+        due_s = min(self._clients.due_s(), queue_s, child_s, self._alive_s, end_s)
         return min(max(due_s - self._clock_s(), 0.0), _SLEEP_MAX_S)
 
     # jobs
@@ -154,14 +179,14 @@ class Daemon:
         if task is None:
             return
         try:
-            self._child = self._spawn(
+            self._job_process = self._spawn(
                 self._job.command, self._job.environment, task.start.frame(), self._limits.job_limits, now_s
             )
         except AgentError as error:
             self._finish(JobResult(output=b"", error=error), now_s)
             return
-        self._watch(self._child, self._child.stdin, EVENT_WRITE)
-        self._watch(self._child, self._child.stdout, EVENT_READ)
+        self._watch(self._job_process, self._job_process.stdin, EVENT_WRITE)
+        self._watch(self._job_process, self._job_process.stdout, EVENT_READ)
 
     def _watch(self, child: JobProcess, pipe: int | None, events: int) -> None:
         if pipe is not None:
@@ -185,15 +210,15 @@ class Daemon:
             self._job_queue.narrowed = False
             child.end(consent_changed())
         elif child.deadline_s <= now_s:
-            child.end(hung_job(self._limits.job_limits.deadline_s) if self._end_s == math.inf else stopping())
+            child.end(stopping() if self._is_stopping else hung_job(self._limits.job_limits.deadline_s))
 
     def _reap(self, now_s: float) -> None:
-        ended = self._child.reap() if self._child else None
+        ended = self._job_process.reap() if self._job_process else None
         if ended is not None:
-            self._child = None
+            self._job_process = None
             self._unwatch(set(self._watched))
             self._finish(ended, now_s)
-        if self._child is None:
+        if self._job_process is None:
             _reap_orphans()
 
     def _finish(self, ended: JobResult, now_s: float) -> None:
@@ -205,15 +230,15 @@ class Daemon:
         if outcome.trouble is not None:
             self._reporter.trouble(outcome.trouble, now_s)
         if outcome.answer is not None:
-            self._publish(outcome.answer.peers, now_s)
+            self._publish(outcome.answer, now_s)
             self._reporter.license(outcome.answer.state, outcome.answer.reasons, now_s)
             if before is None or before.summary != outcome.answer.summary:
                 self._notifier.status(f"license {outcome.answer.summary}")
         self._reply(outcome.replies, now_s)
 
-    def _publish(self, answer: bytes, now_s: float) -> None:
+    def _publish(self, answer: PublishedAnswer, now_s: float) -> None:
         try:
-            self._runtime_dir.publish(answer)
+            self._runtime_dir.publish(answer.peers, answer.whole)
         except AgentError as error:  # the socket still gives it
             self._reporter.answer_not_written(str(error), now_s)
 
@@ -229,7 +254,7 @@ class Daemon:
         for end in (self._signals, wakeup):
             end.setblocking(False)  # noqa: FBT003 - the socket module's own signature
         signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
-        for number in SIGNALS:
+        for number in (*SIGNALS, signal.SIGIO):
             signal.signal(number, _noted)
         self._selector.register(self._signals, EVENT_READ, self._signalled)
 
@@ -237,26 +262,56 @@ class Daemon:
         for number in set(self._signals.recv(4096)):
             if number == signal.SIGCHLD:
                 self._reap(now_s)
+            elif number == signal.SIGIO:
+                self._check_socket(now_s)
             elif number == signal.SIGHUP:
                 self._job_queue.ask(TICK)
             else:
                 self._stop(now_s)
 
+    def _check_socket(self, now_s: float) -> None:
+        """Makes the socket anew where its path leads nowhere, and has systemd keep it for the next start."""
+        self._checked_s = now_s
+        if self._is_stopping:
+            return
+        try:
+            healed = self._runtime_dir.heal()
+        except AgentError as error:
+            self._reporter.socket_not_healed(str(error), now_s)
+            return
+        if healed is None:
+            return
+        self._clients.listen(healed.made)
+        if healed.unreachable is not None:
+            self._clients.retire(healed.unreachable, now_s)
+        self._notifier.keep(healed.made.fileno(), "healed")
+        self._runtime_dir.watch()
+        self._reporter.event("socket_healed", level="warning")
+
     def _stop(self, now_s: float) -> None:
-        """The beginning of the end; a second signal changes nothing."""
-        if self._end_s < math.inf:
+        """Begins the end; a second signal changes nothing.
+
+        Clients are served to the last. Where systemd holds the socket, new ones are too.
+        """
+        if self._is_stopping:
             return
         self._notifier.stopping()
-        self._clients.stop_accepting()
-        self._runtime_dir.unlink_socket()
+        self._clients.finish()
+        if not self._runtime_dir.held_by_systemd:
+            self._clients.stop_accepting()
+            self._runtime_dir.unlink_socket()
         self._reply(self._job_queue.abandon(), now_s)
         self._end_s = now_s + self._limits.stop_s + _KILL_S
-        if self._child is not None:
-            self._child.deadline_s = min(self._child.deadline_s, now_s + self._limits.stop_s)
+        self._drained_s = now_s + self._limits.drain_s
+        if self._job_process is not None:
+            self._job_process.deadline_s = min(self._job_process.deadline_s, now_s + self._limits.stop_s)
 
     def _leave(self) -> None:
-        if self._child is not None:
-            self._child.end(stopping())
+        if self._job_process is not None:
+            self._job_process.end(stopping())
+        if self._is_stopping:
+            self._clients.stop_accepting()
+            self._clients.turn(self._clock_s())
         self._clients.close()
         self._runtime_dir.release()
         self._notifier.close()
@@ -279,19 +334,27 @@ def _reap_orphans() -> None:
         return
 
 
+def allow_descriptors() -> int:
+    """Raises the limit of open files as far as it may and is of use; returns how many connections that leaves room for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(wanted - DESCRIPTORS_KEPT, 1)
+
+
 def main(hooks: Hooks = REAL_HOOKS) -> int:
-    """`opanel-agent daemon`. Returns the exit status."""
+    """Runs `opanel-agent daemon` and returns the exit status."""
     try:
         instance_paths = find_instance_paths()
         job = Job(
             command=[sys.executable, "-I", "-m", "opanel_agent", "evaluate"],
             environment=environment.select(os.environ, user_folders=instance_paths.make, service=True),
         )
+        limits = DaemonLimits(connection_limits=ConnectionLimits(at_once=allow_descriptors()))
         notifier = Notifier(os.environ, pid=os.getpid())
         reporter = Reporter(Journal(os.environ).tell, _locale(os.environ))
-        return Daemon(
-            instance_paths, job, notifier=notifier, reporter=reporter, limits=DaemonLimits(), hooks=hooks
-        ).run()
+        return Daemon(instance_paths, job, notifier=notifier, reporter=reporter, limits=limits, hooks=hooks).run()
     except AgentError as error:
         return _explain(error)
 

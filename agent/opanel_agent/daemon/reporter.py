@@ -1,9 +1,9 @@
-"""What the daemon tells the journal: each change once, in the settings' language, beside the state of the license.
+"""Reports to the journal: each change once, in the settings' language, beside the state of the license.
 
-A change of the license's state is told at once. What may come and go with every evaluation (its reasons, a job that
-fails) is told at once too, and then at most once in an hour: whatever holds when the hour is over is told then, so the
-last word is always what is so. Of what a job found, a line that was told within a day, or goes on being found, is not told
-again. Memory of it ends with the process.
+A change of the license's state is reported at once. What may come and go with every evaluation (its reasons, a job that
+fails) is reported at once too, and then at most once in an hour: the value current at the end of the hour is reported,
+so the last entry is always current. What a job found is not reported again while it was reported within a day or goes
+on being found. Memory of it ends with the process.
 
 The sentences are here and not in the catalogs, which would cost more memory than all of the daemon's own code.
 """
@@ -28,6 +28,14 @@ SENTENCES: Final[Mapping[str, tuple[str, str]]] = {  # English, Turkish
         "Lisans değerlendirilemedi ({error}); son yanıt geçerli. Ne yapılacağını opanel-agent status söyler.",
     ),
     "job_recovered": ("The license is evaluated again.", "Lisans yeniden değerlendirilebiliyor."),
+    "socket_healed": (
+        "The agent's socket had been deleted; it was made anew.",
+        "Ajanın soketi silinmişti; yeniden oluşturuldu.",
+    ),
+    "socket_not_healed": (
+        "The agent's socket cannot be reached and could not be made anew ({error}).",
+        "Ajanın soketine ulaşılamıyor ve soket yeniden oluşturulamadı ({error}).",
+    ),
     "answer_not_written": (
         "The answer could not be written to its file ({error}); the socket gives it.",
         "Yanıt dosyasına yazılamadı ({error}); soket yanıtı veriyor.",
@@ -36,12 +44,14 @@ SENTENCES: Final[Mapping[str, tuple[str, str]]] = {  # English, Turkish
 
 
 class Reported(NamedTuple):
+    """Holds what was reported last, and when."""
+
     what: str
     at_s: float
 
 
 class Reporter:
-    """`language`: of `SENTENCES`, until evaluate names another; `state` is told with every line."""
+    """Reports events, each with the license's state. `language`: of `SENTENCES`, until evaluate names another."""
 
     def __init__(self, tell: Tell, language: str) -> None:
         self._tell = tell
@@ -50,18 +60,20 @@ class Reporter:
         self._license = Reported("", -math.inf)
         self._trouble = Reported("", -math.inf)
         self._unwritten_s = -math.inf
+        self._unhealed_s = -math.inf
         self._lines: dict[str, float] = {}  # when each was found last
 
     def set_language(self, language: str | None) -> None:
-        """As the settings say; None leaves it."""
+        """Takes the settings' language; None leaves it."""
         self._turkish = self._turkish if language is None else language == "tr"
 
     def event(self, event: str, *, level: str = "info", **fields: object) -> None:
-        """One of our own, now."""
+        """Reports an event of the daemon's own, now."""
         message = SENTENCES[event][self._turkish].format_map({"state": self._state, **fields})
         self._tell(event, level=level, message=message, state=self._state, **fields)
 
     def license(self, state: str, reasons: str, now_s: float) -> None:
+        """Reports the license's state and its reasons where they changed."""
         what = f"{state}: {reasons}"
         if what == self._license.what or (state == self._state and now_s - self._license.at_s < HOUR_S):
             return
@@ -70,7 +82,7 @@ class Reporter:
         self.event("license", level="info" if state == "active" else "warning", was=was, reasons=reasons)
 
     def trouble(self, error: str, now_s: float) -> None:
-        """What evaluation failed with; "" when it did not."""
+        """Reports what evaluation failed with; "" when it did not."""
         if error == self._trouble.what or now_s - self._trouble.at_s < HOUR_S:
             return
         self._trouble = Reported(error, now_s)
@@ -80,13 +92,19 @@ class Reporter:
             self.event("job_recovered")
 
     def answer_not_written(self, error: str, now_s: float) -> None:
-        """The answer's file."""
+        """Reports that the answer's file could not be written, once a day while it lasts."""
         if now_s - self._unwritten_s >= DAY_S:
             self.event("answer_not_written", level="warning", error=error)
         self._unwritten_s = now_s
 
+    def socket_not_healed(self, error: str, now_s: float) -> None:
+        """Reports that the socket's path leads nowhere and could not be mended, once an hour."""
+        if now_s - self._unhealed_s >= HOUR_S:
+            self._unhealed_s = now_s
+            self.event("socket_not_healed", level="error", error=error)
+
     def job_event(self, event: str, level: str, message: str, fields: Mapping[str, object], now_s: float) -> None:
-        """A line of a job's."""
+        """Reports an event of a job's."""
         what = f"{event} {fields}"
         known = what in self._lines and now_s - self._lines[what] < DAY_S
         self._lines.pop(what, None)

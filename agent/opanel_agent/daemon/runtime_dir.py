@@ -1,40 +1,50 @@
-"""The daemon's place on disk: one lock, one socket, one file with the last answer.
+"""Holds the daemon's runtime directory: its lock, its socket, and the files with the last answer.
 
-Each refusal is an error of its own.
+The lock decides who is the daemon. The socket of a dead daemon is replaced, that of another program is not; a socket
+file that was deleted is made anew. The directory must be ours: in a system installation tmpfiles.d makes it, so that
+the group comes with it (the agent may not chown); a user installation makes its own, 0700.
 
-The lock decides who is the daemon; the socket of one that is gone is replaced, that of another program is not. The
-directory must be ours: in a system installation tmpfiles.d makes it, so that the group comes with it (the agent may
-not chown); a user installation makes its own, 0700.
+The answer is kept twice: `answer.json` for the group, for when the socket is silent, and a whole one for the daemon
+itself, which serves it from its first moment after a start.
 """
 
 import fcntl
 import os
-import socket
 import stat
-from typing import NamedTuple, NoReturn
+from collections.abc import Sequence
+from typing import Final, NamedTuple, NoReturn
 
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Storage, Unavailable
+from opanel_agent.daemon.listener import ListeningSocket, bind_listener, leads_to
 from opanel_agent.system import errno_codes
 from opanel_agent.system.storage import installation
 
-_BACKLOG = 32  # who comes last waits for all before: 128 make the p99 under attack 3 ms instead of 1.5 (2026-11-24)
-_PATH_MAX_BYTES = 107  # sun_path, less its NUL
+SAVED_MAX_BYTES: Final = 1024 * 1024  # as the output of the job that it came from
+_DN_DELETE: Final = 0x00000008  # fcntl(2): the names that Python has no constant for
+_DN_MULTISHOT: Final = 0x80000000
+_F_NOTIFY: Final = 1026
+SAVED_ANSWER: Final = "answer.saved.json"
 
 
 class InstancePaths(NamedTuple):
-    """Where the daemon stands. `owner` is the uid that counts as root; `make` allows making `directory`."""
+    """Holds the paths of an installation's daemon.
+
+    `saved` is the daemon's own copy of the answer; `owner` is the uid that counts as root; `make` allows making
+    `directory`.
+    """
 
     directory: str
     lock: str
     socket: str
     answer: str
+    saved: str
     owner: int
     make: bool
 
 
 def find_instance_paths(code: str = installation.CODE) -> InstancePaths:
-    """The instance_paths of the installation that `code`, a file of this package, belongs to."""
+    """Returns the paths of the installation that `code`, a file of this package, belongs to."""
     if installation.is_system(code):
         return _paths_in(installation.SYSTEM_RUNTIME, owner=0, make=False)
     uid = os.geteuid()
@@ -47,6 +57,7 @@ def _paths_in(directory: str, *, owner: int, make: bool) -> InstancePaths:
         lock=f"{directory}/{installation.DAEMON_LOCK}",
         socket=f"{directory}/{installation.SOCKET}",
         answer=f"{directory}/{installation.ANSWER}",
+        saved=f"{directory}/{SAVED_ANSWER}",
         owner=owner,
         make=make,
     )
@@ -83,46 +94,119 @@ def _tell_runtime(code: str, pipe: int) -> NoReturn:
         os._exit(status)  # no handler, buffer or caller of the parent's may run here
 
 
-class RuntimeDir:
-    """Being the daemon here, until `release`."""
+class Healed(NamedTuple):
+    """Holds the socket that was made anew, and the one that nobody can reach any more, where it is ours to close."""
 
-    def __init__(self, instance_paths: InstancePaths) -> None:
-        """Raises Unavailable (already running) or Storage."""
-        self._instance_paths = instance_paths
+    made: ListeningSocket
+    unreachable: ListeningSocket | None
+
+
+class RuntimeDir:
+    """Is the hold on the runtime directory, from its construction to `release`."""
+
+    def __init__(self, instance_paths: InstancePaths, passed: Sequence[ListeningSocket] = ()) -> None:
+        """Takes the lock and the socket; `passed` are those that systemd holds.
+
+        Raises Unavailable (a daemon runs already) or Storage.
+        """
+        self._paths = instance_paths
         _directory(instance_paths)
         self._lock = _lock(instance_paths.lock)
+        self._own: ListeningSocket | None = None
+        self._watched: int | None = None
+        self.listeners = list(passed)
+        if passed:  # whose path `heal` looks after, once it is served: a fault of the path is no reason not to start
+            return
         try:
-            self.listener = _listener(instance_paths.socket)
+            self.heal()
         except AgentError:
             os.close(self._lock)
             raise
 
-    def publish(self, answer: bytes) -> None:
-        """Leaves the answer where the group reads it when the socket is silent; whole or not at all.
+    @property
+    def held_by_systemd(self) -> bool:
+        """Tells whether the listening socket outlives this daemon."""
+        return self._own is None or len(self.listeners) > 1
 
-        Not synced: the directory is memory, and the next start makes the answer anew. Raises Storage.
+    def heal(self) -> Healed | None:
+        """Binds a new socket where the path no longer leads to one of ours; returns None where nothing was wrong.
+
+        Raises Unavailable or Storage.
         """
-        path, new = self._instance_paths.answer, self._instance_paths.answer + ".new"
+        if self.listeners and leads_to(self._paths.socket, self.listeners):
+            return None
+        _directory(self._paths)
+        made, unreachable = bind_listener(self._paths.socket), self._own
+        self.listeners = [*(listener for listener in self.listeners if listener is not unreachable), made]
+        self._own = made
+        return Healed(made=made, unreachable=unreachable)
+
+    def watch(self) -> bool:
+        """Asks the kernel for SIGIO when a name in the directory is deleted (dnotify); returns False where it has none."""
         try:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
-            with open(descriptor, "wb") as file:  # noqa: PTH123 - pathlib is 0.7 MB that stay
-                os.fchmod(descriptor, 0o640)
-                file.write(answer)
+            watched = os.open(self._paths.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        self._unwatch()
+        self._watched = watched
+        try:
+            fcntl.fcntl(self._watched, _F_NOTIFY, _DN_DELETE | _DN_MULTISHOT)
+        except OSError:
+            return False
+        return True
+
+    def publish(self, answer: bytes, whole: bytes) -> None:
+        """Writes the answer where the group reads it when the socket is silent, and the whole one for the next start.
+
+        Each whole or not at all. Not synced: the directory is memory. Raises Storage.
+        """
+        self._write(self._paths.saved, whole, 0o600)
+        self._write(self._paths.answer, answer, 0o640)
+
+    def saved(self) -> bytes:
+        """Returns the whole answer as the last daemon left it; empty where there is none, or it cannot be read."""
+        try:
+            descriptor = os.open(self._paths.saved, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib is 0.7 MB that stay
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+                    return b""
+                return file.read(SAVED_MAX_BYTES + 1)
+        except OSError:
+            return b""
+
+    def _write(self, path: str, data: bytes, mode: int) -> None:
+        new = path + ".new"
+        try:
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - as above
+                os.fchmod(descriptor, mode)
+                file.write(data)
             os.replace(new, path)  # noqa: PTH105 - as above
         except OSError as error:
             raise _storage(error, "answer_not_written", path) from error
 
     def unlink_socket(self) -> None:
-        """Nobody finds the socket any more."""
+        """Removes the socket's name, unless systemd goes on listening there."""
+        if self.held_by_systemd:
+            return
         try:
-            os.unlink(self._instance_paths.socket)  # noqa: PTH108 - pathlib is 0.7 MB that stay
+            os.unlink(self._paths.socket)  # noqa: PTH108 - as above
         except FileNotFoundError:
             return
 
     def release(self) -> None:
+        """Gives up the socket and the lock."""
         self.unlink_socket()
-        self.listener.close()
+        for listener in self.listeners:
+            listener.close()
+        self._unwatch()
         os.close(self._lock)
+
+    def _unwatch(self) -> None:
+        if self._watched is not None:
+            os.close(self._watched)
+            self._watched = None
 
 
 def _directory(instance_paths: InstancePaths) -> None:
@@ -152,50 +236,6 @@ def _lock(path: str) -> int:
         os.close(descriptor)
         raise Unavailable(Fault.ALREADY_RUNNING, "daemon_running", path=path) from error
     return descriptor
-
-
-def _listener(path: str) -> socket.socket:
-    if len(os.fsencode(path)) > _PATH_MAX_BYTES:
-        raise Storage(Fault.IO_FAILED, "socket_path_long", path=path, max_bytes=_PATH_MAX_BYTES)
-    _remove_stale_socket(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o117)  # 0660 from its first moment: a chmod after bind would leave a gap
-    try:
-        listener.bind(path)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise _storage(error, "socket_failed", path) from error
-    finally:
-        os.umask(before)
-    listener.setblocking(False)  # noqa: FBT003 - the socket module's own signature
-    return listener
-
-
-def _remove_stale_socket(path: str) -> None:
-    """Removes a socket that nobody listens on."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise Storage(Fault.FILE_REFUSED, "socket_path_taken", path=path)
-        if _has_listener(path):
-            raise Unavailable(Fault.ALREADY_RUNNING, "socket_in_use", path=path)
-        os.unlink(path)  # noqa: PTH108 - pathlib is 0.7 MB that stay
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _storage(error, "socket_failed", path) from error
-
-
-def _has_listener(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # noqa: FBT003 - the socket module's own signature
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except BlockingIOError:  # its queue is full, so there is someone
-            return True
-        return True
 
 
 def _storage(error: OSError, detail: str, path: str) -> Storage:

@@ -51,6 +51,8 @@ MESSAGE_IDS: Final[Mapping[str, str]] = {
     "request_interrupted": "f9b9e8fc027b277b388df7b98821e7ba",
     "rights_receipt": "ce65f0e51eb42a0fe95074edbab33888",
     "security_advisory": "7ba1fcd8575d9f73d09ae6bfc8c652d4",
+    "socket_healed": "5a1f0d7c3be94d5c8f2b61d9407e83aa",
+    "socket_not_healed": "c2e6b3f4907d4b1d9a75e08d3f6c1b52",
     "started": "8c7c00901b89fba254b6f606cc5290b7",
     "state_forgotten": "2d04147b56f361f97f452343d24f2fc0",
     "state_set_aside": "abd0faa06d57ddc75fe627a83b2a65a6",

@@ -27,7 +27,7 @@ ANSWER = PublishedAnswer(
 )
 
 # interface.md "Local API", as far as it is built
-GET = {"/v1/license", "/v1/consent", "/v1/answer"}
+GET = {"/", "/v1/license", "/v1/consent", "/v1/answer"}
 POST_OF_ANYONE = {"/v1/refresh"}
 ABOUT_REPORTS = {
     f"/v1/{name}"
@@ -84,17 +84,78 @@ def test_what_is_said_of_this_server_is_in_no_get(path: str) -> None:
     assert not route("POST", path).member
 
 
-@pytest.mark.parametrize("target", ["/", "", "/v1/license/", "/v1/license?x", "//v1/license", "/v1/LICENSE", "*"])
+@pytest.mark.parametrize(
+    "target",
+    ["", "/v1/license/", "//v1/license", "/v1/LICENSE", "*", "/v1/license#x", "?/v1/license", "ftp://a/v1/license"],
+)
 def test_a_path_is_exactly_one_of_the_table(target: str) -> None:
     assert name(admit("GET", target, ROOT, since_refresh_s=math.inf)) == "path_unknown"
 
 
-@pytest.mark.parametrize("method", ["POST", "HEAD", "get", "DELETE", "CONNECT"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("/v1/license?", "/v1/license?a=b&c=/v1/answer", "http://localhost/v1/license", "HTTP://a:80/v1/license?x=1"),
+        *("https://a/v1/license", "http:///v1/license"),
+    ],
+)
+def test_a_query_is_ignored_and_the_absolute_form_is_taken(target: str) -> None:
+    assert admit("GET", target, PANEL, since_refresh_s=math.inf) == route("GET", "/v1/license")
+
+
+@pytest.mark.parametrize("target", ["http://localhost", "http://localhost/", "http://a?b/v1/license", "/?x"])
+def test_a_target_without_a_path_is_the_index(target: str) -> None:
+    assert admit("GET", target, PANEL, since_refresh_s=math.inf) == route("GET", "/")
+
+
+def test_the_index_lists_the_paths_and_needs_no_answer() -> None:
+    response = respond(route("GET", "/"), b"", None)
+    assert isinstance(response, Response)
+    assert json.loads(response.body) == {"schema": 1, "paths": [path for path in ROUTES if path != "/"]}
+
+
+@pytest.mark.parametrize("path", sorted(GET))
+def test_head_is_get(path: str) -> None:
+    """The body is left out where the response is written (`http_cache`)."""
+    assert admit("HEAD", path, PANEL, since_refresh_s=math.inf) == route("GET", path)
+
+
+@pytest.mark.parametrize(
+    ("target", "allowed"),
+    [
+        *(("/v1/license", "GET, HEAD, OPTIONS"), ("/v1/remove", "POST, OPTIONS"), ("/", "GET, HEAD, OPTIONS")),
+        *(("*", "GET, POST, HEAD, OPTIONS"), ("http://a/v1/refresh?x", "POST, OPTIONS")),
+    ],
+)
+def test_options_say_what_a_path_takes(target: str, allowed: str) -> None:
+    """Of health checks: haproxy's `option httpchk` asks OPTIONS / and wants a 2xx."""
+    told = admit("OPTIONS", target, PANEL, since_refresh_s=math.inf)
+    assert isinstance(told, Response)
+    assert (told.status, told.body, dict(told.headers)["Allow"]) == (200, b"", allowed)
+
+
+def test_options_of_no_path_are_none() -> None:
+    assert name(admit("OPTIONS", "/v2", PANEL, since_refresh_s=math.inf)) == "path_unknown"
+
+
+@pytest.mark.parametrize("body", [b"{}", b" {} ", b"{ }\n"])
+def test_an_empty_object_is_no_body(body: bytes) -> None:
+    assert respond(route("POST", "/v1/refresh"), body, ANSWER) == Start(intent="refresh")
+    assert respond(route("GET", "/v1/license"), body, ANSWER) == Response(status=200, body=ANSWER.license)
+
+
+@pytest.mark.parametrize("body", [b'{"x":1}', b"[]", b"x", b" "])
+def test_where_no_body_is_taken_another_is_refused(body: bytes) -> None:
+    for method, path in (("POST", "/v1/refresh"), ("POST", "/v1/narrowed"), ("GET", "/v1/license"), ("GET", "/")):
+        assert name(respond(route(method, path), body, ANSWER)) == "options_refused"
+
+
+@pytest.mark.parametrize("method", ["POST", "get", "DELETE", "CONNECT", "PUT"])
 def test_a_method_is_exactly_the_rows(method: str) -> None:
     refused = admit(method, "/v1/license", ROOT, since_refresh_s=math.inf)
     assert name(refused) == "method_unknown"
     assert isinstance(refused, Response)
-    assert ("Allow", "GET") in refused.headers
+    assert ("Allow", "GET, HEAD, OPTIONS") in refused.headers
 
 
 @pytest.mark.parametrize(("since_s", "taken"), [(0.0, False), (59.9, False), (60.0, True), (math.inf, True)])
@@ -126,7 +187,7 @@ def test_what_is_read_comes_from_memory(path: str, owner: bool, body: bytes) -> 
     assert respond(route("GET", path), b"", ANSWER, owner=owner) == Response(status=200, body=body)
 
 
-@pytest.mark.parametrize("path", sorted(GET))
+@pytest.mark.parametrize("path", sorted(GET - {"/"}))
 def test_without_an_answer_it_says_so(path: str) -> None:
     refused = respond(route("GET", path), b"", None)
     assert name(refused) == "answer_not_yet"
@@ -266,6 +327,7 @@ def test_a_key_is_told_where_it_belongs(path: str, body: bytes) -> None:
     "body",
     [
         *(b"[]", b"1", b"{", b'{"to_file":1}', b'{"to_file":true,"x":1}', b"\xff", b"[" * 1000, b"null"),
+        *(b'{"confirm":"\\ud800"}', b'{"confirm":NaN}'),
         *(b'{"confirm":true}', b'{"confirm":"' + b"a" * 65 + b'"}', b'{"to_file":"true"}'),
         b'{"to_file":true' + b" " * 8192 + b"}",
     ],
@@ -301,11 +363,11 @@ def test_a_problem_is_one_of_rfc_9457(known: str) -> None:
 
 
 def test_the_reply_to_a_post_carries_the_license() -> None:
-    done = body_json(ok=False, error={"code": "x"}, result=None, answer=ANSWER)
+    done = body_json(ok=False, error={"code": "x"}, result=b"null", answer=ANSWER)
     assert (done.status, json.loads(done.body)) == (
         200,
         {"schema": 1, "ok": False, "error": {"code": "x"}, "result": None, "license": {"l": 1}},
     )
-    later = body_json(ok=None, error=None, result=None, answer=None)
+    later = body_json(ok=None, error=None, result=b"null", answer=None)
     assert later.status == 202
     assert json.loads(later.body)["license"] is None

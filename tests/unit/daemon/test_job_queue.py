@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.commands import Route
+from opanel_agent.core.commands import Route, Who
 from opanel_agent.core.errors import AgentError, Bug
 from opanel_agent.daemon.api import Peer, Response, Start
 from opanel_agent.daemon.connection import Connection, Phase, Timeouts
@@ -82,11 +82,15 @@ def test_one_job_at_a_time() -> None:
     assert work.next_task(10) is None
 
 
-def test_ticks_and_refreshes_that_wait_are_joined_and_nothing_else_is() -> None:
+def test_what_waits_already_is_joined_by_its_equal_and_by_nothing_else() -> None:
     work = JobQueue(RetryPolicy(), OWNER)
     for intent in ("tick", "refresh", "tick", "refresh", "activate", "activate"):
         assert work.ask(Start(intent=intent))
-    assert intents(work, 0) == ["tick", "refresh", "activate", "activate"]
+    for options in ({"id": "a"}, {"id": "b"}, {"id": "a"}):
+        assert work.ask(Start(intent="sent", options=options))
+    for document in (b"x", b"y", b"x"):
+        assert work.ask(Start(intent="bundle", document=document))
+    assert intents(work, 0) == ["tick", "refresh", "activate", "sent", "sent", "bundle", "bundle"]
 
 
 def test_a_tick_asked_for_while_one_runs_is_another() -> None:
@@ -123,13 +127,23 @@ def test_the_groups_refresh_is_counted_and_the_owners_is_not() -> None:
     assert post(work, "/v1/refresh", connection(), 161) is None
 
 
-def test_a_full_queue_says_so() -> None:
-    work = JobQueue(RetryPolicy(tasks=2), OWNER)
-    assert post(work, "/v1/remove", connection(owner=True), 0) is None
-    assert post(work, "/v1/remove", connection(owner=True), 0) is None
-    refused = post(work, "/v1/remove", connection(owner=True), 0)
+def test_a_full_queue_refuses_the_group_and_never_the_owner() -> None:
+    work, askers = JobQueue(RetryPolicy(queued_max=2), OWNER), [connection(owner=True) for _ in range(5)]
+    for asker, path in zip(askers, ("release", "activate", "remove", "narrowed", "narrowed"), strict=True):
+        assert post(work, f"/v1/{path}", asker, 0) is None
+    refused = post(work, "/v1/refresh", connection(), 0)
     assert refused is not None
     assert refused.status == 503
+    assert post(work, "/v1/refresh", connection(owner=True), 0) is None
+    assert post(work, "/v1/refresh", connection(), 0) is None  # joins the one that waits
+    assert intents(work, 0) == ["narrowed", "release", "activate", "remove", "refresh"]
+
+
+def test_who_joins_gets_the_same_reply() -> None:
+    work, first, second = JobQueue(RetryPolicy(), OWNER), connection(owner=True), connection(owner=True)
+    for asker in (first, second):
+        assert post(work, "/v1/remove", asker, 0) is None
+    assert [asker for asker, _ in run(work, 0).replies] == [first, second]
 
 
 def test_whoever_was_told_that_it_takes_longer_is_not_told_again() -> None:
@@ -218,6 +232,20 @@ def test_a_frame_without_answer_leaves_the_last() -> None:
     assert work.answer is before is not None
 
 
+JOURNAL_CHANGES: list[dict[str, Any]] = [
+    {"fields": {"event": 1}},
+    {"fields": {"level": 1}},
+    {"fields": {"state": "x"}},
+    {"fields": {"message": "x"}},
+    {"fields": {"A=B": "x"}},
+    {"fields": {"a\nPRIORITY": "0"}},
+    {"fields": {"x" * 65: 1}},
+    {"fields": {"id": "\ud800"}},
+    {"fields": []},
+    {"level": "loud"},
+    {"message": None},
+    {"event": "\ud800"},
+]
 GARBAGE: list[Any] = [
     b"",
     b"\n",
@@ -232,6 +260,26 @@ GARBAGE: list[Any] = [
     frame(error={"kind": "Bug"}),
     frame(next_run_s="1"),
     frame(next_run_s=1.5),
+    frame(next_run_s=True),
+    frame(result=math.nan),
+    frame(result=[math.inf]),
+    frame(result="\ud800"),
+    json.dumps(frame(result="DEEP")).encode().replace(b'"DEEP"', b"[" * 990 + b"]" * 990),
+    json.dumps(frame(result="HUGE")).encode().replace(b'"HUGE"', b"9" * 5000),
+    json.dumps(frame(next_run_s="HUGE")).encode().replace(b'"HUGE"', b"1e400"),
+    frame(error={"kind": "Bug", "code": "x", "detail": "\ud800", "values": {}}),
+    frame(error={"kind": "Bug", "code": "x", "detail": "y", "values": {"\udfff": 1}}),
+    frame(error={"kind": "Bug", "code": ["x"], "detail": "y", "values": {}}),
+    frame(answer={**frame()["answer"], "license": {"state": "\ud800", "reasons": ["ok"]}}),
+    frame(answer={**frame()["answer"], "license": {"state": "active", "reasons": [1]}}),
+    frame(language="\ud800"),
+    frame(language=["tr"]),
+    frame(journal={}),
+    frame(journal=["x"]),
+    *(
+        frame(journal=[{"event": "purged", "level": "info", "message": "m", "fields": {}} | changed])
+        for changed in JOURNAL_CHANGES
+    ),
     frame(answer=[]),
     frame(answer={"schema": 1, "license": {}, "consent": {}}),
     frame(answer={**frame()["answer"], "consent": None}),
@@ -290,3 +338,72 @@ def test_a_success_ends_the_back_off() -> None:
     run(work, 60)
     run(work, 160, ended(b"x"))
     assert work.due_s() == 220
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("Untrusted", "format_invalid"), ("Misconfigured", "usage"), ("Untrusted", "usage")]
+)
+def test_a_command_that_was_refused_for_what_its_caller_sent_is_no_failed_evaluation(kind: str, code: str) -> None:
+    work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
+    run(work, 0)
+    post(work, "/v1/history", asker, 1)
+    error = {"kind": kind, "code": code, "detail": "member_type", "values": {}}
+    outcome = run(work, 1, ended(frame(ok=False, error=error, result=None, answer=None, next_run_s=300)))
+    assert json.loads(outcome.replies[0][1].body)["error"] == error
+    assert outcome.trouble is None
+    assert work.due_s() == 100, "the next evaluation is due when it was"
+    told = work.take(Route("GET", "/", who=Who.PEERS, member=""), b"", connection(owner=True), 2)
+    assert told is not None
+    assert "trouble" not in json.loads(told.body)
+
+
+def test_an_evaluation_that_nobody_asked_for_and_that_fails_is_one() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    error = {"kind": "Untrusted", "code": "format_invalid", "detail": "x", "values": {}}
+    assert run(work, 0, ended(frame(ok=False, error=error, answer=None))).trouble == "format_invalid/x"
+
+
+def test_a_command_at_the_end_is_refused_at_once() -> None:
+    work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
+    work.abandon()
+    told = post(work, "/v1/remove", asker, 0)
+    assert told is not None
+    assert json.loads(told.body)["error"]["detail"] == "daemon_stopping"
+
+
+# the answer of before a start
+
+
+def saved(**license_members: Any) -> bytes:
+    """As the last daemon left it."""
+    answer = frame()["answer"]
+    answer["license"] |= {"as_of": 1000, "good_until": 2000} | license_members
+    return json.dumps(answer | {"last_left": {"id": "x"}}).encode()
+
+
+@pytest.mark.parametrize("now_s", [700, 1000, 1999])
+def test_the_last_answer_is_served_from_the_start_and_marked(now_s: int) -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    work.restore(saved(), now_s)
+    assert work.answer is not None
+    assert json.loads(work.answer.license)["restored"] is True
+    assert "last_left" not in json.loads(work.answer.peers)
+    assert json.loads(work.answer.whole)["last_left"] == {"id": "x"}
+    run(work, 0)
+    assert "restored" not in json.loads(work.answer.license)
+
+
+@pytest.mark.parametrize(
+    ("data", "now_s"),
+    [
+        *((saved(), now_s) for now_s in (2000, 10_000, 699)),
+        *((data, 1500) for data in (b"", b"x", b"{}", b"[]", b"\xff", b"[" * 100_000, saved()[:-1])),
+        *((saved(**wrong), 1500) for wrong in ({"as_of": None}, {"good_until": "3000"}, {"state": 1}, {"reasons": 1})),
+        (saved().replace(b'"x"', b"NaN"), 1500),
+        (saved().replace(b'"x"', b'"\\ud800"'), 1500),
+    ],
+)
+def test_an_answer_that_may_not_be_relied_on_is_not_served(data: bytes, now_s: int) -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    work.restore(data, now_s)
+    assert work.answer is None

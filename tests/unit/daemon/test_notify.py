@@ -25,12 +25,12 @@ def test_what_is_said(manager: tuple[socket.socket, str]) -> None:
     end, name = manager
     notifier = Notifier({"NOTIFY_SOCKET": name}, pid=1)
     notifier.ready("no answer yet")
-    notifier.status("license active (ok)")
+    notifier.status("license active\nREADY=1 (ok\ud800)")
     notifier.alive()
     notifier.stopping()
     assert [end.recv(1000) for _ in range(4)] == [
         b"READY=1\nSTATUS=no answer yet",
-        b"STATUS=license active (ok)",
+        b"STATUS=license active READY=1 (ok?)",
         b"WATCHDOG=1",
         b"STOPPING=1\nSTATUS=stopping",
     ]
@@ -72,3 +72,16 @@ def test_the_watchdog_is_fed_twice_in_its_time(told: dict[str, str], min_interva
 
 def test_without_a_manager_there_is_no_watchdog() -> None:
     assert Notifier({"WATCHDOG_USEC": "30000000"}, pid=7).watchdog_s is None
+
+
+def test_a_descriptor_is_kept_in_the_place_of_the_last(manager: tuple[socket.socket, str]) -> None:
+    end, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name}, pid=1)
+    with socket.socket(socket.AF_UNIX) as kept:
+        notifier.keep(kept.fileno(), "healed")
+        assert end.recv(1000) == b"FDSTOREREMOVE=1\nFDNAME=healed"
+        message, (descriptor,), _, _ = socket.recv_fds(end, 1000, 1)
+        assert message == b"FDSTORE=1\nFDNAME=healed"
+        assert os.path.sameopenfile(descriptor, kept.fileno())
+        os.close(descriptor)
+    notifier.close()

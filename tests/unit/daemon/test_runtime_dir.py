@@ -24,6 +24,7 @@ def instance_paths(directory: Path, *, make: bool = True) -> InstancePaths:
         lock=str(directory / "lock"),
         socket=str(directory / "sock"),
         answer=str(directory / "answer.json"),
+        saved=str(directory / "saved.json"),
         owner=0,
         make=make,
     )
@@ -183,27 +184,27 @@ def test_a_directory_of_someone_else_is_refused(place: Path) -> None:
 def test_the_answer_is_for_the_group_and_whole(runtime_dir: RuntimeDir, place: Path) -> None:
     before = os.umask(0o077)
     try:
-        runtime_dir.publish(b"first, and longer")
-        runtime_dir.publish(b"second")
+        runtime_dir.publish(b"first, and longer", b"whole")
+        runtime_dir.publish(b"second", b"whole")
     finally:
         os.umask(before)
     assert (place / "answer.json").read_bytes() == b"second"
     assert mode(place / "answer.json") == 0o640
-    assert sorted(entry.name for entry in place.iterdir()) == ["answer.json", "lock", "sock"]
+    assert sorted(entry.name for entry in place.iterdir()) == ["answer.json", "lock", "saved.json", "sock"]
 
 
 def test_a_link_in_the_way_of_the_answer_is_not_followed(runtime_dir: RuntimeDir, place: Path, tmp_path: Path) -> None:
     (place / "answer.json.new").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Storage, match="answer_not_written"):
-        runtime_dir.publish(b"x")
+        runtime_dir.publish(b"x", b"whole")
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_an_answer_that_cannot_be_written_leaves_the_last(runtime_dir: RuntimeDir, place: Path) -> None:
-    runtime_dir.publish(b"first")
+    runtime_dir.publish(b"first", b"whole")
     (place / "answer.json.new").mkdir()
     with pytest.raises(Storage, match="answer_not_written"):
-        runtime_dir.publish(b"second")
+        runtime_dir.publish(b"second", b"whole")
     assert (place / "answer.json").read_bytes() == b"first"
 
 
@@ -226,6 +227,7 @@ def test_the_ground_is_that_of_the_paths(
         lock=str(told.daemon_lock),
         socket=str(told.socket),
         answer=str(told.answer),
+        saved=f"{told.runtime_dir}/answer.saved.json",
         owner=told.owner,
         make=not told.system,
     )
