@@ -94,7 +94,7 @@ def test_the_catalog_says_what_is_permitted_kept_and_how_much_it_can_tell(termin
     assert f"tells at most {bits} bits about this server: log2" in words
     assert f"in an ordinary fleet about {fleet.bits(fleet.ORDINARY):.1f} bits on average" in words
     assert "33 bits single out one server among 8.6 billion" in words
-    assert "\n  os_id (text)\n" in section
+    assert "\n  os_id: distribution (text)\n" in section
     assert "      permitted: almalinux, amzn," in section
     assert '      example: "debian"' in section
     assert "      read from: /etc/os-release: ID; transform: one_of" in section
@@ -119,7 +119,7 @@ def test_the_catalog_as_json(terminal: Terminal) -> None:
     assert result["crash_reports"]["bits_ordinary_fleet"] is None
     assert list(usage["fields"]) == list(load_catalog().fields("usage_statistics"))
     assert usage["fields"]["os_id"]["values"][:2] == ["almalinux", "amzn"]
-    assert set(usage["fields"]["os_id"]) == {*export_of_field(), "description"}
+    assert set(usage["fields"]["os_id"]) == {*export_of_field(), "description", "label"}
 
 
 def export_of_field() -> set[str]:

@@ -157,7 +157,7 @@ def _answers(prompter: Prompter, before: ConsentFile | None) -> Iterator[tuple[P
 def _question(world: Context, purpose: Purpose, catalog: Catalog) -> str:
     """What leaves, why, how long it is kept, and what happens if not."""
     fields = catalog.fields(purpose)
-    names = ", ".join(name for name, field in fields.items() if field.until is None)
+    names = ", ".join(field.label[world.lang] for field in fields.values() if field.until is None)
     return world.say(
         f"question.{purpose}",
         fields=names,

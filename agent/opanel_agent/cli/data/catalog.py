@@ -50,7 +50,9 @@ def _identifiability(world: Context, catalog: Catalog, purpose: Purpose) -> Iter
 
 def _field_lines(world: Context, field: Field) -> Iterator[str]:
     kind = world.named("type", field.type)
-    yield from paragraph(world.say("catalog.field", name=field.name, type=kind), indent=2, hang=4)
+    yield from paragraph(
+        world.say("catalog.field", name=field.name, label=field.label[world.lang], type=kind), indent=2, hang=4
+    )
     for sentence in (
         field.description[world.lang],
         _permitted(world, field),
@@ -110,4 +112,5 @@ def _said(field: Field) -> Mapping[str, Shown]:
         "optional": field.optional,
         "drawn": field.drawn,
         "description": dict(field.description),
+        "label": dict(field.label),
     }

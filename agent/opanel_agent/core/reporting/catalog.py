@@ -63,7 +63,8 @@ class Field:
     `source` is where it is read, `transform` what is done to it before anything
     else sees it. `drawn` fields are random and drawn for one report alone, so
     they tell nothing about the server. `until` retires a field: it is never
-    built again, but still admitted from older agents.
+    built again, but still admitted from older agents. `label` names it to people by
+    language; the catalogs of the first two notices have none.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Field:
     optional: bool
     drawn: bool
     description: Mapping[str, str]
+    label: Mapping[str, str]
 
     @property
     def constant(self) -> bool:
@@ -316,11 +318,21 @@ def _field(name: str, told: Members) -> Field:
         optional=told.has("optional") and told.boolean("optional"),
         drawn=told.has("drawn") and told.boolean("drawn"),
         description={language: description.text(language, max_length=600) for language in LANGUAGES},
+        label=_label(told),
     )
     description.end()
     told.end()
     _consistent(field, told)
     return field
+
+
+def _label(told: Members) -> Mapping[str, str]:
+    if not told.has("label"):
+        return {}
+    said = told.members("label")
+    label: dict[str, str] = {language: said.text(language, max_length=80) for language in LANGUAGES}
+    said.end()
+    return label
 
 
 def _values(told: Members) -> tuple[str | int, ...]:
@@ -367,5 +379,10 @@ def _said(field: Field) -> Json:
         "max_items": field.max_items,
         "description": dict(field.description),
     }
-    where_given: dict[str, Json] = {"values": list(field.values), "pattern": field.pattern, "until": field.until}
+    where_given: dict[str, Json] = {
+        "values": list(field.values),
+        "pattern": field.pattern,
+        "until": field.until,
+        "label": dict(field.label),
+    }
     return said | {name: value for name, value in where_given.items() if value}

@@ -16,7 +16,7 @@ from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.messages import translate
-from opanel_agent.system.storage.resources import Resources, installed_notice
+from opanel_agent.system.storage.resources import Resources, installed_notice, load_catalog
 
 AGENT = Path(opanel_agent.__file__).parent.parent
 NOTICE = installed_notice()
@@ -98,7 +98,10 @@ def test_the_notice_comes_first_then_one_question_a_consent(terminal: Terminal, 
     places = [person.text.index(f"{number}/2  ") for number in (1, 2)]
     assert places == sorted(places)
     assert person.prompts == [translate("setup.prompt", lang)] * 2
-    assert "erasure" in person.text
+    for purpose in CONSENT_BASED:
+        for field in load_catalog().fields(purpose).values():
+            assert field.label[lang] in " ".join(person.text.split())
+            assert "_" not in field.name or field.name not in person.text  # a name that only a program has
     assert "180" in person.text
     assert "90" in person.text
 
@@ -121,7 +124,7 @@ def test_a_question_says_what_why_how_long_and_what_happens_if_not(terminal: Ter
         for beginning in ("What leaves: ", "Why: ", "How often: ", "How long: ", "If not: "):
             assert f"\n{beginning}" in question
         assert "IP address" in question
-    assert "memory_class" in questions[0]
+    assert "class of memory" in questions[0]
 
 
 def test_a_small_screen_is_read_page_by_page(terminal: Terminal) -> None:

@@ -35,7 +35,7 @@ EACH_FIELD = pytest.mark.parametrize(("purpose", "field"), FIELDS, ids=[f"{p}.{f
 PUBLISHED = {
     "2026-12-01": "83ef99da2ec73aeca4dd696229b26471f16ef16425c904084148774029763403",
     "2026-12-02": "e40ccd1d8edf049e4c420c919833a28d85df6d0650988f93ff5fbfe1ee3db5fd",
-    "2026-12-03": "525718b80307d80d8b15ebded65be19935e63e3f03d42740f1cece420bbbb06c",
+    "2026-12-03": "c539cc4fbb91e2b3513d742b2bb81fb2099385e2e5dec4e7133bed16e261b837",
 }
 
 # consent.md, "The field catalog", word for word; `schema` and `notice` are the same for everyone.
@@ -96,6 +96,20 @@ def test_a_field_is_described_in_both_languages(purpose: str, field: Field) -> N
     assert set(field.description) == set(LANGUAGES)
     assert field.description["tr"] != field.description["en"]
     assert all(text.endswith((".", '"unknown".')) and len(text) > 15 for text in field.description.values())
+
+
+@EACH_FIELD
+def test_a_field_has_a_label_in_both_languages(purpose: str, field: Field) -> None:
+    """What a question of consent lists: words, not the names that a program gives."""
+    assert set(field.label) == set(LANGUAGES)
+    assert field.label["tr"] != field.label["en"]
+    assert not any("_" in label or label.endswith(".") for label in field.label.values())
+
+
+def test_a_catalog_of_before_has_no_labels_and_is_read() -> None:
+    for version in ("2026-12-01", "2026-12-02"):
+        fields = thaw(Resources().notice_catalog(version)).fields(USAGE)
+        assert {dict(field.label) == {} for field in fields.values()} == {True}
 
 
 @EACH_FIELD
@@ -215,7 +229,7 @@ def test_a_field_refuses_every_other_type(purpose: str, field: Field) -> None:
 SMALL = Field(
     name="x", source="s", transform="t", type=Type.TEXT, values=("a", "b"), pattern=None, max_items=1, example="a",
     retention_days_here=1, retention_days_there=1, since="2026-12-01", until=None, optional=False, drawn=False,
-    description={"tr": "t", "en": "e"},
+    description={"tr": "t", "en": "e"}, label={},
 )  # fmt: skip
 
 
@@ -413,7 +427,7 @@ def test_a_field_a_purpose_or_a_recipient_more_is_a_widening() -> None:
         (replace(SMALL, retention_days_here=9, retention_days_there=9), SMALL),
         (SMALL, replace(SMALL, optional=True)),
         (SMALL, replace(SMALL, until="2027-01-01", values=("a", "b", "c"))),
-        (SMALL, replace(SMALL, description={"tr": "başka", "en": "other"}, example="b", since="2027-01-01")),
+        (SMALL, replace(SMALL, description={"tr": "başka", "en": "other"}, label={"tr": "l", "en": "m"}, example="b")),
     ],
 )
 def test_what_takes_no_more_is_none(was: Field, now: Field) -> None:
@@ -475,7 +489,8 @@ def test_a_declaration_is_read_and_what_holds_for_every_field_holds() -> None:
 
 
 def test_every_member_of_a_declaration_can_be_said() -> None:
-    more = 'until = "2027-01-01"\noptional = true\ndrawn = true\nmax_items = 3\ntype = "boolean"\n'
+    more = 'label = { tr = "l", en = "m" }\n'
+    more += 'until = "2027-01-01"\noptional = true\ndrawn = true\nmax_items = 3\ntype = "boolean"\n'
     text = TOML.replace('values = ["a", "b"]\nexample = "a"', f"{more}example = true")
     assert load({"p": text.encode()}).fields("p")["x"] == replace(
         SMALL,
@@ -488,6 +503,7 @@ def test_every_member_of_a_declaration_can_be_said() -> None:
         optional=True,
         drawn=True,
         max_items=3,
+        label={"tr": "l", "en": "m"},
     )
 
 
@@ -519,6 +535,8 @@ def test_every_member_of_a_declaration_can_be_said() -> None:
         ('example = "a"', ""),
         ('description.tr = "t"', ""),
         ('description.tr = "t"', 'description.tr = "t"\ndescription.de = "d"'),
+        ('description.tr = "t"', 'description.tr = "t"\nlabel.tr = "l"'),
+        ('description.tr = "t"', 'description.tr = "t"\nlabel = { tr = "l", en = "m", de = "n" }'),
         ('since = "2026-12-01"', 'since = "soon"'),
         ("retention_days_there = 30", "retention_days_there = 0"),
         ("schema = 1", "schema ="),
