@@ -108,7 +108,7 @@ def events() -> set[str]:
 def test_an_entry_of_the_journal_s_own(tmp_path: Path) -> None:
     with (tmp_path / "stderr").open("wb") as stderr, journald(tmp_path / "j") as heard:
         journal = Journal(stream(stderr.fileno()), address=str(tmp_path / "j"), stderr=stderr.fileno())
-        journal.tell("license", level="warning", message="Süresi doldu.\nBaşka satır.", state="expired", count=2)
+        journal.write("license", level="warning", message="Süresi doldu.\nBaşka satır.", state="expired", count=2)
         told = fields(heard.recv(65536))
     assert told == {
         "MESSAGE": "Süresi doldu.\\u000aBaşka satır.",
@@ -133,7 +133,7 @@ def test_where_stderr_is_no_stream_of_the_journal_s(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], environment: dict[str, str]
 ) -> None:
     with journald(tmp_path / "j") as heard:
-        Journal(environment, address=str(tmp_path / "j")).tell("started", message="Läuft.", state="active")
+        Journal(environment, address=str(tmp_path / "j")).write("started", message="Läuft.", state="active")
         heard.setblocking(False)
         with pytest.raises(BlockingIOError):
             heard.recv(1)
@@ -142,12 +142,12 @@ def test_where_stderr_is_no_stream_of_the_journal_s(
 
 def test_where_nobody_listens_it_is_a_line_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (tmp_path / "stderr").open("wb") as stderr:
-        Journal(stream(stderr.fileno()), address=str(tmp_path / "none"), stderr=stderr.fileno()).tell("started")
+        Journal(stream(stderr.fileno()), address=str(tmp_path / "none"), stderr=stderr.fileno()).write("started")
     assert capsys.readouterr().err == "info: event=started\n"
 
 
 def test_a_closed_stderr_is_no_stream() -> None:
-    Journal({"JOURNAL_STREAM": "1:1"}, stderr=987).tell("started")
+    Journal({"JOURNAL_STREAM": "1:1"}, stderr=987).write("started")
 
 
 def test_the_lines_of_a_job_are_kept_for_the_daemon(capsys: pytest.CaptureFixture[str]) -> None:

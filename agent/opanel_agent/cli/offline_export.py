@@ -1,4 +1,4 @@
-"""The export of an agent that does not run: read by a process of the agent's own user, whatever root asks for.
+"""Exports the data of an agent that does not run, in a process of the agent's own user.
 
 What lies in the state's folder is that user's, a link in it, too: read by root, it could lead anywhere. Read by its owner it
 leads nowhere that the owner could not go alone. Nothing is written there.

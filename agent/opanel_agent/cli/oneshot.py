@@ -1,4 +1,4 @@
-"""One pass of evaluate where no daemon runs: a process of the agent's own user, which the administrator's command starts.
+"""Runs one pass of evaluate while no daemon runs, as the agent's own user, for an administrator's command.
 
 The state belongs to that user, so no process of root opens a path in it: root starts this one, gives up its rights before
 the first instruction of the agent, and reads one line from it. It takes the state's lock as any pass does.
@@ -61,10 +61,10 @@ def _identity(user: str) -> Credentials:
 
 def _result(frame: bytes) -> Members:
     try:
-        told = Members(loads(frame, max_bytes=_MAX_FRAME_BYTES, max_depth=_DEPTH), "frame")
-        if told.boolean("ok"):
-            return told.members("result")
-        error = told.value("error")
+        members = Members(loads(frame, max_bytes=_MAX_FRAME_BYTES, max_depth=_DEPTH), "frame")
+        if members.boolean("ok"):
+            return members.members("result")
+        error = members.value("error")
     except Untrusted as garbled:
         raise Bug(Fault.PROTOCOL, "job_frame") from garbled
     raise AgentError.from_json(error if isinstance(error, dict) else {})

@@ -1,4 +1,4 @@
-"""What `doctor` concludes from what was observed.
+"""Concludes findings from observations for `doctor`.
 
 Pure: observations in, findings out; each check is a row of its own.
 
@@ -13,7 +13,7 @@ leave, which the gate alone decides.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
@@ -22,8 +22,6 @@ from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Unavail
 from opanel_agent.core.license.effective_time import FAR_S
 from opanel_agent.core.license.states import State
 from opanel_agent.core.units import HOUR_S
-from opanel_agent.core.wire.mirror_probe import MirrorProbe
-from opanel_agent.core.wire.steps import Attempt, Outcome, Step
 
 STATE_BYTES: Final = 32 * 1024 * 1024
 """Room for a bundle, a status list, their temporary files and months of a ledger."""
@@ -63,6 +61,8 @@ class Check(StrEnum):
 
 @unique
 class CheckStatus(StrEnum):
+    """How a check ended. Only `warning` and `failed` are faults."""
+
     OK = "ok"
     WARNING = "warning"
     FAILED = "failed"
@@ -114,18 +114,22 @@ class Finding:
 
 
 def failed(check: Check, error: AgentError, *, subject: str | None = None, label: str | None = None) -> Finding:
+    """Returns the finding of a fault that has to be mended."""
     return Finding(check=check, status=CheckStatus.FAILED, error=error, subject=subject, label=label)
 
 
 def warned(check: Check, error: AgentError, *, subject: str | None = None, label: str | None = None) -> Finding:
+    """Returns the finding of a fault beside which everything goes on."""
     return Finding(check=check, status=CheckStatus.WARNING, error=error, subject=subject, label=label)
 
 
 def unseen(check: Check, why: SkipReason, *, subject: str | None = None, label: str | None = None) -> Finding:
+    """Returns the finding of a check that could not be made, and why."""
     return Finding(check=check, status=CheckStatus.NOT_LOOKED_AT, why=why, subject=subject, label=label)
 
 
 def needless(check: Check, why: SkipReason, *, subject: str | None = None, label: str | None = None) -> Finding:
+    """Returns the finding of a check that there is nothing to make of, and why."""
     return Finding(check=check, status=CheckStatus.NOT_NEEDED, why=why, subject=subject, label=label)
 
 
@@ -146,17 +150,18 @@ _ELSEWHERE: Final = frozenset(
 
 def license_state(state: str, reasons: Iterable[str]) -> Finding:
     """Active without a reason to look is ok; a grace period, or such a reason, a warning; all else has failed."""
-    codes = [_code(reason) for reason in reasons]
+    codes = [known_code(reason) for reason in reasons]
     active = state == State.ACTIVE
-    told = [code for code in codes if code not in _ELSEWHERE] if active else codes
-    if active and not told:
+    relevant = [code for code in codes if code not in _ELSEWHERE] if active else codes
+    if active and not relevant:
         return Finding(check=Check.LICENSE)
-    code = told[0] if told else Reason.INTERNAL
+    code = relevant[0] if relevant else Reason.INTERNAL
     error = Misconfigured(code, "license_state", reason=str(code))
     return (warned if state in (State.ACTIVE, State.GRACE) else failed)(Check.LICENSE, error)
 
 
 def root_age(exp: int, now_s: int) -> Finding:
+    """Returns whether the root of trust is still valid; one that has ended is a warning."""
     if now_s < exp:
         return Finding(check=Check.ROOT)
     return warned(Check.ROOT, Untrusted(Reason.ROOT_OLD, "root_ended"))
@@ -165,15 +170,15 @@ def root_age(exp: int, now_s: int) -> Finding:
 def status_list(failure: str | None, next_run_at: int | None, as_of: int, now_s: int) -> Finding:
     """The last check of the list: why it failed; or that the next one should have been made and was not."""
     if failure is not None:
-        error = Unavailable(_code(failure), "last_check_failed", reason=failure)
+        error = Unavailable(known_code(failure), "last_check_failed", reason=failure)
         return warned(Check.STATUS_LIST, error)
     if next_run_at is not None and max(next_run_at, as_of) + _OVERDUE_S < now_s:
         return warned(Check.STATUS_LIST, Unavailable(Fault.JOB_FAILED, "check_overdue"))
     return Finding(check=Check.STATUS_LIST)
 
 
-def _code(text: str) -> Code:
-    """A code of another version is told as a fault of ours rather than as it came."""
+def known_code(text: str) -> Code:
+    """A code of another version is relevant as a fault of ours rather than as it came."""
     return next((known for known in (*Reason, *Fault) if known == text), Reason.INTERNAL)
 
 
@@ -293,6 +298,7 @@ class DiskSpace:
 
 
 def disk(path: str, label: str, space: DiskSpace, *, least_bytes: int) -> Finding:
+    """Returns whether a file system has room: writable, `least_bytes` and `LEAST_FILES` free for others than root."""
     error: AgentError | None = None
     if space.read_only:
         error = Storage(Fault.IO_FAILED, "disk_read_only", file=path)
@@ -333,128 +339,9 @@ def door(check: Check, program: str, code: str | None, detail: str | None) -> Fi
         return Finding(check=check)
     if code == Reason.SETTINGS_REFUSED:
         return failed(check, Misconfigured(Reason.SETTINGS_REFUSED, "door_settings", program=program))
-    return failed(check, Misconfigured(_code(str(code)), detail or "reply_failed"))
+    return failed(check, Misconfigured(known_code(str(code)), detail or "reply_failed"))
 
 
 def door_absent(check: Check, program: str, path: str) -> Finding:
+    """Returns the finding of a system installation in which systemd's socket of a process is missing."""
     return failed(check, Misconfigured(Reason.ISOLATION_NONE, "door_absent", program=program, file=path))
-
-
-# ---- the way to a mirror
-
-LAYERS: Final = (
-    *(Check.DNS, Check.TCP, Check.PROXY, Check.TLS),
-    *(Check.CERTIFICATE, Check.HTTP, Check.TYPE, Check.CONTENT),
-)
-"""The steps of a request (`core.wire.steps`), in their order and by their names."""
-
-_OF_DATES: Final = ("expired", "not yet valid")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MirrorRoute:
-    """How a mirror is reached, as the settings say.
-
-    `named`: its host is a name, so that it has to be resolved.
-    """
-
-    label: str
-    named: bool
-    tls: bool
-    proxied: bool
-
-
-def mirror(probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Iterator[Finding]:
-    """Yields each step to a mirror: passed, failed, not part of this route, or not reached.
-
-    Only what `probe` says was passed is ok. The addresses that were tried
-    follow the step that connects. A failure is a warning where another mirror
-    answers.
-    """
-    for layer in LAYERS:
-        yield _about(probe, route, _of_step(layer, probe, route, another_good=another_good))
-        if layer is (Check.PROXY if route.proxied else Check.TCP):
-            for each in _attempts_shown(probe):
-                severe = not another_good and not any(one.outcome is Outcome.CONNECTED for one in probe.attempts)
-                yield _about(probe, route, _of_address(layer, each, probe.attempts, severe=severe))
-
-
-def _about(probe: MirrorProbe, route: MirrorRoute, finding: Finding) -> Finding:
-    return replace(finding, subject=probe.url, label=route.label)
-
-
-def _of_step(layer: Check, probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Finding:
-    if probe.code is not None and layer is Check(probe.failed or Step.HTTP):
-        return (warned if another_good else failed)(layer, _error(probe))
-    left_out = _left_out(layer, route)
-    if left_out is not None:
-        return needless(layer, left_out)
-    if layer in map(Check, probe.passed):
-        return Finding(check=layer)
-    return unseen(layer, SkipReason.NOT_REACHED)
-
-
-def _attempts_shown(probe: MirrorProbe) -> tuple[Attempt, ...]:
-    """Returns the addresses to show: not the only one, where the step's own sentence names it."""
-    return () if probe.code is not None and "address" in probe.values and len(probe.attempts) == 1 else probe.attempts
-
-
-def _of_address(layer: Check, attempt: Attempt, attempts: Iterable[Attempt], *, severe: bool) -> Finding:
-    """Returns the finding of one address.
-
-    Beside one that connects, an address without a route is no fault (IPv4
-    alone).
-    """
-    connected = any(each.outcome is Outcome.CONNECTED for each in attempts)
-    match attempt.outcome:
-        case Outcome.CONNECTED:
-            finding = Finding(check=layer)
-        case Outcome.UNDECIDED:
-            finding = unseen(layer, SkipReason.ANOTHER_ADDRESS if connected else SkipReason.NO_TIME)
-        case Outcome.UNREACHABLE if connected:
-            finding = needless(layer, SkipReason.NO_ROUTE)
-        case _:
-            finding = (failed if severe else warned)(layer, _of_outcome(attempt.outcome))
-    return replace(finding, address=attempt.address)
-
-
-def _of_outcome(outcome: Outcome) -> Unavailable:
-    match outcome:
-        case Outcome.REFUSED:
-            return Unavailable(Reason.UNREACHABLE_TCP, "address_refused")
-        case Outcome.SLOW:
-            return Unavailable(Reason.UNREACHABLE_TCP, "address_slow")
-        case _:
-            return Unavailable(Reason.UNREACHABLE_TCP, "address_unreachable")
-
-
-def untried(url: str, label: str) -> Iterator[Finding]:
-    """Yields each step to a mirror for which the ones before it left no time."""
-    for layer in LAYERS:
-        yield unseen(layer, SkipReason.NO_TIME, subject=url, label=label)
-
-
-def fetch_silent() -> Finding:
-    """Returns what it means that fetch gave no answer at all."""
-    return failed(Check.DNS, Unavailable(Reason.UNREACHABLE_DNS, "resolver_silent"))
-
-
-def _left_out(layer: Check, route: MirrorRoute) -> SkipReason | None:
-    """Returns why a route does not have a step, or who makes it in its place; None where it has it."""
-    match layer:
-        case Check.DNS | Check.TCP if route.proxied:
-            return SkipReason.BY_PROXY
-        case Check.DNS if not route.named:
-            return SkipReason.NO_NAME
-        case Check.PROXY if not route.proxied:
-            return SkipReason.NO_PROXY
-        case Check.TLS | Check.CERTIFICATE if not route.tls:
-            return SkipReason.NO_TLS
-        case _:
-            return None
-
-
-def _error(probe: MirrorProbe) -> AgentError:
-    if probe.detail == "tls_certificate" and any(word in probe.values.get("why", "") for word in _OF_DATES):
-        return Unavailable(Reason.TLS_UNTRUSTED, "tls_dates", **probe.values)
-    return Unavailable(_code(str(probe.code)), probe.detail or "reply_failed", **probe.values)

@@ -353,7 +353,7 @@ def main(hooks: Hooks = REAL_HOOKS) -> int:
         )
         limits = DaemonLimits(connection_limits=ConnectionLimits(at_once=allow_descriptors()))
         notifier = Notifier(os.environ, pid=os.getpid())
-        reporter = Reporter(Journal(os.environ).tell, _locale(os.environ))
+        reporter = Reporter(Journal(os.environ).write, _locale(os.environ))
         return Daemon(instance_paths, job, notifier=notifier, reporter=reporter, limits=limits, hooks=hooks).run()
     except AgentError as error:
         return _explain(error)

@@ -28,6 +28,8 @@ _MAX_FRAME_BYTES: Final = MAX_LINE_BYTES + 1 + MAX_REPLY_BYTES
 
 
 class NetworkClient(Protocol):
+    """Asks fetch and courier. Tests replace it."""
+
     @property
     def isolated(self) -> bool:
         """True where systemd starts fetch and courier as a user of their own."""
@@ -71,15 +73,19 @@ class LocalNetworkClient:
 
     @property
     def isolated(self) -> bool:
+        """Returns whether both of systemd's sockets exist."""
         return all(self._by_socket(program) for program in self._sockets)
 
     def fetch(self, word: str, *, signalled: bool) -> Reply:
+        """Asks fetch for one fixed GET, as `NetworkClient.fetch` says."""
         return self._ask("fetch", word.encode("ascii") + b"\n", signalled=signalled)
 
     def courier(self, sealed: Sealed, *, signalled: bool) -> Reply:
+        """Has the courier send one request, as `NetworkClient.courier` says."""
         return self._ask("courier", sealed.encode(), signalled=signalled)
 
     def ping(self, program: str, *, signalled: bool) -> Reply:
+        """Asks one of them nothing, as `NetworkProbe.ping` says."""
         return self._ask(program, b"", signalled=signalled)
 
     def _by_socket(self, program: str) -> bool:

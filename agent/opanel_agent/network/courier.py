@@ -1,4 +1,4 @@
-"""courier: sends one sealed request, if its own reading of this machine's consent agrees.
+"""Sends one sealed request if the gate permits it by this process's own reading: the courier process.
 
 Evaluate has already decided; the courier decides again by the same function from its own reading, immediately before
 sending, so that a "no" said in between counts. It never retries: when to try again is evaluate's decision. It cannot see
@@ -34,4 +34,5 @@ def _send(sealed: Sealed, reading: NetworkInputs) -> Reply:
 
 
 def main() -> int:
+    """Runs the process `opanel-agent courier`; returns its exit status, which is 0 whatever the reply says."""
     return serve("courier", MAX_FRAME_BYTES, answer)

@@ -1,4 +1,4 @@
-"""fetch: one of three GETs that are the same bytes for every customer. Its whole input is one word.
+"""Makes one of three GETs that are the same bytes for every customer: the fetch process, whose whole input is one word.
 
 Since nothing can be said to it, nothing about this machine can leave through it, whoever asks. It reads the settings and
 the opt-outs itself, asks the gate, tries the mirrors in order, and answers with the first reply or the last failure. Whether
@@ -82,6 +82,7 @@ def answer(word: bytes, reading: NetworkInputs) -> Reply:
 
 
 def refusal(error: AgentError) -> Reply:
+    """Returns the reply that stands for an error: code and detail, `retry_after_s`, `url`, and the values that may cross."""
     retry_after = error.values.get("retry_after_s")
     return Reply(
         ok=False,
@@ -140,11 +141,11 @@ def _last(failures: Sequence[Unavailable]) -> Unavailable:
         return Unavailable(Reason.DESTINATION, "no_mirror")
     waits = [each.values.get("retry_after_s") for each in failures]
     patient = [wait for wait in waits if isinstance(wait, int)]
-    told = failures[-1]
-    values = {name: value for name, value in told.values.items() if name != "retry_after_s"}
+    last = failures[-1]
+    values = {name: value for name, value in last.values.items() if name != "retry_after_s"}
     if len(patient) == len(waits):
         values["retry_after_s"] = min(patient)
-    return Unavailable(told.code, told.detail, **values)
+    return Unavailable(last.code, last.detail, **values)
 
 
 def _require(sealed: Sealed, reading: NetworkInputs, root: Root) -> None:
@@ -216,6 +217,7 @@ def local_reading() -> NetworkInputs:
 
 
 def main() -> int:
+    """Runs the process `opanel-agent fetch`; returns its exit status, which is 0 whatever the reply says."""
     return serve("fetch", MAX_WORD_BYTES, answer)
 
 

@@ -28,7 +28,7 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.wire import endpoints
-from opanel_agent.core.wire.message import JOSE, Sealed, fields_of, said, written_by_us
+from opanel_agent.core.wire.message import JOSE, Sealed, body_json, fields_of, written_by_us
 from opanel_agent.system.storage.settings import Settings
 
 Permissions = dict[Purpose, Permit | Denial]
@@ -124,7 +124,7 @@ def view_request(sealed: Sealed, catalog: Catalog, now_s: int) -> RequestView:
     """
     try:
         fields = fields_of(sealed)
-        offending = catalog.check(sealed.purpose, said(sealed)) if catalog.fields(sealed.purpose) else None
+        offending = catalog.check(sealed.purpose, body_json(sealed)) if catalog.fields(sealed.purpose) else None
         beside = tuple(_beside_the_body(sealed))
     except (Untrusted, ValueError):  # a ValueError of urlsplit
         return RequestView(method=sealed.method, url=sealed.url, fields=None)
@@ -144,7 +144,7 @@ def _beside_the_body(sealed: Sealed) -> Iterator[str]:
         yield "headers"
     elif dict(sealed.headers).get("Content-Type") == JOSE:
         claims = request_document.verify(sealed.body)
-        signed = jws.signing_input(Typ.REQUEST, claims.jwk.kid, said(sealed))
+        signed = jws.signing_input(Typ.REQUEST, claims.jwk.kid, body_json(sealed))
         if not sealed.body.startswith(signed + b"."):
             yield "header"
 

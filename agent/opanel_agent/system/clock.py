@@ -1,4 +1,4 @@
-"""The two clocks and the boot they belong to, read together.
+"""Reads the wall clock, the boot clock and the boot id they belong to, together.
 
 The wall clock is what the machine believes; CLOCK_BOOTTIME counts since the boot, sleep included, and nobody can set
 it. Which of them to believe is not decided here (`core.license.effective_time`).
@@ -42,6 +42,7 @@ class LocalClock:
         )
 
     def read_wall(self) -> Wall:
+        """Returns the wall clock in whole seconds since 1970, as any program may have set it."""
         return Wall(int(time.time()))
 
     def _read_boot_id(self) -> str:

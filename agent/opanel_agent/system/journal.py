@@ -1,4 +1,4 @@
-"""The journal's own protocol: one datagram an event, with its MESSAGE_ID and fields (systemd.journal-fields(7)).
+"""Writes to the journal by its native protocol: one datagram an event, with MESSAGE_ID (systemd.journal-fields(7)).
 
 `MESSAGE_IDS` is the one table of events and what each is known by for ever; docs/json.md has it for those who alert on
 one. Where stderr is no stream of the journal's (a terminal, a container, the demo), or the journal does not take the
@@ -68,17 +68,17 @@ class Journal:
     def __init__(self, environment: Mapping[str, str], *, address: str = SOCKET, stderr: int = 2) -> None:
         self._address = address if _is_stream(environment.get("JOURNAL_STREAM", ""), stderr) else ""
 
-    def tell(self, event: str, *, level: str = "info", message: str = "", **fields: object) -> None:
+    def write(self, event: str, *, level: str = "info", message: str = "", **fields: object) -> None:
         """One event. Without a `message` its text is the line that stderr would get, less the priority."""
         if self._address and self._send(entry(event, level, message, fields)):
             return
         log.log_event(event, level=level, **fields)
 
-    def _send(self, told: bytes) -> bool:
+    def _send(self, datagram: bytes) -> bool:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
                 sender.setblocking(False)  # noqa: FBT003 - the socket module's own signature
-                sender.sendto(told, self._address)
+                sender.sendto(datagram, self._address)
         except OSError:
             return False
         return True
@@ -89,16 +89,16 @@ def entry(event: str, level: str, message: str, fields: Mapping[str, object]) ->
 
     The protocol's other form, for values that have lines themselves, is not needed: an unsafe character is escaped.
     """
-    told = {
-        "MESSAGE": message or log.said(event, fields),
+    fields_ = {
+        "MESSAGE": message or log.format_event(event, fields),
         "PRIORITY": log.priority(level),
         "SYSLOG_IDENTIFIER": IDENTIFIER,
         "OPANEL_EVENT": event,
         **{f"OPANEL_{name.upper()}": value for name, value in fields.items()},
     }
     if event in MESSAGE_IDS:
-        told["MESSAGE_ID"] = MESSAGE_IDS[event]
-    return "".join(f"{name}={escape(str(value))}\n" for name, value in told.items()).encode()
+        fields_["MESSAGE_ID"] = MESSAGE_IDS[event]
+    return "".join(f"{name}={escape(str(value))}\n" for name, value in fields_.items()).encode()
 
 
 def _is_stream(named: str, stderr: int) -> bool:

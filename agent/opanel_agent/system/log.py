@@ -1,4 +1,4 @@
-"""Log lines on stderr, for the journal: one event a line, `event="…" key=value`, with the journal's priority in front.
+"""Writes log lines to stderr: one event a line, `event="…" key=value`, for the journal with a priority in front.
 
 `line` needs nothing but the standard library, for the daemon. Jobs and commands take a structlog logger from `get`;
 both come out of the same `render`, so a reader of the journal sees one format. No timestamp: the journal has its own.
@@ -47,13 +47,13 @@ def log_event(event: str, *, level: str = "info", **fields: object) -> None:
 def render(level: str, event: str, fields: Mapping[str, object]) -> str:
     """The line, without its end."""
     return (
-        f"<{priority(level)}>{said(event, fields)}"
+        f"<{priority(level)}>{format_event(event, fields)}"
         if "JOURNAL_STREAM" in os.environ
-        else f"{level}: {said(event, fields)}"
+        else f"{level}: {format_event(event, fields)}"
     )
 
 
-def said(event: str, fields: Mapping[str, object]) -> str:
+def format_event(event: str, fields: Mapping[str, object]) -> str:
     """The line's text. A value can neither break the line nor pass for another field."""
     return " ".join([f"event={_value(event)}", *(f"{name}={_value(value)}" for name, value in fields.items())])
 
@@ -64,12 +64,13 @@ def priority(level: str) -> int:
 
 
 def write(text: str) -> None:
+    """Writes one line to stderr. Where nobody reads it, it is lost: the work matters more than the log."""
     if sys.stderr is None:  # closed before this process began
         return
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
-    except OSError:  # nobody reads: the work matters more than the log
+    except OSError:
         return
 
 

@@ -43,6 +43,8 @@ _NVME_NAMES: Final = ("serial", "device/serial", "wwid", "device/wwid")
 
 
 class Machine(Protocol):
+    """Collects facts of a machine. Tests replace it."""
+
     def components(self) -> Mapping[str, str]:
         """Raw values by component type; a type that this machine does not tell is missing. Without the agent's key."""
         ...
@@ -92,6 +94,7 @@ class LocalMachine:
         self._code = code
 
     def components(self) -> Mapping[str, str]:
+        """Returns the raw identifiers that this machine has, by component type."""
         device = _collected("root_device", self._root_device)
         disks = _collected("boot_disk", lambda: self._disk_names(device)) if device else None
         found = {
@@ -104,6 +107,7 @@ class LocalMachine:
         return {kind: value for kind, value in found.items() if value}
 
     def facts(self, names: Collection[str], *, panel_version_file: Path | None) -> Mapping[str, str]:
+        """Returns the coarse facts of the given names; `unknown` for what cannot be found out."""
         readers: dict[str, Callable[[], str]] = {
             "agent_version": lambda: fingerprint.series(__version__),
             "panel_version": lambda: self._panel_version(panel_version_file),
@@ -150,17 +154,17 @@ class LocalMachine:
         )
 
     def _machine_id(self) -> str | None:
-        told = self._text("etc/machine-id")
-        if told is None or not _MACHINE_ID.fullmatch(told):
+        text = self._text("etc/machine-id")
+        if text is None or not _MACHINE_ID.fullmatch(text):
             return None  # "uninitialized" during a first boot
-        return app_specific(bytes.fromhex(told))
+        return app_specific(bytes.fromhex(text))
 
     def _product_uuid(self) -> str | None:
         directory = self._environ.get("CREDENTIALS_DIRECTORY")
         if directory is None:
             return self._text("sys/class/dmi/id/product_uuid")
-        told = _text(Path(directory) / "product_uuid")
-        return None if told == "absent" else told  # SetCredential= says so where the machine has no DMI
+        text = _text(Path(directory) / "product_uuid")
+        return None if text == "absent" else text  # SetCredential= says so where the machine has no DMI
 
     def _root_device(self) -> str | None:
         """`major:minor` of what is mounted at /; the last such line is the one on top (proc_pid_mountinfo(5))."""
@@ -209,9 +213,9 @@ class LocalMachine:
         return path.resolve() if path.exists() else None
 
     def _udev(self, device: str, name: str) -> str | None:
-        told = _text(self._root / "run/udev/data" / f"b{device}", MAX_MOUNTINFO_BYTES) or ""
+        text = _text(self._root / "run/udev/data" / f"b{device}", MAX_MOUNTINFO_BYTES) or ""
         start = f"E:{name}="
-        return next((line.removeprefix(start) for line in told.split("\n") if line.startswith(start)), None)
+        return next((line.removeprefix(start) for line in text.split("\n") if line.startswith(start)), None)
 
     def _text(self, path: str) -> str | None:
         return _text(self._root / path)

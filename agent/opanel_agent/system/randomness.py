@@ -1,4 +1,4 @@
-"""Randomness, behind a Protocol so that a simulation can draw the same numbers twice."""
+"""Draws random numbers, behind a Protocol so that a simulation can draw the same numbers twice."""
 
 import secrets
 from random import SystemRandom
@@ -6,6 +6,8 @@ from typing import Protocol
 
 
 class RandomSource(Protocol):
+    """Draws random numbers. Tests replace it."""
+
     def token_bytes(self, count: int) -> bytes:
         """`count` unpredictable octets, fit for keys and salts."""
         ...
@@ -19,7 +21,9 @@ class OsRandom:
     """The kernel's own."""
 
     def token_bytes(self, count: int) -> bytes:
+        """Returns `count` random bytes of the kernel's (getrandom(2))."""
         return secrets.token_bytes(count)
 
     def random(self) -> float:
+        """Returns a random float in [0, 1)."""
         return SystemRandom().random()

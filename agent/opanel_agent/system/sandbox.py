@@ -1,4 +1,4 @@
-"""The agent's own test of its cage: what systemd/opanel-agent.service promised, tried from inside.
+"""Tests the systemd sandbox of this process: what systemd/opanel-agent.service promises, tried from inside.
 
 A unit can fail open. `PrivateNetwork=` without the right to make a namespace is skipped with a line in the journal
 (systemd 257 in a container), and an older systemd ignores the directives that it does not know. So each wall is tried by
@@ -29,6 +29,8 @@ _CAPABILITIES: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
 class Sandbox(Protocol):
+    """Tests the sandbox of this process. Tests replace it."""
+
     def missing(self) -> tuple[str, ...]:
         """The codes of the walls that do not hold, `missing.<code>` in the catalogs; () when all do."""
         ...
@@ -38,6 +40,7 @@ class UntestedSandbox:
     """For `prove-silence`, which watches every call that makes a socket: a test of the cage would be one."""
 
     def missing(self) -> tuple[str, ...]:
+        """Returns that the test was not made."""
         return ("self_test",)
 
 
@@ -90,6 +93,7 @@ class LocalSandbox:
         self._tries = tries
 
     def missing(self) -> tuple[str, ...]:
+        """Returns the codes of the walls that do not hold or cannot be looked at."""
         return tuple(code for code, wall in WALLS.items() if not _holds(wall, self))
 
     # the walls, each True where it holds; OSError where it cannot be looked at
@@ -100,29 +104,37 @@ class LocalSandbox:
         return {line.partition(":")[0].strip() for line in lines} == {"lo"}
 
     def internet_sockets(self) -> bool:
+        """Returns whether no socket of an internet family can be made (RestrictAddressFamilies=)."""
         return not any(self._tries.opens(family) for family in FAMILIES)
 
     def other_services(self) -> bool:
+        """Returns whether /run holds the sockets of no other service (TemporaryFileSystem=/run)."""
         return self._names("run") <= RUN and self._names("run/systemd") <= RUN_SYSTEMD
 
     def own_user(self) -> bool:
+        """Returns whether the process is not root (User=)."""
         return self._tries.uid() != 0
 
     def privileges(self) -> bool:
+        """Returns whether no capability is held and none can be gained (NoNewPrivileges=, CapabilityBoundingSet=)."""
         status = (self._root / "proc/self/status").read_text("utf-8", "replace")
-        told = {name: value.strip() for name, _, value in (line.partition(":") for line in status.splitlines())}
-        return told.get("NoNewPrivs") == "1" and all(int(told.get(name, "1"), 16) == 0 for name in _CAPABILITIES)
+        fields = {name: value.strip() for name, _, value in (line.partition(":") for line in status.splitlines())}
+        return fields.get("NoNewPrivs") == "1" and all(int(fields.get(name, "1"), 16) == 0 for name in _CAPABILITIES)
 
     def system_calls(self) -> bool:
+        """Returns whether the filter refuses a call that it names (SystemCallFilter=)."""
         return not self._tries.sets_priority()
 
     def memory_execute(self) -> bool:
+        """Returns whether no memory can be writable and executable (MemoryDenyWriteExecute=)."""
         return not self._tries.maps_code()
 
     def read_only(self) -> bool:
+        """Returns whether /usr and /etc are read-only (ProtectSystem=strict)."""
         return all(self._tries.read_only(self._root / name) for name in ("usr", "etc"))
 
     def home_directories(self) -> bool:
+        """Returns whether /home cannot be listed (ProtectHome=)."""
         try:
             next((self._root / "home").iterdir(), None)
         except (PermissionError, FileNotFoundError):
@@ -130,6 +142,7 @@ class LocalSandbox:
         return False
 
     def devices(self) -> bool:
+        """Returns whether /dev holds pseudo-devices alone (PrivateDevices=)."""
         return self._names("dev") <= DEVICES
 
     def processes(self) -> bool:

@@ -1,4 +1,4 @@
-"""The terminal that a person sits at: questions go there and answers come from there, wherever stdout leads.
+"""Asks questions on the controlling terminal (/dev/tty), wherever standard input and output lead.
 
 `curl … | sh` gives its own stdin away, so the terminal of the session is asked for first; where there is none, stdin,
 if that is one. Lines are the kernel's: editing, and Ctrl-C, work as everywhere.
@@ -17,6 +17,8 @@ MAX_LINE: Final = 1024
 
 
 class Terminal(Protocol):
+    """Shows lines to a person and asks for one. Tests replace it."""
+
     @property
     def rows(self) -> int:
         """How many lines are seen at once."""
@@ -32,21 +34,26 @@ class Terminal(Protocol):
 
 
 class LocalTerminal:
+    """A terminal that is read as bytes and written as text."""
+
     def __init__(self, reading: BinaryIO, writing: TextIO) -> None:
         self._reading = reading
         self._writing = writing
 
     @property
     def rows(self) -> int:
+        """Returns the height of the window in lines; 24 where it is not known."""
         try:
             return os.get_terminal_size(self._reading.fileno()).lines or shutil.get_terminal_size().lines
         except OSError:
             return shutil.get_terminal_size().lines
 
     def show(self, line: str) -> None:
+        """Writes one line."""
         self._write(line + "\n")
 
     def ask(self, prompt: str) -> str:
+        """Writes a prompt and reads one line of at most `MAX_LINE` bytes."""
         self._write(f"{prompt} ")
         try:
             return self._reading.readline(MAX_LINE).decode("utf-8", "replace").strip()

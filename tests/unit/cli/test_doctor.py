@@ -18,9 +18,10 @@ from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import Purpose
-from opanel_agent.core.diagnosis import LAYERS, Check
+from opanel_agent.core.diagnosis import Check
 from opanel_agent.core.errors import Bug, NotPermitted, Unavailable
 from opanel_agent.core.license import license_key
+from opanel_agent.core.route_diagnosis import LAYERS
 from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.core.wire.message import Reply, fixed_get, head
 from opanel_agent.core.wire.mirror_probe import MirrorProbe, encode

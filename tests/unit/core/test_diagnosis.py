@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from opanel_agent.core import diagnosis
+from opanel_agent.core import diagnosis, route_diagnosis
 from opanel_agent.core.codes import Fault, Reason
-from opanel_agent.core.diagnosis import Check, CheckStatus, DiskSpace, Finding, MirrorRoute, PathFacts, Rule, SkipReason
+from opanel_agent.core.diagnosis import Check, CheckStatus, DiskSpace, Finding, PathFacts, Rule, SkipReason
 from opanel_agent.core.license.effective_time import FAR_S
 from opanel_agent.core.license.states import State
+from opanel_agent.core.route_diagnosis import MirrorRoute
 from opanel_agent.core.wire.mirror_probe import MirrorProbe
 from opanel_agent.core.wire.steps import Attempt, Outcome, Step
 
@@ -258,8 +259,8 @@ LOCAL = replace(STRAIGHT, named=False, tls=False)
 
 def way(probe: MirrorProbe, route: MirrorRoute = STRAIGHT, *, another_good: bool = False) -> str:
     """One letter a step, in their order: ok, Failed, Warning, -: not reached, .: not needed."""
-    findings = [*diagnosis.mirror(probe, route, another_good=another_good)]
-    assert [each.check for each in findings] == [*diagnosis.LAYERS]
+    findings = [*route_diagnosis.mirror(probe, route, another_good=another_good)]
+    assert [each.check for each in findings] == [*route_diagnosis.LAYERS]
     assert {(each.subject, each.label) for each in findings} == {(URL, "mirror-1")}
     assert {each.why for each in findings if each.status is CheckStatus.NOT_LOOKED_AT} <= {SkipReason.NOT_REACHED}
     return "".join(_LETTER[each.status] for each in findings)
@@ -319,7 +320,7 @@ def attempts(*outcomes: Outcome) -> tuple[Attempt, ...]:
 
 
 def of_addresses(probe: MirrorProbe, route: MirrorRoute) -> list[tuple[Check, str | None, str, str | None]]:
-    found = [each for each in diagnosis.mirror(probe, route, another_good=False) if each.address is not None]
+    found = [each for each in route_diagnosis.mirror(probe, route, another_good=False) if each.address is not None]
     assert {(each.subject, each.label) for each in found} <= {(URL, "mirror-1")}
     return [
         (each.check, each.address, str(each.status), each.error.detail if each.error else each.why) for each in found
@@ -348,7 +349,7 @@ def test_the_only_address_is_not_told_twice() -> None:
 
 def test_beside_another_mirror_that_answers_an_address_is_at_most_a_warning() -> None:
     probe = replace(fault("unreachable_tcp", at=Step.TCP), attempts=attempts(Outcome.REFUSED, Outcome.SLOW))
-    found = [each for each in diagnosis.mirror(probe, STRAIGHT, another_good=True) if each.address]
+    found = [each for each in route_diagnosis.mirror(probe, STRAIGHT, another_good=True) if each.address]
     assert {each.status for each in found} == {CheckStatus.WARNING}
 
 
@@ -364,7 +365,7 @@ def test_where_none_connects_each_has_failed_as_what_it_is() -> None:
 
 
 def error_of(trial: MirrorProbe) -> tuple[str, str, str | None]:
-    (found,) = [each.error for each in diagnosis.mirror(trial, STRAIGHT, another_good=False) if each.error]
+    (found,) = [each.error for each in route_diagnosis.mirror(trial, STRAIGHT, another_good=False) if each.error]
     why = found.values.get("why")
     return str(found.code), found.detail, None if why is None else str(why)
 
@@ -384,9 +385,9 @@ def test_the_code_and_the_cure_are_those_of_the_failure() -> None:
 
 
 def test_a_mirror_that_was_not_tried_and_a_name_service_that_swallows_the_question() -> None:
-    untried = [*diagnosis.untried(URL, "mirror-9")]
-    assert [each.check for each in untried] == [*diagnosis.LAYERS]
+    untried = [*route_diagnosis.untried(URL, "mirror-9")]
+    assert [each.check for each in untried] == [*route_diagnosis.LAYERS]
     assert {(each.status, each.why, each.label) for each in untried} == {
         (CheckStatus.NOT_LOOKED_AT, SkipReason.NO_TIME, "mirror-9")
     }
-    assert told(diagnosis.fetch_silent()) == (CheckStatus.FAILED, "unreachable_dns", "resolver_silent")
+    assert told(route_diagnosis.fetch_silent()) == (CheckStatus.FAILED, "unreachable_dns", "resolver_silent")

@@ -1,0 +1,1 @@
+"""Diagnoses this installation: the command `doctor`."""

@@ -1,4 +1,4 @@
-"""`doctor`: each check its own line, with code and cure; `--report` for the reseller's support, bare of what names a server.
+"""Runs the command `doctor`: a line with code and cure for each check, or `--report`, which names nothing of the server.
 
 `cli.doctor.probes` looks and `core.diagnosis` concludes. The report is made of this code's own words alone: codes, the
 labels of
@@ -20,7 +20,7 @@ from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
-from opanel_agent.core import diagnosis
+from opanel_agent.core import diagnosis, route_diagnosis
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.diagnosis import CheckStatus, Finding
 from opanel_agent.core.documents import bundle
@@ -53,23 +53,25 @@ def doctor(options: Options, world: Context, means: Probes | None = None) -> Com
 
 def _screen(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
     """Those of a mirror stand together under its address; where none was asked, one line says so for all of its layers."""
-    for (subject, layered), group in groupby(findings, lambda each: (each.subject, each.check in diagnosis.LAYERS)):
-        told = tuple(group)
-        if layered and told[0].label is not None:
+    for (subject, layered), group in groupby(
+        findings, lambda each: (each.subject, each.check in route_diagnosis.LAYERS)
+    ):
+        together = tuple(group)
+        if layered and together[0].label is not None:
             yield world.say("doctor.mirror", url=subject or "")
             yield from (
                 line
-                for each in told
+                for each in together
                 for line in _lines(world, replace(each, subject=None), indent=4 if each.address else 2)
             )
-        elif layered and told[0].error is None:
-            yield from _said(world, told[0], world.say("doctor.mirrors"), indent=0)
+        elif layered and together[0].error is None:
+            yield from _line(world, together[0], world.say("doctor.mirrors"), indent=0)
         else:
-            yield from (line for each in told for line in _lines(world, each, indent=0))
+            yield from (line for each in together for line in _lines(world, each, indent=0))
 
 
 def _lines(world: Context, finding: Finding, *, indent: int) -> Iterator[str]:
-    yield from _said(world, finding, _name(world, finding), indent=indent)
+    yield from _line(world, finding, _name(world, finding), indent=indent)
     if finding.error is not None:
         title, cure = describe_error(finding.error, world.lang)
         yield from paragraph(f"{title} [{finding.error.code}]", indent=indent + 4)
@@ -82,7 +84,7 @@ def _name(world: Context, finding: Finding) -> str:
     return world.named("examined", finding.check)
 
 
-def _said(world: Context, finding: Finding, name: str, *, indent: int) -> Iterator[str]:
+def _line(world: Context, finding: Finding, name: str, *, indent: int) -> Iterator[str]:
     level = world.named("level", finding.status)
     why = "" if finding.why is None else f": {world.named('skipped', finding.why)}"
     where = f" ({finding.subject})" if finding.subject else ""
@@ -147,16 +149,16 @@ def _report(world: Context, findings: tuple[Finding, ...], status: int) -> Comma
 
 
 def _report_line(world: Context, finding: Finding) -> str:
-    said = [f"[{world.named('level', finding.status)}]", finding.check, *((finding.label,) if finding.label else ())]
+    words = [f"[{world.named('level', finding.status)}]", finding.check, *((finding.label,) if finding.label else ())]
     if finding.error is not None:
-        said.append(f"{finding.error.code}/{_detail(world, finding.error)}")
+        words.append(f"{finding.error.code}/{_detail(world, finding.error)}")
     if finding.why is not None:
-        said.append(finding.why)
-    return f"{' '.join(said)} - {world.named('examined', finding.check)}"
+        words.append(finding.why)
+    return f"{' '.join(words)} - {world.named('examined', finding.check)}"
 
 
 def _state(world: Context) -> tuple[str, str, tuple[str, ...]]:
-    """Of the last answer, as far as it is said in words that this version knows: what is not a code is not passed on."""
+    """Of the last answer, as far as it is words in words that this version knows: what is not a code is not passed on."""
     try:
         license_ = answers.latest(world).license
     except AgentError:

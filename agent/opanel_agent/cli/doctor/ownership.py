@@ -1,4 +1,4 @@
-"""Who has to own what, and with which mode: every path of docs/ARCHITECTURE.md, "On disk", as rules for `doctor`.
+"""Checks owner and mode of every path of docs/ARCHITECTURE.md, "On disk", for `doctor`.
 
 In a system installation root owns what the administrator writes, the agent's user what the agent writes, and the processes
 that reach the network, under a user of their own, must be able to read settings and consent as well. In a user installation
@@ -47,6 +47,7 @@ class _Users:
 
 
 def check_ownership(paths: Paths, settings: Settings | None, inspection: FileInspector) -> OwnershipCheck:
+    """Returns every path that was seen, each with its rule. Raises Storage where the disk fails; what is denied is noted."""
     users = _users(paths, inspection)
     seen: list[tuple[Rule, PathFacts]] = []
     denied = False
@@ -99,7 +100,7 @@ Ruled = tuple[Rule, int]
 def _administrators(paths: Paths, settings: Settings | None, users: _Users) -> Iterator[Ruled]:
     def rule(path: Path, label: str, kind: str, *, readers: Readers = users.both, inside: int = 0) -> Ruled:
         uids = frozenset({users.admin, 0})
-        told = Rule(
+        made = Rule(
             path=str(path),
             label=label,
             kind=kind,
@@ -108,7 +109,7 @@ def _administrators(paths: Paths, settings: Settings | None, users: _Users) -> I
             modes=0o2755 if paths.system else 0o7755,
             readers=readers,
         )
-        return told, inside
+        return made, inside
 
     if paths.system:
         yield rule(CODE, "code", "folder")
@@ -126,7 +127,7 @@ def _administrators(paths: Paths, settings: Settings | None, users: _Users) -> I
 
 def _agents(paths: Paths, users: _Users) -> Iterator[Ruled]:
     def rule(path: Path, label: str, kind: str, modes: int, *, inside: int = 0) -> Ruled:
-        told = Rule(
+        made = Rule(
             path=str(path),
             label=label,
             kind=kind,
@@ -135,7 +136,7 @@ def _agents(paths: Paths, users: _Users) -> Iterator[Ruled]:
             modes=modes,
             readers={},
         )
-        return told, inside
+        return made, inside
 
     yield rule(paths.state_dir, "state", "folder", 0o2700, inside=MAX_DEPTH)
     yield rule(paths.runtime_dir, "runtime", "folder", 0o2750 if paths.system else 0o7755)

@@ -1,4 +1,4 @@
-"""The rounds of `doctor`: each check looks at one thing and hands what it saw to `core.diagnosis`, which concludes.
+"""Makes the observations for `doctor`: each check looks at one thing and hands what it saw to `core.diagnosis`.
 
 It works without the daemon, without root and without a network, and says of each what it could not look at. The one thing
 that leaves is what `fetch` always sends, asked of `fetch` itself: the GET of the status list, once at each mirror, shown on
@@ -17,14 +17,15 @@ from opanel_agent.cli.layout import verbatim
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import AnswerView
-from opanel_agent.core import diagnosis
+from opanel_agent.core import diagnosis, route_diagnosis
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import FIXED_GETS
-from opanel_agent.core.diagnosis import Check, Finding, MirrorRoute, SkipReason, failed, unseen
+from opanel_agent.core.diagnosis import Check, Finding, SkipReason, failed, unseen
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
 from opanel_agent.core.license import effective_time, schedule
+from opanel_agent.core.route_diagnosis import MirrorRoute
 from opanel_agent.core.text_safety import escape
 from opanel_agent.core.wire.endpoints import address, is_exempt, is_loopback
 from opanel_agent.core.wire.message import fixed_get, head
@@ -69,7 +70,7 @@ class CheckInputs:
 
 def run_checks(world: Context, means: Probes) -> tuple[Finding, ...]:
     """Every check, in the order of `Check`. Raises nothing that a fault of this machine causes."""
-    answer, told = _daemon(world)
+    answer, of_daemon = _daemon(world)
     settings, of_settings = _settings(world)
     known = CheckInputs(answer=answer, settings=settings)
     doors, of_doors = means.doors(world.paths), []
@@ -80,7 +81,7 @@ def run_checks(world: Context, means: Probes) -> tuple[Finding, ...]:
     trials, of_mirrors = _mirrors(world, means, known, doors, open_=asks)
     served = [trial.served_s for trial in trials if trial.served_s is not None]
     return (
-        *told,
+        *of_daemon,
         *of_settings,
         *_consent(world),
         *_of_the_answer(known, int(world.now_s())),
@@ -175,9 +176,9 @@ def _clock(world: Context, means: Probes, known: CheckInputs, served: list[int])
 
 def _effective(world: Context, means: Probes) -> int | None:
     """Effective time now, as evaluate would find it; None where its mark is not to be read, or is none."""
-    told = _own(world, world.paths.clock.name)
+    members = _own(world, world.paths.clock.name)
     try:
-        mark = None if told is None else effective_time.from_json(told)
+        mark = None if members is None else effective_time.from_json(members)
         return None if mark is None else effective_time.now(effective_time.advance(mark, means.clock.read()))
     except (Untrusted, Storage):
         return None
@@ -185,10 +186,10 @@ def _effective(world: Context, means: Probes) -> int | None:
 
 def _held_off_s(world: Context, means: Probes) -> int:
     """For how long a server has asked for silence, which holds for this command, too."""
-    told = _own(world, world.paths.schedule.name)
+    members = _own(world, world.paths.schedule.name)
     try:
         now_s = _effective(world, means) or means.clock.read_wall()
-        return 0 if told is None else schedule.held_off_s(schedule.from_json(told), now_s)
+        return 0 if members is None else schedule.held_off_s(schedule.from_json(members), now_s)
     except Untrusted:
         return 0
 
@@ -227,8 +228,8 @@ def _disk(world: Context, means: Probes) -> Iterator[Finding]:
 
 
 def _isolation(world: Context, known: CheckInputs) -> Finding:
-    told = {} if known.answer is None else known.answer.part("isolation")
-    level, missing = told.get("level"), told.get("missing")
+    members = {} if known.answer is None else known.answer.part("isolation")
+    level, missing = members.get("level"), members.get("missing")
     if not isinstance(level, str):
         return unseen(Check.ISOLATION, SkipReason.NO_ANSWER)
     walls = [str(wall) for wall in missing] if isinstance(missing, list) else []
@@ -269,11 +270,13 @@ def _mirrors(
     settings = known.settings
     why, place = _why_not(world, means, settings, open_=open_)
     if why is not None or settings is None:
-        return (), [unseen(layer, why or SkipReason.SETTINGS_REFUSED, subject=place) for layer in diagnosis.LAYERS]
+        return (), [
+            unseen(layer, why or SkipReason.SETTINGS_REFUSED, subject=place) for layer in route_diagnosis.LAYERS
+        ]
     try:
         root = trust.first_root(world.files, world.paths, settings)
     except AgentError:  # which the check of the root tells
-        return (), [unseen(layer, SkipReason.NO_ROOT) for layer in diagnosis.LAYERS]
+        return (), [unseen(layer, SkipReason.NO_ROOT) for layer in route_diagnosis.LAYERS]
     try:
         bases = gate_inputs.destinations(FIXED_GETS[PROBE].purpose, settings, root)
         if not bases:
@@ -285,7 +288,7 @@ def _mirrors(
         trials = decode(reply.body)
     except AgentError as error:
         slow = isinstance(error, Bug) and error.detail == "outlet_timeout"
-        return (), [diagnosis.fetch_silent() if slow else failed(Check.HTTP, error)]
+        return (), [route_diagnosis.fetch_silent() if slow else failed(Check.HTTP, error)]
     return trials, [finding for n, base in enumerate(bases, 1) for finding in _way(n, base, trials, settings)]
 
 
@@ -319,7 +322,7 @@ def _way(number: int, base: str, trials: tuple[MirrorProbe, ...], settings: Sett
     url, label = fixed_get(PROBE, base).url, f"mirror-{number}"
     trial = next((trial for trial in trials if trial.url == url), None)
     if trial is None:
-        yield from diagnosis.untried(url, label)
+        yield from route_diagnosis.untried(url, label)
         return
     host = urlsplit(url).hostname or ""
     route = MirrorRoute(
@@ -329,7 +332,7 @@ def _way(number: int, base: str, trials: tuple[MirrorProbe, ...], settings: Sett
         proxied=settings.proxy is not None and not is_loopback(host) and not is_exempt(host, settings.no_proxy),
     )
     another = any(each.code is None for each in trials if each is not trial)
-    yield from diagnosis.mirror(trial, route, another_good=another)
+    yield from route_diagnosis.mirror(trial, route, another_good=another)
 
 
 def _reason(code: str | None) -> Reason:

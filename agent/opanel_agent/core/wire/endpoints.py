@@ -1,4 +1,4 @@
-"""Which addresses may be asked, and in which order.
+"""Decides which URLs may be requested, in which order, and which without the proxy.
 
 HTTPS, or plain HTTP to this very machine (the demo, a local mirror). An address
 is a base to which a fixed path is added, so it carries nothing of its own: no

@@ -1,4 +1,4 @@
-"""What crosses the one socket between the process that knows the machine and the process that reaches the network.
+"""Encodes requests and replies for the socket between evaluate and the processes that reach the network.
 
 A *sealed request* is everything that may leave, decided and frozen: one JSON
 line and the body. A *reply* is everything that came back: one JSON line and the
@@ -210,8 +210,8 @@ def head(sealed: Sealed) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
 
-def said(sealed: Sealed) -> bytes:
-    """What the body says, as JSON: the body itself, or the claims of a compact JWS.
+def body_json(sealed: Sealed) -> bytes:
+    """Returns the JSON of a body: the body itself, or the claims of a compact JWS.
 
     Raises Untrusted where it is neither.
     """
@@ -231,7 +231,7 @@ def fields_of(sealed: Sealed) -> frozenset[str]:
     """
     if not sealed.body:
         return frozenset()
-    claims = loads(said(sealed), max_bytes=MAX_BODY_BYTES)
+    claims = loads(body_json(sealed), max_bytes=MAX_BODY_BYTES)
     if not isinstance(claims, dict):
         raise Untrusted(Reason.FORMAT_INVALID, "member_type", where="body", name="")
     return frozenset(claims)

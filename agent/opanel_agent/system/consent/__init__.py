@@ -1,0 +1,1 @@
+"""Reads the administrator's consent and opt-outs from this machine."""

@@ -1,4 +1,4 @@
-"""The administrator's consent, read anew by path at every decision: consent.toml and the policies beside it.
+"""Reads the administrator's consent: consent.toml and the policies beside it, anew at every decision.
 
 Only a regular file of the owner's that nobody else can write counts, in a directory of which the same holds; what is wrong
 with it refuses it whole, with the file and the line. What a refused file says against being tracked counts all the same.
@@ -20,6 +20,8 @@ from opanel_agent.system.storage.paths import Paths
 
 
 class Consents(Protocol):
+    """Reads consent. Tests replace it."""
+
     def read(self) -> ConsentReading:
         """What stands now. Never fails: what cannot be read is refused, and that denies."""
         ...
@@ -33,6 +35,7 @@ class LocalConsents:
         self._paths = paths
 
     def read(self) -> ConsentReading:
+        """Returns the consent file and the policies as they stand now, with what could not be read."""
         place = self._paths.consent
         file: ConsentFile | None = None
         refused: Misconfigured | None = None
@@ -48,7 +51,7 @@ class LocalConsents:
             refused=refused,
             policies=policies,
             policies_refused=tuple(faults.values()),
-            in_doubt=tuple(said for path in unread for said in self._in_doubt(path)),
+            in_doubt=tuple(signal for path in unread for signal in self._in_doubt(path)),
         )
 
     def _file(self, path: Path) -> ConsentFile | None:

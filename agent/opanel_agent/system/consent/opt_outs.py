@@ -1,4 +1,4 @@
-"""Every place where an administrator can say "do not track" or "offline", read afresh at each call (docs: consent).
+"""Reads the opt-outs do-not-track and offline from every place where they may stand, afresh at each call (docs: consent).
 
 A daemon does not inherit the administrator's shell, so files are read: existence for some, assignments for others.
 What is there and cannot be read or understood counts as a signal, because a signal can only narrow: links are
@@ -30,6 +30,8 @@ _ASSIGNMENT: Final = re.compile(r"(?:export\s+)?(\w+=\S{1,32})", re.ASCII)
 
 
 class OptOuts(Protocol):
+    """Reads opt-outs. Tests replace it."""
+
     def read(self) -> Signals:
         """Every signal that stands now. Never fails: what cannot be read is a signal."""
         ...
@@ -44,6 +46,7 @@ class LocalOptOuts:
         self._environ = environ
 
     def read(self) -> Signals:
+        """Returns every opt-out that stands now, each with its place. Never raises: what cannot be read is one."""
         paths = self._paths
         return Signals(
             do_not_track=(
@@ -107,9 +110,9 @@ def in_text(text: str, place: str) -> Iterator[Signal]:
         yield Signal(kind=SignalKind.ENVIRONMENT, what=_shown(line.strip(), named[0]), place=place, line=number)
 
 
-def _shown(said: str, name: str) -> str:
+def _shown(line: str, name: str) -> str:
     """The assignment as it stands, or only the name where the line is odd: it may hold other programs' secrets."""
-    assignment = _ASSIGNMENT.fullmatch(said)
+    assignment = _ASSIGNMENT.fullmatch(line)
     return assignment[1] if assignment else name
 
 

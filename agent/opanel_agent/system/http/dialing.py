@@ -37,6 +37,7 @@ class Address(NamedTuple):
 
     @property
     def text(self) -> str:
+        """The address as a person writes it, without a port."""
         return str(self.sockaddr[0])
 
 

@@ -1,4 +1,4 @@
-"""Says how long each part of a request may take, and how much may come."""
+"""Limits how long each part of a request may take, and how much may come back."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Opens a tunnel through an HTTP proxy (CONNECT, RFC 9110 9.3.6), plain or over TLS, and says what is wrong with one.
+"""Opens a tunnel through an HTTP proxy (CONNECT, RFC 9110 9.3.6), plain or over TLS.
 
 Every way to fail has its own detail, because the cure differs: the proxy's name, its address, TLS where it speaks none, its
 certificate, user and password, a login scheme that is not spoken here (NTLM, Negotiate), a page in place of a tunnel.

@@ -1,4 +1,4 @@
-"""Byte streams over a connected socket: plain, and TLS on top of any other stream.
+"""Provides byte streams over a connected socket: plain, and TLS on top of any other stream.
 
 TLS works on memory buffers (ssl.SSLObject), because an HTTPS proxy needs TLS within TLS, which a wrapped socket cannot do.
 No read, write or handshake outlasts the request's `Deadline`; all raise TimeoutError and OSError (ssl.SSLError is one).
@@ -17,6 +17,8 @@ _RECORD_BYTES = 16 * 1024
 
 
 class Stream(Protocol):
+    """A connection that bytes go over. Every method raises TimeoutError and OSError."""
+
     def read(self, max_bytes: int, timeout_s: float) -> bytes:
         """Returns what comes next; b"" at the end."""
         ...
@@ -38,14 +40,17 @@ class SocketStream:
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout_s: float) -> bytes:
+        """Returns what comes next within `timeout_s`; b"" at the end."""
         self._socket.settimeout(self._deadline.left(timeout_s))
         return self._socket.recv(max_bytes)
 
     def write(self, data: bytes, timeout_s: float) -> None:
+        """Writes all of `data` within `timeout_s`."""
         self._socket.settimeout(self._deadline.left(timeout_s))
         self._socket.sendall(data)
 
     def close(self) -> None:
+        """Closes the socket."""
         self._socket.close()
 
 
@@ -57,15 +62,18 @@ class Pushback:
         self._early = early
 
     def read(self, max_bytes: int, timeout_s: float) -> bytes:
+        """Returns the early bytes first, then what the stream below gives."""
         if not self._early:
             return self._below.read(max_bytes, timeout_s)
         data, self._early = self._early[:max_bytes], self._early[max_bytes:]
         return data
 
     def write(self, data: bytes, timeout_s: float) -> None:
+        """Writes to the stream below."""
         self._below.write(data, timeout_s)
 
     def close(self) -> None:
+        """Closes the stream below."""
         self._below.close()
 
 
@@ -80,17 +88,20 @@ class TlsStream:
         self._run(self._tls.do_handshake, handshake_s)
 
     def read(self, max_bytes: int, timeout_s: float) -> bytes:
+        """Returns decrypted bytes; b"" at the end, whether or not the other end said that it is one."""
         try:
             return self._run(partial(self._tls.read, max_bytes), timeout_s)
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""  # many servers just close; HTTP's own framing tells a reply that was cut
 
     def write(self, data: bytes, timeout_s: float) -> None:
+        """Encrypts and writes all of `data`."""
         rest = memoryview(data)
         while rest:
             rest = rest[self._run(partial(self._tls.write, rest), timeout_s) :]
 
     def close(self) -> None:
+        """Closes the stream below, without a close_notify: nothing follows a reply here."""
         self._below.close()
 
     def _run(self, operation: Callable[[], T], timeout_s: float) -> T:

@@ -34,6 +34,8 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class Transport(Protocol):
+    """Sends sealed requests. Tests replace it."""
+
     def send(self, sealed: Sealed, limits: TransferLimits, trace: RequestTrace | None = None) -> Reply:
         """Sends a request and returns the reply. `trace` is filled with the steps that were passed.
 
@@ -61,6 +63,7 @@ class HttpxTransport:
         self._wall = wall
 
     def send(self, sealed: Sealed, limits: TransferLimits, trace: RequestTrace | None = None) -> Reply:
+        """Makes one connection, sends the request and reads the reply, as `Transport.send` says."""
         _judge_length(sealed)
         context = RequestContext(limits=limits, deadline=Deadline(limits.whole_s), trace=trace or RequestTrace())
         stream = self._open(sealed, context)

@@ -1,4 +1,4 @@
-"""What `doctor` looks at beside contents: whose a path is, with what mode, and how much room is left where it lies.
+"""Inspects paths for `doctor`: type, owner and mode, the free space of the file system, and user accounts.
 
 Links are not followed and nothing is opened, so looking changes nothing. Left out: access lists, and quotas, which the
 kernel tells nobody but by refusing.
@@ -42,6 +42,7 @@ class LocalFileInspector:
     """This machine's."""
 
     def look(self, path: Path) -> PathFacts | None:
+        """Returns what lstat(2) says of a path; None where nothing lies there."""
         try:
             found = path.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -52,6 +53,7 @@ class LocalFileInspector:
         return PathFacts(kind=kind, uid=found.st_uid, gid=found.st_gid, mode=stat.S_IMODE(found.st_mode))
 
     def names(self, directory: Path) -> tuple[str, ...]:
+        """Returns the names in a folder, sorted; () where there is none."""
         try:
             return tuple(sorted(os.listdir(directory)))  # noqa: PTH208 - names are what is wanted
         except (FileNotFoundError, NotADirectoryError):
@@ -60,19 +62,21 @@ class LocalFileInspector:
             raise _failed(directory, exc) from exc
 
     def space(self, path: Path) -> DiskSpace | None:
+        """Returns what statvfs(3) says of the file system of a path; None where there is no such path."""
         try:
-            told = os.statvfs(path)
+            stats = os.statvfs(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as exc:
             raise _failed(path, exc) from exc
         return DiskSpace(
-            bytes_free=told.f_bavail * told.f_frsize,
-            files_free=told.f_favail if told.f_files else None,
-            read_only=bool(told.f_flag & os.ST_RDONLY),
+            bytes_free=stats.f_bavail * stats.f_frsize,
+            files_free=stats.f_favail if stats.f_files else None,
+            read_only=bool(stats.f_flag & os.ST_RDONLY),
         )
 
     def user(self, name: str) -> tuple[int, frozenset[int]] | None:
+        """Returns the uid and every gid of a user, of /etc/group too; None where there is none."""
         try:
             found = pwd.getpwnam(name)
         except KeyError:

@@ -1,4 +1,4 @@
-"""Every file that the agent reads or writes, in one place: bounded reads, durable writes, one writer at a time.
+"""Reads and writes every file of the agent: bounded reads, durable writes, one writer at a time.
 
 A read opens without following a link and without waiting (a FIFO put there must not hang us), then judges what it
 *opened*: a regular file, not too long and, where `owners` are named, theirs and nobody else's to change. A write is:
@@ -89,6 +89,7 @@ class Files(Protocol):
 
 
 def is_temporary(name: str) -> bool:
+    """Returns whether a name is that of a write's temporary file, which `names` hides and `sweep` clears."""
     return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
 
 
@@ -96,24 +97,30 @@ class Syscalls:
     """The steps of a write, as a seam: a test overrides one to fail, to stop or to tear."""
 
     def create(self, path: Path, mode: int) -> int:
+        """Opens a new file for writing; an existing one, and a link, is an error."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(path, flags, mode)
         os.fchmod(fd, mode)  # the umask must not decide who may read a key
         return fd
 
     def write(self, fd: int, data: bytes) -> int:
+        """Writes some of `data` and returns how many bytes."""
         return os.write(fd, data)
 
     def fsync(self, fd: int) -> None:
+        """Makes what was written to a file durable."""
         os.fsync(fd)
 
     def rename(self, source: Path, target: Path) -> None:
+        """Replaces `target` in one step."""
         source.rename(target)
 
     def unlink(self, path: Path) -> None:
+        """Removes a name."""
         path.unlink()
 
     def fsync_dir(self, directory: Path) -> None:
+        """Makes the names in a directory durable."""
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
@@ -130,6 +137,7 @@ class LocalFiles:
     def read(
         self, path: Path, *, max_bytes: int, owners: frozenset[int] | None = None, follow: bool = False
     ) -> bytes | None:
+        """Reads by one open(2) that neither follows a link nor waits, and judges what was opened."""
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
         try:
             fd = os.open(path, flags)
@@ -145,6 +153,7 @@ class LocalFiles:
             raise _not_read(path, exc) from exc
 
     def write(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
+        """Writes a temporary file beside it, syncs, renames and syncs the directory."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
         try:
             temporary.unlink(missing_ok=True)  # a crash of an earlier process of this number may have left it
@@ -157,6 +166,7 @@ class LocalFiles:
             raise _failed("write_failed", path, exc) from exc
 
     def append(self, path: Path, line: bytes, *, mode: int = 0o600) -> None:
+        """Appends after the last whole line, and syncs."""
         if b"\n" in line:
             raise Bug(Reason.INTERNAL, "append_newline", file=str(path))
         try:
@@ -171,6 +181,7 @@ class LocalFiles:
             raise _failed("write_failed", path, exc) from exc
 
     def remove(self, path: Path) -> None:
+        """Unlinks, and syncs the directory."""
         try:
             self._sys.unlink(path)
             self._sys.fsync_dir(path.parent)
@@ -180,6 +191,7 @@ class LocalFiles:
             raise _failed("remove_failed", path, exc) from exc
 
     def move(self, path: Path, target: Path) -> None:
+        """Renames within the directory, and syncs it."""
         try:
             self._sys.rename(path, target)
             self._sys.fsync_dir(path.parent)
@@ -189,6 +201,7 @@ class LocalFiles:
             raise _failed("write_failed", path, exc) from exc
 
     def names(self, directory: Path) -> tuple[str, ...]:
+        """Lists a directory, sorted, without temporary files."""
         try:
             return tuple(sorted(path.name for path in directory.iterdir() if not is_temporary(path.name)))
         except FileNotFoundError:
@@ -197,6 +210,7 @@ class LocalFiles:
             raise _failed("read_failed", directory, exc) from exc
 
     def exists(self, path: Path) -> bool:
+        """Returns whether lstat(2) finds anything, or cannot tell."""
         try:
             path.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -206,6 +220,7 @@ class LocalFiles:
         return True
 
     def make_dir(self, path: Path, *, mode: int = 0o700) -> None:
+        """Makes each missing directory with `mode`, the setgid bit of its parent kept, and syncs its parent."""
         try:
             for missing in reversed([step for step in (path, *path.parents) if not step.exists()]):
                 missing.mkdir(mode=mode)
@@ -216,6 +231,7 @@ class LocalFiles:
             raise _failed("write_failed", path, exc) from exc
 
     def sweep(self, directory: Path) -> None:
+        """Unlinks every temporary file in a directory."""
         try:
             for path in [path for path in directory.iterdir() if is_temporary(path.name)]:
                 self._sys.unlink(path)
@@ -226,6 +242,7 @@ class LocalFiles:
 
     @contextlib.contextmanager
     def lock(self, path: Path, *, timeout_s: float = 10.0) -> Iterator[None]:
+        """Holds flock(2) on a file, tried every 50 ms. Raises Storage(busy) after `timeout_s`."""
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as exc:

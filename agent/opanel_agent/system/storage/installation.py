@@ -1,4 +1,4 @@
-"""Which of two kinds of installation this is, and where its daemon is met.
+"""Determines the kind of installation, of the system or of a user, and the paths where its daemon is met.
 
 A *system installation* is code under /opt/opanel-agent or /usr that root owns: its paths are constants and its owner
 is root. Everything else is a *user installation* (the demo, tests, a developer): the user's own directories, and the
@@ -30,6 +30,7 @@ def is_system(code: str = CODE) -> bool:
 
 
 def belongs_to_system(code: str, code_owner: int) -> bool:
+    """Returns whether code at this real path, owned by this uid, is a system installation's: root's, below /opt or /usr."""
     return code_owner == 0 and code.startswith(tuple(f"{directory}/" for directory in SYSTEM_CODE))
 
 

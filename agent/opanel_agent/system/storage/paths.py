@@ -1,4 +1,4 @@
-"""Where everything lies, in the two kinds of installation (`installation`).
+"""Names every path of the agent, in the two kinds of installation (`installation`).
 
 platformdirs is asked for user installations only, and where the session does not name its folders. Nothing is created here.
 """
@@ -33,42 +33,51 @@ class Paths(NamedTuple):
 
     @property
     def owners(self) -> frozenset[int]:
+        """The uids whose files may grant something: the owner of this installation."""
         return frozenset({self.owner})
 
     # the administrator's
 
     @property
     def settings(self) -> Path:
+        """The administrator's settings."""
         return self.config_dir / "agent.toml"
 
     @property
     def consent(self) -> Path:
+        """The consent file."""
         return self.config_dir / "consent.toml"
 
     @property
     def consent_dir(self) -> Path:
+        """The policies beside the consent file."""
         return self.config_dir / "consent.d"
 
     @property
     def offline(self) -> Path:
+        """Its existence opts out of every request."""
         return self.config_dir / "offline"
 
     @property
     def do_not_track(self) -> Path:
+        """Its existence opts out of every request that is not the same for everyone."""
         return self.config_dir / "do-not-track"
 
     @property
     def license(self) -> Path:
+        """A license document that the administrator put there."""
         return self.config_dir / "license.jws"
 
     @property
     def import_dir(self) -> Path:
+        """Documents that the administrator put there to be imported."""
         return self.config_dir / "import.d"
 
     # the machine's: they count in both kinds of installation
 
     @property
     def machine_do_not_track(self) -> Path:
+        """As `do_not_track`, for every program on this machine."""
         return self.etc / "do-not-track"
 
     @property
@@ -82,16 +91,19 @@ class Paths(NamedTuple):
 
     @property
     def environment_dir(self) -> Path:
+        """Drop-ins that set variables for daemons (environment.d(5))."""
         return self.etc / "environment.d"
 
     # the agent's own
 
     @property
     def bundle(self) -> Path:
+        """The installed license with its delegation and activation."""
         return self.state_dir / "bundle.jws"
 
     @property
     def previous_bundle(self) -> Path:
+        """The bundle before that."""
         return self.state_dir / "bundle.previous.jws"
 
     @property
@@ -101,30 +113,37 @@ class Paths(NamedTuple):
 
     @property
     def roots(self) -> Path:
+        """Every root after the first, oldest first."""
         return self.state_dir / "roots.jws"
 
     @property
     def status_list(self) -> Path:
+        """The last accepted status list."""
         return self.state_dir / "status-list.jwt"
 
     @property
     def advisories(self) -> Path:
+        """The last accepted security advisories."""
         return self.state_dir / "advisories.jws"
 
     @property
     def state(self) -> Path:
+        """Dates that decisions count from."""
         return self.state_dir / "state.json"
 
     @property
     def schedule(self) -> Path:
+        """When the next check is due."""
         return self.state_dir / "schedule.json"
 
     @property
     def clock(self) -> Path:
+        """Effective time."""
         return self.state_dir / "clock.json"
 
     @property
     def activation_key(self) -> Path:
+        """This server's private key."""
         return self.state_dir / "activation.key"
 
     @property
@@ -134,26 +153,32 @@ class Paths(NamedTuple):
 
     @property
     def ledger(self) -> Path:
+        """What was allowed, denied, sent and purged, chained by SHA-256."""
         return self.state_dir / "ledger.jsonl"
 
     @property
     def held(self) -> Path:
+        """Reports that wait until they may be sent."""
         return self.state_dir / "held"
 
     @property
     def sent(self) -> Path:
+        """Requests as they left, and what came back."""
         return self.state_dir / "sent"
 
     @property
     def receipts(self) -> Path:
+        """Signed receipts of reports."""
         return self.state_dir / "receipts"
 
     @property
     def erasure(self) -> Path:
+        """The random numbers that prove whose a report is."""
         return self.state_dir / "erasure"
 
     @property
     def ready(self) -> Path:
+        """Requests written to be carried by hand."""
         return self.state_dir / "ready"
 
     @property
@@ -163,28 +188,34 @@ class Paths(NamedTuple):
 
     @property
     def lock(self) -> Path:
+        """Locked by whoever writes the state."""
         return self.state_dir / "lock"
 
     # what others meet
 
     @property
     def socket(self) -> Path:
+        """The local API."""
         return self.runtime_dir / installation.SOCKET
 
     @property
     def answer(self) -> Path:
+        """The last answer, for readers without the socket."""
         return self.runtime_dir / installation.ANSWER
 
     @property
     def daemon_lock(self) -> Path:
+        """Locked by the one daemon."""
         return self.runtime_dir / installation.DAEMON_LOCK
 
     @property
     def fetch_socket(self) -> Path:
+        """Systemd's socket that starts fetch."""
         return self.courier_dir / "fetch.sock"
 
     @property
     def courier_socket(self) -> Path:
+        """Systemd's socket that starts the courier."""
         return self.courier_dir / "courier.sock"
 
 

@@ -1,4 +1,4 @@
-"""What ships beside the code: the field catalog and the notices.
+"""Reads what ships beside the code: the field catalog and the notices.
 
 They are as trustworthy as the code, being part of the same package, and are read the same way: by their place beside it.
 A fault in them is therefore ours (`Bug`), never the administrator's. The trust root, which settings may replace, is read
@@ -85,14 +85,17 @@ def _sheet(file: Path) -> PurposeSchema:
 
 
 def load_catalog() -> Catalog:
+    """Returns the field catalog that this package ships."""
     return Resources().catalog()
 
 
 def noticed_catalogs() -> dict[str, Catalog]:
+    """Returns the field catalog as each notice froze it, by the version of the notice."""
     return Resources().noticed()
 
 
 def installed_notice() -> str:
+    """Returns the version of the newest notice that this package ships."""
     return Resources().installed_notice()
 
 

@@ -1,4 +1,4 @@
-"""`agent.toml`: the administrator's settings, read whole or refused whole.
+"""Reads `agent.toml`, the administrator's settings, whole or not at all.
 
 A key that we do not know, a value of another type or a path that is not absolute refuses the file, with the line: a
 setting that is silently ignored is worse than one that is missing. No file means the defaults. What a refusal denies

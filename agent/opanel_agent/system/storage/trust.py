@@ -1,4 +1,4 @@
-"""Where trust begins: the first root, and the newest that can be walked to from it.
+"""Loads the roots of trust: the first one, and the newest that can be walked to from it.
 
 The first root ships in the package, or a private authority's is named by `trust_root` in the settings (owner as for
 them). The state keeps every root since and they are walked from the first at each load: the file alone is never trusted.
