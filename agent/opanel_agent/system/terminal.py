@@ -6,6 +6,7 @@ if that is one. Lines are the kernel's: editing, and Ctrl-C, work as everywhere.
 
 import os
 import shutil
+import termios
 from typing import BinaryIO, Final, Protocol, TextIO
 
 from opanel_agent.core.codes import Fault
@@ -29,7 +30,7 @@ class Terminal(Protocol):
         ...
 
     def ask(self, prompt: str) -> str:
-        """The line that was typed, without its end; empty when the input is over, too. Raises Storage."""
+        """Returns the line that was typed since the prompt, without its end; "" when the input is over. Raises Storage."""
         ...
 
 
@@ -53,11 +54,23 @@ class LocalTerminal:
         self._write(line + "\n")
 
     def ask(self, prompt: str) -> str:
-        """Writes a prompt and reads one line of at most `MAX_LINE` bytes."""
+        """Writes a prompt and reads one line of at most `MAX_LINE` bytes that was typed after it."""
+        self._drop_typed()
         self._write(f"{prompt} ")
         try:
             return self._reading.readline(MAX_LINE).decode("utf-8", "replace").strip()
         except OSError as exc:
+            raise Storage(Fault.IO_FAILED, "input_failed") from exc
+
+    def _drop_typed(self) -> None:
+        """Discards what was typed before now, once everything that precedes the prompt was shown.
+
+        Not after the prompt: who answers it at once, a script above all, would wait for ever for what was discarded.
+        """
+        try:
+            termios.tcdrain(self._writing.fileno())
+            termios.tcflush(self._reading.fileno(), termios.TCIFLUSH)
+        except (termios.error, OSError) as exc:
             raise Storage(Fault.IO_FAILED, "input_failed") from exc
 
     def close(self) -> None:

@@ -31,7 +31,8 @@ from opanel_agent.messages import describe_error
 from opanel_agent.system.storage import resources
 from opanel_agent.system.terminal import Terminal
 
-YES: Final = frozenset({"e", "evet", "y", "yes"})
+# Of the language that asks: an “e” typed at an English question may be a slip, and a slip grants nothing.
+YES: Final[Mapping[Language, frozenset[str]]] = {"tr": frozenset({"e", "evet"}), "en": frozenset({"y", "yes"})}
 NO: Final = frozenset({"", "h", "hayır", "hayir", "n", "no", "later", "sonra"})
 TRIES: Final = 3
 
@@ -52,7 +53,7 @@ class Prompter:
         """True for a plain yes and for nothing else."""
         for _ in range(TRIES):
             typed = self.teletype.ask(prompt).strip().lower()
-            if typed in YES:
+            if typed in YES[self.world.lang]:
                 return True
             if typed in NO:
                 return False

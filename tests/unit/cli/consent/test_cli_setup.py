@@ -70,7 +70,7 @@ def preseed(terminal: Terminal, text: str) -> Path:
         (("", ""), {USAGE: False, CRASH: False}),
         (("y", "n"), {USAGE: True, CRASH: False}),
         (("n", "yes"), {USAGE: False, CRASH: True}),
-        (("E", "EVET"), {USAGE: True, CRASH: True}),
+        (("Y", "YES"), {USAGE: True, CRASH: True}),
         (("later", "sonra"), {USAGE: False, CRASH: False}),
         (("hayır", "HAYIR"), {USAGE: False, CRASH: False}),
         (("maybe", "ok", "sure", "y"), {USAGE: False, CRASH: True}),
@@ -389,3 +389,25 @@ def test_the_notice_names_only_servers_of_the_chosen_region(terminal: Terminal) 
     told = terminal.type("notice", "--json").json()["result"]
     assert told["notice"] == NOTICE
     assert told["text"] == nowhere.rstrip("\n")
+
+
+# what is a yes
+
+
+@pytest.mark.parametrize(
+    ("lang", "word"), [("en", "e"), ("en", "evet"), ("tr", "y"), ("tr", "yes"), ("en", "yy"), ("tr", "e!"), ("en", "j")]
+)
+def test_a_yes_is_one_of_the_language_that_asked_and_all_else_is_asked_again(
+    tmp_path: Path, lang: Language, word: str
+) -> None:
+    typed = TypedAt(types=[word, word, word, word, "no"], rows=200)
+    terminal = Terminal(folder=tmp_path, lang=lang, teletype=typed)
+    assert terminal.type("setup", "--lang", lang, "--json").json()["result"]["answers"][USAGE] is False
+    assert len(typed.prompts) == 5
+    assert typed.text.count(translate("setup.not_understood", lang)) == 4
+
+
+@pytest.mark.parametrize(("lang", "word"), [("en", "y"), ("en", "YES"), ("tr", "e"), ("tr", "Evet")])
+def test_a_yes_in_the_language_that_asked(tmp_path: Path, lang: Language, word: str) -> None:
+    terminal = Terminal(folder=tmp_path, lang=lang, teletype=TypedAt(types=[word, ""], rows=200))
+    assert terminal.type("setup", "--lang", lang, "--json").json()["result"]["answers"] == {USAGE: True, CRASH: False}

@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -87,6 +88,23 @@ def test_a_person_at_a_terminal_reads_and_answers(tmp_path: Path, lang: Language
     assert "Traceback" not in session.text
 
 
+@pytest.mark.parametrize(("lang", "typed"), [("en", "e\ny\ny\n"), ("tr", "e\ne\ne\n")])
+def test_what_was_typed_before_a_question_was_shown_answers_none(tmp_path: Path, lang: Language, typed: str) -> None:
+    """As while pip still runs: the keys wait in the terminal before setup exists, and again before each question."""
+    session = Session(tmp_path, "setup", "--lang", lang)
+    pages = (len(Resources().notice(lang).splitlines()) + 3) // 22
+    session.type("\n" * pages + typed)
+    for _ in range(pages):
+        session.until("-- Enter: ")
+        session.type("\n" + typed)
+    session.until(translate("setup.prompt", lang))
+    session.type("")
+    session.until(translate("setup.prompt", lang))
+    session.type("")
+    assert session.end() == 0
+    assert settled(tmp_path) == {USAGE: False, CRASH: False}
+
+
 def test_a_person_who_interrupts_has_answered_nothing(tmp_path: Path) -> None:
     session = Session(tmp_path, "setup")
     session.until("Türkçe: t")
@@ -118,14 +136,29 @@ def test_where_the_session_has_no_terminal_stdin_may_be_one(tmp_path: Path) -> N
         found = teletype.find(stdin, str(tmp_path / "absent"))
         assert found is not None
         assert found.rows > 0
-        os.write(ours, b"evet\n")
-        assert found.ask("? ") == "evet"
-        os.write(ours, b"\x04")
-        assert found.ask("? ") == ""
+        os.write(ours, b"too early\n")
+        assert _answered(found, ours, b"evet\n") == "evet"
+        assert _answered(found, ours, b"\x04") == ""
         found.show("şey")
         found.close()
     assert "şey" in _everything(ours).decode()
     os.close(ours)
+
+
+def _answered(found: teletype.LocalTerminal, ours: int, typed: bytes) -> str:
+    """What a question gets from a person who types once it is shown."""
+
+    def person() -> None:
+        shown = b""
+        while not shown.endswith(b"now? "):
+            shown += os.read(ours, 4096)
+        os.write(ours, typed)
+
+    reader = threading.Thread(target=person, daemon=True)
+    reader.start()
+    answer = found.ask("now?")
+    reader.join(10)
+    return answer
 
 
 def _everything(terminal: int) -> bytes:
