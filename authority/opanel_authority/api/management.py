@@ -10,7 +10,7 @@ The paths are written with pydantic's models and validated by FastAPI (docs/adr)
 import json
 from typing import Any, Final
 
-from fastapi import FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -67,6 +67,7 @@ def application(managed: Managed) -> FastAPI:
         redoc_url=None,
         servers=[{"url": PREFIX}],
         responses=_PROBLEMS,
+        dependencies=[Depends(_require_object)],
     )
     app.router.redirect_slashes = False
     _add_errors(app, managed)
@@ -77,6 +78,13 @@ def application(managed: Managed) -> FastAPI:
     add_status_changes(app, managed, writer)
     add_term_changes(app, managed, writer)
     return app
+
+
+async def _require_object(request: Request) -> None:
+    """Raises Usage for a body that is no JSON object: pydantic 1 takes an empty list for an object with nothing in it."""
+    body = (await request.body()).lstrip()
+    if body and not body.startswith(b"{"):
+        raise Usage(Fault.USAGE, "request_invalid", fields="body")
 
 
 def limiter() -> Limiter:

@@ -111,8 +111,8 @@ def _reset_sequences(books: Books, *, sqlite: bool) -> None:
     if sqlite:
         return
     for table in META_DATA.sorted_tables:
-        column = table.autoincrement_column
-        if column is not None and column.name == "number":
+        column = table.c.get("number")
+        if column is not None and column.primary_key and column.autoincrement is not False:
             last = f"SELECT setval(pg_get_serial_sequence('{table.name}', 'number'), COALESCE(MAX(number), 1)) FROM {table.name}"  # noqa: S608, E501 - names of our own tables
             books.connection.execute(text(last))
 

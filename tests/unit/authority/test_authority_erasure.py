@@ -171,6 +171,10 @@ def test_serve_purges_on_every_later_day(tmp_path: Path) -> None:
     said: list[str] = []
     looks: list[int] = []
 
+    def purged() -> list[str]:
+        """A look in the very moment in which the test moves its clock may find it wrong, and says so."""
+        return [each for each in said if not each.startswith("error clock_wrong")]
+
     def now() -> int:
         looks.append(made.now)
         return made.now
@@ -178,9 +182,9 @@ def test_serve_purges_on_every_later_day(tmp_path: Path) -> None:
     with serve._purging(app.Served(authority=made.authority, now=now), said.append, look_s=0.01):
         for later in (90, 180):
             made.now = NOW + later * DAY
-            wait_for(lambda: len(said) == later // 90)  # noqa: B023 - called before the next round
+            wait_for(lambda: len(purged()) == later // 90)  # noqa: B023 - called before the next round
         wait_for(lambda: looks[-10:] == [made.now] * 10)
-    assert said == ["purged 1", "purged 1"]
+    assert purged() == ["purged 1", "purged 1"]
 
 
 def wait_for(done: Callable[[], bool]) -> None:
