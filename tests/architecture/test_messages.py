@@ -78,7 +78,7 @@ def of_codes() -> dict[str, Iterable[str]]:
         "typ": VERIFIED,
         "yesno": ("True", "False"),
         "isolation": ("none", "partial", "kernel"),
-        "missing": {"systemd_sockets", "self_test", *sandbox.WALLS},
+        "missing": {"systemd_sockets", *sandbox.WALLS},
         "field": {field for terms in POLICIES.values() for field in terms.fields},
         "help": {"main", *groups, *(".".join(command.words) for command in COMMANDS)},
         "carry": ("activation", "release", "exchange"),

@@ -45,6 +45,9 @@ FINDINGS: Final[Mapping[str, str]] = {
     ViolationKind.COURIER_STARTED: "prove.why_courier_started",
     ViolationKind.INTERNET_SOCKET: "prove.why_internet_socket",
     ViolationKind.PATH_SOCKET: "prove.why_path_socket",
+    ViolationKind.PROGRAM_STARTED: "prove.why_program_started",
+    ViolationKind.PROCESS_LEFT: "prove.why_process_left",
+    ViolationKind.THREAD_KEPT: "prove.why_thread_kept",
 }
 LEFT_OUT: Final[Mapping[str, str]] = {
     "unshare_absent": "prove.no_unshare",

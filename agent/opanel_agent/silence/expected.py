@@ -8,7 +8,9 @@ import contextlib
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from opanel_agent.silence.judge import CapturedRequest, Expected, Report, Scenar
 from opanel_agent.system.consent.consent_store import LocalConsents
 from opanel_agent.system.consent.opt_outs import LocalOptOuts
 from opanel_agent.system.storage import resources, settings
+from opanel_agent.system.storage.paths import Paths
 from opanel_agent.system.storage.settings import Settings
 
 LOCALHOST: Final = "localhost"
@@ -48,7 +51,15 @@ class ScenarioFiles:
             host for host in self.hosts if host != LOCALHOST and not _is_literal(host)
         )
 
-    def expected(self, scenario: Scenario, environ: Mapping[str, str]) -> Expected:
+    def expected(self, scenario: Scenario, environ: Mapping[str, str], paths: Paths) -> Expected:
+        """`paths` are those that the installed programs use."""
+        return replace(
+            self._expected(scenario, environ),
+            places=frozenset({str(paths.socket)}),
+            programs=frozenset({sys.executable}),
+        )
+
+    def _expected(self, scenario: Scenario, environ: Mapping[str, str]) -> Expected:
         match scenario:
             case Scenario.AS_IT_STANDS:
                 return self._as_it_stands(environ)

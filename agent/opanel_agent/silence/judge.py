@@ -1,7 +1,7 @@
 """What was observed against what may be: the findings, and the verdict. Pure.
 
-Each row of the table looks at one thing, and every finding names the process where it can be told: what opened a
-connection or sent a datagram while a fetch or a courier lived is theirs, all else is evaluate's.
+Each row of the table looks at one thing, and a finding names the process where it can be told: a request's by what it is,
+a call's by whoever made it; the kernel counts for all of them together.
 
 Three witnesses, none of which replaces another: the kernel's counters (packets on any interface, connections opened,
 datagrams sent), the listener's bytes, and strace's calls, which alone see a path socket. Where there was no strace,
@@ -21,7 +21,10 @@ from opanel_agent.core.text_safety import is_safe
 EVALUATE: Final = "evaluate"
 FETCH: Final = "fetch"
 COURIER: Final = "courier"
-PROCESSES: Final = (EVALUATE, FETCH, COURIER)
+DAEMON: Final = "daemon"
+COMMAND: Final = "command"  # whatever a person types
+OTHER: Final = "other"  # started by none of ours
+PROCESSES: Final = (DAEMON, EVALUATE, FETCH, COURIER)
 # glibc looks here for a cache of names before every lookup. In the chamber there is none, so the attempt fails.
 NAME_CACHES: Final = frozenset({"/var/run/nscd/socket", "/run/nscd/socket"})
 # What a lookup by glibc and a connection need: addresses of this machine, and the internet.
@@ -55,6 +58,9 @@ class ViolationKind(StrEnum):
     COURIER_STARTED = "courier_started"
     INTERNET_SOCKET = "internet_socket"
     PATH_SOCKET = "path_socket"
+    PROGRAM_STARTED = "program_started"
+    PROCESS_LEFT = "process_left"
+    THREAD_KEPT = "thread_kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,35 +102,32 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessCount:
-    """One kind of process: how many were started, and what was counted while they lived."""
-
-    started: int = 0
-    opens: int = 0
-    datagrams: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Month:
-    """`failed` passes gave no answer at all; `fault` names the last reason. `pids` says which process was what."""
+    """How the installed programs lived. `fault`: why the days came to no end; `failed`: 1 where there was no answer then.
+
+    `started` counts processes by name. `left` are those that outlived who started them, `threads` the daemon's while it
+    waits.
+    """
 
     days: int
     passes: int
     failed: int = 0
     finished: bool = True
     fault: str = ""
-    shares: Mapping[str, ProcessCount] = field(default_factory=dict)
-    pids: Mapping[int, str] = field(default_factory=dict)
+    started: Mapping[str, int] = field(default_factory=dict)
+    left: int = 0
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A system call of the network's, as strace saw it. `place` is a path socket's, `family` a new socket's."""
+    """A system call, as strace saw it: `place` is a path socket's, `family` a new socket's, `program` what was started."""
 
     process: str
     name: str
     family: str = ""
     place: str = ""
+    program: str = ""
     failed: bool = False
 
 
@@ -134,7 +137,8 @@ class Expected:
 
     `purposes` are those that may post reports, `besides` those that may post something or nothing at all. `must_speak`:
     every GET and every purpose is to be seen at least once, so that a month in which nothing happened proves nothing.
-    `may_fail`: passes may end without an answer, as they would here.
+    `may_fail`: passes may end without an answer, as they would here. `places` are our own path sockets, `programs` what
+    ours may start.
     """
 
     fixed: tuple[frozenset[CapturedRequest], ...] = ()
@@ -142,6 +146,8 @@ class Expected:
     besides: frozenset[str] = frozenset()
     must_speak: bool = False
     may_fail: bool = False
+    places: frozenset[str] = frozenset()
+    programs: frozenset[str] = frozenset()
 
     @property
     def silent(self) -> bool:
@@ -154,13 +160,12 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """`month` is None where it did not end with a result; `fault` says how it ended."""
+    """What the three witnesses saw of one life."""
 
     traffic: Traffic
+    month: Month
     received: tuple[CapturedRequest, ...] = ()
     reports: tuple[Report, ...] = ()
-    month: Month | None = None
-    fault: str = ""
     calls: tuple[Call, ...] | None = None
 
 
@@ -190,13 +195,17 @@ def judge(expected: Expected, observed: Observed) -> tuple[Violation, ...]:
 
 def _life(expected: Expected, observed: Observed) -> Iterator[Violation]:
     month = observed.month
-    if month is None:
-        yield Violation(why=ViolationKind.MONTH_FAILED, what=observed.fault)
+    if month.left:
+        yield Violation(why=ViolationKind.PROCESS_LEFT, count=month.left)
+    if month.threads > 1:
+        yield Violation(why=ViolationKind.THREAD_KEPT, process=DAEMON, count=month.threads - 1)
+    if month.fault:
+        yield Violation(why=ViolationKind.MONTH_FAILED, what=month.fault)
         return
     if not month.finished:
         yield Violation(why=ViolationKind.UNFINISHED, process=EVALUATE, count=month.passes)
     if month.failed and not expected.may_fail:
-        yield Violation(why=ViolationKind.PASSES_FAILED, process=EVALUATE, count=month.failed, what=month.fault)
+        yield Violation(why=ViolationKind.PASSES_FAILED, process=EVALUATE, count=month.failed)
 
 
 def _packets(expected: Expected, observed: Observed) -> Iterator[Violation]:
@@ -205,28 +214,16 @@ def _packets(expected: Expected, observed: Observed) -> Iterator[Violation]:
 
 
 def _connections(_: Expected, observed: Observed) -> Iterator[Violation]:
-    """Each connection brought the one request that the listener has, and none was opened besides."""
-    posted = sum(request.data.startswith(b"POST ") for request in observed.received)
-    due = {FETCH: len(observed.received) - posted, COURIER: posted}
-    shares = {process: _share(observed, process).opens for process in PROCESSES}
-    for process, opens in shares.items():
-        if opens != due.get(process, 0):
-            yield Violation(why=ViolationKind.CONNECTIONS, process=process, count=opens - due.get(process, 0))
-    unaccounted = observed.traffic.opens - sum(shares.values())
-    if unaccounted:
-        yield Violation(why=ViolationKind.CONNECTIONS, count=unaccounted)
+    """Each connection that the kernel counted is one that the listener has, and none was opened besides."""
+    unheard = observed.traffic.opens - len(observed.received)
+    if unheard:
+        yield Violation(why=ViolationKind.CONNECTIONS, count=unheard)
 
 
 def _datagrams(_: Expected, observed: Observed) -> Iterator[Violation]:
     """None at all: names come from the chamber's hosts file, so a lookup that asks a server was of another name."""
-    left = observed.traffic.datagrams
-    for process in PROCESSES:
-        count = _share(observed, process).datagrams
-        left -= count
-        if count:
-            yield Violation(why=ViolationKind.DATAGRAMS, process=process, count=count)
-    if left:
-        yield Violation(why=ViolationKind.DATAGRAMS, count=left)
+    if observed.traffic.datagrams:
+        yield Violation(why=ViolationKind.DATAGRAMS, count=observed.traffic.datagrams)
 
 
 def _other_packets(_: Expected, observed: Observed) -> Iterator[Violation]:
@@ -274,24 +271,24 @@ def _started(expected: Expected, observed: Observed) -> Iterator[Violation]:
     forbidden = [COURIER] if not expected.posting else []
     forbidden += [FETCH] if expected.silent else []
     for process in forbidden:
-        count = _share(observed, process).started
+        count = observed.month.started.get(process, 0)
         if count:
             yield Violation(why=ViolationKind.COURIER_STARTED, process=process, count=count)
 
 
 def _calls(expected: Expected, observed: Observed) -> Iterator[Violation]:
-    sockets: Counter[tuple[str, str]] = Counter()
-    paths: Counter[tuple[str, str]] = Counter()
+    found: Counter[tuple[ViolationKind, str, str]] = Counter()
     for call in observed.calls or ():
         may_connect = not expected.silent and call.process in (FETCH, COURIER)
-        if call.place and not (may_connect and call.failed and call.place in NAME_CACHES):
-            paths[call.process, call.place] += 1
+        looked_up = may_connect and call.failed and call.place in NAME_CACHES
+        if call.place and not looked_up and call.place not in expected.places:
+            found[ViolationKind.PATH_SOCKET, call.process, call.place] += 1
         if call.family not in ("", "AF_UNIX") and not (may_connect and call.family in _NEEDED_TO_CONNECT):
-            sockets[call.process, call.family] += 1
-    for (process, family), count in sorted(sockets.items()):
-        yield Violation(why=ViolationKind.INTERNET_SOCKET, process=process, count=count, what=family)
-    for (process, place), count in sorted(paths.items()):
-        yield Violation(why=ViolationKind.PATH_SOCKET, process=process, count=count, what=place)
+            found[ViolationKind.INTERNET_SOCKET, call.process, call.family] += 1
+        if call.program and call.program not in expected.programs:
+            found[ViolationKind.PROGRAM_STARTED, call.process, call.program] += 1
+    for (why, process, what), count in sorted(found.items()):
+        yield Violation(why=why, process=process, count=count, what=what)
 
 
 _ROWS: Final[tuple[Row, ...]] = (
@@ -305,10 +302,6 @@ _ROWS: Final[tuple[Row, ...]] = (
     _started,
     _calls,
 )
-
-
-def _share(observed: Observed, process: str) -> ProcessCount:
-    return ProcessCount() if observed.month is None else observed.month.shares.get(process, ProcessCount())
 
 
 def _shown(request: CapturedRequest) -> str:
@@ -332,9 +325,9 @@ def violations_json(scenario: Scenario, expected: Expected, observed: Observed) 
         "connections": observed.traffic.opens,
         "udp": observed.traffic.datagrams,
         "requests": _grouped(observed.received),
-        "passes": 0 if month is None else month.passes,
-        "days": 0 if month is None else month.days,
-        "processes": {name: _share(observed, name).started for name in (FETCH, COURIER)},
+        "passes": month.passes,
+        "days": month.days,
+        "processes": {name: month.started.get(name, 0) for name in (*PROCESSES, COMMAND)},
         "strace": observed.calls is not None,
         "silence_due": expected.silent,
         "why": why,

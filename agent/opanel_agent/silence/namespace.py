@@ -6,6 +6,10 @@ the world is then this machine's, and each attempt is seen. Names come from a ho
 asked of the resolver's server, which is also here, and so counted. /run is hidden, because a path socket belongs to no
 network: nscd, resolved and D-Bus would carry a name out uncounted.
 
+The installed programs find everything where they look for it: the scenario's settings and state are bound over the real
+folders, /etc is the real one with the scenario's opt-outs in the place of its own, and site-packages has one file more,
+which moves the clock (`clock_overlay`). None of these mounts exists outside.
+
 All of it needs a user, a network and a mount namespace of this process's own (`unshare -rnm`), which `prepare` checks
 before it changes anything. Sources: netdevice(7), rtnetlink(7), proc(5), mount(2).
 """
@@ -16,15 +20,21 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from opanel_agent.silence.judge import Traffic
+from opanel_agent.system.storage.installation import NAME
 
 LOOPBACK: Final = "lo"
-HOSTS: Final = Path("/etc/hosts")
-NAME_SERVICES: Final = Path("/etc/nsswitch.conf")
+ETC: Final = Path("/etc")
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+START_FILE: Final = "opanel-agent-prove-silence.pth"
+# What of /etc is the scenario's to say: name services, and every place of an opt-out.
+_ETC_REPLACED: Final = frozenset({"hosts", "nsswitch.conf", "do-not-track", "environment", "environment.d"})
+_DEFAULTS: Final = ("default", "sysconfig")
 RUN: Final = Path("/run")
 UDEV: Final = RUN / "udev"
 SETTLE_S: Final = 3.0
@@ -46,11 +56,25 @@ class NamespaceRefused(Exception):
         self.told = told
 
 
-def prepare(folder: Path, hosts: Mapping[str, tuple[str, str]]) -> bool:
-    """Makes this process's own namespaces the chamber. `hosts`: an IPv4 and an IPv6 address by name.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What is mounted. `hosts`: an IPv4 and an IPv6 address by name; `bound`: a folder by the place that it is bound to.
 
-    What the month writes to `folder`/state stays in memory: thousands of small files, of which nothing is kept.
-    Returns whether there is IPv6. Raises Refused, at once where these are not namespaces of our own.
+    `packages` is the folder that gets START_FILE with the line `start`; `boot_id` the file that tells which boot this is.
+    """
+
+    hosts: Mapping[str, tuple[str, str]]
+    bound: Mapping[Path, Path] = field(default_factory=dict)
+    packages: Path | None = None
+    start: str = ""
+    boot_id: Path | None = None
+
+
+def prepare(folder: Path, layout: Layout) -> bool:
+    """Makes this process's own namespaces the chamber.
+
+    What is written to `folder`/state stays in memory: thousands of small files, of which nothing is kept.
+    Returns whether there is IPv6. Raises NamespaceRefused, at once where these are not namespaces of our own.
     """
     _judge_namespaces()
     try:
@@ -63,8 +87,8 @@ def prepare(folder: Path, hosts: Mapping[str, tuple[str, str]]) -> bool:
         _mount("none", Path("/"), "", _MS_REC | _MS_PRIVATE)
         _mount("tmpfs", folder / "state", "tmpfs", 0)
         _hide_run(folder)
-        _lay_over(folder / "hosts", hosts_file(hosts, has_v6=has_v6), HOSTS)
-        _lay_over(folder / "nsswitch.conf", b"hosts: files dns\n", NAME_SERVICES)
+        _lay_etc(folder, hosts_file(layout.hosts, has_v6=has_v6))
+        _lay_programs(folder, layout)
     except OSError as exc:
         raise NamespaceRefused("mounts", str(exc)) from exc
     return has_v6
@@ -193,10 +217,52 @@ def _hide_run(folder: Path) -> None:
         _mount(str(kept), UDEV, "", _MS_BIND | _MS_REC)
 
 
-def _lay_over(file: Path, content: bytes, target: Path) -> None:
-    file.write_bytes(content)
-    if target.exists() or target == HOSTS:  # without one, glibc's own order of name services is: files, then DNS
-        _mount(str(file), target, "", _MS_BIND)
+def _lay_etc(folder: Path, hosts: bytes) -> None:
+    """The real /etc, but for name services and opt-outs: those are the scenario's."""
+    real = folder / "etc.real"
+    _relay(ETC, real, without=_ETC_REPLACED)
+    for name in _DEFAULTS:
+        if (real / name).is_dir():
+            _relay(ETC / name, folder / f"{name}.real", without={NAME})
+    (ETC / "hosts").write_bytes(hosts)
+    (ETC / "nsswitch.conf").write_bytes(b"hosts: files dns\n")
+    for said in sorted((folder / "etc").rglob("*")):
+        target = ETC / said.relative_to(folder / "etc")
+        if said.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            target.write_bytes(said.read_bytes())
+
+
+def _lay_programs(folder: Path, layout: Layout) -> None:
+    for target, source in layout.bound.items():
+        if target.is_relative_to(folder) or target.is_relative_to(ETC) or target.is_relative_to(RUN):
+            target.mkdir(parents=True, exist_ok=True)  # nothing is made outside
+        _mount(str(source), target, "", _MS_BIND)
+    if layout.packages is not None:
+        _relay(layout.packages, folder / "packages.real", without=frozenset())
+        (layout.packages / START_FILE).write_text(layout.start, "utf-8")
+    if layout.boot_id is not None:
+        _mount(str(layout.boot_id), BOOT_ID, "", _MS_BIND)
+
+
+def _relay(directory: Path, aside: Path, *, without: Collection[str]) -> None:
+    """Puts a folder in memory in a folder's place, with everything bound into it that the real one has but `without`."""
+    aside.mkdir()
+    _mount(str(directory), aside, "", _MS_BIND | _MS_REC)
+    _mount("tmpfs", directory, "tmpfs", 0)
+    for entry in os.scandir(aside):
+        target = directory / entry.name
+        if entry.name in without:
+            continue
+        if entry.is_symlink():
+            target.symlink_to(Path(entry.path).readlink())
+        elif entry.is_dir():
+            target.mkdir()
+            _mount(entry.path, target, "", _MS_BIND | _MS_REC)
+        elif entry.is_file():
+            target.touch()
+            _mount(entry.path, target, "", _MS_BIND)
 
 
 def _mount(source: str, target: Path, kind: str, flags: int) -> None:

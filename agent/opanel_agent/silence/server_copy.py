@@ -139,7 +139,7 @@ def paths_in(folder: Path, owner: int, *, system: bool) -> Paths:
 
 def lay_out(server: Server, scenario: Scenario, folder: Path) -> None:
     """Everything that the scenario's agent will find. `folder` is new."""
-    for name in ("config", "state", "etc", ANSWERS):
+    for name in ("config", "state", "run", "etc", ANSWERS):
         FILES.make_dir(folder / name)
     FILES.write(folder / ROOT_FILE, server.root.lines)
     FILES.write(folder / DESTINATIONS, dumps([*server.destinations]))

@@ -1,227 +1,153 @@
-"""The month: the installed evaluate on an injected clock, and for each request a forked fetch or courier.
+"""Lets the installed programs live for days: the real daemon, what it starts, and the commands that a person types.
 
-`live` runs passes as the daemon would: a start, then each pass when the last one asked for it; one reboot, and one
-`refresh` by the administrator. Evaluate runs in this process, which opens no connection: whatever crosses to the network
-does so in a child of its own, running the very `fetch.answer` and `courier.answer` with the real transport, which the
-real programs consist of. The kernel's counters are read around each child, so that each process answers for its own.
+`live` starts `python -I -m opanel_agent daemon` as the unit does; the daemon starts evaluate, and that fetch and courier,
+all by their real entries. Their clock skips whatever they would wait for (`clock_overlay`). After a third of the days the
+machine is restarted; after another third somebody types `refresh`.
 
-Nothing here knows that it is watched, but for those figures. `Parts` are what a test replaces to plant a leak.
+Nothing of the product is imported or replaced here. Which process is which is told by a list of starts, which each writes
+itself: a count, and no witness.
 """
 
+import contextlib
+import ctypes
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import signal
+import site
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
-from opanel_agent.core.codec.json_value import Json
-from opanel_agent.core.codec.reader import Members
-from opanel_agent.core.codec.strict_json import dumps, loads
-from opanel_agent.core.errors import AgentError
-from opanel_agent.core.license.effective_time import ClockReading as Clocks
-from opanel_agent.core.license.effective_time import Wall
-from opanel_agent.core.reporting.catalog import Catalog
-from opanel_agent.core.units import DAY_S
-from opanel_agent.core.wire.message import Reply, Sealed
-from opanel_agent.evaluate import main
-from opanel_agent.evaluate.ports import Ports
+from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.evaluate.reporting import crash
-from opanel_agent.network import courier, fetch
-from opanel_agent.network.client import NetworkClient
-from opanel_agent.network.fetch import NetworkInputs
-from opanel_agent.silence import namespace, server_copy
-from opanel_agent.silence.judge import COURIER, EVALUATE, FETCH, Month, ProcessCount, Scenario, Traffic
-from opanel_agent.system.clock import LocalClock
-from opanel_agent.system.consent.consent_store import LocalConsents
-from opanel_agent.system.consent.opt_outs import LocalOptOuts
-from opanel_agent.system.http import HttpxTransport, Transport
-from opanel_agent.system.machine import LocalMachine, Machine
-from opanel_agent.system.randomness import OsRandom
-from opanel_agent.system.sandbox import UntestedSandbox
-from opanel_agent.system.storage import resources, settings
-from opanel_agent.system.storage.paths import Paths
-from opanel_agent.system.storage.settings import Settings
+from opanel_agent.silence import clock_overlay, server_copy, strace
+from opanel_agent.silence.clock_overlay import BOOT_SHIFT, IDLE, SIZE, STRIDE, UNTIL, WALL_SHIFT, SharedClock
+from opanel_agent.silence.judge import COMMAND, DAEMON, EVALUATE, PROCESSES, Month
+from opanel_agent.silence.namespace import Layout
+from opanel_agent.system import process
+from opanel_agent.system.process import Streams
+from opanel_agent.system.storage import installation
+from opanel_agent.system.storage.paths import Paths, find
 
-RETRY_S: Final = 300  # as evaluate answers where it has no answer
-PASSES_A_DAY: Final = 300  # one every five minutes; a month with more of them does not end by itself
-_READ_BYTES: Final = 65536
-
-Answering = Callable[[bytes, NetworkInputs], Reply]
-ANSWERS: Final[Mapping[str, Answering]] = {FETCH: fetch.answer, COURIER: courier.answer}
-
-
-def real_transport(told: Settings) -> Transport:
-    return HttpxTransport(ca_file=told.ca_file, proxy=told.proxy, no_proxy=told.no_proxy)
+CLOCK_FILE: Final = "clock"
+STARTS_FILE: Final = "starts"
+BOOT_FILE: Final = "boot_id"
+LOG_FILE: Final = "daemon.log"
+BOOTED_S: Final = 60.0
+# A server that may not ask looks every quarter of an hour whether it may: every wait of the first hours is as long as the
+# daemon means it, later ones are as long as this at least, as on a machine that sleeps.
+EVERY_WAIT_S: Final = 6 * HOUR_S
+STRIDE_S: Final = 3 * HOUR_S
+COMMAND_S: Final = 60
+STOP_S: Final = 10.0
+LEFT_S: Final = 2.0
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_MAX_BYTES: Final = 1024 * 1024
+_LOG_CHARACTERS: Final = 300
 
 
-def same_outlet(outlet: "ForkOutlet") -> NetworkClient:
-    return outlet
+class Unlived(Exception):
+    """The days came to no end: the daemon died or hung. The text says how."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """The real ones. `outlet` may put itself between evaluate and the children."""
+class Program:
+    """How the installed programs are started: `traced` under strace, which writes to `folder`."""
 
-    machine: Callable[[Mapping[str, str]], Machine] = LocalMachine
-    transport: Callable[[Settings], Transport] = real_transport
-    answers: Mapping[str, Answering] = field(default_factory=lambda: ANSWERS)
-    outlet: Callable[["ForkOutlet"], NetworkClient] = same_outlet
+    folder: Path
+    environ: Mapping[str, str]
+    traced: bool
 
-
-class SetClock:
-    """Begins where this machine's clocks stand, and moves when it is told to."""
-
-    def __init__(self, begun: Clocks) -> None:
-        self._wall_s = int(begun.wall_s)
-        self._boottime_s = begun.boottime_s
-        self._boots = 0
-
-    def read(self) -> Clocks:
-        return Clocks(wall_s=Wall(self._wall_s), boottime_s=self._boottime_s, boot_id=f"boot-{self._boots}")
-
-    def read_wall(self) -> Wall:
-        return Wall(self._wall_s)
-
-    def advance(self, seconds: int) -> None:
-        self._wall_s += seconds
-        self._boottime_s += seconds
-
-    def reboot(self) -> None:
-        self._boottime_s = 60
-        self._boots += 1
+    def command(self, *words: str) -> list[str]:
+        real = [sys.executable, "-I", "-m", "opanel_agent", *words]
+        return strace.command(self.folder, real) if self.traced else real
 
 
-class ForkOutlet:
-    """Each request in a child of its own. `shares` and `pids` say afterwards what was whose."""
-
-    isolated = True
-
-    def __init__(self, reading: Callable[[], NetworkInputs], answers: Mapping[str, Answering] = ANSWERS) -> None:
-        self.shares = {FETCH: ProcessCount(), COURIER: ProcessCount()}
-        self.pids: dict[int, str] = {}
-        self._reading = reading
-        self._answers = answers
-
-    def fetch(self, word: str, *, signalled: bool) -> Reply:
-        del signalled
-        return self.run(FETCH, word.encode("ascii") + b"\n")
-
-    def courier(self, sealed: Sealed, *, signalled: bool) -> Reply:
-        del signalled
-        return self.run(COURIER, sealed.encode())
-
-    def run(self, program: str, question: bytes) -> Reply:
-        """The reply of one child, through its bytes. Raises Untrusted where it died without one."""
-        before = namespace.traffic()
-        ours, theirs = os.pipe()
-        child = os.fork()
-        if child == 0:
-            _be(theirs, lambda: self._reply(program, question))
-        os.close(theirs)
-        self.pids[child] = program
-        try:
-            frame = _all(ours)
-        finally:
-            os.close(ours)
-            os.waitpid(child, 0)
-        self._count(program, namespace.traffic().since(before))
-        return Reply.decode(frame)
-
-    def _reply(self, program: str, question: bytes) -> Reply:
-        try:
-            return self._answers[program](question, self._reading())
-        except AgentError as error:
-            return fetch.refusal(error)
-
-    def _count(self, program: str, seen: Traffic) -> None:
-        share = self.shares[program]
-        self.shares[program] = ProcessCount(
-            started=share.started + 1, opens=share.opens + seen.opens, datagrams=share.datagrams + seen.datagrams
-        )
+def installed_paths(folder: Path) -> Paths:
+    """Where the installed programs will look: a system installation's constants, else folders of the scenario's."""
+    if installation.is_system():
+        return find()
+    home = folder / "home"
+    return Paths(
+        system=False,
+        owner=os.geteuid(),
+        config_dir=home / "config" / installation.NAME,
+        state_dir=home / "state" / installation.NAME,
+        runtime_dir=Path("/run/session") / installation.NAME,
+    )
 
 
-def _be(answers_to: int, reply: Callable[[], Reply]) -> NoReturn:
-    """The whole life of a child. It leaves without running anything of its parent's."""
-    status = 1
+def user_folders(paths: Paths) -> dict[str, str]:
+    """The variables by which a user installation finds its folders."""
+    if paths.system:
+        return {}
+    return {
+        "XDG_CONFIG_HOME": str(paths.config_dir.parent),
+        "XDG_STATE_HOME": str(paths.state_dir.parent),
+        "XDG_RUNTIME_DIR": str(paths.runtime_dir.parent),
+    }
+
+
+def layout(folder: Path, hosts: Mapping[str, tuple[str, str]]) -> Layout:
+    """What has to be mounted for a life in `folder`, whose clock and list of starts are made."""
+    (folder / CLOCK_FILE).write_bytes(bytes(SIZE))
+    (folder / STARTS_FILE).touch()
+    (folder / BOOT_FILE).write_text(f"{uuid.uuid4()}\n", "ascii")
+    paths = installed_paths(folder)
+    files = (str(folder / CLOCK_FILE), str(folder / STARTS_FILE))
+    source = str(Path(clock_overlay.__file__))
+    start = f"import sys; parts = {{}}; exec(open({source!r}).read(), parts); parts['install'](*{files!r})\n"
+    return Layout(
+        hosts=hosts,
+        bound={
+            paths.config_dir: folder / "config",
+            paths.state_dir: folder / "state",
+            paths.runtime_dir.parent if not paths.system else paths.runtime_dir: folder / "run",
+        },
+        packages=next((Path(each) for each in site.getsitepackages() if Path(each).is_dir()), None),
+        start=start,
+        boot_id=folder / BOOT_FILE,
+    )
+
+
+def live(program: Program, days: int, deadline_s: float, *, crashed: bool) -> Month:
+    """One scenario's days. `crashed`: something is there to report, and where that is denied it must not leave either."""
+    adopt_orphans()
+    if crashed:
+        _crash(installed_paths(program.folder))
+    life = Life(program, days, time.monotonic() + deadline_s)
+    fault = ""
     try:
-        frame = reply().encode()
-        while frame:
-            frame = frame[os.write(answers_to, frame) :]
-        status = 0
+        life.run()
+    except (Unlived, OSError) as unlived:  # TimeoutError is one
+        fault = str(unlived) or type(unlived).__name__
     finally:
-        os._exit(status)
+        left = life.end()
+    return life.month(fault, left)
 
 
-def _all(descriptor: int) -> bytes:
-    parts = bytearray()
-    while part := os.read(descriptor, _READ_BYTES):
-        parts += part
-    return bytes(parts)
+def starts(folder: Path) -> dict[int, str]:
+    """Which process was which: all that a person types is a command."""
+    found: dict[int, str] = {}
+    for line in (folder / STARTS_FILE).read_text("utf-8", "replace").splitlines():
+        pid, _, word = line.partition(" ")
+        found[int(pid)] = word if word in PROCESSES else COMMAND
+    return found
 
 
-def live(folder: Path, scenario: Scenario, days: int, parts: Parts, environ: Mapping[str, str]) -> Month:
-    """One scenario's month, in its folder."""
-    paths = server_copy.paths_in(folder, os.geteuid(), system=True)
-    clock, catalog = SetClock(LocalClock().read()), resources.load_catalog()
-    forks = ForkOutlet(lambda: _reading(paths, clock, catalog, parts.transport, environ), parts.answers)
-    world = Ports(
-        files=server_copy.FILES,
-        paths=paths,
-        clock=clock,
-        machine=parts.machine(environ),
-        opt_outs=LocalOptOuts(server_copy.FILES, paths, environ),
-        consents=LocalConsents(server_copy.FILES, paths),
-        catalog=catalog,
-        notice=resources.installed_notice(),
-        network=parts.outlet(forks),
-        sandbox=UntestedSandbox(),
-        random=OsRandom(),
-    )
-    if scenario is not Scenario.AS_IT_STANDS:
-        _crash(paths)
-    before = namespace.traffic()
-    life = Life(world, clock, days)
-    life.run()
-    own = namespace.traffic().since(before)
-    shares = {**forks.shares, EVALUATE: _rest(own, forks.shares)}
-    return life.month(shares, forks.pids)
-
-
-def _rest(whole: Traffic, shares: Mapping[str, ProcessCount]) -> ProcessCount:
-    return ProcessCount(
-        started=1,
-        opens=whole.opens - sum(share.opens for share in shares.values()),
-        datagrams=whole.datagrams - sum(share.datagrams for share in shares.values()),
-    )
-
-
-def _reading(
-    paths: Paths,
-    clock: SetClock,
-    catalog: Catalog,
-    transport: Callable[[Settings], Transport],
-    environ: Mapping[str, str],
-) -> NetworkInputs:
-    """What a fresh fetch or courier reads; the catalog is the package's, and the same for all of them.
-
-    Raises Misconfigured for refused settings.
-    """
-    told = settings.load(server_copy.FILES, paths)
-    return NetworkInputs(
-        files=server_copy.FILES,
-        paths=paths,
-        opt_outs=LocalOptOuts(server_copy.FILES, paths, environ),
-        consents=LocalConsents(server_copy.FILES, paths),
-        catalog=catalog,
-        notice=resources.installed_notice(),
-        settings=told,
-        clock=clock,
-        transport=transport(told),
-    )
+def adopt_orphans() -> None:
+    """Makes this process the parent of whatever its descendants leave behind, so that it is seen (prctl(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _crash(paths: Paths) -> None:
-    """Something to report: where crash reports are denied it must not leave either."""
     server_copy.FILES.make_dir(paths.state_dir)
     try:
         raise ArithmeticError  # noqa: TRY301 - a crash has a traceback
@@ -230,59 +156,147 @@ def _crash(paths: Paths) -> None:
 
 
 class Life:
-    """Pass after pass until the days are over."""
+    """The daemon's, from its first start to its last end."""
 
-    def __init__(self, world: Ports, clock: SetClock, days: int) -> None:
-        self._world = world
-        self._clock = clock
+    def __init__(self, program: Program, days: int, ends_at: float) -> None:
+        self._program = program
         self._days = days
-        self._passes = 0
-        self._failed = 0
-        self._fault = ""
-        self._now_s = 0
+        self._ends_at = ends_at
+        self._clock = SharedClock(str(program.folder / CLOCK_FILE))
+        self._started: int | None = None  # the daemon, or the strace around it
+        self._answered = False
+        self._threads = 0
 
     def run(self) -> None:
+        """Raises Unlived, TimeoutError."""
         end_s = self._days * DAY_S
-        events = [(0, "start"), (end_s // 3, "reboot"), (2 * end_s // 3, "refresh")]
-        tick_s = end_s
-        while self._now_s < end_s and self._passes < PASSES_A_DAY * self._days:
-            if events and events[0][0] <= tick_s:
-                at_s, intent = events.pop(0)
-            else:
-                at_s, intent = tick_s, "tick"
-            self._clock.advance(at_s - self._now_s)
-            self._now_s = at_s
-            if at_s < end_s:
-                tick_s = at_s + self._pass(intent)
+        self._start()
+        self._advance(end_s / 3)
+        self._stop()
+        self._reboot()
+        self._start()
+        self._advance(2 * end_s / 3)
+        self.command("license", "refresh")
+        self._advance(end_s)
+        self._answered = (installed_paths(self._program.folder).runtime_dir / installation.ANSWER).exists()
+        self._stop()
 
-    def month(self, shares: Mapping[str, ProcessCount], pids: Mapping[int, str]) -> Month:
+    def command(self, *words: str) -> int:
+        """A command that somebody types. Returns its exit status. Raises TimeoutError."""
+        return process.run(
+            self._program.command(*words),
+            environment=self._program.environ,
+            max_bytes=_MAX_BYTES,
+            deadline_s=COMMAND_S,
+            stderr="capture",
+        ).status
+
+    def end(self) -> int:
+        """Ends everything. Returns how many processes had been left behind by the daemon and the commands."""
+        if self._started is not None:
+            process.end_session(self._started)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._started, 0)
+        return _left_behind()
+
+    def month(self, fault: str, left: int) -> Month:
+        counts = Counter(starts(self._program.folder).values())
+        lived_s = self._clock.get(WALL_SHIFT)
         return Month(
-            days=self._now_s // DAY_S,
-            passes=self._passes,
-            failed=self._failed,
-            finished=self._now_s >= self._days * DAY_S,
-            fault=self._fault,
-            shares=shares,
-            pids=pids,
+            days=int(lived_s // DAY_S),
+            passes=counts[EVALUATE],
+            failed=0 if self._answered or fault else 1,
+            finished=not fault and lived_s >= self._days * DAY_S,
+            fault=fault,
+            started=dict(counts),
+            left=left,
+            threads=self._threads,
         )
 
-    def _pass(self, intent: str) -> int:
-        """One pass, and in how many seconds the next is due. What fails is counted, as evaluate's main answers for it."""
-        self._passes += 1
-        if intent == "reboot":
-            self._clock.reboot()
-            intent = "start"
-        asked = Members(loads(dumps({"schema": 1, "intent": intent}), max_bytes=_READ_BYTES), "intent")
-        asked.constant("schema", 1)
-        try:
-            return _next_s(main.run(self._world, asked))
-        except Exception as exc:  # noqa: BLE001 - as there: the life goes on
-            self._failed += 1
-            self._fault = str(exc) if isinstance(exc, AgentError) else type(exc).__name__
-            return RETRY_S
+    def _start(self) -> None:
+        with open(os.devnull, "rb") as nothing, open(self._program.folder / LOG_FILE, "ab") as log:  # noqa: PTH123
+            self._started = process.start(
+                self._program.command(DAEMON),
+                self._program.environ,
+                Streams(nothing.fileno(), log.fileno(), log.fileno()),
+            )
+
+    def _advance(self, until_s: float) -> None:
+        """Lets the daemon live until then, and until it waits for more."""
+        every_wait_s = min(until_s, float(EVERY_WAIT_S))
+        for moment_s, stride_s in ((every_wait_s, 0.0), (until_s, float(STRIDE_S))):
+            self._clock.set(STRIDE, stride_s)
+            self._clock.set(UNTIL, max(moment_s, self._clock.get(UNTIL)))
+            while self._clock.get(IDLE) < self._clock.get(UNTIL):
+                self._look_at_daemon()
+                time.sleep(0.005)
+        self._threads = max(self._threads, _threads(self._daemon()))
+
+    def _look_at_daemon(self) -> None:
+        if time.monotonic() > self._ends_at:
+            raise TimeoutError
+        if self._started is None or os.waitpid(self._started, os.WNOHANG) != (0, 0):
+            self._started = None
+            raise Unlived(self._log_end())
+
+    def _log_end(self) -> str:
+        return (self._program.folder / LOG_FILE).read_text("utf-8", "replace").strip()[-_LOG_CHARACTERS:]
+
+    def _daemon(self) -> int:
+        """Its pid: of the last one that was started."""
+        return [pid for pid, name in starts(self._program.folder).items() if name == DAEMON][-1]
+
+    def _stop(self) -> None:
+        """As the unit stops it. Raises TimeoutError where it does not end."""
+        os.kill(self._daemon(), signal.SIGTERM)
+        ends_at = time.monotonic() + STOP_S
+        while self._started is not None and os.waitpid(self._started, os.WNOHANG) == (0, 0):
+            if time.monotonic() > ends_at:
+                raise TimeoutError
+            time.sleep(0.005)
+        self._started = None
+
+    def _reboot(self) -> None:
+        (self._program.folder / BOOT_FILE).write_text(f"{uuid.uuid4()}\n", "ascii")
+        self._clock.set(BOOT_SHIFT, BOOTED_S - time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
-def _next_s(frame: Mapping[str, Json]) -> int:
-    """As the daemon reads it (`daemon.job_queue`)."""
-    told = frame["next_run_s"]
-    return min(max(told, 1), DAY_S) if isinstance(told, int) else RETRY_S
+def _threads(pid: int) -> int:
+    """How many threads a process has; it waits, so this is one where nothing else waits beside it."""
+    text = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Threads:")), 0)
+
+
+def _left_behind() -> int:
+    """The number of processes that outlived who started them by LEFT_S; they are killed."""
+    ends_at = time.monotonic() + LEFT_S
+    while _reaped() and time.monotonic() < ends_at:
+        time.sleep(0.01)
+    killed: set[int] = set()
+    while children := set(_children(os.getpid())):
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= children
+        _reaped()
+    return len(killed)
+
+
+def _reaped() -> bool:
+    """Waits for whoever has ended. Returns whether a child is left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _children(parent: int) -> Iterator[int]:
+    for name in os.listdir("/proc"):  # noqa: PTH208 - numbers are wanted
+        if name.isdecimal():
+            with contextlib.suppress(OSError):
+                # The name in parentheses may hold anything; the state and the parent follow it (proc(5)).
+                fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
+                if int(fields[1]) == parent and fields[0] != b"Z":
+                    yield int(name)

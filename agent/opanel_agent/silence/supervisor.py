@@ -1,30 +1,27 @@
-"""What runs in the chamber: the warden, and the two programs that it starts and counts.
+"""What runs in the namespaces: the warden, and the probes that it starts and counts.
 
-One JSON argument says which, and where. The *warden* makes its namespaces the chamber, listens, runs the *month* as a
-process of its own (under strace where there is one), and writes what came of it: the scenario's part of the result. For
-the raw control it runs *probes* instead (`controls`).
+One JSON argument says which, and where. The *warden* makes its namespaces the chamber, listens, lets the installed programs
+live there (under strace where that is asked), and writes what came of it: the scenario's part of the result. For the raw
+control it runs *probes* instead (`controls`).
 """
 
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED_GETS
 from opanel_agent.silence import controls, judge, listener, namespace, server_copy, simulate, strace
 from opanel_agent.silence.expected import ScenarioFiles
-from opanel_agent.silence.judge import Month, Observed, ProcessCount, Scenario
+from opanel_agent.silence.judge import Observed, Scenario
 from opanel_agent.silence.listener import CannedReply, Listener
+from opanel_agent.silence.namespace import Layout
 from opanel_agent.silence.runner import RAW
-from opanel_agent.silence.simulate import Parts
-from opanel_agent.system import environment, process
-
-_FAULT_CHARACTERS: Final = 400
-_MONTH_MAX_BYTES: Final = 16 * 1024 * 1024
+from opanel_agent.silence.simulate import Program
+from opanel_agent.system import environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +41,14 @@ class ScenarioTask:
         return [*self.program, json.dumps(asdict(self))]
 
 
-def main(arguments: Sequence[str], parts: Parts | None = None) -> int:
-    """`parts` are a test's, to plant a leak."""
+def main(arguments: Sequence[str]) -> int:
+    """Runs one role and writes its result as a line of JSON. Returns the exit status."""
     task = ScenarioTask(**json.loads(arguments[0]))
-    match task.role:
-        case "warden":
-            told = _warden(task)
-        case "month":
-            lived = simulate.live(Path(task.folder), Scenario(task.scenario), task.days, parts or Parts(), os.environ)
-            told = asdict(lived)
-        case _:
-            controls.attempt(task.probe)
-            told = {}
+    told: dict[str, Json] = {}
+    if task.role == "warden":
+        told = _warden(task)
+    else:
+        controls.attempt(task.probe)
     sys.stdout.write(json.dumps(told) + "\n")
     return 0
 
@@ -64,7 +57,7 @@ def _warden(task: ScenarioTask) -> dict[str, Json]:
     folder = Path(task.folder)
     ground = ScenarioFiles(folder)
     try:
-        has_v6 = namespace.prepare(folder, ground.addresses)
+        has_v6 = namespace.prepare(folder, _layout(task, ground))
     except namespace.NamespaceRefused as refused:
         return {"refused": refused.step, "told": refused.told}
     if task.scenario == RAW:
@@ -77,12 +70,20 @@ def _warden(task: ScenarioTask) -> dict[str, Json]:
     return _watched(task, ground, heard)
 
 
+def _layout(task: ScenarioTask, ground: ScenarioFiles) -> Layout:
+    """The raw control is about the network alone."""
+    if task.scenario == RAW:
+        return Layout(hosts=ground.addresses)
+    return simulate.layout(Path(task.folder), ground.addresses)
+
+
 def _watched(task: ScenarioTask, ground: ScenarioFiles, heard: Listener) -> dict[str, Json]:
     folder, scenario = Path(task.folder), Scenario(task.scenario)
-    environ = _environment(scenario)
-    expected = ground.expected(scenario, environ)
+    environ = _environment(scenario, folder)
+    expected = ground.expected(scenario, environ, simulate.installed_paths(folder))
+    program = Program(folder=folder, environ=environ, traced=task.strace)
     before = namespace.traffic()
-    lived, fault = _run_month(task, environ)
+    lived = simulate.live(program, task.days, task.deadline_s, crashed=scenario is not Scenario.AS_IT_STANDS)
     received = heard.received()
     traffic = namespace.settled().since(before)
     heard.close()
@@ -91,40 +92,17 @@ def _watched(task: ScenarioTask, ground: ScenarioFiles, heard: Listener) -> dict
         received=received,
         reports=tuple(ground.reports()),
         month=lived,
-        fault=fault,
-        calls=strace.calls(folder, {} if lived is None else lived.pids) if task.strace else None,
+        calls=strace.calls(folder, simulate.starts(folder)) if task.strace else None,
     )
     return judge.violations_json(scenario, expected, observed)
 
 
-def _environment(scenario: Scenario) -> dict[str, str]:
-    """A job's. What this shell says against being tracked counts as things stand, and nowhere else."""
-    kept = environment.select(os.environ, user_folders=True)
+def _environment(scenario: Scenario, folder: Path) -> dict[str, str]:
+    """The daemon's. What this shell says against being tracked counts as things stand, and nowhere else."""
+    kept = environment.select(os.environ, user_folders=True) | simulate.user_folders(simulate.installed_paths(folder))
     if scenario is Scenario.AS_IT_STANDS:
         return kept
     return {name: value for name, value in kept.items() if name not in environment.OPT_OUT_VARIABLES}
-
-
-def _run_month(task: ScenarioTask, environ: Mapping[str, str]) -> tuple[Month | None, str]:
-    """What it told, else how it ended."""
-    month = replace(task, role="month").command()
-    command = strace.command(Path(task.folder), month) if task.strace else month
-    try:
-        finished = process.run(
-            command, environment=environ, max_bytes=_MONTH_MAX_BYTES, deadline_s=task.deadline_s, stderr="capture"
-        )
-    except TimeoutError:
-        return None, "timeout"
-    if finished.status != 0:
-        return None, finished.errors.decode("utf-8", "replace").strip()[-_FAULT_CHARACTERS:]
-    return _month(json.loads(finished.output)), ""
-
-
-def _month(told: dict[str, Any]) -> Month:
-    """What `main` wrote: JSON has no other names than texts, and no values of ours."""
-    shares = {name: ProcessCount(**share) for name, share in told.pop("shares").items()}
-    pids = {int(pid): name for pid, name in told.pop("pids").items()}
-    return Month(shares=shares, pids=pids, **told)
 
 
 def _replies(folder: Path) -> dict[str, CannedReply]:

@@ -36,14 +36,6 @@ class Sandbox(Protocol):
         ...
 
 
-class UntestedSandbox:
-    """For `prove-silence`, which watches every call that makes a socket: a test of the cage would be one."""
-
-    def missing(self) -> tuple[str, ...]:
-        """Returns that the test was not made."""
-        return ("self_test",)
-
-
 def _opens(family: int) -> bool:
     try:
         socket.socket(family, socket.SOCK_DGRAM).close()

@@ -1,12 +1,13 @@
 """`prove-silence` as it is typed: one screen in both languages, every finding in words, what is missing said."""
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures import silence_server
+from fixtures import planted_agent, silence_server
 from fixtures.command_line import Terminal
 from fixtures.silence_server import Server
 from opanel_agent.cli import silence
@@ -129,12 +130,11 @@ def test_the_days_are_a_number_that_can_be_lived(server: Server, days: str) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("leak", "status", "first"), [("none", 0, "Proven: offline"), ("evaluate:datagram", 1, "Not proven.")]
-)
-def test_the_whole_command(server: Server, leak: str, status: int, first: str) -> None:
+@pytest.mark.parametrize(("leak", "status", "first"), [(None, 0, "Proven: offline"), ("evaluate", 1, "Not proven.")])
+def test_the_whole_command(server: Server, leak: str | None, status: int, first: str) -> None:
     silence_server.namespaces_or_skip()
-    means = ProofTools(program=silence_server.program(leak), scenarios=(Scenario.OFFLINE,))
+    python = sys.executable if leak is None else planted_agent.plant(server.folder, leak)
+    means = ProofTools(program=silence_server.program(python), scenarios=(Scenario.OFFLINE,))
     outcome, _ = typed(server, "en", means, days="1")
     assert outcome.exit_status == status
     assert outcome.lines[0].startswith(first)

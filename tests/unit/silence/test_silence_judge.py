@@ -14,7 +14,6 @@ from opanel_agent.silence.judge import (
     Expected,
     Month,
     Observed,
-    ProcessCount,
     Report,
     Scenario,
     Traffic,
@@ -41,33 +40,21 @@ def observed(*received: CapturedRequest, reports: tuple[Report, ...] = (), **cha
     """A month in which these requests were made, by whom they had to be, and nothing else happened."""
     posts = sum(request.data.startswith(b"POST") for request in received)
     gets = len(received) - posts
-    shares = {
-        "evaluate": ProcessCount(started=1),
-        "fetch": ProcessCount(started=gets, opens=gets),
-        "courier": ProcessCount(started=posts, opens=posts),
-    }
+    started = {"daemon": 1, "evaluate": 1, "fetch": gets, "courier": posts}
     values: dict[str, Any] = {
         "traffic": Traffic(packets=12 * len(received), opens=len(received), segments=12 * len(received)),
         "received": received,
         "reports": reports,
-        "month": Month(days=30, passes=100, shares=shares),
+        "month": Month(days=30, passes=100, started=started),
         "calls": (),
     }
     return Observed(**{**values, **changes})
 
 
-def by(seen: Observed, process: str, **share: int) -> Observed:
-    """The same month, in which that process did more."""
-    assert seen.month is not None
-    before = seen.month.shares[process]
-    more = {name: getattr(before, name) + count for name, count in share.items()}
-    month = replace(seen.month, shares={**seen.month.shares, process: replace(before, **more)})
-    traffic = replace(
-        seen.traffic,
-        opens=seen.traffic.opens + share.get("opens", 0),
-        datagrams=seen.traffic.datagrams + share.get("datagrams", 0),
-    )
-    return replace(seen, month=month, traffic=traffic)
+def starting(seen: Observed, process: str, count: int) -> Observed:
+    """The same month, in which that process was started more often."""
+    before = seen.month.started
+    return replace(seen, month=replace(seen.month, started={**before, process: before[process] + count}))
 
 
 @pytest.mark.parametrize(
@@ -85,10 +72,19 @@ def test_what_holds(expected: Expected, seen: Observed) -> None:
     assert violations_json(Scenario.OFFLINE, expected, seen)["ok"] is True
 
 
-def test_without_a_result_nothing_is_proven() -> None:
-    assert judge(SILENT, observed(month=None, fault="timeout")) == (
-        Violation(why=ViolationKind.MONTH_FAILED, what="timeout"),
-    )
+def test_without_an_end_nothing_is_proven() -> None:
+    month = Month(days=0, passes=0, finished=False, fault="timeout")
+    assert judge(SILENT, observed(month=month)) == (Violation(why=ViolationKind.MONTH_FAILED, what="timeout"),)
+
+
+def test_what_is_left_running_is_found() -> None:
+    found = judge(SILENT, observed(month=Month(days=30, passes=100, left=2)))
+    assert found == (Violation(why=ViolationKind.PROCESS_LEFT, count=2),)
+
+
+def test_a_second_thread_of_the_daemons_is_found() -> None:
+    found = judge(SILENT, observed(month=Month(days=30, passes=100, threads=3)))
+    assert found == (Violation(why=ViolationKind.THREAD_KEPT, process="daemon", count=2),)
 
 
 def test_a_month_that_did_not_end_proves_nothing() -> None:
@@ -97,9 +93,9 @@ def test_a_month_that_did_not_end_proves_nothing() -> None:
 
 
 def test_failed_passes_count_but_where_this_server_fails_as_it_stands() -> None:
-    month = Month(days=30, passes=9, failed=2, fault="x")
+    month = Month(days=30, passes=9, failed=2)
     found = judge(SILENT, observed(month=month))
-    assert found == (Violation(why=ViolationKind.PASSES_FAILED, process="evaluate", count=2, what="x"),)
+    assert found == (Violation(why=ViolationKind.PASSES_FAILED, process="evaluate", count=2),)
     assert judge(replace(SILENT, may_fail=True), observed(month=month)) == ()
 
 
@@ -108,25 +104,13 @@ def test_one_packet_breaks_a_silence() -> None:
     assert found == (Violation(why=ViolationKind.PACKETS, count=1),)
 
 
-@pytest.mark.parametrize("process", ["evaluate", "fetch", "courier"])
-def test_a_connection_without_a_request_is_its_openers(process: str) -> None:
-    seen = by(observed(GET), process, opens=2)
-    assert judge(FIXED, seen) == (Violation(why=ViolationKind.CONNECTIONS, process=process, count=2),)
-
-
-def test_a_connection_of_nobodys_is_found() -> None:
+def test_a_connection_that_nobody_heard_is_found() -> None:
     seen = observed(GET)
-    seen = replace(seen, traffic=replace(seen.traffic, opens=2))
-    assert judge(FIXED, seen) == (Violation(why=ViolationKind.CONNECTIONS, count=1),)
+    seen = replace(seen, traffic=replace(seen.traffic, opens=3))
+    assert judge(FIXED, seen) == (Violation(why=ViolationKind.CONNECTIONS, count=2),)
 
 
-@pytest.mark.parametrize("process", ["evaluate", "fetch", "courier"])
-def test_a_datagram_is_its_senders(process: str) -> None:
-    seen = by(observed(GET), process, datagrams=3)
-    assert judge(FIXED, seen) == (Violation(why=ViolationKind.DATAGRAMS, process=process, count=3),)
-
-
-def test_a_datagram_of_nobodys_is_found() -> None:
+def test_a_datagram_is_found() -> None:
     seen = observed(GET)
     seen = replace(seen, traffic=replace(seen.traffic, datagrams=1))
     assert judge(FIXED, seen) == (Violation(why=ViolationKind.DATAGRAMS, count=1),)
@@ -199,10 +183,10 @@ def test_a_renewal_may_be_asked_for_and_need_not() -> None:
 
 
 def test_what_may_not_send_is_not_even_started() -> None:
-    assert judge(FIXED, by(observed(GET), "courier", started=1)) == (
+    assert judge(FIXED, starting(observed(GET), "courier", 1)) == (
         Violation(why=ViolationKind.COURIER_STARTED, process="courier", count=1),
     )
-    assert judge(SILENT, by(observed(), "fetch", started=2)) == (
+    assert judge(SILENT, starting(observed(), "fetch", 2)) == (
         Violation(why=ViolationKind.COURIER_STARTED, process="fetch", count=2),
     )
 
@@ -218,6 +202,11 @@ LOOKUP = Call(process="fetch", name="connect", place="/var/run/nscd/socket", fai
         (FIXED, Call(process="fetch", name="socket", family="AF_NETLINK")),
         (SILENT, Call(process="evaluate", name="socketpair", family="AF_UNIX")),
         (SILENT, Call(process="evaluate", name="sendto")),
+        (replace(SILENT, places=frozenset({"/run/a.sock"})), Call(process="daemon", name="bind", place="/run/a.sock")),
+        (
+            replace(SILENT, programs=frozenset({"/bin/python"})),
+            Call(process="daemon", name="execve", program="/bin/python"),
+        ),
     ],
 )
 def test_calls_that_may_be(expected: Expected, call: Call) -> None:
@@ -245,6 +234,12 @@ def test_calls_that_may_be(expected: Expected, call: Call) -> None:
             "AF_NETLINK",
         ),
         (FIXED, Call(process="evaluate", name="socket", family="AF_INET"), ViolationKind.INTERNET_SOCKET, "AF_INET"),
+        (
+            SILENT,
+            Call(process="evaluate", name="execve", program="/bin/true"),
+            ViolationKind.PROGRAM_STARTED,
+            "/bin/true",
+        ),
         (FIXED, Call(process="fetch", name="socket", family="AF_PACKET"), ViolationKind.INTERNET_SOCKET, "AF_PACKET"),
     ],
 )
@@ -259,7 +254,7 @@ def test_the_result_says_what_was_asked_and_whether_calls_were_looked_at() -> No
     (request,) = result["requests"]
     assert (request["count"], request["line"], request["host"]) == (2, "GET /v1/status.jwt HTTP/1.1", "mirror.example")
     assert len(request["head_sha256"]) == 64
-    assert result["processes"] == {"fetch": 2, "courier": 0}
+    assert result["processes"] == {"daemon": 1, "evaluate": 1, "fetch": 2, "courier": 0, "command": 0}
 
 
 def test_bytes_that_are_no_text_do_not_reach_a_terminal() -> None:

@@ -169,7 +169,7 @@ def test_everything_that_can_be_asked_is_listened_for(server: Server) -> None:
     assert set(ground.addresses) == {"mirror.example", "licensing.example", "own.example"}
     addresses = [address for pair in ground.addresses.values() for address in pair]
     assert len(set(addresses)) == len(addresses)  # so that where a request went can be told
-    expected = ground.expected(Scenario.DENIED, {})
+    expected = ground.expected(Scenario.DENIED, {}, server.paths)
     assert len(expected.fixed) == 3
     places = {(each.address, each.port) for each in expected.fixed[0]}
     assert {(ground.addresses["own.example"][0], 8443), ("127.0.0.1", 8470), ("127.0.0.1", 81)} <= places
@@ -221,7 +221,7 @@ def test_the_counters_are_read_of_every_interface_and_both_families(tmp_path: Pa
 def test_namespaces_of_others_are_left_alone(tmp_path: Path) -> None:
     """This test's own network is no chamber: nothing in it is touched."""
     with pytest.raises(namespace.NamespaceRefused) as caught:
-        namespace.prepare(tmp_path, {})
+        namespace.prepare(tmp_path, namespace.Layout(hosts={}))
     assert caught.value.step == "namespaces"
     assert list(tmp_path.iterdir()) == []
 
@@ -245,10 +245,25 @@ getsockname(3, {sa_family=AF_UNIX, sun_path="/run/x"}, [128 => 20]) = 0
     ]
 
 
-def test_a_process_is_told_by_the_name_of_its_file(tmp_path: Path) -> None:
-    for pid in (10, 11):
-        (tmp_path / f"calls.{pid}").write_text("socket(AF_INET, SOCK_STREAM, 0) = 3\n")
-    assert {call.process for call in strace.calls(tmp_path, {11: "fetch"})} == {"evaluate", "fetch"}
+def test_a_process_is_told_by_the_list_of_starts_and_by_who_made_it(tmp_path: Path) -> None:
+    sockets = "socket(AF_INET, SOCK_STREAM, 0) = 3\n"
+    thread = "clone3({flags=CLONE_VM|CLONE_THREAD, stack_size=0x7fff00} => {parent_tid=[12]}, 88) = 12\n"
+    for pid, text in {
+        10: sockets,
+        11: thread + sockets,
+        12: "clone(child_stack=NULL, flags=SIGCHLD) = 13\n",
+        13: sockets,
+    }.items():
+        (tmp_path / f"calls.{pid}").write_text(text)
+    found = [call.process for call in strace.calls(tmp_path, {11: "fetch"}) if call.family]
+    assert found == ["other", "fetch", "fetch"]
+
+
+def test_a_program_that_was_started_is_read() -> None:
+    text = """execve("/usr/bin/true", ["true"], 0x7ffd /* 8 vars */) = 0
+execveat(AT_FDCWD, "/bin/x", ["x"], 0x1, 0) = -1 ENOENT (No such file or directory)
+"""
+    assert [call.program for call in strace.read("daemon", text)] == ["/usr/bin/true", "/bin/x"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fixtures.simulated_agent import Simulated
-from opanel_agent.system.sandbox import WALLS, LocalSandbox, SandboxTests, UntestedSandbox
+from opanel_agent.system.sandbox import WALLS, LocalSandbox, SandboxTests
 
 DEV = """Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
@@ -162,7 +162,3 @@ def test_without_systemd_s_sockets_the_walls_do_not_count() -> None:
     assert told["isolation"] == {"level": "none", "missing": ["systemd_sockets"]}
     assert "isolation_none" in told["license"]["reasons"]
     assert "isolation_partial" not in told["license"]["reasons"]
-
-
-def test_where_no_wall_was_tried_none_is_said_to_hold() -> None:
-    assert UntestedSandbox().missing() == ("self_test",)
