@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from opanel_agent import __version__
 from opanel_agent.cli.output import CommandResult, Console, complain, publish, standard_streams
-from opanel_agent.cli.parser import Options, find, language_flag, read
+from opanel_agent.cli.parser import Options, find, language_flag, read, spelled_out
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.commands import COMMANDS, HELP, Command
 from opanel_agent.core.errors import AgentError, Bug, Usage
@@ -154,6 +154,7 @@ def _ending(act: Callable[[], int], console: Console, lang: Language, *, as_json
 
 
 def _outcome(argv: Sequence[str], world: "Context") -> CommandResult:
+    argv = spelled_out(argv)
     command, rest = find(COMMANDS, argv)
     if command is None:
         return _without_command(argv, rest, world.lang)
@@ -168,6 +169,8 @@ def _without_command(argv: Sequence[str], words: Sequence[str], lang: Language) 
         return CommandResult(result={"version": __version__}, lines=(f"opanel-agent {__version__}",))
     if HELP.intersection(argv):
         return _help(words[0] if words else "main", lang)
+    if words:  # a group alone: its commands, and the status of a usage error
+        return _help(words[0], lang)._replace(exit_status=Usage.exit_status)
     raise Usage(Fault.USAGE, "command_missing")
 
 

@@ -5,7 +5,7 @@ reader's language and a usage error is 64. What remains is one loop. There are n
 that an option of a later version cannot change what a script of today means. The commands are in `core.commands`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn
@@ -16,6 +16,7 @@ from opanel_agent.core.errors import Usage
 from opanel_agent.core.units import LANGUAGES
 
 MAX_NUMBER_DIGITS: Final = 9
+RESEMBLANCE: Final = 0.8  # of difflib: one letter in five may be wrong
 
 
 class Options(NamedTuple):
@@ -44,8 +45,30 @@ def find(commands: Sequence[Command], arguments: Sequence[str]) -> tuple[Command
         if words[: len(command.words)] == command.words:
             return command, (*arguments[:first], *arguments[first + len(command.words) :])
     if words and (len(words) > 1 or all(command.words[0] != words[0] for command in commands)):
-        raise Usage(Fault.USAGE, "command_unknown", command=" ".join(words[:2]))
+        given = " ".join(words[:2])
+        like = _resembling(given, (" ".join(command.words) for command in commands))
+        if like is not None:
+            raise Usage(Fault.USAGE, "command_like", command=given, like=like)
+        raise Usage(Fault.USAGE, "command_unknown", command=given)
     return None, words
+
+
+def spelled_out(arguments: Sequence[str]) -> Sequence[str]:
+    """Returns the arguments with `help`, `version` and `-V` as the options that they are other names of."""
+    match arguments:
+        case ["help", *words]:
+            return [*words, "--help"]
+        case ["version" | "-V", *rest]:
+            return ["--version", *rest]
+        case _:
+            return arguments
+
+
+def _resembling(given: str, known: Iterable[str]) -> str | None:
+    """Returns the known word that a mistyped one resembles most, or None."""
+    import difflib  # for who mistyped alone
+
+    return next(iter(difflib.get_close_matches(given, sorted(known), n=1, cutoff=RESEMBLANCE)), None)
 
 
 def _first_word(arguments: Sequence[str]) -> int:
@@ -72,13 +95,20 @@ def read(command: Command, arguments: Sequence[str]) -> Options:
         elif name in command.valued | EVERYWHERE_VALUED:
             values[name] = value if given else _next(rest, name)
         else:
-            raise Usage(Fault.USAGE, "option_unknown", option=name)
+            raise _strange_option(command, name)
     if values.get("--lang", LANGUAGES[0]) not in LANGUAGES:
         raise Usage(Fault.USAGE, "language_unknown")
     low, high = command.operands
     if not flags & HELP and not low <= len(operands) <= high:
         _miscounted(command, operands)
     return Options(flags=frozenset(flags), values=values, operands=tuple(operands))
+
+
+def _strange_option(command: Command, name: str) -> Usage:
+    like = _resembling(name, command.flags | command.valued | EVERYWHERE_FLAGS | EVERYWHERE_VALUED)
+    if like is not None:
+        return Usage(Fault.USAGE, "option_like", option=name, like=like)
+    return Usage(Fault.USAGE, "option_unknown", option=name)
 
 
 def one_of(options: Options, *names: str) -> str | None:

@@ -51,12 +51,13 @@ def typed(folder: Path, *argv: str, **more: str) -> "subprocess.CompletedProcess
     ("argv", "detail"),
     [
         ([], "command_missing"),
-        (["license"], "command_missing"),
         (["frob"], "command_unknown"),
         (["license", "frob"], "command_unknown"),
+        (["statsu"], "command_like"),
+        (["license", "instal", "x"], "command_like"),
         (["status", "--frob"], "option_unknown"),
-        (["status", "--chec"], "option_unknown"),
-        (["status", "--check=yes"], "option_unknown"),
+        (["status", "--chec"], "option_like"),
+        (["status", "--check=yes"], "option_like"),
         (["status", "-c"], "option_unknown"),
         (["status", "now"], "operand_unexpected"),
         (["license", "verify"], "operand_missing"),
@@ -135,7 +136,24 @@ def test_the_first_page_names_every_command(terminal: Terminal, lang: Language) 
     assert terminal.type("license", "--help").out == translate("help.license", lang) + "\n"
 
 
+@pytest.mark.parametrize("argv", [("help",), ("help", "license"), ("help", "license", "install"), ("help", "status")])
+def test_help_is_a_word_too(terminal: Terminal, argv: tuple[str, ...]) -> None:
+    assert terminal.type(*argv) == terminal.type(*argv[1:], "--help")
+    assert terminal.type(*argv).status == 0
+
+
+def test_a_group_alone_shows_its_usage(terminal: Terminal) -> None:
+    printed = terminal.type("license")
+    assert (printed.status, printed.out) == (64, translate("help.license", "en") + "\n")
+
+
+def test_what_was_nearly_typed_right_is_offered(terminal: Terminal) -> None:
+    assert "Did you mean “opanel-agent license install”?" in terminal.type("license", "instal", "x").err
+    assert "Did you mean “--metrics”?" in terminal.type("status", "--metric").err
+
+
 def test_the_version(terminal: Terminal) -> None:
+    assert terminal.type("version").out == terminal.type("-V").out == terminal.type("--version").out
     assert terminal.type("--version").out == f"opanel-agent {opanel_agent.__version__}\n"
     assert terminal.type("--version", "--json").json()["result"] == {"version": opanel_agent.__version__}
 
