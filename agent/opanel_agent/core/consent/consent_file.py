@@ -1,20 +1,22 @@
-"""consent.toml and consent.d: what the administrator said, read whole or refused whole.
-
-Pure.
+"""Reads and edits consent.toml and the policy files of consent.d: whole, or refused whole.
 
 `consent.toml` is the one place that a grant can come from; a fault in it denies
 every consent. A policy file in `consent.d` may deny, lengthen a hold and ask
 not to be tracked; a grant there is a fault, and a fault there denies every
-consent too. The schema is small on purpose: a report of usage waits (`hold`),
-one of a crash is looked at (`review`).
+consent too, because nobody knows what else the file was meant to deny. The
+schema is small on purpose: a report of usage waits for a time (`hold`), one of
+a crash until it was looked at (`review`).
 
-A refusal must not lose a "no": `in_doubt` finds the line by which a refused
-file may ask not to be tracked.
+A refusal of the file must not lose a "no": `in_doubt` finds the line by which a
+refused file may ask not to be tracked.
 
 `edit` changes the literal of one line and nothing else, so that comments, order
-and a template survive. It tries, parses what it made and compares; where no one
-literal does it, it refuses and says what to type. Ownership and size are judged
-where files are read (`system.consent.consent_store`).
+and an administrator's template survive. It tries, parses what it made and
+compares; where no one literal does it, it refuses and says what to type. A TOML
+writer that keeps formatting would be a dependency for one boolean.
+
+Left out: ownership and size of the files, which are judged where they are read
+(`system.consent.consent_store`).
 """
 
 import contextlib
@@ -45,10 +47,10 @@ _MAX_NAME: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One purpose's answer.
+    """Holds the answer for one purpose.
 
-    `hold_s`: how long a finished report waits; `review`: each waits until it
-    was looked at.
+    `hold_s`: how many seconds a finished report waits before it may leave.
+    `review`: each report waits until somebody has looked at it and released it.
     """
 
     allow: bool
@@ -58,7 +60,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """Who granted in a preseeded file, in which role, on which day."""
+    """Holds who granted in a preseeded file: name, role, and the day as YYYY-MM-DD."""
 
     by: str
     role: str
@@ -67,9 +69,11 @@ class Granted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentFile:
-    """`notice` is the version that the answers were given to; a purpose that is not among `purposes` was never asked.
+    """Holds a consent.toml that was read without a fault.
 
-    `lines` says where each key is written (`purposes.usage_statistics.allow`),
+    `notice` is the version of the notice that the answers were given to; a
+    purpose that is not among `purposes` was never asked. `lines` says where
+    each key is written (`purposes.usage_statistics.allow`), counted from 1,
     `sha256` is the hex digest of the very bytes that were read; two files that
     say the same are equal.
     """
@@ -84,7 +88,7 @@ class ConsentFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A file of consent.d: what it denies, the holds that it lengthens to, and whether it asks not to be tracked."""
+    """Holds a file of consent.d: what it denies, the holds in seconds that it lengthens to, and its do-not-track."""
 
     place: str
     denied: frozenset[Purpose]
@@ -93,15 +97,15 @@ class Policy:
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def said(self, what: str, key: str) -> Signal:
+        """Returns the place of a key in this file, as an objection names it."""
         return Signal(kind=SignalKind.SETTING, what=what, place=self.place, line=self.lines.get(key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentReading:
-    """What stands now.
+    """Holds what the consent files say at one moment: the input of the gate.
 
-    `file` None with `refused` None: there is no file, nobody was asked.
-
+    `file` None with `refused` None: there is no file, so nobody was asked.
     `refused` is what is wrong with consent.toml, `policies_refused` with each
     file of consent.d that is not among `policies`. `in_doubt` is where a
     refused file may ask not to be tracked.
@@ -115,15 +119,16 @@ class ConsentReading:
     in_doubt: tuple[Signal, ...] = ()
 
     def said(self, what: str, key: str) -> Signal:
+        """Returns the place of a key in consent.toml, as an objection names it; without a line where there is no file."""
         line = None if self.file is None else self.file.lines.get(key)
         return Signal(kind=SignalKind.SETTING, what=what, place=self.place, line=line)
 
     def faults(self) -> tuple[Misconfigured, ...]:
-        """Each denies every consent."""
+        """Returns every fault of the files, each of which denies every consent."""
         return (*(() if self.refused is None else (self.refused,)), *self.policies_refused)
 
     def signals(self) -> Iterator[Signal]:
-        """Everywhere that these files ask, or may ask, not to be tracked."""
+        """Yields every place at which these files ask, or may ask, not to be tracked."""
         if self.file is not None and self.file.do_not_track:
             yield self.said("do_not_track = true", "do_not_track")
         for policy in self.policies:
@@ -132,11 +137,11 @@ class ConsentReading:
         yield from self.in_doubt
 
     def hold_s(self, purpose: Purpose) -> int:
-        """How long a report of this purpose waits: the longest that anyone asks for."""
+        """Returns how many seconds a report of this purpose waits: the longest hold that any file asks for."""
         return max(self._own_hold_s(purpose), *(policy.holds.get(purpose, 0) for policy in self.policies), 0)
 
     def longest_hold(self, purpose: Purpose) -> Signal:
-        """Who asks for it."""
+        """Returns the place of the file that asks for the longest hold; consent.toml where several ask for the same."""
         hold_s, key = self.hold_s(purpose), f"purposes.{purpose}.hold"
         if self._own_hold_s(purpose) < hold_s:
             policy = next(policy for policy in self.policies if policy.holds.get(purpose) == hold_s)
@@ -144,7 +149,11 @@ class ConsentReading:
         return self.said("hold", key)
 
     def review(self, purpose: Purpose) -> bool:
-        """Whether each report of this purpose waits until it was looked at."""
+        """Tells whether each report of this purpose waits until somebody has looked at it.
+
+        Crash reports do where nobody has answered, since a traceback is the one
+        report whose content nobody can foresee.
+        """
         choice = self._choice(purpose)
         return purpose is Purpose.CRASH_REPORTS if choice is None else choice.review
 
@@ -158,7 +167,14 @@ class ConsentReading:
 
 @lru_cache(maxsize=8)  # the gate asks many times a pass, and the same bytes say the same
 def parse(data: bytes) -> ConsentFile:
-    """Raises Misconfigured(consent_refused, …) with `name` and `line` of the first fault."""
+    """Returns a consent.toml as it was read.
+
+    Raises Misconfigured (`consent_refused`) with `name` and `line` of the first
+    fault.
+
+    The result is cached by the bytes: the gate asks several times in a pass,
+    and the same bytes say the same.
+    """
     table = loads(data, Reason.CONSENT_REFUSED)
     told = table.table("purposes")
     rows = {purpose: told.table(purpose) for purpose in CONSENT_BASED if told.has(purpose)}
@@ -177,9 +193,10 @@ def parse(data: bytes) -> ConsentFile:
 
 @lru_cache(maxsize=64)
 def parse_policy(data: bytes, place: str) -> Policy:
-    """A file of consent.d.
+    """Returns a file of consent.d.
 
-    Raises Misconfigured(consent_refused, …): a grant there is a fault.
+    Raises Misconfigured (`consent_refused`); a grant there is
+    `consent_policy_grants`.
     """
     table = loads(data, Reason.CONSENT_REFUSED)
     told = table.table("purposes")
@@ -198,11 +215,12 @@ def parse_policy(data: bytes, place: str) -> Policy:
 
 
 def in_doubt(data: bytes) -> int | None:
-    """The first line by which a file that is refused may ask not to be tracked; None where none does.
+    """Returns the first line by which a refused file may ask not to be tracked, counted from 1; None where none does.
 
-    Anything that names it counts but a comment and a plain `do_not_track =
+    Anything that names the key counts but a comment and a plain `do_not_track =
     false`: a typing error elsewhere in the file, or a wrong owner, must not
-    undo a "no".
+    undo a "no". Read as Latin-1, which has a character for every byte, so a
+    broken encoding hides nothing.
     """
     if b"\0" in data:  # no text in an encoding that we read
         return 1
@@ -212,7 +230,7 @@ def in_doubt(data: bytes) -> int | None:
 
 
 def edit(data: bytes, purpose: Purpose, *, allow: bool) -> bytes:
-    """The file with that purpose's `allow` changed and every other byte as it was.
+    """Returns the file with that purpose's `allow` changed and every other byte as it was.
 
     Raises Misconfigured: for a file that is refused, or `consent_edit` for a
     purpose that it does not answer, with the lines to type: `type` below
@@ -236,7 +254,7 @@ def edit(data: bytes, purpose: Purpose, *, allow: bool) -> bytes:
 
 
 def _changed(text: str, line: int, wanted: str) -> Iterator[bytes]:
-    """The text with one literal of that line changed, for each of them."""
+    """The text with one literal of that line changed, for each literal of it."""
     lines = text.split("\n")
     old = lines[line - 1]
     for found in _LITERAL.finditer(old):
@@ -256,7 +274,11 @@ def _not_edited(line: int, purpose: Purpose, wanted: str) -> Misconfigured:
 
 
 def fresh(notice: str, answers: Mapping[Purpose, bool], *, granted: Granted | None = None) -> dict[str, object]:
-    """The content of a new consent.toml, for tomli_w: one answer a purpose, holds and review at their defaults."""
+    """Returns the content of a new consent.toml, for a TOML writer: an answer for each purpose, holds at their defaults.
+
+    A purpose without an answer is denied, so a file that this makes never
+    grants what was not asked.
+    """
     told: dict[str, object] = {"schema": 1, "notice": notice, "do_not_track": False}
     if granted is not None:
         told["granted"] = {"by": granted.by, "role": granted.role, "on": granted.on}
@@ -305,7 +327,7 @@ def _granted(row: Table) -> Granted:
 
 
 def _lines(table: Table, rows: Mapping[Purpose, Table]) -> dict[str, int]:
-    """Where a decision's place can be, by key."""
+    """Where each key stands that an objection can name."""
     places = {"notice": table.line("notice"), "do_not_track": table.line("do_not_track")}
     for purpose, row in rows.items():
         places |= {f"purposes.{purpose}.{name}": row.line(name) for name in ("allow", "hold", "review")}

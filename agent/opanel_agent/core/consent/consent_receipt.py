@@ -1,15 +1,19 @@
-"""A consent receipt in the structure of ISO/IEC TS 27560:2023: what was answered, to which notice, about which data.
+"""Builds a consent receipt in the structure of ISO/IEC TS 27560:2023: what was answered, to which notice, about which data.
 
-The names of members are the specification's (record, PII processing, party and
-event sections); states are W3C DPV's, as in the ledger, from whose entries a
-receipt is made. It is made anew whenever it is asked for: the same entries and
-the same notice give the same receipt, and `receipt_id` is the digest of the
-ledger entry that it speaks of.
+The names of members are the specification's (clauses for record, PII
+processing, party and event); states are those of the W3C Data Privacy
+Vocabulary, as in the ledger, from whose entries a receipt is made. It is made
+anew whenever it is asked for: the same entries and the same notice give the
+same receipt, and `receipt_id` is the digest of the ledger entry that it speaks
+of.
 
 What the specification asks for and is not known here is not made up. The
 principal is whoever administers this server: a name is there only where the
-consent file gives one. Left out: the JSON-LD context, and a signature, in whose
-place stand the ledger's chain and the authority's own receipts.
+consent file gives one.
+
+Left out: the JSON-LD context, which would make a reader fetch something, and a
+signature, in whose place stand the ledger's chain and the authority's own
+receipts.
 """
 
 from collections.abc import Iterable
@@ -37,16 +41,20 @@ _LAST_SECOND: Final = 253_402_300_799  # of the year 9999
 
 
 class Translate(Protocol):
-    """A sentence by its id, with its values: `texts.say` in one language."""
+    """Returns a sentence by its id, with its values filled in:
+
+    `messages.translate` in one language.
+    """
 
     def __call__(self, text_id: str, /, **values: Value) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """The text that the answer was given to: its version, the language it was read in, and the digest of that text.
+    """Holds the text that an answer was given to: its version, the language it was read in, and its digest.
 
-    `sha256` is None where the text of that version is not here any more.
+    `sha256` is in hex, None where the text of that version is not installed any
+    more.
     """
 
     version: str
@@ -56,7 +64,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptSubject:
-    """What a receipt is about, beside the answers: one purpose, as it is declared, and who stands behind it."""
+    """Holds what a receipt is about beside the answers: one purpose, as the catalog declares it, and who receives it."""
 
     purpose: str
     sheet: PurposeSchema
@@ -65,9 +73,9 @@ class ReceiptSubject:
 
 
 def build(subject: ReceiptSubject, entries: Iterable[Entry]) -> dict[str, Json]:
-    """The receipt of the newest answer for a purpose, with those before it.
+    """Returns the receipt of the newest answer for a purpose, with the answers before it as events.
 
-    Raises Untrusted where nothing was answered.
+    Raises Untrusted (`receipt_none`) where nothing was answered.
     """
     events = _answers(subject, entries)
     return {
@@ -85,7 +93,10 @@ def build(subject: ReceiptSubject, entries: Iterable[Entry]) -> dict[str, Json]:
 
 
 def readable(subject: ReceiptSubject, entries: Iterable[Entry], say: Translate) -> tuple[str, ...]:
-    """The same for a person, line by line, in the language of `say`; descriptions in the notice's."""
+    """Returns the receipt for a person, line by line, in the language of `say`; fields are described in the notice's.
+
+    Raises Untrusted (`receipt_none`) where nothing was answered.
+    """
     events = _answers(subject, entries)
     days_here, days_there = _days(subject.sheet)
     lines = [
@@ -105,7 +116,11 @@ def readable(subject: ReceiptSubject, entries: Iterable[Entry], say: Translate) 
 
 
 def _processing(subject: ReceiptSubject) -> Json:
-    """Section "PII processing": one purpose, one lawful basis; technical data, none of it of a special kind."""
+    """Section "PII processing": one purpose, one lawful basis; technical data, none of it of a special category.
+
+    KVKK m.5/1 and GDPR art. 6(1)(a) are consent. Storage and processing are
+    where the root says that the authority's servers stand.
+    """
     here, there = _days(subject.sheet)
     regions: list[Json] = [*dict.fromkeys(place.region for place in _places(subject))]
     notice = subject.notice
@@ -152,7 +167,11 @@ def _party(subject: ReceiptSubject) -> Json:
 
 
 def _event(entry: Entry) -> Json:
-    """`entity_id` is who answered: by name where the consent file says it, else the administrator."""
+    """Section "event".
+
+    `entity_id` is who answered: by name where the consent file says it, else
+    the administrator.
+    """
     return {
         "event_time": _iso(entry.at),
         "event_type": "explicit",
@@ -176,7 +195,7 @@ def _places(subject: ReceiptSubject) -> tuple[Destination, ...]:
 
 
 def _live(sheet: PurposeSchema) -> list[tuple[str, Field]]:
-    """What a report can say today: a retired field is never built again."""
+    """What a report can say today: a retired field is never built again, so a receipt must not name it."""
     return [(name, field) for name, field in sheet.fields.items() if field.until is None]
 
 
@@ -191,5 +210,5 @@ def _withdraw(subject: ReceiptSubject) -> str:
 
 
 def _iso(at: int) -> str:
-    """RFC 3339, UTC; a number where no calendar goes that far."""
+    """RFC 3339 in UTC; a number where no calendar of Python's goes that far (the year 9999)."""
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z") if at <= _LAST_SECOND else str(at)

@@ -1,10 +1,11 @@
-"""Answers given anew: what they change in consent.toml, and what another file would change.
+"""Applies new answers to consent.toml, and compares two files of it.
 
-Pure.
+A grant is given to the notice that is installed, so the notice that the file
+names must be that one. Where it is older and other grants in the file were
+given to it, naming the new notice would revive them without anybody having been
+asked; that is refused. A denial needs no notice: it is never stale.
 
-A grant is given to the notice that is installed, so the one that the file names
-must be that one. Where it is older and other grants in the file were given to
-it, naming the new notice would revive them unasked; that is refused.
+Pure: bytes in, bytes out. Left out: writing the file (`cli.consent.write`).
 """
 
 import contextlib
@@ -24,7 +25,10 @@ _NOTICE: Final = re.compile(r"""(\s*["']?notice["']?\s*=\s*)(?:"[0-9-]*"|'[0-9-]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """`key` as in the file; `before` and `after` as TOML writes them, None where the key is absent."""
+    """Holds one difference between two files:
+
+    `before` and `after` as TOML writes them, None where the key is absent.
+    """
 
     key: str
     before: str | None
@@ -32,13 +36,12 @@ class Edit:
 
 
 def with_answers(data: bytes, answers: Mapping[Purpose, bool], notice: str) -> bytes:
-    """The file with these answers, every other byte as it was.
+    """Returns the file with these answers, every other byte as it was.
 
-    `notice` is the installed one.
-
-    Raises Misconfigured: for a file that is refused, `consent_edit` or
-    `consent_notice_edit` with what to type where no one literal does it,
-    `consent_older` where another grant was given to an older notice.
+    `notice` is the version that is installed. Raises Misconfigured: for a file
+    that is refused, `consent_edit` or `consent_notice_edit` with what to type
+    where no one literal does it, `consent_older` where another grant was given
+    to an older notice.
     """
     file = parse(data)
     if any(answers.values()) and file.notice != notice:
@@ -53,7 +56,7 @@ def with_answers(data: bytes, answers: Mapping[Purpose, bool], notice: str) -> b
 
 
 def changes(before: ConsentFile | None, after: ConsentFile) -> tuple[Edit, ...]:
-    """What would be different once `after` is in force."""
+    """Returns what would be different once `after` is in force, in the order of the file, removed keys last."""
     was, now = {} if before is None else dict(_said(before)), dict(_said(after))
     keys = [*now, *(key for key in was if key not in now)]
     return tuple(Edit(key=key, before=was.get(key), after=now.get(key)) for key in keys if was.get(key) != now.get(key))

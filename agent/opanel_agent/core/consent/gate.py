@@ -1,16 +1,27 @@
-"""The gate: may this request leave, now? Pure and total; every "no" is told, each with its reason and its place.
+"""Decides whether a request may leave now: the gate.
 
-Any one "no" wins and anything unclear is a "no". A grant comes from one place,
-the administrator's consent file; every other input can only narrow. Evaluate
-asks before collecting and before sealing; courier and fetch ask again, from
-their own reading, immediately before sending.
+Theory of operation. Any one objection denies and anything unclear is an
+objection. A grant comes from one place, the administrator's consent file; every
+other input can only narrow. A denial tells every objection, each with its
+reason and its place, so that `consent why` can name the line to change.
+Evaluate asks before collecting and before sealing; courier and fetch ask again,
+from a reading of their own, immediately before sending: a "no" that was said in
+between counts.
 
-For a consent-based purpose, a permit takes all of: the file is good, says yes
-to this purpose and to the installed notice · no policy and no opt-out objects ·
-not offline · the ledger is good, the machine no clone · the fields are declared
-· hold and review are over · the destination is the root's, in an allowed
-region. For the others: what their row says, never offline, declared fields,
-destination. A purpose that has no row is denied.
+For a consent-based purpose, a permit takes all of these:
+
+- the file is good, says yes to this purpose, and was answered to the installed
+  notice;
+- no policy and no opt-out objects, and the agent is not offline;
+- the ledger is good, and this is the machine whose administrator answered;
+- the fields are declared, and hold and review are over;
+- the destination is the root's, in an allowed region.
+
+For the other purposes: what their row of `purposes.POLICIES` says, never
+offline, declared fields, destination. A purpose that has no row is denied.
+
+Pure and total: no input makes it raise. Left out: reading anything
+(`network.gate_inputs`), and what to do about a denial.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,10 +50,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsView:
-    """What the settings say of the license purposes.
-
-    `refused` is the code's detail when the file is refused whole.
-    """
+    """Holds what the settings say of the license purposes, `refused` being the detail of a file that was refused whole."""
 
     check: bool = True
     renew: bool = True
@@ -52,13 +60,13 @@ class SettingsView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestView:
-    """The request in question.
+    """Holds what the gate looks at of one request.
 
-    `fields` is None when the body could not be read; `offending` are those that
-    the catalog objects to, by name, type or value, None when it was not asked:
-    a report is then denied. `waited_s` is how long a report has lain ready,
-    `reviewed` whether somebody looked at it and released it, which ends its
-    hold as well.
+    `fields` are the names in its body, None when the body could not be read.
+    `offending` are those that the catalog objects to, by name, type or value,
+    None when the catalog was not asked: a report is then denied. `waited_s` is
+    how many seconds a report has lain ready, `reviewed` whether somebody looked
+    at it and released it, which ends its hold as well.
     """
 
     method: str
@@ -71,15 +79,15 @@ class RequestView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateInputs:
-    """Everything a decision rests on, read afresh for it.
+    """Holds everything that one decision rests on, read afresh for it.
 
     `destinations` are base URLs that the root or the settings name for this
     purpose in an allowed region; `elsewhere` those that the root names in other
-    regions. `asked` is None while nothing is collected yet. `commanded` is true
-    only for the run that an administrator's command started. `ledger` says what
-    is wrong with the ledger, `clone` that this machine is another than the one
-    whose administrator answered; the courier knows neither, and they only
-    narrow.
+    regions, which only make the objection clearer. `asked` is None while
+    nothing is collected yet. `commanded` is true only for the run that an
+    administrator's command started. `ledger` says what is wrong with the
+    ledger, `clone` that this machine is another than the one whose
+    administrator answered; the courier knows neither, and they only narrow.
     """
 
     signals: Signals
@@ -96,7 +104,7 @@ class GateInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objection:
-    """One reason to deny, and where it came from: the `place`, its `line`, and `what` stands there, where that says more."""
+    """Holds one reason to deny: the place it comes from, the line there, and what stands there where that says more."""
 
     reason: Reason
     place: str
@@ -106,21 +114,30 @@ class Objection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
+    """States that a request of this purpose may leave now."""
+
     purpose: Purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denial:
-    """`to_file`: the command may still write the request to a file, to be carried by other ways."""
+    """States that a request may not leave, and why.
+
+    `grounds` are all objections, in the order of the table.
+
+    `to_file`: a command may still write the request to a file, to be carried by
+    other ways, because only the network was refused.
+    """
 
     grounds: tuple[Objection, ...]
     to_file: bool = False
 
 
 def decide(purpose: str, snapshot: GateInputs) -> Permit | Denial:
-    """Permit iff no row of the table objects.
+    """Returns a permit if no row of the table objects, else a denial with every objection.
 
-    Total: a row that fails objects too.
+    Total: a purpose without a row is denied, and a row that fails objects
+    (`internal`) instead of raising.
     """
     known = next((known for known in POLICIES if known.value == purpose), None)
     if known is None:
@@ -129,7 +146,7 @@ def decide(purpose: str, snapshot: GateInputs) -> Permit | Denial:
 
 
 def decide_all(inputs: Mapping[Purpose, GateInputs]) -> dict[Purpose, Permit | Denial]:
-    """Returns the decision on each of these purposes, for what is shown: the same as `decide`, one question for all."""
+    """Returns the decision on each of these purposes, for what is shown: the same as `decide` for each."""
     return {purpose: _decide(purpose, snapshot) for purpose, snapshot in inputs.items()}
 
 
@@ -166,6 +183,8 @@ def _offline(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _opted_out(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    # Do-not-track is about telling apart. A GET that is the same for everyone
+    # tells nothing apart, so it goes on (purposes.UnderDoNotTrack).
     if POLICIES[purpose].under_do_not_track is UnderDoNotTrack.GOES_ON:
         return
     for signal in (*snapshot.signals.do_not_track, *snapshot.consent.signals()):
@@ -178,7 +197,10 @@ def _settings_refused(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _setting(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """The purpose's own setting; of a refused file nothing is known."""
+    """The purpose's own setting.
+
+    Of a refused file nothing is known, and `_settings_refused` objects to that.
+    """
     standing, governor = snapshot.standing, POLICIES[purpose].governor
     says_yes = {
         Basis.CHECK_SETTING: standing.check,
@@ -195,7 +217,7 @@ def _command(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _refused(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A fault in consent.toml or in a policy: nobody knows what else it was meant to say."""
+    """A fault in consent.toml or in a policy denies all: nobody knows what else the file was meant to say."""
     for fault in snapshot.consent.faults():
         line = fault.values.get("line")
         place = str(fault.values.get("file", snapshot.consent.place))
@@ -203,7 +225,10 @@ def _refused(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _answer(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """The administrator's own word, in the one file that can grant; of a refused file nothing is known."""
+    """The administrator's own answer, in the one file that can grant.
+
+    Of a refused file nothing is known.
+    """
     consent = snapshot.consent
     if consent.refused is not None:
         return
@@ -227,7 +252,7 @@ def _policies(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _ledger(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """What cannot be proven later does not leave."""
+    """A report that cannot be proven later does not leave."""
     if snapshot.ledger is not None:
         yield Objection(reason=Reason.LEDGER, place=snapshot.ledger)
 
@@ -239,6 +264,7 @@ def _clone(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _hold(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    # Nothing is held before it exists: `asked` is None while nothing is sealed.
     asked = snapshot.asked
     if asked is not None and not asked.reviewed and asked.waited_s < snapshot.consent.hold_s(purpose):
         yield _ground(Reason.HELD, snapshot.consent.longest_hold(purpose))
@@ -263,7 +289,7 @@ def _destination(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _fields(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A report is judged by the catalog, the other bodies by their row and, where it declares them, by the catalog too."""
+    """A report is judged by the catalog; another body by its row and, where the catalog declares it, by that too."""
     asked = snapshot.asked
     if asked is None:
         return
@@ -277,7 +303,11 @@ def _fields(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _base(url: str, paths: frozenset[str]) -> str | None:
-    """The URL without one of the purpose's paths, as the root writes it; None where it ends in none of them."""
+    """The URL without one of the purpose's paths, as the root writes it; None where it ends in none of them.
+
+    Compared whole rather than parsed: what a URL parser forgives, another reads
+    in a different way.
+    """
     return next((url.removesuffix(path) for path in paths if url.endswith(path)), None)
 
 
@@ -287,6 +317,8 @@ def _ground(reason: Reason, said: Signal) -> Objection:
 
 # ---- the table: what may object to a purpose, by what governs it
 
+# Asked of every purpose, first: so an objection that holds for all is told before
+# one that is the purpose's own.
 _OF_THE_MACHINE: Final[tuple[Row, ...]] = (_offline, _opted_out, _settings_refused)
 _OF_THE_GOVERNOR: Final[dict[Basis, tuple[Row, ...]]] = {
     Basis.CHECK_SETTING: (_setting,),

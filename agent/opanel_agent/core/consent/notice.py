@@ -1,8 +1,10 @@
-"""The notice as a person reads it: the installed text, with the names that only this installation knows filled in.
+"""Fills the names that only this installation knows into the text of the privacy notice.
 
 A notice is a version; its text is the same everywhere but for three names: who
 runs the authority and the servers (of the root of trust) and who sold the
-license. Where one is not known yet, the text says so instead of leaving a gap.
+license. Where one is not known yet, the text says so instead of leaving a gap,
+because KVKK art. 10 and GDPR art. 13 want the controller named before consent
+is given.
 """
 
 import re
@@ -32,7 +34,11 @@ _NOT_KNOWN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 def fill(
     text: str, language: str, *, vendor: str | None, reseller: str | None, destinations: Iterable[Destination]
 ) -> str:
-    """The text with every placeholder replaced; each destination once, on a line of its own, with its region."""
+    """Returns the text with every placeholder replaced, in the language of the text.
+
+    `vendor` and `reseller` are None where they are not known yet. Each
+    destination is shown once, on a line of its own, with its region.
+    """
     hosts = "\n".join(dict.fromkeys(f"  {each.url} ({each.region})" for each in destinations))
     known = {"vendor": vendor, "reseller": reseller, "hosts": hosts}
     names = {name: said or _NOT_KNOWN[language][name] for name, said in known.items()}

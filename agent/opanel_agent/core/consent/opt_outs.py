@@ -1,9 +1,9 @@
-"""Signals: an opt-out that was found somewhere.
+"""Defines an opt-out that was found: a file, a variable or a setting that asks not to be tracked, or not to connect.
 
-Existence is enough, and its absence never grants anything.
-
-Values only. Where they are looked for is `system.consent.opt_outs` and
-`system.consent.consent_store`; what they deny is `core.consent.gate`.
+Its existence is enough, whatever it contains, and its absence never grants
+anything. These are values only: where opt-outs are looked for is
+`system.consent.opt_outs` and `system.consent.consent_store`, what they deny is
+`core.consent.gate`.
 """
 
 from enum import StrEnum, unique
@@ -17,7 +17,7 @@ COMMAND_ENVIRONMENT: Final = "the command's environment"
 
 @unique
 class SignalKind(StrEnum):
-    """Where an opt-out can be said."""
+    """Names where an opt-out can stand."""
 
     FILE = "file"
     ENVIRONMENT = "environment"
@@ -25,7 +25,11 @@ class SignalKind(StrEnum):
 
 
 class Signal(NamedTuple):
-    """An opt-out found: `what` is the file or the assignment, `place` where it stands, `line` counted from 1."""
+    """Holds an opt-out:
+
+    `what` is the file or the assignment, `place` where it stands, `line`
+    counted from 1.
+    """
 
     kind: SignalKind
     what: str
@@ -34,5 +38,10 @@ class Signal(NamedTuple):
 
 
 class Signals(NamedTuple):
+    """Holds every opt-out that was found, by what it asks for.
+
+    Both empty: nothing was found.
+    """
+
     do_not_track: tuple[Signal, ...] = ()
     offline: tuple[Signal, ...] = ()

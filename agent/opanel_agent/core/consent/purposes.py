@@ -1,20 +1,27 @@
-"""Every request that the agent can make belongs to one purpose; there is no other way out (docs/ARCHITECTURE.md).
+"""Defines the purposes: every request that the agent can make belongs to one, and there is no other way out.
 
-The table below *is* the list: what a purpose may say, what governs it, and what
-do-not-track does to it. What a report may say is the catalog's to declare
-(`core.reporting.catalog`), field by field; the other bodies have the fields
-named here.
+The table `POLICIES` *is* the list: what a purpose may say, what governs it, and
+what do-not-track does to it. What a report may say is declared field by field
+in the catalog (`core.reporting.catalog`); the other bodies have the fields that
+are named here. To add a request to the agent means to add a row here, which the
+gate, the receipts and the documentation then show.
+
+The term is that of GDPR art. 5(1)(b) and KVKK art. 4: data are collected for
+specified purposes and not used for others.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
+# The largest reply is a status list (`documents.status_list.MAX_TOKEN_BYTES`).
 MAX_REPLY_BYTES: Final = 512 * 1024
 
 
 @unique
 class Purpose(StrEnum):
+    """Names the purposes, by the words of the settings, the consent file, the ledger and the wire."""
+
     LICENSE_STATUS = "license_status"
     SECURITY_ADVISORIES = "security_advisories"
     LICENSE_RENEWAL = "license_renewal"
@@ -26,7 +33,10 @@ class Purpose(StrEnum):
 
 @unique
 class Basis(StrEnum):
-    """What says yes to a purpose: a setting that stands, the administrator's command, each time, or his consent file."""
+    """Names what permits a purpose: a setting that stands, the administrator's command each time, or his consent.
+
+    The values are shown to a person as the place of an objection.
+    """
 
     CHECK_SETTING = "[license] check"
     RENEW_SETTING = "[license] renew"
@@ -37,6 +47,8 @@ class Basis(StrEnum):
 
 @unique
 class UnderDoNotTrack(StrEnum):
+    """Names what an opt-out of tracking does to a purpose."""
+
     GOES_ON = "goes_on"  # the same bytes for everyone say nothing about this server
     DENIED = "denied"
     TO_FILE = "to_file"  # the command writes the request to a file, to be carried by other ways
@@ -44,7 +56,11 @@ class UnderDoNotTrack(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurposePolicy:
-    """One row: `paths` are all that may be asked for; `fields` all that a body may say (a report's are the catalog's)."""
+    """Holds one row of the table.
+
+    `paths` are all that may be asked for below a base URL; `fields` all names
+    that a body may have (a report's are the catalog's).
+    """
 
     governor: Basis
     under_do_not_track: UnderDoNotTrack
@@ -106,7 +122,7 @@ FIXED: Final = frozenset({Purpose.LICENSE_STATUS, Purpose.SECURITY_ADVISORIES})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedGet:
-    """A GET that is the same for everyone: all that `fetch` can do.
+    """Holds a GET that is the same bytes for everyone: all that `fetch` can do.
 
     `max_bytes` caps the reply.
     """

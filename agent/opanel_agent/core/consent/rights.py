@@ -1,17 +1,19 @@
-"""Requests by which a right is used (KVKK m.11, GDPR art. 15-21), and what is owed for each.
+"""Builds requests by which a data subject's right is used (KVKK art. 11, GDPR art. 15 to 21), and computes what is owed.
 
 A request says which right, reveals the 32 random bytes of the reports that it
 means, and holds what the administrator wrote, where he wrote something. Who can
 show the bytes owns the reports; nothing else says who he is. It is built
-through the field catalog like everything that leaves.
-
-What it means may be license data instead: such a request is signed by the key
-of the activation (`core.documents.signed_request`) and reveals nothing else.
+through the field catalog like everything that leaves. What it means may be
+license data instead: such a request is signed by the key of the activation
+(`core.documents.signed_request`) and reveals nothing.
 
 What is owed: the authority's receipt (`core.documents.receipt`) says until
 when. A receipt that owes nothing any more (`due` is its own `iat`) is the
-answer. Until a first receipt came, the law's thirty days count from the
-sending. Times in seconds.
+answer. Until a first receipt came, the thirty days of KVKK art. 13 (GDPR art.
+12(3): one month) count from the sending. Times in seconds since 1970.
+
+Left out: keeping the random bytes, sending, and reminding the administrator
+(`evaluate.consent.rights`).
 """
 
 from collections.abc import Iterable
@@ -38,7 +40,7 @@ _NEVER: Final = 2**53
 
 
 def right_of(catalog: Catalog, kind: str, text: str | None) -> Right:
-    """What is asked for, where it can be.
+    """Returns the right that is asked for.
 
     Raises Usage for another kind, and for a text that may not leave.
     """
@@ -50,12 +52,12 @@ def right_of(catalog: Catalog, kind: str, text: str | None) -> Right:
 
 
 def body(catalog: Catalog, kind: str, secrets: Iterable[bytes], text: str | None = None) -> bytes:
-    """The request, in the one spelling that the catalog admits.
-
-    Raises Usage for what cannot be asked.
+    """Returns the body of a request, in the one spelling that the catalog admits.
 
     The order of what is revealed is that of the random bytes themselves, so it
-    tells nothing about the reports.
+    tells nothing about the reports. Raises Usage: `rights_nothing` for neither
+    a report nor a text, `rights_too_many` over MAX_REVEALS reports, and as
+    `right_of`.
     """
     right = right_of(catalog, kind, text)
     reveals = sorted({secret.hex() for secret in secrets})
@@ -73,11 +75,13 @@ def body(catalog: Catalog, kind: str, secrets: Iterable[bytes], text: str | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RightsRequest:
-    """One request: `sha256` of its body, `reports` the ids that it means; with `license` it means license data.
+    """Holds one request that was made:
 
-    `sent_at` is None where this agent did not send it: it may have been carried
-    by other ways. `due` is what a receipt said, `answered_at` when the answer
-    was made.
+    `sha256` of its body in hex, and `reports`, the ids that it means.
+
+    With `license` it means license data. `sent_at` is None where this agent did
+    not send it: it may have been carried by other ways. `due` is what a receipt
+    said, `answered_at` when the answer was made.
     """
 
     id: Annotated[str, Text(pattern=JTI)]
@@ -92,16 +96,16 @@ class RightsRequest:
 
     @property
     def due_at(self) -> int | None:
-        """When the answer is owed at the latest; None while nobody is known to have the request."""
+        """Returns when the answer is owed at the latest; None while nobody is known to have the request."""
         if self.due is not None or self.sent_at is None:
             return self.due
         return self.sent_at + ANSWER_WITHIN_S
 
     def told(self, receipt: Receipt) -> "RightsRequest":
-        """After a receipt for its body.
+        """Returns the request after a receipt for its body came.
 
-        An answer stays one, whatever comes after it; no later date delays an
-        earlier.
+        An answer stays one, whatever comes after it, and a later receipt can
+        bring the date forward but never delay it.
         """
         if receipt.due == receipt.iat:
             return replace(self, answered_at=self.answered_at or receipt.iat)
@@ -109,7 +113,7 @@ class RightsRequest:
 
 
 def obligation(request: RightsRequest, now: int) -> dict[str, Json]:
-    """What is owed for a request now.
+    """Returns what is owed for a request now, as a JSON object of docs/json.md.
 
     `days_left` counts whole days and stops at 0; `overdue` says what is past.
     """
@@ -130,7 +134,7 @@ def obligation(request: RightsRequest, now: int) -> dict[str, Json]:
 
 
 def kept(requests: Iterable[RightsRequest]) -> tuple[RightsRequest, ...]:
-    """As many as are kept, in their order: what was answered long ago goes first."""
+    """Returns the MAX_REQUESTS requests that are kept, in their order: what was answered long ago goes first."""
     ordered = tuple(requests)
     spare = max(0, len(ordered) - MAX_REQUESTS)
     going = sorted(ordered, key=lambda each: (each.answered_at is None, each.at))[:spare]
@@ -138,9 +142,9 @@ def kept(requests: Iterable[RightsRequest]) -> tuple[RightsRequest, ...]:
 
 
 def encode(requests: Iterable[RightsRequest]) -> bytes:
-    """Returns rights.json.
+    """Returns rights.json, which holds MAX_REQUESTS at the most:
 
-    It holds MAX_REQUESTS at the most, which `kept` sees to.
+    `kept` sees to that.
     """
     return record.encode(_RightsFile(requests=tuple(requests)))
 

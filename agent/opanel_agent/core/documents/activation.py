@@ -1,8 +1,17 @@
-"""An activation: the vendor's word that a license and this machine belong together.
+"""Reads an activation: the vendor's signed statement that a license and this machine belong together.
 
-Digests of components, never their values; how they are made and matched is
-`core.license.binding`. Losing the key that `jkt` names costs one component and
-nothing else.
+An activation is the third line of a bundle (docs/license-format.md,
+"Activation"). It holds salted digests of the machine's components, never their
+values; how these are made and matched is `core.license.binding`. It also names
+the agent's own key by its thumbprint, so that a request can later be shown to
+come from the installation that was activated.
+
+The document proves what the vendor saw, not what the machine is now: matching
+is done anew at every evaluation, and losing the agent's key costs one component
+and nothing else.
+
+Left out: whether the activation is in force (`core.documents.bundle` compares
+it with the license, `core.license.verdict` with the clock).
 """
 
 from collections.abc import Mapping
@@ -21,7 +30,13 @@ _MAX_COMPONENTS: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
-    """The machine matches iff at least `k` of `components` do, and at least `p` platform-borne ones."""
+    """Holds what a machine is compared with: it matches if at least `k` components do, `p` of them platform-borne.
+
+    `components` maps a component's type to DIGEST_BYTES bytes of a salted
+    SHA-256; `salt` has SALT_BYTES bytes and is drawn for one activation, so
+    that two activations of a machine cannot be linked by their digests. 1 <= k
+    <= number of components, 0 <= p <= k.
+    """
 
     salt: bytes
     k: int
@@ -31,7 +46,15 @@ class Bind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activation:
-    """`sub` is the license's; `jkt` the thumbprint of the agent's activation key (RFC 9449 section 6.1)."""
+    """Holds the claims of a verified activation.
+
+    Times in seconds since 1970.
+
+    `sub` is the license key, `iss` the vendor, `jkt` the SHA-256 thumbprint of
+    the agent's activation key (RFC 7638, the confirmation method of RFC 9449
+    section 6.1), `seat` the number of the server among those that the license
+    allows at one time.
+    """
 
     jti: str
     sub: str
@@ -46,7 +69,12 @@ class Activation:
 
 
 def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Activation:
-    """An activation that one of the root's activation `keys` signed."""
+    """Returns an activation that one of the root's activation keys signed.
+
+    `keys` are by thumbprint. Raises Untrusted: for another type, an unknown
+    key, a signature that does not hold, or a claim that is missing, unknown or
+    out of bounds. Nothing is read for its meaning before the signature holds.
+    """
     claims = envelope.open(keys, Typ.ACTIVATION)
     confirmation = claims.members("cnf")
     nbf, exp = read_span(claims)
@@ -68,7 +96,12 @@ def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Activation:
 
 
 def read_components(said: Members, name: str) -> Mapping[str, bytes]:
-    """An object from component types to their digests."""
+    """Returns an object from component types to digests, at most 16 of DIGEST_BYTES bytes each.
+
+    Types are names of the format (NAME); a type that this version does not know
+    is kept, since it may match on a newer one. Raises Untrusted for anything
+    else.
+    """
     inner = said.members(name)
     types = inner.names()
     if len(types) > _MAX_COMPONENTS or not all(NAME.fullmatch(each) for each in types):

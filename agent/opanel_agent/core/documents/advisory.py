@@ -1,16 +1,19 @@
-"""Security advisories: what the vendor tells everyone in the same bytes (`advisories.jws`), a compact JWS a line.
+"""Reads security advisories: notices of the vendor, the same bytes for every customer (`advisories.jws`).
 
-Each line is signed by a key of the role `advisory`; `seq` grows from line to
-line. A newly read set takes the place of the one before, whole, so that an
-advisory can be withdrawn. The newest `seq` ever taken is the floor: a mirror
-that serves an older set, or an empty one, is refused. As with status lists the
-floor is kept by key and goes when the root drops the key, which is the way back
-after somebody else signed with it.
+The file is a compact JWS a line (RFC 7515 section 7.1), each signed by a key of
+the role `advisory`; `seq` grows from line to line. A newly read set takes the
+place of the one before, whole, so that the vendor can withdraw an advisory by
+leaving it out.
 
-Whether an advisory has ended (`exp`) is for the caller to say, who knows the
-time: one that has ended is still part of a good set. Left out: lines that a
-mirror leaves away below the newest cannot be missed here, because each is
-signed alone.
+Against a mirror that serves an older set, or an empty one, stands a floor: the
+newest `seq` ever taken from a key (the rollback check of TUF 5.4.4, for one
+file). The floor goes when the root drops the key, which is the way back after
+somebody else has signed with it.
+
+Left out: expiry is for the caller, who knows the time; an advisory that has
+ended is still part of a good set. A line that a mirror leaves away below the
+newest cannot be missed here, because each is signed alone: a vendor who needs
+that signs a set with a higher `seq`.
 """
 
 import re
@@ -39,6 +42,8 @@ _VERSION: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")
 
 @unique
 class Severity(StrEnum):
+    """Names how urgent an advisory is, in the five words of CVSS 3.1 section 5, `info` for its `none`."""
+
     INFO = "info"
     LOW = "low"
     MEDIUM = "medium"
@@ -48,9 +53,12 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advisory:
-    """`title` and `body` by language; `fixed_in` is the version that mends it, None where none does yet.
+    """Holds one verified advisory. Times in seconds since 1970.
 
-    `kid` names the key whose floor its `seq` raises. Times in seconds.
+    `title` (at most 200 characters) and `body` (4000) are by language, one line
+    each and safe to print; `fixed_in` is the version of the panel or agent that
+    mends it, None where there is none yet. `kid` names the key whose floor its
+    `seq` raises.
     """
 
     jti: str
@@ -66,12 +74,12 @@ class Advisory:
 
 
 def read(text: bytes, root: Root, *, floors: Mapping[str, int]) -> tuple[Advisory, ...]:
-    """The whole set, oldest first; none for an empty file.
+    """Returns the whole set, oldest first; () for an empty file.
 
-    Raises Untrusted: one bad line refuses all of them.
-
-    `floors` is the newest `seq` taken by key. Floors of keys that the root does
-    not name (any more) do not count.
+    `floors` is the newest `seq` taken by key; a floor of a key that the root
+    does not name (any more) does not count. Raises Untrusted: one bad line
+    refuses all of them, and so does a newest `seq` below a floor
+    (`advisories_older`). At most MAX_ADVISORIES lines, MAX_BYTES altogether.
     """
     if len(text) > MAX_BYTES:
         raise Untrusted(Reason.FORMAT_INVALID, "jws_size", max_bytes=MAX_BYTES)
@@ -87,7 +95,7 @@ def read(text: bytes, root: Root, *, floors: Mapping[str, int]) -> tuple[Advisor
 
 
 def raised(floors: Mapping[str, int], advisories: tuple[Advisory, ...], root: Root) -> dict[str, int]:
-    """The floors after this set was taken; keys that the root dropped lose theirs."""
+    """Returns the floors after this set was taken; a key that the root dropped loses its floor."""
     alive = root.keys_of("advisory")
     after = {kid: seq for kid, seq in floors.items() if kid in alive}
     for each in advisories:
@@ -96,9 +104,9 @@ def raised(floors: Mapping[str, int], advisories: tuple[Advisory, ...], root: Ro
 
 
 def _newest(advisories: tuple[Advisory, ...]) -> int:
-    """The last `seq`.
+    """The last `seq`, 0 for an empty set.
 
-    Raises where they do not grow, or two advisories have one name.
+    Raises Untrusted where they do not grow, or two advisories have one `jti`.
     """
     last = 0
     for each in advisories:

@@ -1,11 +1,20 @@
-"""A license bundle: delegations, a license, perhaps an activation, one compact JWS a line.
+"""Verifies a license bundle: delegations, a license and perhaps an activation, one compact JWS a line.
 
-Taken whole or not at all.
+Theory of operation. A bundle is taken whole or not at all, and the whole chain
+is verified from bytes at every load: nothing stores "verified", so nothing on
+the disk can claim it. Each line is opened with the keys that the line before it
+names: the root's issuer keys sign the first delegation, a delegation's key the
+next one or the license, the root's activation keys the activation. Each
+delegation may only narrow the one above it
+(`core.documents.delegation.within`).
 
-The whole chain is verified from bytes, at every load; nothing remembers
-"verified". What is decided here never changes with time. The one exception is
-asked for by `now`: an expired root accepts nothing *new*, and never unmakes
-what it accepted before.
+What is decided here never changes with time, because a bundle that was good
+must not turn bad by itself. The one exception is asked for by `now`: an expired
+root accepts nothing *new*, and never unmakes what it accepted before (TUF
+5.3.10 says when a root's expiry counts).
+
+Left out: expiry of the documents (`core.license.verdict`), what the status list
+says of them, and whether the machine matches (`core.license.binding`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,12 +41,16 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A verified bundle. `delegations` from the vendor's down.
+    """Holds a verified bundle:
 
-    `newest_iat` is the newest of its documents, but for delegations that are
-    not the vendor's own: nothing waits for their date (for a license's it does,
-    `verdict`), so a reseller's would say that the status is fresh for as long
-    as he likes.
+    `delegations` from the vendor's down, and `text`, the bytes that were
+    verified.
+
+    `newest_iat` is the newest issue time of its documents, in seconds; it
+    bounds how fresh a status can claim to be. Delegations below the vendor's
+    are left out of it: a reseller could post-date `iat` and keep a missing
+    status list "fresh" for as long as he likes, whereas a license with a date
+    in the future is not valid yet.
     """
 
     delegations: tuple[Delegation, ...]
@@ -61,9 +74,12 @@ class _Link:
 
 
 def verify(text: bytes, root: Root, *, now: int | None) -> Bundle:
-    """The bundle, iff every document in it holds under `root`.
+    """Returns the bundle if every document in it holds under `root`.
 
-    `now`, in seconds, for a bundle that is not yet ours.
+    `now` is effective time in seconds for a bundle that is not installed yet,
+    None for one that is: only then is the root's expiry asked. Raises Untrusted
+    with `line` where one line is at fault; at most MAX_LINES lines and
+    MAX_BYTES.
     """
     if now is not None and root.exp <= now:
         raise Untrusted(Reason.CHAIN_INVALID, "root_expired")
@@ -85,7 +101,7 @@ def verify(text: bytes, root: Root, *, now: int | None) -> Bundle:
 
 
 def _at_line(number: int, read: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """What `read` gives; its refusal tells the line."""
+    """What `read` returns; its refusal is raised again with the number of the line."""
     try:
         return read(*args, **kwargs)
     except Untrusted as error:
@@ -102,7 +118,11 @@ def _envelopes(text: bytes) -> Sequence[Envelope]:
 
 
 def _count_delegations(envelopes: Sequence[Envelope]) -> int:
-    """Delegations, one license, at most one activation, in this order; `open` holds each line to it again."""
+    """How many lines are delegations, which are followed by one license and at most one activation.
+
+    The types come from unverified headers and only choose who must have signed;
+    `Envelope.open` holds each line to its type again.
+    """
     typs = [envelope.typ for envelope in envelopes]
     count = typs.count(Typ.DELEGATION)
     head = [Typ.DELEGATION] * count + [Typ.LICENSE]
@@ -114,6 +134,8 @@ def _count_delegations(envelopes: Sequence[Envelope]) -> int:
 
 
 def _first_link(root: Root) -> _Link:
+    # A reseller's key must not be one of the vendor's, whatever its role: each
+    # key signs one kind of document.
     held = frozenset(key.raw for keys in root.keys.values() for key in keys)
     return _Link(iss=root.sub, keys=root.keys_of("issuer"), chain=(), held=held)
 

@@ -1,4 +1,10 @@
-"""Pieces that several documents share: who may be called, which entry of the status list, a half-open range."""
+"""Defines the claims that several documents share: contacts, status references, ranges, day counts, the validity span.
+
+Each reader takes its members from a `codec.reader.Members` and raises Untrusted
+(`member_missing`, `member_type`, `member_value`) with the object's path.
+Registered claims have their meaning from RFC 7519 section 4.1 (`nbf`, `exp`),
+the status reference from draft-ietf-oauth-status-list section 6.2.
+"""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +23,7 @@ WEB: Final = re.compile(r"https?://[!-~]{1,247}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
-    """How to reach somebody; at least one way is given."""
+    """Holds the ways to reach somebody, of which at least one is given."""
 
     email: str | None
     phone: str | None
@@ -26,7 +32,11 @@ class Contact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRef:
-    """A document's entry in the status list (IETF Token Status List section 6.2): `uri` is the list's name."""
+    """Names a document's entry in a status list (draft-ietf-oauth-status-list section 6.2).
+
+    `uri` is the list's name, which the root of trust confirms; it is never
+    fetched. `idx` counts from 0.
+    """
 
     idx: int
     uri: str
@@ -34,7 +44,7 @@ class StatusRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """start <= n < end."""
+    """Holds a half-open range of integers: start <= n < end."""
 
     start: int
     end: int
@@ -43,11 +53,19 @@ class Range:
         return self.start <= number < self.end
 
     def within(self, other: "Range") -> bool:
+        """Tells whether every number of this range is in the other one."""
         return other.start <= self.start and self.end <= other.end
 
 
 def read_contact(said: Members) -> Contact:
-    """The contact members of an object; every state but `active` must be able to say whom to call."""
+    """Returns the contact members of an object:
+
+    `email`, `phone` and `url`, each optional.
+
+    Raises Untrusted where all three are missing: every license state but
+    `active` must be able to say whom to call. The patterns admit what can be
+    printed and dialled, not every address of RFC 5322.
+    """
     contact = Contact(
         email=said.text("email", pattern=EMAIL) if said.has("email") else None,
         phone=said.text("phone", pattern=_PHONE) if said.has("phone") else None,
@@ -59,7 +77,10 @@ def read_contact(said: Members) -> Contact:
 
 
 def read_status(claims: Members) -> StatusRef:
-    """Shape: {status: {status_list: {idx, uri}}}."""
+    """Returns the status reference of a document.
+
+    Shape: {status: {status_list: {idx, uri}}}.
+    """
     status = claims.members("status")
     entry = status.members("status_list")
     ref = StatusRef(idx=entry.integer("idx"), uri=entry.text("uri", pattern=URI))
@@ -69,7 +90,11 @@ def read_status(claims: Members) -> StatusRef:
 
 
 def read_range(said: Members, name: str) -> Range:
-    """Shape: [start, end], start < end."""
+    """Returns a range.
+
+    Shape: [start, end] with start < end; an empty range would permit nothing
+    and is refused.
+    """
     match said.value(name):
         case [start, end] if type(start) is int and type(end) is int and start < end:
             return Range(start=start, end=end)
@@ -78,11 +103,12 @@ def read_range(said: Members, name: str) -> Range:
 
 
 def read_days(said: Members, name: str) -> int:
+    """Returns a number of days, 0 to MAX_DAYS: a hundred years, so that no sum of times overflows 2^53 seconds."""
     return said.integer(name, high=MAX_DAYS)
 
 
 def read_span(claims: Members) -> tuple[int, int]:
-    """`nbf` and `exp`, in this order in time."""
+    """Returns `nbf` and `exp` in seconds. Raises Untrusted unless nbf < exp."""
     nbf, exp = claims.integer("nbf"), claims.integer("exp")
     if nbf >= exp:
         raise claims.refuse("exp")

@@ -1,10 +1,17 @@
-"""A delegation: somebody names a key, and what licenses that key may sign.
+"""Reads a delegation: a signed statement that names a key and what licenses that key may sign.
 
-Each link only narrower.
+Delegations form a chain from the vendor to the reseller who signs licenses.
+Each link may only narrow the one above it: fewer products, lower limits, a
+shorter term. A delegation outside its parent is refused and never trimmed,
+because the mistake must surface where it was made, not as a license that
+permits less than it says.
 
-A child outside its parent is refused, never trimmed: the mistake must surface
-where it was made. The comparison is `within`, member by member; it knows every
-member of `may`, and an unknown one refuses the document before.
+`within` compares member by member. It knows every member of `may`, and an
+unknown member refuses the document before that, so a newer permission cannot
+slip past an older agent.
+
+Left out: who signed whom (`core.documents.bundle`), and whether the
+delegation's time has come (`core.license.verdict` asks only for its status).
 """
 
 from collections.abc import Mapping
@@ -30,10 +37,13 @@ from opanel_agent.core.documents.keys import PublicKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permissions:
-    """What a delegate may issue.
+    """Holds what a delegate may issue (`may`).
 
-    A name that `limits` lacks is unlimited. `depth` counts the links allowed
-    below.
+    Sets are exhaustive: what is not named is not permitted. `limits` are the
+    highest values by name, and a name that is missing is unlimited.
+    `issue_until` bounds a license's `iat` in seconds, `slots` the numbers that
+    it may occupy, `status_range` the entries of the status list that it may
+    use. `depth` counts the further links that are allowed below this one.
     """
 
     products: frozenset[str]
@@ -51,9 +61,14 @@ class Permissions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delegation:
-    """A verified delegation.
+    """Holds the claims of a verified delegation.
 
-    `controller` is the reseller as the notice names him, where it does.
+    Times in seconds since 1970.
+
+    `sub` is the delegate's URI and `iss` of what he signs, `key` the one key
+    that he signs with (`cnf`, RFC 7800 section 3.2). `controller` is the
+    reseller as the privacy notice names him, None where the delegation does not
+    say.
     """
 
     jti: str
@@ -71,9 +86,11 @@ class Delegation:
 
 
 def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Delegation:
-    """A delegation that one of the parent's `keys` signed.
+    """Returns a delegation that one of the parent's keys signed.
 
-    Whether it is within its parent, `bundle` asks.
+    `keys` are by thumbprint. Whether it is within its parent is asked by
+    `bundle`, which knows the parent. Raises Untrusted as `Envelope.open` and
+    the claims' readers do.
     """
     claims = envelope.open(keys, Typ.DELEGATION)
     contact = claims.members("contact")
@@ -99,7 +116,10 @@ def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Delegation:
 
 
 def within(child: Permissions, parent: Permissions) -> str | None:
-    """None where the child is within its parent in every member; else the first member that is wider."""
+    """Returns the name of the first member in which the child is wider than its parent, None where it is within it.
+
+    `depth` must be strictly less, because this link itself uses one up.
+    """
     narrower = {
         "products": child.products <= parent.products,
         "features": child.features <= parent.features,
@@ -117,7 +137,13 @@ def within(child: Permissions, parent: Permissions) -> str | None:
 
 
 def limits_within(child: Mapping[str, int], parent: Mapping[str, int]) -> bool:
-    """A missing name is unlimited: a child states each of its parent's limits, no higher, and may state more."""
+    """Tells whether a child states each of its parent's limits, none higher.
+
+    It may state more of its own.
+
+    A name that a mapping lacks is unlimited, so a child that leaves out one of
+    its parent's limits is wider.
+    """
     return all(name in child and child[name] <= limit for name, limit in parent.items())
 
 

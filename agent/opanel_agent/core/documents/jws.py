@@ -1,11 +1,20 @@
-"""The envelope of every signed document: a compact JWS (RFC 7515 section 7.1) in one admissible form.
+"""Parses and opens the envelope of every signed document: a compact JWS (RFC 7515 section 7.1) in one admissible form.
 
 Order, each step before the next: size, shape, header (`parse`); then type, key,
 signature, claims (`Envelope.open`). Nothing is read for its meaning before its
-signature holds. Left out, and refused by the header rule: `crit` (RFC 7515
-section 4.1.11), `b64` (RFC 7797), `jwk`, `jku`, `x5c` and every other way for a
-document to bring its own key or rules; the JSON serializations; every algorithm
-but EdDSA over Ed25519 (RFC 8037 section 3.1).
+signature holds.
+
+The header must equal {alg, kid, typ}. This refuses `crit` (RFC 7515 section
+4.1.11), `b64` (RFC 7797), and `jwk`, `jku`, `x5c` and every other way for a
+document to bring its own key or rules. The only algorithm is EdDSA over Ed25519
+(RFC 8037 section 3.1): a verifier that takes its algorithm from the document is
+the known weakness of the format (RFC 8725 section 2.1). `typ` is required and
+compared, so that a document of one kind cannot stand for another (RFC 8725
+section 3.11).
+
+Left out: the JSON serializations (RFC 7515 section 7.2), encryption, and
+signing itself, which the authority and the agent's key module do with
+`signing_input` and `assemble`.
 """
 
 import hashlib
@@ -31,7 +40,12 @@ _OWN_HEADER: Final = re.compile(rb'\{"alg":"EdDSA","kid":"([A-Za-z0-9_-]{43})","
 
 @unique
 class Typ(StrEnum):
-    """What a document is (RFC 7515 section 4.1.9); a key signs only that of its role."""
+    """Names the kinds of document by their media type without `application/` (RFC 7515 section 4.1.9).
+
+    A key of the root signs only the kind that belongs to its role. The status
+    list's name is that of its draft (section 5.1); the others are this format's
+    own.
+    """
 
     ROOT = "opanel-root+jws"
     DELEGATION = "opanel-delegation+jwt"
@@ -45,7 +59,12 @@ class Typ(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """A document whose shape and header hold, and whose signature nobody has looked at yet."""
+    """Holds a document whose shape and header are right, and whose signature has not been checked yet.
+
+    `token` is the whole document, `signing_input` the two segments that the
+    signature is over (RFC 7515 section 5.2), `payload` and `signature` are
+    decoded.
+    """
 
     token: bytes
     typ: str
@@ -56,17 +75,24 @@ class Envelope:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the whole document, in hex.
+        """Returns the SHA-256 of the whole document in hex.
 
-        Shape admits one spelling, so equal digests mean equal documents.
+        The shape admits one spelling of a document, so equal digests mean equal
+        documents and different ones different documents.
         """
         return hashlib.sha256(self.token).hexdigest()
 
     def signed_by(self, key: PublicKey) -> bool:
+        """Tells whether this key's signature over the document holds."""
         return key.verify(self.signature, self.signing_input)
 
     def open(self, keys: Mapping[str, PublicKey], typ: Typ) -> Members:
-        """The claims, once one of `keys` (by thumbprint: those that the parent names for this type) signed them."""
+        """Returns the claims, once one of the keys has signed them.
+
+        `keys` are those that the parent names for this type, by thumbprint.
+        Raises Untrusted: `jws_typ` for another kind of document, `key_unknown`,
+        `signature`. The caller takes every claim and calls `end`.
+        """
         where = typ.name.lower()
         if self.typ != typ:
             raise Untrusted(Reason.FORMAT_INVALID, "jws_typ", where=where)
@@ -78,7 +104,12 @@ class Envelope:
         return self.unverified(typ)
 
     def unverified(self, typ: Typ) -> Members:
-        """The claims before any signature was checked: for documents that must be asked for their own key."""
+        """Returns the claims before any signature was checked.
+
+        For documents that must be asked for their own key: a root, which is
+        signed by the keys that it names, and a request of an agent. Whoever
+        calls this verifies before he believes.
+        """
         # The envelope's own size was capped before.
         claims = Members(loads(self.payload, max_bytes=len(self.payload)), typ.name.lower())
         if typ is not Typ.STATUS_LIST:  # a status list may come from somebody else's publisher
@@ -87,7 +118,12 @@ class Envelope:
 
 
 def parse(token: bytes, *, max_bytes: int) -> Envelope:
-    """Size, shape and header of a compact JWS."""
+    """Returns the envelope of a compact JWS, after its size, shape and header were checked.
+
+    Raises Untrusted: `jws_size` over `max_bytes`, `jws_shape` for anything but
+    three segments of base64url, `jws_header` for any other header. No signature
+    is looked at.
+    """
     if len(token) > max_bytes:
         raise Untrusted(Reason.FORMAT_INVALID, "jws_size", max_bytes=max_bytes)
     segments = token.split(b".")
@@ -109,13 +145,13 @@ def parse(token: bytes, *, max_bytes: int) -> Envelope:
 
 
 def signing_input(typ: Typ, kid: str, payload: bytes) -> bytes:
-    """What a signer signs (RFC 7515 section 5.1)."""
+    """Returns the bytes that a signer signs (RFC 7515 section 5.1): header and payload, encoded and joined by a dot."""
     header = dumps({"alg": ALGORITHM, "kid": kid, "typ": typ.value})
     return f"{base64url(header)}.{base64url(payload)}".encode("ascii")
 
 
 def assemble(signed: bytes, signature: bytes) -> bytes:
-    """The compact JWS of a signing input and the signature over it."""
+    """Returns the compact JWS of a signing input and the signature over it."""
     return signed + b"." + base64url(signature).encode("ascii")
 
 

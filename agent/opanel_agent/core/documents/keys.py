@@ -1,9 +1,13 @@
-"""Ed25519 public keys (RFC 8032) as JSON web keys (RFC 8037 section 2), named by their thumbprint (RFC 7638).
+"""Defines Ed25519 public keys (RFC 8032) as JSON web keys (RFC 8037 section 2), named by their thumbprint (RFC 7638).
 
 Keys come out of documents, so those that `cryptography` would take but nobody
-may hold are refused here: encodings that another encoding equals, and points of
-low order, for which one signature fits every message. Whether a point lies on
-the curve is not asked: no signature verifies under one that does not.
+may hold are refused here: non-canonical encodings (RFC 8032 section 5.1.3 step
+1), which would give one key two names, and points of low order, for which one
+signature fits many messages. A published test key is refused too: its secret
+half is in the RFC.
+
+Whether a point lies on the curve is not asked: no signature verifies under one
+that does not, and the check costs a square root for each key at each load.
 """
 
 import hashlib
@@ -32,12 +36,21 @@ _PUBLISHED: Final = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicKey:
-    """32 bytes, canonical, not of low order; make it with `from_raw` or `from_jwk`."""
+    """Holds 32 bytes: a canonical encoding, not of low order.
+
+    Make it with `from_raw` or `from_jwk`, which check that.
+    """
 
     raw: bytes
 
     @staticmethod
     def from_raw(raw: bytes) -> "PublicKey":
+        """Returns the key of 32 bytes.
+
+        Raises Untrusted: `key_size`, `key_not_canonical` for a y coordinate of
+        p or more, `key_low_order`. A published test key passes here; `from_jwk`
+        refuses it.
+        """
         if len(raw) != 32:
             raise Untrusted(Reason.FORMAT_INVALID, "key_size")
         y = int.from_bytes(raw, "little") & (2**255 - 1)
@@ -49,7 +62,11 @@ class PublicKey:
 
     @staticmethod
     def from_jwk(jwk: Members) -> "PublicKey":
-        """A key that a document names: exactly `kty`, `crv`, `x`, and not the key whose secret everybody can read."""
+        """Returns the key that a document names: exactly the members `kty`, `crv` and `x` (RFC 8037 section 2).
+
+        Raises Untrusted for any other key, and (`key_published`) for the one
+        whose secret everybody can read.
+        """
         jwk.constant("kty", "OKP")
         jwk.constant("crv", "Ed25519")
         raw = jwk.b64("x", size=32)
@@ -61,18 +78,28 @@ class PublicKey:
 
     @property
     def is_published_test_key(self) -> bool:
+        """Tells whether this is the key of RFC 8037 appendix A.2, with which anybody can sign."""
         return self.raw == _PUBLISHED
 
     @property
     def kid(self) -> str:
-        """RFC 7638 section 3: SHA-256 over the required members, in this order, without white space."""
+        """Returns the thumbprint (RFC 7638 section 3):
+
+        SHA-256 over the required members in lexicographic order, without white
+        space.
+        """
         canonical = f'{{"crv":"Ed25519","kty":"OKP","x":"{base64url(self.raw)}"}}'
         return base64url(hashlib.sha256(canonical.encode("ascii")).digest())
 
     def jwk(self) -> dict[str, Json]:
+        """Returns the key as a JSON web key (RFC 8037 section 2)."""
         return {"kty": "OKP", "crv": "Ed25519", "x": base64url(self.raw)}
 
     def verify(self, signature: bytes, data: bytes) -> bool:
+        """Tells whether the signature over these bytes holds (RFC 8032 section 5.1.7).
+
+        Bytes of any length.
+        """
         try:
             Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, data)
         except InvalidSignature:
@@ -81,4 +108,5 @@ class PublicKey:
 
 
 def by_kid(keys: "tuple[PublicKey, ...]") -> dict[str, PublicKey]:
+    """Returns the keys by their thumbprints."""
     return {key.kid: key for key in keys}

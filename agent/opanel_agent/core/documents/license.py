@@ -1,8 +1,12 @@
-"""A license: what one installation has, until when, and whom its administrator calls.
+"""Reads a license: a signed statement of what one installation may use, until when, and whom its administrator calls.
 
-`sub` is the license key, canonical. Whether the license fits its delegation is
-`outside`; whether its time has come or gone is the verdict's business, because
-an expired license is still a true one.
+`sub` is the license key in its canonical form. Whether the license fits the
+delegation that it was issued under is `outside`; whether its time has come or
+gone is judged by `core.license.verdict`, because an expired license is still a
+true one: it says who the customer is and whom he calls.
+
+Left out: features and limits have no meaning here. They are names that the
+panel defines, and the agent passes them on.
 """
 
 from collections.abc import Mapping
@@ -25,7 +29,13 @@ AUDIENCE: Final = "opanel-agent"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationTerms:
-    """`min_p`: platform-borne components that a binding must have; `seats`: servers at one time."""
+    """Holds what a license asks of its activation.
+
+    `required`: the license counts only together with an activation, which must
+    come within `within_days` days of its first acceptance. `min_p` is the least
+    number of platform-borne components that a binding must have, `seats` the
+    number of servers at one time, at least 1.
+    """
 
     required: bool
     within_days: int
@@ -35,6 +45,8 @@ class ActivationTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reseller:
+    """Holds who sold the license, as `status` shows it: a name, and at least one way to reach him."""
+
     name: str
     email: str | None
     phone: str | None
@@ -43,7 +55,15 @@ class Reseller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class License:
-    """`digest` is the SHA-256 of the license's line, in hex: what an activation request names it by."""
+    """Holds the claims of a verified license.
+
+    Times in seconds since 1970, spans in days.
+
+    `grace_days` is how long everything goes on after the end, `stale_days`
+    after how many days without a status list the license ends. `slot` numbers
+    the license among those of its delegation. `digest` is the SHA-256 of the
+    license's line in hex, by which a request names it.
+    """
 
     jti: str
     sub: str
@@ -65,7 +85,11 @@ class License:
 
 
 def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> License:
-    """A license that one of `keys` (the last delegation's only one) signed."""
+    """Returns a license that one of `keys` signed: the only key of the last delegation, by its thumbprint.
+
+    Raises Untrusted as `Envelope.open` and the claims' readers do;
+    `license_product` for a license of another product.
+    """
     claims = envelope.open(keys, Typ.LICENSE)
     claims.constant("aud", AUDIENCE)
     nbf, exp = read_span(claims)
@@ -93,7 +117,11 @@ def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> License:
 
 
 def outside(license_: License, delegation: Delegation) -> str | None:
-    """None where the license is within the delegation that it was issued under; else the first claim that is not."""
+    """Returns the name of the first claim that is outside of the delegation, None where the license is within it.
+
+    The term counts from `nbf` to `exp`, so a delegation bounds how long a
+    license may be, and its `issue_until` when it may be signed.
+    """
     may = delegation.may
     within = {
         "product": license_.product in may.products,

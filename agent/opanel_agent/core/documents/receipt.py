@@ -1,10 +1,13 @@
-"""A receipt: the authority's word that a report or a rights request arrived, and by when it owes what follows.
+"""Verifies a receipt: the authority's signed statement that a report or a rights request arrived, and what it owes.
 
 `sub` is the SHA-256 of the body that was received, so a receipt belongs to
 bytes that are kept here and to nothing else; it names no server. `due` is when
-the answer to a rights request is owed at the latest; for a report, when it is
-erased there at the latest. What an authority answers to a rights request is
-again a receipt of the same `sub`.
+the answer to a rights request is owed at the latest (KVKK art. 13: thirty
+days); for a report, when it is erased there at the latest. What an authority
+answers to a rights request is again a receipt of the same `sub`, with `due`
+equal to `iat`.
+
+Left out: keeping receipts and pursuing what they owe (`core.consent.rights`).
 """
 
 import hashlib
@@ -25,8 +28,9 @@ MAX_BYTES: Final = 4 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """`kind` is the purpose of a report, or what a rights request asked for; times in seconds.
+    """Holds the claims of a verified receipt. Times in seconds since 1970.
 
+    `kind` is the purpose of a report, or what a rights request asked for.
     `told` is what the authority answers in words of its own (`x`), for a person
     to read: nothing here depends on it.
     """
@@ -40,14 +44,15 @@ class Receipt:
     told: Json = field(default=None, hash=False)
 
     def answers(self, body: bytes) -> bool:
-        """Whether these are the bytes that it was given for."""
+        """Tells whether these are the bytes that the receipt was given for, compared in constant time."""
         return hmac.compare_digest(self.sub, hashlib.sha256(body).hexdigest())
 
 
 def verify(token: bytes, root: Root) -> Receipt:
-    """The receipt, iff a receipt key of the root signed it and its issuer is the root's.
+    """Returns the receipt if a receipt key of the root signed it and its issuer is the root's.
 
-    Raises Untrusted.
+    Raises Untrusted: as `Envelope.open` does, `receipt_iss` for another issuer.
+    At most MAX_BYTES.
     """
     claims = parse(token, max_bytes=MAX_BYTES).open(root.keys_of("receipt"), Typ.RECEIPT)
     iat = claims.integer("iat")

@@ -1,16 +1,19 @@
-"""The root of trust: who may sign what, and where the world is found.
+"""Verifies the root of trust: who may sign which kind of document, and where mirrors and endpoints are.
 
-Updated as TUF does (specification 5.3).
+Theory of operation. The root is updated as TUF does it (specification 5.3). A
+root is several lines with byte-identical payload segments, one signature each.
+The first ships with the package (TUF 5.2) and is only asked whether it agrees
+with itself. After it, from `seq` N only N+1 is accepted, signed by the
+threshold of N's root keys *and* of N+1's (5.3.4), one step at a time (5.3.5),
+so that a key can be replaced by keys that were trusted before.
 
-A root is several lines with byte-identical payload segments, one signature
-each. The first ships with the package (TUF 5.2) and is only asked whether it
-agrees with itself; after it, from `seq` N only N+1 is accepted, signed by the
-threshold of N's root keys *and* of N+1's (5.3.4), one at a time (5.3.5).
-Thresholds count distinct raw keys: a key id is only a name, and counting names
-is how one key could vote twice.
+Thresholds count distinct raw keys. A key id is only a name, and counting names
+is how one key could vote twice (the flaw behind CVE-2020-6174 in TUF's own
+implementation).
 
-Expiry is not judged here (5.3.10 belongs to whoever accepts something new under
-a root), nor is what may replace a compromised root: a release does.
+Left out: expiry (5.3.10 belongs to whoever accepts something new under a root),
+storing roots, and replacing a root whose keys are lost or stolen beyond its
+threshold: for that a release ships another first root.
 """
 
 import hashlib
@@ -46,7 +49,7 @@ _BASE_URL: Final = re.compile(r"https?://[!-~]{1,247}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """A base URL and the region that its server stands in."""
+    """Holds a base URL and the region that its server stands in."""
 
     url: str
     region: str
@@ -54,14 +57,16 @@ class Destination:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
-    """One accepted root.
+    """Holds one accepted root. Times in seconds since 1970.
 
-    `lines` are its bytes as received, `digest` the SHA-256 of its payload in
-    hex.
+    `seq` is its number, `threshold` how many of its root keys must sign, at
+    least 2; `keys` are by role. `endpoints` are by purpose, `mirrors` serve the
+    fixed GETs. `digest` is the SHA-256 of its payload in hex, `lines` its bytes
+    as received, from which it is verified again at every load.
 
     `controller`, `transfers` (by region) and `ip_retention_days`, for which
-    mirrors keep an IP address at most, are what the notice says of the vendor;
-    a root need not name them.
+    mirrors keep an IP address at most, are what the privacy notice says of the
+    vendor; a root need not name them.
     """
 
     iss: str
@@ -82,18 +87,19 @@ class Root:
 
     @property
     def kids(self) -> frozenset[str]:
-        """The thumbprints of all keys of all roles."""
+        """Returns the thumbprints of all keys of all roles."""
         return frozenset(key.kid for keys in self.keys.values() for key in keys)
 
     def keys_of(self, role: str) -> Mapping[str, PublicKey]:
-        """The keys of a role by thumbprint; none for a role that the root does not name."""
+        """Returns the keys of a role by thumbprint; none for a role that the root does not name."""
         return by_kid(self.keys.get(role, ()))
 
 
 def first(text: bytes) -> Root:
-    """The root that trust starts from.
+    """Returns the root that trust starts from.
 
-    Its origin is the trust; its own threshold only shows that it is whole.
+    Its origin, the package, is the trust; that its own keys meet its own
+    threshold only shows that it is whole. Raises Untrusted.
     """
     envelopes = _envelopes(text)
     root = _read(envelopes[0], text)
@@ -103,7 +109,11 @@ def first(text: bytes) -> Root:
 
 
 def next_after(trusted: Root, text: bytes) -> Root:
-    """The successor of a trusted root (TUF 5.3.4 and 5.3.5)."""
+    """Returns the successor of a trusted root (TUF 5.3.4 and 5.3.5).
+
+    Raises Untrusted: `root_threshold_old`, `root_threshold_new`, `root_seq` for
+    any number but the next.
+    """
     envelopes = _envelopes(text)
     # The old keys first: nothing of the new root is read before they vouch for
     # it.
@@ -118,11 +128,11 @@ def next_after(trusted: Root, text: bytes) -> Root:
 
 
 def threshold_met(envelopes: Iterable[Envelope], keys: Iterable[PublicKey], threshold: int) -> bool:
-    """Whether `threshold` distinct keys or more signed.
+    """Tells whether `threshold` distinct keys or more signed.
 
-    A signature that is nobody's, or does not hold, is not counted.
-
-    The envelopes must share one payload; `first` and `next_after` see to that.
+    A signature of an unknown key, or one that does not hold, is not counted and
+    is no fault: a root may carry signatures for an older root's keys. The
+    envelopes must share one payload, which `first` and `next_after` see to.
     """
     by_id = {key.kid: key for key in keys}
     signers: set[bytes] = set()
@@ -134,7 +144,11 @@ def threshold_met(envelopes: Iterable[Envelope], keys: Iterable[PublicKey], thre
 
 
 def split(text: bytes) -> tuple[bytes, ...]:
-    """Several roots in one file (`roots.jws`): neighbouring lines with the same payload segment are one root."""
+    """Returns the roots of a `roots.jws`, each as its own lines, in the order of the file.
+
+    Neighbouring lines with the same payload segment are one root. Raises
+    Untrusted where a line is no compact JWS.
+    """
     roots: list[bytes] = []
     before: bytes | None = None
     for line in text.removesuffix(b"\n").split(b"\n"):
@@ -150,10 +164,13 @@ def split(text: bytes) -> tuple[bytes, ...]:
 
 
 def steps(trusted: Root, text: bytes) -> tuple[Root, ...]:
-    """The roots after `trusted` that a `roots.jws` holds, each verified by the one before it.
+    """Returns the roots after `trusted` that a `roots.jws` holds, each verified by the one before it.
 
     The file may begin before `trusted`: `seq` is read before its signature only
     to pass over what is older, and whoever lies about it hides his own root.
+    Raises Untrusted, also for two different roots of one number (`root_fork`)
+    and for more than MAX_STEPS steps (python-tuf bounds them, too:
+    `max_root_rotations`).
     """
     walked = {trusted.seq: trusted.digest}
     taken: list[Root] = []
@@ -176,7 +193,7 @@ def steps(trusted: Root, text: bytes) -> tuple[Root, ...]:
 
 
 def walk(trusted: Root, text: bytes) -> Root:
-    """The newest root that `steps` reaches, `trusted` itself where there is none."""
+    """Returns the newest root that `steps` reaches, `trusted` itself where there is none."""
     return (trusted, *steps(trusted, text))[-1]
 
 
@@ -236,8 +253,8 @@ def _ip_retention_days(claims: Members) -> int | None:
 def _keys(said: Members) -> Mapping[str, tuple[PublicKey, ...]]:
     """Keys by role.
 
-    No `end` here: a role that this version does not know is ignored, and so are
-    its keys.
+    There is no `end` here: a role that this version does not know is ignored,
+    and so are its keys.
     """
     keys = {role: tuple(map(PublicKey.from_jwk, said.each(role, _MAX_KEYS))) for role in ROLES if said.has(role)}
     if "root" not in keys:

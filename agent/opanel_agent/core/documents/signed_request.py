@@ -1,11 +1,16 @@
-"""What an agent asks an authority for, signed by a key of its own that the request itself names.
+"""Makes and verifies a request of an agent to an authority, signed by a key that the request itself names.
 
-The signature says only that one party wrote it and that the reply belongs to
-that party's key; the authority decides by the two digests. The same request
-gives the same answer, so it is kept and sent again rather than made anew.
+The signature proves only that one party wrote the request and that the reply
+belongs to that party's key; the authority decides by the two digests, of the
+license key and of the license. The same request gives the same answer, so an
+agent keeps it and sends it again rather than making a new one, and a lost reply
+costs no seat.
 
-A request by which a right over license data is used (`rights`) says which, and
-what its sender wrote, if anything.
+Components are salted digests of machine identifiers, never the identifiers
+(docs/license-format.md, "Binding").
+
+Left out: whether a request may leave (`core.consent.gate`), and what an
+authority answers.
 """
 
 from collections.abc import Mapping
@@ -32,6 +37,8 @@ MAX_TEXT: Final = 2000
 
 @unique
 class RequestKind(StrEnum):
+    """Names what is asked for, and with it the path that the request is posted to."""
+
     ACTIVATION = "activation"
     RELEASE = "release"
     RENEWAL = "renewal"
@@ -40,7 +47,10 @@ class RequestKind(StrEnum):
 
 @unique
 class Right(StrEnum):
-    """As GDPR names them."""
+    """Names the rights of a data subject as GDPR does: art. 15 access, 17 erase, 21 object, 16 rectify, 18 restrict.
+
+    KVKK art. 11 has each of them in other words.
+    """
 
     ACCESS = "access"
     ERASE = "erase"
@@ -51,10 +61,12 @@ class Right(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestClaims:
-    """`key_sha256` and `license_sha256` in hex; `components` are salted digests by type.
+    """Holds the claims of a request. `iat` in seconds since 1970.
 
-    `right` is there where the kind is `rights`, and nowhere else; `text` may
-    be.
+    `key_sha256` and `license_sha256` are in hex; `components` are digests by
+    type under `salt`. `nonce` makes two requests of one machine different.
+    `right` is there where the kind is `rights` and nowhere else; `text`, at
+    most 2000 characters, may be.
     """
 
     kind: RequestKind
@@ -71,7 +83,7 @@ class RequestClaims:
 
 
 def claims_json(request: RequestClaims) -> bytes:
-    """The payload to sign, with `jws.signing_input(Typ.REQUEST, request.jwk.kid, ...)`."""
+    """Returns the payload to sign, with `jws.signing_input(Typ.REQUEST, request.jwk.kid, payload)`."""
     said: dict[str, Json] = {
         "ver": 1,
         "iss": ISSUER,
@@ -93,9 +105,11 @@ def claims_json(request: RequestClaims) -> bytes:
 
 
 def verify(token: bytes) -> RequestClaims:
-    """The request, iff the key that it names signed it.
+    """Returns the request if the key that it names signed it.
 
-    That key is the one thing read before the signature holds.
+    That key is the one thing that is read before the signature holds. Raises
+    Untrusted for anything else, over MAX_BYTES, and for an unknown kind or
+    right.
     """
     envelope = parse(token, max_bytes=MAX_BYTES)
     key = PublicKey.from_jwk(envelope.unverified(Typ.REQUEST).members("jwk"))

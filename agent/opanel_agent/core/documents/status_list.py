@@ -1,10 +1,16 @@
-"""The status list (IETF Token Status List, draft 20): one signed array that says what became of every document.
+"""Verifies and reads a status list (draft-ietf-oauth-status-list-20): one signed array with two bits for each document.
 
-The whole list is fetched and read here, so that a publisher learns nothing
-about who asks. An index beyond the list is *unavailable*, not revoked: a
-publisher's slip must not stop a fleet. Left out: fetching by `uri` (section
-8.1; ours is the list's name), caching by `ttl` (section 13.7; when to look
-again is the schedule's), the CWT form (section 5.2).
+The whole list is fetched and read here, the same bytes for everyone, so that a
+publisher learns nothing about who asks. An index beyond the list is
+*unavailable*, not revoked: a publisher's slip must not stop a fleet of servers.
+
+Against an older list, which would undo a revocation, stands a floor: the newest
+`iat` accepted from each status key. Against a compressed bomb stands a limit of
+16 MiB, enough for 67 million documents.
+
+Left out: fetching by `uri` (section 8.1; here it is the list's name), caching
+by `ttl` (section 13.7; when to look again is `core.license.schedule`), the CWT
+form (section 5.2), and what a status leads to (`core.license.verdict`).
 """
 
 import zlib
@@ -28,7 +34,12 @@ _WIDTHS: Final = frozenset({1, 2, 4, 8})
 
 @unique
 class Status(IntEnum):
-    """Section 7.1 names the first three; `SUPERSEDED` is an activation that was released or moved to another server."""
+    """Names the values of an entry.
+
+    Section 7.1 of the draft defines VALID, REVOKED (its INVALID) and SUSPENDED;
+    3 is left to applications, and here it is an activation that was released or
+    moved to another server.
+    """
 
     VALID = 0
     REVOKED = 1
@@ -38,7 +49,12 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statuses:
-    """Section 4.1: entries of `bits` bits, the first in the lowest bits of the first byte."""
+    """Holds the entries of a list (section 4.1):
+
+    `bits` bits each, the first in the lowest bits of the first byte.
+
+    `bits` is 1, 2, 4 or 8, and the length counts entries, not bytes.
+    """
 
     bits: int
     data: bytes
@@ -47,7 +63,7 @@ class Statuses:
         return len(self.data) * 8 // self.bits
 
     def at(self, idx: int) -> int | None:
-        """The entry, or None beyond the list."""
+        """Returns the value of an entry, counted from 0; None beyond the list."""
         byte, bit = divmod(idx * self.bits, 8)
         if not 0 <= byte < len(self.data):
             return None
@@ -56,7 +72,12 @@ class Statuses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusList:
-    """An accepted list. `kid` names the key whose floor its `iat` raises."""
+    """Holds an accepted list. Times in seconds since 1970.
+
+    `sub` is its name, `exp` when its word ends, `ttl` how long it may be
+    cached, None where it does not say. `kid` names the key whose floor its
+    `iat` raises.
+    """
 
     sub: str
     iat: int
@@ -76,11 +97,13 @@ class StatusList:
 
 
 def accept(token: bytes, root: Root, *, floor: Mapping[str, int], now: int) -> StatusList:
-    """The list, iff it is signed by a status key, is ours, is not older than the newest seen, and has not expired.
+    """Returns the list if a status key signed it, it is ours, not older than the newest seen, and has not expired.
 
     `floor` is the newest `iat` accepted by key; a key that is not in it has
-    none. `now` is effective time, in seconds. Section 8.3 lets a list live
-    without `exp`; here it must say when its word ends.
+    none. `now` is effective time in seconds. Raises Untrusted:
+    `status_list_sub`, `status_list_older`, `status_list_expired`, or as
+    `Envelope.open` and `decode` do. Section 8.3 lets a list live without `exp`;
+    here it must say when its word ends, or a mirror could serve it for ever.
     """
     envelope = parse(token, max_bytes=MAX_TOKEN_BYTES)
     claims = envelope.open(root.keys_of("status"), Typ.STATUS_LIST)
@@ -100,7 +123,13 @@ def accept(token: bytes, root: Root, *, floor: Mapping[str, int], now: int) -> S
 
 
 def decode(bits: int, lst: str, max_bytes: int) -> Statuses:
-    """Sections 4.1 and 4.2: base64url of exactly one whole zlib stream (RFC 1950) that holds at most `max_bytes`."""
+    """Returns the entries of `lst` (sections 4.1 and 4.2): base64url of exactly one whole zlib stream (RFC 1950).
+
+    Raises Untrusted: `status_list_bits` for another width, `status_list_size`
+    over `max_bytes` inflated, `status_list_zlib` for a stream that is broken,
+    cut or followed by anything. At most `max_bytes` + 1 bytes are ever
+    inflated.
+    """
     if bits not in _WIDTHS:
         raise Untrusted(Reason.FORMAT_INVALID, "status_list_bits")
     compressed = unbase64url(lst)
