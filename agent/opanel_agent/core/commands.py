@@ -1,4 +1,4 @@
-"""The table of commands: what a person types, what the local socket takes for it, and what carries each out.
+"""Defines the table of commands: what a person types, what the local socket takes for it, and what carries each out.
 
 A row of `COMMANDS` names its words, options and operands, the function that
 handles it and the routes that it asks the daemon for. A `Route` names a path of
@@ -7,8 +7,10 @@ evaluate gets and the members of the result. From here come the command line's
 grammar, the daemon's routing, shell completion and the command pages; sentences
 are in `locale/`, handlers in `cli/` and `evaluate/`.
 
-Only values stand here, in types that cost little to import: every command loads
-this module, and so does the daemon, which stays in memory.
+A handler is named by a string instead of being imported, so that a command
+loads its own group alone; a test imports each of them. Only values stand here,
+in types that cost little to import: every command loads this module, and so
+does the daemon, which stays in memory.
 """
 
 from collections.abc import Mapping
@@ -46,7 +48,11 @@ OPTION_TYPES: Final[Mapping[str, type]] = {
 
 @unique
 class Who(Enum):
-    """Who may ask: `PEERS`, whoever the socket's mode lets connect; `OWNER`, uid 0 or the uid of a user installation."""
+    """Names who may ask:
+
+    `PEERS`, whoever the socket's mode lets connect; `OWNER`, uid 0 or a user
+    installation's own.
+    """
 
     PEERS = "peers"
     OWNER = "owner"
@@ -54,12 +60,9 @@ class Who(Enum):
 
 @unique
 class Body(Enum):
-    """What a request may carry, with its limit in bytes.
+    """Names what a request may carry, with its limit in bytes.
 
     Options begin with a brace, a document never does.
-
-    `NONE` is an empty body or an empty JSON object, which many clients always
-    send.
     """
 
     NONE = 64
@@ -68,12 +71,13 @@ class Body(Enum):
 
 
 class Route(NamedTuple):
-    """A request of the local socket.
+    """Describes a request of the local socket.
 
-    A GET is answered from memory: `member` is one of the answer, "" for all of
-    it, None for the list of paths. A POST starts evaluate with the intent
-    `intent`; its result has members of `result`. `min_interval_s` is the least
-    time between two requests of peers.
+    A GET is answered from memory: `member` is one of the answer, or "" for all
+    of it. A POST starts evaluate with the intent `intent`, and its result has
+    members of `result`. `min_interval_s` is the least number of seconds between
+    two requests of peers; the owner may always ask. `ends_running_job`: what
+    runs was started under a wider permission and is ended first.
     """
 
     method: str
@@ -89,12 +93,12 @@ class Route(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command as it is typed.
+    """Describes a command as it is typed.
 
-    `handler` is a module below `cli` and its function.
-
-    `operands` is how many at least and at most; `operand` names them in usage
-    errors and chooses what completion offers.
+    `handler` is a module below `cli` and its function. `operands` is how many
+    at least and at most; `operand` names them in usage errors and chooses what
+    completion offers. `flags` take no value, `valued` take one, `asks` are the
+    routes that it uses.
     """
 
     words: tuple[str, ...]
@@ -112,6 +116,7 @@ SIGNALS: Final = "do_not_track"
 
 
 def _get(path: str, member: str) -> Route:
+    """A GET that any peer may make, of one member of the answer."""
     return Route("GET", path, who=Who.PEERS, member=member)
 
 

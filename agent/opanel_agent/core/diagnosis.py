@@ -1,15 +1,15 @@
-"""Concludes findings from observations for `doctor`.
+"""Concludes what is wrong from what was observed: the rules of `doctor`.
 
-Pure: observations in, findings out; each check is a row of its own.
+Observations in, findings out; each check is a function of its own and sees only
+what it needs. A finding is `ok`, a `warning` or `failed`; or *not looked at* or
+*not needed*, and then says why: a check that could not be made is not a good
+one. What is not in order carries an error, so that it has a code, a sentence
+and a cure like every other. `label` names what a finding is about in words of
+this code's own and holds nothing of the machine's: it is all that the report
+for support may show.
 
-A finding is `ok`, a `warning` or `failed`; or *not looked at* or *not needed*,
-and then says why. What is not in order carries an error, so that it has a code,
-a sentence and a cure like every other (`texts.problem`). `label` names what it
-is about in words of this code's own and holds nothing of the machine's: it is
-all that the report for support may show.
-
-Not here: looking (`cli.doctor.probes`), wording, and whether a request may
-leave, which the gate alone decides.
+Pure. Left out: looking (`cli.doctor.probes`), wording, and whether a request
+may leave, which the gate alone decides.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,7 +35,7 @@ _OVERDUE_S: Final = 2 * HOUR_S  # as late as a missed check may be made up
 
 @unique
 class Check(StrEnum):
-    """In the order in which they are told."""
+    """Names the checks, in the order in which they are shown; the last eight are the steps to a mirror."""
 
     DAEMON = "daemon"
     SETTINGS = "settings"
@@ -61,7 +61,7 @@ class Check(StrEnum):
 
 @unique
 class CheckStatus(StrEnum):
-    """How a check ended. Only `warning` and `failed` are faults."""
+    """Names what a check came to."""
 
     OK = "ok"
     WARNING = "warning"
@@ -72,7 +72,7 @@ class CheckStatus(StrEnum):
 
 @unique
 class SkipReason(StrEnum):
-    """Why a check was not made; the last six, why there is nothing to check."""
+    """Names why a check was not made; the last six, why there is nothing to check."""
 
     NEED_ROOT = "need_root"
     NO_ANSWER = "no_answer"
@@ -114,27 +114,33 @@ class Finding:
 
 
 def failed(check: Check, error: AgentError, *, subject: str | None = None, label: str | None = None) -> Finding:
-    """Returns the finding of a fault that has to be mended."""
+    """Returns a finding that something is broken."""
     return Finding(check=check, status=CheckStatus.FAILED, error=error, subject=subject, label=label)
 
 
 def warned(check: Check, error: AgentError, *, subject: str | None = None, label: str | None = None) -> Finding:
-    """Returns the finding of a fault beside which everything goes on."""
+    """Returns a finding that something is worth a look, while everything still works."""
     return Finding(check=check, status=CheckStatus.WARNING, error=error, subject=subject, label=label)
 
 
 def unseen(check: Check, why: SkipReason, *, subject: str | None = None, label: str | None = None) -> Finding:
-    """Returns the finding of a check that could not be made, and why."""
+    """Returns a finding that a check was not made, and why.
+
+    It is neither good nor bad.
+    """
     return Finding(check=check, status=CheckStatus.NOT_LOOKED_AT, why=why, subject=subject, label=label)
 
 
 def needless(check: Check, why: SkipReason, *, subject: str | None = None, label: str | None = None) -> Finding:
-    """Returns the finding of a check that there is nothing to make of, and why."""
+    """Returns a finding that there is nothing to check here, and why."""
     return Finding(check=check, status=CheckStatus.NOT_NEEDED, why=why, subject=subject, label=label)
 
 
 def sound(findings: Iterable[Finding]) -> bool:
-    """Whether nothing was found. What was not looked at is no fault."""
+    """Tells whether no finding has an error.
+
+    What was not looked at is no fault.
+    """
     return all(each.error is None for each in findings)
 
 
@@ -149,7 +155,11 @@ _ELSEWHERE: Final = frozenset(
 
 
 def license_state(state: str, reasons: Iterable[str]) -> Finding:
-    """Active without a reason to look is ok; a grace period, or such a reason, a warning; all else has failed."""
+    """Returns the finding on the license: ok while active without a reason to look.
+
+    A grace period, or such a reason, is a warning; every other state has
+    failed. Reasons that other checks are about are left to them.
+    """
     codes = [known_code(reason) for reason in reasons]
     active = state == State.ACTIVE
     relevant = [code for code in codes if code not in _ELSEWHERE] if active else codes
@@ -161,14 +171,21 @@ def license_state(state: str, reasons: Iterable[str]) -> Finding:
 
 
 def root_age(exp: int, now_s: int) -> Finding:
-    """Returns whether the root of trust is still valid; one that has ended is a warning."""
+    """Returns the finding on the root of trust, a warning once it has expired: then nothing new is accepted.
+
+    Seconds.
+    """
     if now_s < exp:
         return Finding(check=Check.ROOT)
     return warned(Check.ROOT, Untrusted(Reason.ROOT_OLD, "root_ended"))
 
 
 def status_list(failure: str | None, next_run_at: int | None, as_of: int, now_s: int) -> Finding:
-    """The last check of the list: why it failed; or that the next one should have been made and was not."""
+    """Returns the finding on the last check of the status list: why it failed, or that the next one is overdue.
+
+    Overdue is what is two hours past its time: as late as a missed check may be
+    made up (`core.license.schedule`).
+    """
     if failure is not None:
         error = Unavailable(known_code(failure), "last_check_failed", reason=failure)
         return warned(Check.STATUS_LIST, error)
@@ -186,10 +203,14 @@ def known_code(text: str) -> Code:
 
 
 def clock(wall_s: int, effective_s: int | None, served: Iterable[int], *, unknown: SkipReason) -> Finding:
-    """The wall clock against the time that has passed here, and against what the servers say.
+    """Returns the finding on the wall clock, against effective time and against the servers' dates.
+
+    Seconds since 1970.
 
     `effective_s` None: not known here, for the reason `unknown`. A server's
-    date is no proof, but a clock that disagrees with one is worth a look.
+    date is no proof, but a clock that disagrees with one is worth a look. Of
+    several servers the one that agrees best counts: one with a wrong clock of
+    its own must not accuse this one.
     """
     if effective_s is not None and abs(wall_s - effective_s) > FAR_S:
         error = Misconfigured(Fault.CLOCK_WRONG, "clock_apart", hours=abs(wall_s - effective_s) // HOUR_S)
@@ -208,7 +229,7 @@ def clock(wall_s: int, effective_s: int | None, served: Iterable[int], *, unknow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathFacts:
-    """What lies at a path.
+    """Holds what lies at a path.
 
     `mode` is its permission bits, with setuid, setgid and sticky.
     """
@@ -221,13 +242,14 @@ class PathFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a path has to be.
+    """Holds what a path has to be.
 
-    `modes`: the bits that it may have; `readers`: uid and gids of who must be
-    able to read it.
+    - `kind`: a file, a folder or a socket; `uids`: who may own it, `owner` in
+      words, for the sentence.
+    - `modes`: the bits that it may have; any other is too open.
+    - `readers`: uid and gids of who must be able to read it, by name.
 
-    `owner` is for the sentence. Nothing has to be there: what is missing, its
-    reader says.
+    Nothing has to be there: what is missing is reported by whoever reads it.
     """
 
     path: str
@@ -240,7 +262,7 @@ class Rule:
 
 
 def place(rule: Rule, seen: PathFacts) -> AgentError | None:
-    """The first thing that is wrong with a path, or None."""
+    """Returns the first thing that is wrong with a path, None where nothing is."""
     file = rule.path
     if seen.kind != rule.kind:
         return Misconfigured(Fault.FILE_REFUSED, "place_type", file=file)
@@ -267,9 +289,9 @@ def _reads(who: tuple[int, frozenset[int]], seen: PathFacts) -> bool:
 
 
 def files(seen: Iterable[tuple[Rule, PathFacts]], *, denied: bool) -> Iterator[Finding]:
-    """One finding for each path that is wrong, up to MANY; one for all where none is.
+    """Yields a finding for each path that is wrong, MANY at most; one for all where none is.
 
-    `denied`: there was more.
+    `denied`: there was more that this user may not see.
     """
     wrong = [(rule, error) for rule, found in seen if (error := place(rule, found)) is not None]
     for rule, error in wrong[:MANY]:
@@ -287,9 +309,9 @@ def files(seen: Iterable[tuple[Rule, PathFacts]], *, denied: bool) -> Iterator[F
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSpace:
-    """What a file system has left for others than root.
+    """Holds what a file system has left for others than root.
 
-    `files` None: it does not count them.
+    `files_free` None: it does not count its inodes.
     """
 
     bytes_free: int
@@ -298,7 +320,7 @@ class DiskSpace:
 
 
 def disk(path: str, label: str, space: DiskSpace, *, least_bytes: int) -> Finding:
-    """Returns whether a file system has room: writable, `least_bytes` and `LEAST_FILES` free for others than root."""
+    """Returns the finding on one file system: writable, with `least_bytes` and LEAST_FILES inodes left."""
     error: AgentError | None = None
     if space.read_only:
         error = Storage(Fault.IO_FAILED, "disk_read_only", file=path)
@@ -315,7 +337,11 @@ def disk(path: str, label: str, space: DiskSpace, *, least_bytes: int) -> Findin
 
 
 def isolation(level: str, missing: Iterable[str], *, system: bool) -> Finding:
-    """Of a user installation nobody is asked to confine it; a wall of the service's that does not hold is a finding."""
+    """Returns the finding on the confinement of the processes.
+
+    Nobody is asked to confine a user installation; a part of the service's
+    sandbox that does not hold is a finding.
+    """
     if level == "kernel":
         return Finding(check=Check.ISOLATION)
     if not system:
@@ -330,10 +356,11 @@ def isolation(level: str, missing: Iterable[str], *, system: bool) -> Finding:
 
 
 def door(check: Check, program: str, code: str | None, detail: str | None) -> Finding:
-    """What the refusal of an empty question says: that it was read is all that is wanted, by a program that is in order.
+    """Returns the finding on a socket, from the reply to an empty question.
 
-    The settings were found good before it is asked: where it refuses them, it
-    is its own user who cannot read them.
+    That the question was read and refused is all that is wanted. The settings
+    were found good before: a program that refuses them runs as a user who
+    cannot read them.
     """
     if code == Reason.FORMAT_INVALID:
         return Finding(check=check)
@@ -343,5 +370,5 @@ def door(check: Check, program: str, code: str | None, detail: str | None) -> Fi
 
 
 def door_absent(check: Check, program: str, path: str) -> Finding:
-    """Returns the finding of a system installation in which systemd's socket of a process is missing."""
+    """Returns the finding that a socket of the service is not there."""
     return failed(check, Misconfigured(Reason.ISOLATION_NONE, "door_absent", program=program, file=path))

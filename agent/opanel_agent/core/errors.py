@@ -1,10 +1,15 @@
-"""Errors, by the reaction that they call for.
+"""Defines the errors, by the reaction that they call for.
 
-Each carries a stable `code`, a `detail` that names the one rule or event
-(`texts` has a sentence and a cure for it in each language), the values that the
-sentence needs, and the exit status of a command that ends with it. A foreign
-exception is translated in one place per file of `system/`. An error is handled
-once and logged once.
+Each class answers one question: what should happen now? The same bytes are
+never tried again after Untrusted; after Unavailable they are, later;
+Misconfigured waits for a person. Which exception of which library it came from
+does not matter to that, so a foreign exception is translated in one place for
+each file of `system/`, with `raise … from`.
+
+Each error carries a stable `code`, a `detail` that names the one rule or event
+(the catalogs have a sentence and a cure for it in each language), the values
+that the sentence needs, and the exit status of a command that ends with it, as
+sysexits.h numbers them. An error is handled once and logged once.
 """
 
 from collections.abc import Mapping
@@ -19,12 +24,13 @@ Value = str | int
 
 
 class AgentError(Exception):
-    """What went wrong, as values; never a sentence, never a secret.
+    """States what went wrong, as values; never a sentence, never a secret.
 
-    `code` is published and stable. `detail` is a key of `texts`
+    `code` is published and stable. `detail` is a key of the catalogs
     (`error.<detail>`, `cure.<detail>`). `values` fill the sentence's
     placeholders: names of claims and members, paths, numbers; never a value
-    that a document or payload carried.
+    that a document or payload carried, because an error is logged and a payload
+    must not be.
     """
 
     exit_status: ClassVar[int] = 70
@@ -40,16 +46,20 @@ class AgentError(Exception):
         return f"{self.code}/{self.detail}" + (f" {shown}" if shown else "")
 
     def to_json(self) -> "dict[str, Json]":
-        """Shape: {kind, code, detail, values}; `from_json` reads it on the other side of a pipe."""
+        """Returns the error for another process.
+
+        Shape: {kind, code, detail, values}.
+        """
         values: dict[str, Json] = dict(self.values)
         kind = next(each.__name__ for each in type(self).__mro__ if each.__name__ in _KINDS)
         return {"kind": kind, "code": str(self.code), "detail": self.detail, "values": values}
 
     @staticmethod
     def from_json(told: Mapping[str, object]) -> "AgentError":
-        """The error that another process of ours told.
+        """Returns the error that another process of ours told.
 
-        A code of a newer version reads as `internal`.
+        Total: a code or kind of a newer version reads as `internal`, since an
+        error about an error would hide the first.
         """
         kind = _KINDS.get(str(told.get("kind")), Bug)
         code = _CODES.get(str(told.get("code")), Reason.INTERNAL)
@@ -58,18 +68,23 @@ class AgentError(Exception):
         return kind(code, str(told.get("detail", "internal")), **known)
 
     def but(self, **values: Value) -> Self:
-        """The same error, knowing more (which file, which line)."""
+        """Returns the same error with more values: which file, which line."""
         return type(self)(self.code, self.detail, **{**self.values, **values})
 
 
 class Untrusted(AgentError):
-    """These bytes are refused and always will be: never retry the same bytes."""
+    """States that these bytes are refused and always will be: never retry the same bytes.
+
+    Exit status 65 (EX_DATAERR).
+    """
 
     exit_status = 65
 
 
 class Unavailable(AgentError):
-    """The world did not answer, or not as agreed: later, perhaps.
+    """States that the world did not answer, or not as agreed: retry later.
+
+    Exit status 69 (EX_UNAVAILABLE).
 
     Never a reason to worsen a license state.
     """
@@ -78,19 +93,30 @@ class Unavailable(AgentError):
 
 
 class Misconfigured(AgentError):
-    """A person must act: a settings or consent file is refused."""
+    """States that a person must act: a settings or consent file is refused.
+
+    Exit status 78 (EX_CONFIG).
+    """
 
     exit_status = 78
 
 
 class NotPermitted(AgentError):
-    """The gate, the owner of the machine or the kernel says no."""
+    """States that the gate, the owner of the machine or the kernel says no.
+
+    Exit status 77 (EX_NOPERM).
+    """
 
     exit_status = 77
 
 
 class Storage(AgentError):
-    """This machine could not keep or give what it should: full, read-only, forbidden, broken."""
+    """States that this machine could not keep or give what it should.
+
+    Exit status 74 (EX_IOERR).
+
+    The file system is full, read-only, forbidden or broken.
+    """
 
     exit_status = 74
 
@@ -104,19 +130,25 @@ class Unreadable(Storage):
 
 
 class NotYet(AgentError):
-    """It goes on by itself; the answer is not there yet."""
+    """States that the answer is not there yet and comes by itself.
+
+    Exit status 75 (EX_TEMPFAIL).
+    """
 
     exit_status = 75
 
 
 class Usage(AgentError):
-    """The command line is not one."""
+    """States that the command line is not one. Exit status 64 (EX_USAGE)."""
 
     exit_status = 64
 
 
 class Bug(AgentError):
-    """Ours. Reported, never hidden."""
+    """States a fault of this program's: reported, never hidden.
+
+    Exit status 70 (EX_SOFTWARE).
+    """
 
     exit_status = 70
 

@@ -1,10 +1,10 @@
-"""Base64url without padding (RFC 7515 section 2, RFC 4648 section 5), in the one spelling that an encoder gives.
+"""Encodes and decodes base64url without padding (RFC 7515 section 2, RFC 4648 section 5), in one spelling.
 
-RFC 4648 section 3.5 lets a decoder ignore bits that carry nothing, and Python's
-skips foreign characters. Either way several texts would name the same bytes and
-a signed document would have many spellings, so only the alphabet is taken, and
-a last character only where the bits that nothing is left for are zero: the text
-that re-encoding gives.
+Foreign characters, padding, white space and non-zero trailing bits are refused,
+so decode(encode(x)) is the only accepted spelling. RFC 4648 section 3.5 lets a
+decoder ignore trailing bits, and Python's skips foreign characters; either way
+several texts would name the same bytes, and a signed document would have many
+spellings and many digests.
 """
 
 import binascii
@@ -22,11 +22,12 @@ _ENDS: Final = (b"", b"", b"AQgw", b"AEIMQUYcgkosw048")
 
 
 def base64url(data: bytes) -> str:
+    """Returns the bytes as base64url without padding."""
     return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode("ascii")
 
 
 def unbase64url(text: str | bytes) -> bytes:
-    """The bytes that `text` spells.
+    """Returns the bytes that `text` spells.
 
     Raises Untrusted for padding, white space, foreign characters, stray bits.
     """

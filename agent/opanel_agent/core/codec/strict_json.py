@@ -32,7 +32,13 @@ _STEP: Final = {ord("{"): 1, ord("}"): -1}
 
 
 def loads(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> Json:
-    """The value of a JSON text of at most `max_bytes`, its containers nested at most `max_depth` deep."""
+    """Returns the value of a JSON text of at most `max_bytes`, its containers nested at most `max_depth` deep.
+
+    Raises Untrusted: `json_size`, `json_utf8`, `json_bom`, `json_depth`,
+    `json_integer`, `json_syntax`, `json_duplicate`, `json_float` or
+    `json_surrogate`, in this order of checks but for the last five, which the
+    parser meets where they stand.
+    """
     if len(data) > max_bytes:
         raise Untrusted(Reason.FORMAT_INVALID, "json_size", max_bytes=max_bytes)
     try:
@@ -52,7 +58,11 @@ def loads(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> Json:
 
 
 def dumps(value: Json) -> bytes:
-    """Compact, members sorted, UTF-8 unescaped; `loads` gives the value back."""
+    """Returns the value as compact JSON, members sorted, UTF-8 unescaped; `loads` gives it back.
+
+    The same value has the same bytes, which files and digests rely on. Raises
+    UnicodeEncodeError for a lone surrogate.
+    """
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode("utf-8")
 
 
@@ -70,16 +80,17 @@ def _check_outside_of_strings(data: bytes, max_depth: int) -> None:
 
 
 def _depth(alike: bytes) -> int:
-    """How deep brackets go, of which there is one at least."""
+    """How deep brackets are nested, of which there is at least one."""
     return max(accumulate(map(_STEP.__getitem__, alike.translate(None, _NO_BRACKET))))
 
 
 def _exceeds(outside: bytes) -> bool:
-    """2^53 - 1 has 16 digits."""
+    """Whether an integer is over 2^53 - 1, which has 16 digits: longer ones are not even converted."""
     return any(len(number) > 16 or int(number) > MAX_INT for number in _LONG.findall(outside))
 
 
 def _check_surrogates(value: Json) -> None:
+    """Raises Untrusted for a lone surrogate, which UTF-8 cannot encode."""
     try:
         dumps(value)
     except UnicodeEncodeError as error:
@@ -87,6 +98,11 @@ def _check_surrogates(value: Json) -> None:
 
 
 def _distinct(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """The object of these members.
+
+    RFC 8259 section 4 leaves open which of two of one name counts: none does
+    here.
+    """
     said = dict(pairs)
     if len(said) != len(pairs):
         raise Untrusted(Reason.FORMAT_INVALID, "json_duplicate")

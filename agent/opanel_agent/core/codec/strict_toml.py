@@ -1,10 +1,15 @@
-"""TOML of an administrator's, read whole or refused whole, with the line of the first fault.
+"""Reads TOML of an administrator's: whole, or refused whole with the line of the first fault.
 
-tomllib says what is TOML; this says what was asked for. A key that nobody took,
-a value of another type (`1` and `"true"` are not `true`) or out of range
-refuses the file: a word that is silently ignored is worse than one that is
-missing. The caller says under which reason (`settings_refused`,
-`consent_refused`), and adds which file it was.
+`tomllib` says what is TOML; this says what was asked for. A key that nobody
+took, a value of another type (`1` and `"true"` are not `true`) or out of range
+refuses the file: a setting that is silently ignored is worse than one that is
+missing, because its owner believes in it. The caller says under which reason
+(`settings_refused`, `consent_refused`), and adds which file it was.
+
+`tomllib` keeps no positions. The line of a key is found by parsing beginnings
+of the file (`line_of`), which costs parses only where something is wrong or an
+objection names a place; a second parser that keeps positions would read some
+files differently.
 """
 
 import re
@@ -23,9 +28,11 @@ _TOML_LINE: Final = re.compile(r"at line (\d+)")
 
 
 def loads(data: bytes, reason: Reason, *, schema: int = 1) -> "Table":
-    """The outermost table of a file whose `schema` is the one asked for.
+    """Returns the outermost table of a file whose `schema` is the one asked for.
 
-    Raises Misconfigured.
+    Raises Misconfigured with `line`.
+
+    The caller caps the size before (MAX_BYTES).
     """
     text = _text(data, reason)
     table = Table(_toml(text, reason), text, (), reason)
@@ -35,6 +42,11 @@ def loads(data: bytes, reason: Reason, *, schema: int = 1) -> "Table":
 
 
 def _text(data: bytes, reason: Reason) -> str:
+    """The file's text.
+
+    Raises Misconfigured (`toml_utf8`) with the line of the first byte that is
+    none.
+    """
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as exc:
@@ -42,6 +54,11 @@ def _text(data: bytes, reason: Reason) -> str:
 
 
 def _toml(text: str, reason: Reason) -> Mapping[str, object]:
+    """The file's values.
+
+    Raises Misconfigured (`toml_syntax`), also for what is nested too deep for
+    the parser.
+    """
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as exc:  # a ValueError of int() too: it reads no more than 4300 digits
@@ -49,10 +66,9 @@ def _toml(text: str, reason: Reason) -> Mapping[str, object]:
 
 
 def _line_in(told: str, text: str) -> int:
-    """Where the parser stopped.
+    """The line at which the parser stopped.
 
-    It names no line at the end, and none for what is too long or too deep for
-    it.
+    It names none at the end, nor for what is too long or too deep for it.
     """
     lines = text.split("\n")
     if found := _TOML_LINE.search(told):
@@ -63,7 +79,7 @@ def _line_in(told: str, text: str) -> int:
 
 
 class Table:
-    """A reader that remembers what was taken: the rest is unknown and refuses the file."""
+    """Reads one table and remembers what was taken: whatever is left refuses the file at `end`."""
 
     def __init__(self, values: Mapping[str, object], text: str, path: tuple[str, ...], reason: Reason) -> None:
         self.values = values
@@ -73,12 +89,14 @@ class Table:
         self._taken: set[str] = set()
 
     def has(self, name: str) -> bool:
+        """Tells whether the table has the key."""
         return name in self.values
 
     def take(self, name: str, read: Callable[[object], T]) -> T | None:
-        """The value as `read` makes it, None where the key is absent.
+        """Returns the value as `read` makes it, None where the key is absent.
 
-        `read` raises TypeError or ValueError.
+        `read` raises TypeError for another type and ValueError for a value out
+        of range; both become Misconfigured with `line`.
         """
         self._taken.add(name)
         if name not in self.values:
@@ -91,41 +109,49 @@ class Table:
             raise self.refuse("toml_value", name) from exc
 
     def need(self, name: str, read: Callable[[object], T]) -> T:
-        """As `take`, of a key that must be there."""
+        """Returns the value as `take` does, of a key that must be there.
+
+        Raises Misconfigured (`toml_missing`).
+        """
         value = self.take(name, read)
         if value is None:
             raise self.refuse("toml_missing", name)
         return value
 
     def table(self, name: str) -> "Table":
-        """A table within, empty where it is absent; it has its own `end`."""
+        """Returns the table within, empty where it is absent; it has its own `end`."""
         values = self.take(name, mapping)
         return Table(values or {}, self._text, (*self._path, name), self._reason)
 
     def end(self) -> None:
-        """Refuse every key that nobody asked for."""
+        """Raises Misconfigured (`toml_unknown`) for the first key that nobody asked for.
+
+        Call it last.
+        """
         for name in self.values:
             if name not in self._taken:
                 raise self.refuse("toml_unknown", name)
 
     def line(self, name: str) -> int | None:
-        """Where the key or table is written; None where it is absent."""
+        """Returns the line, counted from 1, on which the key or table is written; None where it is absent."""
         return line_of(self._text, (*self._path, name))
 
     def refuse(self, detail: str, name: str) -> Misconfigured:
-        """The fault, with its line: that of the table where the key is the one that is missing."""
+        """Returns the fault, with its line: that of the table where the key is the one that is missing."""
         line = self.line(name) or (line_of(self._text, self._path) if self._path else None) or 1
         return Misconfigured(self._reason, detail, name=".".join((*self._path, name))[:80], line=line)
 
 
 def line_of(text: str, path: tuple[str, ...]) -> int | None:
-    """The line on which the key or table at `path` begins, None where there is none.
+    """Returns the line on which the key or table at `path` begins, None where there is none.
 
     `text` is TOML.
 
-    Asked of the parser, because TOML can say one thing in many ways: every
-    beginning of the file that ends between two statements is TOML too, so it is
-    the line after the longest one that does not hold `path` yet.
+    The parser is asked, because TOML can say one thing in many ways (dotted
+    keys, inline tables). Every beginning of the file that ends between two
+    statements is TOML too, so it is the line after the longest beginning that
+    does not hold `path` yet. A binary search, with a bound on the parses that
+    one long statement can cost.
     """
     lines = text.split("\n")
     if not _holds(lines, path):
@@ -164,24 +190,32 @@ def _holds(lines: Sequence[str], path: tuple[str, ...]) -> bool | None:
 
 
 def boolean(value: object) -> bool:
+    """Returns a boolean. Raises TypeError for anything else."""
     if not isinstance(value, bool):
         raise TypeError
     return value
 
 
 def integer(value: object) -> int:
+    """Returns an integer.
+
+    Raises TypeError for anything else, a boolean included, which Python counts
+    among them.
+    """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError
     return value
 
 
 def string(value: object) -> str:
+    """Returns a string. Raises TypeError for anything else."""
     if not isinstance(value, str):
         raise TypeError
     return value
 
 
 def mapping(value: object) -> Mapping[str, object]:
+    """Returns a table's values. Raises TypeError for anything else."""
     if not isinstance(value, dict):
         raise TypeError
     return value

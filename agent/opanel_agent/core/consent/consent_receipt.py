@@ -1,4 +1,4 @@
-"""Builds a consent receipt in the structure of ISO/IEC TS 27560:2023: what was answered, to which notice, about which data.
+"""Builds a consent receipt (ISO/IEC TS 27560:2023): what was answered, to which notice, about which data.
 
 The names of members are the specification's (clauses for record, PII
 processing, party and event); states are those of the W3C Data Privacy

@@ -1,4 +1,4 @@
-"""The one file for an auditor: everything that proves what was consented to and what left, checkable on any machine.
+"""Assembles and checks the export: one file with everything that proves what was consented to and what left.
 
 It is text, one JSON object a line: a header, the parts, an end.
 
@@ -9,14 +9,20 @@ It is text, one JSON object a line: a header, the parts, an end.
 A part has its bytes as `text` where they are UTF-8, else as `base64`, or only
 their digest (a license bundle holds the license key, which is nobody's to carry
 around). The end's `sha256` is over all lines before it: it shows damage on the
-way. That the contents belong together is what `check` finds out: the ledger's
-chain and its end, what was sent against what the ledger says of it, receipts
-under the authority's root and against the bodies they were given for.
+way.
+
+That the contents belong together is what `check` finds out: the ledger's chain
+and its end, what was sent against what the ledger says of it, receipts under
+the authority's root and against the bodies they were given for. It runs on any
+machine: nothing of this one is needed.
 
 What it rests on is the first root in the file, whose digest an auditor compares
 with the one that the vendor publishes, and the ledger's own limit
 (`core.ledger.chain`): it shows that the parts agree, not that the machine's
 owner is honest.
+
+A line for each part rather than one JSON text, so that a file of any size can
+be written without holding it twice and a person can `grep` in it.
 """
 
 import hashlib
@@ -46,9 +52,9 @@ _MAX_NAME: Final = 512
 
 @unique
 class PartKind(StrEnum):
-    """What a part is.
+    """Names what a part is.
 
-    A kind that this version does not know is read and its digest checked.
+    A kind that this version does not know is read, and its digest checked.
     """
 
     LEDGER = "ledger"
@@ -67,10 +73,9 @@ class PartKind(StrEnum):
 
 @unique
 class ExportFlawKind(StrEnum):
-    """What is wrong.
+    """Names what is wrong with an export.
 
-    `Finding.name` says with which part, `Finding.line` at which line of it or
-    of the file.
+    `ExportFlaw.name` says with which part, `line` at which line.
     """
 
     LINE = "line"  # a line of the file is none of an export
@@ -91,9 +96,11 @@ class ExportFlawKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Bytes by name.
+    """Holds one part of an export.
 
-    `sha256` alone, with `data` None, is a part that stays where it is.
+    `holds` is a PartKind or a word of a newer version's, `sha256` the digest in
+    hex. `data` None: the part stays where it is, and only its digest is
+    carried.
     """
 
     holds: str
@@ -103,15 +110,19 @@ class Part:
 
     @staticmethod
     def of(holds: PartKind, name: str, data: bytes) -> "Part":
+        """Returns a part with its bytes."""
         return Part(holds=holds, name=name, data=data, sha256=_sha256(data))
 
     @staticmethod
     def digest_of(holds: PartKind, name: str, data: bytes) -> "Part":
+        """Returns a part of which only the digest is carried."""
         return Part(holds=holds, name=name, data=None, sha256=_sha256(data))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFlaw:
+    """Holds one thing that is wrong; `line` counts from 1, in the part or, for the file's own flaws, in the file."""
+
     what: ExportFlawKind
     name: str
     line: int | None = None
@@ -119,12 +130,16 @@ class ExportFlaw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a check came to.
+    """Holds what a check came to.
 
-    `root` is the digest of the first root in the file, None where there is
-    none.
-
-    `root_known` is None where nothing was given to compare it with.
+    - `as_of`: effective time of the ledger's last entry; `version`: the agent
+      that assembled the file.
+    - `parts`, `entries`, `sent`, `receipts`, `gaps`: how many of each.
+    - `root`: digest of the first root in the file, None where there is none;
+      `root_known`: whether it is the expected one, None where nothing was given
+      to compare it with.
+    - `findings`: everything that is wrong, in the order in which it was looked
+      for.
     """
 
     as_of: int
@@ -140,11 +155,12 @@ class Checked:
 
     @property
     def good(self) -> bool:
+        """Tells whether nothing is wrong."""
         return not self.findings
 
 
 def assemble(parts: Iterable[Part], *, as_of: int, version: str) -> bytes:
-    """The file, the same bytes for the same parts.
+    """Returns the file, the same bytes for the same parts.
 
     `as_of` is when the ledger's last entry was made.
     """
@@ -155,11 +171,11 @@ def assemble(parts: Iterable[Part], *, as_of: int, version: str) -> bytes:
 
 
 def check(data: bytes, trusted: str | None) -> Checked:
-    """Everything that is wrong with an export.
+    """Returns everything that is wrong with an export.
 
-    `trusted` is the digest of the root that this machine trusts, if any.
-
-    Raises Untrusted for a file that is no export at all.
+    `trusted` is the digest of the root that this machine trusts, None for any.
+    Raises Untrusted (`export_none`) for a file that is no export at all; every
+    other fault is a finding, so that one damaged part does not hide the rest.
     """
     as_of, version = _header(data.split(b"\n", 1)[0])
     case = _Case()
@@ -195,12 +211,15 @@ class _Case:
     older: list[Entry] = field(default_factory=list)  # what can still be read of ledgers that were set aside
 
     def find(self, what: ExportFlawKind, name: str, line: int | None = None) -> None:
+        """Notes that something is wrong."""
         self.findings.append(ExportFlaw(what=what, name=name, line=line))
 
     def names(self, holds: PartKind) -> list[str]:
+        """The names of the parts of a kind."""
         return [name for kind, name in self.parts if kind == holds]
 
     def data(self, holds: PartKind, name: str) -> bytes | None:
+        """The bytes of a part, None where it is not there or only its digest is."""
         part = self.parts.get((holds, name))
         return None if part is None else part.data
 
@@ -212,6 +231,7 @@ class _Case:
         return b""
 
     def judge_ledger(self) -> None:
+        """The chain, its end against the head that was written, and a torn last line."""
         data, told = self.only(PartKind.LEDGER), self.only(PartKind.HEAD)
         try:
             head = ChainHead.decode(told)
@@ -226,6 +246,7 @@ class _Case:
         self.entries = [*chain.entries(whole[: self.ledger.entries])]
 
     def judge_broken(self) -> None:
+        """Each broken ledger that this one names must be there as it was; its readable entries count as recorded."""
         for entry in self.entries:
             if entry.kind == EntryKind.LEDGER_OPENED and "broken" in entry.data:
                 name = str(entry.data.get("kept_as"))
@@ -304,6 +325,10 @@ def _readable(data: bytes) -> Iterator[Entry]:
 
 
 def _header(line: bytes) -> tuple[int, str]:
+    """The time and the version of the first line.
+
+    Raises Untrusted (`export_none`).
+    """
     try:
         told = Members(loads(line, max_bytes=1024), "export")
         told.constant("schema", 1)
@@ -338,6 +363,7 @@ def _read(data: bytes, case: _Case) -> Mapping[tuple[str, str], Part]:
 
 
 def _told(part: Part) -> Json:
+    """A part as a line of the file."""
     told: dict[str, Json] = {"part": str(part.holds), "name": part.name, "sha256": part.sha256}
     if part.data is not None:
         try:
@@ -371,6 +397,7 @@ def _text(told: Members) -> bytes:
 
 
 def _sub(token: bytes, root: Root) -> tuple[str, ...]:
+    """The digest that a receipt is for, if it verifies under this root."""
     try:
         return (receipt_document.verify(token, root).sub,)
     except Untrusted:

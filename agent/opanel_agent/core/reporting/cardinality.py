@@ -1,10 +1,20 @@
-"""How many strings a pattern admits, so that what a field can tell is computed and never estimated.
+"""Counts how many strings a pattern admits, so that what a field can tell is computed and not estimated.
 
 The patterns of the field catalog are Python's, cut down to what can be counted
 by multiplying: literal characters, classes of characters and ranges, `(?:a|b)`
 groups, `?`, `{n}` and `{m,n}`. Nothing is unbounded, so a field's length is
-bounded too. A pattern that can spell one string in two ways counts it twice:
-the figure is then an upper bound.
+bounded too.
+
+A pattern that can spell one string in two ways counts it twice: the figure is
+then an upper bound, which is the safe side. Counting exactly would take an
+automaton.
+
+It is a recursive descent, a function for each rule of this grammar:
+
+    alternatives = sequence *("|" sequence)
+    sequence     = *(atom [bounds])
+    atom         = "(?:" alternatives ")" / "[" members "]" / character
+    bounds       = "?" / "{" n ["," m] "}"
 """
 
 import re
@@ -15,9 +25,10 @@ _SPECIAL: Final = frozenset(".^$*+?{}[]\\|()")
 
 
 def count(pattern: str) -> int:
-    """The number of strings that `re.fullmatch(pattern, …)` admits.
+    r"""Returns the number of strings that `re.fullmatch(pattern, …)` admits.
 
-    Raises ValueError or re.error for any other.
+    Raises ValueError or re.error for a pattern outside of the subset: `.`, `*`,
+    `+`, anchors, negated classes, `\d` and its like.
     """
     re.compile(pattern)  # what is not closed, or closed too often, ends here; re.error is no ValueError
     return _alternatives(_Rest(pattern))
@@ -30,6 +41,7 @@ class _Rest:
         self.text = text
 
     def take(self, start: str) -> bool:
+        """Whether the rest begins so; takes it away if it does."""
         taken = self.text.startswith(start)
         self.text = self.text.removeprefix(start)
         return taken
@@ -44,6 +56,7 @@ class _Rest:
 
 
 def _alternatives(rest: _Rest) -> int:
+    """Adds up the alternatives of a group, or of the whole pattern."""
     total = _sequence(rest)
     while rest.take("|"):
         total += _sequence(rest)
@@ -51,6 +64,7 @@ def _alternatives(rest: _Rest) -> int:
 
 
 def _sequence(rest: _Rest) -> int:
+    """Multiplies what stands one after the other."""
     product = 1
     while rest.text and rest.text[0] not in "|)":
         product *= _repeated(_atom(rest), rest)
@@ -58,6 +72,7 @@ def _sequence(rest: _Rest) -> int:
 
 
 def _atom(rest: _Rest) -> int:
+    """Counts one character, class or group."""
     if rest.take("(?:"):
         inner = _alternatives(rest)
         rest.take(")")
@@ -71,6 +86,10 @@ def _atom(rest: _Rest) -> int:
 
 
 def _members(rest: _Rest) -> set[str]:
+    """The characters of a class.
+
+    Raises ValueError for a negated one, which has no number.
+    """
     if rest.text.startswith("^"):
         raise ValueError(rest.text)
     members: set[str] = set()
@@ -82,6 +101,7 @@ def _members(rest: _Rest) -> set[str]:
 
 
 def _repeated(each: int, rest: _Rest) -> int:
+    """Counts an atom with its bounds."""
     found = _BOUNDS.match(rest.text)
     if found is None:
         return each
@@ -91,10 +111,10 @@ def _repeated(each: int, rest: _Rest) -> int:
 
 
 def powers(base: int, low: int, high: int) -> int:
-    """Returns base^low + … + base^high: the sequences of `low` to `high` things, each one of `base`. 0 where high < low.
+    """Returns base^low + … + base^high: how many sequences of `low` to `high` things there are, each one of `base`.
 
-    By the sum of a geometric series: term by term it is most of the time that
-    the catalog takes to load.
+    0 where high < low. By the sum of a geometric series: term by term it is
+    most of the time that the catalog takes to load.
     """
     if high < low:
         return 0

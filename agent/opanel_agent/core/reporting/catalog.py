@@ -1,16 +1,19 @@
-"""The field catalog: everything that a report can say, field by field, and the only way to build one.
+"""Defines the field catalog: everything that a report can say, field by field, and the only way to build one.
 
 A payload is built *from* the declarations, so a field that nobody declared, a
 value outside of its permitted ones or of another type cannot come to be; the
-other end asks `check` of the same declarations and refuses what they do not
+authority asks `check` of the same declarations and refuses what they do not
 admit. `bits` computes how much a report can tell at most. `widened` compares
 two catalogs and names everything by which the later one could take more, keep
 it longer or give it to more: that needs a new notice (docs/ARCHITECTURE.md,
-"Consent").
+"Notices").
 
 Declarations are read from data/fields/*.toml (`load`) or from the copy that a
-notice froze (`thaw`). Not here: files, collecting the values, and whether
-anything may leave (`core.consent.gate`).
+notice froze (`thaw`).
+
+Left out: files, collecting the values (`system.machine`,
+`core.reporting.fingerprint`), and whether anything may leave
+(`core.consent.gate`).
 """
 
 import json
@@ -38,13 +41,11 @@ _DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 
 @unique
 class Type(StrEnum):
-    """Of JSON.
+    """Names the JSON types of a field.
 
-    `texts` is an array of strings, `object` an object of strings; each item
-    must be permitted.
-
-    An item of an object is matched as `name=value`, so that one pattern says
-    both.
+    `texts` is an array of strings, `object` an object of strings, each item of
+    which must be permitted. An item of an object is matched as `name=value`, so
+    that one pattern permits both.
     """
 
     TEXT = "text"
@@ -56,15 +57,20 @@ class Type(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One declared field.
+    """Holds the declaration of one field.
 
-    Permitted is what is in `values`, or what `pattern` matches as a whole.
-
-    `source` is where it is read, `transform` what is done to it before anything
-    else sees it. `drawn` fields are random and drawn for one report alone, so
-    they tell nothing about the server. `until` retires a field: it is never
-    built again, but still admitted from older agents. `label` names it to people by
-    language; the catalogs of the first two notices have none.
+    - `source`: where it is read; `transform`: what is done to it before
+      anything else sees it. Both for people.
+    - `values` or `pattern`: what is permitted, the pattern matching as a whole;
+      a boolean has neither.
+    - `max_items`: the most items of an array or object.
+    - `retention_days_here`, `retention_days_there`: how long it is kept, on
+      this server and at the authority.
+    - `since`, `until`: days as YYYY-MM-DD. `until` retires a field: it is never
+      built again, but admitted from older agents.
+    - `optional`: a report may leave it out. `drawn`: random and drawn for one
+      report alone, so it tells nothing about the server.
+    - `description`: what it is, by language, as `data catalog` shows it.
     """
 
     name: str
@@ -86,14 +92,19 @@ class Field:
 
     @property
     def constant(self) -> bool:
-        """Whether it always says the same: the same for every server, so the builder fills it in."""
+        """Tells whether the field has the same value on every server, so that the builder fills it in."""
         return len(self.values) == 1 and self.required
 
     @property
     def required(self) -> bool:
+        """Tells whether every report must have the field."""
         return not self.optional and self.until is None
 
     def admits(self, value: Json) -> bool:
+        """Tells whether a value is of the field's type and permitted.
+
+        A bool is no integer.
+        """
         match value:
             case bool():
                 return self.type is Type.BOOLEAN
@@ -111,12 +122,13 @@ class Field:
                 return False
 
     def admitted(self) -> int:
-        """How many different things the field can say, its absence included; for objects an upper bound."""
+        """Returns how many different things the field can say, its absence included; for objects an upper bound."""
         one = 2 if self.type is Type.BOOLEAN else len(self.values) or count(self.pattern or "")
         said = powers(one, 0, self.max_items) if self.type in (Type.TEXTS, Type.OBJECT) else one
         return said if self.required else said + 1
 
     def permits(self, value: str | int) -> bool:
+        """Tells whether one value, or one item of several, is among the permitted ones."""
         return value in self.values if self.pattern is None else re.fullmatch(self.pattern, str(value)) is not None
 
     def _permits_all(self, items: list[str]) -> bool:
@@ -125,7 +137,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurposeSchema:
-    """All that one purpose can say, and to whom."""
+    """Holds all that one purpose can say, and to whom."""
 
     recipients: tuple[str, ...]
     fields: Mapping[str, Field]
@@ -133,21 +145,25 @@ class PurposeSchema:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
+    """Holds the declarations of every purpose, and builds and checks reports by them."""
+
     sheets: Mapping[str, PurposeSchema]
 
     def fields(self, purpose: str) -> Mapping[str, Field]:
-        """By name, in the order of the declarations; empty for a purpose whose requests have no body."""
+        """Returns the fields of a purpose by name, as declared; none for one whose requests have no body."""
         sheet = self.sheets.get(purpose)
         return {} if sheet is None else sheet.fields
 
     def collected(self, purpose: str) -> frozenset[str]:
-        """What `build` must be given: the required fields but for those that are the same for everyone."""
+        """Returns the names that `build` must be given: the required fields but the constants."""
         return frozenset(name for name, field in self.fields(purpose).items() if field.required and not field.constant)
 
     def build(self, purpose: str, facts: Mapping[str, Json]) -> bytes:
-        """The body that says exactly `facts` and the constants.
+        """Returns the body that says exactly `facts` and the constants.
 
-        Raises Untrusted(field_undeclared) for anything else.
+        Raises Untrusted (`field_undeclared`, `field_missing`, `field_value`)
+        with the name of the first field that is wrong: a report that cannot be
+        built is not sent in part.
         """
         fields = self.fields(purpose)
         if not fields:
@@ -160,13 +176,12 @@ class Catalog:
         return dumps(said)
 
     def check(self, purpose: str, body: bytes) -> tuple[str, ...]:
-        """The name of every field that may not be so: undeclared, missing, of another type or value.
-
-        () is a pass.
+        """Returns the names of the fields that are undeclared, missing, or of another type or value; () for a good body.
 
         `body` stands for bytes that are not JSON as `build` writes it: blanks
         and the order of members can carry something too. A name that is not one
-        of ours is shown as `?`.
+        of the format's is shown as `?`, so that it cannot carry anything
+        either.
         """
         try:
             said = loads(body, max_bytes=MAX_BODY_BYTES)
@@ -179,12 +194,16 @@ class Catalog:
         return tuple(dict.fromkeys([*undeclared, *self._missing(purpose, said), *self._wrong(purpose, said)]))
 
     def bits(self, purpose: str) -> float:
-        """How much a report can tell about its server at most: log2 of what each field can say, summed."""
+        """Returns how much a report can tell about its server at most: log2 of what each field can say, summed.
+
+        An upper bound, as if all values were equally likely and independent;
+        what an ordinary report tells is `core.reporting.fleet`.
+        """
         fields = self.fields(purpose).values()
         return math.fsum(math.log2(field.admitted()) for field in fields if not field.drawn)
 
     def freeze(self) -> bytes:
-        """The catalog as a notice keeps it: readable, and the same bytes for the same declarations."""
+        """Returns the catalog as a notice keeps it: readable, and the same bytes for the same declarations."""
         sheets = {purpose: _told(sheet) for purpose, sheet in self.sheets.items()}
         return (json.dumps(sheets, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode("utf-8")
 
@@ -197,9 +216,9 @@ class Catalog:
 
 
 def _refuse(detail: str, purpose: str, names: list[str]) -> None:
-    """Raise for the first of `names`, if any.
+    """Raises for the first of these names, if any.
 
-    Its name is told only where it is ours to say.
+    A name is told only where it is one of the format's.
     """
     for name in names:
         shown = name if NAME.fullmatch(name) else "?"
@@ -207,21 +226,25 @@ def _refuse(detail: str, purpose: str, names: list[str]) -> None:
 
 
 def load(texts: Mapping[str, bytes]) -> Catalog:
-    """The catalog in `texts`, TOML by purpose.
+    """Returns the catalog that `texts` declare, TOML by purpose.
 
-    Raises Untrusted(format_invalid) naming the field and its member.
+    Raises Untrusted (`format_invalid`) naming the purpose, the field and its
+    member.
     """
     return Catalog(sheets={purpose: _sheet(purpose, _toml(purpose, text)) for purpose, text in sorted(texts.items())})
 
 
 def thaw(frozen: bytes) -> Catalog:
-    """What `freeze` wrote."""
+    """Returns the catalog that `freeze` wrote.
+
+    Raises Untrusted for anything else.
+    """
     sheets = Members(loads(frozen, max_bytes=MAX_FROZEN_BYTES), "catalog")
     return Catalog(sheets={purpose: _sheet(purpose, sheets.members(purpose)) for purpose in sorted(sheets.names())})
 
 
 def widened(before: Catalog, after: Catalog) -> tuple[str, ...]:
-    """Everything by which `after` could take more, keep it longer or give it to more, as `purpose.field what`.
+    """Returns everything by which `after` could take more, keep it longer or give it to more, as `purpose.field what`.
 
     What cannot be judged counts as wider: another pattern, source or transform.
     Narrowing and other words pass.
@@ -238,6 +261,7 @@ def widened(before: Catalog, after: Catalog) -> tuple[str, ...]:
 
 
 def _wider(was: Field | None, now: Field) -> tuple[str, ...]:
+    """In which ways a field can tell more than it could, or is kept longer, by the names of its declaration."""
     if now.until is not None:
         return ()  # never built again
     if was is None:
@@ -269,6 +293,7 @@ def _within(now: Field, was: Field) -> bool:
 
 
 def _toml(purpose: str, text: bytes) -> Members:
+    """The declarations of a file, with what `[every]` says filled into each field."""
     try:
         table: dict[str, Json] = tomllib.loads(text.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -285,6 +310,10 @@ def _toml(purpose: str, text: bytes) -> Members:
 
 
 def _sheet(purpose: str, told: Members) -> PurposeSchema:
+    """One purpose from its declarations.
+
+    Raises Untrusted for a purpose without recipients.
+    """
     recipients = told.texts("recipients", pattern=_NAME)
     fields = told.members("fields")
     sheet = PurposeSchema(

@@ -1,10 +1,14 @@
-"""A crash of this agent, cut down to what `crash_reports` may say (data/fields/crash_reports.toml).
+"""Reduces a crash of this agent to what `crash_reports` may say (data/fields/crash_reports.toml).
 
 Kept: the type of the exception, where Python or this agent defines it, and
 where in this agent's own code it passed. Never looked at: the message, the
-arguments, locals, source lines, and frames of anything else. A file's path is
-only used to find out which module of ours it is; what does not come out as a
-plain module and function name is left away.
+arguments, locals, source lines, and frames of anything else: any of them may
+hold a path, a name or a key. A file's path is only used to find out which
+module of ours it is; what does not come out as a plain module and function name
+is dropped.
+
+Left out: catching the exception and keeping it until somebody has looked at it
+(`evaluate.reporting.crash`).
 """
 
 import re
@@ -26,7 +30,7 @@ _FUNCTION: Final = re.compile(r"[A-Za-z0-9_<>.]{1,64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackFrame:
-    """One place in the code: `line` counts from 1."""
+    """Holds one place in the code; `line` counts from 1."""
 
     module: str
     function: str
@@ -34,22 +38,26 @@ class StackFrame:
 
 
 class Summary(Protocol):
-    """What is read of a `traceback.FrameSummary`; its `line` and `locals` are not."""
+    """Describes what is read of a `traceback.FrameSummary`.
+
+    Its `line` and `locals` are not among it, on purpose.
+    """
 
     filename: str
     name: str
 
     @property
-    def lineno(self) -> int | None: ...
+    def lineno(self) -> int | None:
+        """Returns the line, None where the frame has none."""
+        ...
 
 
 def scrub(type_name: str, frames: Sequence[StackFrame], agent_version: str, python: str) -> dict[str, Json]:
-    """What may be said of a crash; `erasure` is drawn when it is sealed.
-
-    The innermost frames, outermost first.
+    """Returns the facts of a crash, without its `erasure`, which is drawn when the report is sealed.
 
     `type_name` is the exception's class with its module
-    (`builtins.ValueError`), `python` major.minor.
+    (`builtins.ValueError`), `python` major.minor. At most MAX_FRAMES frames,
+    the innermost ones, outermost first.
     """
     told = [f"{each.module}:{each.function}:{each.line}" for each in frames if _ours(each)]
     return {
@@ -61,7 +69,7 @@ def scrub(type_name: str, frames: Sequence[StackFrame], agent_version: str, pyth
 
 
 def from_traceback(stack: Iterable[Summary], *, package: str) -> tuple[StackFrame, ...]:
-    """The frames of a `traceback.StackSummary` that lie in the directory `package`, as modules."""
+    """Returns the frames of a traceback that lie below the directory `package`, as modules of this agent."""
     found = ((_module(each.filename, package), each) for each in stack)
     return tuple(
         StackFrame(module=module, function=each.name, line=each.lineno or 0) for module, each in found if module
@@ -69,6 +77,7 @@ def from_traceback(stack: Iterable[Summary], *, package: str) -> tuple[StackFram
 
 
 def _module(filename: str, package: str) -> str | None:
+    """The module of a source file of ours, None for any other file."""
     if not filename.startswith(f"{package}/") or not filename.endswith(".py"):
         return None
     parts = filename.removeprefix(f"{package}/").removesuffix(".py").split("/")
@@ -76,12 +85,13 @@ def _module(filename: str, package: str) -> str | None:
 
 
 def _ours(frame: StackFrame) -> bool:
-    """Whether the frame fits its declared pattern: also a guard against a file that somebody else laid among ours."""
+    """Whether the frame fits its declared pattern: a guard against a file that somebody else laid among ours."""
     named = _MODULE.fullmatch(frame.module) and _FUNCTION.fullmatch(frame.function)
     return named is not None and 1 <= frame.line <= MAX_LINE
 
 
 def _types(base: type[BaseException]) -> Iterator[type[BaseException]]:
+    """A class of exceptions and all below it that are defined by now."""
     yield base
     for each in base.__subclasses__():
         yield from _types(each)

@@ -1,9 +1,12 @@
-"""From what a machine tells to the coarse classes that a usage report may say (data/fields/usage_statistics.toml).
+"""Maps what a machine tells to the coarse classes that a usage report may say (data/fields/usage_statistics.toml).
 
 Each function makes one transform and is total: what it does not know is
-`unknown` or `other`, never the value itself. Reading the machine is left to
-`system.machine`; nothing here is an identifier, and none of those is ever given
-to it.
+`unknown` or `other`, never the value itself. A class is as wide as it must be
+for many servers to be in it: rare values would single a server out, so they
+have no word of their own.
+
+Left out: reading the machine (`system.machine`). No identifier is ever given to
+this module.
 """
 
 import math
@@ -66,10 +69,11 @@ _MAKERS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
-    """What a process without privileges can see of what it runs in; None is what the machine does not tell.
+    """Holds what a process without privileges can see of what it runs in; None is what the machine does not tell.
 
-    `maker` is the firmware's vendor and product, `cpu` the text of
-    /proc/cpuinfo, `hypervisor` that of /sys/hypervisor/type.
+    `maker` is the firmware's vendor and product (/sys/class/dmi), `cpu` the
+    text of /proc/cpuinfo, `hypervisor` that of /sys/hypervisor/type, `cgroup`
+    that of /proc/self/cgroup.
     """
 
     marked_container: bool
@@ -80,60 +84,70 @@ class Hints:
 
 
 def unknown(name: str) -> str:
-    """What a fact that the machine does not tell is called: `other` where that is the only word for it."""
+    """Returns the word for a fact that the machine does not tell:
+
+    `other` where the field has no `unknown`.
+    """
     return OTHER if name in ("os_id", "architecture") else UNKNOWN
 
 
 def release(text: str | None) -> str:
-    """`major.minor.patch` of a program's version; what follows (a build, a commit) is cut off."""
+    """Returns `major.minor.patch` of a program's version; what follows (a build, a commit) is cut off."""
     found = _RELEASE.fullmatch(text or "")
     return UNKNOWN if found is None else found[1] + (found[2] or ".0")
 
 
 def series(text: str | None) -> str:
-    """`major.minor` of a program's version: what a usage report says of one."""
+    """Returns `major.minor` of a program's version, which is all that a usage report says of one."""
     found = _SERIES.fullmatch(release(text).rpartition(".")[0])
     return UNKNOWN if found is None else found[0]
 
 
 def license_class(state: str) -> str:
-    """The name of a license state that many servers are in; `other` for the rest."""
+    """Returns the name of a license state that many servers are in, `other` for the rest."""
     return state if state in LICENSE_CLASSES else OTHER
 
 
 def os_release(text: str | None) -> Mapping[str, str]:
-    """The assignments of os-release(5)."""
+    """Returns the assignments of an os-release(5); a line that is none is passed over."""
     found = (_OS_RELEASE_LINE.fullmatch(line.strip()) for line in (text or "").split("\n"))
     return MappingProxyType({match[1]: match[2] for match in found if match})
 
 
 def os_id(told: Mapping[str, str]) -> str:
+    """Returns the distribution, `other` for one that is not listed."""
     return told["ID"] if told.get("ID") in OS_IDS else OTHER
 
 
 def os_version(told: Mapping[str, str]) -> str:
-    """The major version, for a distribution that is listed: the version of a rare one would say more than its name may."""
+    """Returns the major version of a distribution that is listed, `unknown` for every other.
+
+    The version of a rare distribution would say more than its name may.
+    """
     found = _OS_VERSION.fullmatch(told.get("VERSION_ID", ""))
     return found[1] if found and told.get("ID") in OS_IDS else UNKNOWN
 
 
 def kernel(told: str) -> str:
+    """Returns `major.minor` of the kernel's release; the rest names a build."""
     found = _KERNEL.fullmatch(told)
     return UNKNOWN if found is None else found[1]
 
 
 def architecture(told: str) -> str:
+    """Returns the machine's architecture as uname(2) names it, `other` for a rare one."""
     return told if told in ARCHITECTURES else OTHER
 
 
 def cpu_class(processors: int | None) -> str:
+    """Returns the range that the number of processors is in."""
     if not processors:
         return UNKNOWN
     return next((name for most, name in _CPU_CLASSES if processors <= most), "17+")
 
 
 def memory_class(memory_bytes: int | None) -> str:
-    """log2 of GiB, rounded, between 1 and 6."""
+    """Returns log2 of the memory in GiB, rounded, between 1 and 6: powers of two, as memory is sold."""
     if not memory_bytes:
         return UNKNOWN
     low, high = _MEMORY_CLASSES
@@ -141,7 +155,11 @@ def memory_class(memory_bytes: int | None) -> str:
 
 
 def virtualization(hints: Hints) -> str:
-    """A container first, whatever its host is; `none` only where firmware and processor both speak and neither says so."""
+    """Returns what the system runs in.
+
+    A container first, whatever its host is. `none` only where firmware and
+    processor both speak and neither says so: a silent one is `unknown`.
+    """
     if hints.marked_container or _CONTAINER.search(hints.cgroup or ""):
         return "container"
     maker = (hints.maker or "").casefold()

@@ -1,8 +1,8 @@
-"""How much an ordinary usage report tells: the mean information of one, over an assumed fleet of servers.
+"""Computes how much an ordinary usage report tells: its mean information, over an assumed fleet of servers.
 
 `Catalog.bits` counts every value alike, so it is the most that a report can
 tell, and no server comes near. Servers are alike in most things: an ordinary
-report tells less, a rare one more than this mean.
+report tells less, a rare one more than this mean (Shannon entropy, in bits).
 
 The shares are an assumption and no measurement. Nobody knows how OPanel's
 servers are distributed, as nothing is collected without consent; they are round

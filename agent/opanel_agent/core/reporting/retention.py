@@ -1,8 +1,10 @@
-"""How long what is kept here is kept: a table, and what of it is due.
+"""Defines how long payloads are kept on this server, and which of them have expired.
 
-Held reports 14 days; copies of what was sent, and its replies, 90 days, then
-the ledger has their digests. The ledger itself, receipts, and the secrets that
-prove a report was ours stay for the life of the installation.
+Held reports are kept 14 days; copies of what was sent, and its replies, 90
+days, then the ledger has their digests. The ledger itself, receipts, and the
+random bytes that prove a report was ours stay for the life of the installation:
+without them a right could not be used (GDPR art. 5(1)(e) asks for a limit on
+what is kept, art. 15 for the means to ask).
 
 Ages are in effective time. What seems to come from the future is kept until its
 age can be told.
@@ -18,7 +20,7 @@ from opanel_agent.core.units import DAY_S
 
 @unique
 class PayloadFolder(StrEnum):
-    """Where a payload waits or is kept, as the folder is called."""
+    """Names the folders that hold payloads, as they are called below the state directory."""
 
     HELD = "held"
     SENT = "sent"
@@ -29,10 +31,10 @@ KEPT_S: Final = {PayloadFolder.HELD: 14 * DAY_S, PayloadFolder.SENT: 90 * DAY_S}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredItem:
-    """One request.
+    """Holds one stored request.
 
-    `since_s` is when it was sealed or attempted; None where nothing says it,
-    which is no age.
+    `since_s` is when it was sealed or attempted, in seconds since 1970; None
+    where nothing says it: then it has no age and is kept.
     """
 
     id: str
@@ -41,5 +43,5 @@ class StoredItem:
 
 
 def expired(kept: Iterable[StoredItem], now_s: int) -> tuple[StoredItem, ...]:
-    """What has been kept for as long as its folder allows."""
+    """Returns the items that have been kept for as long as their folder allows."""
     return tuple(each for each in kept if each.since_s is not None and now_s - each.since_s >= KEPT_S[each.folder])

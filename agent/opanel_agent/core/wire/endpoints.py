@@ -1,14 +1,16 @@
-"""Decides which URLs may be requested, in which order, and which without the proxy.
+"""Decides which addresses may be asked, and in which order.
 
-HTTPS, or plain HTTP to this very machine (the demo, a local mirror). An address
-is a base to which a fixed path is added, so it carries nothing of its own: no
-user, query or fragment. Signed documents name mirrors and endpoints with a
-region; the administrator's own mirrors have none and are always in the allowed
-region, because he named them.
+HTTPS, or plain HTTP to this very machine (the demo, a local mirror): with HTTP,
+whoever is in between could tell two agents apart, although he could not forge a
+document. An address is a base to which a fixed path is added, so it carries
+nothing of its own: no user, query or fragment. Signed documents name mirrors
+and endpoints with a region; the administrator's own mirrors have none and are
+always in the allowed region, because he named them.
 
 The shape is matched whole instead of parsed: a parser forgives (spaces,
-backslashes, two @), and what one forgives another reads differently. Not here:
-whether a request is permitted at all (the gate), and resolving names.
+backslashes, two @), and what one forgives another reads differently.
+
+Left out: whether a request is permitted at all (the gate), and resolving names.
 """
 
 import re
@@ -31,7 +33,7 @@ _LOOPBACK: Final = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
 def admissible(url: str) -> bool:
-    """Whether this may be a mirror's or an endpoint's address."""
+    """Tells whether this may be a mirror's or an endpoint's address; MAX_LENGTH characters at most."""
     found = _URL.fullmatch(url) if len(url) <= MAX_LENGTH else None
     if found is None or int(found["port"] or 1) > 65535:
         return False
@@ -42,13 +44,16 @@ def admissible(url: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether it is this very machine."""
+    """Tells whether a host is this very machine:
+
+    `localhost`, 127.0.0.0/8 (RFC 1122 section 3.2.1.3) or ::1.
+    """
     found = address(host)
     return host == "localhost" or any(found in network for network in _LOOPBACK if found is not None)
 
 
 def address(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that a host is, in brackets or not; None for a name, which has to be resolved."""
+    """Returns the address that a host is, in brackets or not; None for a name, which has to be resolved."""
     try:
         return ip_address(host.strip("[]"))
     except ValueError:
@@ -56,12 +61,12 @@ def address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def admissible_exception(text: str) -> bool:
-    """Returns whether this may be an exception from the proxy: a domain name, an address or a network in CIDR notation."""
+    """Tells whether this may be an exception from the proxy: a domain, an address, or a network in CIDR notation."""
     return _network(text) is not None or (len(text) <= MAX_LENGTH and _DOMAIN.fullmatch(text) is not None)
 
 
 def is_exempt(host: str, exceptions: Iterable[str]) -> bool:
-    """Returns whether a host is reached without the proxy.
+    """Tells whether a host is reached without the proxy.
 
     A domain name stands for itself and for every name below it (a leading dot
     changes nothing), as in curl's NO_PROXY. Names are not resolved for this, so
@@ -76,6 +81,7 @@ def is_exempt(host: str, exceptions: Iterable[str]) -> bool:
 
 
 def _network(text: str) -> IPv4Network | IPv6Network | None:
+    """The network that a text is in CIDR notation, an address being one of a single host; None for a name."""
     try:
         return ip_network(text, strict=False)
     except ValueError:
@@ -85,10 +91,11 @@ def _network(text: str) -> IPv4Network | IPv6Network | None:
 def order(
     root_mirrors: "Iterable[Destination]", settings_mirrors: Iterable[str], region: str | None
 ) -> tuple[str, ...]:
-    """What to try, each once, no final slash: the root's within `region` (None: any), then the settings'.
+    """Returns the bases to try, each once, without a final slash: the root's, then the settings'.
 
-    For a purpose with endpoints instead of mirrors, those are the root's and
-    the settings have none.
+    The root's are those within `region` (None: any). For a purpose with
+    endpoints instead of mirrors, those are the root's, and the settings have
+    none.
     """
     within = [each.url for each in root_mirrors if region is None or each.region == region]
     return tuple(dict.fromkeys(url.rstrip("/") for url in (*within, *settings_mirrors) if admissible(url)))

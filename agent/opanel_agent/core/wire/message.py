@@ -1,14 +1,16 @@
-"""Encodes requests and replies for the socket between evaluate and the processes that reach the network.
+"""Defines the two messages between the process that knows the machine and the processes that reach the network.
 
-A *sealed request* is everything that may leave, decided and frozen: one JSON
-line and the body. A *reply* is everything that came back: one JSON line and the
-body. Both are read with the strict JSON of signed documents, size first, and
-nothing after the body is admitted, so that neither side can be made to wait or
-to guess.
+A *sealed request* is everything that may leave, decided and frozen; a *reply*
+is everything that came back. Each is one JSON line and the body behind it. Both
+are read with the strict JSON of signed documents, size first, and nothing after
+the body is admitted, so that neither side can be made to wait or to guess.
 
 The head that goes over the wire is a function of the sealed request (`head`),
 as h11 writes it. That is how a request can be shown before it is sent, and
 compared with what a server received.
+
+Left out: the sockets (`network.client`), HTTP (`system.http`), and whether a
+request may leave (`core.consent.gate`).
 """
 
 from collections.abc import Mapping
@@ -56,9 +58,15 @@ _FORMS: Final[Mapping[str, tuple[str, tuple[str | None, ...]]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
-    """One request, ready to leave.
+    """Holds one request, ready to leave.
 
     Only method, url, headers and body ever reach the wire.
+
+    - `id`: unique on this server, and `purpose`, as the gate knows it.
+    - `headers`: in the order in which they are written.
+    - `held_since`: since when a report waits, in seconds since 1970; None for
+      what is not held.
+    - `reviewed`: somebody has looked at it and released it.
     """
 
     id: str
@@ -86,10 +94,15 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a request came to.
+    """Holds what a request came to.
 
-    `code` is a Reason when `ok` is false; then `detail` and `retry_after_s` may
-    say more.
+    - `ok`: the server took it. Otherwise `code` is a Reason or Fault, `detail`
+      the rule or event, `values` what its sentence needs.
+    - `retry_after_s`: how long the server asks to be left alone (RFC 9110
+      section 10.2.3), in seconds.
+    - `status`: the HTTP status, None where there was no response; `url`: what
+      was asked.
+    - `headers`, `body`: as received; `sent_head`: as it went over the wire.
     """
 
     ok: bool
@@ -120,10 +133,12 @@ class Reply:
 
 
 def error_values(values: Mapping[str, object]) -> dict[str, str]:
-    """Returns the values of an error that may cross from the network's side, masked, of at most 128 characters each.
+    """Returns the values of an error that may cross from the network's side:
 
-    The rest was said by another machine and is dropped: only `ERROR_VALUES`
-    have a place in a sentence.
+    ERROR_VALUES, masked, 128 characters each.
+
+    The rest was said by another machine and is dropped, since no sentence has a
+    place for it.
     """
     named = ((name, str(values[name])) for name in ERROR_VALUES if name in values)
     return {name: mask(text)[:MAX_ERROR_VALUE] for name, text in named}
@@ -145,7 +160,12 @@ def seal(
     content_type: str = JOSE,
     held_since: int | None = None,
 ) -> Sealed:
-    """A request of ours: the same few headers always, in this order, and none that tells two servers apart."""
+    """Returns a request of ours: the same few headers always, in this order, and none that tells two servers apart.
+
+    No version and no language: `User-Agent` is one word. `DNT` and `Sec-GPC`
+    say to whoever is in between that nothing may be made of it. Without a body
+    it is a GET.
+    """
     headers = [
         ("Host", urlsplit(url).netloc),
         ("User-Agent", "opanel-agent"),
@@ -169,7 +189,7 @@ def seal(
 
 
 def fixed_get(word: str, mirror: str) -> Sealed:
-    """One of the GETs that are the same bytes for every customer.
+    """Returns one of the GETs that are the same bytes for every customer.
 
     Raises Untrusted for a word that names none.
     """
@@ -180,7 +200,10 @@ def fixed_get(word: str, mirror: str) -> Sealed:
 
 
 def written_by_us(sealed: Sealed) -> bool:
-    """Whether it is, header by header, what `seal` makes for its address, so that nothing is said beside the body."""
+    """Tells whether a request is, header by header, what `seal` makes for its address.
+
+    Then nothing is said beside the body, which the catalog has judged.
+    """
     form = next((form for path, form in _FORMS.items() if sealed.url.endswith(path)), None)
     if form is None:
         return False
@@ -203,7 +226,7 @@ def _made(sealed: Sealed, accept: str, content_type: str | None) -> Sealed:
 
 
 def head(sealed: Sealed) -> bytes:
-    """The request line and header lines, byte for byte as they go over the wire (RFC 9112, as h11 writes them)."""
+    """Returns the request line and header lines, byte for byte as they go over the wire (RFC 9112 section 3)."""
     parts = urlsplit(sealed.url)
     lines = [f"{sealed.method} {parts.path or '/'} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in sealed.headers]
@@ -224,7 +247,7 @@ def body_json(sealed: Sealed) -> bytes:
 
 
 def fields_of(sealed: Sealed) -> frozenset[str]:
-    """The names of what the body says, read from the bytes themselves.
+    """Returns the names of what the body says, read from the bytes themselves; none for a GET.
 
     Raises Untrusted where they cannot be read: what cannot be read cannot be
     shown to be declared.
@@ -238,6 +261,7 @@ def fields_of(sealed: Sealed) -> frozenset[str]:
 
 
 def _frame(message: Sealed | Reply, headers: Headers, body: bytes) -> bytes:
+    """The line of JSON, a newline, and the body, whose length the line has."""
     pairs: list[Json] = [list(pair) for pair in headers]
     return dumps({"schema": 1, **record.to_json(message), "headers": pairs, "body_bytes": len(body)}) + b"\n" + body
 

@@ -1,7 +1,7 @@
-"""Carries what became of the status list's GET at each mirror: `fetch` makes it, `doctor` reads it.
+"""Defines the result of probing one mirror with the status list's GET: made by fetch, shown by `doctor`.
 
 It crosses their socket as the body of a reply. The reader trusts it for
-nothing: it is another process's word.
+nothing, since it comes from the process that has the network.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,14 +23,15 @@ MAX_BYTES: Final = 128 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorProbe:
-    """Result of one GET.
+    """Holds the result of one GET.
 
-    `code` and `detail` are those of its failure, None where a list came.
-
-    `values` fill the failure's sentence (`message.ERROR_VALUES`). `passed` are
-    the steps that were passed, `failed` the one that was not, `attempts` the
-    addresses that were tried: the mirror's or, with a proxy, the proxy's.
-    `served_s` is the server's own time, in seconds since 1970.
+    - `code`, `detail`: those of its failure, None where a list came; `values`
+      fill the failure's sentence.
+    - `passed`, `failed`: the steps that were passed, and the one that was not.
+    - `attempts`: the addresses that were tried, the mirror's or, with a proxy,
+      the proxy's.
+    - `served_s`: the server's own time in seconds since 1970, None where it did
+      not say.
     """
 
     url: Annotated[str, Text(max_length=MAX_URL)]
@@ -48,8 +49,7 @@ class MirrorProbe:
 def encode(probes: Iterable[MirrorProbe]) -> bytes:
     """Returns the reply's body.
 
-    Of an error's values only those leave that `error_values` admits, masked and
-    cut.
+    Of an error's values only those leave that `error_values` admits.
     """
     shown = (replace(probe, values=error_values(probe.values)) for probe in probes)
     return record.encode(_Probes(mirrors=tuple(shown)))
