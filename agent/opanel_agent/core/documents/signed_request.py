@@ -7,7 +7,7 @@ agent keeps it and sends it again rather than making a new one, and a lost reply
 costs no seat.
 
 Components are salted digests of machine identifiers, never the identifiers
-(docs/license-format.md, "Binding").
+(docs/license-format.md, "Activation").
 
 Left out: whether a request may leave (`core.consent.gate`), and what an
 authority answers.

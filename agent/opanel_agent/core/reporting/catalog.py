@@ -6,7 +6,7 @@ authority asks `check` of the same declarations and refuses what they do not
 admit. `bits` computes how much a report can tell at most. `widened` compares
 two catalogs and names everything by which the later one could take more, keep
 it longer or give it to more: that needs a new notice (docs/ARCHITECTURE.md,
-"Notices").
+"Consent").
 
 Declarations are read from data/fields/*.toml (`load`) or from the copy that a
 notice froze (`thaw`).
