@@ -124,7 +124,7 @@ def begin_pass(ports: Ports) -> PassContext:
     inputs = load_inputs(ports, state)
     written = state.encode()
     _recover(inputs, state, lost=kept is None)
-    return PassContext(
+    context = PassContext(
         ports=ports,
         inputs=inputs,
         state=state,
@@ -133,6 +133,8 @@ def begin_pass(ports: Ports) -> PassContext:
         first_pass=kept is None or kept.state is None,
         written=written,
     )
+    context.rights.repair()
+    return context
 
 
 def _recover(inputs: Inputs, state: AgentState, *, lost: bool) -> None:

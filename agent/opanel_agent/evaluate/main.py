@@ -79,7 +79,9 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         withdrawn = changes.observe(context)
         context.save_state()
         with command_signals.narrowed(context, command_signals.read(intent)):
-            result, error = _attempt(context, lambda: command(context, intent), quiet=kind in _ROUTINE)
+            result, error = _attempt(
+                lambda: command(context, intent), context.inputs.settings_refused, quiet=kind in _ROUTINE
+            )
             if not context.reset:
                 _run_reports(context, commanded=kind in _COMMANDED)
         answered, next_run_s = _conclude(context)
@@ -97,7 +99,7 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
 
 def _conclude(context: PassContext) -> tuple[dict[str, Json], int]:
     """The answer, and in how many seconds the next pass is wanted: one reading of consent, one decision for both."""
-    renew.update_plan(context)
+    renew.update_plan(context.state, context.inputs, context.ports.random)
     context.refresh()
     inputs, state = context.inputs, context.state
     decided = decision.decide(inputs, state)
@@ -105,14 +107,15 @@ def _conclude(context: PassContext) -> tuple[dict[str, Json], int]:
     if context.list_accepted:  # an older list that was put back clears nothing
         state.lost = False
     permissions = context.gate.permissions()
-    outlook = _outlook(context, permissions)
-    answered = answer.compose(inputs, state, decided.verdict, permissions, outlook)
+    prospect = outlook(context, permissions)
+    answered = answer.compose(inputs, state, decided.verdict, permissions, prospect)
     if context.reset:
         return answered, LONGEST_SLEEP_S
-    return answered, _sleep_s(decided.verdict, outlook, context.schedule, context.now)
+    return answered, sleep_s(decided.verdict, prospect, context.schedule, context.now)
 
 
-def _outlook(context: PassContext, permissions: Permissions) -> Outlook:
+def outlook(context: PassContext, permissions: Permissions) -> Outlook:
+    """Returns what waits and when this agent acts next, as the context stands; writes and draws nothing."""
     inputs, state, now = context.inputs, context.state, context.now
     held = context.outbox.held_reports()
     plan = renew.current_plan(inputs, state)
@@ -142,15 +145,15 @@ def _run_reports(context: PassContext, *, commanded: bool) -> None:
 
 
 def _attempt(
-    context: PassContext, command: Callable[[], Result], *, quiet: bool
+    command: Callable[[], Result], settings_refused: AgentError | None, *, quiet: bool
 ) -> tuple[Result | None, AgentError | None]:
     """`quiet`: nobody asked. Why a check failed is then among the license's reasons, and shown with them."""
     try:
         return command(), None
     except AgentError as raised:
         # A person is helped by the settings' own fault, with its line, and not by the denial that follows from it.
-        refused = context.inputs.settings_refused
-        error = refused if raised.code is Reason.SETTINGS_REFUSED and refused is not None else raised
+        denied = raised.code is Reason.SETTINGS_REFUSED and settings_refused is not None
+        error = settings_refused if denied else raised
         if not quiet:
             log_event("command_failed", error=str(error))
         return None, error
@@ -219,7 +222,7 @@ HANDLERS: Final[Mapping[str, Command]] = {
     "receipts": lambda context, _: records.receipts(
         context.ports.files, context.ports.paths, context.inputs.first_root, context.rights
     ),
-    "review": lambda context, _: records.review(context),
+    "review": lambda context, _: records.review(context.ledger, context.state, context.now),
     "noticed": lambda context, intent: records.notice_shown(context.ledger, context.inputs.notice, context.now, intent),
     "export": lambda context, intent: records.export_part(
         context.ports.files, context.ports.paths, context.inputs.first_root, intent
@@ -230,8 +233,8 @@ _ROUTINE: Final = frozenset({"start", "tick"})
 _COMMANDED: Final = frozenset({"narrowed"})
 
 
-def _sleep_s(found: Verdict, outlook: Outlook, planned: Schedule, now: int) -> int:
-    """Until the next check, or the next moment at which time alone changes the verdict."""
+def sleep_s(found: Verdict, outlook: Outlook, planned: Schedule, now: int) -> int:
+    """Returns the seconds until the next check, or the next moment at which time alone changes the verdict; 1 at least."""
     due = schedule.due(planned, now)  # still due: the gate denied it
     check_s = DENIED_SLEEP_S if due else schedule.wait_s(planned, now)
     moments = [now + check_s, now + LONGEST_SLEEP_S]

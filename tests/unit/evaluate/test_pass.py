@@ -1,5 +1,6 @@
 """Proves that a pass reads once what it shows, decides no more than it must, and that a question writes nothing."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,11 @@ import pytest
 from fixtures import signing
 from fixtures.counters import CountedConsents, CountedOptOuts, counted_decisions
 from fixtures.simulated_agent import PATHS, Simulated
+from opanel_agent.core.codec.strict_json import Members
+from opanel_agent.evaluate import answer, decision, main, quiet
+from opanel_agent.evaluate.consent import records
+from opanel_agent.evaluate.context import PassContext, begin_pass
+from opanel_agent.evaluate.license import renew
 
 YES = b"""schema = 1
 notice = "2026-12-03"
@@ -44,3 +50,54 @@ def test_a_tick_with_nothing_due_reads_consent_twice_at_most_and_decides_three_t
     assert consents.readings <= MAX_READINGS
     assert opt_outs.readings <= MAX_READINGS
     assert decisions.count <= MAX_DECISIONS
+
+
+READING_STEPS = {"read", "names", "exists", "lock", "size"}
+QUESTIONS: dict[str, Callable[[PassContext], object]] = {
+    "decision": lambda current: decision.decide(current.inputs, current.state),
+    "permissions": lambda current: current.gate.permissions(),
+    "fresh permissions": lambda current: current.read_gate().permissions(),
+    "outlook": lambda current: main.outlook(current, current.gate.permissions()),
+    "answer": lambda current: answer.compose(
+        current.inputs,
+        current.state,
+        decision.decide(current.inputs, current.state).verdict,
+        current.gate.permissions(),
+        main.outlook(current, current.gate.permissions()),
+    ),
+    "sleep": lambda current: main.sleep_s(
+        decision.decide(current.inputs, current.state).verdict,
+        main.outlook(current, current.gate.permissions()),
+        current.schedule,
+        current.now,
+    ),
+    "renewal plan": lambda current: renew.current_plan(current.inputs, current.state),
+    "held reports": lambda current: current.outbox.held_reports(),
+    "sent requests": lambda current: records.sent(current.outbox, Members({}, "intent")),
+    "last sent": lambda current: records.last_sent(current.outbox),
+    "interrupted": lambda current: current.outbox.interrupted(),
+    "history": lambda current: records.history(current.ledger),
+    "receipts": lambda current: records.receipts(
+        current.ports.files, current.ports.paths, current.inputs.first_root, current.rights
+    ),
+    "owed": lambda current: current.rights.owed(),
+    "reports sent": lambda current: current.rights.reports_sent(),
+    "reports unerased": lambda current: current.rights.reports_unerased(),
+    "quiet": lambda current: quiet.quiet_permits(current.state, "license_renewal", current.now),
+}
+
+
+@pytest.mark.parametrize("spoilt", [None, b"junk"], ids=["whole", "spoilt"])
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_writes_nothing(agent: Simulated, question: str, spoilt: bytes | None) -> None:
+    """Neither to the state nor to a file, and no random byte is drawn; not even where a file of the state is spoilt."""
+    current = begin_pass(agent.world)
+    if spoilt is not None:
+        for path in (PATHS.state_dir / "rights.json", PATHS.held / "renewal-0123456789abcdef", PATHS.advisories):
+            agent.files.put(path, spoilt)
+    before = (current.state.encode(), current.inputs, current.schedule, agent.files.snapshot())
+    drawn, agent.files.steps[:] = agent.random.drawn, []
+    QUESTIONS[question](current)
+    assert (current.state.encode(), current.inputs, current.schedule, agent.files.snapshot()) == before
+    assert {step for step, _ in agent.files.steps} <= READING_STEPS
+    assert agent.random.drawn == drawn

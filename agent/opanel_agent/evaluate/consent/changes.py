@@ -22,6 +22,7 @@ from opanel_agent.core.license import binding, schedule
 from opanel_agent.core.license.binding import Identity
 from opanel_agent.core.wire.message import Reply
 from opanel_agent.evaluate.context import PassContext
+from opanel_agent.evaluate.inputs import Inputs
 from opanel_agent.evaluate.ledger_file import LedgerFile
 from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.state import MAX_SIGNALS, AgentState
@@ -159,13 +160,13 @@ def _record_answers(context: PassContext, withdrawn: Withdrawn) -> None:
         if before == now:
             # A new ledger (the old one was broken, or lost) begins with the grant that stands.
             if now == "given" and context.ledger.latest(EntryKind.CONSENT_GIVEN, purpose) is None:
-                _record(context, EntryKind.CONSENT_GIVEN, purpose)
+                _record(context.outbox, inputs, EntryKind.CONSENT_GIVEN, purpose)
             continue
         if now in ("refused", NO_FILE):
             _purge(context, purpose, withdrawn)
         kind = _KINDS.get((before in {NO_FILE, "refused"}, now))
         if kind is not None:
-            _record(context, kind, purpose)
+            _record(context.outbox, inputs, kind, purpose)
         log_event("consent_changed", purpose=str(purpose), was=before, now=now)
         state.answers[purpose] = now
     state.consent_sha256 = _digest_of(inputs.consent)
@@ -195,17 +196,16 @@ def _answer(consent: ConsentReading, purpose: Purpose, notice: str, *, clone: bo
     return "given" if consent.file.notice == notice and not clone else "stale"
 
 
-def _record(context: PassContext, kind: EntryKind, purpose: Purpose) -> None:
-    inputs = context.inputs
+def _record(outbox: Outbox, inputs: Inputs, kind: EntryKind, purpose: Purpose) -> None:
     file = inputs.consent.file
-    data: dict[str, Datum] = {"owner": context.ports.paths.owner, "notice": inputs.notice}
+    data: dict[str, Datum] = {"owner": outbox.paths.owner, "notice": inputs.notice}
     if file is not None:
         data["file_sha256"] = file.sha256
     if kind is EntryKind.CONSENT_GIVEN and file is not None and file.granted is not None:
         data |= {"by": file.granted.by, "role": file.granted.role, "on": file.granted.on}
     if kind is EntryKind.CONSENT_INVALIDATED:
         data["reason"] = str(_invalid(inputs.consent, clone=inputs.clone))
-    context.ledger.append(kind, inputs.now, purpose=str(purpose), **data)
+    outbox.ledger.append(kind, inputs.now, purpose=str(purpose), **data)
 
 
 def _invalid(consent: ConsentReading, *, clone: bool) -> Reason:

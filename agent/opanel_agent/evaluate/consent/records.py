@@ -13,6 +13,7 @@ from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
+from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Denial
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents import receipt as receipt_document
@@ -29,6 +30,7 @@ from opanel_agent.evaluate.ledger_file import LedgerFile
 from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.evaluate.reporting import report
+from opanel_agent.evaluate.state import AgentState
 from opanel_agent.network.gate_inputs import denial_error, objections_json, objections_of
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage import trust
@@ -53,18 +55,24 @@ def preview(context: PassContext, intent: Members) -> Result:
     if purpose != Purpose.USAGE_STATISTICS:
         raise Usage(Fault.USAGE, "preview_purpose", purpose=purpose)
     waiting = (sealed for sealed in context.outbox.held_reports() if sealed.purpose == purpose)
-    return _shown(context, next(waiting, None) or report.make_usage(context))
+    sealed = next(waiting, None) or report.make_usage(context)
+    return show(sealed) | {"why": _why(context, sealed)}
 
 
 def held(context: PassContext, intent: Members) -> Result:
     """Lists, shows, drops or sends held reports. Raises Usage for another action, Untrusted for an unknown id."""
     action = intent.text("action", max_length=8) if intent.has("action") else "list"
     if action == "list":
-        return {"held": [_held_json(context, sealed) for sealed in context.outbox.held_reports()]}
+        return {
+            "held": [
+                _held_json(sealed, context.inputs.consent, context.now) | {"why": _why(context, sealed)}
+                for sealed in context.outbox.held_reports()
+            ]
+        }
     sealed = context.outbox.require_held(intent.text("id", max_length=64))
     match action:
         case "show":
-            return _shown(context, sealed)
+            return show(sealed) | {"why": _why(context, sealed)}
         case "drop":
             context.outbox.purge_held([sealed.id], context.now, reason="dropped")
             return {"dropped": sealed.id}
@@ -168,13 +176,13 @@ def receipts(files: Files, paths: Paths, first_root: Root, data_rights: DataRigh
     return {"receipts": rows, "owed": owed}
 
 
-def review(context: PassContext) -> Result:
+def review(ledger: LedgerFile, state: AgentState, now: int) -> Result:
     """Records that a person has reviewed a broken ledger, or the consents that a cloned machine brought along.
 
     On a cloned machine consents count only from the next pass, after it has recorded them for the new machine.
     """
-    context.ledger.append(EntryKind.REVIEWED, context.now)
-    context.state.clone_of = None
+    ledger.append(EntryKind.REVIEWED, now)
+    state.clone_of = None
     return {"reviewed": True}
 
 
@@ -208,7 +216,7 @@ def _send_reviewed(context: PassContext, sealed: Sealed) -> Result:
     """Reviewed and released: neither hold nor review stands in its way any more, everything else still does."""
     released = replace(sealed, reviewed=True)
     sources = context.read_gate()
-    decision = report.decide(context, sources, released)
+    decision = report.decide(sources, released, context.ports.catalog, context.now)
     if isinstance(decision, Denial):
         raise denial_error(released.purpose, decision.grounds[0])
     context.ledger.request(EntryKind.REQUEST_REVIEWED, context.now, released)
@@ -221,22 +229,17 @@ def _send_reviewed(context: PassContext, sealed: Sealed) -> Result:
 
 def _why(context: PassContext, sealed: Sealed) -> list[Json]:
     """What objects to a held report now, from the reading of this pass."""
-    return objections_json(objections_of(report.decide(context, context.gate, sealed)))
+    return objections_json(objections_of(report.decide(context.gate, sealed, context.ports.catalog, context.now)))
 
 
-def _shown(context: PassContext, sealed: Sealed) -> Result:
-    return show(sealed) | {"why": _why(context, sealed)}
-
-
-def _held_json(context: PassContext, sealed: Sealed) -> Json:
-    hold_s = context.inputs.consent.hold_s(Purpose(sealed.purpose))
+def _held_json(sealed: Sealed, consent: ConsentReading, now: int) -> Result:
+    hold_s = consent.hold_s(Purpose(sealed.purpose))
     return {
         "id": sealed.id,
         "purpose": sealed.purpose,
         "held_since": sealed.held_since,
-        "ready_at": (sealed.held_since or context.now) + hold_s,
+        "ready_at": (sealed.held_since or now) + hold_s,
         "body_bytes": len(sealed.body),
-        "why": _why(context, sealed),
     }
 
 

@@ -114,7 +114,7 @@ class DataRights:
     def reports_unerased(self) -> list[str]:
         """Returns the reports that the authority still stores, as far as it answered, and whose secret is intact."""
         # A secret that the disk damaged proves nothing any more, and must not keep a withdrawal from being done.
-        return [name for name in self._not_erased(self._load()) if self._kept_secret(name) is not None]
+        return [name for name in self._not_erased(self._known()) if self._kept_secret(name) is not None]
 
     def erasures(self) -> list[bytes]:
         """Returns the erasure requests for all reports still stored by the authority; before the secrets are deleted."""
@@ -188,9 +188,13 @@ class DataRights:
         """Returns every request, newest first: who must answer it, and by when."""
         places = gate_inputs.destinations(Purpose.DATA_RIGHTS, self.settings, self.root)
         authority: dict[str, Json] = {"name": self.root.sub, "url": places[0] if places else None}
-        requests = [self._with_sending(request) for request in self._load()]
+        requests = [self._with_sending(request) for request in self._known()]
         owed = [rights.obligation(request, self.now) | {"sha256": request.sha256} for request in requests]
         return [request | {"authority": authority} for request in reversed(owed)]
+
+    def repair(self) -> None:
+        """Moves a broken `rights.json` aside and logs it; at the start of a pass, so that no question has to."""
+        self._load()
 
     # ---- parts
 
@@ -288,11 +292,21 @@ class DataRights:
     def _path(self) -> Path:
         return self._paths.state_dir / "rights.json"
 
-    def _load(self) -> tuple[RightsRequest, ...]:
-        """A file that `_store` did not write is kept beside it, and logged: the dates in it are owed to somebody."""
+    def _known(self) -> tuple[RightsRequest, ...]:
+        """For questions: the requests that `rights.json` lists, () where `_store` did not write it. Repairs nothing."""
         try:
-            data = self._files.read(self._path, max_bytes=rights.MAX_BYTES)
-            return () if data is None else rights.decode(data)
+            return self._decoded()
+        except (Untrusted, Misconfigured):
+            return ()
+
+    def _decoded(self) -> tuple[RightsRequest, ...]:
+        data = self._files.read(self._path, max_bytes=rights.MAX_BYTES)
+        return () if data is None else rights.decode(data)
+
+    def _load(self) -> tuple[RightsRequest, ...]:
+        """Before a change: a file that `_store` did not write is moved aside, for the dates in it are owed to somebody."""
+        try:
+            return self._decoded()
         except (Untrusted, Misconfigured) as refused:
             self._purge_unknown()
             state_files.quarantine(self._files, self._path, refused)

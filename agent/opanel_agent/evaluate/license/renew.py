@@ -25,12 +25,13 @@ from opanel_agent.core.wire.message import SIGNED, Reply, Sealed, seal
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import Inputs
 from opanel_agent.evaluate.license import check, commands, install
-from opanel_agent.evaluate.outbox import new_id
+from opanel_agent.evaluate.outbox import Outbox, new_id
 from opanel_agent.evaluate.quiet import begin_quiet, quiet_permits
 from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.evaluate.state import AgentState
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.log import log_event
+from opanel_agent.system.randomness import RandomSource
 
 PURPOSE: Final = Purpose.LICENSE_RENEWAL
 PATH: Final = "/v1/renewals"
@@ -77,19 +78,17 @@ def _wanted(inputs: Inputs, state: AgentState) -> bool:
 # ---- effects
 
 
-def update_plan(context: PassContext) -> None:
+def update_plan(state: AgentState, inputs: Inputs, random: RandomSource) -> None:
     """Draws the plan for the installed license, where this installation asks and has none for it."""
-    inputs, state = context.inputs, context.state
     if inputs.bundle is not None and _wanted(inputs, state):
-        draw = context.ports.random.random()
-        state.renewal = renewal.plan(state.renewal, inputs.bundle.license, inputs.now, draw)
+        state.renewal = renewal.plan(state.renewal, inputs.bundle.license, inputs.now, random.random())
 
 
 def renew(context: PassContext) -> Json:
     """Sends the renewal request where it is due and permitted, and returns the attempt; else None. Raises nothing."""
     try:
         _finish_answered(context)
-        update_plan(context)
+        update_plan(context.state, context.inputs, context.ports.random)
         plan = current_plan(context.inputs, context.state)
         if plan is None or not renewal.due(plan, context.now):
             return None
@@ -110,7 +109,7 @@ def renew(context: PassContext) -> Json:
 def _ask(context: PassContext) -> Json:
     """Recorded, then sent. Raises Storage where it cannot be recorded: then nothing is sent."""
     outbox, state, ports = context.outbox, context.state, context.ports
-    sealed = next(_pending(context), None) or _seal(context)
+    sealed = next(_pending(outbox, context.inputs, context.gate.destinations(PURPOSE)), None) or _seal(context)
     sources = context.read_gate()
     sources.require(PURPOSE, request=gate_inputs.view_request(sealed, ports.catalog, context.now))
     begin_quiet(state, PURPOSE, context.now, ports.random.random())
@@ -135,7 +134,7 @@ def _install(context: PassContext, sealed: Sealed, reply: Reply) -> AgentError |
 
 def _note_outcome(context: PassContext, error: AgentError | None, *, retry_after_s: int | None = None) -> None:
     """Puts the outcome into the plan for the license as it is now: a new plan, or the same one and why it failed."""
-    update_plan(context)
+    update_plan(context.state, context.inputs, context.ports.random)
     plan = current_plan(context.inputs, context.state)
     if plan is None:
         return
@@ -152,7 +151,7 @@ def _note_outcome(context: PassContext, error: AgentError | None, *, retry_after
 def _finish_answered(context: PassContext) -> None:
     """Installs a reply that was kept when a pass was killed; drops what is pending for another license or key."""
     outbox = context.outbox
-    pending = list(_pending(context))
+    pending = list(_pending(outbox, context.inputs, context.gate.destinations(PURPOSE)))
     for name in sorted({*outbox.held_ids(KIND)} - {sealed.id for sealed in pending}):
         outbox.end_hold(name)
     for sealed in pending:
@@ -162,14 +161,12 @@ def _finish_answered(context: PassContext) -> None:
             _install(context, sealed, reply)
 
 
-def _pending(context: PassContext) -> Iterator[Sealed]:
+def _pending(outbox: Outbox, inputs: Inputs, places: tuple[str, ...]) -> Iterator[Sealed]:
     """The held requests for the installed license, by the key at hand, to the endpoint that the root names."""
-    inputs = context.inputs
-    places = context.gate.destinations(PURPOSE)
     if inputs.bundle is None or inputs.key_id is None or not places:
         return iter(())
     subject, url = (inputs.bundle.license.digest, inputs.key_id), places[0] + PATH
-    return context.outbox.pending(KIND, lambda sealed: sealed.url == url and _subject(sealed) == subject)
+    return outbox.pending(KIND, lambda sealed: sealed.url == url and _subject(sealed) == subject)
 
 
 def _subject(sealed: Sealed) -> tuple[str, str] | None:

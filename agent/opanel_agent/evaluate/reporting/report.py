@@ -21,6 +21,7 @@ from opanel_agent.core.errors import NotPermitted, Untrusted
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.license.states import State
 from opanel_agent.core.reporting import fingerprint
+from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.core.wire.message import JOSE, JSON, MAX_BODY_BYTES, Reply, Sealed, seal
 from opanel_agent.evaluate.context import PassContext
@@ -58,9 +59,9 @@ def next_s(
     return min((moment for moment in moments if moment > now), default=None)
 
 
-def decide(context: PassContext, sources: GateSources, sealed: Sealed) -> Permit | Denial:
+def decide(sources: GateSources, sealed: Sealed, catalog: Catalog, now: int) -> Permit | Denial:
     """Returns the gate's decision on a held report, from one reading of its sources."""
-    request = gate_inputs.view_request(sealed, context.ports.catalog, context.now)
+    request = gate_inputs.view_request(sealed, catalog, now)
     return sources.decide(sealed.purpose, request=request, commanded=True)
 
 
@@ -131,7 +132,7 @@ def deliver(context: PassContext, *, commanded: bool) -> None:
         if not commanded and (waits or not quiet_permits(state, sealed.purpose, context.now)):
             continue
         sources = context.read_gate()
-        if isinstance(decide(context, sources, sealed), Permit):
+        if isinstance(decide(sources, sealed, context.ports.catalog, context.now), Permit):
             send(context, sealed, signalled=sources.opted_out)
 
 

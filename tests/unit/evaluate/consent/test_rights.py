@@ -460,9 +460,10 @@ def test_of_many_requests_the_answered_go_first(agent: Simulated, context: PassC
     [b"{", b'{"schema":2,"requests":[]}', b'{"schema":1,"requests":[],"more":1}', b'{"schema":1,"requests":[{}]}'],
 )
 def test_a_broken_state_is_kept_aside_and_said(
-    agent: Simulated, context: PassContext, junk: bytes, capsys: pytest.CaptureFixture[str]
+    agent: Simulated, junk: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent.files.put(STATE, junk)
+    context = begin_pass(agent.world)
     assert context.rights.owed() == []
     assert "state_set_aside" in capsys.readouterr().err
     assert agent.files.read(STATE.with_name("rights.json.broken"), max_bytes=1024) == junk
