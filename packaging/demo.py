@@ -71,13 +71,13 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The authority is stopped: unreachable is a reason, never a state.",
     ),
     "preview": (
-        "Söz: bir rapor, gitmeden önce. Tam olarak bu istek gider; şimdilik hiçbir şey gitmiyor.",
-        "The promise: a report, before it leaves. Exactly this request would leave; nothing does.",
+        "Söz: bir rapor, izin verilmeden önce. Ne söyleyeceği gösterilir; hiçbir şey gitmez ve saklanmaz.",
+        "The promise: a report before anybody allowed it. What it would say is shown; nothing leaves, nothing is kept.",
     ),
     "why": ("Neden gitmediğinin her nedeni:", "Every reason why it does not leave:"),
     "allow": (
-        "Yönetici izin veriyor (bekletme süresi burada 0 saat): gösterilen baytlar gidiyor.",
-        "The administrator allows it (hold is 0h here): the bytes that were shown leave.",
+        "Yönetici izin veriyor. Rapor şimdi hazırlanıyor, gösteriliyor ve gönderiliyor: gösterilen baytlar gidiyor.",
+        "The administrator allows it. Now the report is made, shown and sent: the bytes that were shown leave.",
     ),
     "received": (
         "Lisans makamının aldığı, sahibinin görebileceği haliyle; imzalı alındısı bu sunucuda saklanıyor.",
@@ -367,6 +367,11 @@ def report(story: Story, port: int) -> None:
         return  # this machine asks not to be tracked: nothing more may leave, not even for a story
     story.say("allow")
     story.run("opanel-agent consent allow usage_statistics")
+    story.run("opanel-agent data preview usage_statistics")
+    held = json.loads(story.quietly("opanel-agent data held --json"))["result"]["held"]
+    if [each["purpose"] for each in held] != ["usage_statistics"] or len(story.requests()) != before:
+        raise Broken(f"held are {held}, and the authority has seen {story.requests()[before:]}")
+    story.run(f"opanel-agent data held send {held[0]['id']}")
     story.run("opanel-agent data sent")
     sent = json.loads(story.quietly("opanel-agent data sent --json"))["result"]["sent"]
     ids = [each["id"] for each in sent if each["purpose"] == "usage_statistics" and each["ok"]]

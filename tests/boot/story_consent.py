@@ -22,7 +22,9 @@ def _cut(scene: Scenario) -> None:
     """The server takes the report and says nothing; a "no" is typed meanwhile."""
     checks, guest, front = scene.checks, scene.guest, scene.outside.front
     front.held, before = REPORTS, len(front.heard)
-    allowing = guest.start(AGENT, "consent", "allow", "usage_statistics", "--lang", "en")
+    guest.agent("consent", "allow", "usage_statistics")
+    waiting = guest.agent("data", "held", "--json").json["held"]
+    allowing = guest.start(AGENT, "data", "held", "send", waiting[0]["id"], "--lang", "en")
     checks.soon("allowed, a report is under way", lambda: len(front.heard) > before)
     typed_s = time.monotonic()
     denied = guest.agent("consent", "deny", "usage_statistics")
@@ -40,17 +42,25 @@ def _cut(scene: Scenario) -> None:
 
 def _reported(scene: Scenario) -> None:
     checks, guest, front = scene.checks, scene.guest, scene.outside.front
-    shown = guest.agent("data", "preview", "usage_statistics", "--json").json
+    kept = guest.agent("data", "preview", "usage_statistics", "--json").json["kept"]
+    checks.same("without a consent a preview keeps nothing", (False, []), (kept, _held(scene)))
     checks.same("it is denied while nobody allowed it", 1, guest.agent("consent", "why", "usage_statistics").status)
     received = scene.outside.type("received", "--dir", "authority")
     with scene.heard() as lines:
         checks.succeeds("it is allowed by a command", guest.agent("consent", "allow", "usage_statistics"))
+        shown = guest.agent("data", "preview", "usage_statistics", "--json").json
+        checks.same("and waits", ([shown["id"]], []), (_held(scene), lines))
+        checks.succeeds("and is sent by a command", guest.agent("data", "held", "send", shown["id"]))
         checks.soon("the report arrives", lambda: front.lines[-1:] == [f"POST {REPORTS}"])
         checks.soon("its receipt is kept", lambda: _receipts(scene) == [shown["id"]])
     checks.same("by one request", [f"POST {REPORTS}"], lines)
     body = bytes(front.heard[-1].data).partition(b"\r\n\r\n")[2]
     checks.same("byte for byte what was shown", shown["body"], body.decode())
     checks.true("the authority has it", found=scene.outside.type("received", "--dir", "authority") != received)
+
+
+def _held(scene: Scenario) -> list[str]:
+    return [row["id"] for row in scene.guest.agent("data", "held", "--json").json["held"]]
 
 
 def _receipts(scene: Scenario) -> list[str]:

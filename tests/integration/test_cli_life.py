@@ -45,7 +45,7 @@ class Server:
 
     def answers(self, text: str) -> None:
         self.agent.files.put(PATHS.consent, text.encode())
-        self.agent.run("narrowed")
+        self.agent.change_consent()
 
     def type(self, *argv: str) -> Printed:
         return self.terminal.type(*argv)
@@ -107,11 +107,13 @@ def test_under_an_opt_out_of_the_shell_a_command_is_written_to_a_file(server: Se
 
 
 def test_what_the_preview_shows_leaves_and_is_found_again(server: Server) -> None:
-    shown = server.type("data", "preview", "usage_statistics")
-    assert shown.status == 0
-    assert "It does not leave now" in shown.out
-    assert server.sent() == []
+    refused = server.type("data", "preview", "usage_statistics")
+    assert refused.status == 0
+    assert "It does not leave now" in refused.out
+    assert "Nothing of it is kept" in refused.out
     server.answers(YES)
+    shown = server.type("data", "preview", "usage_statistics")
+    assert server.sent() == []
     waiting = server.type("data", "held")
     assert server.held() in waiting.out
     let_go = server.type("data", "held", "send", server.held())
@@ -127,9 +129,10 @@ def test_what_the_preview_shows_leaves_and_is_found_again(server: Server) -> Non
 
 
 def test_a_refused_purpose_is_not_sent_by_hand_either(server: Server) -> None:
-    server.answers(NO)
-    server.type("data", "preview", "usage_statistics")
-    assert server.type("data", "held", "send", server.held()).status == 77
+    server.answers(YES)
+    waiting = server.held()
+    server.agent.files.put(PATHS.consent, NO.encode())
+    assert server.type("data", "held", "send", waiting).status == 65  # it was purged before it could be
     assert server.sent() == []
 
 

@@ -84,7 +84,7 @@ def test_a_report_that_was_answered_is_not_sent_again(agent: Simulated) -> None:
 
     agent.files.fault = killed
     with pytest.raises(Stopped):
-        agent.run("narrowed")
+        agent.change_consent()
     agent.files.crash()
     assert len(reports(agent)) == 1
     agent.clock.advance(7 * HOUR)
@@ -104,7 +104,7 @@ def cut_short(agent: Simulated) -> None:
     agent.files.put(PATHS.consent, AT_ONCE)
     agent.network.on("POST", REPORTS, ended)
     with pytest.raises(Stopped):
-        agent.run("narrowed")
+        agent.change_consent()
     agent.files.crash()
 
 
@@ -114,14 +114,14 @@ def test_a_no_that_ends_a_request_under_way_is_a_withdrawal(agent: Simulated) ->
     (cut,) = (sealed.id for sealed in reports(agent))
     agent.network.on("POST", REPORTS, _receipt)
     agent.files.put(PATHS.consent, AT_ONCE.replace(b"true", b"false"))
-    told = agent.run("narrowed")["result"]["consent"]
+    told = agent.change_consent()["result"]["consent"]
     assert told["purged"] == [cut]
     assert [each["id"] for each in told["gone"]] == [cut]
     assert "ConsentWithdrawn" in kinds(agent)
     agent.files.put(PATHS.consent, AT_ONCE)
-    agent.run("narrowed")
+    agent.change_consent()
     assert agent.run("held")["result"]["held"] == []
-    agent.run("narrowed")
+    agent.change_consent()
     assert len(reports(agent)) == 1
 
 
@@ -130,7 +130,7 @@ def test_a_report_that_was_cut_is_the_next_one(agent: Simulated) -> None:
     cut_short(agent)
     agent.network.on("POST", REPORTS, _receipt)
     for _ in range(3):
-        agent.run("narrowed")
+        agent.change_consent()
     assert len({sealed.id for sealed in reports(agent)}) == 1
 
 
@@ -138,7 +138,7 @@ def test_a_report_that_was_cut_is_the_next_one(agent: Simulated) -> None:
 def test_what_could_not_be_recorded_lets_nothing_leave_in_that_pass(agent: Simulated, intent: str) -> None:
     """The disk was full for a moment when an opt-out had gone: the hold has not begun anew, so nobody may count on it."""
     agent.files.put(PATHS.consent, YES)
-    agent.run("narrowed")
+    agent.change_consent()
     for _ in range(3):
         agent.clock.advance(23 * HOUR)
         agent.run("tick")

@@ -149,7 +149,7 @@ EXCHANGE: Final = "exchange"
 ACTIVATE: Final = _post("activate", *SENDING_OPTIONS, result=SENT_OR_NOT)
 RELEASE: Final = _post("release", *SENDING_OPTIONS, result=SENT_OR_NOT)
 REMOVE: Final = _post("remove", result=("removed",))
-PREVIEW: Final = _post("preview", "purpose", result=PREVIEWED)
+PREVIEW: Final = _post("preview", "purpose", result=(*PREVIEWED, "kept"))
 HELD: Final = _post("held", "action", "id", result=("held", "dropped", *SENT_OR_NOT))
 SENT: Final = _post(
     "sent", "id", result=("sent", "id", "purpose", "url", "at", "head", "body", "reply_status", "reply_body", "receipt")

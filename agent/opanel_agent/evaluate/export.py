@@ -1,7 +1,8 @@
 """Gathers what belongs in an export from this machine's disk, for `core.ledger.export` to write down.
 
 Everything that proves, and nothing that opens: the activation key, the secrets in erasure/ and the license documents stay
-here; of the last the file has the digests. A file that cannot be read any more ends the export: half a proof is none.
+here; of the last, and of rights requests (which reveal such secrets), the file has the digests. A file that cannot be read
+any more ends the export: half a proof is none.
 
 The same state gives the same bytes, so an export that is carried out of here in pieces fits together, or is seen not to.
 
@@ -21,6 +22,7 @@ from opanel_agent.core.ledger import chain as ledger
 from opanel_agent.core.ledger import export
 from opanel_agent.core.ledger.export import Part, PartKind
 from opanel_agent.core.units import LANGUAGES
+from opanel_agent.evaluate.consent.rights import PREFIX as RIGHTS
 from opanel_agent.evaluate.ledger_file import BROKEN_NAME, MAX_BYTES
 from opanel_agent.system.storage import paths as installation
 from opanel_agent.system.storage import settings, trust
@@ -42,9 +44,12 @@ def gather(files: Files, paths: Paths, first_root: Root | None) -> bytes:
         *_one(files, paths.consent, PartKind.CONSENT),
         *(replace(part, name=f"consent.d/{part.name}") for part in _all(files, paths.consent_dir, PartKind.CONSENT)),
         *(Part.of(PartKind.NOTICE, name, text) for name, text in _notice(Resources())),
-        *_all(files, paths.sent, PartKind.SENT),
-        *_all(files, paths.held, PartKind.HELD),
-        *_all(files, paths.ready, PartKind.READY),
+        *map(_without_secrets, _all(files, paths.sent, PartKind.SENT)),
+        *map(_without_secrets, _all(files, paths.held, PartKind.HELD)),
+        *(
+            Part.digest_of(PartKind.READY, part.name, part.data or b"")
+            for part in _all(files, paths.ready, PartKind.READY)
+        ),
         *_all(files, paths.receipts, PartKind.RECEIPT),
         *_digests(files, (paths.bundle, paths.previous_bundle, paths.status_list, paths.advisories, paths.settings)),
     ]
@@ -84,6 +89,12 @@ def _ends(files: Files, paths: Paths) -> Iterator[Part]:
     for name in files.names(here):
         if BROKEN_NAME.fullmatch(name):
             yield Part.of(PartKind.BROKEN, name, files.read(here / name, max_bytes=MAX_BYTES) or b"")
+
+
+def _without_secrets(part: Part) -> Part:
+    """A rights request reveals the secrets of reports: of it the export has the digest, which the ledger has as well."""
+    rights = part.name.startswith(f"{RIGHTS}-") and not part.name.endswith((".attempted", ".reply"))
+    return replace(part, data=None) if rights else part
 
 
 def _one(files: Files, path: Path, holds: PartKind) -> Iterator[Part]:

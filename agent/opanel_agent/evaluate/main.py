@@ -55,6 +55,7 @@ MAX_INTENT_BYTES: Final = 128 * 1024
 LONGEST_SLEEP_S: Final = DAY_S
 SUSPECT_SLEEP_S: Final = HOUR_S
 DENIED_SLEEP_S: Final = 900
+DELIVER_SLEEP_S: Final = 10
 
 Result = dict[str, Json]
 Command = Callable[[PassContext, Members], Result]
@@ -83,8 +84,8 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
                 lambda: command(context, intent), context.inputs.settings_refused, quiet=kind in _ROUTINE
             )
             if not context.reset:
-                _run_reports(context, commanded=kind in _COMMANDED)
-        answered, next_run_s = _conclude(context)
+                _run_reports(context, timed=kind in _TIMED)
+        answered, next_run_s = _conclude(context, timed=kind in _TIMED)
         context.save()
         return {
             "schema": 1,
@@ -97,8 +98,11 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         }
 
 
-def _conclude(context: PassContext) -> tuple[dict[str, Json], int]:
-    """The answer, and in how many seconds the next pass is wanted: one reading of consent, one decision for both."""
+def _conclude(context: PassContext, *, timed: bool) -> tuple[dict[str, Json], int]:
+    """The answer, and in how many seconds the next pass is wanted: one reading of consent, one decision for both.
+
+    A pass that was not started by time has sent no report. One that is ready goes with a pass of its own, soon.
+    """
     renew.update_plan(context.state, context.inputs, context.ports.random)
     context.refresh()
     inputs, state = context.inputs, context.state
@@ -111,7 +115,8 @@ def _conclude(context: PassContext) -> tuple[dict[str, Json], int]:
     answered = answer.compose(inputs, state, decided.verdict, permissions, prospect)
     if context.reset:
         return answered, LONGEST_SLEEP_S
-    return answered, sleep_s(decided.verdict, prospect, context.schedule, context.now)
+    next_run_s = sleep_s(decided.verdict, prospect, context.schedule, context.now)
+    return answered, min(next_run_s, DELIVER_SLEEP_S) if not timed and report.ready(context) else next_run_s
 
 
 def outlook(context: PassContext, permissions: Permissions) -> Outlook:
@@ -132,13 +137,18 @@ def outlook(context: PassContext, permissions: Permissions) -> Outlook:
     )
 
 
-def _run_reports(context: PassContext, *, commanded: bool) -> None:
-    """The reports' part of a pass. What goes wrong in it is logged, and never keeps the license from being judged."""
+def _run_reports(context: PassContext, *, timed: bool) -> None:
+    """The reports' part of a pass. What goes wrong in it is logged, and never keeps the license from being judged.
+
+    Only the passage of time sends one (`timed`): a command that reads, allows or denies opens no connection.
+    """
     try:
         changes.record_days(context.outbox, context.now)  # the command may have brought the time: a gap shows only now
         report.make(context)
         context.save_state()
-        report.deliver(context, commanded=commanded)
+        report.finish_answered(context)
+        if timed:
+            report.deliver(context)
         context.outbox.sweep(context.now)
     except AgentError as error:
         log_event("reports_failed", level="error", error=str(error))
@@ -229,8 +239,7 @@ HANDLERS: Final[Mapping[str, Command]] = {
     ),
 }
 _ROUTINE: Final = frozenset({"start", "tick"})
-# Intents by which an administrator says that what is ready may go now.
-_COMMANDED: Final = frozenset({"narrowed"})
+_TIMED: Final = frozenset({"tick"})
 
 
 def sleep_s(found: Verdict, outlook: Outlook, planned: Schedule, now: int) -> int:

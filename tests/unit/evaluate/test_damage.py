@@ -39,7 +39,7 @@ def _receipt(sealed: Sealed) -> Reply:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_waits_may_be_damaged(agent: Simulated, name: str, data: bytes) -> None:
     agent.files.put(PATHS.consent, YES)
-    agent.run("narrowed")
+    agent.change_consent()
     agent.files.put(PATHS.held / name, data)
     frame = agent.run("tick")
     assert frame["ok"]
@@ -53,15 +53,15 @@ def test_what_waits_may_be_damaged(agent: Simulated, name: str, data: bytes) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_copy_of_what_left_may_be_damaged(agent: Simulated, name: str, end: str, data: bytes) -> None:
     agent.files.put(PATHS.consent, YES.replace(b"72h", b"0h"))
-    agent.run("narrowed")
-    (left,) = agent.network.sent
+    agent.change_consent()
+    (left,) = (sealed for sealed in agent.network.sent if sealed.method == "POST")
     agent.files.put(PATHS.sent / f"{name}.{end}", data)
     assert agent.run("tick")["ok"]
     told = agent.run("sent")
     assert told["ok"], told["error"]
     assert [each["id"] for each in told["result"]["sent"]] == [left.id]
     agent.files.put(PATHS.consent, NO)
-    withdrawn = agent.run("narrowed")
+    withdrawn = agent.change_consent()
     assert withdrawn["ok"]
     assert [each["id"] for each in withdrawn["result"]["consent"]["gone"]] == [left.id]
 
@@ -70,29 +70,29 @@ def test_the_copy_of_what_left_may_be_damaged(agent: Simulated, name: str, end: 
 @pytest.mark.parametrize("end", ["request", "reply", "attempted"])
 def test_a_copy_that_the_disk_damaged_stops_nothing(agent: Simulated, end: str, data: bytes) -> None:
     agent.files.put(PATHS.consent, YES.replace(b"72h", b"0h"))
-    agent.run("narrowed")
-    (left,) = agent.network.sent
+    agent.change_consent()
+    (left,) = (sealed for sealed in agent.network.sent if sealed.method == "POST")
     agent.files.put(PATHS.sent / f"{left.id}.{end}", data)
     assert agent.run("tick")["ok"]
     assert agent.run("sent")["ok"]
     agent.files.put(PATHS.consent, NO)
-    assert agent.run("narrowed")["ok"]
+    assert agent.change_consent()["ok"]
     assert agent.run("history")["result"]["entries"][-1]["kind"] == "ConsentWithdrawn"
 
 
 def test_a_damaged_secret_does_not_keep_a_withdrawal_from_being_done(agent: Simulated) -> None:
     agent.files.put(PATHS.consent, YES.replace(b"72h", b"0h"))
-    agent.run("narrowed")
-    (left,) = agent.network.sent
+    agent.change_consent()
+    (left,) = (sealed for sealed in agent.network.sent if sealed.method == "POST")
     agent.files.put(PATHS.erasure / left.id, b"")
     agent.files.put(PATHS.consent, NO)
-    agent.run("narrowed")
+    agent.change_consent()
     assert agent.run("history")["result"]["entries"][-1]["kind"] == "ConsentWithdrawn"
 
 
 def test_a_held_file_is_only_what_its_name_says(agent: Simulated) -> None:
     agent.files.put(PATHS.consent, YES)
-    agent.run("narrowed")
+    agent.change_consent()
     (waiting,) = agent.run("held")["result"]["held"]
     kept = agent.files.entry(PATHS.held / waiting["id"])
     assert kept is not None
@@ -175,7 +175,7 @@ def test_a_kept_document_that_holds_no_more_is_said_once(agent: Simulated, capsy
 
 def test_a_request_that_nobody_knows_any_more_is_purged(agent: Simulated) -> None:
     agent.files.put(PATHS.consent, YES.replace(b"72h", b"0h"))
-    agent.run("narrowed")
+    agent.change_consent()
     assert agent.run("rights", kind="erase", preview=True)["ok"]
     (waits,) = [name for name in agent.files.names(PATHS.held) if name.startswith("rights-")]
     agent.files.put(PATHS.state_dir / "rights.json", b"rot")
@@ -186,7 +186,7 @@ def test_a_request_that_nobody_knows_any_more_is_purged(agent: Simulated) -> Non
 
 def test_a_request_that_nobody_knows_goes_even_where_the_ledger_cannot_say_so(agent: Simulated) -> None:
     agent.files.put(PATHS.consent, YES.replace(b"72h", b"0h"))
-    agent.run("narrowed")
+    agent.change_consent()
     agent.run("rights", kind="erase", preview=True)
 
     def full(step: str, path: Path) -> None:

@@ -40,7 +40,7 @@ def agent() -> Simulated:
     simulated.network.on("POST", signing.ENDPOINT + "/v1/reports/usage_statistics", _receipt)
     simulated.network.on("POST", signing.ENDPOINT + "/v1/activations", _activation)
     simulated.files.put(PATHS.consent, YES)
-    simulated.run("narrowed")
+    simulated.change_consent()
     simulated.install(DUE)
     simulated.run("activate")
     for word, get in FIXED_GETS.items():

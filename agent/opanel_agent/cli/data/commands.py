@@ -39,7 +39,7 @@ _ID: Final = re.compile(r"[a-z]{1,16}-[0-9a-f]{16}")
 
 
 def preview(options: Options, world: Context) -> CommandResult:
-    """The next report of a purpose, made now and kept: what is shown are the bytes that would leave."""
+    """Shows the next report of a purpose, as it would leave. Without a consent nothing of it is kept."""
     purpose = options.operands[0]
     if purpose not in CONSENT_BASED:
         raise Usage(Fault.USAGE, "purpose_unknown", purposes=", ".join(CONSENT_BASED))
@@ -145,9 +145,10 @@ def purge(options: Options, world: Context) -> CommandResult:
 def _report(world: Context, done: Done) -> CommandResult:
     with decode_reply():
         leaving = send.read(done.result)
+        kept = done.result.boolean("kept") if done.result.has("kept") else True
     lines = [*_leaving_lines(world, leaving, "preview.head")]
     lines += ["", world.say("preview.denied" if leaving.why else "preview.permitted"), *_why_lines(world, leaving.why)]
-    lines += paragraph(world.say("preview.kept", id=leaving.id))
+    lines += paragraph(world.say("preview.kept", id=leaving.id) if kept else world.say("preview.not_kept"))
     return CommandResult(result=done.plain, lines=tuple(lines))
 
 

@@ -25,6 +25,7 @@ from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import Inputs
 from opanel_agent.evaluate.ledger_file import LedgerFile
 from opanel_agent.evaluate.outbox import Outbox
+from opanel_agent.evaluate.reporting import crash
 from opanel_agent.evaluate.state import MAX_SIGNALS, AgentState
 from opanel_agent.system.log import log_event
 
@@ -156,7 +157,7 @@ def _record_answers(context: PassContext, withdrawn: Withdrawn) -> None:
     inputs, state = context.inputs, context.state
     for purpose in CONSENT_BASED:
         before = state.answers.get(purpose, NO_FILE)
-        now = _answer(inputs.consent, purpose, inputs.notice, clone=inputs.clone)
+        now = answer_of(inputs.consent, purpose, inputs.notice, clone=inputs.clone)
         if before == now:
             # A new ledger (the old one was broken, or lost) begins with the grant that stands.
             if now == "given" and context.ledger.latest(EntryKind.CONSENT_GIVEN, purpose) is None:
@@ -164,6 +165,8 @@ def _record_answers(context: PassContext, withdrawn: Withdrawn) -> None:
             continue
         if now in ("refused", NO_FILE):
             _purge(context, purpose, withdrawn)
+        if now == "given":
+            _purge_before_grant(context, purpose, withdrawn)
         kind = _KINDS.get((before in {NO_FILE, "refused"}, now))
         if kind is not None:
             _record(context.outbox, inputs, kind, purpose)
@@ -184,8 +187,12 @@ _KINDS: Final = {
 }
 
 
-def _answer(consent: ConsentReading, purpose: Purpose, notice: str, *, clone: bool) -> str:
-    """Given · refused · stale (another notice, another machine) · faulty (the file is refused) · none (never asked)."""
+def answer_of(consent: ConsentReading, purpose: Purpose, notice: str, *, clone: bool) -> str:
+    """Returns the answer as the state keeps it.
+
+    `given`, `refused`, `stale` (to another notice, on another machine), `faulty` (a file is refused), `policy` (given, and
+    denied by a file of consent.d), `none` (never asked).
+    """
     if consent.faults():
         return "faulty"
     choice = None if consent.file is None else consent.file.purposes.get(purpose)
@@ -193,7 +200,9 @@ def _answer(consent: ConsentReading, purpose: Purpose, notice: str, *, clone: bo
         return NO_FILE
     if not choice.allow:
         return "refused"
-    return "given" if consent.file.notice == notice and not clone else "stale"
+    if consent.file.notice != notice or clone:
+        return "stale"
+    return "policy" if any(purpose in policy.denied for policy in consent.policies) else "given"
 
 
 def _record(outbox: Outbox, inputs: Inputs, kind: EntryKind, purpose: Purpose) -> None:
@@ -225,6 +234,15 @@ def _purge(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None
     waiting = [sealed.id for sealed in outbox.held_reports() if sealed.purpose == purpose]
     withdrawn.purged += waiting
     outbox.purge_held(waiting, context.now, reason="withdrawn")
+
+
+def _purge_before_grant(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None:
+    """A consent is not retroactive: whatever was held or noted before it goes, and is collected anew under it."""
+    waiting = [sealed.id for sealed in context.outbox.held_reports() if sealed.purpose == purpose]
+    withdrawn.purged += waiting
+    context.outbox.purge_held(waiting, context.now, reason="before_consent")
+    if purpose is Purpose.CRASH_REPORTS:
+        crash.forget(context.ports.files, context.ports.paths)
 
 
 def _all_signals(signals: Signals, consent: ConsentReading) -> Iterator[Signal]:

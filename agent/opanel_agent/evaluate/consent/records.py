@@ -50,13 +50,21 @@ _MAX_RECEIPT_BYTES: Final = receipt_document.MAX_BYTES + 1
 
 
 def preview(context: PassContext, intent: Members) -> Result:
-    """Shows the next usage report; it is collected now where none is held. Its bytes are the ones that may leave."""
+    """Shows the next usage report. One that is held is shown as it will leave; else it is collected now.
+
+    Where the gate objects to usage reports, what is shown is kept nowhere: collecting for later needs a consent of before.
+    """
     purpose = intent.text("purpose", max_length=32)
     if purpose != Purpose.USAGE_STATISTICS:
         raise Usage(Fault.USAGE, "preview_purpose", purpose=purpose)
-    waiting = (sealed for sealed in context.outbox.held_reports() if sealed.purpose == purpose)
-    sealed = next(waiting, None) or report.make_usage(context)
-    return show(sealed) | {"why": _why(context, sealed)}
+    sealed = next((held for held in context.outbox.held_reports() if held.purpose == purpose), None)
+    kept = sealed is not None or context.read_gate().permits(purpose)
+    if sealed is None and kept:
+        sealed = report.make_usage(context)
+    elif sealed is None:
+        inputs, places = context.inputs, context.gate.destinations(purpose)
+        sealed = report.draft_usage(context.ports, inputs.settings, context.state, places, context.now)
+    return show(sealed) | {"why": _why(context, sealed), "kept": kept}
 
 
 def held(context: PassContext, intent: Members) -> Result:

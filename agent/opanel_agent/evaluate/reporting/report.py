@@ -26,11 +26,13 @@ from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.core.wire.message import JOSE, JSON, MAX_BODY_BYTES, Reply, Sealed, seal
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.outbox import Outbox, new_id
+from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.quiet import begin_quiet, quiet_permits
 from opanel_agent.evaluate.reporting import crash
 from opanel_agent.evaluate.state import AgentState
 from opanel_agent.network import gate_inputs
 from opanel_agent.network.gate_inputs import GateSources, Permissions
+from opanel_agent.system.storage.settings import Settings
 
 PREFIX: Final[Mapping[Purpose, str]] = {Purpose.USAGE_STATISTICS: "usage", Purpose.CRASH_REPORTS: "crash"}
 ERASURE_BYTES: Final = 32
@@ -89,51 +91,78 @@ def make(context: PassContext) -> None:
 
 def make_usage(context: PassContext) -> Sealed:
     """Collects the minimal technical fingerprint now, field by declared field; returns it sealed and held."""
-    ports, state = context.ports, context.state
-    needed = ports.catalog.collected(Purpose.USAGE_STATISTICS)
-    version_file = context.inputs.settings.panel_version_file
-    facts: dict[str, Json] = dict(ports.machine.facts(needed, panel_version_file=version_file))
-    facts["license_state"] = fingerprint.license_class(state.state or State.UNLICENSED)
+    facts = _usage_facts(context.ports, context.inputs.settings, context.state)
     sealed = seal_report(context, Purpose.USAGE_STATISTICS, facts)
-    state.reports[Purpose.USAGE_STATISTICS] = context.now + 6 * DAY_S + int(ports.random.random() * 2 * DAY_S)
+    draw = context.ports.random.random()
+    context.state.reports[Purpose.USAGE_STATISTICS] = context.now + 6 * DAY_S + int(draw * 2 * DAY_S)
+    return sealed
+
+
+def draft_usage(ports: Ports, settings: Settings, state: AgentState, places: tuple[str, ...], now: int) -> Sealed:
+    """Returns what a usage report would be, and keeps nothing of it: no copy, no secret, no entry, no next date."""
+    facts = _usage_facts(ports, settings, state)
+    sealed, _ = _seal(ports, Purpose.USAGE_STATISTICS, facts, places, now)
     return sealed
 
 
 def seal_report(context: PassContext, purpose: Purpose, facts: Mapping[str, Json]) -> Sealed:
     """Builds a report by the catalog with an erasure secret of its own; returns it held and recorded. Raises Storage."""
     ports = context.ports
-    name = new_id(ports.random, PREFIX[purpose])
-    secret = ports.random.token_bytes(ERASURE_BYTES)
-    sealed = seal(
-        request_id=name,
-        purpose=purpose,
-        url=_url(context.gate.destinations(purpose), purpose),
-        accept=JOSE,
-        body=ports.catalog.build(purpose, {**facts, "erasure": hashlib.sha256(secret).hexdigest()}),
-        content_type=JSON,
-        held_since=context.now,
-    )
-    ports.files.write(ports.paths.erasure / name, secret)
+    sealed, secret = _seal(ports, purpose, facts, context.gate.destinations(purpose), context.now)
+    ports.files.write(ports.paths.erasure / sealed.id, secret)
     context.outbox.hold(sealed)
     context.ledger.request(EntryKind.REQUEST_SEALED, context.now, sealed)
     return sealed
 
 
-def deliver(context: PassContext, *, commanded: bool) -> None:
-    """Sends every held report that the gate permits now. Runs of different purposes keep apart, unless commanded."""
-    outbox, state = context.outbox, context.state
+def _usage_facts(ports: Ports, settings: Settings, state: AgentState) -> dict[str, Json]:
+    needed = ports.catalog.collected(Purpose.USAGE_STATISTICS)
+    facts: dict[str, Json] = dict(ports.machine.facts(needed, panel_version_file=settings.panel_version_file))
+    return facts | {"license_state": fingerprint.license_class(state.state or State.UNLICENSED)}
+
+
+def _seal(
+    ports: Ports, purpose: Purpose, facts: Mapping[str, Json], places: tuple[str, ...], now: int
+) -> tuple[Sealed, bytes]:
+    """A report built by the catalog, and its erasure secret; nothing is written."""
+    secret = ports.random.token_bytes(ERASURE_BYTES)
+    sealed = seal(
+        request_id=new_id(ports.random, PREFIX[purpose]),
+        purpose=purpose,
+        url=_url(places, purpose),
+        accept=JOSE,
+        body=ports.catalog.build(purpose, {**facts, "erasure": hashlib.sha256(secret).hexdigest()}),
+        content_type=JSON,
+        held_since=now,
+    )
+    return sealed, secret
+
+
+def finish_answered(context: PassContext) -> None:
+    """Finishes the held reports that have a good reply: a pass was killed before it did. Opens no connection."""
+    outbox = context.outbox
     for sealed in outbox.held_reports():
         answered = outbox.reply(sealed.id)
-        if answered is not None and answered.ok:  # killed before all was done that follows
+        if answered is not None and answered.ok:
             outbox.record_outcome(sealed, answered, context.now)
             _finish(context, sealed, answered)
-            continue
-        waits = state.retries.get(sealed.purpose, 0) > context.now
-        if not commanded and (waits or not quiet_permits(state, sealed.purpose, context.now)):
+
+
+def deliver(context: PassContext) -> None:
+    """Sends every held report that the gate permits now. Runs of different purposes keep apart."""
+    for sealed in context.outbox.held_reports():
+        if not _may_try(context.state, sealed.purpose, context.now):
             continue
         sources = context.read_gate()
         if isinstance(decide(sources, sealed, context.ports.catalog, context.now), Permit):
             send(context, sealed, signalled=sources.opted_out)
+
+
+def ready(context: PassContext) -> bool:
+    """Returns whether a held report would be sent by a pass that time starts now."""
+    held = (sealed for sealed in context.outbox.held_reports() if _may_try(context.state, sealed.purpose, context.now))
+    decisions = (decide(context.gate, sealed, context.ports.catalog, context.now) for sealed in held)
+    return any(isinstance(decision, Permit) for decision in decisions)
 
 
 def send(context: PassContext, sealed: Sealed, *, signalled: bool) -> Reply:
@@ -172,6 +201,11 @@ def keep_receipt(outbox: Outbox, sealed: Sealed, token: bytes, root: Root, now: 
 def _permits(sources: GateSources, purpose: Purpose) -> bool:
     """Asked before anything is collected."""
     return sources.permits(purpose) and bool(sources.destinations(purpose))
+
+
+def _may_try(state: AgentState, purpose: str, now: int) -> bool:
+    """Not while a retry waits, nor shortly after a run of another purpose."""
+    return state.retries.get(purpose, 0) <= now and quiet_permits(state, purpose, now)
 
 
 def _due(state: AgentState, now: int) -> bool:

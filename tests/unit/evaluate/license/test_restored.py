@@ -44,7 +44,7 @@ def agent() -> Simulated:
     simulated.install(signing.lines(signing.delegation(), signing.license(iat=signing.NOW, activation=free)))
     simulated.run("refresh")
     simulated.files.put(PATHS.consent, YES)
-    simulated.run("narrowed")
+    simulated.change_consent()
     assert len(waiting(simulated)) == 1
     passes(simulated, HOUR)
     return simulated
@@ -85,7 +85,7 @@ def put_back(agent: Simulated, backup: Backup, directory: Path = PATHS.state_dir
 def test_a_withdrawal_since_is_not_undone(agent: Simulated) -> None:
     backup = agent.files.snapshot()
     agent.files.put(PATHS.consent, NO)
-    assert agent.run("narrowed")["result"]["consent"]["purged"] != []
+    assert agent.change_consent()["result"]["consent"]["purged"] != []
     days(agent, 1)
     put_back(agent, backup)
     assert agent.run("start")["result"]["consent"]["purged"] != [], "what came back is purged once more"
@@ -123,7 +123,7 @@ def test_a_dropped_report_that_is_back_has_its_whole_hold_again(agent: Simulated
             assert agent.run("bundle", document=base64url(token))["ok"]
         case _:
             agent.run("refresh")
-            agent.run("narrowed")
+            agent.change_consent()
     assert [each["id"] for each in waiting(agent)] == [report["id"]]
     assert reports(agent) == []
     told = kinds(agent)
@@ -137,7 +137,7 @@ def test_a_whole_disk_that_is_put_back_has_every_hold_again(agent: Simulated) ->
     """/etc too, with the yes that was withdrawn since: three days in which to withdraw it again."""
     backup = agent.files.snapshot()
     agent.files.put(PATHS.consent, NO)
-    agent.run("narrowed")
+    agent.change_consent()
     days(agent, 30)
     put_back(agent, backup, Path("/"))
     agent.run("start")
@@ -178,7 +178,7 @@ def test_a_ledger_that_is_put_back_with_its_head_denies_until_somebody_looks(age
 def test_a_memory_that_is_put_back_alone_takes_no_no_back(agent: Simulated) -> None:
     backup = agent.files.snapshot()
     agent.files.put(PATHS.consent, NO)
-    agent.run("narrowed")
+    agent.change_consent()
     days(agent, 1)
     agent.files.put(PATHS.state, backup[PATHS.state].data, mode=0o600)
     days(agent, 10)

@@ -47,7 +47,7 @@ def lived_in(seed: int = 1) -> Simulated:
     agent.install(signing.lines(signing.delegation(), signing.license(iat=signing.NOW)))
     agent.run("refresh")
     agent.files.put(PATHS.consent, YES.replace(b"1h", b"0h"))
-    agent.run("narrowed")
+    agent.change_consent()
     agent.files.put(PATHS.consent, YES)
     agent.clock.advance(8 * DAY)
     agent.run("tick")
@@ -171,7 +171,7 @@ def test_a_server_of_the_template_sends_nothing_by_the_templates_word() -> None:
     assert server.run("review")["ok"]
     server.run("tick")
     server.clock.advance(2 * 3600)
-    server.run("narrowed")
+    server.change_consent()
     assert len(reports(server)) == 1
     kinds = [each["kind"] for each in server.run("history")["result"]["entries"]]
     assert kinds.index("Reviewed") < kinds.index("ConsentGiven") < kinds.index("RequestSealed")
@@ -184,7 +184,7 @@ def test_an_answer_given_after_the_reset_counts() -> None:
     server.files.put(PATHS.consent, YES + b"# answered here\n")
     server.run("start")
     server.clock.advance(2 * 3600)
-    server.run("narrowed")
+    server.change_consent()
     assert len(reports(server)) == 1
 
 
@@ -248,7 +248,7 @@ def original(made: Vendor, issued: Issued) -> Customer:
     assert customer.agent.run("activate")["ok"]
     customer.agent.files.put(PATHS.consent, YES.replace(b"1h", b"72h"))
     customer.agent.network.on("POST", "http://127.0.0.1:8470/v1/reports/usage_statistics", _receipt)
-    customer.agent.run("narrowed")
+    customer.agent.change_consent()
     assert customer.agent.run("held")["result"]["held"] != []
     assert customer.check()["reasons"] == ["ok"]
     return customer

@@ -43,7 +43,7 @@ def _receipt(sealed: Sealed) -> Reply:
 
 def say(agent: Simulated, text: str) -> dict[str, Any]:
     agent.files.put(PATHS.consent, text.encode())
-    return agent.run("narrowed")
+    return agent.change_consent()
 
 
 def wait(agent: Simulated, seconds: int) -> None:
@@ -104,10 +104,12 @@ def test_a_yes_is_recorded_then_a_report_is_held_and_then_leaves(agent: Simulate
 
 
 def test_the_preview_is_what_leaves(agent: Simulated) -> None:
+    agent.files.put(PATHS.consent, AT_ONCE.encode())
+    agent.run("narrowed")
     shown = agent.run("preview", purpose=USAGE)["result"]
-    assert {each["reason"] for each in shown["why"]} >= {"not_asked"}
+    assert (shown["why"], shown["kept"]) == ([], True)
     assert reports(agent) == []
-    say(agent, AT_ONCE)
+    agent.change_consent()
     (left,) = reports(agent)
     assert left.body.decode() == shown["body"]
     assert head(left).decode() == shown["head"]
@@ -274,17 +276,22 @@ def test_a_held_report_is_shown_dropped_or_sent_at_once(agent: Simulated) -> Non
 
 
 def test_a_report_that_is_denied_cannot_be_sent_at_once_either(agent: Simulated) -> None:
-    shown = agent.run("preview", purpose=USAGE)["result"]
-    frame = agent.run("held", action="send", id=shown["id"])
-    assert frame["error"]["code"] == "not_asked"
+    say(agent, YES)
+    (waiting,) = agent.run("held")["result"]["held"]
+    agent.opt_outs.say(do_not_track=True)
+    frame = agent.run("held", action="send", id=waiting["id"])
+    assert frame["error"]["code"] == "opt_out"
     assert reports(agent) == []
 
 
 @pytest.mark.slow
 def test_a_held_report_goes_after_two_weeks_and_a_copy_after_ninety_days(agent: Simulated) -> None:
-    shown = agent.run("preview", purpose=USAGE)["result"]
+    say(agent, YES)
+    (waiting,) = agent.run("held")["result"]["held"]
+    agent.opt_outs.say(do_not_track=True)
     wait(agent, 14 * signing.DAY)
-    assert shown["id"] not in agent.files.names(PATHS.held)
+    assert waiting["id"] not in agent.files.names(PATHS.held)
+    agent.opt_outs.say()
     say(agent, AT_ONCE)
     (left,) = reports(agent)
     say(agent, NO)
