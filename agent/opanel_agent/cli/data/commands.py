@@ -69,8 +69,8 @@ def held_send(options: Options, world: Context) -> CommandResult:
 
     Under an opt-out it is written to a file instead, as every command that sends does.
     """
+    shown = _held_post(options, world, "show").result
     with decode_reply():
-        shown = _held_post(options, world, "show").result
         leaving = send.read(shown)
     forbidden = tuple(each for each in leaving.why if each.reason in SIGNALLED)
     if forbidden:
