@@ -57,10 +57,10 @@ def resolve(host: str, port: int, timeout_s: float, look_up: LookUp = look_up) -
     `timeout_s` seconds.
     """
     results: queue.SimpleQueue[list[Address] | Unavailable] = queue.SimpleQueue()
-    threading.Thread(target=lambda: results.put(_found(look_up, host, port)), daemon=True).start()
     try:
+        threading.Thread(target=lambda: results.put(_found(look_up, host, port)), daemon=True).start()
         found = results.get(timeout=timeout_s)
-    except queue.Empty:
+    except (queue.Empty, RuntimeError):  # RuntimeError: those that hung before it have taken every task (TasksMax=)
         raise Unavailable(Reason.UNREACHABLE_DNS, "resolver_silent") from None
     if isinstance(found, Unavailable):
         raise found

@@ -1,7 +1,10 @@
 """Addresses race: one that hangs or refuses delays nothing, and each is told by what became of it. Real sockets."""
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -146,6 +149,33 @@ def test_a_name_that_is_unknown_is_told_from_a_name_service_that_fails(number: i
     with pytest.raises(Unavailable) as raised:
         dialing.resolve("x", 443, 5, look_up=raises)
     assert raised.value.detail == detail
+
+
+NO_ROOM = """
+import resource
+from opanel_agent.core.errors import Unavailable
+from opanel_agent.system.http import dialing
+pages = int(open("/proc/self/statm").read().split()[0])
+room = pages * resource.getpagesize() + (1 << 20)  # less than a thread's stack
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+try:
+    dialing.resolve("localhost", 80, 5)
+except Unavailable as error:
+    print(error.detail)
+"""
+
+
+def test_where_no_thread_can_be_made_the_name_service_counts_as_silent() -> None:
+    """A unit has room for 16 tasks, and each name that hangs leaves one behind."""
+    told = subprocess.run(
+        [sys.executable, "-c", NO_ROOM],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (told.stdout, told.returncode) == ("resolver_silent\n", 0), told.stderr
 
 
 def test_a_real_name_is_resolved() -> None:
