@@ -20,6 +20,7 @@ manifest=$place/manifest
 answer=/run/opanel-agent/answer.json
 sockets='opanel-agent-fetch.socket opanel-agent-courier.socket'
 service=opanel-agent.service
+own_socket=opanel-agent.socket
 folders="$config|root:opanel-agent 2755
 $config/import.d|root:opanel-agent 2750
 /run/opanel-agent|opanel-agent:opanel 2750
@@ -344,6 +345,7 @@ $2"
     clear_way "$2" f "$1"
     make_folder "$(dirname "$2")"
     case $2 in
+    "$units/$own_socket") reload=1 socket_laid=1 ;;
     "$units"/*) reload=1 ;;
     esac
     if will "$(sentence lay "$2")"; then
@@ -579,7 +581,7 @@ END
 start_units() {
     [ -z "$unfinished" ] || reload=1
     running=
-    for unit in $sockets $service; do
+    for unit in $own_socket $sockets $service; do
         ! systemctl -q is-active "$unit" || running="$running $unit"
     done
     answered=
@@ -589,6 +591,7 @@ start_units() {
     if [ -n "$reload" ] && will "$(sentence reload)"; then
         systemctl daemon-reload || fail step 'systemctl daemon-reload'
     fi
+    hold_socket
     for unit in $sockets $service; do
         if ! is_noted "e $unit"; then
             if will "$(sentence enable "$unit")"; then
@@ -600,6 +603,28 @@ start_units() {
             [ "$unit" != "$service" ] || [ -z "$answered" ] || await_answer || roll_back
         fi
     done
+}
+
+# The agent's own socket is never closed for an upgrade. Only where it is new, or its unit has changed, the service ends
+# first: systemd holds no socket whose service runs without it.
+hold_socket() {
+    if is_noted "e $own_socket"; then
+        case "$socket_laid $running " in
+        "1 "*" $own_socket "*) ;;
+        *) return 0 ;;
+        esac
+        will "$(sentence restart "$own_socket")" || return 0
+    else
+        will "$(sentence enable "$own_socket")" || return 0
+        new_socket=1
+        systemctl -q enable "$own_socket" || roll_back
+    fi
+    systemctl stop "$service" "$own_socket" || roll_back
+    systemctl start "$own_socket" || roll_back
+    note "e $own_socket"
+    case " $running " in
+    *" $service "*) systemctl start "$service" || roll_back ;;
+    esac
 }
 
 written() { stat -c '%i %y' "$1" 2>/dev/null || true; }
@@ -627,6 +652,11 @@ roll_back() {
         ln -s "$old_env" "$place/env.opanel-new"
         replace "$place/env.opanel-new" "$place/env"
         systemctl daemon-reload
+        if [ -n "${new_socket-}" ]; then   # what was here before binds the path itself
+            systemctl -q disable "$own_socket" || true
+            systemctl stop "$own_socket" "$service" || true
+            sed -i "/^e $own_socket\$/d" "$manifest"
+        fi
         for unit in $running; do
             systemctl restart "$unit" || true
         done
@@ -661,6 +691,7 @@ apply() {
     changes=0
     laid=
     reload=
+    socket_laid=
     folders_told=
     make_place
     provide_wheels
@@ -781,10 +812,10 @@ is_running_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/
 
 stop_units() {
     [ -e "$units/$service" ] || return 0
-    if will "$(sentence stop "$service $sockets")"; then
+    if will "$(sentence stop "$own_socket $service $sockets")"; then
         if is_running_systemd; then
             # shellcheck disable=SC2086 # a list of names
-            systemctl stop $service $sockets 'opanel-agent-fetch@*.service' 'opanel-agent-courier@*.service' || fail step 'systemctl stop'
+            systemctl stop $own_socket $service $sockets 'opanel-agent-fetch@*.service' 'opanel-agent-courier@*.service' || fail step 'systemctl stop'
         fi
         [ ! -f "$manifest" ] || sed -i '/^e /d' "$manifest"   # should it be installed again, they are enabled again
     fi
@@ -814,7 +845,7 @@ remove_laid() {
         done
     else
         # shellcheck disable=SC2086 # a list of names
-        systemctl -q disable $service $sockets 2>/dev/null || true
+        systemctl -q disable $own_socket $service $sockets 2>/dev/null || true
         # Last laid, first removed: so a folder that was made for them is empty when its turn comes.
         awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' "$manifest" | while read -r kind path; do
             remove_one "$kind" "$path"

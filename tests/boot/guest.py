@@ -24,7 +24,10 @@ from boot.checks import Ran, until
 
 AGENT: Final = "/usr/local/bin/opanel-agent"
 TOOLS: Final = "/usr/local/lib/opanel-boot"  # what a test brings along; not the product's
-UNITS: Final = ("opanel-agent.service", "opanel-agent-fetch.socket", "opanel-agent-courier.socket")
+UNITS: Final = (
+    *("opanel-agent.service", "opanel-agent.socket"),
+    *("opanel-agent-fetch.socket", "opanel-agent-courier.socket"),
+)
 PERMIT_NETWORKS: Final = "--capability=CAP_NET_ADMIN"  # without it systemd may not make PrivateNetwork='s
 _ENVIRONMENT: Final = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.live_daemon import Running, gone, read_all, read_one, request, running, until
+from fixtures.live_daemon import Reply, Running, gone, read_all, read_one, request, running, until
 
 # Does what the intent says, so that one job serves many tests.
 BY_INTENT = """
@@ -247,6 +247,104 @@ def test_after_a_kill_the_next_one_takes_over(place: Path) -> None:
 
 def test_the_socket_is_for_owner_and_group(shared: Running) -> None:
     assert stat.S_IMODE(shared.socket.stat().st_mode) == 0o660
+
+
+# a socket that systemd holds
+
+
+@pytest.fixture
+def held(place: Path) -> Iterator[socket.socket]:
+    """As opanel-agent.socket does: bound and listened at by another process than the daemon."""
+    place.mkdir(mode=0o700)
+    with closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(place / "agent.sock"))
+        listener.listen(512)
+        yield listener
+
+
+ANSWERED = """
+now = int(time.time())
+license_ = {"schema": 1, "state": "active", "reasons": ["ok"], "as_of": now, "good_until": now + 600}
+answer = {"schema": 1, "consent": {}, "license": license_}
+frame = {"schema": 1, "ok": True, "error": None, "answer": answer, "next_run_s": 3600, "result": None}
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nobody_is_refused_while_it_is_started_anew(place: Path, held: socket.socket, number: int) -> None:
+    """Who connects meanwhile is answered by the next one, from its first moment, with the answer of before."""
+    with running(place, ANSWERED + "print(json.dumps(frame))", passed=held) as first:
+        first.wait()
+        assert "restored" not in first.ask("GET", "/v1/license").json
+        assert first.stop(number) in (0, -number)
+        with closing(first.connect()) as waiting:
+            waiting.sendall(request("GET", "/v1/license", close=True))
+            with running(place, "time.sleep(60)", passed=held):
+                assert Reply(read_all(waiting)).json["restored"] is True
+    assert (place / "agent.sock").exists()
+
+
+def test_a_kept_connection_is_told_that_it_ends(place: Path, held: socket.socket) -> None:
+    """And is answered to the last: a request is never cut off by a restart."""
+    with running(place, passed=held, drain_s=5.0) as daemon, closing(daemon.wait().connect()) as client:
+        client.sendall(request("GET", "/v1/license"))
+        assert "connection" not in read_one(client).headers
+        daemon.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        client.sendall(request("GET", "/v1/license"))
+        assert Reply(read_all(client)).headers["connection"] == "close"
+        assert daemon.process.wait(4) == 0  # nobody is left to wait for
+
+
+@pytest.mark.parametrize("told", [{"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": "x"}, {"LISTEN_FDS": "-1"}])
+def test_what_is_meant_for_another_process_is_not_taken(place: Path, told: dict[str, str]) -> None:
+    with running(place, env=told) as daemon:
+        daemon.wait()
+
+
+def test_a_socket_of_another_path_is_not_taken(place: Path, tmp_path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as other:
+        other.bind(str(tmp_path / "other"))
+        other.listen()
+        with running(place, passed=other) as daemon:
+            daemon.wait()
+
+
+@pytest.mark.parametrize("how", ["deleted", "renamed", "replaced"])
+def test_a_deleted_socket_file_is_made_anew(place: Path, how: str) -> None:
+    """At once where a name is deleted; else with the next thing that the daemon has to do."""
+    with running(place, socket_check_s=0.0) as daemon, closing(daemon.wait().connect()) as kept:
+        if how == "deleted":
+            daemon.socket.unlink()
+        else:
+            daemon.socket.rename(place / "elsewhere")
+        if how == "replaced":
+            with closing(socket.socket(socket.AF_UNIX)) as dead:
+                dead.bind(str(daemon.socket))
+        if how != "deleted":
+            kept.sendall(request("GET", "/v1/license"))
+            assert read_one(kept).status == 200
+        daemon.wait()
+        assert stat.S_IMODE(daemon.socket.stat().st_mode) == 0o660
+        kept.sendall(request("GET", "/v1/license"))
+        assert read_one(kept).status == 200
+        until(lambda: "event=socket_healed" in daemon.log)
+
+
+def test_a_deleted_socket_of_systemd_s_is_made_anew_and_kept(place: Path, held: socket.socket, tmp_path: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind(str(tmp_path / "n"))
+        manager.settimeout(10)
+        with running(place, passed=held, env={"NOTIFY_SOCKET": str(tmp_path / "n")}) as daemon:
+            daemon.wait()
+            daemon.socket.unlink()
+            daemon.wait()
+            while not (received := socket.recv_fds(manager, 1000, 1))[0].startswith(b"FDSTORE=1"):
+                pass
+            assert daemon.stop() == 0
+        kept = socket.socket(fileno=received[1][0])
+        with closing(kept), running(place, passed=kept) as daemon:
+            daemon.wait()
 
 
 def test_systemd_is_told(place: Path, tmp_path: Path) -> None:

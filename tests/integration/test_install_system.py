@@ -34,7 +34,7 @@ allow = false
 [purposes.crash_reports]
 allow = false
 """
-UNITS = ("opanel-agent-fetch.socket", "opanel-agent-courier.socket", "opanel-agent.service")
+UNITS = ("opanel-agent.socket", "opanel-agent-fetch.socket", "opanel-agent-courier.socket", "opanel-agent.service")
 MUTATING = ("enable", "start", "restart", "try-restart", "daemon-reload", "stop", "disable", "sysusers", "tmpfiles")
 
 

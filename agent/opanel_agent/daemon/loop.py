@@ -45,6 +45,7 @@ from opanel_agent.system.journal import Journal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _SLEEP_MAX_S = 600.0  # select counts no time asleep, so a machine that woke up is noticed within this
+REFUSED_S = 5.0  # between two starts that were refused: what they lack comes by a person
 DESCRIPTORS = 4096  # as many clients as the kernel lets wait in a listening socket's queue
 DESCRIPTORS_KEPT = 64  # for jobs' pipes, the journal, files and sockets of the daemon's own
 _KILL_S = 3.0  # what the kernel gets to end a killed job before the daemon leaves without it
@@ -371,4 +372,6 @@ def _explain(error: AgentError) -> int:
 
     title, hint = describe_error(error, language(None, None, os.environ))
     sys.stderr.write(escape_lines(f"{title}\n{hint}\n"))
+    if "NOTIFY_SOCKET" in os.environ:  # systemd starts it again at once, whatever it ended with
+        time.sleep(REFUSED_S)
     return error.exit_status

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from opanel_agent.daemon.job_process import JobLimits
+from opanel_agent.daemon.listener import BACKLOG
 from opanel_agent.network.client import DEADLINE_S
 from opanel_agent.network.fetch import WHOLE_S
 from opanel_agent.system import environment
@@ -24,9 +25,10 @@ ROOT = Path(__file__).parents[3]
 UNITS = ROOT / "systemd"
 AGENT, FETCH, COURIER = "opanel-agent.service", "opanel-agent-fetch@.service", "opanel-agent-courier@.service"
 SOCKETS = {"fetch": "opanel-agent-fetch.socket", "courier": "opanel-agent-courier.socket"}
+OWN_SOCKET = "opanel-agent.socket"
 SERVICES = (AGENT, FETCH, COURIER)
 SYSUSERS, TMPFILES = "opanel-agent.sysusers.conf", "opanel-agent.tmpfiles.conf"
-EVERY = sorted((*SERVICES, *SOCKETS.values(), SYSUSERS, TMPFILES))
+EVERY = sorted((*SERVICES, *SOCKETS.values(), OWN_SOCKET, SYSUSERS, TMPFILES))
 PLACES = Paths(
     system=True,
     owner=0,
@@ -166,9 +168,11 @@ def test_the_agent_is_watched_and_outlives_its_jobs() -> None:
     service = told["Service"]
     assert service["Type"] == ["notify"]
     assert service["NotifyAccess"] == ["main"]
-    assert service["WatchdogSec"] == ["60s"]
+    assert service["WatchdogSec"] == ["20s"]
     assert service["OOMPolicy"] == ["continue"]
-    assert service["Restart"] == ["on-failure"]
+    assert service["Restart"] == ["always"]
+    assert service["RestartSec"] == ["200ms"]  # clients wait for it
+    assert told["Unit"]["StartLimitIntervalSec"] == ["0"]
     assert "HUP" in service["ExecReload"][0]
     assert int(service["MemoryMax"][0].removesuffix("M")) * 1024**2 > JobLimits().kernel.memory_max_bytes
 
@@ -194,8 +198,27 @@ def test_the_hardware_s_name_comes_as_a_credential_and_its_absence_is_no_failure
 
 def test_enabling_the_agent_enables_the_doors_and_starting_it_opens_none_that_was_closed() -> None:
     told = unit(AGENT)
-    assert told["Install"]["Also"][0].split() == list(SOCKETS.values())
-    assert not {"Wants", "Requires", "BindsTo"} & told["Unit"].keys()
+    assert told["Install"]["Also"][0].split() == [OWN_SOCKET, *SOCKETS.values()]
+    assert told["Unit"]["Wants"] == [OWN_SOCKET]
+    assert not {"Requires", "BindsTo"} & told["Unit"].keys()
+
+
+def test_systemd_holds_the_agent_s_socket_for_the_group_and_never_closes_it() -> None:
+    told = unit(OWN_SOCKET)
+    socket = told["Socket"]
+    assert socket["ListenStream"] == [str(PLACES.socket)]
+    assert "Accept" not in socket  # one daemon for all connections
+    assert (socket["SocketUser"], socket["SocketGroup"], socket["SocketMode"]) == (
+        ["opanel-agent"],
+        ["opanel"],
+        ["0660"],
+    )
+    assert socket["Backlog"] == [str(BACKLOG)]
+    assert socket["TriggerLimitIntervalSec"] == ["0"]
+    assert told["Install"]["WantedBy"] == ["sockets.target"]
+    assert OWN_SOCKET in unit(AGENT)["Unit"]["After"][0].split()
+    assert int(unit(AGENT)["Service"]["FileDescriptorStoreMax"][0]) >= 1
+    assert "Nice" not in unit(AGENT)["Service"]  # what an unprivileged container may not have stops no start
 
 
 # ---- fetch and courier
@@ -336,7 +359,7 @@ def test_the_exposure_is_low(analyze: Analyze, name: str, most: float) -> None:
     assert 0 < float(found[1]) <= most
 
 
-@pytest.mark.parametrize("name", [AGENT, *SOCKETS.values(), FETCH, COURIER])
+@pytest.mark.parametrize("name", [AGENT, OWN_SOCKET, *SOCKETS.values(), FETCH, COURIER])
 def test_systemd_understands_every_line(analyze: Analyze, name: str, tmp_path: Path) -> None:
     """It names what it ignores. What it cannot find here is the installed program and its manual."""
     for path in UNITS.glob("opanel-agent*"):
