@@ -32,8 +32,10 @@ from opanel_agent.daemon.turns import Turns, UidTurns
 _UCRED: Final = struct.Struct("3i")
 _RECEIVE_BYTES: Final = 8 * 1024
 _SERVED_MAX: Final = 64  # requests in one call of `turn`: the loop has other work too
-_ACCEPTED_MAX: Final = 256  # connections taken between two requests, those that have left again included
-_ACCEPTED_AHEAD: Final = 64  # of these, such as wait to be served
+_ACCEPTED_MAX: Final = (
+    32  # connections taken between two requests: at 12 µs each, a silent one or one that has left too
+)
+_ACCEPTED_AHEAD: Final = 32  # of these, such as wait to be served
 _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ROOT: Final = 0
 _PAUSE_S: Final = 0.1  # without accepting, where the kernel has no room and nobody can be ended

@@ -17,7 +17,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Storage, Unavailable
 from opanel_agent.system import errno_codes
 
-BACKLOG: Final = 4096  # the most that Linux grants unless net.core.somaxconn was raised
+BACKLOG: Final = 4096  # the most that Linux grants unless net.core.somaxconn was raised: refusing is worse than waiting
 FIRST_DESCRIPTOR: Final = 3  # sd_listen_fds(3)
 PASSED_MAX: Final = 16  # more were never asked for
 _PATH_MAX_BYTES: Final = 107  # sun_path, less its NUL
