@@ -298,9 +298,7 @@ class Daemon:
             return
         self._notifier.stopping()
         self._clients.finish()
-        if not self._runtime_dir.held_by_systemd:
-            self._clients.stop_accepting()
-            self._runtime_dir.unlink_socket()
+        self._runtime_dir.unlink_socket()  # whoever waits there already is still taken in
         self._reply(self._job_queue.abandon(), now_s)
         self._end_s = now_s + self._limits.stop_s + _KILL_S
         self._drained_s = now_s + self._limits.drain_s
