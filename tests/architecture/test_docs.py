@@ -114,7 +114,8 @@ def paths(value: Any, at: str = "") -> Iterator[str]:
 def told_answer() -> dict[str, Any]:
     """A real answer in which every member has something to say: warned, denied, with a reseller."""
     agent = Simulated()
-    agent.install(signing.bundle(activated=False))
+    lines = (EXAMPLES / "bundle.jws").read_bytes().splitlines(keepends=True)
+    agent.install(b"".join(lines[:2]))  # without its activation
     agent.publish({signing.LICENSE_IDX: 2})
     agent.run("refresh")
     said = Signal(kind=SignalKind.ENVIRONMENT, what="DO_NOT_TRACK=1", place="/etc/environment", line=3)

@@ -80,7 +80,7 @@ def _license(bundle: Bundle | None, found: Verdict, now: int, checked_at: int | 
         "features": [] if terms is None else [*sorted(terms.features)],
         "limits": {} if terms is None else dict(terms.limits),
         "tier": None if terms is None else terms.tier,
-        "reseller": _reseller(terms),
+        "reseller": _reseller(bundle),
         "next_action": _next_action(terms, found),
         "as_of": now,
         "good_until": good_until if found.until is None else min(found.until, good_until),
@@ -99,11 +99,18 @@ def _period(period: verdict.Period, now: int) -> Json:
     }
 
 
-def _reseller(terms: License | None) -> Json:
-    if terms is None:
+def _reseller(bundle: Bundle | None) -> Json:
+    """Whom to call, by the license, and who answers for personal data, by the delegation that it was issued under."""
+    if bundle is None:
         return None
-    reseller = terms.reseller
-    return {"name": reseller.name, "email": reseller.email, "phone": reseller.phone, "url": reseller.url}
+    reseller, controller = bundle.license.reseller, bundle.delegations[-1].controller
+    return {
+        "name": reseller.name,
+        "email": reseller.email,
+        "phone": reseller.phone,
+        "url": reseller.url,
+        "controller": None if controller is None else {"kep": None, "url": None, **controller.claim()},
+    }
 
 
 def _next_action(terms: License | None, found: Verdict) -> Json:

@@ -24,6 +24,16 @@ export interface Reseller {
   email: string | null;
   phone: string | null;
   url: string | null;
+  controller: Controller | null;
+}
+
+/** Who answers for personal data at the reseller. */
+export interface Controller {
+  name: string;
+  address: string;
+  email: string;
+  kep: string | null;
+  url: string | null;
 }
 
 /** What GET /v1/license answers. Times are seconds since 1970. A later agent may add members. */

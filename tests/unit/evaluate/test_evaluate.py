@@ -87,6 +87,7 @@ def test_a_bundle_is_verified_without_a_request(agent: Simulated) -> None:
     assert told["features"] == ["backup", "mail"]
     assert told["limits"] == {"accounts": 100}
     assert told["reseller"]["name"] == "Örnek Hosting"
+    assert told["reseller"]["controller"] is None
     assert agent.network.sent == []
 
 

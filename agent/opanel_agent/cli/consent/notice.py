@@ -4,7 +4,6 @@ It needs neither root nor the daemon; who is not known yet is said to be so.
 """
 
 import textwrap
-from collections.abc import Iterator
 from typing import Final
 
 from opanel_agent.cli.context import Context
@@ -13,13 +12,13 @@ from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.output import CommandResult
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.consent import notice
-from opanel_agent.core.documents.root import Destination, Root
+from opanel_agent.core.consent.notice import Circumstances, Party
+from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.units import Language
 from opanel_agent.system.storage.resources import Resources
 
 COLUMNS: Final = 80
-OWN_MIRROR: Final = "agent.toml"
 
 
 def show(_: Options, world: Context) -> CommandResult:
@@ -30,14 +29,7 @@ def show(_: Options, world: Context) -> CommandResult:
 
 def page(world: Context, lang: Language) -> tuple[str, ...]:
     """The notice's lines, none of them wider than a terminal of 80 columns."""
-    root = _root(world)
-    text = notice.fill(
-        Resources().notice(lang),
-        lang,
-        vendor=None if root is None else root.sub,
-        reseller=_reseller(world),
-        destinations=() if root is None else tuple(_destinations(world, root)),
-    )
+    text = notice.fill(Resources().notice(lang), lang, _circumstances(world, _root(world)))
     return tuple(line for each in text.splitlines() for line in wrapped(each))
 
 
@@ -55,16 +47,29 @@ def _root(world: Context) -> Root | None:
         return None
 
 
-def _reseller(world: Context) -> str | None:
-    try:
-        return answers.latest(world).license.reseller.get("name")
-    except AgentError:
-        return None
-
-
-def _destinations(world: Context, root: Root) -> Iterator[Destination]:
-    """Every server that may be contacted, within the region that the settings choose."""
+def _circumstances(world: Context, root: Root | None) -> Circumstances:
+    """Who is responsible, and every server that may be contacted within the region that the settings choose."""
+    if root is None:
+        return Circumstances(reseller=_reseller(world))
     settings = world.settings()  # it was read to find the root
     named = (*root.mirrors, *(each for places in root.endpoints.values() for each in places))
-    yield from (each for each in named if settings.region in (None, each.region))
-    yield from (Destination(url=url, region=OWN_MIRROR) for url in settings.mirrors)
+    return Circumstances(
+        vendor=Party(name=root.sub, controller=root.controller),
+        reseller=_reseller(world),
+        destinations=tuple(each for each in named if settings.region in (None, each.region)),
+        own_mirrors=settings.mirrors,
+        region=settings.region,
+        transfers=root.transfers,
+        ip_retention_days=root.ip_retention_days,
+    )
+
+
+def _reseller(world: Context) -> Party | None:
+    try:
+        found = answers.latest(world).license
+    except AgentError:
+        return None
+    if "name" not in found.reseller:
+        return None
+    contact = tuple(found.reseller[way] for way in answers.CONTACT if way in found.reseller)
+    return Party(name=found.reseller["name"], controller=found.reseller_controller, contact=contact)

@@ -13,6 +13,7 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Fault
+from opanel_agent.core.documents.controller import Controller, read_controller
 from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
 from opanel_agent.core.units import LANGUAGES
 
@@ -33,6 +34,7 @@ class LicenseView(NamedTuple):
     limits: Mapping[str, Json]
     tier: str | None
     reseller: Mapping[str, str]
+    reseller_controller: Controller | None
     action: str
     action_texts: Mapping[str, str]
     as_of: int
@@ -125,6 +127,7 @@ def license_of(told: Members) -> LicenseView:
         limits=limits if isinstance(limits, dict) else {},
         tier=told.optional_text("tier"),
         reseller=_contact(Members(reseller, "reseller")) if isinstance(reseller, dict) else {},
+        reseller_controller=_controller(reseller),
         action=action.text("code"),
         action_texts={lang: action.text(lang, max_length=2048) for lang in LANGUAGES},
         as_of=told.integer("as_of"),
@@ -146,6 +149,15 @@ def _kept(world: Context) -> Members | None:
 def _texts(told: Members, name: str) -> tuple[str, ...]:
     value = told.value(name)
     return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()
+
+
+def _controller(reseller: Json) -> Controller | None:
+    """Who answers for personal data at the reseller; None where his delegation does not name one."""
+    named = reseller.get("controller") if isinstance(reseller, dict) else None
+    if not isinstance(named, dict):
+        return None
+    given: Json = {name: value for name, value in named.items() if value is not None}
+    return read_controller(Members({"controller": given}, "reseller"))
 
 
 def _contact(told: Members) -> dict[str, str]:

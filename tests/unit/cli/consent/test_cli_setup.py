@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -370,10 +371,41 @@ def test_the_notice_names_who_where_and_from_whom(terminal: Terminal, lang: Lang
         filled = terminal.type("notice").out
     told_as_written = [line for line in Resources().notice(lang).splitlines() if "{" not in line]
     assert set(told_as_written) <= set(filled.splitlines())
-    assert f": {signing.VENDOR}\n" in filled
+    assert f"\n  {signing.VENDOR}\n" in filled
     assert "Örnek Hosting" in filled
     assert "Örnek Hosting" not in bare.out
     assert filled.count("https://") > bare.out.count("https://")
+
+
+def test_the_notice_names_whom_to_write_to(terminal: Terminal) -> None:
+    """By the signed root, and for the reseller by the answer, which has it of the signed delegation."""
+    by_root = {"name": "Örnek Yazılım A.Ş.", "address": "Örnek Sok. 1, Ankara", "email": "kvkk@vendor.example"}
+    by_delegation: dict[str, Any] = {
+        "name": "R Ltd.",
+        "address": "İzmir",
+        "email": "kvkk@r.example",
+        "kep": None,
+        "url": None,
+    }
+    terminal.trust(signing.root(controller=by_root, transfers={"eu": "adequacy"}, ip_retention_days=7))
+    with fake_daemon(terminal.paths.socket) as told:
+        seller: dict[str, Any] = {
+            "name": "R",
+            "email": "a@r.example",
+            "phone": None,
+            "url": None,
+            "controller": by_delegation,
+        }
+        told.says("/v1/answer", answer(reseller=seller))
+        filled = terminal.type("notice").out
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer(reseller={**seller, "controller": None}))
+        unnamed = terminal.type("notice").out
+    assert f"\n  Örnek Yazılım A.Ş. ({signing.VENDOR})\n  Örnek Sok. 1, Ankara\n" in filled
+    assert "\n  R Ltd. (R)\n  İzmir\n  e-mail: kvkk@r.example\n" in filled
+    assert "adequacy decision" in filled
+    assert "7 days at most" in filled
+    assert "contact: a@r.example" in " ".join(unnamed.split())
 
 
 def test_the_notice_names_only_servers_of_the_chosen_region(terminal: Terminal) -> None:
@@ -384,7 +416,7 @@ def test_the_notice_names_only_servers_of_the_chosen_region(terminal: Terminal) 
     nowhere = terminal.type("notice").out
     assert everywhere.count("https://") > 1
     assert [line.strip() for line in nowhere.splitlines() if "https://" in line] == [
-        "https://own.example/m (agent.toml)"
+        "https://own.example/m (agent.toml: a mirror that you named)"
     ]
     told = terminal.type("notice", "--json").json()["result"]
     assert told["notice"] == NOTICE
