@@ -6,6 +6,7 @@ where the kernel forbids namespaces, which they say.
 
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 
 from fixtures import signing, silence_server
 from fixtures.silence_server import Server, part, why
+from opanel_agent.core.license import binding
+from opanel_agent.evaluate.license.agent_key import AgentKey
 from opanel_agent.silence import strace
 from opanel_agent.silence.judge import Scenario
 
@@ -41,7 +44,7 @@ def strace_or_skip() -> None:
 
 def shown(proof: Any) -> list[Any]:
     """For the message of a test that fails."""
-    return [proof.result["not_run"], *(each for each in proof.result["scenarios"] if not each["ok"])]
+    return [proof.result["not_run"], *(each["why"] for each in proof.result["scenarios"] if not each["ok"])]
 
 
 def test_this_code_is_silent(server: Server) -> None:
@@ -138,6 +141,8 @@ def test_strace_names_the_process(server: Server, leak: str, code: str, process:
         ("header_order", "request_unexpected", "fetch"),
         ("query", "request_unexpected", "fetch"),
         ("fetch", "datagrams", None),
+        ("alpn", "greeting_unexpected", None),
+        ("server_name", "greeting_unexpected", None),
         ("silent_connection", "request_unexpected", "fetch"),
     ],
 )
@@ -151,7 +156,55 @@ def test_a_leak_of_fetch_is_found_where_only_fixed_requests_may_be(
 
 def test_a_leak_of_the_courier_is_found(server: Server) -> None:
     proof = server.prove(Scenario.ALLOWED, leak="courier", use_strace=False)
-    assert why(proof, "allowed") == {("datagrams", None)}
+    assert why(proof, "allowed") >= {("datagrams", None)}
+
+
+def test_a_leak_in_what_only_a_command_sends_is_found(server: Server) -> None:
+    proof = server.prove(Scenario.COMMANDS, leak="activation", use_strace=False)
+    assert why(proof, "commands") >= {("datagrams", None)}
+
+
+def test_commands_send_what_they_show_and_nothing_else(server: Server) -> None:
+    proof = server.prove(Scenario.COMMANDS, use_strace=False)
+    assert proof.exit_status == 0, shown(proof)
+    told = part(proof, "commands")
+    posted = {each["line"]: each["posted"] for each in told["requests"] if each["posted"]}
+    assert posted.keys() >= {
+        "POST /v1/bundles HTTP/1.1",
+        "POST /v1/rights HTTP/1.1",
+        "POST /v1/reports/usage_statistics HTTP/1.1",
+    }
+    assert '"key_sha256":"' in posted["POST /v1/bundles HTTP/1.1"]
+    assert {each["line"].rpartition(" ")[0] for each in told["commands"]} >= {"data held send", "license install"}
+
+
+def activated(server: Server) -> None:
+    """A license whose end is near, activated for the key that the state holds."""
+    now = int(time.time())
+    seed = bytes(range(32))
+    key = AgentKey(seed)
+    components = binding.digests(signing.SALT, binding.normalize({"agent_key": key.public.kid}))
+    dates: dict[str, Any] = {
+        "nbf": now - 90 * signing.DAY,
+        "iat": now - 90 * signing.DAY,
+        "exp": now + signing.DAY // 4,
+    }
+    begun = dict.fromkeys(("iat", "nbf"), now - 100 * signing.DAY)
+    delegated = signing.delegation(by=signing.ISSUER, **begun)
+    licensed = signing.license(**dates, activation={"required": True, "within_days": 7, "min_p": 0, "seats": 1})
+    bind = signing.bind(components=components, k=1, p=0)
+    bound = signing.activation(bind=bind, cnf={"jkt": key.public.kid}, **{**dates, "exp": now + signing.DAY})
+    server.write(server.state / "bundle.jws", signing.lines(delegated, licensed, bound))
+    server.write(server.state / "activation.key", seed)
+
+
+@pytest.mark.parametrize("scenario", [Scenario.AS_IT_STANDS, Scenario.DENIED])
+def test_an_activated_license_lives_and_its_renewals_are_named(server: Server, scenario: Scenario) -> None:
+    activated(server)
+    proof = server.prove(scenario, use_strace=False)
+    assert proof.exit_status == 0, shown(proof)
+    lines = {each["line"] for each in part(proof, scenario)["requests"]}
+    assert "POST /v1/renewals HTTP/1.1" in lines
 
 
 def test_a_report_that_is_not_what_was_kept_is_found(server: Server) -> None:

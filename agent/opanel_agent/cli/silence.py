@@ -1,7 +1,7 @@
 """`prove-silence`: what this server's own settings and consent let out, shown by the kernel. Anyone can run it.
 
 All of the work is the `silence` package's; this prints what it came to, on one screen: the verdict, a line for each
-scenario, under it what speaks against it, the controls, and plainly what could not be run.
+scenario, under it what speaks against it, the controls, and plainly what could not be run. Below that is what no run covers.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,6 +29,7 @@ SCENARIOS: Final[Mapping[str, str]] = {
     Scenario.OFFLINE: "prove.offline",
     Scenario.DENIED: "prove.denied",
     Scenario.DO_NOT_TRACK: "prove.do_not_track",
+    Scenario.COMMANDS: "prove.commands",
     Scenario.ALLOWED: "prove.allowed",
 }
 FINDINGS: Final[Mapping[str, str]] = {
@@ -46,6 +47,8 @@ FINDINGS: Final[Mapping[str, str]] = {
     ViolationKind.INTERNET_SOCKET: "prove.why_internet_socket",
     ViolationKind.PATH_SOCKET: "prove.why_path_socket",
     ViolationKind.PROGRAM_STARTED: "prove.why_program_started",
+    ViolationKind.GREETING_UNEXPECTED: "prove.why_greeting_unexpected",
+    ViolationKind.GREETING_UNCHANGED: "prove.why_greeting_unchanged",
     ViolationKind.PROCESS_LEFT: "prove.why_process_left",
     ViolationKind.THREAD_KEPT: "prove.why_thread_kept",
 }
@@ -63,6 +66,18 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "proxy": "prove.no_proxy",
     "cage": "prove.no_cage",
     "answers": "prove.no_answers",
+    "activation": "prove.no_activation",
+}
+NOT_COVERED: Final[Mapping[str, str]] = {
+    "timing": "prove.blind_to_timing",
+    "random_bytes": "prove.blind_to_random_bytes",
+    "recognition": "prove.blind_to_recognition",
+    "waits": "prove.blind_to_waits",
+    "files": "prove.blind_to_files",
+    "path_sockets": "prove.blind_to_path_sockets",
+    "replies": "prove.blind_to_replies",
+    "kernel": "prove.blind_to_kernel",
+    "weekdays": "prove.blind_to_weekdays",
 }
 
 
@@ -100,6 +115,10 @@ def _lines(world: Context, result: Part) -> Lines:
         text = world.say(LEFT_OUT[str(each["code"])])
         told = each.get("told")
         yield paragraph(f"- {text}" + (f" ({told})" if told else ""), hang=2)
+    blind_to = result.get("not_covered")
+    if isinstance(blind_to, list) and scenarios:
+        yield paragraph(world.say("prove.not_covered"))
+        yield from (paragraph(f"- {world.say(NOT_COVERED[str(code)])}", hang=2) for code in blind_to)
 
 
 def _scenario(world: Context, told: Part) -> Lines:
@@ -112,7 +131,7 @@ def _scenario(world: Context, told: Part) -> Lines:
         datagrams=str(told["udp"]),
     )
     yield paragraph(f"{judged}  {name}: {counts}", hang=4)
-    if told["name"] == Scenario.AS_IT_STANDS:
+    if told["name"] in (Scenario.AS_IT_STANDS, Scenario.COMMANDS):
         for request in _each(told["requests"]):
             yield (f"    {request['count']} × {request['line']} ({request['host']})",)
     for finding in _each(told["why"]):

@@ -21,7 +21,7 @@ from opanel_agent.core.errors import AgentError, Misconfigured
 from opanel_agent.core.wire import endpoints
 from opanel_agent.core.wire.message import Sealed, fixed_get, head
 from opanel_agent.network import gate_inputs
-from opanel_agent.silence import namespace, server_copy
+from opanel_agent.silence import namespace, server_copy, tls_greeting
 from opanel_agent.silence.judge import CapturedRequest, Expected, Report, Scenario
 from opanel_agent.system.consent.consent_store import LocalConsents
 from opanel_agent.system.consent.opt_outs import LocalOptOuts
@@ -31,7 +31,8 @@ from opanel_agent.system.storage.settings import Settings
 
 LOCALHOST: Final = "localhost"
 _LOOPBACK: Final = ("127.0.0.1", "::1")
-# Asked for by a license whose end is near and that needs no activation: the copy has this server's license, not its key.
+_COMMANDED: Final = (Purpose.LICENSE_ACTIVATION.value, Purpose.DATA_RIGHTS.value)
+# Asked for by a license whose end is near.
 _RENEWAL: Final = frozenset({Purpose.LICENSE_RENEWAL.value})
 _MAX_SENT_BYTES: Final = 1024 * 1024
 
@@ -55,6 +56,7 @@ class ScenarioFiles:
         """`paths` are those that the installed programs use."""
         return replace(
             self._expected(scenario, environ),
+            greetings=frozenset(self._greetings()),
             places=frozenset({str(paths.socket)}),
             programs=frozenset({sys.executable}),
         )
@@ -65,8 +67,14 @@ class ScenarioFiles:
                 return self._as_it_stands(environ)
             case Scenario.OFFLINE:
                 return Expected()
-            case Scenario.DENIED | Scenario.DO_NOT_TRACK:
+            case Scenario.DENIED:  # a renewal asks no consent
+                return Expected(fixed=self._fixed(FIXED_GETS), besides=_RENEWAL, must_speak=True)
+            case Scenario.DO_NOT_TRACK:
                 return Expected(fixed=self._fixed(FIXED_GETS), must_speak=True)
+            case Scenario.COMMANDS:
+                purposes = frozenset({Purpose.USAGE_STATISTICS.value, *_COMMANDED})
+                besides = _RENEWAL | {Purpose.CRASH_REPORTS.value}
+                return Expected(fixed=self._fixed(FIXED_GETS), purposes=purposes, besides=besides, must_speak=True)
             case Scenario.ALLOWED:
                 purposes = frozenset(purpose.value for purpose in CONSENT_BASED)
                 return Expected(fixed=self._fixed(FIXED_GETS), purposes=purposes, besides=_RENEWAL, must_speak=True)
@@ -110,12 +118,27 @@ class ScenarioFiles:
             groups.append(frozenset(each for place in places for each in self._requests(fixed_get(word, place))))
         return tuple(group for group in groups if group)
 
+    def _greetings(self) -> Iterator[tuple[str, int, bytes]]:
+        """What each host may be greeted with, at each of its addresses."""
+        for host in self.hosts:
+            shape = tls_greeting.reference(host)
+            for address in self._addresses(host):
+                yield from ((address, port, shape) for port in self.ports)
+
+    def _addresses(self, host: str) -> tuple[str, ...]:
+        return self.addresses.get(host, _LOOPBACK if host == LOCALHOST else (host,))
+
     def _requests(self, sealed: Sealed) -> Iterator[CapturedRequest]:
         """The same bytes at each address that the host has here."""
         url = urlsplit(sealed.url)
         host = url.hostname or ""
-        for address in self.addresses.get(host, _LOOPBACK if host == LOCALHOST else (host,)):
-            yield CapturedRequest(address=address, port=_port(url.scheme, url.port), data=head(sealed) + sealed.body)
+        for address in self._addresses(host):
+            yield CapturedRequest(
+                address=address,
+                port=_port(url.scheme, url.port),
+                data=head(sealed) + sealed.body,
+                tls=url.scheme == "https",
+            )
 
 
 def _port(scheme: str, port: int | None) -> int:

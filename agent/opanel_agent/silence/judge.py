@@ -17,6 +17,7 @@ from typing import Final
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.text_safety import is_safe
+from opanel_agent.silence.tls_greeting import Greeting, unchanged
 
 EVALUATE: Final = "evaluate"
 FETCH: Final = "fetch"
@@ -30,6 +31,8 @@ NAME_CACHES: Final = frozenset({"/var/run/nscd/socket", "/run/nscd/socket"})
 # What a lookup by glibc and a connection need: addresses of this machine, and the internet.
 _NEEDED_TO_CONNECT: Final = frozenset({"AF_INET", "AF_INET6", "AF_NETLINK"})
 _LINE_BYTES: Final = 120
+# A renewal that was not answered is asked again on another day with the very same bytes, which tell nothing new.
+_SENT_AGAIN: Final = frozenset({"license_renewal"})
 
 
 @unique
@@ -38,6 +41,7 @@ class Scenario(StrEnum):
     OFFLINE = "offline"
     DENIED = "denied"
     DO_NOT_TRACK = "do_not_track"
+    COMMANDS = "commands"  # everything that a person can have sent, sent
     ALLOWED = "allowed"  # the positive control: everything allowed, and seen to leave
 
 
@@ -59,6 +63,8 @@ class ViolationKind(StrEnum):
     INTERNET_SOCKET = "internet_socket"
     PATH_SOCKET = "path_socket"
     PROGRAM_STARTED = "program_started"
+    GREETING_UNEXPECTED = "greeting_unexpected"
+    GREETING_UNCHANGED = "greeting_unchanged"
     PROCESS_LEFT = "process_left"
     THREAD_KEPT = "thread_kept"
 
@@ -86,11 +92,12 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapturedRequest:
-    """Where a connection went, and every byte that came over it, inside of TLS."""
+    """Where a connection went, and every byte that came over it, inside of TLS where that was spoken."""
 
     address: str
     port: int
     data: bytes
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +112,8 @@ class Report:
 class Month:
     """How the installed programs lived. `fault`: why the days came to no end; `failed`: 1 where there was no answer then.
 
-    `started` counts processes by name. `left` are those that outlived who started them, `threads` the daemon's while it
-    waits.
+    `started` counts processes by name, `commands` are what was typed, each with its exit status. `left` are processes that
+    outlived who started them, `threads` the daemon's while it waits.
     """
 
     days: int
@@ -115,6 +122,7 @@ class Month:
     finished: bool = True
     fault: str = ""
     started: Mapping[str, int] = field(default_factory=dict)
+    commands: tuple[tuple[str, int], ...] = ()
     left: int = 0
     threads: int = 1
 
@@ -137,7 +145,8 @@ class Expected:
 
     `purposes` are those that may post reports, `besides` those that may post something or nothing at all. `must_speak`:
     every GET and every purpose is to be seen at least once, so that a month in which nothing happened proves nothing.
-    `may_fail`: passes may end without an answer, as they would here. `places` are our own path sockets, `programs` what
+    `may_fail`: passes may end without an answer, as they would here. `greetings` are the
+    shapes with which TLS may be opened, by address and port. `places` are our own path sockets, `programs` what
     ours may start.
     """
 
@@ -146,6 +155,7 @@ class Expected:
     besides: frozenset[str] = frozenset()
     must_speak: bool = False
     may_fail: bool = False
+    greetings: frozenset[tuple[str, int, bytes]] = frozenset()
     places: frozenset[str] = frozenset()
     programs: frozenset[str] = frozenset()
 
@@ -165,6 +175,7 @@ class Observed:
     traffic: Traffic
     month: Month
     received: tuple[CapturedRequest, ...] = ()
+    greetings: tuple[Greeting, ...] = ()
     reports: tuple[Report, ...] = ()
     calls: tuple[Call, ...] | None = None
 
@@ -242,10 +253,21 @@ def _requests(expected: Expected, observed: Observed) -> Iterator[Violation]:
             continue
         copy = next((report for report in kept if request in report.requests), None)
         if copy is not None:
-            kept.remove(copy)  # each was kept for one sending
+            if copy.purpose not in _SENT_AGAIN:
+                kept.remove(copy)  # each was kept for one sending
             continue
         process = COURIER if request.data.startswith(b"POST ") else FETCH
         yield Violation(why=ViolationKind.REQUEST_UNEXPECTED, process=process, what=_shown(request))
+
+
+def _greetings(expected: Expected, observed: Observed) -> Iterator[Violation]:
+    """The clear text before the encryption is the library's own, and what is random in it is not always the same."""
+    odd = [each for each in observed.greetings if (each.address, each.port, each.shape) not in expected.greetings]
+    if odd:
+        yield Violation(why=ViolationKind.GREETING_UNEXPECTED, count=len(odd), what=f"{odd[0].address}:{odd[0].port}")
+    same = unchanged([each.drawn for each in observed.greetings])
+    if same:
+        yield Violation(why=ViolationKind.GREETING_UNCHANGED, count=same)
 
 
 def _missing(expected: Expected, observed: Observed) -> Iterator[Violation]:
@@ -298,6 +320,7 @@ _ROWS: Final[tuple[Row, ...]] = (
     _datagrams,
     _other_packets,
     _requests,
+    _greetings,
     _missing,
     _started,
     _calls,
@@ -325,6 +348,7 @@ def violations_json(scenario: Scenario, expected: Expected, observed: Observed) 
         "connections": observed.traffic.opens,
         "udp": observed.traffic.datagrams,
         "requests": _grouped(observed.received),
+        "commands": [{"line": line, "exit_status": status} for line, status in month.commands],
         "passes": month.passes,
         "days": month.days,
         "processes": {name: month.started.get(name, 0) for name in (*PROCESSES, COMMAND)},
@@ -343,6 +367,7 @@ def _grouped(received: Iterable[CapturedRequest]) -> list[Json]:
             "host": _host(_head(data)),
             "bytes": len(data),
             "count": count,
+            "posted": data.decode("utf-8", "replace") if data.startswith(b"POST ") else None,
         }
         for data, count in sorted(counts.items())
     ]

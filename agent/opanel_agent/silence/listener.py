@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from opanel_agent.silence import tls_greeting
 from opanel_agent.silence.judge import CapturedRequest
+from opanel_agent.silence.tls_greeting import MAX_RECORD_BYTES, RECORD_HEAD, Greeting
 
 PATIENCE_S: Final = 30.0  # a busy machine is slow, and a request cut short by us would look like a leak
 _MAX_REQUEST_BYTES: Final = 1024 * 1024
@@ -70,7 +72,19 @@ class Listener:
             talks = list(self._talks)
         for talk in talks:
             talk.thread.join(max(0.0, ends_at - time.monotonic()))
-        return tuple(CapturedRequest(address=talk.address, port=talk.port, data=bytes(talk.data)) for talk in talks)
+        return tuple(
+            CapturedRequest(address=talk.address, port=talk.port, data=bytes(talk.data), tls=talk.opening is not None)
+            for talk in talks
+        )
+
+    def greetings(self) -> tuple[Greeting, ...]:
+        """The clear text that opened each TLS connection. Call it after `received`."""
+        with self._lock:
+            opened = [(talk, talk.opening) for talk in self._talks if talk.opening is not None]
+        split = [(talk, tls_greeting.split(opening)) for talk, opening in opened]
+        return tuple(
+            Greeting(address=talk.address, port=talk.port, shape=shape, drawn=drawn) for talk, (shape, drawn) in split
+        )
 
     def close(self) -> None:
         for door in self._doors:
@@ -93,6 +107,7 @@ class _Talk:
         address, self.port = connection.getsockname()[:2]
         self.address = address.removeprefix("::ffff:")
         self.data = bytearray()
+        self.opening: bytes | None = None  # None: not TLS
         self.thread = threading.Thread(target=self._run, daemon=True)
         self._connection = connection
         self._context = context
@@ -101,13 +116,23 @@ class _Talk:
     def _run(self) -> None:
         self._connection.settimeout(PATIENCE_S)
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else each handshake takes 40 ms more
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # urgent data is data as well
         with self._connection, contextlib.suppress(OSError):  # whoever leaves in the middle has said what there is
             first = self._connection.recv(1, socket.MSG_PEEK)
             if first != _TLS_HANDSHAKE:
                 self._talk(self._connection)
                 return
+            self.opening = b""
+            self.opening = self._first_record()
             with self._context.wrap_socket(self._connection, server_side=True) as secured:
                 self._talk(secured)
+
+    def _first_record(self) -> bytes:
+        """The first TLS record, whole, left where it is."""
+        flags = socket.MSG_PEEK | socket.MSG_WAITALL
+        head = self._connection.recv(RECORD_HEAD, flags)
+        size = min(int.from_bytes(head[3:5], "big"), MAX_RECORD_BYTES)
+        return self._connection.recv(RECORD_HEAD + size, flags)
 
     def _talk(self, connection: socket.socket) -> None:
         while not whole(self.data) and self._more(connection):

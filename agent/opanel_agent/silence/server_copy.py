@@ -41,6 +41,7 @@ ROOT_FILE: Final = "root.jws"
 CA_FILE: Final = "ca.pem"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 ANSWERS: Final = "answers"
+KEPT: Final = "kept"
 DESTINATIONS: Final = "destinations.json"
 
 
@@ -74,6 +75,7 @@ class Server:
     """What was read, by the place that it has in a scenario's folder.
 
     `answers` are this server's own kept documents by the path they are asked for, `left_out` what could not be copied.
+    `kept` is what makes an activated license live: the bundle, and the key that signs its requests.
     """
 
     settings: Settings
@@ -82,6 +84,7 @@ class Server:
     known_root: Root
     files: Mapping[str, File] = field(default_factory=dict)
     answers: Mapping[str, bytes] = field(default_factory=dict)
+    kept: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     left_out: tuple[str, ...] = ()
 
     @property
@@ -111,6 +114,8 @@ def look(files: Files, paths: Paths) -> Server:
     documents, unreadable = _documents(files, paths)
     left_out += ["license"] if unreadable else []
     left_out += ["proxy"] if settings.proxy is not None else []
+    kept, unreadable = _kept(files, paths)
+    left_out += ["activation"] if unreadable else []
     answers = dict(_answers(files, paths, root))
     left_out += ["answers"] if len(answers) < len(FIXED_GETS) else []
     return Server(
@@ -120,6 +125,7 @@ def look(files: Files, paths: Paths) -> Server:
         known_root=_known_root(root, answers),
         files=found | documents,
         answers=answers,
+        kept=kept,
         left_out=tuple(left_out),
     )
 
@@ -139,12 +145,14 @@ def paths_in(folder: Path, owner: int, *, system: bool) -> Paths:
 
 def lay_out(server: Server, scenario: Scenario, folder: Path) -> None:
     """Everything that the scenario's agent will find. `folder` is new."""
-    for name in ("config", "state", "run", "etc", ANSWERS):
+    for name in ("config", "state", "run", "etc", ANSWERS, KEPT):
         FILES.make_dir(folder / name)
     FILES.write(folder / ROOT_FILE, server.root.lines)
     FILES.write(folder / DESTINATIONS, dumps([*server.destinations]))
     for path, body in server.answers.items():
         FILES.write(folder / ANSWERS / path.rpartition("/")[2], body)
+    for name, data in server.kept.items():
+        FILES.write(folder / KEPT / name, data, mode=0o600)
     for place, file in _said(server, scenario, folder).items():
         target = folder / place
         FILES.make_dir(target.parent)
@@ -167,8 +175,8 @@ def _said(server: Server, scenario: Scenario, folder: Path) -> dict[str, File]:
             said["config/offline"] = File(data=b"")
         case Scenario.DENIED:
             said["config/consent.toml"] = _consent(allow=False)
-            # A renewal asks no consent; here nothing but the fixed GETs is to be seen.
-            said["config/agent.toml"] = _loud_settings(server, folder, license={"renew": False})
+        case Scenario.COMMANDS:
+            said["config/consent.toml"] = _consent(allow=True, hold="72h", review=True)
         case Scenario.DO_NOT_TRACK:
             said["config/do-not-track"] = File(data=b"")
         case Scenario.ALLOWED:
@@ -185,8 +193,8 @@ def _own_settings(server: Server, folder: Path) -> File:
     return _settings({**told, **_places(folder)})
 
 
-def _loud_settings(server: Server, folder: Path, **more: object) -> File:
-    return _settings({"mirrors": list(server.settings.mirrors), **_places(folder), **more})
+def _loud_settings(server: Server, folder: Path) -> File:
+    return _settings({"mirrors": list(server.settings.mirrors), **_places(folder)})
 
 
 def _settings(told: dict[str, object]) -> File:
@@ -202,12 +210,12 @@ def _table(data: bytes) -> dict[str, object]:
     return tomllib.loads(data.decode("utf-8"))
 
 
-def _consent(*, allow: bool) -> File:
+def _consent(*, allow: bool, hold: str = "0h", review: bool = False) -> File:
     told = consent_file.fresh(installed_notice(), dict.fromkeys(CONSENT_BASED, allow))
     purposes = told["purposes"]
     if isinstance(purposes, dict):
-        purposes[Purpose.USAGE_STATISTICS.value]["hold"] = "0h"
-        purposes[Purpose.CRASH_REPORTS.value]["review"] = False
+        purposes[Purpose.USAGE_STATISTICS.value]["hold"] = hold
+        purposes[Purpose.CRASH_REPORTS.value]["review"] = review
     return File(data=tomli_w.dumps(told).encode("utf-8"))
 
 
@@ -288,6 +296,18 @@ def _documents(files: Files, paths: Paths) -> tuple[dict[str, File], bool]:
         if data is not None:
             found[place] = File(data=data)
     return found, unreadable
+
+
+def _kept(files: Files, paths: Paths) -> tuple[dict[str, bytes], bool]:
+    """The installed bundle and the key, and whether this user may not read one of them."""
+    found: dict[str, bytes] = {}
+    for path in (paths.bundle, paths.activation_key):
+        data = _readable(files, path, MAX_DOCUMENT_BYTES)
+        if data is not None:
+            found[path.name] = data
+        elif files.exists(path):
+            return {}, True
+    return found, False
 
 
 def _answers(files: Files, paths: Paths, root: Root) -> Iterator[tuple[str, bytes]]:

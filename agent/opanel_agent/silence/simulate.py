@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from opanel_agent.core.documents.signed_request import Right
+from opanel_agent.core.license import license_key
 from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.evaluate.reporting import crash
 from opanel_agent.silence import clock_overlay, server_copy, strace
 from opanel_agent.silence.clock_overlay import BOOT_SHIFT, IDLE, SIZE, STRIDE, UNTIL, WALL_SHIFT, SharedClock
-from opanel_agent.silence.judge import COMMAND, DAEMON, EVALUATE, PROCESSES, Month
+from opanel_agent.silence.judge import COMMAND, DAEMON, EVALUATE, PROCESSES, Month, Scenario
 from opanel_agent.silence.namespace import Layout
 from opanel_agent.system import process
 from opanel_agent.system.process import Streams
@@ -46,6 +48,8 @@ COMMAND_S: Final = 60
 STOP_S: Final = 10.0
 LEFT_S: Final = 2.0
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_KEY_BYTES: Final = 16
+_REPORTS: Final = ("usage-", "crash-")
 _MAX_BYTES: Final = 1024 * 1024
 _LOG_CHARACTERS: Final = 300
 
@@ -114,12 +118,19 @@ def layout(folder: Path, hosts: Mapping[str, tuple[str, str]]) -> Layout:
     )
 
 
-def live(program: Program, days: int, deadline_s: float, *, crashed: bool) -> Month:
-    """One scenario's days. `crashed`: something is there to report, and where that is denied it must not leave either."""
+def keep(folder: Path) -> None:
+    """Moves what this server's agent has kept of its license into the state, which is in memory by now."""
+    for file in (folder / server_copy.KEPT).iterdir():
+        server_copy.FILES.write(folder / "state" / file.name, file.read_bytes(), mode=0o600)
+        file.unlink()
+
+
+def live(program: Program, days: int, deadline_s: float, scenario: Scenario) -> Month:
+    """One scenario's days. But as it stands, something is there to report: where that is denied it must not leave either."""
     adopt_orphans()
-    if crashed:
+    if scenario is not Scenario.AS_IT_STANDS:
         _crash(installed_paths(program.folder))
-    life = Life(program, days, time.monotonic() + deadline_s)
+    life = Life(program, days, time.monotonic() + deadline_s, commanded=scenario is Scenario.COMMANDS)
     fault = ""
     try:
         life.run()
@@ -158,7 +169,9 @@ def _crash(paths: Paths) -> None:
 class Life:
     """The daemon's, from its first start to its last end."""
 
-    def __init__(self, program: Program, days: int, ends_at: float) -> None:
+    def __init__(self, program: Program, days: int, ends_at: float, *, commanded: bool) -> None:
+        self._commanded = commanded
+        self._commands: list[tuple[str, int]] = []
         self._program = program
         self._days = days
         self._ends_at = ends_at
@@ -177,19 +190,34 @@ class Life:
         self._start()
         self._advance(2 * end_s / 3)
         self.command("license", "refresh")
+        if self._commanded:
+            self._send()
         self._advance(end_s)
         self._answered = (installed_paths(self._program.folder).runtime_dir / installation.ANSWER).exists()
         self._stop()
 
-    def command(self, *words: str) -> int:
-        """A command that somebody types. Returns its exit status. Raises TimeoutError."""
-        return process.run(
+    def command(self, *words: str) -> None:
+        """A command that somebody types. Raises TimeoutError."""
+        ran = process.run(
             self._program.command(*words),
             environment=self._program.environ,
             max_bytes=_MAX_BYTES,
             deadline_s=COMMAND_S,
             stderr="capture",
-        ).status
+        )
+        self._commands.append((" ".join(words), ran.status))
+
+    def _send(self) -> None:
+        """Every command that sends. The license key is nobody's; what needs a license is refused where there is none."""
+        held = installed_paths(self._program.folder).held
+        for name in server_copy.FILES.names(held):
+            if name.startswith(_REPORTS):
+                self.command("data", "held", "send", name)
+        self.command("license", "install", _nobodys_key())
+        self.command("license", "activate")
+        self.command("data", "request", Right.ACCESS)
+        self.command("data", "request", Right.ACCESS, "--license")
+        self.command("license", "release")
 
     def end(self) -> int:
         """Ends everything. Returns how many processes had been left behind by the daemon and the commands."""
@@ -209,6 +237,7 @@ class Life:
             finished=not fault and lived_s >= self._days * DAY_S,
             fault=fault,
             started=dict(counts),
+            commands=tuple(self._commands),
             left=left,
             threads=self._threads,
         )
@@ -259,6 +288,13 @@ class Life:
     def _reboot(self) -> None:
         (self._program.folder / BOOT_FILE).write_text(f"{uuid.uuid4()}\n", "ascii")
         self._clock.set(BOOT_SHIFT, BOOTED_S - time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def _nobodys_key() -> str:
+    """A license key drawn at random."""
+    while (key := license_key.make(os.urandom(_KEY_BYTES))) is None:
+        pass
+    return key
 
 
 def _threads(pid: int) -> int:

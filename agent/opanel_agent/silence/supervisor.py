@@ -60,6 +60,7 @@ def _warden(task: ScenarioTask) -> dict[str, Json]:
         has_v6 = namespace.prepare(folder, _layout(task, ground))
     except namespace.NamespaceRefused as refused:
         return {"refused": refused.step, "told": refused.told}
+    simulate.keep(folder)
     if task.scenario == RAW:
         seen = controls.run(
             folder, lambda name: replace(task, role="probe", probe=name).command(), has_v6=has_v6, traced=task.strace
@@ -83,13 +84,14 @@ def _watched(task: ScenarioTask, ground: ScenarioFiles, heard: Listener) -> dict
     expected = ground.expected(scenario, environ, simulate.installed_paths(folder))
     program = Program(folder=folder, environ=environ, traced=task.strace)
     before = namespace.traffic()
-    lived = simulate.live(program, task.days, task.deadline_s, crashed=scenario is not Scenario.AS_IT_STANDS)
+    lived = simulate.live(program, task.days, task.deadline_s, scenario)
     received = heard.received()
     traffic = namespace.settled().since(before)
     heard.close()
     observed = Observed(
         traffic=traffic,
         received=received,
+        greetings=heard.greetings(),
         reports=tuple(ground.reports()),
         month=lived,
         calls=strace.calls(folder, simulate.starts(folder)) if task.strace else None,

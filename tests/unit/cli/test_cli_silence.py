@@ -72,8 +72,10 @@ def test_the_command_is_there() -> None:
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_it_fits_one_screen(server: Server, lang: Language) -> None:
+    """But for the requests of commands, which are listed one by one, and what no run covers."""
     lines = rendered(server, lang, result(*map(scenario, Scenario), not_run=("cage", "answers")))
-    assert len(lines) <= ROWS
+    commands = rendered(server, lang, {**result(scenario("commands")), "controls": []})
+    assert len(lines) - len(commands) <= ROWS
     assert [line for line in lines if len(line) > COLUMNS] == []
 
 
@@ -93,6 +95,15 @@ def test_the_codes_of_everything_left_out_have_words(server: Server, lang: Langu
     assert {*Scenario} == {*silence.SCENARIOS}
     for code in silence.LEFT_OUT:
         assert any(line.startswith("- ") for line in rendered(server, lang, result(not_run=(code,))))
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_what_no_run_covers_is_said_in_words(server: Server, lang: Language) -> None:
+    assert {*runner.NOT_COVERED, runner.WEEKDAYS} == {*silence.NOT_COVERED}
+    told = {**result(scenario()), "not_covered": [*silence.NOT_COVERED]}
+    text = " ".join(" ".join(rendered(server, lang, told)).split())
+    for sentence in silence.NOT_COVERED.values():
+        assert translate(sentence, lang) in text
 
 
 def test_only_the_servers_own_requests_are_listed(server: Server) -> None:

@@ -22,6 +22,7 @@ from opanel_agent.silence.judge import (
     judge,
     violations_json,
 )
+from opanel_agent.silence.tls_greeting import Greeting
 
 GET = CapturedRequest(
     address="192.0.2.1", port=443, data=b"GET /v1/status.jwt HTTP/1.1\r\nHost: mirror.example\r\n\r\n"
@@ -131,6 +132,7 @@ def test_packets_that_are_neither_are_found() -> None:
         replace(GET, address="192.0.2.2"),
         replace(GET, port=8443),
         replace(GET, data=b""),
+        replace(GET, tls=True),
     ],
 )
 def test_a_request_is_compared_byte_for_byte_and_by_where_it_went(other: CapturedRequest) -> None:
@@ -178,6 +180,7 @@ def test_a_renewal_may_be_asked_for_and_need_not() -> None:
     assert judge(expected, observed(GET)) == ()
     assert judge(expected, observed(GET, POST, reports=(asked,))) == ()
     assert judge(FIXED, observed(GET, POST, reports=(asked,))) != ()
+    assert judge(expected, observed(GET, POST, POST6, reports=(asked,))) == (), "the same again on another day"
     assert judge(expected, observed(GET, POST)) != (), "without its copy"
     assert not replace(SILENT, besides=expected.besides).silent
 
@@ -189,6 +192,23 @@ def test_what_may_not_send_is_not_even_started() -> None:
     assert judge(SILENT, starting(observed(), "fetch", 2)) == (
         Violation(why=ViolationKind.COURIER_STARTED, process="fetch", count=2),
     )
+
+
+HELLO = Greeting(address="192.0.2.1", port=443, shape=b"hello", drawn=b"\x01\x02")
+GREETED = replace(FIXED, greetings=frozenset({("192.0.2.1", 443, b"hello")}))
+
+
+def test_a_greeting_is_the_librarys_own() -> None:
+    assert judge(GREETED, observed(GET, greetings=(HELLO,))) == ()
+    for other in (replace(HELLO, shape=b"hello with an id"), replace(HELLO, port=8443), replace(HELLO, shape=b"")):
+        (found,) = judge(GREETED, observed(GET, greetings=(HELLO, other)))
+        assert found.why is ViolationKind.GREETING_UNEXPECTED
+
+
+def test_random_bytes_that_never_change_are_found() -> None:
+    same = tuple(replace(HELLO, drawn=bytes([number, 7])) for number in range(5))
+    assert judge(GREETED, observed(GET, greetings=same)) == (Violation(why=ViolationKind.GREETING_UNCHANGED, count=1),)
+    assert judge(GREETED, observed(GET, greetings=same[:4])) == (), "too few to tell"
 
 
 LOOKUP = Call(process="fetch", name="connect", place="/var/run/nscd/socket", failed=True)

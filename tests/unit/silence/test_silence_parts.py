@@ -1,5 +1,7 @@
 """What a chamber is made of: the copy of a server says what the server says; the kernel's and strace's figures are read."""
 
+import contextlib
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from fixtures import signing, silence_server
 from fixtures.silence_server import Server
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.network import gate_inputs
-from opanel_agent.silence import listener, namespace, server_copy, strace
+from opanel_agent.silence import listener, namespace, server_copy, strace, tls_greeting
 from opanel_agent.silence.expected import ScenarioFiles
 from opanel_agent.silence.judge import Scenario, Traffic
 from opanel_agent.silence.runner import ProofTools, prove
@@ -155,8 +157,9 @@ def test_every_other_scenario_takes_one_thing_back_from_everything(server: Serve
     assert permitted(server.paths) == set()
     assert permitted(copied(server, scenario)) == {
         Scenario.OFFLINE: set(),
-        Scenario.DENIED: fixed,
+        Scenario.DENIED: fixed | {Purpose.LICENSE_RENEWAL},
         Scenario.DO_NOT_TRACK: fixed,
+        Scenario.COMMANDS: everything,
         Scenario.ALLOWED: everything,
     }.get(scenario)
 
@@ -278,6 +281,37 @@ execveat(AT_FDCWD, "/bin/x", ["x"], 0x1, 0) = -1 ENOENT (No such file or directo
 )
 def test_the_listener_knows_where_a_request_ends(data: bytes, whole: bool) -> None:
     assert listener.whole(data) is whole
+
+
+# ---- the clear text before the encryption
+
+
+def hello(host: str, *protocols: str) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname=host).do_handshake()
+    return outgoing.read()
+
+
+def test_the_shape_of_a_greeting_is_what_is_not_drawn_at_random() -> None:
+    (first, drawn), (second, other) = (tls_greeting.split(hello("mirror.example")) for _ in range(2))
+    assert first == second == tls_greeting.reference("mirror.example")
+    assert b"mirror.example" in first
+    assert len(drawn) >= 32 + 32 + 32
+    assert tls_greeting.unchanged([drawn, other] * 3) < 8
+
+
+def test_an_id_in_a_greeting_changes_its_shape() -> None:
+    assert tls_greeting.split(hello("mirror.example", "id-7"))[0] != tls_greeting.reference("mirror.example")
+    assert tls_greeting.split(hello("id-7.mirror.example"))[0] != tls_greeting.reference("mirror.example")
+
+
+@pytest.mark.parametrize("record", [b"", b"\x16\x03\x01\x00\x02\x01\x00", b"\x16\x03\x01\x00\x01\x02", b"GET / HTTP"])
+def test_what_is_no_greeting_has_no_shape(record: bytes) -> None:
+    assert tls_greeting.split(record) == (b"", b"")
 
 
 # ---- what is missing
