@@ -115,7 +115,7 @@ def test_a_no_that_ends_a_request_under_way_is_a_withdrawal(agent: Simulated) ->
     agent.network.on("POST", REPORTS, _receipt)
     agent.files.put(PATHS.consent, AT_ONCE.replace(b"true", b"false"))
     told = agent.change_consent()["result"]["consent"]
-    assert told["purged"] == [cut]
+    assert told["purged"] == []  # it may have left, and is named as that alone
     assert [each["id"] for each in told["gone"]] == [cut]
     assert "ConsentWithdrawn" in kinds(agent)
     agent.files.put(PATHS.consent, AT_ONCE)

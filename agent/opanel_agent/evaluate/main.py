@@ -128,7 +128,7 @@ def outlook(context: PassContext, permissions: Permissions) -> Outlook:
     may_renew = isinstance(permissions[renewal], Permit) and bool(context.gate.destinations(renewal))
     return Outlook(
         held_reports=len(held),
-        last_sent=records.last_sent(context.outbox),
+        last_sent=None if context.reset else records.last_sent(context.outbox),
         next_check_s=now + schedule.wait_s(context.schedule, now),
         next_report_s=report.next_s(state, held, context.gate, permissions, now),
         next_license_s=install.waiting_until(context.ports.files, context.ports.paths, inputs.root),

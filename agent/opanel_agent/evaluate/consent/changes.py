@@ -224,15 +224,19 @@ def _invalid(consent: ConsentReading, *, clone: bool) -> Reason:
 
 
 def _purge(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None:
-    """Held reports are purged; reports that had left are named, and their erasure request is written first."""
+    """Held reports are purged; reports that may have left are named, and their erasure request is written first.
+
+    A report whose attempt nobody answered is held and may have left: it is named as the latter alone. One whose copy was
+    purged is known by the ledger, as long as the authority may store it.
+    """
     outbox = context.outbox
-    gone = outbox.sent_reports(purpose)
+    gone = context.rights.attempts(purpose)
     if gone:
-        withdrawn.gone += [{"id": name, "purpose": str(purpose), "at": at} for name, at in gone]
-        ready = context.rights.make_ready([name for name, _ in gone])
+        withdrawn.gone += [{"id": name, "purpose": str(purpose), "at": at} for name, at in gone.items()]
+        ready = context.rights.make_ready(gone)
         withdrawn.ready = None if ready is None else str(ready)
     waiting = [sealed.id for sealed in outbox.held_reports() if sealed.purpose == purpose]
-    withdrawn.purged += waiting
+    withdrawn.purged += [name for name in waiting if name not in gone]
     outbox.purge_held(waiting, context.now, reason="withdrawn")
 
 

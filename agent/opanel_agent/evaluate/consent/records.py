@@ -15,7 +15,7 @@ from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Denial
-from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.consent.purposes import CONSENT_BASED, POLICIES, Purpose
 from opanel_agent.core.documents import receipt as receipt_document
 from opanel_agent.core.documents.receipt import Receipt
 from opanel_agent.core.documents.root import Root
@@ -93,7 +93,8 @@ def held(context: PassContext, intent: Members) -> Result:
 def sent(outbox: Outbox, intent: Members) -> Result:
     """Lists the attempted requests, or shows one with its reply and receipt. Raises Untrusted for an unknown id."""
     if not intent.has("id"):
-        return {"sent": [_sent_json(outbox, name) for name in outbox.sent_ids()]}
+        newest_first = sorted(outbox.sent_ids(), key=lambda name: outbox.attempted_at(name) or 0, reverse=True)
+        return {"sent": [_sent_json(outbox, name) for name in newest_first]}
     sealed = outbox.require_sent(intent.text("id", max_length=64))
     reply = outbox.reply(sealed.id)
     receipt = _receipt_token(outbox.files, outbox.paths, sealed.id)
@@ -111,13 +112,19 @@ def sent(outbox: Outbox, intent: Members) -> Result:
 
 
 def last_sent(outbox: Outbox) -> Json:
-    """Returns the newest attempted request, for `status`; None where no copy is kept."""
-    moments = [(outbox.attempted_at(name) or 0, name) for name in outbox.sent_ids()]
-    if not moments:
+    """Returns the newest attempted request, for `status`: by its copy, or by the ledger, which outlives the copies."""
+    rows: list[tuple[int, str, str, str]] = []
+    for name in outbox.sent_ids():
+        sealed = outbox.require_sent(name)
+        rows.append((outbox.attempted_at(name) or 0, name, sealed.purpose, sealed.url))
+    for purpose in POLICIES:
+        entry = outbox.ledger.latest(EntryKind.REQUEST_ATTEMPTED, purpose)
+        if entry is not None:
+            rows.append((entry.at, str(entry.data.get("id")), str(purpose), str(entry.data.get("url"))))
+    if not rows:
         return None
-    at, name = max(moments)
-    sealed = outbox.require_sent(name)
-    return {"id": name, "purpose": sealed.purpose, "at": at, "url": sealed.url}
+    at, name, purpose_, url = max(rows)
+    return {"id": name, "purpose": purpose_, "at": at, "url": url}
 
 
 def purge(outbox: Outbox, data_rights: DataRights, now: int) -> Result:

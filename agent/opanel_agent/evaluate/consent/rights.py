@@ -152,6 +152,22 @@ class DataRights:
             left |= {*kept} - {*self._files.names(self._paths.held)}
         return [name for name in kept if name in left]
 
+    def attempts(self, purpose: str) -> dict[str, int]:
+        """Returns id and time of each report of a purpose that may have left, by its copy here or by the ledger.
+
+        Without those whose erasure the authority has answered. The time is 0 where neither has it.
+        """
+        found = dict(self.outbox.sent_reports(purpose))
+        try:
+            for entry in self.outbox.ledger.entries():
+                if entry.kind == EntryKind.REQUEST_ATTEMPTED and entry.purpose == purpose:
+                    found.setdefault(str(entry.data.get("id")), entry.at)
+        except (Storage, Untrusted) as trouble:  # a withdrawal does not depend on the ledger
+            log_event("ledger_not_read", level="warning", code=str(trouble.code), detail=trouble.detail)
+        done = (request for request in self._known() if request.kind == Right.ERASE and request.answered_at)
+        erased = {name for request in done for name in request.reports}
+        return {name: at for name, at in found.items() if name not in erased}
+
     # ---- what the authority answers
 
     def received(self, token: bytes) -> Receipt | None:
