@@ -1,8 +1,8 @@
-"""The ledger on this machine's disk: `ledger.jsonl`, and `ledger.head`, which says where it ends.
+"""Reads and appends the ledger on disk: `ledger.jsonl`, and `ledger.head`, which holds where it ends.
 
 A pass opens the book once, under the state's lock. The whole chain is verified then. What a crash tore off the last line
 is cut, and an entry says so. A ledger that is broken in any other way is set aside whole, as `ledger.<n>.broken`; a new
-one opens with its digest, and the book is not `good` (no consent counts) until a person has looked and said so.
+one opens with its digest, and the book is not `good` (no consent counts) until a person has reviewed it.
 
 `append` is durable when it returns. When it raises, the caller acts as if nothing had been recorded: the line may be there
 or not, as with every write that was not acknowledged, and either way the chain holds. The order is line, then head, and
@@ -43,7 +43,7 @@ class _Found:
 
 
 class LedgerFile:
-    """The ledger of one pass. Open it with `open_book`."""
+    """The ledger of one pass; `open_ledger` makes it."""
 
     def __init__(self, files: Files, paths: Paths, *, at_least: int = 0) -> None:
         self._files = files
@@ -60,6 +60,7 @@ class LedgerFile:
 
     @property
     def review_due(self) -> bool:
+        """Whether a broken ledger was moved aside and no person has reviewed it yet."""
         return self._ledger is not None and self._ledger.review_due
 
     @property
@@ -71,6 +72,7 @@ class LedgerFile:
 
     @property
     def head(self) -> ChainHead:
+        """Where the ledger ends; an empty head where it cannot be read."""
         return ChainHead() if self._ledger is None else self._ledger.head
 
     def latest(self, kind: EntryKind, purpose: str | None = None) -> Entry | None:
@@ -101,7 +103,7 @@ class LedgerFile:
         self.trouble = None
 
     def request(self, kind: EntryKind, now_s: int, sealed: Sealed, **data: Datum) -> None:
-        """An entry about a request: what names its bytes, nothing of what they say."""
+        """Appends an entry about a request: id, address, digests and size, never content. Raises Storage."""
         self.append(
             kind,
             now_s,
@@ -145,9 +147,9 @@ class LedgerFile:
 
     def _read(self) -> _Found:
         data = self._files.read(self._paths.ledger, max_bytes=MAX_BYTES) or b""
-        told = self._files.read(self._head_path, max_bytes=_MAX_HEAD_BYTES)
+        kept = self._files.read(self._head_path, max_bytes=_MAX_HEAD_BYTES)
         try:
-            head = ChainHead() if told is None else ChainHead.decode(told)
+            head = ChainHead() if kept is None else ChainHead.decode(kept)
         except Untrusted:
             found = chain.verify(chain.lines(data))
             flaw = found.flaw or Flaw(line=max(1, found.entries), what=FlawKind.HEAD)
@@ -174,9 +176,9 @@ class LedgerFile:
         kept_as = self._copy(found.data)
         self._at_least = 0
         log_event("ledger_broken", level="error", what=str(flaw.what), at_line=flaw.line, kept_as=kept_as)
-        told: dict[str, Datum] = {"broken": str(flaw.what), "line": flaw.line, "bytes": len(found.data)}
-        told |= {"sha256": digest(found.data), "kept_as": kept_as}
-        entry = chain.entry_after(ChainState(), EntryKind.LEDGER_OPENED, now_s, None, told)
+        record: dict[str, Datum] = {"broken": str(flaw.what), "line": flaw.line, "bytes": len(found.data)}
+        record |= {"sha256": digest(found.data), "kept_as": kept_as}
+        entry = chain.entry_after(ChainState(), EntryKind.LEDGER_OPENED, now_s, None, record)
         self._files.write(self._paths.ledger, chain.encode(entry) + b"\n")
         self._ledger, self._head_current = chain.after(ChainState(), entry), False
         self._files.write(self._head_path, self._ledger.head.encode())
@@ -199,7 +201,7 @@ class LedgerFile:
 
 
 def open_ledger(files: Files, paths: Paths, now_s: int, *, at_least: int = 0) -> LedgerFile:
-    """The book of this pass. The caller holds the state's lock; `now_s` is effective time.
+    """Opens the ledger of this pass. The caller holds the state's lock; `now_s` is effective time.
 
     `at_least`: how many lines it is known to have had. One that has fewer is broken, however whole it looks.
     """
@@ -209,6 +211,7 @@ def open_ledger(files: Files, paths: Paths, now_s: int, *, at_least: int = 0) ->
 
 
 def digest(data: bytes) -> str:
+    """Returns the SHA-256 of the bytes in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""state.json: what counts days, and nothing that was ever "verified".
+"""Keeps state.json: since when things hold, and nothing that was ever "verified".
 
 Documents are verified from their bytes at every load. What cannot be read off them is when this installation first saw a
 thing: that is kept here, in effective time. Losing the file costs the start of those counts; it never makes a document
@@ -34,7 +34,7 @@ MAX_REPORT_WAIT_S: Final = 8 * DAY_S
 
 @dataclass(slots=True, kw_only=True)
 class AgentState:
-    """Mutable on purpose: one pass of evaluate fills it in and writes it once.
+    """Holds what outlives a pass. Mutable on purpose: the effects of a pass fill it in, and it is written once.
 
     All times are effective seconds. `accepted` tells when each license key (by its digest) was first accepted, `seen` what
     status lists said of entries that were ever ours. `floors` are the newest `iat` accepted per status key, `list_iat` that
@@ -100,56 +100,57 @@ class AgentState:
         self.accepted.setdefault(key_sha256, now)
 
     def encode(self) -> bytes:
-        told: dict[str, Json] = {"schema": 1}
-        told |= {name: getattr(self, name) for name in (*_TIMES, *_TEXTS)}
-        told["seen"] = [_seen_json(seen) for seen in self.seen]
-        told["answers"] = dict(self.answers)
-        told["signals"] = list(self.signals[:MAX_SIGNALS])
-        told["identity"] = dict(self.identity)
-        told["reports"] = dict(self.reports)
-        told["retries"] = dict(self.retries)
-        told["accepted"] = dict(list(self.accepted.items())[-MAX_LICENSES:])
-        told["floors"] = dict(self.floors)
-        told["adopted"] = list(self.adopted[-MAX_DIGESTS:])
-        told["warnings"] = list(self.warnings[-MAX_WARNINGS:])
-        told["told"] = list(self.told)
-        told["renewal"] = None if self.renewal is None else asdict(self.renewal)
+        """Returns the content of state.json, the newest items of every list that is bounded."""
+        members: dict[str, Json] = {"schema": 1}
+        members |= {name: getattr(self, name) for name in (*_TIMES, *_TEXTS)}
+        members["seen"] = [_seen_json(seen) for seen in self.seen]
+        members["answers"] = dict(self.answers)
+        members["signals"] = list(self.signals[:MAX_SIGNALS])
+        members["identity"] = dict(self.identity)
+        members["reports"] = dict(self.reports)
+        members["retries"] = dict(self.retries)
+        members["accepted"] = dict(list(self.accepted.items())[-MAX_LICENSES:])
+        members["floors"] = dict(self.floors)
+        members["adopted"] = list(self.adopted[-MAX_DIGESTS:])
+        members["warnings"] = list(self.warnings[-MAX_WARNINGS:])
+        members["told"] = list(self.told)
+        members["renewal"] = None if self.renewal is None else asdict(self.renewal)
         if self.lost:
-            told["lost"] = True
-        return dumps(told)
+            members["lost"] = True
+        return dumps(members)
 
     @staticmethod
     def decode(data: bytes) -> "AgentState":
         """Raises Untrusted for anything but what `encode` writes."""
-        told = Members(loads(data, max_bytes=MAX_BYTES), "state.json")
-        told.constant("schema", 1)
-        memory = AgentState()
+        members = Members(loads(data, max_bytes=MAX_BYTES), "state.json")
+        members.constant("schema", 1)
+        state = AgentState()
         for name in _TIMES:
-            if told.has(name) or name not in _LATER:
-                setattr(memory, name, None if told.value(name) is None else told.integer(name))
+            if members.has(name) or name not in _LATER:
+                setattr(state, name, None if members.value(name) is None else members.integer(name))
         for name in _TEXTS:
-            setattr(memory, name, None if told.value(name) is None else told.text(name))
-        if memory.state is not None and memory.state not in list(State):  # a newer version's
-            raise told.refuse("state")
-        memory.seen = _all_seen(told)
-        answers = told.members("answers")
-        memory.answers = {name: answers.text(name) for name in answers.names()}
-        memory.signals = _ordered(told, "signals", MAX_SIGNALS)
-        identity = told.members("identity")
-        memory.identity = {name: identity.text(name) for name in identity.names()}
-        memory.retries = _by_purpose(told, "retries")
-        memory.reports = _by_purpose(told, "reports")
-        memory.accepted = dict(told.integers("accepted"))
-        floors = told.members("floors")  # thumbprints: one in 32 begins as no name may
-        memory.floors = {kid: floors.integer(kid) for kid in floors.names()}
-        memory.adopted = _ordered(told, "adopted", MAX_DIGESTS)
-        memory.warnings = _ordered(told, "warnings", MAX_WARNINGS)
-        memory.told = _ordered(told, "told", MAX_TOLD) if told.has("told") else []
-        if told.has("renewal") and told.value("renewal") is not None:  # not in an earlier version's
-            memory.renewal = _plan(told.members("renewal"))
-        memory.lost = told.has("lost") and told.boolean("lost")
-        told.end()
-        return memory
+            setattr(state, name, None if members.value(name) is None else members.text(name))
+        if state.state is not None and state.state not in list(State):  # a newer version's
+            raise members.refuse("state")
+        state.seen = _all_seen(members)
+        answers = members.members("answers")
+        state.answers = {name: answers.text(name) for name in answers.names()}
+        state.signals = _ordered(members, "signals", MAX_SIGNALS)
+        identity = members.members("identity")
+        state.identity = {name: identity.text(name) for name in identity.names()}
+        state.retries = _by_purpose(members, "retries")
+        state.reports = _by_purpose(members, "reports")
+        state.accepted = dict(members.integers("accepted"))
+        floors = members.members("floors")  # thumbprints: one in 32 begins as no name may
+        state.floors = {kid: floors.integer(kid) for kid in floors.names()}
+        state.adopted = _ordered(members, "adopted", MAX_DIGESTS)
+        state.warnings = _ordered(members, "warnings", MAX_WARNINGS)
+        state.told = _ordered(members, "told", MAX_TOLD) if members.has("told") else []
+        if members.has("renewal") and members.value("renewal") is not None:  # not in an earlier version's
+            state.renewal = _plan(members.members("renewal"))
+        state.lost = members.has("lost") and members.boolean("lost")
+        members.end()
+        return state
 
 
 _TIMES: Final = (
@@ -165,26 +166,26 @@ _LATER: Final = frozenset({"list_iat", "ledger_seq"})  # what the first files ha
 _TEXTS: Final = ("version", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
 
 
-def _plan(told: Members) -> Plan:
+def _plan(members: Members) -> Plan:
     plan = Plan(
-        license=told.text("license"),
-        next_s=told.integer("next_s"),
-        asked_at=None if told.value("asked_at") is None else told.integer("asked_at"),
-        failure=None if told.value("failure") is None else told.text("failure"),
+        license=members.text("license"),
+        next_s=members.integer("next_s"),
+        asked_at=None if members.value("asked_at") is None else members.integer("asked_at"),
+        failure=None if members.value("failure") is None else members.text("failure"),
     )
-    told.end()
+    members.end()
     return plan
 
 
-def _by_purpose(told: Members, name: str) -> dict[str, int]:
-    moments = told.integers(name)
+def _by_purpose(members: Members, name: str) -> dict[str, int]:
+    moments = members.integers(name)
     if not moments.keys() <= set(Purpose):
-        raise told.refuse(name)
+        raise members.refuse(name)
     return dict(moments)
 
 
-def _ordered(told: Members, name: str, max_items: int) -> list[str]:
-    value = told.value(name)
+def _ordered(members: Members, name: str, max_items: int) -> list[str]:
+    value = members.value(name)
     items = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
     if items != value or len(items) > max_items:
         raise Untrusted(Reason.FORMAT_INVALID, "member_type", where="state.json", name=name)
@@ -207,31 +208,31 @@ def _seen_json(seen: StatusRecord) -> Json:
     }
 
 
-def _all_seen(told: Members) -> status_history.StatusRecords:
+def _all_seen(members: Members) -> status_history.StatusRecords:
     """An array; until 0.1 an object by document, each with the `jti` of the one that was installed."""
-    if isinstance(told.value("seen"), list):
-        return tuple(_seen(each, each.text("document")) for each in told.each("seen", status_history.MAX_ROWS))
-    by_document = told.members("seen")
+    if isinstance(members.value("seen"), list):
+        return tuple(_seen(row, row.text("document")) for row in members.each("seen", status_history.MAX_ROWS))
+    by_document = members.members("seen")
     rows = tuple(_seen(by_document.members(name), name) for name in by_document.names())
     by_document.end()
     return rows
 
 
-def _seen(told: Members, document: str) -> StatusRecord:
+def _seen(members: Members, document: str) -> StatusRecord:
     if document not in list(Document):
-        raise told.refuse("document")
-    jti = told.text("jti") if told.has("jti") else None
+        raise members.refuse("document")
+    jti = members.text("jti") if members.has("jti") else None
     seen = StatusRecord(
         document=Document(document),
-        entry=StatusRef(uri=told.text("uri"), idx=told.integer("idx")) if jti is None else None,
+        entry=StatusRef(uri=members.text("uri"), idx=members.integer("idx")) if jti is None else None,
         jti=jti,
-        installed=told.boolean("installed") if told.has("installed") else True,
+        installed=members.boolean("installed") if members.has("installed") else True,
         sighting=Sighting(
-            status=Status(told.integer("status", low=Status.REVOKED, high=Status.SUPERSEDED)),
-            first_iat=told.integer("first_iat"),
-            last_iat=told.integer("last_iat"),
-            seen_at=told.integer("seen_at"),
+            status=Status(members.integer("status", low=Status.REVOKED, high=Status.SUPERSEDED)),
+            first_iat=members.integer("first_iat"),
+            last_iat=members.integer("last_iat"),
+            seen_at=members.integer("seen_at"),
         ),
     )
-    told.end()
+    members.end()
     return seen

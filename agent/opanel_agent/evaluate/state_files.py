@@ -1,4 +1,4 @@
-"""The state's own files, as they may be found: one that cannot be any is set aside and said, and ends no pass.
+"""Reads our state files: one that is corrupt or of the wrong type is renamed to `*.broken` and logged, and the pass goes on.
 
 A file that is too large, a link, a pipe, a folder in its place: none of them was written by this agent. It keeps its bytes
 under the name `<name>.broken`, once, and the pass goes on as if there were none.
@@ -12,7 +12,7 @@ from opanel_agent.system.storage.files import Files
 
 
 def read(files: Files, path: Path, *, max_bytes: int) -> bytes | None:
-    """The content, None where there is none or what lies there was set aside. Raises Storage."""
+    """Returns the content; None where there is none, or where the file was moved aside. Raises Storage."""
     try:
         return files.read(path, max_bytes=max_bytes)
     except Misconfigured as refused:
@@ -21,7 +21,7 @@ def read(files: Files, path: Path, *, max_bytes: int) -> bytes | None:
 
 
 def quarantine(files: Files, path: Path, refused: AgentError) -> None:
-    """Out of the way, and said. What cannot even be moved stays, and is said at every pass."""
+    """Renames a broken file to `<name>.broken` and logs it. One that cannot be renamed is logged at every pass."""
     broken = path.with_name(path.name + ".broken")
     try:
         files.move(path, broken)

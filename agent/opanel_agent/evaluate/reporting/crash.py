@@ -1,4 +1,4 @@
-"""Crashes of this agent that wait to be made into reports: `crashes.json`, scrubbed before they are written.
+"""Keeps crashes of this agent until they are reported: `crashes.json`, scrubbed before it is written.
 
 `note` is called where something unforeseen ended a process: by whoever runs as the agent's own user, after the state's
 lock was let go. It keeps the latest three that are different, and none that was made into a report before: a fault that
@@ -50,12 +50,12 @@ class _Noted:
         return _Noted(pending=(*self.pending, facts)[-MAX_PENDING:], reported=self.reported)
 
     def without(self, facts: Facts) -> "_Noted":
-        left = tuple(each for each in self.pending if each != facts)
+        left = tuple(kept for kept in self.pending if kept != facts)
         return _Noted(pending=left, reported=(*self.reported, _digest(facts))[-MAX_REPORTED:])
 
 
 def facts_of(exc: BaseException) -> Facts:
-    """What a report may say of an exception. Its message, its cause and what lay in its variables are not looked at."""
+    """Returns the facts of an exception that a report may have. Message, cause and variables are never read."""
     kind = type(exc)
     stack = traceback.StackSummary.extract(traceback.walk_tb(exc.__traceback__), lookup_lines=False)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -108,19 +108,19 @@ def _read(files: Files, paths: Paths) -> _Noted:
 
 
 def _decode(data: bytes) -> _Noted:
-    said = Members(loads(data, max_bytes=_MAX_BYTES), "crashes.json")
-    said.constant("schema", 1)
-    pending, reported = said.value("pending"), said.value("reported")
-    said.end()
+    members = Members(loads(data, max_bytes=_MAX_BYTES), "crashes.json")
+    members.constant("schema", 1)
+    pending, reported = members.value("pending"), members.value("reported")
+    members.end()
     match pending, reported:
         case list(), list():
             noted = _Noted(
-                pending=tuple(each for each in pending if isinstance(each, dict)),
-                reported=tuple(each for each in reported if isinstance(each, str)),
+                pending=tuple(item for item in pending if isinstance(item, dict)),
+                reported=tuple(item for item in reported if isinstance(item, str)),
             )
             if noted.encode() == data:
                 return noted
-    raise said.refuse("pending")
+    raise members.refuse("pending")
 
 
 def _digest(facts: Facts) -> str:
