@@ -96,7 +96,7 @@ def events() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and {"evaluate", "network", "daemon"} & {*path.parts}:
                 name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                at = {"log_event": 0, "event": 0, "_say_once": 1}.get(name)
+                at = {"log_event": 0, "event": 0, "_log_once": 1}.get(name)
                 if at is not None and len(node.args) > at and isinstance(node.args[at], ast.Constant):
                     found.add(str(node.args[at].value))  # type: ignore[attr-defined]
     return found

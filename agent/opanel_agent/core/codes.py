@@ -74,6 +74,8 @@ class Reason(StrEnum):
     # agent.toml is refused whole, and with it every request; the last answer
     # stands.
     SETTINGS_REFUSED = "settings_refused"
+    # The agent's state could not be written: a full or read-only disk.
+    STATE_NOT_SAVED = "state_not_saved"
     # The processes are only partly confined by systemd.
     ISOLATION_PARTIAL = "isolation_partial"
     # The processes are not confined by systemd.

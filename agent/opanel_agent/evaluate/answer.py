@@ -5,6 +5,7 @@ from typing import Final
 
 from opanel_agent import messages
 from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.gate import Signal
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.license import License
@@ -143,3 +144,13 @@ def _isolation(*, isolated: bool, unprotected: tuple[str, ...]) -> Json:
     if not isolated:
         return {"level": "none", "missing": ["systemd_sockets"]}
     return {"level": "partial" if unprotected else "kernel", "missing": [*unprotected]}
+
+
+def with_reason(answered: dict[str, Json], reason: Reason) -> dict[str, Json]:
+    """Returns the answer with one reason more, behind the license's others."""
+    license_ = answered["license"]
+    reasons = license_["reasons"] if isinstance(license_, dict) else None
+    if isinstance(license_, dict) and isinstance(reasons, list):
+        more: list[Json] = [*(known for known in reasons if known != Reason.OK), str(reason)]
+        return {**answered, "license": {**license_, "reasons": more}}
+    raise TypeError(type(license_))  # `compose` has written it

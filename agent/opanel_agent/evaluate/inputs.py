@@ -25,7 +25,7 @@ from opanel_agent.core.documents.advisory import Advisory
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.status_list import StatusList
-from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
+from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Unreadable, Untrusted
 from opanel_agent.core.license import binding, effective_time, schedule
 from opanel_agent.core.license.effective_time import ClockReading, ClockState
 from opanel_agent.core.license.schedule import Schedule
@@ -173,7 +173,7 @@ def _bundle_text(files: Files, path: Path) -> bytes | None:
     """Raises Untrusted for a file that can be no bundle: it is a refused one, whose grace a lost one would not have."""
     try:
         return files.read(path, max_bytes=MAX_BUNDLE_BYTES)
-    except Misconfigured as refused:
+    except (Misconfigured, Unreadable) as refused:
         raise Untrusted(Reason.FORMAT_INVALID, refused.detail, **refused.values) from refused
 
 
@@ -196,19 +196,22 @@ def _settings(ports: Ports) -> tuple[Settings, AgentError | None]:
     kept = ports.paths.last_settings
     try:
         settings = load(ports.files, ports.paths)
-    except Misconfigured as refused:
+    except (Misconfigured, Unreadable) as refused:
         last_good = state_files.read(ports.files, kept, max_bytes=MAX_SETTINGS_BYTES)
         return parse(b"schema = 1" if last_good is None else last_good), refused
     text = ports.files.read(ports.paths.settings, max_bytes=MAX_SETTINGS_BYTES, owners=ports.paths.owners)
     if text is not None and text != state_files.read(ports.files, kept, max_bytes=MAX_SETTINGS_BYTES):
-        ports.files.write(kept, text)
+        try:
+            ports.files.write(kept, text)
+        except Storage as error:  # a copy for worse days, which a full disk has no room for
+            log_event("state_not_saved", level="error", file=kept.name, error=str(error))
     return settings, None
 
 
 def _newest_root(ports: Ports, first: Root) -> Root:
     try:
         return trust.newest_root(ports.files, ports.paths, first)
-    except (Untrusted, Misconfigured) as refused:
+    except (Untrusted, Misconfigured, Unreadable) as refused:
         state_files.quarantine(ports.files, ports.paths.roots, refused)
         return first
 

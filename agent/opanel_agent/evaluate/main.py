@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.gate import Permit
 from opanel_agent.core.consent.purposes import Purpose
-from opanel_agent.core.errors import AgentError, Bug, Usage
+from opanel_agent.core.errors import AgentError, Bug, Storage, Usage
 from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.license.verdict import Verdict
@@ -56,6 +57,7 @@ LONGEST_SLEEP_S: Final = DAY_S
 SUSPECT_SLEEP_S: Final = HOUR_S
 DENIED_SLEEP_S: Final = 900
 DELIVER_SLEEP_S: Final = 10
+UNSAVED_SLEEP_S: Final = HOUR_S
 
 Result = dict[str, Json]
 Command = Callable[[PassContext, Members], Result]
@@ -69,16 +71,17 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         raise Usage(Fault.USAGE, "intent_unknown", intent=kind)
     paths = ports.paths
     directories = (paths.state_dir, paths.held, paths.sent, paths.receipts, paths.erasure, paths.ready)
+    unsaved = Unsaved()
     for directory in directories:
-        ports.files.make_dir(directory, mode=0o700)
+        unsaved.attempt(directory.name, partial(ports.files.make_dir, directory, mode=0o700))
     with ports.files.lock(ports.paths.lock):
         for directory in directories:
-            ports.files.sweep(directory)
+            unsaved.attempt(directory.name, partial(ports.files.sweep, directory))
         context = begin_pass(ports)
-        install.begin_waiting(context)
-        install.files_of_root(context)
+        unsaved.attempt(paths.bundle.name, partial(install.begin_waiting, context))
+        unsaved.attempt(paths.license.name, partial(install.files_of_root, context))
         withdrawn = changes.observe(context)
-        context.save_state()
+        unsaved.attempt(paths.state.name, context.save_state)
         with command_signals.narrowed(context, command_signals.read(intent)):
             result, error = _attempt(
                 lambda: command(context, intent), context.inputs.settings_refused, quiet=kind in _ROUTINE
@@ -86,7 +89,10 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
             if not context.reset:
                 _run_reports(context, timed=kind in _TIMED)
         answered, next_run_s = _conclude(context, timed=kind in _TIMED)
-        context.save()
+        unsaved.attempt(paths.state.name, context.save)
+        if unsaved.files:
+            answered = answer.with_reason(answered, Reason.STATE_NOT_SAVED)
+            next_run_s = min(next_run_s, UNSAVED_SLEEP_S)
         return {
             "schema": 1,
             "ok": error is None,
@@ -96,6 +102,21 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
             "result": None if result is None else {**result, "consent": withdrawn.to_json()},
             "language": context.inputs.settings.language,
         }
+
+
+class Unsaved:
+    """Collects what could not be written: a full disk must not keep the license from being judged and answered."""
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+
+    def attempt(self, file: str, write: Callable[[], object]) -> None:
+        """Carries out a step that writes; a Storage that it raises is logged."""
+        try:
+            write()
+        except Storage as error:
+            self.files.append(file)
+            log_event("state_not_saved", level="error", file=file, error=str(error))
 
 
 def _conclude(context: PassContext, *, timed: bool) -> tuple[dict[str, Json], int]:

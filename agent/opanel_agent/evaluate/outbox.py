@@ -25,7 +25,7 @@ from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import CONSENT_BASED, MAX_REPLY_BYTES
-from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Untrusted
+from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unreadable, Untrusted
 from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.reporting import retention
 from opanel_agent.core.reporting.retention import PayloadFolder, StoredItem
@@ -317,7 +317,7 @@ class Outbox:
         """None also for what is no regular file of a sane size: a damaged disk must not stop the judging of the license."""
         try:
             return self.files.read(path, max_bytes=max_bytes)
-        except Misconfigured:
+        except (Misconfigured, Unreadable):
             return None
 
 

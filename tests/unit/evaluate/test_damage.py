@@ -9,7 +9,7 @@ from fixtures import signing
 from fixtures.fake_network import ok
 from fixtures.simulated_agent import ADVISORIES_URL, PATHS, Simulated
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.errors import Storage
+from opanel_agent.core.errors import Storage, Unreadable
 from opanel_agent.core.wire.message import Reply, Sealed
 
 REPORTS = signing.ENDPOINT + "/v1/reports/usage_statistics"
@@ -261,3 +261,76 @@ def test_a_memory_of_a_newer_version_begins_anew(agent: Simulated, changed: dict
     agent.files.put(PATHS.state, json.dumps({**json.loads(kept.data), **changed}).encode())
     assert agent.run("tick")["ok"]
     assert agent.files.entry(PATHS.state.with_name("state.json.broken")) is not None
+
+
+# ---- a disk that fails
+
+
+def lived_in(agent: Simulated) -> None:
+    """A license, a status list, a report that left and one that waits, a ledger, a schedule, a key."""
+    agent.files.put(PATHS.consent, YES.replace(b"72h", b"0h"))
+    free = {"required": False, "within_days": 0, "min_p": 0, "seats": 1}
+    agent.install(signing.lines(signing.delegation(), signing.license(activation=free)))
+    agent.publish({})
+    agent.run("refresh")
+    agent.run("narrowed")
+    agent.files.put(PATHS.consent, YES)
+    agent.clock.advance(9 * signing.DAY)
+    agent.publish({})
+    agent.run("refresh")
+
+
+def own_files(agent: Simulated) -> list[Path]:
+    return sorted(
+        path for path in agent.files.snapshot() if path.is_relative_to(PATHS.state_dir) and path != PATHS.lock
+    )
+
+
+@pytest.mark.parametrize("errno", ["EIO", "EACCES"])
+def test_one_file_that_cannot_be_read_never_keeps_the_license_from_being_judged(errno: str) -> None:
+    """A bad sector, or an owner of before a restore: every file of the state, one at a time."""
+    template = Simulated()
+    template.network.on("POST", REPORTS, _receipt)
+    lived_in(template)
+    names = own_files(template)
+    assert len(names) >= 10
+    for bad in names:
+        agent = Simulated()
+        agent.network.on("POST", REPORTS, _receipt)
+        lived_in(agent)
+
+        def fault(step: str, path: Path, bad: Path = bad) -> None:
+            if step == "read" and path == bad:
+                raise Unreadable(Fault.IO_FAILED, "read_failed", file=str(path), errno=errno)
+
+        agent.files.fault = fault
+        for intent in ("start", "tick"):
+            frame = agent.run(intent)
+            assert frame["ok"], (bad, frame["error"])
+            assert frame["answer"]["license"]["state"] in {"active", "grace"}, bad
+
+
+@pytest.mark.parametrize("code", [Fault.DISK_FULL, Fault.IO_FAILED])
+def test_a_disk_that_takes_nothing_leaves_a_judged_license_that_goes_on_in_time(code: Fault) -> None:
+    agent = Simulated()
+    agent.install(signing.bundle(activated=False))
+    agent.publish({})
+    agent.run("refresh")
+    before = agent.license()["state"]
+
+    def full(step: str, path: Path) -> None:
+        if step in {"create", "write", "make_dir"}:
+            raise Storage(
+                code, "disk_full" if code is Fault.DISK_FULL else "write_failed", file=str(path), errno="EROFS"
+            )
+
+    agent.files.fault = full
+    frame = agent.run("start")
+    assert frame["ok"], frame["error"]
+    told = frame["answer"]["license"]
+    assert (told["state"], told["reasons"][-1]) == (before, "state_not_saved")
+    assert 0 < frame["next_run_s"] <= 3600
+    agent.clock.advance(400 * signing.DAY)
+    assert agent.run("tick")["answer"]["license"]["state"] not in {"active", before}, "the answer is not frozen"
+    agent.files.fault = None
+    assert "state_not_saved" not in agent.run("tick")["answer"]["license"]["reasons"]

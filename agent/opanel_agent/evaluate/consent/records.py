@@ -19,7 +19,7 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED, POLICIES, Purpose
 from opanel_agent.core.documents import receipt as receipt_document
 from opanel_agent.core.documents.receipt import Receipt
 from opanel_agent.core.documents.root import Root
-from opanel_agent.core.errors import Misconfigured, Untrusted, Usage
+from opanel_agent.core.errors import Misconfigured, Unreadable, Untrusted, Usage
 from opanel_agent.core.ledger.chain import Entry, EntryKind
 from opanel_agent.core.wire.message import Reply, Sealed, head
 from opanel_agent.evaluate import export
@@ -286,6 +286,6 @@ def _verified(token: bytes, roots: Sequence[Root]) -> Receipt | None:
 def _receipt_token(files: Files, paths: Paths, name: str) -> bytes | None:
     try:
         data = files.read(paths.receipts / f"{name}.jwt", max_bytes=_MAX_RECEIPT_BYTES)
-    except Misconfigured:  # the disk may be at fault
+    except (Misconfigured, Unreadable):  # the disk may be at fault
         return None
     return None if data is None else data.strip()

@@ -27,7 +27,7 @@ from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.receipt import Receipt
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.signed_request import Right
-from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Untrusted, Usage
+from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unreadable, Untrusted, Usage
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.wire.message import JOSE, JSON, SIGNED, Sealed, seal
@@ -272,7 +272,7 @@ class DataRights:
         """None where the disk has damaged it."""
         try:
             secret = self._files.read(self._paths.erasure / report_id, max_bytes=_SECRET_BYTES)
-        except Misconfigured:
+        except (Misconfigured, Unreadable):
             return None
         return secret if secret is not None and len(secret) == _SECRET_BYTES else None
 
@@ -312,7 +312,7 @@ class DataRights:
         """For questions: the requests that `rights.json` lists, () where `_store` did not write it. Repairs nothing."""
         try:
             return self._decoded()
-        except (Untrusted, Misconfigured):
+        except (Untrusted, Misconfigured, Unreadable):
             return ()
 
     def _decoded(self) -> tuple[RightsRequest, ...]:
@@ -323,7 +323,7 @@ class DataRights:
         """Before a change: a file that `_store` did not write is moved aside, for the dates in it are owed to somebody."""
         try:
             return self._decoded()
-        except (Untrusted, Misconfigured) as refused:
+        except (Untrusted, Misconfigured, Unreadable) as refused:
             self._purge_unknown()
             state_files.quarantine(self._files, self._path, refused)
             return ()

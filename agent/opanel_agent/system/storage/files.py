@@ -244,7 +244,7 @@ class LocalFiles:
     def lock(self, path: Path, *, timeout_s: float = 10.0) -> Iterator[None]:
         """Holds flock(2) on a file, tried every 50 ms. Raises Storage(busy) after `timeout_s`."""
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fd = _open_to_lock(path)
         except OSError as exc:
             raise _failed("write_failed", path, exc) from exc
         with _closing(fd):  # which releases it
@@ -333,6 +333,22 @@ def _end_of_whole_lines(fd: int) -> int:
     size = os.fstat(fd).st_size
     tail = os.pread(fd, _LONGEST_TAIL, max(0, size - _LONGEST_TAIL)) if size else b""
     return size - (len(tail) - (tail.rfind(b"\n") + 1))
+
+
+_NO_ROOM: Final = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+
+
+def _open_to_lock(path: Path) -> int:
+    """The lock file, or, where the file system takes no new file, the one that is there, else its folder."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        if exc.errno not in _NO_ROOM:
+            raise
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _wait_for_lock(fd: int, path: Path, timeout_s: float) -> None:
