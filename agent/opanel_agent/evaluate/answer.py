@@ -10,9 +10,10 @@ from opanel_agent.core.consent.gate import Signal
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.root import Root
-from opanel_agent.core.license import verdict
+from opanel_agent.core.license import renewal, verdict
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, LANGUAGES
+from opanel_agent.evaluate.decision import rules_until
 from opanel_agent.evaluate.inputs import Inputs
 from opanel_agent.evaluate.reporting import advisories
 from opanel_agent.evaluate.state import AgentState
@@ -45,7 +46,7 @@ def compose(
     """Returns the answer. The same values give the same answer; nothing is read or written."""
     return {
         "schema": 1,
-        "license": _license(inputs.bundle, found, inputs.now, state.checked_at),
+        "license": _license(inputs.bundle, found, inputs.now, state.checked_at) | {"license": _terms(inputs, state)},
         "consent": _consent(inputs, permissions),
         "advisories": advisories.in_force(inputs.documents.advisories, inputs.now),
         "last_left": outlook.last_sent,
@@ -87,6 +88,23 @@ def _license(bundle: Bundle | None, found: Verdict, now: int, checked_at: int | 
         "good_until": good_until if found.until is None else min(found.until, good_until),
         "last_success": checked_at,
         "warnings": warnings,
+    }
+
+
+def _terms(inputs: Inputs, state: AgentState) -> Json:
+    """The installed license itself: which it is, and its dates. `offline_until` is null where no check is ever needed."""
+    if inputs.bundle is None:
+        return None
+    terms = inputs.bundle.license
+    offline_until = rules_until(inputs.bundle, inputs.documents.status_list, state.list_iat, inputs.now)
+    return {
+        "id": terms.jti,
+        "product": terms.product,
+        "tier": terms.tier,
+        "issued": terms.iat,
+        "expires": terms.exp,
+        "renews_from": renewal.begins_s(terms.nbf, terms.exp),
+        "offline_until": None if offline_until == verdict.NEVER else offline_until,
     }
 
 

@@ -99,7 +99,7 @@ def _evidence(
         delegation_sighting=status_history.sighting_of(state.seen, Document.DELEGATION),
         status_rules_until=None
         if bundle is None
-        else _rules_until(bundle, inputs.documents.status_list, state.list_iat, now),
+        else rules_until(bundle, inputs.documents.status_list, state.list_iat, now),
         match=match,
         unmatched_since=unmatched_since,
         root_exp=inputs.root.exp,
@@ -110,8 +110,11 @@ def _evidence(
     )
 
 
-def _rules_until(bundle: Bundle, listed: StatusList | None, list_iat: int | None, now: int) -> int:
-    """A list that was held once keeps its freshness when its bytes or its key are lost: neither expires a license."""
+def rules_until(bundle: Bundle, listed: StatusList | None, list_iat: int | None, now: int) -> int:
+    """Returns until when the license holds without another status list, in effective seconds; verdict.NEVER for ever.
+
+    A list that was held once keeps its freshness when its bytes or its key are lost: neither expires a license.
+    """
     once_held = None if list_iat is None else min(list_iat, now)
     return verdict.rules_until(
         once_held if listed is None else listed.iat,

@@ -3,13 +3,14 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from fixtures.command_line import Printed, Terminal
 from fixtures.fake_daemon import DAY, NOW, CannedReply, answer, fake_daemon, problem
 from opanel_agent.cli.license.status import moment
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.errors import Storage
@@ -400,3 +401,26 @@ def test_metrics_without_a_daemon_say_that_it_is_down(terminal: Terminal) -> Non
 def test_a_time_beyond_every_calendar_is_still_shown() -> None:
     assert moment(2**53 - 1)
     assert re.fullmatch(r"2026-11-2\d \d\d:\d\d \S+", moment(NOW))
+
+
+TERMS: Final[Json] = {
+    "id": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "product": "opanel",
+    "tier": "pro",
+    "issued": NOW - DAY,
+    "expires": NOW + 363 * DAY,
+    "renews_from": NOW + 250 * DAY,
+    "offline_until": NOW + 30 * DAY,
+}
+
+
+@pytest.mark.parametrize("command", [("status",), ("license", "show")])
+def test_when_the_license_ends_is_said_with_which_it_is(terminal: Terminal, command: tuple[str, ...]) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer(license=TERMS))
+        printed = terminal.type(*command)
+        assert f"valid until {moment(NOW + 363 * DAY)} (in 363 days)" in printed.out
+        assert "product opanel, tier pro, id 0f8fad5b-d9cb-469f-a165-70867728950e" in printed.out
+        told.replies.clear()
+        told.says("/v1/answer", answer())
+        assert "valid until" not in terminal.type(*command).out

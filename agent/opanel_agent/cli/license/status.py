@@ -99,6 +99,7 @@ def license_lines(world: Context, license_: LicenseView) -> Iterator[str]:
     yield world.say("status.license", state=world.named("state", license_.state))
     for code in license_.reasons:
         yield world.say("status.reason", reason=world.named("reason", code), code=code)
+    yield from _terms_lines(world, license_)
     yield world.say("status.since", since=moment(license_.since))
     if license_.until is not None:
         yield _until(world, license_.until, max(0, license_.until - license_.as_of))
@@ -118,6 +119,19 @@ def license_lines(world: Context, license_: LicenseView) -> Iterator[str]:
         yield known if contact else world.say("status.reseller_name", name=name)
     if license_.action != Action.NONE:
         yield world.say("status.action", action=license_.action_texts[world.lang])
+
+
+def _terms_lines(world: Context, license_: LicenseView) -> Iterator[str]:
+    """Which license it is, and when it ends: what an administrator asks first."""
+    expires = number(license_.terms, "expires")
+    names = [license_.terms.get(name) for name in ("product", "tier", "id")]
+    if expires is None or not all(isinstance(name, str) for name in names):
+        return
+    product, tier, license_id = map(str, names)
+    left_s = expires - license_.as_of
+    until = "status.valid_until" if left_s > 0 else "status.expired_at"
+    yield world.say(until, until=moment(expires), days=abs(left_s) // DAY_S)
+    yield world.say("status.terms", product=product, tier=tier, id=license_id)
 
 
 def _house_lines(world: Context, answer: AnswerView) -> Iterator[str]:

@@ -5,6 +5,7 @@ missing or of another type is one error, never a guess.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from opanel_agent.cli.client import decode_reply
@@ -41,6 +42,7 @@ class LicenseView(NamedTuple):
     good_until: int
     warned: bool
     told: Json
+    terms: Mapping[str, Json] = MappingProxyType({})
 
 
 class AnswerView(NamedTuple):
@@ -133,8 +135,15 @@ def license_of(told: Members) -> LicenseView:
         as_of=told.integer("as_of"),
         good_until=told.integer("good_until"),
         warned=bool(told.value("warnings")),
+        terms=_terms(told),
         told={name: told.value(name) for name in told.names()},
     )
+
+
+def _terms(told: Members) -> Mapping[str, Json]:
+    """The installed license; nothing where there is none, or an older daemon does not tell of it."""
+    value = told.value("license") if told.has("license") else None
+    return value if isinstance(value, dict) else {}
 
 
 def _kept(world: Context) -> Members | None:
