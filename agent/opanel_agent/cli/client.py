@@ -10,6 +10,7 @@ redirections, interim responses, connections that are kept.
 """
 
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,8 +90,7 @@ class DaemonClient(NamedTuple):
         request = _request(method, path, self._with_signals(method, body))
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(timeout_s)
-                connection.connect(str(self.socket_path))
+                _connect(connection, str(self.socket_path), timeout_s)
                 connection.sendall(request)
                 with connection.makefile("rb") as reply:
                     status, read = _read_response(reply)
@@ -167,6 +167,17 @@ def _length(digits: str) -> int:
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError(digits)
     return int(digits)
+
+
+def _connect(connection: socket.socket, path: str, timeout_s: int) -> None:
+    """Connects, and waits while the daemon's queue is full. Raises OSError.
+
+    Only a blocking connect waits there (unix(7)); one with Python's time-out gets EAGAIN at once, so that a busy panel
+    would turn monitoring to "unknown".
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", timeout_s, 0))
+    connection.connect(path)
+    connection.settimeout(timeout_s)
 
 
 def _failure(exc: Exception, path: str) -> AgentError:

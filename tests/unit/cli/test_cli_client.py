@@ -3,6 +3,9 @@
 import os
 import socket
 import tempfile
+import threading
+import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,31 @@ def test_where_nothing_listens_it_is_not_running(client: DaemonClient) -> None:
     refused = failure(client)
     for error in (absent, refused):
         assert (type(error), error.code, error.detail) == (Unavailable, Fault.NOT_RUNNING, "not_running")
+
+
+def test_a_full_queue_is_waited_for(client: DaemonClient) -> None:
+    """As behind a busy panel: the place comes free, and the answer is had without a second try."""
+    body = b'{"schema":1}'
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n" + body
+    client.socket_path.parent.mkdir()
+    with ExitStack() as stack:
+        busy = stack.enter_context(closing(socket.socket(socket.AF_UNIX)))
+        busy.bind(str(client.socket_path))
+        busy.listen(0)
+        before = stack.enter_context(closing(socket.socket(socket.AF_UNIX)))
+        before.connect(str(client.socket_path))
+
+        def serve() -> None:
+            time.sleep(0.2)
+            busy.accept()[0].close()
+            with closing(busy.accept()[0]) as asking:
+                asking.recv(4096)
+                asking.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert client.get("/v1/answer").value("schema") == 1
+        thread.join()
 
 
 def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
