@@ -39,6 +39,7 @@ def off(world: Context, path: Path, name: str, standing: Callable[[], tuple[Sign
     world.need_owner()
     if world.files.exists(path):
         world.files.remove(path)
+    _cut(world)  # so that what the daemon shows follows; where it does not answer, it reads the file at its next pass
     left = standing()
     if left:
         lines = (world.say(f"{name}.still"), *signals.lines(world, left))
