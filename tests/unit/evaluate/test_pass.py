@@ -39,7 +39,14 @@ def agent() -> Simulated:
     return simulated
 
 
-def test_a_tick_with_nothing_due_reads_consent_twice_at_most_and_decides_three_times_at_most(agent: Simulated) -> None:
+@pytest.mark.parametrize("consent", [YES, None], ids=["allowed", "never asked"])
+def test_a_tick_with_nothing_due_reads_consent_twice_at_most_and_decides_three_times_at_most(
+    agent: Simulated, consent: bytes | None
+) -> None:
+    if consent is None:
+        agent.files.take_away(PATHS.consent)
+        agent.run("tick")
+        agent.clock.advance(60)
     consents, opt_outs = CountedConsents(agent.world.consents), CountedOptOuts(agent.opt_outs)
     agent.world = replace(agent.world, consents=consents, opt_outs=opt_outs)
     sent = len(agent.network.sent)

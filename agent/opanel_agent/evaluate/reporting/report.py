@@ -74,11 +74,11 @@ def make(context: PassContext) -> None:
     """Seals what is due and permitted: a usage report every 7 days ± 1, and each crash that was noted."""
     ports, outbox = context.ports, context.outbox
     waits = any(sealed.purpose == Purpose.USAGE_STATISTICS for sealed in outbox.held_reports())
-    if _due(context.state, context.now) and not waits and _permits(context.read_gate(), Purpose.USAGE_STATISTICS):
+    if _due(context.state, context.now) and not waits and _may_collect(context, Purpose.USAGE_STATISTICS):
         make_usage(context)
     if not crash.waits(ports.files, ports.paths):
         return
-    if not _permits(context.read_gate(), Purpose.CRASH_REPORTS):
+    if not _may_collect(context, Purpose.CRASH_REPORTS):
         crash.forget(ports.files, ports.paths)  # a consent is not retroactive
         return
     for facts in crash.pending(ports.files, ports.paths):
@@ -198,8 +198,12 @@ def keep_receipt(outbox: Outbox, sealed: Sealed, token: bytes, root: Root, now: 
     outbox.ledger.append(EntryKind.RECEIPT_KEPT, now, purpose=sealed.purpose, id=sealed.id, due=receipt.due)
 
 
+def _may_collect(context: PassContext, purpose: Purpose) -> bool:
+    """Asked before anything is collected: of the pass's own reading, and where that permits, of a fresh one."""
+    return _permits(context.gate, purpose) and _permits(context.read_gate(), purpose)
+
+
 def _permits(sources: GateSources, purpose: Purpose) -> bool:
-    """Asked before anything is collected."""
     return sources.permits(purpose) and bool(sources.destinations(purpose))
 
 
