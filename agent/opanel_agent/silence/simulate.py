@@ -128,9 +128,7 @@ def keep(folder: Path) -> None:
 def live(program: Program, days: int, deadline_s: float, scenario: Scenario) -> Month:
     """One scenario's days. But as it stands, something is there to report: where that is denied it must not leave either."""
     adopt_orphans()
-    if scenario is not Scenario.AS_IT_STANDS:
-        _crash(installed_paths(program.folder))
-    life = Life(program, days, time.monotonic() + deadline_s, commanded=scenario is Scenario.COMMANDS)
+    life = Life(program, days, time.monotonic() + deadline_s, scenario)
     fault = ""
     try:
         life.run()
@@ -169,8 +167,8 @@ def _crash(paths: Paths) -> None:
 class Life:
     """The daemon's, from its first start to its last end."""
 
-    def __init__(self, program: Program, days: int, ends_at: float, *, commanded: bool) -> None:
-        self._commanded = commanded
+    def __init__(self, program: Program, days: int, ends_at: float, scenario: Scenario) -> None:
+        self._scenario = scenario
         self._commands: list[tuple[str, int]] = []
         self._program = program
         self._days = days
@@ -185,12 +183,16 @@ class Life:
         end_s = self._days * DAY_S
         self._start()
         self._advance(end_s / 3)
+        if self._scenario is not Scenario.AS_IT_STANDS:
+            _crash(
+                installed_paths(self._program.folder)
+            )  # by now the answers were seen: what came before a yes is not sent
         self._stop()
         self._reboot()
         self._start()
         self._advance(2 * end_s / 3)
         self.command("license", "refresh")
-        if self._commanded:
+        if self._scenario is Scenario.COMMANDS:
             self._send()
         self._advance(end_s)
         self._answered = (installed_paths(self._program.folder).runtime_dir / installation.ANSWER).exists()
