@@ -53,9 +53,16 @@ def _raw(text: str) -> str:
     return out.getvalue() + err.getvalue()
 
 
+class _InMemory(LocalTerminal):
+    """A terminal of two streams, which have no typed line to drop."""
+
+    def _drop_typed(self) -> None:
+        return
+
+
 def _terminal(text: str) -> str:
     shown = io.StringIO()
-    terminal = LocalTerminal(io.BytesIO(b"x\n"), shown)
+    terminal = _InMemory(io.BytesIO(b"x\n"), shown)
     terminal.show(text)
     terminal.ask(text)
     return shown.getvalue()

@@ -133,10 +133,16 @@ SENT_OR_NOT: Final = (*PREVIEWED, "request", "sent", "reply_status")
 
 # What health checks ask for where they were given no path (monit; haproxy by OPTIONS).
 INDEX: Final = Route("GET", "/", who=Who.PEERS)
+# The panel's question: what may this installation do? Answered to any peer.
 LICENSE: Final = _get("/v1/license", "license")
 CONSENT: Final = _get("/v1/consent", "consent")
+# Everything at once, for `status` and `doctor`.
 ANSWER: Final = _get("/v1/answer", "")
+# The one POST that a peer may make: a panel's button "check now". Its interval
+# keeps a peer from using the agent to flood a mirror.
 REFRESH: Final = _post("refresh", result=("asked", "advisories"))._replace(who=Who.PEERS, min_interval_s=60)
+# Installs a document that is posted, or exchanges a license key for one: the only
+# path that takes more than options.
 BUNDLE: Final = Route(
     "POST",
     "/v1/bundle",
@@ -148,15 +154,21 @@ BUNDLE: Final = Route(
 EXCHANGE: Final = "exchange"
 ACTIVATE: Final = _post("activate", *SENDING_OPTIONS, result=SENT_OR_NOT)
 RELEASE: Final = _post("release", *SENDING_OPTIONS, result=SENT_OR_NOT)
+# Forgets the license on this server. Nothing is sent; a seat is freed by RELEASE.
 REMOVE: Final = _post("remove", result=("removed",))
+# What a report of this moment would say. It is neither held nor sent.
 PREVIEW: Final = _post("preview", "purpose", result=(*PREVIEWED, "kept"))
+# Reports that wait: lists, shows, drops or sends one, by `action`.
 HELD: Final = _post("held", "action", "id", result=("held", "dropped", *SENT_OR_NOT))
+# What left, byte for byte, with its receipt.
 SENT: Final = _post(
     "sent", "id", result=("sent", "id", "purpose", "url", "at", "head", "body", "reply_status", "reply_body", "receipt")
 )
+# Uses a right of a data subject (`consent.rights`).
 RIGHTS: Final = _post(
     "rights", "kind", "ids", "text", "license", *SENDING_OPTIONS, result=("due", "answer", *SENT_OR_NOT)
 )
+# Forgets what makes this installation this one, before a disk becomes a template.
 RESET: Final = _post(
     "reset",
     "preview",
@@ -165,11 +177,17 @@ RESET: Final = _post(
         *("receipts", "entries", "stays", "erase"),
     ),
 )
+# Records that somebody has looked at a broken ledger.
 REVIEW: Final = _post("review", result=("reviewed",))
+# Removes the payloads that are kept here. The ledger keeps their digests.
 PURGE: Final = _post("purge", result=("purged", "ready"))
+# The file for an auditor (`ledger.export`), page by page: it may be larger than a
+# job's output.
 EXPORT: Final = _post("export", "id", result=("export", "more", "size"))
+# Entries of the ledger, from a number on.
 HISTORY: Final = _post("history", "id", result=("entries", "of"))
 RECEIPTS: Final = _post("receipts", "id", result=("receipts",))
+# Records that a person was shown a notice, and in which language.
 NOTICED: Final = _post("noticed", "version", "lang", result=("noticed",))
 # What may leave has become less: whatever runs was started under the wider
 # word.

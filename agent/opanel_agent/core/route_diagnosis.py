@@ -1,6 +1,14 @@
-"""Concludes findings about the route to a mirror for `doctor`, step by step and address by address.
+"""Concludes what is wrong on the way to a mirror, step by step and address by address, for `doctor`.
 
-Pure, as `core.diagnosis` is: what `fetch` recorded goes in (`core.wire.mirror_probe`), findings come out.
+What `fetch` recorded of one request goes in (`core.wire.mirror_probe`),
+findings come out. Nothing is concluded from an error's code about steps that
+nobody saw: a step is ok only where the probe says that it was passed, and one
+behind a failure is *not reached*.
+
+Where another mirror answers, a failure is a warning: the agent works. Where
+none does, it has failed.
+
+Pure. Left out: making the requests (`network.fetch`) and wording.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +32,13 @@ _OF_DATES: Final = ("expired", "not yet valid")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorRoute:
-    """How a mirror is reached, as the settings say. `named`: its host is a name, so that it has to be resolved."""
+    """Holds how a mirror is reached, as the settings say.
+
+    - `label`: the mirror in words of this code's own, for the report that names
+      no address.
+    - `named`: its host is a name, so that it has to be resolved.
+    - `tls`: it is asked by HTTPS. `proxied`: through the proxy of the settings.
+    """
 
     label: str
     named: bool
@@ -35,8 +49,9 @@ class MirrorRoute:
 def mirror(probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Iterator[Finding]:
     """Yields each step to a mirror: passed, failed, not part of this route, or not reached.
 
-    Only what `probe` says was passed is ok. The addresses that were tried follow the step that connects. A failure is a
-    warning where another mirror answers.
+    The addresses that were tried follow the step that connects, because several
+    may be tried at once (RFC 8305) and only one has to connect. `another_good`:
+    some other mirror gave a list.
     """
     for layer in LAYERS:
         yield _about(probe, route, _of_step(layer, probe, route, another_good=another_good))
@@ -47,10 +62,12 @@ def mirror(probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Ite
 
 
 def _about(probe: MirrorProbe, route: MirrorRoute, finding: Finding) -> Finding:
+    """The finding, about this mirror."""
     return replace(finding, subject=probe.url, label=route.label)
 
 
 def _of_step(layer: Check, probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Finding:
+    """The finding on one step of the route."""
     if probe.code is not None and layer is Check(probe.failed or Step.HTTP):
         return (warned if another_good else failed)(layer, _error(probe))
     left_out = _left_out(layer, route)
@@ -67,7 +84,11 @@ def _attempts_shown(probe: MirrorProbe) -> tuple[Attempt, ...]:
 
 
 def _of_address(layer: Check, attempt: Attempt, attempts: Iterable[Attempt], *, severe: bool) -> Finding:
-    """Returns the finding of one address. Beside one that connects, an address without a route is no fault (IPv4 alone)."""
+    """Returns the finding of one address.
+
+    Beside one that connects, an address without a route is no fault: most
+    servers have IPv4 alone, and most names have both.
+    """
     connected = any(each.outcome is Outcome.CONNECTED for each in attempts)
     match attempt.outcome:
         case Outcome.CONNECTED:
@@ -82,6 +103,7 @@ def _of_address(layer: Check, attempt: Attempt, attempts: Iterable[Attempt], *, 
 
 
 def _of_outcome(outcome: Outcome) -> Unavailable:
+    """The error of an address that was tried in vain."""
     match outcome:
         case Outcome.REFUSED:
             return Unavailable(Reason.UNREACHABLE_TCP, "address_refused")
@@ -98,7 +120,7 @@ def untried(url: str, label: str) -> Iterator[Finding]:
 
 
 def fetch_silent() -> Finding:
-    """Returns what it means that fetch gave no answer at all."""
+    """Returns what it means that fetch gave no answer at all: name resolution is the one step that it cannot interrupt."""
     return failed(Check.DNS, Unavailable(Reason.UNREACHABLE_DNS, "resolver_silent"))
 
 
@@ -118,6 +140,11 @@ def _left_out(layer: Check, route: MirrorRoute) -> SkipReason | None:
 
 
 def _error(probe: MirrorProbe) -> AgentError:
+    """The error of a failed probe.
+
+    Of a certificate's dates the cure is the clock, so they have a detail of
+    their own.
+    """
     if probe.detail == "tls_certificate" and any(word in probe.values.get("why", "") for word in _OF_DATES):
         return Unavailable(Reason.TLS_UNTRUSTED, "tls_dates", **probe.values)
     return Unavailable(known_code(str(probe.code)), probe.detail or "reply_failed", **probe.values)

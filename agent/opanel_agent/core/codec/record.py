@@ -191,6 +191,7 @@ def decode(kind: type[T], data: bytes, where: str, *, max_bytes: int, schema: in
 
 @cache
 def _rules(kind: type[DataclassInstance]) -> tuple[_Rule, ...]:
+    """The rules of a dataclass, in the order of its fields."""
     hints: dict[str, object] = get_type_hints(kind, include_extras=True)
     found = [_rule(field, *_split(hints[field.name])) for field in fields(kind)]
     return tuple(rule for rule in found if rule is not None)
@@ -245,6 +246,7 @@ def _mark(kind: type[M], marks: Marks) -> M:
 
 
 def _unsupported(what: object) -> TypeError:
+    """A mistake of the programmer's, found by the first test that writes or reads the class."""
     return TypeError(f"no JSON for {what}")
 
 
@@ -307,6 +309,7 @@ def _enum(kind: type[Enum]) -> _Converter:
 
 
 def _optional(arguments: Marks, marks: Marks) -> _Converter:
+    """X or None; a choice between two other types has no JSON that tells them apart."""
     kinds = [argument for argument in arguments if argument is not NoneType]
     if len(kinds) > 1:
         raise _unsupported(f"a choice of {kinds}")
@@ -318,6 +321,7 @@ def _optional(arguments: Marks, marks: Marks) -> _Converter:
 
 
 def _array(arguments: Marks, marks: Marks) -> _Converter:
+    """A tuple of any length, or of exactly these types."""
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return _sequence(tuple, _converter(arguments[0], marks), _mark(Items, marks))
     return _fixed(tuple(_converter(argument, marks) for argument in arguments))
@@ -328,6 +332,8 @@ def _list(arguments: Marks, marks: Marks) -> _Converter:
 
 
 def _fixed(inner: tuple[_Converter, ...]) -> _Converter:
+    """An array of exactly as many items as the tuple has types."""
+
     def read_fixed(value: Json, members: Members, name: str) -> object:
         items = members.as_items(value, name)
         if len(items) != len(inner):
@@ -341,6 +347,8 @@ def _fixed(inner: tuple[_Converter, ...]) -> _Converter:
 
 
 def _sequence(kind: type[tuple[object, ...]] | type[list[object]], inner: _Converter, mark: Items) -> _Converter:
+    """An array of any length up to the mark's."""
+
     def read_sequence(value: Json, members: Members, name: str) -> object:
         items = members.as_items(value, name, max_items=mark.most)
         return kind([inner.read(item, members, name) for item in items])
@@ -349,6 +357,7 @@ def _sequence(kind: type[tuple[object, ...]] | type[list[object]], inner: _Conve
 
 
 def _set(arguments: Marks, marks: Marks) -> _Converter:
+    """An array of distinct strings."""
     inner, mark = _converter(arguments[0], marks), _mark(Items, marks)
 
     def read_set(value: Json, members: Members, name: str) -> object:
@@ -364,6 +373,10 @@ def _set(arguments: Marks, marks: Marks) -> _Converter:
 
 
 def _mapping(arguments: Marks, marks: Marks) -> _Converter:
+    """An object whose names are data.
+
+    Keys are held to be safe to print by no rule but that of the values' errors.
+    """
     inner, mark = _converter(arguments[1], marks), _mark(Items, marks)
 
     def read_mapping(value: Json, members: Members, name: str) -> object:
@@ -381,6 +394,7 @@ def _mapping(arguments: Marks, marks: Marks) -> _Converter:
 
 
 def _nested(kind: type[DataclassInstance]) -> _Converter:
+    """An object within, by the rules of its own class."""
     return _Converter(
         lambda value, members, name: read(kind, members.as_members(value, name)),
         lambda value: to_json(_as(kind, value)),

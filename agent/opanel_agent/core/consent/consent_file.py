@@ -71,11 +71,15 @@ class Granted:
 class ConsentFile:
     """Holds a consent.toml that was read without a fault.
 
-    `notice` is the version of the notice that the answers were given to; a
-    purpose that is not among `purposes` was never asked. `lines` says where
-    each key is written (`purposes.usage_statistics.allow`), counted from 1,
-    `sha256` is the hex digest of the very bytes that were read; two files that
-    say the same are equal.
+    - `notice`: the version of the notice that the answers were given to.
+    - `do_not_track`: the file asks for it.
+    - `purposes`: the answers; a purpose that is not among them was never asked.
+    - `granted`: who answered, where the file was preseeded.
+    - `lines`: where each key is written (`purposes.usage_statistics.allow`),
+      counted from 1.
+    - `sha256`: digest of the very bytes that were read, in hex.
+
+    Two files that say the same are equal, wherever it is written.
     """
 
     notice: str
@@ -105,10 +109,12 @@ class Policy:
 class ConsentReading:
     """Holds what the consent files say at one moment: the input of the gate.
 
-    `file` None with `refused` None: there is no file, so nobody was asked.
-    `refused` is what is wrong with consent.toml, `policies_refused` with each
-    file of consent.d that is not among `policies`. `in_doubt` is where a
-    refused file may ask not to be tracked.
+    - `place`: the path of consent.toml, as objections name it.
+    - `file`: None with `refused` None: there is no file, so nobody was asked.
+    - `refused`: what is wrong with consent.toml.
+    - `policies`: the good files of consent.d; `policies_refused`: what is wrong
+      with each of the others.
+    - `in_doubt`: where a refused file may ask not to be tracked.
     """
 
     place: str = "consent.toml"
@@ -158,10 +164,12 @@ class ConsentReading:
         return purpose is Purpose.CRASH_REPORTS if choice is None else choice.review
 
     def _own_hold_s(self, purpose: Purpose) -> int:
+        """What consent.toml asks for, or the default."""
         choice = self._choice(purpose)
         return _default_hold_s(purpose) if choice is None else choice.hold_s
 
     def _choice(self, purpose: Purpose) -> Choice | None:
+        """The answer in consent.toml, None where there is none."""
         return None if self.file is None else self.file.purposes.get(purpose)
 
 
@@ -263,6 +271,7 @@ def _changed(text: str, line: int, wanted: str) -> Iterator[bytes]:
 
 
 def _not_edited(line: int, purpose: Purpose, wanted: str) -> Misconfigured:
+    """The refusal that says what to type instead, and where."""
     return Misconfigured(
         Reason.CONSENT_REFUSED,
         "consent_edit",
@@ -295,6 +304,7 @@ _DEFAULTS: Final[Mapping[Purpose, Mapping[str, object]]] = {
 
 
 def _choice(row: Table, purpose: Purpose) -> Choice:
+    """The answer for one purpose, with the defaults of the keys that the file leaves out."""
     hold_s = _take_hold(row, purpose)
     review = row.take("review", boolean) if purpose is Purpose.CRASH_REPORTS else False
     choice = Choice(
@@ -307,20 +317,30 @@ def _choice(row: Table, purpose: Purpose) -> Choice:
 
 
 def _take_hold(row: Table, purpose: Purpose) -> int | None:
+    """The hold that a row asks for, None where it does not.
+
+    Only reports of usage have one.
+    """
     return row.take("hold", _hold) if purpose is Purpose.USAGE_STATISTICS else None
 
 
 def _default_hold_s(purpose: Purpose) -> int:
+    """The hold of a file that names none: three days, a weekend and a day to look at a report."""
     return DEFAULT_HOLD_S if purpose is Purpose.USAGE_STATISTICS else 0
 
 
 def _denies(row: Table) -> bool:
+    """Whether a policy's row denies its purpose.
+
+    Raises Misconfigured for one that allows: a fleet may narrow alone.
+    """
     if row.take("allow", boolean):
         raise row.refuse("consent_policy_grants", "allow")
     return row.has("allow")
 
 
 def _granted(row: Table) -> Granted:
+    """Who granted, of a preseeded file."""
     granted = Granted(by=row.need("by", _name), role=row.need("role", _name), on=row.need("on", _day))
     row.end()
     return granted
@@ -335,6 +355,10 @@ def _lines(table: Table, rows: Mapping[Purpose, Table]) -> dict[str, int]:
 
 
 def _hold(value: object) -> int:
+    """Seconds of a hold such as `72h` or `3d`, MAX_HOLD_S at the most.
+
+    Raises ValueError or TypeError.
+    """
     found = _HOLD.fullmatch(string(value))
     seconds = -1 if found is None else int(found[1]) * (HOUR_S if found[2] == "h" else DAY_S)
     if not 0 <= seconds <= MAX_HOLD_S:
@@ -343,6 +367,10 @@ def _hold(value: object) -> int:
 
 
 def _day(value: object) -> str:
+    """A day as YYYY-MM-DD that the calendar has.
+
+    Raises ValueError or TypeError.
+    """
     text = string(value)
     if not _DAY.fullmatch(text):
         raise ValueError
@@ -351,6 +379,10 @@ def _day(value: object) -> str:
 
 
 def _name(value: object) -> str:
+    """A person's name or role: not blank, 200 characters at most, safe to print.
+
+    Raises ValueError or TypeError.
+    """
     text = string(value)
     if not text.strip() or len(text) > _MAX_NAME or not is_safe(text):
         raise ValueError

@@ -157,6 +157,7 @@ def _processing(subject: ReceiptSubject) -> Json:
 
 
 def _party(subject: ReceiptSubject) -> Json:
+    """Section "party identification": the vendor, who alone receives what is sent."""
     urls: list[Json] = [place.url for place in _places(subject)]
     return {
         "party_id": subject.root.sub,
@@ -184,6 +185,10 @@ def _event(entry: Entry) -> Json:
 
 
 def _answers(subject: ReceiptSubject, entries: Iterable[Entry]) -> list[Entry]:
+    """The entries of answers for the purpose, oldest first.
+
+    Raises Untrusted (`receipt_none`) where there is none.
+    """
     events = [entry for entry in entries if entry.kind in STATES and entry.purpose == subject.purpose]
     if not events:
         raise Untrusted(Fault.USAGE, "receipt_none", purpose=subject.purpose)
@@ -191,6 +196,7 @@ def _answers(subject: ReceiptSubject, entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _places(subject: ReceiptSubject) -> tuple[Destination, ...]:
+    """Where reports of the purpose go, as the root names it."""
     return subject.root.endpoints.get(subject.purpose, ())
 
 
@@ -200,12 +206,14 @@ def _live(sheet: PurposeSchema) -> list[tuple[str, Field]]:
 
 
 def _days(sheet: PurposeSchema) -> tuple[int, int]:
+    """The longest that any field is kept, here and there."""
     fields = [field for _, field in _live(sheet)]
     here = max((field.retention_days_here for field in fields), default=0)
     return here, max((field.retention_days_there for field in fields), default=0)
 
 
 def _withdraw(subject: ReceiptSubject) -> str:
+    """The command that withdraws: as short as the one that gives (GDPR art. 7(3))."""
     return f"opanel-agent consent deny {subject.purpose}"
 
 

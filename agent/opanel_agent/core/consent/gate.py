@@ -62,11 +62,13 @@ class SettingsView:
 class RequestView:
     """Holds what the gate looks at of one request.
 
-    `fields` are the names in its body, None when the body could not be read.
-    `offending` are those that the catalog objects to, by name, type or value,
-    None when the catalog was not asked: a report is then denied. `waited_s` is
-    how many seconds a report has lain ready, `reviewed` whether somebody looked
-    at it and released it, which ends its hold as well.
+    - `method`, `url`: as they would be sent.
+    - `fields`: the names in its body, None when the body could not be read.
+    - `offending`: the names that the catalog objects to, by name, type or
+      value; None when it was not asked, and a report is then denied.
+    - `waited_s`: for how many seconds a report has lain ready.
+    - `reviewed`: somebody looked at it and released it, which ends its hold as
+      well.
     """
 
     method: str
@@ -81,13 +83,19 @@ class RequestView:
 class GateInputs:
     """Holds everything that one decision rests on, read afresh for it.
 
-    `destinations` are base URLs that the root or the settings name for this
-    purpose in an allowed region; `elsewhere` those that the root names in other
-    regions, which only make the objection clearer. `asked` is None while
-    nothing is collected yet. `commanded` is true only for the run that an
-    administrator's command started. `ledger` says what is wrong with the
-    ledger, `clone` that this machine is another than the one whose
-    administrator answered; the courier knows neither, and they only narrow.
+    - `signals`: the opt-outs that were found; `standing`: the settings.
+    - `destinations`: base URLs that the root or the settings name for this
+      purpose in an allowed region.
+    - `elsewhere`: those that the root names in other regions, which only make
+      the objection clearer.
+    - `asked`: the request, None while nothing is collected yet.
+    - `commanded`: only true for the run that an administrator's command
+      started.
+    - `consent`, `installed_notice`: what was answered, and the notice that
+      answers must be to.
+    - `ledger`: what is wrong with the ledger. `clone`: this machine is another
+      than the one whose administrator answered. The courier knows neither, and
+      they only narrow.
     """
 
     signals: Signals
@@ -151,6 +159,7 @@ def decide_all(inputs: Mapping[Purpose, GateInputs]) -> dict[Purpose, Permit | D
 
 
 def _decide(known: Purpose, snapshot: GateInputs) -> Permit | Denial:
+    """The rows of the table that the purpose's basis chooses, each asked, and every objection collected."""
     terms = POLICIES[known]
     rows = (*_OF_THE_MACHINE, *_OF_THE_GOVERNOR[terms.governor], *_OF_THE_REQUEST)
     grounds = tuple(ground for row in rows for ground in _objections(row, known, snapshot))
@@ -168,6 +177,7 @@ Row = Callable[[Purpose, GateInputs], Iterable[Objection]]
 
 
 def _objections(row: Row, purpose: Purpose, snapshot: GateInputs) -> tuple[Objection, ...]:
+    """What one row objects to; a row that fails objects too, so that no fault of ours opens the gate."""
     try:
         return tuple(row(purpose, snapshot))
     except Exception as fault:  # noqa: BLE001 - what could not be decided is a "no", told as a fault of ours
@@ -178,11 +188,13 @@ def _objections(row: Row, purpose: Purpose, snapshot: GateInputs) -> tuple[Objec
 
 
 def _offline(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    """Offline denies everything, the fixed GETs too."""
     for signal in snapshot.signals.offline:
         yield _ground(Reason.OFFLINE, signal)
 
 
 def _opted_out(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    """Do-not-track denies what tells this server apart."""
     # Do-not-track is about telling apart. A GET that is the same for everyone
     # tells nothing apart, so it goes on (purposes.UnderDoNotTrack).
     if POLICIES[purpose].under_do_not_track is UnderDoNotTrack.GOES_ON:
@@ -192,6 +204,7 @@ def _opted_out(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _settings_refused(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    """Settings that cannot be read might have said no."""
     if snapshot.standing.refused is not None:
         yield Objection(reason=Reason.SETTINGS_REFUSED, place=snapshot.standing.refused)
 
@@ -212,6 +225,7 @@ def _setting(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _command(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    """An administrator's command permits one run and no other."""
     if not snapshot.commanded:
         yield Objection(reason=Reason.NOT_ASKED, place=Basis.COMMAND.value)
 
@@ -240,12 +254,14 @@ def _answer(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _notice(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    """A yes to an older notice is no yes to what the installed one adds."""
     consent = snapshot.consent
     if consent.file is not None and consent.file.notice != snapshot.installed_notice:
         yield _ground(Reason.NOTICE_CHANGED, consent.said(f'notice = "{consent.file.notice}"', "notice"))
 
 
 def _policies(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    """A policy of the fleet can deny what the administrator of one server allowed, never the other way round."""
     for policy in snapshot.consent.policies:
         if purpose in policy.denied:
             yield _ground(Reason.POLICY, policy.said("allow = false", f"purposes.{purpose}.allow"))
@@ -264,6 +280,7 @@ def _clone(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _hold(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    """A report waits until its hold is over, so that its owner can look at it first and drop it."""
     # Nothing is held before it exists: `asked` is None while nothing is sealed.
     asked = snapshot.asked
     if asked is not None and not asked.reviewed and asked.waited_s < snapshot.consent.hold_s(purpose):
@@ -271,12 +288,14 @@ def _hold(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _review(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    """A crash report waits until somebody has looked at it."""
     asked = snapshot.asked
     if asked is not None and not asked.reviewed and snapshot.consent.review(purpose):
         yield _ground(Reason.REVIEW_PENDING, snapshot.consent.said("review", f"purposes.{purpose}.review"))
 
 
 def _destination(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    """A request goes to a path of its purpose below a base that the root or the settings name, by one method."""
     asked = snapshot.asked
     if asked is None:
         return
@@ -312,6 +331,7 @@ def _base(url: str, paths: frozenset[str]) -> str | None:
 
 
 def _ground(reason: Reason, said: Signal) -> Objection:
+    """An objection at the place of an opt-out or of a key."""
     return Objection(reason=reason, place=said.place, line=said.line, what=said.what)
 
 

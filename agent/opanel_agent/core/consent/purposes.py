@@ -22,12 +22,21 @@ MAX_REPLY_BYTES: Final = 512 * 1024
 class Purpose(StrEnum):
     """Names the purposes, by the words of the settings, the consent file, the ledger and the wire."""
 
+    # The status list and the roots: what tells whether the license was revoked.
+    # Fixed GETs.
     LICENSE_STATUS = "license_status"
+    # Notices of security flaws, which the administrator should see. A fixed
+    # GET.
     SECURITY_ADVISORIES = "security_advisories"
+    # Asks for the next edition of a license in the last part of its term.
     LICENSE_RENEWAL = "license_renewal"
+    # Activates or releases a license, or fetches the bundle of a license key.
     LICENSE_ACTIVATION = "license_activation"
+    # The weekly report in coarse classes. By consent alone.
     USAGE_STATISTICS = "usage_statistics"
+    # A scrubbed traceback of the agent itself. By consent alone.
     CRASH_REPORTS = "crash_reports"
+    # Uses a right over reports that were sent, or over license data.
     DATA_RIGHTS = "data_rights"
 
 
@@ -38,10 +47,15 @@ class Basis(StrEnum):
     The values are shown to a person as the place of an objection.
     """
 
+    # `[license] check` in agent.toml, true unless it says no.
     CHECK_SETTING = "[license] check"
+    # `[license] renew`, likewise.
     RENEW_SETTING = "[license] renew"
+    # `advisories`, likewise.
     ADVISORIES_SETTING = "advisories"
+    # A person types the command, sees what would leave, and confirms; each time.
     COMMAND = "command"
+    # consent.toml says yes, to the notice that is installed. Never the default.
     CONSENT = "consent"
 
 
@@ -49,9 +63,11 @@ class Basis(StrEnum):
 class UnderDoNotTrack(StrEnum):
     """Names what an opt-out of tracking does to a purpose."""
 
-    GOES_ON = "goes_on"  # the same bytes for everyone say nothing about this server
+    # The same bytes for everyone say nothing about this server.
+    GOES_ON = "goes_on"
     DENIED = "denied"
-    TO_FILE = "to_file"  # the command writes the request to a file, to be carried by other ways
+    # The command writes the request to a file, to be carried by other ways.
+    TO_FILE = "to_file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +84,15 @@ class PurposePolicy:
     fields: frozenset[str] = frozenset()
 
 
+# The claims of a signed request (`documents.signed_request`), which the gate reads
+# from the very bytes that would leave.
 _REQUEST_CLAIMS: Final = frozenset(
     {"ver", "iss", "iat", "jti", "kind", "key_sha256", "license_sha256", "jwk", "salt", "components", "nonce"}
 )
 
+# One row for each purpose. A body may have no name that is not in `fields`, and a
+# request no path that is not in `paths`: both are closed lists, so a mistake
+# elsewhere can make a request fail but not say more.
 POLICIES: Final[dict[Purpose, PurposePolicy]] = {
     Purpose.LICENSE_STATUS: PurposePolicy(
         governor=Basis.CHECK_SETTING,
@@ -133,6 +154,8 @@ class FixedGet:
     max_bytes: int
 
 
+# What fetch may ask, by the word that it is given. The reply's media type is
+# compared, because a captive portal answers with 200 and a page.
 FIXED_GETS: Final[dict[str, FixedGet]] = {
     "status": FixedGet(
         purpose=Purpose.LICENSE_STATUS,

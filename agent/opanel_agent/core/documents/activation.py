@@ -30,12 +30,14 @@ _MAX_COMPONENTS: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
-    """Holds what a machine is compared with: it matches if at least `k` components do, `p` of them platform-borne.
+    """Holds what a machine is compared with.
 
-    `components` maps a component's type to DIGEST_BYTES bytes of a salted
-    SHA-256; `salt` has SALT_BYTES bytes and is drawn for one activation, so
-    that two activations of a machine cannot be linked by their digests. 1 <= k
-    <= number of components, 0 <= p <= k.
+    - `salt`: SALT_BYTES bytes, drawn for one activation, so that two
+      activations of a machine cannot be linked by their digests.
+    - `k`: how many components must match, 1 to the number of components.
+    - `p`: how many of those must be borne by the platform and not by a disk, 0
+      to k.
+    - `components`: by type, DIGEST_BYTES bytes of a salted SHA-256 each.
     """
 
     salt: bytes
@@ -50,10 +52,15 @@ class Activation:
 
     Times in seconds since 1970.
 
-    `sub` is the license key, `iss` the vendor, `jkt` the SHA-256 thumbprint of
-    the agent's activation key (RFC 7638, the confirmation method of RFC 9449
-    section 6.1), `seat` the number of the server among those that the license
-    allows at one time.
+    - `sub`: the license key; `iss`: the vendor, who alone signs activations.
+    - `iat`, `nbf`, `exp`: when it was issued, from when and until when it
+      holds.
+    - `bind`: what the machine is compared with.
+    - `jkt`: the thumbprint of the agent's activation key (RFC 7638, used as in
+      RFC 9449 section 6.1).
+    - `seat`: the number of the server among those that the license allows at
+      one time.
+    - `status`: its entry in the status list.
     """
 
     jti: str
@@ -110,6 +117,11 @@ def read_components(said: Members, name: str) -> Mapping[str, bytes]:
 
 
 def _bind(said: Members) -> Bind:
+    """The binding.
+
+    Raises Untrusted for k = 0, which would match any machine, and for p over k,
+    which none could match.
+    """
     components = read_components(said, "components")
     # k = 0 would match any machine.
     k = said.integer("k", low=1, high=len(components))

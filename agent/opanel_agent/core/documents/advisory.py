@@ -55,10 +55,14 @@ class Severity(StrEnum):
 class Advisory:
     """Holds one verified advisory. Times in seconds since 1970.
 
-    `title` (at most 200 characters) and `body` (4000) are by language, one line
-    each and safe to print; `fixed_in` is the version of the panel or agent that
-    mends it, None where there is none yet. `kid` names the key whose floor its
-    `seq` raises.
+    - `jti`, `iss`: its name, and the vendor, who is the root's subject.
+    - `iat`, `exp`: when it was issued, and when it need not be shown any more.
+    - `seq`: its number, which only grows; `kid`: the key whose floor it raises.
+    - `severity`: how urgent it is.
+    - `title`, `body`: by language, at most 200 and 4000 characters, one line
+      each and safe to print.
+    - `fixed_in`: the version of the panel or agent that mends it, None where
+      there is none yet.
     """
 
     jti: str
@@ -119,6 +123,11 @@ def _newest(advisories: tuple[Advisory, ...]) -> int:
 
 
 def _read(envelope: Envelope, keys: Mapping[str, PublicKey], root: Root) -> Advisory:
+    """One advisory.
+
+    Raises Untrusted for another issuer than the root's, so a key is good for
+    its own vendor alone.
+    """
     claims = envelope.open(keys, Typ.ADVISORY)
     iat, exp = claims.integer("iat"), claims.integer("exp")
     severity = claims.text("severity", max_length=16)
@@ -145,6 +154,7 @@ def _read(envelope: Envelope, keys: Mapping[str, PublicKey], root: Root) -> Advi
 
 
 def _texts(said: Members, max_length: int) -> Mapping[str, str]:
+    """A text in every language, none of them empty: a reader of either language must get the same news."""
     texts: dict[str, str] = {
         language: said.text(language, max_length=max_length, pattern=_FILLED) for language in LANGUAGES
     }

@@ -41,16 +41,18 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """Holds a verified bundle:
+    """Holds a verified bundle.
 
-    `delegations` from the vendor's down, and `text`, the bytes that were
-    verified.
+    - `delegations`: from the vendor's own down to the reseller's who signed the
+      license, at least one.
+    - `license`, `activation`: the latter None where the bundle has none.
+    - `text`: the bytes that were verified.
+    - `newest_iat`: the newest issue time of its documents, in seconds, which
+      bounds how fresh a status can claim to be.
 
-    `newest_iat` is the newest issue time of its documents, in seconds; it
-    bounds how fresh a status can claim to be. Delegations below the vendor's
-    are left out of it: a reseller could post-date `iat` and keep a missing
-    status list "fresh" for as long as he likes, whereas a license with a date
-    in the future is not valid yet.
+    Delegations below the vendor's are left out of `newest_iat`: a reseller
+    could post-date `iat` and keep a missing status list "fresh" for as long as
+    he likes, whereas a license with a date in the future is not valid yet.
     """
 
     delegations: tuple[Delegation, ...]
@@ -109,6 +111,7 @@ def _at_line(number: int, read: Callable[_P, _T], *args: _P.args, **kwargs: _P.k
 
 
 def _envelopes(text: bytes) -> Sequence[Envelope]:
+    """Every line, parsed and not yet verified."""
     if len(text) > MAX_BYTES:
         raise Untrusted(Reason.FORMAT_INVALID, "bundle_size", max_bytes=MAX_BYTES)
     lines = text.removesuffix(b"\n").split(b"\n")
@@ -134,6 +137,7 @@ def _count_delegations(envelopes: Sequence[Envelope]) -> int:
 
 
 def _first_link(root: Root) -> _Link:
+    """What the root says of the first line: its issuer keys sign it."""
     # A reseller's key must not be one of the vendor's, whatever its role: each
     # key signs one kind of document.
     held = frozenset(key.raw for keys in root.keys.values() for key in keys)
@@ -141,6 +145,10 @@ def _first_link(root: Root) -> _Link:
 
 
 def _next_link(envelope: Envelope, link: _Link, root: Root) -> _Link:
+    """What a delegation says of the line after it.
+
+    Raises Untrusted unless it is within the one before it.
+    """
     child = delegation.read(envelope, link.keys)
     _check_issuer(child.iss, link.iss, "delegation")
     _check_status(child.status, root, "delegation")
@@ -158,6 +166,7 @@ def _next_link(envelope: Envelope, link: _Link, root: Root) -> _Link:
 
 
 def _check_within(child: Delegation, parent: Delegation) -> None:
+    """Raises Untrusted (`delegation_wider`) naming the first member in which a delegation is wider than its parent."""
     wider = delegation.within(child.may, parent.may)
     # Its entry too: a delegate must not be given one that somebody else
     # switches.
@@ -168,6 +177,7 @@ def _check_within(child: Delegation, parent: Delegation) -> None:
 
 
 def _license(envelope: Envelope, link: _Link, root: Root) -> License:
+    """The license, within the last delegation and within the term of each."""
     license_ = license.read(envelope, link.keys)
     _check_issuer(license_.iss, link.iss, "license")
     _check_status(license_.status, root, "license")
@@ -184,6 +194,7 @@ def _license(envelope: Envelope, link: _Link, root: Root) -> License:
 
 
 def _activation(envelope: Envelope, license_: License, root: Root) -> Activation:
+    """The activation, which must be for this license and outlive it, so that a valid license never lacks one by date."""
     found = activation.read(envelope, root.keys_of("activation"))
     _check_issuer(found.iss, root.sub, "activation")
     _check_status(found.status, root, "activation")
@@ -195,10 +206,12 @@ def _activation(envelope: Envelope, license_: License, root: Root) -> Activation
 
 
 def _check_issuer(iss: str, expected: str, where: str) -> None:
+    """Raises Untrusted unless a document names the one as its issuer whose key signed it."""
     if iss != expected:
         raise Untrusted(Reason.CHAIN_INVALID, "issuer", where=where)
 
 
 def _check_status(status: StatusRef, root: Root, where: str) -> None:
+    """Raises Untrusted for an entry in another list than the root's, which nobody would fetch."""
     if status.uri != root.status_uri:
         raise Untrusted(Reason.CHAIN_INVALID, "status_uri", where=where)

@@ -1,9 +1,9 @@
-"""Who answers for personal data, as the root (for the vendor) and a delegation (for a reseller) name him.
+"""Reads who answers for personal data, as the root (for the vendor) and a delegation (for a reseller) name him.
 
 Both claims are optional: documents without them stay valid, and the notice then
 says that nobody is named. What is named suffices to use a right without the
-command line: KVKK m.13 wants a written application, or one by registered e-mail
-(KEP) or e-mail; GDPR art. 13(1)(a) the identity and the contact of the
+command line: KVKK art. 13 wants a written application, or one by registered
+e-mail (KEP) or e-mail; GDPR art. 13(1)(a) the identity and the contact of the
 controller.
 """
 
@@ -24,7 +24,10 @@ _MAX_TRANSFERS: Final = 16
 
 @unique
 class Mechanism(StrEnum):
-    """What makes a transfer abroad lawful: KVKK m.9, GDPR art. 45 to 47."""
+    """Names what makes a transfer abroad lawful:
+
+    KVKK art. 9 as amended in 2024, GDPR art. 45 to 47.
+    """
 
     ADEQUACY = "adequacy"
     STANDARD_CONTRACT = "standard_contract"
@@ -34,9 +37,12 @@ class Mechanism(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controller:
-    """A controller by the name that the law knows.
+    """Holds a controller of personal data.
 
-    `kep` is a registered e-mail address, `url` has a form or more.
+    - `name`: the one that the law knows, as in a commercial register.
+    - `address`: where a letter reaches him; `email`, and `kep`, a registered
+      e-mail address.
+    - `url`: where there is a form or more to read.
     """
 
     name: str
@@ -46,7 +52,7 @@ class Controller:
     url: str | None = None
 
     def claim(self) -> dict[str, Json]:
-        """As `read_controller` reads it."""
+        """Returns the claim, as `read_controller` reads it: members that are None are left out."""
         optional = (("kep", self.kep), ("url", self.url))
         return {
             "name": self.name,
@@ -57,7 +63,10 @@ class Controller:
 
 
 def read_controller(claims: Members) -> Controller | None:
-    """Returns the `controller` claim; None in a document without one."""
+    """Returns the `controller` claim, None in a document without one.
+
+    Raises Untrusted for any other shape.
+    """
     if not claims.has("controller"):
         return None
     said = claims.members("controller")
@@ -73,7 +82,11 @@ def read_controller(claims: Members) -> Controller | None:
 
 
 def read_transfers(claims: Members) -> Mapping[str, Mechanism]:
-    """Returns the `transfers` claim: by region, the mechanism of a transfer there; empty without one."""
+    """Returns the `transfers` claim: by region, the mechanism of a transfer there; empty without one.
+
+    Raises Untrusted for an unknown mechanism: the notice has a sentence for
+    each, and none for another.
+    """
     if not claims.has("transfers"):
         return {}
     said = claims.members("transfers")
@@ -84,6 +97,7 @@ def read_transfers(claims: Members) -> Mapping[str, Mechanism]:
 
 
 def _mechanism(said: Members, name: str) -> Mechanism:
+    """The mechanism of one region."""
     try:
         return Mechanism(said.text(name))
     except ValueError:

@@ -39,11 +39,16 @@ from opanel_agent.core.documents.keys import PublicKey
 class Permissions:
     """Holds what a delegate may issue (`may`).
 
-    Sets are exhaustive: what is not named is not permitted. `limits` are the
-    highest values by name, and a name that is missing is unlimited.
-    `issue_until` bounds a license's `iat` in seconds, `slots` the numbers that
-    it may occupy, `status_range` the entries of the status list that it may
-    use. `depth` counts the further links that are allowed below this one.
+    Sets are exhaustive: what is not named is not permitted.
+
+    - `products`, `features`, `tiers`: names that a license may have.
+    - `limits`: the highest values by name; a name that is missing is unlimited.
+    - `max_term_days`, `grace_days`, `stale_days`: the most that a license may
+      have of each.
+    - `issue_until`: the latest `iat` of a license, in seconds since 1970.
+    - `slots`: the numbers that licenses may occupy; `status_range`: the entries
+      of the status list that they may use.
+    - `depth`: how many further delegations may follow this one.
     """
 
     products: frozenset[str]
@@ -65,10 +70,14 @@ class Delegation:
 
     Times in seconds since 1970.
 
-    `sub` is the delegate's URI and `iss` of what he signs, `key` the one key
-    that he signs with (`cnf`, RFC 7800 section 3.2). `controller` is the
-    reseller as the privacy notice names him, None where the delegation does not
-    say.
+    - `sub`: the delegate's URI, which is `iss` of what he signs; `iss`: who
+      delegates.
+    - `name`, `contact`: the delegate, as `status` shows him.
+    - `controller`: the reseller as the privacy notice names him, None where the
+      delegation does not say.
+    - `key`: the one key that he signs with (`cnf`, RFC 7800 section 3.2).
+    - `may`: what he may issue.
+    - `status`: the delegation's own entry, so that a reseller can be revoked.
     """
 
     jti: str
@@ -148,6 +157,11 @@ def limits_within(child: Mapping[str, int], parent: Mapping[str, int]) -> bool:
 
 
 def _may(said: Members) -> Permissions:
+    """The permissions.
+
+    A member that this version does not know refuses the document: it might
+    widen them.
+    """
     may = Permissions(
         products=said.texts("products", pattern=NAME),
         features=said.texts("features", pattern=NAME),

@@ -59,10 +59,21 @@ class License:
 
     Times in seconds since 1970, spans in days.
 
-    `grace_days` is how long everything goes on after the end, `stale_days`
-    after how many days without a status list the license ends. `slot` numbers
-    the license among those of its delegation. `digest` is the SHA-256 of the
-    license's line in hex, by which a request names it.
+    - `jti`, `sub`: the name of this edition, and the license key in its
+      canonical form.
+    - `iss`: the delegate who signed it; `reseller`: whom the administrator
+      calls.
+    - `iat`, `nbf`, `exp`: when it was issued, from when and until when it
+      holds.
+    - `product`, `tier`, `features`, `limits`: what the panel may do, in the
+      panel's own words.
+    - `grace_days`: how long everything goes on after the end.
+    - `stale_days`: after how many days without a status list the license ends.
+    - `activation`: what it asks of an activation.
+    - `slot`: its number among the licenses of its delegation; `status`: its
+      entry in the status list.
+    - `digest`: SHA-256 of the license's line in hex, by which a request names
+      it.
     """
 
     jti: str
@@ -139,6 +150,11 @@ def outside(license_: License, delegation: Delegation) -> str | None:
 
 
 def _key(claims: Members) -> str:
+    """The license key.
+
+    Raises Untrusted for a spelling that is not the canonical one: equal keys
+    must be equal texts.
+    """
     sub = claims.text("sub")
     try:
         canonical = license_key.parse(sub)
@@ -150,6 +166,11 @@ def _key(claims: Members) -> str:
 
 
 def _product(claims: Members) -> str:
+    """The product.
+
+    Raises Untrusted (`product_mismatch`), a code of its own: the document is
+    good, and not for here.
+    """
     product = claims.text("product")
     if product != PRODUCT:
         raise Untrusted(Reason.PRODUCT_MISMATCH, "license_product", where=claims.where)
@@ -157,6 +178,7 @@ def _product(claims: Members) -> str:
 
 
 def _activation(said: Members) -> ActivationTerms:
+    """What the license asks of an activation."""
     terms = ActivationTerms(
         required=said.boolean("required"),
         within_days=read_days(said, "within_days"),
@@ -168,6 +190,7 @@ def _activation(said: Members) -> ActivationTerms:
 
 
 def _reseller(said: Members) -> Reseller:
+    """Who sold the license."""
     contact = read_contact(said)
     reseller = Reseller(name=said.text("name"), email=contact.email, phone=contact.phone, url=contact.url)
     said.end()

@@ -30,9 +30,11 @@ MAX_BYTES: Final = 4 * 1024
 class Receipt:
     """Holds the claims of a verified receipt. Times in seconds since 1970.
 
-    `kind` is the purpose of a report, or what a rights request asked for.
-    `told` is what the authority answers in words of its own (`x`), for a person
-    to read: nothing here depends on it.
+    - `sub`: SHA-256 of the body that arrived, in hex.
+    - `kind`: the purpose of a report, or what a rights request asked for.
+    - `iat`, `due`: when it arrived, and by when what follows is owed.
+    - `told`: what the authority answers in words of its own (`x`), for a person
+      to read: nothing here depends on it.
     """
 
     jti: str

@@ -59,14 +59,18 @@ class Destination:
 class Root:
     """Holds one accepted root. Times in seconds since 1970.
 
-    `seq` is its number, `threshold` how many of its root keys must sign, at
-    least 2; `keys` are by role. `endpoints` are by purpose, `mirrors` serve the
-    fixed GETs. `digest` is the SHA-256 of its payload in hex, `lines` its bytes
-    as received, from which it is verified again at every load.
-
-    `controller`, `transfers` (by region) and `ip_retention_days`, for which
-    mirrors keep an IP address at most, are what the privacy notice says of the
-    vendor; a root need not name them.
+    - `iss`, `sub`: the vendor's URI, twice: nobody stands above a root.
+    - `iat`, `exp`: when it was issued, and after when nothing new is accepted
+      under it.
+    - `seq`: its number; `threshold`: how many of its root keys must sign, at
+      least 2.
+    - `keys`: by role. `status_uri`: the name of the status list.
+    - `endpoints`: by purpose, what the courier posts to; `mirrors`: what serves
+      the fixed GETs.
+    - `controller`, `transfers` (by region), `ip_retention_days`: what the
+      privacy notice says of the vendor and of mirrors; a root need not say.
+    - `digest`: SHA-256 of its payload in hex; `lines`: its bytes as received,
+      from which it is verified again at every load.
     """
 
     iss: str
@@ -198,6 +202,11 @@ def walk(trusted: Root, text: bytes) -> Root:
 
 
 def _envelopes(text: bytes) -> Sequence[Envelope]:
+    """The lines of one root.
+
+    Raises Untrusted unless all have the same payload: a signature counts for
+    what it is over.
+    """
     if len(text) > MAX_BYTES:
         raise Untrusted(Reason.FORMAT_INVALID, "jws_size", max_bytes=MAX_BYTES)
     lines = text.removesuffix(b"\n").split(b"\n")
@@ -212,10 +221,12 @@ def _envelopes(text: bytes) -> Sequence[Envelope]:
 
 
 def _digest(envelope: Envelope) -> str:
+    """SHA-256 of the payload, which all lines share, in hex."""
     return hashlib.sha256(envelope.payload).hexdigest()
 
 
 def _read(envelope: Envelope, text: bytes) -> Root:
+    """The claims of a root whose signatures the caller has counted or counts next."""
     claims = envelope.unverified(Typ.ROOT)
     iat, exp = claims.integer("iat"), claims.integer("exp")
     sub = claims.text("sub", pattern=URI)
@@ -268,6 +279,10 @@ def _keys(said: Members) -> Mapping[str, tuple[PublicKey, ...]]:
 
 
 def _endpoints(said: Members) -> Mapping[str, tuple[Destination, ...]]:
+    """Destinations by purpose.
+
+    A purpose that this version does not know is kept, and never asked.
+    """
     if not all(NAME.fullmatch(purpose) for purpose in said.names()):
         raise said.refuse("purpose")
     return {purpose: _destinations(said, purpose) for purpose in said.names()}
@@ -278,6 +293,7 @@ def _destinations(said: Members, name: str) -> tuple[Destination, ...]:
 
 
 def _destination(said: Members) -> Destination:
+    """One base URL with its region."""
     destination = Destination(url=said.text("url", pattern=_BASE_URL), region=said.text("region", pattern=REGION))
     said.end()
     return destination

@@ -63,10 +63,13 @@ class Right(StrEnum):
 class RequestClaims:
     """Holds the claims of a request. `iat` in seconds since 1970.
 
-    `key_sha256` and `license_sha256` are in hex; `components` are digests by
-    type under `salt`. `nonce` makes two requests of one machine different.
-    `right` is there where the kind is `rights` and nowhere else; `text`, at
-    most 2000 characters, may be.
+    - `kind`: what is asked for; `jti`: the request's own name.
+    - `key_sha256`, `license_sha256`: which license, in hex.
+    - `jwk`: the agent's key, which signs the request.
+    - `salt`, `components`: salted digests of the machine's components by type.
+    - `nonce`: drawn for the request, so that two of one machine differ.
+    - `right`, `text`: there where the kind is `rights` and nowhere else; the
+      text, at most 2000 characters, may be missing.
     """
 
     kind: RequestKind
@@ -138,6 +141,10 @@ def verify(token: bytes) -> RequestClaims:
 
 
 def _right(claims: Members) -> tuple[Right, str | None]:
+    """The right and what was written.
+
+    Raises Untrusted for a right that is none.
+    """
     right = claims.text("right")
     if right not in list(Right):
         raise claims.refuse("right")

@@ -74,9 +74,11 @@ class Statuses:
 class StatusList:
     """Holds an accepted list. Times in seconds since 1970.
 
-    `sub` is its name, `exp` when its word ends, `ttl` how long it may be
-    cached, None where it does not say. `kid` names the key whose floor its
-    `iat` raises.
+    - `sub`: its name, which documents refer to.
+    - `iat`, `exp`: when it was issued, and when its word ends.
+    - `ttl`: for how many seconds it may be cached, None where it does not say.
+    - `kid`: the key that signed it, whose floor its `iat` raises.
+    - `statuses`: the entries.
     """
 
     sub: str
@@ -155,6 +157,10 @@ def _admit_foreign(claims: Members) -> None:
 
 
 def _list(said: Members) -> tuple[int, str]:
+    """The width and the compressed entries.
+
+    Raises Untrusted for another width than two bits, which Status needs.
+    """
     if said.has("aggregation_uri"):  # sections 4.2 and 9.2
         said.text("aggregation_uri")
     lst = said.text("lst", max_length=MAX_TOKEN_BYTES)

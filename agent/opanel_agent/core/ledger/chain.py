@@ -64,28 +64,49 @@ class EntryKind(StrEnum):
     older agent can still verify a newer ledger.
     """
 
+    # A person was shown a notice.
     NOTICE_SHOWN = "NoticeShown"
+    # A purpose was allowed, to the notice that was installed.
     CONSENT_GIVEN = "ConsentGiven"
+    # A purpose was denied that had not been allowed.
     CONSENT_REFUSED = "ConsentRefused"
+    # A purpose that had been allowed was denied.
     CONSENT_WITHDRAWN = "ConsentWithdrawn"
     CONSENT_INVALIDATED = "ConsentInvalidated"  # a newer notice, another machine
+    # A signal not to be tracked, or to be offline, appeared.
     OPT_OUT_SEEN = "OptOutSeen"
+    # A signal disappeared.
     OPT_OUT_GONE = "OptOutGone"
+    # Every hold began anew, because a signal disappeared.
     HOLDS_RESTARTED = "HoldsRestarted"
+    # A request was made, and nothing of it can change any more.
     REQUEST_SEALED = "RequestSealed"
+    # Somebody looked at a report and released it.
     REQUEST_REVIEWED = "RequestReviewed"
+    # A request is about to leave; written before its connection is opened.
     REQUEST_ATTEMPTED = "RequestAttempted"
+    # The server took a request.
     REQUEST_SENT = "RequestSent"
     REQUEST_FAILED = "RequestFailed"  # nobody answered: none was reached, or it was cut short (`interrupted`)
     REQUEST_REFUSED = "RequestRefused"  # by the gate, or by the other end
+    # The authority's receipt for a body came.
     RECEIPT_KEPT = "ReceiptKept"
+    # A payload was removed from this server.
     PURGED = "Purged"
+    # Another version of the agent ran for the first time.
     UPGRADED = "Upgraded"
+    # The agent ran on this day.
     DAILY_MARK = "DailyMark"
+    # The last mark is too far from now.
     GAP_FOUND = "GapFound"
+    # This machine is not the one that the state was written on.
     CLONE_FOUND = "CloneFound"
+    # The first entry; with `broken`, in the place of a ledger that was set
+    # aside.
     LEDGER_OPENED = "LedgerOpened"
+    # A line that a crash tore was cut off.
     TORN_LINE_CUT = "TornLineCut"
+    # Somebody looked at what was found in the ledger.
     REVIEWED = "Reviewed"
 
 

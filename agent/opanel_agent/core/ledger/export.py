@@ -202,7 +202,11 @@ def check(data: bytes, trusted: str | None) -> Checked:
 
 @dataclass(slots=True, kw_only=True)
 class _Case:
-    """One export while it is judged: what is in it, and what was found so far."""
+    """One export while it is judged: what is in it, and what was found so far.
+
+    Each `judge_…` looks at one kind of evidence and adds what is wrong to
+    `findings`; none stops the others.
+    """
 
     parts: Mapping[tuple[str, str], Part] = field(default_factory=dict)
     findings: list[ExportFlaw] = field(default_factory=list)
@@ -257,7 +261,11 @@ class _Case:
             self.older += _readable(self.data(PartKind.BROKEN, name) or b"")
 
     def judge_sent(self) -> None:
-        """What was marked as attempted, against the ledger; and what the ledger says, against what is here."""
+        """Compares what was marked as attempted with the ledger, and what the ledger says with what is here.
+
+        Both ways: a request that left unrecorded is the worse fault, a recorded
+        one that is missing and was not purged the likelier.
+        """
         mine, older = _attempts(self.entries), _attempts(self.older)
         known = {request_id for request_id, _ in mine | older}
         ids = {request_id for request_id, _ in mine}
@@ -270,6 +278,7 @@ class _Case:
                 self.find(ExportFlawKind.SENT_UNRECORDED, part.name)
             elif (request_id, part.sha256) not in mine | older:
                 self.find(ExportFlawKind.SENT_CHANGED, part.name)
+        # A purged request is gone on purpose, and the ledger says so.
         # A crash between the ledger's word and the copy leaves it where it
         # waited.
         for request_id in sorted(ids - here - purged - set(self.names(PartKind.HELD))):
@@ -374,7 +383,10 @@ def _told(part: Part) -> Json:
 
 
 def _part(line: bytes) -> tuple[Part, bool]:
-    """A part, and whether its bytes are what its digest says."""
+    """A part, and whether its bytes are what its digest says.
+
+    Raises Untrusted for a line that is no part.
+    """
     told = Members(loads(line, max_bytes=MAX_BYTES), "export")
     holds, name = told.text("part", pattern=NAME), told.text("name", max_length=_MAX_NAME)
     sha256 = told.text("sha256", pattern=SHA256_HEX)
@@ -389,7 +401,7 @@ def _part(line: bytes) -> tuple[Part, bool]:
 
 
 def _text(told: Members) -> bytes:
-    """Any characters: a consent file is shown as it was written, line ends and all."""
+    """The text of a part, of any characters: a consent file is shown as it was written, line ends and all."""
     value = told.value("text")
     if not isinstance(value, str):
         raise told.refuse("text")

@@ -208,9 +208,11 @@ class Catalog:
         return (json.dumps(sheets, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode("utf-8")
 
     def _missing(self, purpose: str, said: Mapping[str, Json]) -> list[str]:
+        """The required fields that a report lacks."""
         return [name for name, field in self.fields(purpose).items() if field.required and name not in said]
 
     def _wrong(self, purpose: str, said: Mapping[str, Json]) -> list[str]:
+        """The declared fields whose value is not permitted."""
         fields = self.fields(purpose)
         return [name for name, value in said.items() if name in fields and not fields[name].admits(value)]
 
@@ -327,6 +329,10 @@ def _sheet(purpose: str, told: Members) -> PurposeSchema:
 
 
 def _field(name: str, told: Members) -> Field:
+    """One declaration.
+
+    Raises Untrusted naming the field and the member that is wrong.
+    """
     description = told.members("description")
     kind = told.text("type")
     if kind not in list(Type):
@@ -365,6 +371,7 @@ def _label(told: Members) -> Mapping[str, str]:
 
 
 def _values(told: Members) -> tuple[str | int, ...]:
+    """The permitted values: distinct strings or integers."""
     said = told.value("values") if told.has("values") else []
     values = [value for value in said if isinstance(value, str | int)] if isinstance(said, list) else []
     if said != values or len(set(values)) != len(values):
@@ -395,6 +402,7 @@ def _told(sheet: PurposeSchema) -> Json:
 
 
 def _said(field: Field) -> Json:
+    """A field as a notice keeps it, members that say nothing left out."""
     said: dict[str, Json] = {
         "source": field.source,
         "transform": field.transform,
