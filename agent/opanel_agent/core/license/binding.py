@@ -1,31 +1,41 @@
 """Recognises the machine that a license was activated on: component types, junk values, digests and the quorum.
 
-Theory of operation. A *component* is one fact that rarely changes, of a type in TYPES. Its digest is HMAC-SHA256(salt,
-"opanel-bind-1" || type || 0x00 || value), cut to 16 bytes: types are words without a zero byte, so no two (type,
-value) pairs hash alike. The activation document signs a list of digests with a quorum; the machine matches iff at
-least `k` parts match and at least `p` of those are platform-borne. The denominator is the signed list: nothing that
-a client brings can enlarge it.
+Theory of operation. A *component* is one fact that rarely changes, of a type in
+TYPES. Its digest is HMAC-SHA256(salt, "opanel-bind-1" || type || 0x00 ||
+value), cut to 16 bytes: types are words without a zero byte, so no two (type,
+value) pairs hash alike. The activation document signs a list of digests with a
+quorum; the machine matches iff at least `k` parts match and at least `p` of
+those are platform-borne. The denominator is the signed list: nothing that a
+client brings can enlarge it.
 
 Ordinary maintenance is not another machine. So
 
-- **half of the parts, rounded up, are enough, and one platform-borne part among them**: a mainboard, a disk or an
-  instance id may change while the rest stays. A copied disk brings no platform-borne part along and is found. Where an
-  earlier activation signed more (three parts, two of the platform), these figures count instead: `match` takes the
-  lesser of both.
-- **the disks below / are one part**, matched by any member: the components `boot_disk`, `boot_disk_2` … are names of
-  all of them. At most BOUND_DISKS are signed, all are compared.
-- **a value has one canonical form** (`canonical`), however firmware, kernel or udev writes it: with or without dashes
-  and prefixes, and a product UUID in either byte order (SMBIOS 2.6 changed it, hypervisors change it on upgrade). A
-  digest of the value as it was written, which earlier activations signed, matches as well.
-- **an instance id counts only where nothing better exists**: cloud-init draws a new one when its configuration is edited.
+- **half of the parts, rounded up, are enough, and one platform-borne part among
+  them**: a mainboard, a disk or an instance id may change while the rest stays.
+  A copied disk brings no platform-borne part along and is found. Where an
+  earlier activation signed more (three parts, two of the platform), these
+  figures count instead: `match` takes the lesser of both.
+- **the disks below / are one part**, matched by any member: the components
+  `boot_disk`, `boot_disk_2` … are names of all of them. At most BOUND_DISKS are
+  signed, all are compared.
+- **a value has one canonical form** (`canonical`), however firmware, kernel or
+  udev writes it: with or without dashes and prefixes, and a product UUID in
+  either byte order (SMBIOS 2.6 changed it, hypervisors change it on upgrade). A
+  digest of the value as it was written, which earlier activations signed,
+  matches as well.
+- **an instance id counts only where nothing better exists**: cloud-init draws a
+  new one when its configuration is edited.
 
-A value that many machines share identifies none of them: junk of mainboards and constants of hypervisors are dropped
-by `normalize` before anything is hashed, at activation and at every comparison alike. Changing the list can only take
-components away from a machine, so a constant is added only where it is known to be one.
+A value that many machines share identifies none of them: junk of mainboards and
+constants of hypervisors are dropped by `normalize` before anything is hashed,
+at activation and at every comparison alike. Changing the list can only take
+components away from a machine, so a constant is added only where it is known to
+be one.
 
-Not here: reading the components (system/machine.py), refusing an activation of a machine that shows fewer
-platform-borne parts than a license's `min_p` (the authority). Never a component: hostname, IP, MAC, kernel version,
-CPU or memory size.
+Not here: reading the components (system/machine.py), refusing an activation of
+a machine that shows fewer platform-borne parts than a license's `min_p` (the
+authority). Never a component: hostname, IP, MAC, kernel version, CPU or memory
+size.
 """
 
 import hmac
@@ -69,7 +79,8 @@ DIGEST_BYTES: Final = 16
 _CONTEXT: Final = b"opanel-bind-1"
 
 _SHAPE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
-# Compared without all but letters and digits, so "To be filled by O.E.M." is one entry in all its spellings.
+# Compared without all but letters and digits, so "To be filled by O.E.M." is
+# one entry in all its spellings.
 _JUNK: Final = frozenset(
     {
         # mainboards' UUIDs as their makers left them
@@ -120,7 +131,8 @@ _JUNK: Final = frozenset(
         "oemserial",
         "tobefilledbyoemorodm",
         "nodiskserial",
-        # hypervisors' disks: QEMU's NVMe examples, VirtualBox and GCE device names
+        # hypervisors' disks: QEMU's NVMe examples, VirtualBox and GCE device
+        # names
         "deadbeef",
         "vboxharddisk",
         "qemuharddisk",
@@ -141,7 +153,8 @@ _JUNK_PATTERNS: Final = (
     re.compile(
         r"(?:\w*qemuharddisk)?drive(?:scsi|virtio|ide|sata)(?:disk)?\d+"
     ),  # QEMU's drive ids, as Proxmox and libvirt give them
-    # QEMU's default IDE and SATA serials, alone and as the kernel's wwid writes them
+    # QEMU's default IDE and SATA serials, alone and as the kernel's wwid writes
+    # them
     re.compile(r"(?:\w*qemu(?:harddisk|dvdrom))?qm\d{5}"),
     re.compile(r"(?:t10)?(?:ata)?(?:qemu|vbox|vmware|msft|xen)\w*(?:harddisk|virtualdisk|disk)"),  # a model, no serial
     re.compile(r"nvme1b36\w*"),  # QEMU's NVMe controller, whose default serial is a constant
@@ -150,7 +163,8 @@ _JUNK_PATTERNS: Final = (
 )
 
 
-# What firmware, kernel and udev write before the number itself: 0x5000c500…, wwn-0x5000c500…, naa.5000c500…, eui.….
+# What firmware, kernel and udev write before the number itself: 0x5000c500…,
+# wwn-0x5000c500…, naa.5000c500…, eui.….
 _DISK_PREFIX: Final = re.compile(r"(?:nvme-|wwn-|naa\.|eui\.|uuid\.|t10\.|0x)+")
 # scsi_id(8) puts the type of the designator (3 is NAA) before the number.
 _SCSI_ID: Final = re.compile(r"3(?=[256][0-9a-f]{15}(?:[0-9a-f]{16})?$)")
@@ -161,8 +175,8 @@ _UUID: Final = re.compile(r"[0-9a-f]{32}")
 class Match:
     """How a machine compares with a signed binding.
 
-    `matched`: the parts that match, all disks together as `boot_disk`; `of`: how many were signed. `drift`: accepted,
-    with fewer than all.
+    `matched`: the parts that match, all disks together as `boot_disk`; `of`:
+    how many were signed. `drift`: accepted, with fewer than all.
     """
 
     matched: frozenset[str]
@@ -191,7 +205,10 @@ def canonical(component: str, value: str) -> str:
 
 
 def digest(salt: bytes, component: str, value: str) -> bytes:
-    """16 bytes that tell nothing about the value to whoever lacks it. Every disk is hashed as `boot_disk`."""
+    """16 bytes that tell nothing about the value to whoever lacks it.
+
+    Every disk is hashed as `boot_disk`.
+    """
     message = _CONTEXT + _part(component).encode("ascii") + b"\0" + value.encode("ascii")
     return hmac.new(salt, message, sha256).digest()[:DIGEST_BYTES]
 
@@ -234,8 +251,9 @@ def match(bind: Bind, components: Mapping[str, str]) -> Match:
 def steady(components: Mapping[str, str], bind: Bind | None) -> Mapping[str, str]:
     """The components to activate with anew: without those that changed since `bind`, the activation at hand, was made.
 
-    A part that changed under a server that still holds its key may change again. All components where the key is another
-    one (it is another installation), and where no platform-borne part would be left.
+    A part that changed under a server that still holds its key may change
+    again. All components where the key is another one (it is another
+    installation), and where no platform-borne part would be left.
     """
     if bind is None:
         return components
@@ -251,8 +269,9 @@ def steady(components: Mapping[str, str], bind: Bind | None) -> Mapping[str, str
 class Identity(Enum):
     """Whether this is the machine that the state was written on.
 
-    `NEW_HARDWARE`: nothing platform-borne is as it was, and the machine id is: a moved disk, new hardware below a guest,
-    or a copy of the whole disk. `COPY`: the machine id is another one, too.
+    `NEW_HARDWARE`: nothing platform-borne is as it was, and the machine id is:
+    a moved disk, new hardware below a guest, or a copy of the whole disk.
+    `COPY`: the machine id is another one, too.
     """
 
     SAME = "same"
@@ -280,7 +299,8 @@ def identity(known: Mapping[str, str], components: Mapping[str, str]) -> Identit
     new_hardware = platform_parts(changed) > 0 and platform_parts(same) == 0
     if "machine_id" not in changed:
         return Identity.NEW_HARDWARE if new_hardware else Identity.SAME
-    # A hypervisor copies a disk's serial with its description, but neither the machine id nor the product UUID.
+    # A hypervisor copies a disk's serial with its description, but neither the
+    # machine id nor the product UUID.
     if new_hardware or "dmi_product_uuid" in changed:
         return Identity.COPY
     return Identity.SAME if same & {"root_fs_uuid", "boot_disk", "dmi_product_uuid"} else Identity.COPY

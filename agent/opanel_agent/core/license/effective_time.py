@@ -2,33 +2,42 @@
 
 Theory of operation. A `ClockState` is persisted and holds two things.
 
-- The **own clock**: where this machine's clock stood at a known CLOCK_BOOTTIME of a known boot. It advances by
-  elapsed boot time, whatever the wall clock says, and takes over a wall clock that is ahead: within FAR_S freely, out
-  of an allowance of FAR_S that refills with uptime (else a clock that creeps ahead 25 h a reading would be followed
-  anywhere); further ahead by RATE seconds a second of uptime, or whole once a fresh list is within FAR_S of the wall
+- The **own clock**: where this machine's clock stood at a known CLOCK_BOOTTIME
+  of a known boot. It advances by elapsed boot time, whatever the wall clock
+  says, and takes over a wall clock that is ahead: within FAR_S freely, out of
+  an allowance of FAR_S that refills with uptime (else a clock that creeps ahead
+  25 h a reading would be followed anywhere); further ahead by RATE seconds a
+  second of uptime, or whole once a fresh list is within FAR_S of the wall
   clock.
-- The **lifts**: for each key that signed an accepted status list or root, by how many seconds its newest `iat` is
-  ahead of the own clock (negative: behind it). The effective time is the own clock plus the greatest lift above 0. A
-  lift never moves the own clock, so lifting twice adds nothing, and a lift goes with its key (`drop`). When the own
-  clock jumps by taking over the wall clock, every lift shrinks by as much: what both witnesses say counts once.
+- The **lifts**: for each key that signed an accepted status list or root, by
+  how many seconds its newest `iat` is ahead of the own clock (negative: behind
+  it). The effective time is the own clock plus the greatest lift above 0. A
+  lift never moves the own clock, so lifting twice adds nothing, and a lift goes
+  with its key (`drop`). When the own clock jumps by taking over the wall clock,
+  every lift shrinks by as much: what both witnesses say counts once.
 
-What only the wall clock said is not forever. `unwitnessed_s` counts the seconds of the own clock that came from the
-wall clock alone: the first reading, and all that was taken over since. As soon as a freshly accepted signed date and
-the wall clock agree within FAR_S (`lift`, `corroborate`), the own clock moves to the wall clock: forward whole, back
-by at most these seconds. Elapsed boot time is never taken back, and neither is what a key that the root still names
-has signed, because its lift grows by as much as the own clock goes back. So a clock that was years ahead for a moment
-locks nobody out, and who sets the clock back and keeps lists for later hides no more than the time that the machine
-was off, which nothing on it could have measured.
+What only the wall clock said is not forever. `unwitnessed_s` counts the seconds
+of the own clock that came from the wall clock alone: the first reading, and all
+that was taken over since. As soon as a freshly accepted signed date and the
+wall clock agree within FAR_S (`lift`, `corroborate`), the own clock moves to
+the wall clock: forward whole, back by at most these seconds. Elapsed boot time
+is never taken back, and neither is what a key that the root still names has
+signed, because its lift grows by as much as the own clock goes back. So a clock
+that was years ahead for a moment locks nobody out, and who sets the clock back
+and keeps lists for later hides no more than the time that the machine was off,
+which nothing on it could have measured.
 
-`disagreed_s` counts boot seconds, not effective ones: neither a lift nor a dropped key can hurry or delay the
-suspicion.
+`disagreed_s` counts boot seconds, not effective ones: neither a lift nor a
+dropped key can hurry or delay the suspicion.
 
-A new boot: the boot time before its first reading counts only as far as the wall clock confirms it, because a
-container moved to another host, or a state restored there, meets a machine that has been up for a year. A wall clock
-wound back by more than FAR_S confirms nothing, and then the boot time counts whole.
+A new boot: the boot time before its first reading counts only as far as the
+wall clock confirms it, because a container moved to another host, or a state
+restored there, meets a machine that has been up for a year. A wall clock wound
+back by more than FAR_S confirms nothing, and then the boot time counts whole.
 
-Not here: who may lift (the caller passes the `iat` of accepted lists and roots, never of a reseller's document, which
-may only `corroborate`), reading the clocks, saving the state.
+Not here: who may lift (the caller passes the `iat` of accepted lists and roots,
+never of a reseller's document, which may only `corroborate`), reading the
+clocks, saving the state.
 """
 
 from collections.abc import Collection, Mapping
@@ -53,7 +62,11 @@ SUSPECT_S: Final = DAY_S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockReading:
-    """The clocks at one moment. `boottime_s` is CLOCK_BOOTTIME (it runs on through suspend) of the boot `boot_id`."""
+    """The clocks at one moment.
+
+    `boottime_s` is CLOCK_BOOTTIME (it runs on through suspend) of the boot
+    `boot_id`.
+    """
 
     wall_s: Wall
     boottime_s: int
@@ -64,8 +77,8 @@ class ClockReading:
 class ClockState:
     """Where effective time stood at one reading, in seconds.
 
-    `disagreed_s`: boot time since the wall clock ceased to agree. `unwitnessed_s`: how much of `own_s` only the wall
-    clock has said.
+    `disagreed_s`: boot time since the wall clock ceased to agree.
+    `unwitnessed_s`: how much of `own_s` only the wall clock has said.
     """
 
     own_s: int
@@ -78,9 +91,12 @@ class ClockState:
 
 
 def first(reading: ClockReading, floor_s: int) -> ClockState:
-    """The mark of a machine that has none. `floor_s`: the newest time that the package or any document at hand proves.
+    """The mark of a machine that has none.
 
-    The wall clock is believed here, once: there is nothing yet to hold against it.
+    `floor_s`: the newest time that the package or any document at hand proves.
+
+    The wall clock is believed here, once: there is nothing yet to hold against
+    it.
     """
     return ClockState(
         own_s=max(reading.wall_s, floor_s),
@@ -96,7 +112,10 @@ def now(mark: ClockState) -> Effective:
 
 
 def clock_suspect(mark: ClockState) -> bool:
-    """Whether the wall clock has disagreed for 24 h. A reason to look, never an accusation."""
+    """Whether the wall clock has disagreed for 24 h.
+
+    A reason to look, never an accusation.
+    """
     return mark.disagreed_s is not None and mark.disagreed_s >= SUSPECT_S
 
 
@@ -121,8 +140,9 @@ def advance(mark: ClockState, reading: ClockReading) -> ClockState:
 def lift(mark: ClockState, kid: str, iat: int, reading: ClockReading) -> ClockState:
     """The mark after a status list or root with this `iat`, signed by `kid`, was accepted at `reading`.
 
-    A wall clock at or after `iat` (less FAR_S) is a second witness that it is at least `iat`: then the lift has no cap.
-    One within FAR_S of `iat` on either side is corroborated, and taken over whole, forward or back.
+    A wall clock at or after `iat` (less FAR_S) is a second witness that it is
+    at least `iat`: then the lift has no cap. One within FAR_S of `iat` on
+    either side is corroborated, and taken over whole, forward or back.
     """
     ran = _corroborated(advance(mark, reading), iat, reading)
     ahead_s = iat - ran.own_s
@@ -136,9 +156,10 @@ def lift(mark: ClockState, kid: str, iat: int, reading: ClockReading) -> ClockSt
 def corroborate(mark: ClockState, iat: int, reading: ClockReading) -> ClockState:
     """The mark after a freshly accepted document of this `iat` that may not lift: a license, an activation.
 
-    It bears the wall clock out where they agree within FAR_S. Where both say that it is later than the own clock, the
-    earlier of the two counts: so the time that a server was off is made up. That may be taken back as any wall clock's
-    word, because the date is a reseller's.
+    It bears the wall clock out where they agree within FAR_S. Where both say
+    that it is later than the own clock, the earlier of the two counts: so the
+    time that a server was off is made up. That may be taken back as any wall
+    clock's word, because the date is a reseller's.
     """
     ran = _corroborated(advance(mark, reading), iat, reading)
     ahead_s = max(0, min(iat, reading.wall_s) - ran.own_s)
@@ -153,8 +174,8 @@ def drop(mark: ClockState, alive: Collection[str]) -> ClockState:
 def to_json(mark: ClockState) -> dict[str, Json]:
     """Returns the shape of clock.json.
 
-    `behind` are the lifts below 0, as how far behind; it, `disagreed_s` and `unwitnessed_s` are absent where there is
-    nothing to tell.
+    `behind` are the lifts below 0, as how far behind; it, `disagreed_s` and
+    `unwitnessed_s` are absent where there is nothing to tell.
     """
     told: dict[str, Json] = {
         "schema": 1,
@@ -196,7 +217,8 @@ def from_json(told: Members) -> ClockState:
 
 def _elapsed(mark: ClockState, reading: ClockReading) -> int:
     if reading.boot_id == mark.boot_id:
-        # Negative only where a virtual machine's memory is older than its disk: then the clock stands still.
+        # Negative only where a virtual machine's memory is older than its disk:
+        # then the clock stands still.
         return max(0, reading.boottime_s - mark.boottime_s)
     since_s = reading.wall_s - mark.own_s
     if since_s < -FAR_S:

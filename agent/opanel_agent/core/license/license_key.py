@@ -1,8 +1,10 @@
 """The license key: what an end user types, and a license's `sub`.
 
-128 random bits in Crockford's base32 (26 characters, big end first) and his check character (value mod 37), in groups:
-`XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XC`. Reading forgives case, spaces, hyphens, O for 0, I and L for 1. Four of the 37 check
-characters are punctuation that mail programs and shells maul; an issuer draws again instead, and reading knows none.
+128 random bits in Crockford's base32 (26 characters, big end first) and his
+check character (value mod 37), in groups: `XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XC`.
+Reading forgives case, spaces, hyphens, O for 0, I and L for 1. Four of the 37
+check characters are punctuation that mail programs and shells maul; an issuer
+draws again instead, and reading knows none.
 
 What is ever sent of a key is its `digest`.
 """
@@ -22,9 +24,13 @@ _MAX_TYPED: Final = 64
 
 
 def parse(text: str) -> str:
-    """The canonical form of what was typed. Raises Untrusted when it is no key, or one with a typing error."""
+    """The canonical form of what was typed.
+
+    Raises Untrusted when it is no key, or one with a typing error.
+    """
     compact = text.strip().upper().translate(_SPELLING)
-    # 26 characters hold 130 bits; a first character above 7 would need more than 128.
+    # 26 characters hold 130 bits; a first character above 7 would need more
+    # than 128.
     if len(text) > _MAX_TYPED or not _KEY.fullmatch(compact) or compact[0] > "7":
         raise Untrusted(Reason.FORMAT_INVALID, "license_key_shape")
     if _check(_value(compact[:26])) != compact[26]:

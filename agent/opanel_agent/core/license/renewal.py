@@ -1,16 +1,20 @@
 """When a newer edition of the installed license is asked for, and which answer is one.
 
-Theory of operation. From the moment when 30 % of the license's term are left, one request on each day (UTC days of
-effective time), at a time drawn anew, until a newer edition is here; the first one at a time drawn within the day after
-that moment, so that licenses that were sold together are not asked about together. The draw is made once for each license
-and kept, also while its moment is a year away. `renew_soon` (verdict) begins later, at a quarter of the term or 30 days:
-whoever reads it knows that asking has not helped.
+Theory of operation. From the moment when 30 % of the license's term are left,
+one request on each day (UTC days of effective time), at a time drawn anew,
+until a newer edition is here; the first one at a time drawn within the day
+after that moment, so that licenses that were sold together are not asked about
+together. The draw is made once for each license and kept, also while its moment
+is a year away. `renew_soon` (verdict) begins later, at a quarter of the term or
+30 days: whoever reads it knows that asking has not helped.
 
-An installation that cannot prove itself does not ask: without the activation that its license requires, on a machine that
-does not match it, without its key, or while the status list says that license, activation or reseller are not good. The
-answer is known then, and the list tells when it changes.
+An installation that cannot prove itself does not ask: without the activation
+that its license requires, on a machine that does not match it, without its key,
+or while the status list says that license, activation or reseller are not good.
+The answer is known then, and the list tells when it changes.
 
-Pure: `now` is effective time, `draw` in [0, 1). Not here: whether it may leave (the gate), and who keeps the plan.
+Pure: `now` is effective time, `draw` in [0, 1). Not here: whether it may leave
+(the gate), and who keeps the plan.
 """
 
 from dataclasses import dataclass, replace
@@ -31,8 +35,9 @@ LEFT_PERCENT: Final = 30
 class Plan:
     """For the license whose line has the digest `license`: when to ask next, and how the last request ended.
 
-    `asked_at` is None before the first. `failure` is the code of what kept it from bringing a newer edition; None also
-    where the license at hand is what it brought.
+    `asked_at` is None before the first. `failure` is the code of what kept it
+    from bringing a newer edition; None also where the license at hand is what
+    it brought.
     """
 
     license: str
@@ -47,7 +52,10 @@ def begins_s(nbf: int, exp: int) -> int:
 
 
 def wanted(held: Bundle | None, *, kid: str | None, matches: bool, bad: bool) -> bool:
-    """Whether this installation asks at all. `kid`: of its key. `matches`: this machine. `bad`: what the list says."""
+    """Whether this installation asks at all.
+
+    `kid`: of its key. `matches`: this machine. `bad`: what the list says.
+    """
     if held is None or bad:
         return False
     if held.activation is None:
@@ -85,7 +93,8 @@ def tomorrow(planned: Plan, now: int, draw: float, *, retry_after_s: int | None 
 def require_renewal(old: License, new: License, now: int) -> None:
     """Raises where `new` is no newer edition of `old`: Untrusted for another license, NotYet for one whose time will come.
 
-    An edition that begins later is not taken up before: the license at hand is good until then.
+    An edition that begins later is not taken up before: the license at hand is
+    good until then.
     """
     if (new.sub, new.slot, new.status) != (old.sub, old.slot, old.status):
         raise Untrusted(Reason.PRODUCT_MISMATCH, "renewal_other_license")

@@ -1,18 +1,24 @@
 """When the status list is asked for next.
 
-Theory of operation. Once each day, at a time drawn anew (UTC days of effective time): mirrors see no rhythm and no
-herd. After a list that gave this installation 1, 2 or 3, every 15 minutes, so that a mistake ends soon after it is
-corrected. After a failure once more within a quarter of an hour to three hours, which mends a network that was down
-for a moment, and then about once a day: a list is good for weeks, and a fleet that cannot reach its mirrors must not
-storm them. So while an outage lasts, and after it, a mirror sees at most three times the requests of an ordinary
-minute (tests/properties/test_fleet.py). `Retry-After` holds everything off for up to 24 h. A check that was missed
-while the machine or the agent was off is made up within two hours of the start; a start alone is no reason.
+Theory of operation. Once each day, at a time drawn anew (UTC days of effective
+time): mirrors see no rhythm and no herd. After a list that gave this
+installation 1, 2 or 3, every 15 minutes, so that a mistake ends soon after it
+is corrected. After a failure once more within a quarter of an hour to three
+hours, which mends a network that was down for a moment, and then about once a
+day: a list is good for weeks, and a fleet that cannot reach its mirrors must
+not storm them. So while an outage lasts, and after it, a mirror sees at most
+three times the requests of an ordinary minute (tests/properties/test_fleet.py).
+`Retry-After` holds everything off for up to 24 h. A check that was missed while
+the machine or the agent was off is made up within two hours of the start; a
+start alone is no reason.
 
-Effective time goes back when the root drops a key. A plan further ahead than any rule plans is one that was made
-before that, and counts as due: else a list that was a month ahead would silence the checks for a month.
+Effective time goes back when the root drops a key. A plan further ahead than
+any rule plans is one that was made before that, and counts as due: else a list
+that was a month ahead would silence the checks for a month.
 
-Pure: `now` is effective time, `draw` a random number in [0, 1). The caller saves the Schedule. Not here: whether a
-request is permitted, which mirror it goes to, and when documents are renewed.
+Pure: `now` is effective time, `draw` a random number in [0, 1). The caller
+saves the Schedule. Not here: whether a request is permitted, which mirror it
+goes to, and when documents are renewed.
 """
 
 from dataclasses import dataclass, replace
@@ -50,16 +56,23 @@ def plan_first(now: int, draw: float) -> Schedule:
 
 
 def after_success(schedule: Schedule, now: int, draw: float, *, sighting: bool) -> Schedule:
-    """The plan once a list was accepted. `sighting`: it gave this license, activation or delegation 1, 2 or 3."""
+    """The plan once a list was accepted.
+
+    `sighting`: it gave this license, activation or delegation 1, 2 or 3.
+    """
     tomorrow_s = (now // DAY_S + 1) * DAY_S
     next_s = now + WATCH_S if sighting else tomorrow_s + int(draw * DAY_S)
     return replace(schedule, next_check_s=next_s, failures=0, not_before_s=0, watching=sighting)
 
 
 def after_failure(schedule: Schedule, now: int, draw: float, *, retry_after_s: int | None = None) -> Schedule:
-    """The plan once no mirror gave a list. `retry_after_s`: as the last server asked, if it did."""
+    """The plan once no mirror gave a list.
+
+    `retry_after_s`: as the last server asked, if it did.
+    """
     failures = min(schedule.failures + 1, _FAILURES_MAX)
-    # Whoever watches asks every 15 minutes anyway: waiting longer after a failure would save nobody anything.
+    # Whoever watches asks every 15 minutes anyway: waiting longer after a
+    # failure would save nobody anything.
     least_s, most_s = FIRST_RETRY_S if failures == 1 else LATER_RETRY_S
     if schedule.watching:
         least_s, most_s = 60, WATCH_S
@@ -71,8 +84,10 @@ def after_failure(schedule: Schedule, now: int, draw: float, *, retry_after_s: i
 def at_start(schedule: Schedule, now: int, draw: float, *, wall_s: int) -> Schedule:
     """The plan when the agent starts: as it was, or a missed check made up within two hours.
 
-    A check was missed, too, where only the wall clock says so: effective time knows nothing of the time that the machine
-    was off. One that is planned within two hours anyway stays where it is: starting often must not put it off.
+    A check was missed, too, where only the wall clock says so: effective time
+    knows nothing of the time that the machine was off. One that is planned
+    within two hours anyway stays where it is: starting often must not put it
+    off.
     """
     missed_by_wall = wall_s >= schedule.next_check_s > now + MAKE_UP_S
     if not (due(schedule, now) or (missed_by_wall and held_off_s(schedule, now) == 0)):

@@ -1,7 +1,8 @@
 """The nine license states: what each permits, and the one thing to do about each reason.
 
-Words and two tables, light enough for whoever only shows an answer. Which state holds is decided in `verdict`.
-Always permitted, in every state: `run` (sites, mail, DNS, cron, certificates, backup, restore, export, delete, disable,
+Words and two tables, light enough for whoever only shows an answer. Which state
+holds is decided in `verdict`. Always permitted, in every state: `run` (sites,
+mail, DNS, cron, certificates, backup, restore, export, delete, disable,
 passwords, security updates, administrator login). license-format.md, "States".
 """
 

@@ -1,13 +1,17 @@
 """Since when a status list has given a document of ours 1, 2 or 3: what 72 hours and 30 days are counted from.
 
-Theory of operation. What is counted belongs to the *entry* of the status list (the list's name and the index), not to the
-document that was installed when it was seen: the editions of one license share their entry, and a count must not begin
-anew because another edition, or another license, lay here for a day. So every entry that was ever seen bad is remembered
-until a list says 0 of it, whatever is installed. Evidence for the verdict are the rows that are `installed`; where the
-installed bundle has become unreadable, those that were when it still was.
+Theory of operation. What is counted belongs to the *entry* of the status list
+(the list's name and the index), not to the document that was installed when it
+was seen: the editions of one license share their entry, and a count must not
+begin anew because another edition, or another license, lay here for a day. So
+every entry that was ever seen bad is remembered until a list says 0 of it,
+whatever is installed. Evidence for the verdict are the rows that are
+`installed`; where the installed bundle has become unreadable, those that were
+when it still was.
 
-An index beyond the list says nothing (a publisher's slip must not stop a fleet). An activation that is bad in another way
-now keeps its beginning: to be released after having been superseded is no second beginning.
+An index beyond the list says nothing (a publisher's slip must not stop a
+fleet). An activation that is bad in another way now keeps its beginning: to be
+released after having been superseded is no second beginning.
 
 Pure. The caller keeps the rows. Not here: what a sighting leads to (verdict).
 """
@@ -27,6 +31,8 @@ MAX_ROWS: Final = 64
 
 @unique
 class Document(StrEnum):
+    """Names the kinds of document that have an entry in a status list."""
+
     LICENSE = "license"
     ACTIVATION = "activation"
     DELEGATION = "delegation"
@@ -34,7 +40,11 @@ class Document(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRecord:
-    """An entry that was seen bad. `jti` instead of `entry`: a row of an earlier version, which knew only the document's."""
+    """An entry that was seen bad.
+
+    `jti` instead of `entry`: a row of an earlier version, which knew only the
+    document's.
+    """
 
     document: Document
     sighting: Sighting
@@ -71,8 +81,9 @@ def record_list(
 ) -> StatusRecords:
     """The rows once this list is held and this bundle installed: begun, gone on, or forgotten.
 
-    `lost`: what was seen before is not known any more. An entry that is bad then counts as bad since its document was
-    issued, the only signed date at hand: forgetting must not be a cure.
+    `lost`: what was seen before is not known any more. An entry that is bad
+    then counts as bad since its document was issued, the only signed date at
+    hand: forgetting must not be a cure.
     """
     known = {row.entry: row for row in rows if row.entry is not None}
     asked = {entry: (row.document, row.installed) for entry, row in known.items()}
@@ -90,12 +101,17 @@ def record_list(
             if row is None and entry in issued:
                 sighting = replace(sighting, first_iat=min(listed.iat, issued[entry]))
             kept.append(StatusRecord(document=document, entry=entry, sighting=sighting, installed=installed))
-    # As many as are kept: those of what is installed first, then the ones that began last.
+    # As many as are kept: those of what is installed first, then the ones that
+    # began last.
     return tuple(sorted(kept, key=lambda row: (not row.installed, -row.sighting.seen_at))[:MAX_ROWS])
 
 
 def sighting_of(rows: StatusRecords, document: Document) -> Sighting | None:
-    """Of what is installed. Of a chain of delegations one that is revoked, else one that is bad in another way."""
+    """Of what is installed.
+
+    Of a chain of delegations one that is revoked, else one that is bad in
+    another way.
+    """
     found = [row.sighting for row in rows if row.installed and row.document is document]
     return next((seen for seen in found if seen.status is Status.REVOKED), next(iter(found), None))
 

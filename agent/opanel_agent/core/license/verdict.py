@@ -1,25 +1,33 @@
 """The license state, as a table (license-format.md, "States").
 
-Theory of operation. What is known is an `Evidence`. Each row of ROWS looks at it for one cause and answers None, or a
-`Countdown`: from `starts_s` the cause is told and everything stays permitted, from `due_s` on it is the state. So
+Theory of operation. What is known is an `Evidence`. Each row of ROWS looks at
+it for one cause and answers None, or a `Countdown`: from `starts_s` the cause
+is told and everything stays permitted, from `due_s` on it is the state. So
 
-- the **state** is that of the first row, in the table's order, which is due; `grace` where none is and any has
-  started; else `active`. The panel keeps everything in `grace`.
-- **until** is the next moment at which time alone changes the state: the same question asked of every later boundary.
-- the **period** is the one that warnings are counted in: of a grace, or of a term that is nearly over while `active`.
+- the **state** is that of the first row, in the table's order, which is due;
+  `grace` where none is and any has started; else `active`. The panel keeps
+  everything in `grace`.
+- **until** is the next moment at which time alone changes the state: the same
+  question asked of every later boundary.
+- the **period** is the one that warnings are counted in: of a grace, or of a
+  term that is nearly over while `active`.
 
-A permit is lost only by signed evidence (a status seen, an `exp`) or by elapsed effective time: a failed request, a
-file that became unreadable, a disk that was changed start a countdown or are a mere remark. An upgrade needs no wait.
-Where the license itself has become unreadable, nothing says that things got better: the state is then held, not
-judged anew.
+A permit is lost only by signed evidence (a status seen, an `exp`) or by elapsed
+effective time: a failed request, a file that became unreadable, a disk that was
+changed start a countdown or are a mere remark. An upgrade needs no wait. Where
+the license itself has become unreadable, nothing says that things got better:
+the state is then held, not judged anew.
 
-What the design leaves open and this table settles: `expired` follows 14 days of a refused bundle, and the reseller's
-revocation at 30 days or `exp`; a second suspending list that never comes leaves the first a grace without end; status
-1 or 2 of an activation counts like 3, under its own name; of a delegation only status 1 counts; a suspended license
-that is then revoked stays suspended through its 72 hours.
+What the design leaves open and this table settles: `expired` follows 14 days of
+a refused bundle, and the reseller's revocation at 30 days or `exp`; a second
+suspending list that never comes leaves the first a grace without end; status 1
+or 2 of an activation counts like 3, under its own name; of a delegation only
+status 1 counts; a suspended license that is then revoked stays suspended
+through its 72 hours.
 
-Not here: what a state permits and what to do about a reason (states), where evidence comes from, what was seen when
-(the caller keeps that), what is said to a person (texts).
+Not here: what a state permits and what to do about a reason (states), where
+evidence comes from, what was seen when (the caller keeps that), what is said to
+a person (texts).
 """
 
 from collections.abc import Callable, Iterator
@@ -79,7 +87,8 @@ class Refusal:
 class Sighting:
     """A `status` other than VALID that lists gave without a break.
 
-    `first_iat`, `last_iat`: of the first and the last such list. `seen_at`: when the first was accepted.
+    `first_iat`, `last_iat`: of the first and the last such list. `seen_at`:
+    when the first was accepted.
     """
 
     status: Status
@@ -92,8 +101,10 @@ class Sighting:
 class Evidence:
     """Everything that a judgment depends on. All times are effective time.
 
-    `license` None: there is none, or (`refused` and `had_license`) the accepted one is unreadable. `unmatched_since`:
-    when the binding began to fail. `status_rules_until`: of `rules_until`. `remarks` are told and change no state.
+    `license` None: there is none, or (`refused` and `had_license`) the accepted
+    one is unreadable. `unmatched_since`: when the binding began to fail.
+    `status_rules_until`: of `rules_until`. `remarks` are told and change no
+    state.
     """
 
     now: int
@@ -119,7 +130,8 @@ class Evidence:
 class Countdown:
     """One cause on its way: `grace` from `starts_s`, `state` from `due_s` until `ends_s`.
 
-    `seen`: it has started because it was seen, even where a dropped key has set the clock back behind `starts_s`.
+    `seen`: it has started because it was seen, even where a dropped key has set
+    the clock back behind `starts_s`.
     """
 
     state: State
@@ -130,9 +142,11 @@ class Countdown:
     seen: bool = False
 
     def is_due(self, now: int) -> bool:
+        """Tells whether the state that this leads to holds at `now`: from `due_s` until `ends_s`."""
         return self.due_s <= now < self.ends_s
 
     def is_running(self, now: int) -> bool:
+        """Tells whether it has started, or was seen to, and is not due yet."""
         return (self.seen or self.starts_s <= now) and now < self.due_s
 
 
@@ -140,7 +154,8 @@ class Countdown:
 class Period:
     """What warnings are counted in, while the state is `state` because of `reason`.
 
-    `end_s` is NEVER for a suspension that waits for its second list, however long.
+    `end_s` is NEVER for a suspension that waits for its second list, however
+    long.
     """
 
     start_s: int
@@ -151,7 +166,10 @@ class Period:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """`until`: the next change that time alone brings, if any. `reasons`: the most important first, never empty."""
+    """`until`: the next change that time alone brings, if any.
+
+    `reasons`: the most important first, never empty.
+    """
 
     state: State
     reasons: tuple[Reason, ...]
@@ -288,7 +306,8 @@ def judge(e: Evidence) -> Verdict:
     """The state that this evidence makes."""
     rows = tuple(countdown for row in ROWS if (countdown := row(e)) is not None)
     due = [each for each in rows if each.is_due(e.now)]
-    # The soonest first: what comes next is what to act upon. Ties stay in the table's order.
+    # The soonest first: what comes next is what to act upon. Ties stay in the
+    # table's order.
     running = sorted((each for each in rows if each.is_running(e.now)), key=lambda each: each.due_s)
     state = _state(rows, e.now)
     terms = [] if due else [term for term in _terms(e) if term.start_s <= e.now < term.end_s]
@@ -324,10 +343,13 @@ def ends_s(license_: License) -> int:
 
 
 def rules_until(list_iat: int | None, list_exp: int | None, *, stale_days: int, newest_iat: int) -> int:
-    """When the status becomes stale. `newest_iat`: the newest in the bundle, for where no list was ever accepted.
+    """When the status becomes stale.
 
-    Where one was, a newer activation or license proves nothing about the status: activating again must not keep a
-    suspended license alive behind a mirror that is out of reach.
+    `newest_iat`: the newest in the bundle, for where no list was ever accepted.
+
+    Where one was, a newer activation or license proves nothing about the
+    status: activating again must not keep a suspended license alive behind a
+    mirror that is out of reach.
     """
     if stale_days >= STALE_NEVER_DAYS:
         return NEVER
@@ -367,7 +389,8 @@ def _terms(e: Evidence) -> Iterator[Period]:
     if term is not None:
         yield term
     if e.license is not None:
-        # The last quarter of the term, so that a month's license is not called due from its first day.
+        # The last quarter of the term, so that a month's license is not called
+        # due from its first day.
         start_s = e.license.exp - min(RENEW_S, (e.license.exp - e.license.nbf) // 4)
         yield Period(start_s=start_s, end_s=e.license.exp, state=State.ACTIVE, reason=Reason.RENEW_SOON)
 
