@@ -238,3 +238,17 @@ def test_x_may_hold_anything_but_only_outermost_and_only_as_an_object() -> None:
 def test_a_caller_can_refuse_by_its_own_rule() -> None:
     with refused("member_value", where="thing", name="a"):
         raise members(a=1).refuse("a")
+
+
+def test_an_optional_member_is_there_and_may_be_null() -> None:
+    thing = members(a=None, b="t", c=None, d=7)
+    assert (thing.optional_text("a"), thing.optional_text("b")) == (None, "t")
+    assert (thing.optional_integer("c"), thing.optional_integer("d")) == (None, 7)
+    thing.end()
+    for read_it in (thing.optional_text, thing.optional_integer):
+        with refused("member_missing", name="e"):
+            read_it("e")
+    with refused("member_type", name="d"):
+        thing.optional_text("d")
+    with refused("member_value", name="d"):
+        thing.optional_integer("d", high=6)
