@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tomllib
 from hashlib import sha256
-from importlib.metadata import distribution
+from importlib.metadata import distributions
 from pathlib import Path
+from sysconfig import get_path
 from typing import Any, Final
 
 import pytest
@@ -35,7 +36,9 @@ def test_the_license_is_apache_2_to_the_letter() -> None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_metadata_names_the_license_and_has_its_text(name: str) -> None:
     """What is installed here: built by the newest setuptools, or by Debian's where Debian's libraries are tested."""
-    installed = distribution(name)
+    # By its place: an egg-info beside the sources, which setuptools leaves there, is found first where a test put them on
+    # the path.
+    (installed,) = (found for found in distributions(path=[get_path("purelib")]) if found.name == name)
     assert "Apache-2.0" in (installed.metadata["License"], installed.metadata["License-Expression"])
     text = installed.read_text("licenses/LICENSE") or installed.read_text("LICENSE")
     assert text == (ROOT / "LICENSE").read_text("ascii")

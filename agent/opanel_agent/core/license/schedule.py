@@ -7,7 +7,7 @@ is corrected. After a failure once more within a quarter of an hour to three
 hours, which mends a network that was down for a moment, and then about once a
 day: a list is good for weeks, and a fleet that cannot reach its mirrors must
 not storm them. So while an outage lasts, and after it, a mirror sees at most
-three times the requests of an ordinary minute (tests/properties/test_fleet.py).
+three times the requests of an ordinary minute (tests/properties/test_fleet_load.py).
 `Retry-After` holds everything off for up to 24 h. A check that was missed while
 the machine or the agent was off is made up within two hours of the start; a
 start alone is no reason.
