@@ -6,6 +6,7 @@ where the kernel forbids namespaces, which they say.
 
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fixtures import signing, silence_server
+from fixtures import planted_agent, signing, silence_server
 from fixtures.silence_server import Server, part, why
 from opanel_agent.core.license import binding
 from opanel_agent.evaluate.license.agent_key import AgentKey
@@ -269,14 +270,20 @@ def test_plain_requests_to_this_very_machine_are_heard_too(tmp_path: Path) -> No
 
 @pytest.mark.root
 def test_an_ordinary_user_can_run_it() -> None:
+    """With an installation of the user's own: the programs are started as they are installed."""
     silence_server.namespaces_or_skip()
     tests = Path(__file__).parents[1]
-    before = f"import sys; sys.path[:0] = [{silence_server.AGENT!r}, {str(tests)!r}]\n"
-    pythons = [python for python in (sys.executable, "/usr/bin/python3") if Path(python).exists()]
-    able = [each for each in pythons if not as_nobody(each, "-c", before + IMPORTS).returncode]
-    if not able:
-        pytest.skip("no interpreter here that an ordinary user may start and that has the agent's libraries")
-    ran = as_nobody(able[0], "-c", before + PROVE)
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        pythons = [
+            planted_agent.environment(Path(name) / str(number), [silence_server.AGENT, str(tests)], base)
+            for number, base in enumerate((sys.executable, "/usr/bin/python3"))
+            if Path(base).exists()
+        ]
+        able = [each for each in pythons if not as_nobody(each, "-I", "-c", IMPORTS).returncode]
+        if not able:
+            pytest.skip("no interpreter here that an ordinary user may start and that has the agent's libraries")
+        ran = as_nobody(able[0], "-I", "-c", PROVE)
     assert ran.stdout.startswith("0 "), ran.stdout + ran.stderr
 
 
