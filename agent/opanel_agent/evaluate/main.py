@@ -284,7 +284,7 @@ def local_ports() -> Ports:
         clock=LocalClock(),
         machine=LocalMachine(os.environ),
         opt_outs=LocalOptOuts(files, paths, os.environ),
-        consents=LocalConsents(files, paths),
+        consents=LocalConsents(files, paths, mounts=True),
         catalog=resources.load_catalog(),
         notice=resources.installed_notice(),
         network=LocalNetworkClient(paths),

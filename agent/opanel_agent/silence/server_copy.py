@@ -27,6 +27,7 @@ from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
 from opanel_agent.silence.judge import Scenario
+from opanel_agent.system.consent.consent_store import PUT_ASIDE
 from opanel_agent.system.consent.opt_outs import MAX_BYTES as MAX_SIGNAL_BYTES
 from opanel_agent.system.storage import settings as settings_file
 from opanel_agent.system.storage import trust
@@ -240,7 +241,7 @@ def _readable(files: Files, path: Path, max_bytes: int) -> bytes | None:
 def _consents(files: Files, paths: Paths) -> Iterator[tuple[str, File]]:
     places = {paths.consent: "config/consent.toml"}
     try:
-        names = [name for name in files.names(paths.consent_dir) if name.endswith(".toml")]
+        names = [name for name in files.names(paths.consent_dir) if not PUT_ASIDE.fullmatch(name)]
     except AgentError:
         yield "config/consent.d/unlisted.toml", File(data=b"", refused=True)
         names = []

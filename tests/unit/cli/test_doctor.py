@@ -241,6 +241,14 @@ FAULTS: Final[dict[str, tuple[Callable[[DoctorHost], None], Found]]] = {
         {"consent": ("failed", "consent_refused")},
     ),
     "refused policy": (_put(PATHS.consent_dir / "fleet.toml", "?"), {"consent": ("failed", "consent_refused")}),
+    "policy by another name": (
+        _put(PATHS.consent_dir / "fleet.TOML", "schema = 1\n"),
+        {"consent": ("failed", "consent_refused")},
+    ),
+    "unmounted policies": (
+        _put(Path("/etc/fstab"), f"nas:/policies {PATHS.consent_dir} nfs ro 0 0\n"),
+        {"consent": ("failed", "consent_refused")},
+    ),
     "refused settings": (
         lambda sick: sick.settings("proxy\n"),
         {

@@ -54,10 +54,11 @@ def why(options: Options, world: Context) -> CommandResult:
     name = world.say(f"purpose.{purpose}")
     warnings = signals.shell_alone(world, gate_view.do_not_track(world, consent))
     if not grounds:
-        lines = [world.say("why.permitted", purpose=name), *_waits(world, purpose, consent)]
+        lines = [world.say("why.permitted", purpose=name), *_waits(world, purpose, consent), *_ignored(world, consent)]
         return CommandResult(result=_told(purpose, consent, grounds), lines=tuple(lines), warnings=warnings)
     lines = [world.say("why.denied", purpose=name), *gate_view.ground_lines(world, grounds)]
     lines += [f"  {line}" for fault in consent.faults() for line in describe_error(fault, world.lang)]
+    lines += _ignored(world, consent)
     result = _told(purpose, consent, grounds)
     return CommandResult(result=result, lines=tuple(lines), warnings=warnings, exit_status=DENIED)
 
@@ -178,6 +179,13 @@ def _file_lines(world: Context, consent: ConsentReading) -> Iterator[str]:
         title, hint = describe_error(fault, world.lang)
         yield world.say("consent.refused", problem=title)
         yield f"  {hint}"
+    yield from _ignored(world, consent)
+
+
+def _ignored(world: Context, consent: ConsentReading) -> Iterator[str]:
+    """What lies in consent.d and counts for nothing."""
+    for path in consent.ignored:
+        yield world.say("consent.ignored", file=path)
 
 
 def _answer_line(world: Context, purpose: Purpose, consent: ConsentReading) -> str:

@@ -26,7 +26,7 @@ OF_THE_AGENT: Final = frozenset({Reason.LEDGER, Reason.CLONE})
 
 
 def consents(world: Context) -> ConsentReading:
-    return LocalConsents(world.files, world.paths).read()
+    return LocalConsents(world.files, world.paths, mounts=True).read()
 
 
 def do_not_track(world: Context, consent: ConsentReading) -> tuple[Signal, ...]:

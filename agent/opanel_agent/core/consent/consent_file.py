@@ -113,7 +113,7 @@ class ConsentReading:
     - `file`: None with `refused` None: there is no file, so nobody was asked.
     - `refused`: what is wrong with consent.toml.
     - `policies`: the good files of consent.d; `policies_refused`: what is wrong
-      with each of the others.
+      with each of the others; `ignored`: files there whose names do not count.
     - `in_doubt`: where a refused file may ask not to be tracked.
     """
 
@@ -122,6 +122,7 @@ class ConsentReading:
     refused: Misconfigured | None = None
     policies: tuple[Policy, ...] = ()
     policies_refused: tuple[Misconfigured, ...] = ()
+    ignored: tuple[str, ...] = ()
     in_doubt: tuple[Signal, ...] = ()
 
     def said(self, what: str, key: str) -> Signal:

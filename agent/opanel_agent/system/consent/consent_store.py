@@ -5,18 +5,28 @@ with it refuses it whole, with the file and the line. What a refused file says a
 Nothing here writes: the agent only reads these files.
 """
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading, Policy, in_doubt, parse, parse_policy
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind
 from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.system.consent.policy_mounts import missing_mount
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
+
+# Names in consent.d that nobody means as a policy in force: hidden ones, and what editors, package managers and people put
+# aside. They are ignored, and said to be; every other name that does not end in .toml is a fault.
+PUT_ASIDE: Final = re.compile(
+    r"\..*|#.*#|.*~|lost\+found|readme(\..*)?|.*\.(bak|old|orig|save|swp|disabled|example|sample|dpkg-\w+|ucf-\w+|rpm\w+)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class Consents(Protocol):
@@ -28,11 +38,16 @@ class Consents(Protocol):
 
 
 class LocalConsents:
-    """This machine's files."""
+    """This machine's files. `mounts`: also see whether consent.d is on the mount that this machine names for it.
 
-    def __init__(self, files: Files, paths: Paths) -> None:
+    The processes that reach the network do not: fstab(5) and mountinfo tell a machine from another. They decide after one
+    that did.
+    """
+
+    def __init__(self, files: Files, paths: Paths, *, mounts: bool = False) -> None:
         self._files = files
         self._paths = paths
+        self._mounts = mounts
 
     def read(self) -> ConsentReading:
         """Returns the consent file and the policies as they stand now, with what could not be read."""
@@ -43,7 +58,7 @@ class LocalConsents:
             file = self._file(place)
         except Misconfigured as fault:
             refused = fault
-        policies, faults = self._policies()
+        policies, faults, ignored = self._policies()
         unread = (*(() if refused is None else (place,)), *faults)
         return ConsentReading(
             place=str(place),
@@ -51,6 +66,7 @@ class LocalConsents:
             refused=refused,
             policies=policies,
             policies_refused=tuple(faults.values()),
+            ignored=ignored,
             in_doubt=tuple(signal for path in unread for signal in self._in_doubt(path)),
         )
 
@@ -61,23 +77,37 @@ class LocalConsents:
         with _named(path):
             return parse(data)
 
-    def _policies(self) -> tuple[tuple[Policy, ...], dict[Path, Misconfigured]]:
-        """The good ones, and by path what is wrong with the others: one fault does not take back another's "no"."""
+    def _policies(self) -> tuple[tuple[Policy, ...], dict[Path, Misconfigured], tuple[str, ...]]:
+        """The good ones; by path what is wrong with the others, as one fault does not take back another's "no"; the ignored.
+
+        What may be meant as a policy and cannot be read as one denies everything: nobody knows what it was meant to deny.
+        """
         good: list[Policy] = []
         faults: dict[Path, Misconfigured] = {}
         directory = self._paths.consent_dir
         try:
-            paths = [directory / name for name in self._files.names(directory) if name.endswith(".toml")]
+            names = self._files.names(directory, owners=self._paths.owners)
         except AgentError as fault:
-            return (), {directory: _refused(directory, fault)}
-        for path in paths:
+            return (), {directory: _refused(directory, fault)}, ()
+        unmounted = missing_mount(self._files, Path(os.path.realpath(directory))) if self._mounts else None
+        if unmounted is not None:
+            faults[directory] = Misconfigured(
+                Reason.CONSENT_REFUSED,
+                "folder_unmounted",
+                file=str(directory),
+                mount=str(unmounted.mount),
+                named=str(unmounted.named),
+            )
+        for path in (directory / name for name in names if not PUT_ASIDE.fullmatch(name)):
             try:
                 good += self._policy(path)
             except Misconfigured as fault:
                 faults[path] = fault
-        return tuple(good), faults
+        return tuple(good), faults, tuple(str(directory / name) for name in names if PUT_ASIDE.fullmatch(name))
 
     def _policy(self, path: Path) -> Iterator[Policy]:
+        if not path.name.endswith(".toml"):
+            raise Misconfigured(Reason.CONSENT_REFUSED, "policy_name", file=str(path))
         data = self._data(path)
         if data is not None:
             with _named(path):

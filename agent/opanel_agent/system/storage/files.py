@@ -67,8 +67,11 @@ class Files(Protocol):
         """Give what lies there, whatever it is, another name in its directory. Durable; nothing there is no error."""
         ...
 
-    def names(self, directory: Path) -> tuple[str, ...]:
-        """What the directory holds, sorted, without our temporary files; () when it does not exist."""
+    def names(self, directory: Path, *, owners: frozenset[int] | None = None) -> tuple[str, ...]:
+        """What the directory holds, sorted, without our temporary files; () when it does not exist.
+
+        With `owners`, one that is none of theirs, or that others may write, is refused, and so is a link that leads nowhere.
+        """
         ...
 
     def exists(self, path: Path) -> bool:
@@ -200,9 +203,13 @@ class LocalFiles:
         except OSError as exc:
             raise _failed("write_failed", path, exc) from exc
 
-    def names(self, directory: Path) -> tuple[str, ...]:
-        """Lists a directory, sorted, without temporary files."""
+    def names(self, directory: Path, *, owners: frozenset[int] | None = None) -> tuple[str, ...]:
+        """Lists a directory, sorted, without temporary files; judges it, where `owners` asks for it, before it is listed."""
         try:
+            if owners is not None and directory.is_symlink() and not directory.exists():
+                raise _refused("folder_dangling", directory)
+            if owners is not None and directory.is_dir():
+                _judge_directories(directory / "in it", owners)
             return tuple(sorted(path.name for path in directory.iterdir() if not is_temporary(path.name)))
         except FileNotFoundError:
             return ()

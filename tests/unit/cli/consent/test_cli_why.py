@@ -111,6 +111,35 @@ def test_in_turkish_every_place_is_turkish(terminal: Terminal) -> None:
     assert " in " not in said
 
 
+def test_a_policy_that_cannot_be_read_is_named_with_its_cure(terminal: Terminal) -> None:
+    write(terminal, usage="true")
+    policies = terminal.paths.consent_dir
+    policies.mkdir(mode=0o755)
+    assert terminal.type("consent", "why", USAGE).status == 0
+    (policies / "fleet.conf").write_text("schema = 1\n")
+    (policies / "fleet.toml.bak").write_text("schema = 1\n")
+    for argv in (("why", USAGE), ("show",)):
+        words = " ".join(terminal.type("consent", *argv).out.split())
+        assert f"cannot take {policies}/fleet.conf as a policy: its name does not end in .toml" in words
+        assert "Give it a name that ends in .toml" in words
+        assert f"Put aside by its name, counts for nothing: {policies}/fleet.toml.bak" in words
+    (policies / "fleet.conf").unlink()
+    permitted = terminal.type("consent", "why", USAGE)
+    assert permitted.status == 0
+    assert "fleet.toml.bak" in permitted.out
+
+
+def test_policies_that_a_link_lost_are_a_no_for_everything(terminal: Terminal) -> None:
+    write(terminal, usage="true", crash="true")
+    terminal.paths.consent_dir.symlink_to(terminal.folder / "policies")
+    for purpose in CONSENT_BASED:
+        printed = terminal.type("consent", "why", purpose)
+        assert printed.status == 1
+        words = " ".join(printed.out.split())
+        assert f"cannot read {terminal.paths.consent_dir}: it is a link, and nothing is where it leads" in words
+        assert "remove the link" in words
+
+
 def test_why_of_what_is_permitted_says_what_a_report_waits_for(terminal: Terminal) -> None:
     write(terminal, usage="true", crash="true")
     usage, crash, status = (terminal.type("consent", "why", each) for each in (USAGE, CRASH, Purpose.LICENSE_STATUS))

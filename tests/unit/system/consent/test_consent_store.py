@@ -31,7 +31,7 @@ UNREAD = Signal(kind=SignalKind.FILE, what="consent.toml", place="/etc/opanel-ag
 
 
 def read(files: MemoryFiles) -> ConsentReading:
-    return LocalConsents(files, PATHS).read()
+    return LocalConsents(files, PATHS, mounts=True).read()
 
 
 def laid(data: bytes = GOOD, **lay: object) -> MemoryFiles:
@@ -132,6 +132,7 @@ def test_policies_are_read_in_the_order_of_their_names() -> None:
         place="/etc/opanel-agent/consent.toml",
         file=parse(GOOD),
         policies=(parse_policy(b"schema = 1\ndo_not_track = true\n", a), parse_policy(POLICY, b)),
+        ignored=("/etc/opanel-agent/consent.d/README", "/etc/opanel-agent/consent.d/c.toml.bak"),
     )
 
 
@@ -171,9 +172,104 @@ def test_a_directory_that_cannot_be_listed_is_a_fault() -> None:
     assert reading.in_doubt == (Signal(kind=SignalKind.FILE, what="consent.d", place="/etc/opanel-agent"),)
 
 
+@pytest.mark.parametrize(
+    "name", ["10-fleet.TOML", "fleet.conf", "fleet", "fleet.yaml", "fleet.toml ", "fleet.Toml", "toml", "fleet.json"]
+)
+def test_a_name_that_may_be_meant_as_a_policy_and_is_none_is_a_fault(name: str) -> None:
+    """Nobody knows what the file was meant to deny."""
+    files = policies(a=POLICY)
+    files.put(PATHS.consent_dir / name, POLICY)
+    reading = read(files)
+    (fault,) = reading.policies_refused
+    assert (fault.code, fault.detail) == (Reason.CONSENT_REFUSED, "policy_name")
+    assert fault.values == {"file": str(PATHS.consent_dir / name)}
+    assert len(reading.policies) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "README",
+            "README.md",
+            "readme.txt",
+            ".gitkeep",
+            ".fleet.toml.swp",
+            "fleet.toml~",
+            "fleet.toml.bak",
+            "lost+found",
+        ),
+        *(
+            "fleet.toml.dpkg-old",
+            "fleet.toml.dpkg-dist",
+            "fleet.toml.rpmsave",
+            "fleet.toml.rpmnew",
+            "fleet.toml.disabled",
+        ),
+        *("fleet.toml.orig", "fleet.toml.old", "fleet.toml.example", "#fleet.toml#"),
+    ],
+)
+def test_a_name_that_was_put_aside_is_ignored_and_said(name: str) -> None:
+    files = policies(a=POLICY)
+    files.put(PATHS.consent_dir / name, POLICY)
+    reading = read(files)
+    assert reading.policies_refused == ()
+    assert reading.ignored == (str(PATHS.consent_dir / name),)
+
+
+FSTAB = (
+    b"# a comment\nbad line\nnas:/policy  /etc/opanel-agent/consent.d nfs ro 0 0\n/dev/sdb1 /srv ext4 defaults 0 2\n"
+)
+MOUNTED = b"40 29 0:36 / /etc/opanel-agent/consent.d ro,relatime shared:1 - nfs nas:/policy ro\n"
+
+
+OTHER_MOUNT = MOUNTED.replace(b"consent.d", b"x")
+
+
+def test_who_reaches_the_network_reads_nothing_that_tells_the_machine() -> None:
+    def fault(step: str, path: Path) -> None:
+        assert path not in (Path("/etc/fstab"), Path("/proc/self/mountinfo")), step
+
+    files = MemoryFiles(fault=fault)
+    files.put(PATHS.consent, GOOD)
+    files.put(Path("/etc/fstab"), FSTAB)
+    assert LocalConsents(files, PATHS).read().policies_refused == ()
+
+
+@pytest.mark.parametrize(("mountinfo", "refused"), [(b"", True), (MOUNTED, False), (OTHER_MOUNT, True)])
+def test_a_folder_that_is_to_be_mounted_and_is_not_is_a_fault(mountinfo: bytes, refused: bool) -> None:
+    files = policies()
+    files.put(Path("/etc/fstab"), FSTAB)
+    files.put(Path("/proc/self/mountinfo"), mountinfo)
+    told = [(fault.detail, fault.values) for fault in read(files).policies_refused]
+    place = str(PATHS.consent_dir)
+    assert told == ([("folder_unmounted", {"file": place, "mount": place, "named": "/etc/fstab"})] if refused else [])
+
+
+def test_a_mount_above_the_folder_counts_and_others_do_not() -> None:
+    files = policies()
+    files.put(
+        Path("/etc/fstab"), b"/dev/sda1 / ext4 defaults 0 1\nnone swap swap sw 0 0\nx /etc/opanel\\040agent auto\n"
+    )
+    assert read(files).policies_refused == ()
+    files.put(Path("/etc/fstab"), b"nas:/etc /etc/opanel-agent nfs ro,noauto 0 0\n")
+    (fault,) = read(files).policies_refused
+    assert (fault.detail, fault.values["mount"]) == ("folder_unmounted", "/etc/opanel-agent")
+
+
+def test_a_unit_of_systemd_names_a_mount_too() -> None:
+    files = policies()
+    unit = Path("/etc/systemd/system") / r"etc-opanel\x2dagent-consent.d.mount"
+    files.put(unit, b"[Mount]\n")
+    (fault,) = read(files).policies_refused
+    assert (fault.detail, fault.values["named"]) == ("folder_unmounted", str(unit))
+    files.put(Path("/proc/self/mountinfo"), MOUNTED)
+    assert read(files).policies_refused == ()
+
+
 def test_a_policy_that_goes_while_it_is_read_is_none() -> None:
     class Going(MemoryFiles):
-        def names(self, directory: Path) -> tuple[str, ...]:
+        def names(self, directory: Path, *, owners: frozenset[int] | None = None) -> tuple[str, ...]:
             return ("gone.toml",)
 
     assert read(Going()) == ConsentReading(place="/etc/opanel-agent/consent.toml")
@@ -312,3 +408,58 @@ def test_a_policy_directory_that_is_none_is_a_fault(home: Path) -> None:
     (told,) = on_disk(home).policies_refused
     assert isinstance(told, Misconfigured)
     assert (told.code, told.detail) == (Reason.CONSENT_REFUSED, "read_failed")
+
+
+# ---- consent.d on this machine's disk
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Paths:
+    paths = Paths(
+        system=False, owner=os.getuid(), config_dir=tmp_path / "c", state_dir=tmp_path / "s", runtime_dir=tmp_path
+    )
+    paths.config_dir.mkdir(mode=0o755)
+    return paths
+
+
+def faults(paths: Paths) -> list[tuple[str, object]]:
+    reading = LocalConsents(LocalFiles(), paths).read()
+    return [(fault.detail, fault.values["file"]) for fault in reading.policies_refused]
+
+
+def test_no_folder_and_an_empty_one_are_no_policies(disk: Paths) -> None:
+    assert faults(disk) == []
+    disk.consent_dir.mkdir(mode=0o755)
+    assert faults(disk) == []
+
+
+def test_a_folder_that_is_a_link_to_nowhere_is_a_fault(disk: Paths, tmp_path: Path) -> None:
+    """The policy was there until what it points to was not mounted, or went away."""
+    target = tmp_path / "policies"
+    disk.consent_dir.symlink_to(target)
+    assert faults(disk) == [("folder_dangling", str(disk.consent_dir))]
+    target.mkdir(mode=0o755)
+    assert faults(disk) == []
+    (target / "a.toml").write_bytes(POLICY)
+    (target / "a.toml").chmod(0o644)
+    assert len(LocalConsents(LocalFiles(), disk).read().policies) == 1
+
+
+def test_a_folder_that_others_may_write_is_a_fault(disk: Paths) -> None:
+    """Whoever may write it may take a policy away."""
+    disk.consent_dir.mkdir()
+    disk.consent_dir.chmod(0o777)
+    assert faults(disk) == [("file_writable", str(disk.consent_dir))]
+
+
+def test_a_circle_of_links_is_a_fault(disk: Paths) -> None:
+    disk.consent_dir.symlink_to(disk.consent_dir)
+    assert [detail for detail, _ in faults(disk)] == ["folder_dangling"]
+
+
+@pytest.mark.parametrize("kind", ["dangling", "folder", "fifo"])
+def test_a_policy_that_is_no_file_is_a_fault(disk: Paths, kind: str) -> None:
+    disk.consent_dir.mkdir(mode=0o755)
+    policy = disk.consent_dir / "a.toml"
+    {"dangling": lambda: policy.symlink_to("gone"), "folder": policy.mkdir, "fifo": lambda: os.mkfifo(policy)}[kind]()
+    assert faults(disk) == [("file_type", str(policy))]
