@@ -100,7 +100,7 @@ sentence() {
     then_license) both "Then: the license in $2 is installed, offline." "Sonra: $2 içindeki lisans çevrimdışı yüklenir." ;;
     then_key) both "After the questions: the license key is exchanged at the authority; the command shows what leaves first." "Sorulardan sonra: lisans anahtarı lisans makamında belgesiyle değiştirilir; komut ne gideceğini önce gösterir." ;;
     then_setup) both "Last: opanel-agent setup asks what may leave this server. What is not answered is a no." "En son: opanel-agent setup bu sunucudan nelerin çıkabileceğini sorar. Yanıtlanmayan her şey hayır demektir." ;;
-    then_untracked) both "Nothing is asked: do-not-track is set where this runs. To be asked later: opanel-agent dnt off, then opanel-agent setup." "Hiçbir şey sorulmaz: bunun çalıştığı yerde “izleme yok” istenmiş. Sonradan sorulması için: opanel-agent dnt off, ardından opanel-agent setup." ;;
+    then_untracked) both "Nothing is asked: do-not-track is set where this runs. To be asked later: opanel-agent dnt off, then opanel-agent setup." "Hiçbir şey sorulmaz: bunun çalıştığı yerde izlenmeme istenmiş. Sonradan sorulması için: opanel-agent dnt off, ardından opanel-agent setup." ;;
     then_preseed) both "Last: opanel-agent setup takes the answers from $2." "En son: opanel-agent setup yanıtları $2 dosyasından alır." ;;
     dry) both "Nothing was changed (--dry-run)." "Hiçbir şey değiştirilmedi (--dry-run)." ;;
     folder) both "make $2" "klasör: $2" ;;
@@ -109,7 +109,7 @@ sentence() {
     build) both "build opanel-agent $2 from $3" "opanel-agent $2 derlenir: $3" ;;
     env) both "make the environment $2 with Python $3" "ortam kurulur: $2 (Python $3)" ;;
     swap) both "point $2 at it" "$2 ona yönlendirilir" ;;
-    untracked) both "write $2: do-not-track is set where this runs, and the service would not see it" "yazılır: $2 (bunun çalıştığı yerde “izleme yok” istenmiş, hizmet bunu göremezdi)" ;;
+    untracked) both "write $2: do-not-track is set where this runs, and the service would not see it" "yazılır: $2 (bunun çalıştığı yerde izlenmeme istenmiş, hizmet bunu göremezdi)" ;;
     lay) both "write $2" "yazılır: $2" ;;
     link) both "link $2 to $3" "bağ kurulur: $2 → $3" ;;
     drop) both "remove $2" "silinir: $2" ;;
