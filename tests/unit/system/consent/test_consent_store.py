@@ -461,5 +461,11 @@ def test_a_circle_of_links_is_a_fault(disk: Paths) -> None:
 def test_a_policy_that_is_no_file_is_a_fault(disk: Paths, kind: str) -> None:
     disk.consent_dir.mkdir(mode=0o755)
     policy = disk.consent_dir / "a.toml"
-    {"dangling": lambda: policy.symlink_to("gone"), "folder": policy.mkdir, "fifo": lambda: os.mkfifo(policy)}[kind]()
+    match kind:
+        case "dangling":
+            policy.symlink_to("gone")
+        case "folder":
+            policy.mkdir()
+        case _:
+            os.mkfifo(policy)
     assert faults(disk) == [("file_type", str(policy))]
