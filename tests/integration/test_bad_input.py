@@ -72,7 +72,7 @@ BAD_BUNDLES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "too many lines": (lambda good: good + good * 5, "format_invalid"),
     "binary": (lambda _: bytes(range(256)) * 16, "format_invalid"),
     "zeros": (lambda good: good + bytes(64), "format_invalid"),
-    "another encoding": (lambda good: good.decode().encode("utf-16"), "format_invalid"),
+    "another encoding": (lambda good: good.decode().encode("utf-32"), "format_invalid"),
     "a web page": (lambda _: HTML, "format_invalid"),
     "JSON": (lambda _: b'{"license": true}', "format_invalid"),
     "one character changed": (lambda good: good[:50] + b"-" + good[51:], "format_invalid"),
@@ -442,7 +442,7 @@ else:
 )
 def test_a_job_that_goes_wrong(still: Home, job: str, status: int, code: str) -> None:
     """The real loop with a job of the test's; `license refresh` tells what became of it, and the answer stands."""
-    daemon = Running(still.run, BY_INTENT.format(job), limits={"deadline_s": 2.0})
+    daemon = Running(still.run, BY_INTENT.format(job), job_limits={"deadline_s": 2.0})
     try:
         daemon.wait()
         typed = still.type("license", "refresh")

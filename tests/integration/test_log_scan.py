@@ -19,7 +19,8 @@ HEAD = """
 import subprocess, sys, tempfile
 from fixtures import catalog_bodies as declared; from fixtures import signing as forge; from fixtures import log_scan as logs
 from fixtures.fake_machine import FULL
-from opanel_agent.system.log import get, line
+from opanel_agent.system.log import get
+from opanel_agent.system.log import log_event as line
 CODE = "import sys; sys.stderr.write(sys.stdin.read())"
 BODY = declared.report("somebody")
 """

@@ -148,7 +148,7 @@ def _load(tree: ast.Module) -> None:
 
 
 def main(argv: list[str]) -> int:
-    source = Path(loaded_before.__file__).with_name("consent.py").read_text("utf-8")
+    source = Path(loaded_before.__file__).with_name("gate.py").read_text("utf-8")
     if argv == ["--list"]:
         _say(name for name, _ in mutants(source))
         return 0
