@@ -181,9 +181,29 @@ def test_nobody_is_accepted_after_the_end_however_it_stood(place: Path) -> None:
         assert (selector.select(0), clients.due_s()) == ([], math.inf)
 
 
+def test_the_last_descriptor_costs_nobody_his_connection(place: Path) -> None:
+    """Where nobody waits for it: accept(2) says EMFILE of an empty queue too."""
+    with running(place) as daemon, closing(daemon.wait().connect()) as first:
+        for _ in range(3):  # by then those that asked before it are gone
+            first.sendall(ASK)
+            read_one(first)
+        taken = descriptors(daemon)
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (taken + 1, taken + 1))
+        with closing(daemon.connect()) as last:
+            until(lambda: descriptors(daemon) == taken + 1)
+            for client in (last, first, last):
+                client.sendall(ASK)
+                assert read_one(client).status == 200
+
+
 def test_it_lives_through_the_want_of_descriptors(place: Path) -> None:
     """Who waits in the queue is served when there is room; a job that cannot be started is said so."""
-    job = "if told['intent'] == 'release': open(sys.argv[0] + '.on', 'w'); time.sleep(0.3)\nsay()"
+    job = (
+        "if told['intent'] == 'release':\n"
+        "    open(sys.argv[0] + '.on', 'w')\n"
+        "    while not os.path.exists(sys.argv[0] + '.go'): time.sleep(0.01)\n"
+        "say()"
+    )
     with running(place, job, timeouts={"request_s": 20.0}) as daemon, closing(daemon.wait().connect()) as asker:
         asker.sendall(ASK)
         read_one(asker)
@@ -195,6 +215,7 @@ def test_it_lives_through_the_want_of_descriptors(place: Path) -> None:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(daemon), limits[1]))
         with closing(daemon.connect()) as waiting:
             waiting.sendall(ASK)
+            Path(f"{place}.job.py.go").touch()
             assert read_one(asker).json["ok"] is True  # the job's end is seen although /proc cannot be opened
             assert read_one(waiting).status == 200  # in the place of one of the job's pipes
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (before + 1, limits[1]))

@@ -190,10 +190,14 @@ class ClientSockets:
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno in _NO_ROOM and not self._evict():
+                if error.errno not in _NO_ROOM:
+                    continue  # whoever waited has left
+                if not listener.waited_at():
+                    break
+                if not self._evict():
                     self._pause(now_s)
                     return
-                continue  # whoever waited has left
+                continue
             waiting += self._admit(accepted, now_s)
         else:
             return

@@ -8,6 +8,7 @@ is not meant for this process, or is no Unix socket that listens on our path, is
 """
 
 import os
+import select
 import socket
 import stat
 from collections.abc import Mapping
@@ -34,6 +35,15 @@ class ListeningSocket(socket.socket):
         """
         descriptor, _ = self._accept()  # type: ignore[attr-defined]  # what `socket.accept` itself calls
         return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=descriptor)
+
+    def waited_at(self) -> bool:
+        """Tells whether a client waits to be accepted.
+
+        accept(2) cannot tell where descriptors are out: it asks for one before it looks into its queue.
+        """
+        queue = select.poll()
+        queue.register(self, select.POLLIN)
+        return bool(queue.poll(0))
 
     @property
     def listening_process(self) -> bytes:
