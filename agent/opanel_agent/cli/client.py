@@ -58,6 +58,14 @@ class Done(NamedTuple):
         return {name: self.result.value(name) for name in self.result.names()}
 
 
+class Taken(NamedTuple):
+    """A POST that the daemon took: the job's result, and its own error; NotYet while the job goes on."""
+
+    result: Members
+    license: Members
+    error: AgentError | None = None
+
+
 class DaemonClient(NamedTuple):
     """Sends requests to the daemon whose socket lies at `socket_path` (107 bytes at most, unix(7)).
 
@@ -77,14 +85,26 @@ class DaemonClient(NamedTuple):
 
         Raises the job's own error, or NotYet when the job goes on after that time.
         """
+        taken = self.hand_over(path, body, wait_s=wait_s)
+        if taken.error is not None:
+            raise taken.error
+        return Done(result=taken.result, license=taken.license)
+
+    def hand_over(self, path: str, body: Body = None, *, wait_s: int = 30) -> Taken:
+        """Starts a job as `post` does, and returns its own error instead of raising it.
+
+        Raises only where it is not known that the daemon took the request.
+        """
         told = self._members(self._exchange("POST", path, body, wait_s + GRACE_S))
+        error: AgentError | None = None
         match _value(told, "ok"):
             case True:
-                return Done(result=_object(told, "result"), license=_object(told, "license"))
+                error = None
             case False:
-                raise AgentError.from_json(_mapping(told, "error"))
+                error = AgentError.from_json(_mapping(told, "error"))
             case _:
-                raise NotYet(Fault.NOT_YET, "goes_on")
+                error = NotYet(Fault.NOT_YET, "goes_on")
+        return Taken(result=_object(told, "result"), license=_object(told, "license"), error=error)
 
     def _exchange(self, method: str, path: str, body: Body, timeout_s: int) -> bytes:
         request = _request(method, path, self._with_signals(method, body))

@@ -3,7 +3,8 @@
 No process and no socket is touched here. The loop asks `next_task`, runs it (`job_process`), and brings its end to
 `finished`, which returns the effects. One job runs at a time. Whoever asks for what waits already joins it; a job that
 runs may have read its inputs before the asking, so another one is queued. The queue's limit is for group members: a
-command of the owner is always admitted, and one that narrows goes before all others.
+command of the owner is always admitted. Whatever narrows is, too, and goes before all others; it ends the running job,
+unless that narrows as well: whoever waits for that one would be told that it had failed.
 
 What a job prints is checked whole before any of it counts (`result_frame`): a job that fails changes nothing but when
 the next one runs, and the last answer stands.
@@ -108,15 +109,19 @@ class JobQueue:
         made = respond(route, body, self.answer, self._trouble, owner=connection.peer.owner)
         if isinstance(made, Response):
             return made
+        self.narrowed = self.narrowed or (made.ends_running_job and self._runs_under_wider_permission())
         if self._stopping:
             return self._stopped_reply()
-        if not self.ask(made, connection, always=connection.peer.owner):
+        if not self.ask(made, connection, always=connection.peer.owner or made.ends_running_job):
             return problem("jobs_taken", headers=(("Retry-After", "60"),))
         if route.min_interval_s and not connection.peer.owner:
             self._refreshed_s = now_s
-        self.narrowed = self.narrowed or (made.ends_running_job and self.running is not None)
         connection.wait(now_s + self._retry_policy.reply_s)
         return None
+
+    def _runs_under_wider_permission(self) -> bool:
+        """Tells whether the running job may do what no longer holds. One that narrows, too, sends nothing."""
+        return self.running is not None and not self.running.start.ends_running_job
 
     def late(self, connection: Connection) -> Response:
         """Returns the response to a client whose job goes on without it (status 202)."""

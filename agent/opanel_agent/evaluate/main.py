@@ -90,6 +90,7 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
                 _run_reports(context, timed=kind in _TIMED)
         answered, next_run_s = _conclude(context, timed=kind in _TIMED)
         unsaved.attempt(paths.state.name, context.save)
+        withdrawn.unsaved += unsaved.files
         if unsaved.files:
             answered = answer.with_reason(answered, Reason.STATE_NOT_SAVED)
             next_run_s = min(next_run_s, UNSAVED_SLEEP_S)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.commands import Route, Who
+from opanel_agent.core.commands import NARROWED, Route, Who
 from opanel_agent.core.errors import AgentError, Bug
 from opanel_agent.daemon.api import Peer, Response, Start
 from opanel_agent.daemon.connection import Connection, Phase, Timeouts
@@ -170,6 +170,39 @@ def test_narrowing_ends_what_runs_and_evaluates_anew() -> None:
     work.finished(ended(b"", Bug(Fault.JOB_FAILED, "x")), 2)
     assert not narrowed(work)
     assert intents(work, 2) == ["narrowed"]
+
+
+def test_narrowing_ends_no_job_that_narrows_too() -> None:
+    """Whoever waits for that one would be told that it had failed."""
+    work, first, second = JobQueue(RetryPolicy(), OWNER), connection(owner=True), connection(owner=True)
+    post(work, "/v1/narrowed", first, 0)
+    work.next_task(0)
+    assert post(work, "/v1/narrowed", second, 1) is None
+    assert not work.narrowed
+    assert [asker for asker, _ in work.finished(ended(frame()), 2).replies] == [first]
+    assert [asker for asker, _ in run(work, 2).replies] == [second]
+
+
+def test_whatever_narrows_is_admitted_to_a_full_queue_and_joins_what_waits() -> None:
+    work = JobQueue(RetryPolicy(queued_max=1), OWNER)
+    for_peers = NARROWED._replace(who=Who.PEERS)
+    assert post(work, "/v1/release", connection(owner=True), 0) is None
+    assert post(work, "/v1/refresh", connection(), 0) is not None
+    first, second = connection(), connection()
+    for asker in (first, second):
+        assert work.take(for_peers, b"", asker, 0) is None
+    assert [asker for asker, _ in run(work, 0).replies] == [first, second]
+    assert intents(work, 0) == ["release"]
+
+
+def test_narrowing_ends_what_runs_even_at_the_end() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    work.next_task(0)
+    work.abandon()
+    refused = post(work, "/v1/narrowed", connection(owner=True), 1)
+    assert refused is not None
+    assert json.loads(refused.body)["error"]["detail"] == "daemon_stopping"
+    assert work.narrowed
 
 
 def test_narrowing_with_nothing_running_only_evaluates() -> None:

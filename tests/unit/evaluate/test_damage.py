@@ -330,7 +330,11 @@ def test_a_disk_that_takes_nothing_leaves_a_judged_license_that_goes_on_in_time(
     told = frame["answer"]["license"]
     assert (told["state"], told["reasons"][-1]) == (before, "state_not_saved")
     assert 0 < frame["next_run_s"] <= 3600
+    agent.files.put(PATHS.consent, YES.replace(b"true", b"false"))
+    unsaved = agent.run("narrowed")["result"]["consent"]["unsaved"]
+    assert {"ledger.jsonl", "state.json"} <= set(unsaved)
     agent.clock.advance(400 * signing.DAY)
     assert agent.run("tick")["answer"]["license"]["state"] not in {"active", before}, "the answer is not frozen"
     agent.files.fault = None
+    assert agent.run("narrowed")["result"]["consent"]["unsaved"] == []
     assert "state_not_saved" not in agent.run("tick")["answer"]["license"]["reasons"]

@@ -15,7 +15,7 @@ from opanel_agent.cli.output import Shown, Warned
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
-from opanel_agent.core.codes import Fault
+from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent import consent_file
 from opanel_agent.core.consent.edit import with_answers
 from opanel_agent.core.consent.purposes import Purpose
@@ -29,10 +29,16 @@ DIRECTORY_MODE: Final = 0o755
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """What the agent made of it. `running` False: it was not there. `error`: what was under way may not have ended."""
+    """What the agent made of it. `running` False: it was not there. `error`: what was under way may not have ended.
+
+    Where the agent has ended that, `pending` is why its own pass failed or goes on, and `unsaved` names the files that a
+    full disk did not take: each pass tries them again.
+    """
 
     running: bool
     error: AgentError | None = None
+    pending: AgentError | None = None
+    unsaved: tuple[str, ...] = ()
     purged: tuple[str, ...] = ()
     gone: tuple[tuple[str, int], ...] = ()
     ready: str | None = None
@@ -41,6 +47,8 @@ class Effect:
         return {
             "running": self.running,
             "cut": self.error is None,
+            "pending": None if self.pending is None else str(self.pending.code),
+            "unsaved": list(self.unsaved),
             "purged": list(self.purged),
             "gone": [{"id": name, "at": at} for name, at in self.gone],
             "ready": self.ready,
@@ -81,29 +89,41 @@ def put(world: Context, made: Callable[[bytes | None], bytes | None]) -> None:
 def tell(world: Context) -> Effect:
     """Has the agent end what is under way and act on the new word. Never raises: the file is in force whatever it says."""
     try:
-        done = world.client.post("/v1/narrowed")
+        taken = world.client.hand_over("/v1/narrowed")
     except AgentError as error:
         stopped = error.code is Fault.NOT_RUNNING
         return Effect(running=not stopped, error=None if stopped else error)
-    told = done.result.value("consent") if done.result.has("consent") else None
-    return _effect(Members(told, "consent") if isinstance(told, dict) else Members({}, "consent"))
+    if taken.error is not None and taken.error.code is Fault.NOT_RUNNING:  # it is ending, and its job ended first
+        return Effect(running=False)
+    told = taken.result.value("consent") if taken.result.has("consent") else None
+    return _effect(Members(told if isinstance(told, dict) else {}, "consent"), taken.error)
 
 
 def warnings(world: Context, effect: Effect) -> tuple[Warned, ...]:
-    if effect.error is None:
-        return ()
-    title, _ = describe_error(effect.error, world.lang)
-    return (Warned(code=str(effect.error.code), title=world.say("switch.not_cut", problem=title)),)
+    """What is not done yet. The file is in force all the same."""
+    found: list[Warned] = []
+    for error, sentence in ((effect.error, "switch.not_cut"), (effect.pending, "switch.pending")):
+        if error is not None:
+            title, _ = describe_error(error, world.lang)
+            found.append(Warned(code=str(error.code), title=world.say(sentence, problem=title)))
+    if effect.unsaved:
+        files = ", ".join(effect.unsaved)
+        found.append(Warned(code=str(Reason.STATE_NOT_SAVED), title=world.say("switch.unsaved", files=files)))
+    return tuple(found)
 
 
 def exit_status(effect: Effect) -> int:
+    """0 once nothing is under way any more: what the agent could not do yet takes nothing back."""
     return 0 if effect.error is None else effect.error.exit_status
 
 
-def _effect(told: Members) -> Effect:
-    purged, gone, ready = (told.value(name) if told.has(name) else None for name in ("purged", "gone", "ready"))
+def _effect(told: Members, pending: AgentError | None) -> Effect:
+    names = ("purged", "gone", "ready", "unsaved")
+    purged, gone, ready, unsaved = (told.value(name) if told.has(name) else None for name in names)
     return Effect(
         running=True,
+        pending=pending,
+        unsaved=tuple(name for name in unsaved if isinstance(name, str)) if isinstance(unsaved, list) else (),
         purged=tuple(name for name in purged if isinstance(name, str)) if isinstance(purged, list) else (),
         gone=tuple(_departed(each) for each in gone if isinstance(each, dict)) if isinstance(gone, list) else (),
         ready=ready if isinstance(ready, str) else None,

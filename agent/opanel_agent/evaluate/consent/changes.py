@@ -8,6 +8,7 @@ finds the same changes again, and nothing leaves meanwhile.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 from opanel_agent import __version__
@@ -34,16 +35,21 @@ NO_FILE: Final = "none"
 
 @dataclass(slots=True, kw_only=True)
 class Withdrawn:
-    """What withdrawals of this pass led to: purged ids, reports that had already left, and their erasure request's path."""
+    """What withdrawals of this pass led to: purged ids, reports that had already left, and their erasure request's path.
+
+    `unsaved` names the files that could not be written or removed; the next pass finds the same changes again.
+    """
 
     purged: list[str] = field(default_factory=list)
     gone: list[Json] = field(default_factory=list)
     ready: str | None = None
+    unsaved: list[str] = field(default_factory=list)
 
-    def to_json(self) -> Json:
+    def to_json(self) -> dict[str, Json]:
         """Returns it as the frame carries it."""
         purged: list[Json] = [*self.purged]
-        return {"purged": purged, "gone": self.gone, "ready": self.ready}
+        unsaved: list[Json] = [*dict.fromkeys(self.unsaved)]
+        return {"purged": purged, "gone": self.gone, "ready": self.ready, "unsaved": unsaved}
 
 
 def observe(context: PassContext) -> Withdrawn:
@@ -61,6 +67,7 @@ def observe(context: PassContext) -> Withdrawn:
     except Storage as trouble:
         # The ledger may take another line a moment later; what was to follow from this one has not been done all the same.
         context.unrecorded = trouble.detail
+        withdrawn.unsaved.append(Path(str(trouble.values.get("file", outbox.paths.ledger))).name)
         log_event("ledger_not_written", level="error", error=str(trouble))
     return withdrawn
 

@@ -9,8 +9,11 @@ from fixtures.fake_daemon import CannedReply, answer, fake_daemon, problem
 from fixtures.memory_files import MemoryFiles, Stopped
 from fixtures.simulated_agent import FakeOptOuts
 from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT
+from opanel_agent.core.errors import Storage
+from opanel_agent.daemon.job_queue import stopping
 from opanel_agent.system.consent.opt_outs import LocalOptOuts
 
 
@@ -36,6 +39,8 @@ def test_on_and_off_without_a_daemon(terminal: Terminal, name: str) -> None:
         name: True,
         "file": str(file_of(terminal, name)),
         "cut": True,
+        "pending": None,
+        "unsaved": [],
     }
     off = terminal.type(name, "off")
     assert off.status == 0
@@ -59,7 +64,7 @@ def test_on_is_in_force_even_where_the_cut_failed_and_says_that_it_did(terminal:
         printed = terminal.type("dnt", "on")
         assert printed.status == 69
         assert "Do-not-track is on" in printed.out
-        assert "could not be ended: cannot understand" in printed.err
+        assert "may not have ended: cannot understand" in printed.err
         assert terminal.paths.do_not_track.exists()
         told.replies.clear()
         told.says_raw("/v1/narrowed", problem(403, "no_permission"))
@@ -67,6 +72,43 @@ def test_on_is_in_force_even_where_the_cut_failed_and_says_that_it_did(terminal:
     assert envelope.status == 77
     assert envelope.json()["result"]["cut"] is False
     assert [warning["code"] for warning in envelope.json()["warnings"]] == ["no_permission"]
+
+
+@pytest.mark.parametrize("command", [("dnt", "on"), ("offline", "on"), ("consent", "deny", "--all")])
+def test_what_the_agent_could_not_do_yet_is_said_and_takes_nothing_back(
+    terminal: Terminal, command: tuple[str, ...]
+) -> None:
+    """It took the request, so nothing is under way any more, whatever became of its own pass."""
+    full = Storage(Fault.DISK_FULL, "disk_full", file="/var/lib/opanel-agent/lock").to_json()
+    late: Json = {"schema": 1, "ok": None, "error": None, "result": None, "license": None}
+    for reply in ({**late, "ok": False, "error": full}, late):
+        with fake_daemon(terminal.paths.socket) as told:
+            told.says("/v1/narrowed", reply)
+            printed = terminal.type(*command)
+            as_json = terminal.type(*command, "--json").json()
+        assert printed.status == 0
+        assert "may not have ended" not in printed.err
+        assert "is done later: " in printed.err
+        assert as_json["result"]["cut"] is True
+        assert as_json["result"]["pending"] == ("disk_full" if reply["ok"] is False else "not_yet")
+    consent: Json = {"purged": [], "gone": [], "ready": None, "unsaved": ["ledger.jsonl", "state.json"]}
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/narrowed", {"consent": consent})
+        printed = terminal.type(*command)
+        as_json = terminal.type(*command, "--json").json()
+    assert printed.status == 0
+    assert "could not be written, and each pass tries again: ledger.jsonl, state.json" in printed.err
+    assert as_json["result"]["unsaved"] == ["ledger.jsonl", "state.json"]
+    assert [warning["code"] for warning in as_json["warnings"]] == ["state_not_saved"]
+
+
+@pytest.mark.parametrize("command", [("dnt", "on"), ("offline", "on"), ("consent", "deny", "--all")])
+def test_an_agent_that_is_ending_has_nothing_under_way(terminal: Terminal, command: tuple[str, ...]) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.failed("/v1/narrowed", stopping().to_json())
+        printed = terminal.type(*command, "--json")
+    assert printed.status == 0
+    assert (printed.json()["result"]["cut"], printed.json()["warnings"]) == (True, [])
 
 
 def test_off_says_what_still_denies_and_exits_1(terminal: Terminal) -> None:

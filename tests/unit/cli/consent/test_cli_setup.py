@@ -169,7 +169,7 @@ def test_what_the_agent_could_not_record_is_said(terminal: Terminal) -> None:
         printed, _ = asked(terminal, "y")
     assert printed.status == 69
     assert "could not be recorded" in printed.err
-    assert "could not be ended" in printed.err
+    assert "may not have ended" in printed.err
     assert answers(terminal) == {USAGE: True, CRASH: False}
 
 
