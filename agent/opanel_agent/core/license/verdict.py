@@ -245,11 +245,9 @@ def _suspended(e: Evidence) -> Countdown | None:
     seen = e.license_sighting
     if seen is None or seen.status is not Status.SUSPENDED:
         return None
-    due_s = seen.first_iat + SUSPENDED_APART_S
-    if seen.last_iat >= due_s:
-        due_s = min(due_s, e.now)
-    elif due_s <= e.now:
-        due_s = NEVER  # only a list can confirm it; until one comes there is no date to tell
+    confirmed_s = seen.first_iat + SUSPENDED_APART_S
+    # Only a list can confirm it: until one does, time alone brings nothing.
+    due_s = min(confirmed_s, e.now) if seen.last_iat >= confirmed_s else NEVER
     starts_s = min(seen.seen_at, seen.first_iat)
     return Countdown(state=State.SUSPENDED, reason=Reason.SUSPENDED, starts_s=starts_s, due_s=due_s, seen=True)
 

@@ -80,17 +80,16 @@ def test_what_the_agent_could_not_do_yet_is_said_and_takes_nothing_back(
 ) -> None:
     """It took the request, so nothing is under way any more, whatever became of its own pass."""
     full = Storage(Fault.DISK_FULL, "disk_full", file="/var/lib/opanel-agent/lock").to_json()
-    late: Json = {"schema": 1, "ok": None, "error": None, "result": None, "license": None}
-    for reply in ({**late, "ok": False, "error": full}, late):
+    for ok, error, code in ((False, full, "disk_full"), (None, None, "not_yet")):
         with fake_daemon(terminal.paths.socket) as told:
-            told.says("/v1/narrowed", reply)
+            told.says("/v1/narrowed", {"schema": 1, "ok": ok, "error": error, "result": None, "license": None})
             printed = terminal.type(*command)
             as_json = terminal.type(*command, "--json").json()
         assert printed.status == 0
         assert "may not have ended" not in printed.err
         assert "is done later: " in printed.err
         assert as_json["result"]["cut"] is True
-        assert as_json["result"]["pending"] == ("disk_full" if reply["ok"] is False else "not_yet")
+        assert as_json["result"]["pending"] == code
     consent: Json = {"purged": [], "gone": [], "ready": None, "unsaved": ["ledger.jsonl", "state.json"]}
     with fake_daemon(terminal.paths.socket) as told:
         told.done("/v1/narrowed", {"consent": consent})
