@@ -45,7 +45,7 @@ def _left(scene: Scenario) -> list[str]:
 def is_upgraded(scene: Scenario) -> None:
     """The previous build, installed in English and lived with; then this one over it."""
     checks, guest = scene.checks, scene.guest
-    scene.outside.set_clock(0)  # as the guest's, which was faked in the environment that is gone
+    scene.outside.set_clock_back()  # as the guest's, which was faked in the environment that is gone
     scene.settle()
     status, seen = guest.converse(install("previous", "--lang", "en"), ENGLISH_YES)
     asked = seen.count("Do you consent?")

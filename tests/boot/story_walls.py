@@ -50,7 +50,11 @@ def _of_the_agent(scene: Scenario) -> None:
     checks.same(
         "the agent writes its own folders and no other", "/run/opanel-agent /tmp /var/lib/opanel-agent", could["writes"]
     )
-    checks.same("the agent finds no service but the courier", "/run/opanel-courier/courier.sock", could["connects"])
+    checks.same(
+        "the agent finds no service but its own socket, which systemd holds, and the courier",
+        "/run/opanel-agent/agent.sock /run/opanel-courier/courier.sock",
+        could["connects"],
+    )
     checks.same("the agent is told the DMI product UUID, which root alone may read", PRODUCT_UUID, could["credential"])
     checks.same("the agent makes no namespace and sets no priority", "", could["calls"])
 
@@ -104,7 +108,7 @@ def _could(scene: Scenario, unit: str) -> dict[str, str]:
     guest.must("mkdir", "-p", directory)
     scene.put(f"{directory}/probe.conf", DROP_IN)
     guest.must("systemctl", "daemon-reload")
-    guest.run("systemctl", "start", unit)
+    guest.run("systemctl", "restart", unit)  # the probe's own connection to agent.sock may have started it
     told = guest.journal("-u", unit, "_TRANSPORT=stdout")
     guest.must("rm", "-r", directory)
     guest.must("systemctl", "daemon-reload")

@@ -243,6 +243,9 @@ def _lay_programs(folder: Path, layout: Layout) -> None:
         _relay(layout.packages, folder / "packages.real", without=frozenset())
         (layout.packages / START_FILE).write_text(layout.start, "utf-8")
     if layout.boot_id is not None:
+        # systemd-nspawn lays a file of its own there and removes it: a mount point that is gone takes no further mount.
+        _relay(BOOT_ID.parent, folder / "random.real", without={BOOT_ID.name})
+        BOOT_ID.touch()
         _mount(str(layout.boot_id), BOOT_ID, "", _MS_BIND)
 
 
