@@ -26,6 +26,7 @@ from typing import Any, Final, NoReturn
 BIN: Final = Path(sys.executable).parent
 READY_S: Final = 20.0
 FAILED: Final = 70
+RESELLER: Final = "Örnek Hosting"
 # What a step says, in both languages; {name} is filled in.
 WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "authority": (
@@ -62,6 +63,22 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The reseller suspends: a warning first, when it takes effect, whom to call; permits are unchanged.",
     ),
     "resume": ("Bayi vazgeçiyor: sonraki yenilemede her şey düzelir.", "Resumed: all is well at the next refresh."),
+    "api_key": (
+        "Bayinin bir dakikası: fatura sistemi için bir API anahtarı. Yalnızca bu bayinin lisanslarına erişir.",
+        "A reseller's minute: an API key for his billing system. It reaches his own licenses only.",
+    ),
+    "order": (
+        "Bir sipariş. Yanıt kaybolur da aynı sipariş yine gönderilirse, aynı lisans döner; ikincisi satılmaz.",
+        "An order. If the reply is lost and the order is sent again, it is the same license; no second one is sold.",
+    ),
+    "unpaid": (
+        "Ödenmedi: lisans, sipariş numarasıyla askıya alınıyor.",
+        "Not paid: the license is suspended by the order's number.",
+    ),
+    "audit": (
+        "Denetim: kim, neyi, ne zaman, neden; ve yetkiden fazla satılıp satılmadığı, yalnızca imzalı belgelerden.",
+        "The audit: who, what, when, why; and whether more was sold than permitted, from signed documents alone.",
+    ),
     "edit": (
         "Lisans dosyasında tek bir karakter değiştiriliyor: reddedilir, eldeki lisans kalır.",
         "One character of the bundle is edited: it is refused with a reason, and the good one stays.",
@@ -231,6 +248,7 @@ def tell(story: Story) -> None:
     refresh(story)
     panel(story)
     suspend(story)
+    resell(story, port)
     edit(story)
     unreachable(story)
     report(story, port)
@@ -243,11 +261,11 @@ def authority(story: Story, port: int) -> None:
     story.say("authority")
     story.run(f"opanel-authority init authority --url http://127.0.0.1:{port} --region tr --name 'Demo'")
     story.run(
-        "opanel-authority delegate 'Örnek Hosting' --email destek@hosting.example --phone '+90 212 000 00 00'"
+        f"opanel-authority delegate '{RESELLER}' --email destek@hosting.example --phone '+90 212 000 00 00'"
         " --features backup,mail,dns --limit accounts=1000 -o reseller"
     )
     story.run(
-        "opanel-authority issue --as 'Örnek Hosting' --features backup,mail --limit accounts=100 --days 365"
+        f"opanel-authority issue --as '{RESELLER}' --features backup,mail --limit accounts=100 --days 365"
         " --min-p 0 -o license.jws"
     )
     serve(story, port)
@@ -333,6 +351,42 @@ def suspend(story: Story) -> None:
     story.run(f"opanel-authority resume {jti}")
     story.run("opanel-agent license refresh")
     story.expect(state="active")
+
+
+def resell(story: Story, port: int) -> None:
+    """What a reseller's billing system does, over HTTP, and what the vendor sees of it."""
+    story.say("api_key")
+    made = story.run(f"opanel-authority api-key billing --as '{RESELLER}'")
+    story.environment["KEY"] = next(line for line in made.splitlines() if line.startswith("api key")).split()[-1]
+    story.say("order")
+    order = '{"order_id":"4711","tier":"pro","days":30,"renews":false}'
+    sold = [post(story, port, "/licenses", order, shown="id") for _ in range(2)]
+    if sold[0]["id"] != sold[1]["id"]:
+        raise Broken(f"one order is {sold[0]['id']} and {sold[1]['id']}")
+    story.say("unpaid")
+    stopped = post(story, port, "/licenses/4711/suspend", '{"reason":"unpaid"}', shown="state")
+    if stopped["state"] != "suspended":
+        raise Broken(f"the license of order 4711 is {stopped['state']}")
+    story.say("audit")
+    story.run("opanel-authority log 4711")
+    story.run(f"opanel-authority audit --as '{RESELLER}'")
+    audited = json.loads(story.quietly(f"opanel-authority audit --as '{RESELLER}' --json"))["result"]
+    if audited["examined"] != 2 or audited["violations"]:
+        raise Broken(f"the audit found {audited}")
+
+
+def post(story: Story, port: int, path: str, body: str, *, shown: str) -> dict[str, Any]:
+    """A request of the management API: the command, one member of its reply, and the whole reply to hold it to."""
+    url = f"http://127.0.0.1:{port}/api/v1{path}"
+    if shutil.which("curl"):
+        headers = "-H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json'"
+        ask = f"curl -sS --noproxy '*' {headers} -d '{body}' {url}"
+    else:  # the same request with what Python brings along
+        (story.folder / "post.py").write_text(POST)
+        ask = f"python3 post.py {url} '{body}'"
+    story.run(f"{ask} > reply.json; python3 -c 'import json; print(json.load(open(\"reply.json\"))[\"{shown}\"])'")
+    told: dict[str, Any] = json.loads((story.folder / "reply.json").read_text())
+    return told
 
 
 def edit(story: Story) -> None:
@@ -436,6 +490,14 @@ class Unix(http.client.HTTPConnection):
 asked = Unix("opanel")
 asked.request("GET", "/v1/license")
 print(asked.getresponse().read().decode())
+"""
+
+POST: Final = """import os, sys, urllib.request
+
+headers = {"Authorization": "Bearer " + os.environ["KEY"], "Content-Type": "application/json"}
+request = urllib.request.Request(sys.argv[1], sys.argv[2].encode(), headers)
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+print(opener.open(request).read().decode())
 """
 
 
