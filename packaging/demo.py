@@ -384,7 +384,7 @@ def post(story: Story, port: int, path: str, body: str, *, shown: str) -> dict[s
     else:  # the same request with what Python brings along
         (story.folder / "post.py").write_text(POST)
         ask = f"python3 post.py {url} '{body}'"
-    story.run(f"{ask} > reply.json; python3 -c 'import json; print(json.load(open(\"reply.json\"))[\"{shown}\"])'")
+    story.run(f'{ask} > reply.json; python3 -c \'import json; print(json.load(open("reply.json"))["{shown}"])\'')
     told: dict[str, Any] = json.loads((story.folder / "reply.json").read_text())
     return told
 

@@ -37,6 +37,10 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     ),
     # warnings
     "slots_half": ("half of this reseller's slots are given out", "widen the delegation in time"),
+    "all_entries_half": (
+        "half of the status entries that there are belong to resellers or are given out",
+        "opanel-authority health shows how many; give new resellers no more than they need",
+    ),
     "entries_half": ("half of this reseller's status entries are given out", "widen the delegation in time"),
     # what was asked for
     "command_line": ("cannot understand the command line: {why}", "see --help"),

@@ -155,7 +155,7 @@ def described(lines: list[str]) -> Iterator[str]:
 
 def purposes(lang: "Language") -> Iterator[str]:
     """Every purpose: what it asks for, what governs it, what do-not-track does to it."""
-    from opanel_agent.core.consent.purposes import FIXED, POLICIES, Basis
+    from opanel_agent.core.consent.purposes import FIXED, POLICIES, Basis, shown_paths
     from opanel_agent.messages import translate
 
     words = {
@@ -164,7 +164,7 @@ def purposes(lang: "Language") -> Iterator[str]:
     }[lang]
     for purpose, terms in POLICIES.items():
         method = "GET" if purpose in FIXED else "POST"
-        requests = ", ".join(f"`{method} {path}`" for path in sorted(terms.paths))
+        requests = ", ".join(f"`{method} {path}`" for path in shown_paths(purpose))
         consent = terms.governor is Basis.CONSENT
         governor = words[2] if consent else translate(f"governor.{terms.governor.name.lower()}", lang)
         name, under = translate(f"purpose.{purpose}", lang), translate(f"under_dnt.{terms.under_do_not_track}", lang)

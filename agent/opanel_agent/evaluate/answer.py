@@ -96,7 +96,7 @@ def _terms(inputs: Inputs, state: AgentState) -> Json:
     if inputs.bundle is None:
         return None
     terms = inputs.bundle.license
-    offline_until = rules_until(inputs.bundle, inputs.documents.status_list, state.list_iat, inputs.now)
+    offline_until = rules_until(inputs.bundle, inputs, state)
     return {
         "id": terms.jti,
         "product": terms.product,

@@ -6,7 +6,7 @@ place with the same step. `AgentState` and `Schedule` are written once, at the e
 Only functions with effects take the context. Whatever asks a question takes the values that it needs.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.license import effective_time, license_key, schedule, status_history
@@ -25,9 +25,9 @@ from opanel_agent.network.gate_inputs import GateSources
 class PassContext:
     """One pass. `first_pass`: nothing says what was installed before, in the first pass or after state.json was lost.
 
-    `list_accepted`: a status list that is newer than any before it was accepted in this pass. `reset`: all was forgotten
-    in this pass, and what it still learns is not kept. `unrecorded` is what kept a change of the consents from being
-    recorded in this pass; it denies as a broken ledger does.
+    `lists_accepted`: the shards of which this pass accepted a status list that is newer than any before it. `reset`: all
+    was forgotten in this pass, and what it still learns is not kept. `unrecorded` is what kept a change of the consents
+    from being recorded in this pass; it denies as a broken ledger does.
     """
 
     ports: Ports
@@ -37,7 +37,7 @@ class PassContext:
     ledger: LedgerFile
     first_pass: bool = False
     reset: bool = False
-    list_accepted: bool = False
+    lists_accepted: set[int] = field(default_factory=set)
     unrecorded: str | None = None
     written: bytes = b""  # state.json as it was written last
 
@@ -139,13 +139,13 @@ def begin_pass(ports: Ports) -> PassContext:
 
 def _recover(inputs: Inputs, state: AgentState, *, lost: bool) -> None:
     """Records what the documents at hand prove whatever became of the state: an older copy of it, or none, is no cure."""
-    bundle, listed = inputs.bundle, inputs.documents.status_list
+    bundle = inputs.bundle
     if bundle is None:
         return
     state.seen = status_history.mark_installed(state.seen, bundle)
     if lost:
         state.lost = True
         state.accept(license_key.digest(bundle.license.sub), min(inputs.now, bundle.license.iat))
-    if listed is not None:
+    for listed in inputs.documents.status_lists.values():
         state.seen = status_history.record_list(state.seen, bundle, listed, inputs.now, lost=state.lost)
-        state.list_iat = max(listed.iat, state.list_iat or 0)
+        state.note_list(listed.shard, listed.iat)

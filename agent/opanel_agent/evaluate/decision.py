@@ -4,11 +4,12 @@
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.documents.bundle import Bundle
+from opanel_agent.core.documents.bundle import Bundle, shards
 from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.license import binding, effective_time, license_key, status_history, verdict
 from opanel_agent.core.license.status_history import Document
@@ -97,9 +98,7 @@ def _evidence(
         license_sighting=status_history.sighting_of(state.seen, Document.LICENSE),
         activation_sighting=status_history.sighting_of(state.seen, Document.ACTIVATION),
         delegation_sighting=status_history.sighting_of(state.seen, Document.DELEGATION),
-        status_rules_until=None
-        if bundle is None
-        else rules_until(bundle, inputs.documents.status_list, state.list_iat, now),
+        status_rules_until=None if bundle is None else rules_until(bundle, inputs, state),
         match=match,
         unmatched_since=unmatched_since,
         root_exp=inputs.root.exp,
@@ -110,12 +109,18 @@ def _evidence(
     )
 
 
-def rules_until(bundle: Bundle, listed: StatusList | None, list_iat: int | None, now: int) -> int:
+def rules_until(bundle: Bundle, inputs: Inputs, state: AgentState) -> int:
     """Returns until when the license holds without another status list, in effective seconds; verdict.NEVER for ever.
 
-    A list that was held once keeps its freshness when its bytes or its key are lost: neither expires a license.
+    The oldest of the lists that it needs counts: to keep one of them away must gain nothing. A list that was held once
+    keeps its freshness when its bytes or its key are lost: neither expires a license.
     """
-    once_held = None if list_iat is None else min(list_iat, now)
+    return min(_list_rules_until(bundle, inputs, state, shard) for shard in shards(bundle, inputs.root))
+
+
+def _list_rules_until(bundle: Bundle, inputs: Inputs, state: AgentState, shard: int) -> int:
+    listed, list_iat = inputs.documents.status_lists.get(shard), state.held_iat(shard)
+    once_held = None if list_iat is None else min(list_iat, inputs.now)
     return verdict.rules_until(
         once_held if listed is None else listed.iat,
         None if listed is None else listed.exp,
@@ -140,8 +145,8 @@ def _remarks(inputs: Inputs, failure: str | None) -> tuple[Reason, ...]:
         remarks.append(Reason(documents.refused.code))
     if failure is not None:
         remarks.append(_REASONS.get(failure, Reason.INTERNAL))
-    if documents.status_list is not None and documents.bundle is not None:
-        remarks += _not_listed(documents.bundle, documents.status_list)
+    if documents.bundle is not None:
+        remarks += _not_listed(documents.bundle, documents.status_lists.values())
     if not inputs.isolated:
         remarks.append(Reason.ISOLATION_NONE)
     elif inputs.unprotected:
@@ -149,7 +154,9 @@ def _remarks(inputs: Inputs, failure: str | None) -> tuple[Reason, ...]:
     return tuple(remarks)
 
 
-def _not_listed(bundle: Bundle, listed: StatusList) -> list[Reason]:
-    """STATUS_UNAVAILABLE where an entry of the bundle lies beyond the end of the list."""
+def _not_listed(bundle: Bundle, lists: Iterable[StatusList]) -> list[Reason]:
+    """STATUS_UNAVAILABLE where an entry of the bundle lies beyond the end of its list."""
+    by_name = {listed.sub: listed for listed in lists}
     links = [bundle.license.status, *(link.status for link in bundle.delegations)]
-    return [Reason.STATUS_UNAVAILABLE] if any(listed.status(link.idx) is None for link in links) else []
+    beyond = any(by_name[link.uri].status(link.idx) is None for link in links if link.uri in by_name)
+    return [Reason.STATUS_UNAVAILABLE] if beyond else []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from opanel_agent import __version__
+from opanel_agent.core.consent.purposes import SHARDS
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, Misconfigured
 from opanel_agent.core.ledger import chain as ledger
@@ -51,7 +52,7 @@ def gather(files: Files, paths: Paths, first_root: Root | None) -> bytes:
             for part in _all(files, paths.ready, PartKind.READY)
         ),
         *_all(files, paths.receipts, PartKind.RECEIPT),
-        *_digests(files, (paths.bundle, paths.previous_bundle, paths.status_list, paths.advisories, paths.settings)),
+        *_digests(files, (paths.bundle, paths.previous_bundle, *_lists(paths), paths.advisories, paths.settings)),
     ]
     return export.assemble(parts, as_of=ledger.verify(ledger.lines(chain)).at, version=__version__)
 
@@ -106,6 +107,10 @@ def _one(files: Files, path: Path, holds: PartKind) -> Iterator[Part]:
 def _all(files: Files, directory: Path, holds: PartKind) -> Iterator[Part]:
     for name in files.names(directory):
         yield from _one(files, directory / name, holds)
+
+
+def _lists(paths: Paths) -> Iterator[Path]:
+    return (paths.status_shard(shard) for shard in range(SHARDS))
 
 
 def _digests(files: Files, paths: Iterable[Path]) -> Iterator[Part]:

@@ -10,7 +10,7 @@ document is noted in the state so that the journal has it once.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -51,12 +51,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Documents:
-    """The signed documents that hold under one root. `refused` is why the newest bundle does not verify."""
+    """The signed documents that hold under one root.
+
+    `refused` is why the newest bundle does not verify. `status_lists` are kept by their shard.
+    """
 
     bundle: Bundle | None = None
     refused: Untrusted | None = None
-    status_list: StatusList | None = None
+    status_lists: Mapping[int, StatusList] = field(default_factory=dict)
     advisories: tuple[Advisory, ...] = ()
+
+    def with_list(self, listed: StatusList) -> "Documents":
+        """Returns these documents with a newer list of one shard."""
+        return replace(self, status_lists={**self.status_lists, listed.shard: listed})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +147,7 @@ def load_documents(files: Files, paths: Paths, root: Root, state: AgentState) ->
     return Documents(
         bundle=bundle,
         refused=refused,
-        status_list=_status_list(files, paths, root, state),
+        status_lists=_status_lists(files, paths, root, state, bundle_document.shards(bundle, root)),
         advisories=AdvisoryStore(files=files, paths=paths, root=root).load(state),
     )
 
@@ -177,13 +184,20 @@ def _bundle_text(files: Files, path: Path) -> bytes | None:
         raise Untrusted(Reason.FORMAT_INVALID, refused.detail, **refused.values) from refused
 
 
-def _status_list(files: Files, paths: Paths, root: Root, state: AgentState) -> StatusList | None:
+def _status_lists(
+    files: Files, paths: Paths, root: Root, state: AgentState, shards: tuple[int, ...]
+) -> dict[int, StatusList]:
+    read = {shard: _status_list(files, paths, root, state, shard) for shard in shards}
+    return {shard: listed for shard, listed in read.items() if listed is not None}
+
+
+def _status_list(files: Files, paths: Paths, root: Root, state: AgentState, shard: int) -> StatusList | None:
     """None where the root knows its key no more. Its own `exp` is not asked (see `verdict.rules_until`)."""
-    token = state_files.read(files, paths.status_list, max_bytes=MAX_STATUS_BYTES)
+    token = state_files.read(files, paths.status_shard(shard), max_bytes=MAX_STATUS_BYTES)
     if token is None:
         return None
     try:
-        return status_document.accept(token, root, floor={}, now=0)
+        return status_document.accept(token, root, floor={}, now=0, shard=shard)
     except Untrusted as refused:
         # It stays, because a root to come may know its key again, and is logged once.
         if state.note_refused(hashlib.sha256(token).hexdigest()):
@@ -231,10 +245,11 @@ def _signed_dates(files: Files, paths: Paths, root: Root) -> Iterator[int]:
     bundle, _ = _bundle(files, paths, root)
     if bundle is not None:
         yield bundle.newest_iat
-    token = state_files.read(files, paths.status_list, max_bytes=MAX_STATUS_BYTES)
-    if token is not None:
-        with suppress(Untrusted):
-            yield status_document.accept(token, root, floor={}, now=0).iat
+    for shard in bundle_document.shards(bundle, root):
+        token = state_files.read(files, paths.status_shard(shard), max_bytes=MAX_STATUS_BYTES)
+        if token is not None:
+            with suppress(Untrusted):
+                yield status_document.accept(token, root, floor={}, now=0, shard=shard).iat
 
 
 def _own(ports: Ports, path: Path, max_bytes: int, decode: Callable[[bytes], T]) -> T | None:

@@ -24,6 +24,7 @@ from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.gate import Permit
 from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.core.documents.bundle import shards
 from opanel_agent.core.errors import AgentError, Bug, Storage, Usage
 from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
@@ -130,7 +131,8 @@ def _conclude(context: PassContext, *, timed: bool) -> tuple[dict[str, Json], in
     inputs, state = context.inputs, context.state
     decided = decision.decide(inputs, state)
     decision.record(decided, state)
-    if context.list_accepted:  # an older list that was put back clears nothing
+    # An older list that was put back clears nothing.
+    if context.lists_accepted.issuperset(shards(inputs.bundle, inputs.root)):
         state.lost = False
     permissions = context.gate.permissions()
     prospect = outlook(context, permissions)

@@ -65,6 +65,7 @@ def _forget(context: PassContext) -> None:
         clone_of=grant_digest(context.inputs.consent),
         floors=dict(old.floors),
         list_iat=old.list_iat,
+        shard_iats=dict(old.shard_iats),
     )
     context.state, context.reset = state, True
     context.install(replace(context.inputs.documents, bundle=None, refused=None))

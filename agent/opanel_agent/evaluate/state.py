@@ -37,10 +37,11 @@ class AgentState:
     """Holds what outlives a pass. Mutable on purpose: the effects of a pass fill it in, and it is written once.
 
     All times are effective seconds. `accepted` tells when each license key (by its digest) was first accepted, `seen` what
-    status lists said of entries that were ever ours. `floors` are the newest `iat` accepted per status key, `list_iat` that
-    of the last accepted list, whose bytes or key may be gone. `adopted` are SHA-256 of files of root's that were taken up or
-    refused, so that each is looked at once; `told` those of kept documents whose refusal the journal has. `failure` is the
-    reason of the last failed check, None after a success.
+    status lists said of entries that were ever ours. `floors` are the newest `iat` accepted per status key and shard (by
+    `status_list.floor_name`), `list_iat` that of the last accepted list, whose bytes or key may be gone, `shard_iats` that
+    of each shard after the first. `adopted` are SHA-256 of files of root's that were taken up or refused, so that each is
+    looked at once; `told` those of kept documents whose refusal the journal has. `failure` is the reason of the last failed
+    check, None after a success.
 
     Of the promise: `answers` is what was last recorded of each consent, `consent_sha256` the file it was read from,
     `ledger_seq` how many lines the ledger had (by it an older one in its place is seen), `signals` the opt-outs that stood,
@@ -71,6 +72,7 @@ class AgentState:
     accepted: dict[str, int] = field(default_factory=dict)
     seen: status_history.StatusRecords = ()
     floors: dict[str, int] = field(default_factory=dict)
+    shard_iats: dict[str, int] = field(default_factory=dict)
     adopted: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
@@ -82,6 +84,18 @@ class AgentState:
         known = sha256 in self.told
         self.told = [*(kept for kept in self.told if kept != sha256), sha256][-MAX_TOLD:]
         return not known
+
+    def note_list(self, shard: int, iat: int) -> None:
+        """Notes the date of the newest list that was held of a shard."""
+        newest = max(iat, self.held_iat(shard) or 0)
+        if shard == 0:
+            self.list_iat = newest
+        else:
+            self.shard_iats[str(shard)] = newest
+
+    def held_iat(self, shard: int) -> int | None:
+        """Returns the date of the newest list that was ever held of a shard; None where none was."""
+        return self.list_iat if shard == 0 else self.shard_iats.get(str(shard))
 
     def forget_future(self, now: int) -> None:
         """After effective time went back: nothing began later than now, and no pause reaches further than from now on."""
@@ -115,6 +129,8 @@ class AgentState:
         members["warnings"] = list(self.warnings[-MAX_WARNINGS:])
         members["told"] = list(self.told)
         members["renewal"] = None if self.renewal is None else asdict(self.renewal)
+        if self.shard_iats:
+            members["shard_iats"] = dict(self.shard_iats)
         if self.lost:
             members["lost"] = True
         return dumps(members)
@@ -148,6 +164,7 @@ class AgentState:
         state.told = _ordered(members, "told", MAX_TOLD) if members.has("told") else []
         if members.has("renewal") and members.value("renewal") is not None:  # not in an earlier version's
             state.renewal = _plan(members.members("renewal"))
+        state.shard_iats = dict(members.integers("shard_iats")) if members.has("shard_iats") else {}
         state.lost = members.has("lost") and members.boolean("lost")
         members.end()
         return state

@@ -1,11 +1,11 @@
-"""Makes one of three GETs that are the same bytes for every customer: the fetch process, whose whole input is one word.
+"""Makes one of a few GETs that are the same bytes for every customer: the fetch process, whose whole input is one word.
 
 Since nothing can be said to it, nothing about this machine can leave through it, whoever asks. It reads the settings and
 the opt-outs itself, asks the gate, tries the mirrors in order, and answers with the first reply or the last failure. Whether
 a reply is a good document is not judged here: evaluate, which refused one, says the word that begins a mirror later. It
 knows destinations only from the first root and the settings.
 
-A fourth word, `mirrors`, is for `doctor`: the GET of the status list at every mirror, and what became of each. It names no
+A word more, `mirrors`, is for `doctor`: the GET of the status list at every mirror, and what became of each. It names no
 mirror, so that the choice of one cannot say anything either.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.consent.purposes import FIXED_GETS, WORDS
+from opanel_agent.core.consent.purposes import EVERY_GET, FIXED_GETS, WORDS
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, Bug, Unavailable, Untrusted
 from opanel_agent.core.reporting.catalog import Catalog
@@ -101,7 +101,7 @@ def _ask(word: str, reading: NetworkInputs) -> Reply:
         raise Untrusted(Reason.FORMAT_INVALID, "fetch_word")
     fixed, skipped = WORDS[word]
     root = trust.first_root(reading.files, reading.paths, reading.settings)
-    mirrors = gate_inputs.destinations(FIXED_GETS[fixed].purpose, reading.settings, root)[skipped:]
+    mirrors = gate_inputs.destinations(EVERY_GET[fixed].purpose, reading.settings, root)[skipped:]
     failures: list[Unavailable] = []
     for mirror, share_s in _shares(mirrors, reading.passing_s):
         sealed = fixed_get(fixed, mirror)

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED_GETS, Purpose
+from opanel_agent.core.consent.purposes import CONSENT_BASED, EVERY_GET, FIXED_GETS, Purpose, status_word
+from opanel_agent.core.documents import bundle as bundle_document
 from opanel_agent.core.documents import root as root_document
-from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
 from opanel_agent.core.wire import endpoints
 from opanel_agent.core.wire.message import Sealed, fixed_get, head
 from opanel_agent.network import gate_inputs
@@ -68,16 +69,16 @@ class ScenarioFiles:
             case Scenario.OFFLINE:
                 return Expected()
             case Scenario.DENIED:  # a renewal asks no consent
-                return Expected(fixed=self._fixed(FIXED_GETS), besides=_RENEWAL, must_speak=True)
+                return Expected(fixed=self._fixed(self._gets()), besides=_RENEWAL, must_speak=True)
             case Scenario.DO_NOT_TRACK:
-                return Expected(fixed=self._fixed(FIXED_GETS), must_speak=True)
+                return Expected(fixed=self._fixed(self._gets()), must_speak=True)
             case Scenario.COMMANDS:
                 purposes = frozenset({Purpose.USAGE_STATISTICS.value, *_COMMANDED})
                 besides = _RENEWAL | {Purpose.CRASH_REPORTS.value}
-                return Expected(fixed=self._fixed(FIXED_GETS), purposes=purposes, besides=besides, must_speak=True)
+                return Expected(fixed=self._fixed(self._gets()), purposes=purposes, besides=besides, must_speak=True)
             case Scenario.ALLOWED:
                 purposes = frozenset(purpose.value for purpose in CONSENT_BASED)
-                return Expected(fixed=self._fixed(FIXED_GETS), purposes=purposes, besides=_RENEWAL, must_speak=True)
+                return Expected(fixed=self._fixed(self._gets()), purposes=purposes, besides=_RENEWAL, must_speak=True)
 
     def reports(self) -> Iterator[Report]:
         """Everything posted, as `sent/` keeps it."""
@@ -86,6 +87,19 @@ class ScenarioFiles:
                 text = server_copy.FILES.read(self._paths.sent / name, max_bytes=_MAX_SENT_BYTES)
                 sealed = Sealed.decode(text or b"")
                 yield Report(purpose=sealed.purpose, requests=frozenset(self._requests(sealed)))
+
+    def _gets(self) -> tuple[str, ...]:
+        """The words of every GET that this server's license needs."""
+        installed = (server_copy.FILES.read(path, max_bytes=_MAX_SENT_BYTES) for path in self._licenses())
+        text = next((text for text in installed if text is not None), None)
+        try:
+            held = None if text is None else bundle_document.verify(text, self._root, now=None)
+        except Untrusted:  # of a newer root, or refused by the agent too
+            held = None
+        return tuple(dict.fromkeys((*FIXED_GETS, *map(status_word, bundle_document.shards(held, self._root)))))
+
+    def _licenses(self) -> tuple[Path, Path]:
+        return self._paths.bundle, self._paths.license
 
     def _read_settings(self) -> tuple[Settings, AgentError | None]:
         try:
@@ -105,7 +119,7 @@ class ScenarioFiles:
         )
         allowed = {purpose for purpose in Purpose if sources.permits(purpose)}
         return Expected(
-            fixed=self._fixed(word for word, get in FIXED_GETS.items() if get.purpose in allowed),
+            fixed=self._fixed(word for word in self._gets() if EVERY_GET[word].purpose in allowed),
             purposes=frozenset(purpose.value for purpose in CONSENT_BASED if purpose in allowed),
             besides=_RENEWAL if Purpose.LICENSE_RENEWAL in allowed else frozenset(),
             may_fail=True,
@@ -114,7 +128,7 @@ class ScenarioFiles:
     def _fixed(self, words: Iterable[str]) -> tuple[frozenset[CapturedRequest], ...]:
         groups = []
         for word in words:
-            places = gate_inputs.destinations(FIXED_GETS[word].purpose, self._settings, self._root)
+            places = gate_inputs.destinations(EVERY_GET[word].purpose, self._settings, self._root)
             groups.append(frozenset(each for place in places for each in self._requests(fixed_get(word, place))))
         return tuple(group for group in groups if group)
 

@@ -22,7 +22,7 @@ import tomli_w
 from opanel_agent.core.codec import strict_toml
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.consent import consent_file
-from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED_GETS, Purpose
+from opanel_agent.core.consent.purposes import CONSENT_BASED, EVERY_GET, FIXED_GETS, SHARDS, Purpose, status_word
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
@@ -118,7 +118,7 @@ def look(files: Files, paths: Paths) -> Server:
     kept, unreadable = _kept(files, paths)
     left_out += ["activation"] if unreadable else []
     answers = dict(_answers(files, paths, root))
-    left_out += ["answers"] if len(answers) < len(FIXED_GETS) else []
+    left_out += ["answers"] if any(get.path not in answers for get in FIXED_GETS.values()) else []
     return Server(
         settings=settings,
         settings_file=text,
@@ -313,13 +313,14 @@ def _kept(files: Files, paths: Paths) -> tuple[dict[str, bytes], bool]:
 
 def _answers(files: Files, paths: Paths, root: Root) -> Iterator[tuple[str, bytes]]:
     """What this server was answered last, where this user may read it; the roots at least as far as they are known."""
-    kept = {"roots": paths.roots, "status": paths.status_list, "advisories": paths.advisories}
+    lists = {status_word(shard): paths.status_shard(shard) for shard in range(SHARDS)}
+    kept = {"roots": paths.roots, **lists, "advisories": paths.advisories}
     for word, path in kept.items():
         data = _readable(files, path, MAX_DOCUMENT_BYTES)
         if data is None and word == "roots":
             data = root.lines
         if data is not None:
-            yield FIXED_GETS[word].path, data
+            yield EVERY_GET[word].path, data
 
 
 def _known_root(root: Root, answers: Mapping[str, bytes]) -> Root:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from opanel_agent.core.codec.json_value import Json
-from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED_GETS
+from opanel_agent.core.consent.purposes import CONSENT_BASED, EVERY_GET
 from opanel_agent.silence import controls, judge, listener, namespace, server_copy, simulate, strace
 from opanel_agent.silence.expected import ScenarioFiles
 from opanel_agent.silence.judge import Observed, Scenario
@@ -111,7 +111,7 @@ def _replies(folder: Path) -> dict[str, CannedReply]:
     """This server's own kept documents; the authority that could sign others is not here. A report is accepted."""
     answers = {
         get.path: CannedReply(status="200 OK", content_type=get.content_type, body=file.read_bytes())
-        for get in FIXED_GETS.values()
+        for get in EVERY_GET.values()
         if (file := folder / get.path.rpartition("/")[2]).is_file()
     }
     accepted = CannedReply(status="202 Accepted", content_type="application/jose", body=b"none")

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from opanel_agent.core import problems
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.consent.purposes import CONSENT_BASED, SHARDS, Purpose
 from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
 from opanel_agent.core.reporting.catalog import Catalog
@@ -49,6 +49,7 @@ GUESSES_BURST: Final = 600
 STATUS_LIST: Final = "application/statuslist+jwt"
 _MAX_SHOWN: Final = 200
 _OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_SHARDS: Final = {"": 0, **{f"{shard}.jwt": shard for shard in range(1, SHARDS)}}
 _HANDLE: Final = 4  # of /api/v1/licenses/<handle>/…
 
 
@@ -71,9 +72,12 @@ class Served:
 def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
     """The ASGI application; `log` gets one line for each request that was answered."""
 
-    async def status(_request: Request) -> Response:
-        token = await run_in_threadpool(publish.current_status_list, served.authority, now=served.now())
-        return Response(token, media_type=STATUS_LIST)
+    async def status(request: Request) -> Response:
+        shard = _SHARDS.get(request.path_params.get("name", ""))
+        if shard is None:
+            return await _no_such(request, HTTPException(404))
+        token = await run_in_threadpool(publish.served_status_list, served.authority, shard, now=served.now())
+        return await _no_such(request, HTTPException(404)) if token is None else Response(token, media_type=STATUS_LIST)
 
     async def roots(_request: Request) -> Response:
         return Response(publish.roots_text(served.authority), media_type=JOSE)
@@ -84,6 +88,7 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
 
     routes: list[BaseRoute] = [
         Route("/v1/status.jwt", status),
+        Route("/v1/status/{name}", status),
         Route("/v1/roots.jws", roots),
         Route("/v1/advisories.jws", advisory_set),
         Route("/v1/bundles", _post(JSON, partial(_bundle, served)), methods=["POST"]),

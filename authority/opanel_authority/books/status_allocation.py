@@ -1,8 +1,8 @@
 """Which entry of the status lists the n-th document of a range gets.
 
-Entries are numbered through all shards: entry = shard * 2^20 + index in the shard. A shard has 2^20 entries of two bits,
-so its token fits into the 512 KiB that an agent takes even where every entry differs from its neighbour (466 KB measured),
-and to fetch one tells the mirror one bit in a million.
+Entries are numbered through all shards, as the agent's reader does (`core.documents.status_list`): entry = shard * 2^20 +
+index in the shard. A shard has 2^20 entries of two bits, so its token fits into the 512 KiB that an agent takes even where
+every entry differs from its neighbour (466 KB measured), and to fetch one tells the mirror: one of a million documents.
 
 The lists are public. Were entries given in order, a neighbour's entry would tell when he bought, and a count of entries
 how much was sold. So a range is walked in an order that only the authority knows: a keyed permutation of [start, end).
@@ -20,11 +20,11 @@ import hmac
 from dataclasses import dataclass
 from typing import Final
 
+from opanel_agent.core.consent.purposes import SHARDS
+from opanel_agent.core.documents.status_list import SHARD_ENTRIES
+
 VENDOR: Final = "vendor"
 VENDOR_POOL: Final = 1 << 16
-SHARD_ENTRIES: Final = 1 << 20
-# What agents of this version look at. Their reader knows one list, `status_uri`; docs/authority.md, "Capacity".
-SHARDS: Final = 1
 MAX_ENTRIES: Final = SHARDS * SHARD_ENTRIES
 _ROUNDS: Final = 6
 
@@ -64,8 +64,3 @@ class Pool:
 def shard_of(entry: int) -> tuple[int, int]:
     """The shard that an entry is in, and its index there."""
     return divmod(entry, SHARD_ENTRIES)
-
-
-def shard_uri(status_uri: str, shard: int) -> str:
-    """The name of a shard's list: the root's `status_uri` for the first, `…/status/N.jwt` for shard N."""
-    return status_uri if shard == 0 else f"{status_uri.removesuffix('.jwt')}/{shard}.jwt"

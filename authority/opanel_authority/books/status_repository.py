@@ -11,10 +11,10 @@ from typing import Final
 from sqlalchemy import func, select
 
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.documents.status_list import Status
+from opanel_agent.core.documents.status_list import SHARD_ENTRIES, Status
 from opanel_agent.core.errors import NotPermitted
 from opanel_authority.books.rows import Rows
-from opanel_authority.books.status_allocation import MAX_ENTRIES, SHARD_ENTRIES, VENDOR, VENDOR_POOL, Pool, shard_of
+from opanel_authority.books.status_allocation import MAX_ENTRIES, VENDOR, VENDOR_POOL, Pool, shard_of
 from opanel_authority.books.tables import licenses as _licenses
 from opanel_authority.books.tables import pools as _pools
 from opanel_authority.books.tables import shards as _shards

@@ -4,13 +4,14 @@ import argparse
 import getpass
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_authority.authority import Authority, open_home
 from opanel_authority.lifecycle.changes import ChangedBy
+from opanel_authority.messages import say
 
 Result = Mapping[str, Json]
 Command = Callable[[argparse.Namespace], Result]
@@ -45,6 +46,12 @@ def who(arguments: argparse.Namespace) -> ChangedBy:
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     """The options that were given; the terms know the defaults of the others."""
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
+def warned(details: Iterable[str]) -> dict[str, Json]:
+    """The member of a result that warns; none where nothing does."""
+    sentences: list[Json] = [say(each, {}) for each in details]
+    return {"warnings": sentences} if sentences else {}
 
 
 def words(text: str) -> tuple[str, ...]:

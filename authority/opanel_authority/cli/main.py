@@ -29,7 +29,19 @@ from opanel_authority import authority as home
 from opanel_authority import clock
 from opanel_authority.api import serve
 from opanel_authority.cli import licenses, operations, own_key, resellers
-from opanel_authority.cli.common import Command, Result, actor, given, handle_argument, limit, now_s, opened, who, words
+from opanel_authority.cli.common import (
+    Command,
+    Result,
+    actor,
+    given,
+    handle_argument,
+    limit,
+    now_s,
+    opened,
+    warned,
+    who,
+    words,
+)
 from opanel_authority.cli.controllers import add_controller, add_vendor, controller_of, vendor_of
 from opanel_authority.documents import advisories, delegate, issue, keys, publish, rotate
 from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
@@ -95,12 +107,14 @@ def _delegate(arguments: argparse.Namespace) -> Result:
     )
     terms = DelegationTerms(limits=dict(arguments.limit), controller=controller_of(arguments), **named)
     public = None if arguments.public_key is None else own_key.public_key(arguments.public_key)
-    made = delegate.delegate(opened(arguments), terms, arguments.output, now=now_s(), actor=actor(), public=public)
+    authority = opened(arguments)
+    made = delegate.delegate(authority, terms, arguments.output, now=now_s(), actor=actor(), public=public)
     return {
         "reseller": made.name,
         "id": made.jti,
         "key": "the reseller's own" if public is not None else str(arguments.output / "key.pem"),
         "delegation": str(arguments.output / "delegation.jws"),
+        **warned(delegate.warnings_of(authority)),
     }
 
 
@@ -121,7 +135,7 @@ def _issue(arguments: argparse.Namespace) -> Result:
         "id": made.jti,
         "bundle": str(arguments.output),
         **({"issued_before": True} if made.again else {}),
-        **({"warnings": [say(each, {}) for each in made.warnings]} if made.warnings else {}),
+        **warned(made.warnings),
     }
 
 
@@ -135,14 +149,14 @@ def _write_bundle(file: BinaryIO, made: Issued) -> None:
 def _clock(arguments: argparse.Namespace) -> Result:
     authority, now = opened(arguments), now_s()
     with authority.store.reading() as books:
-        last, held = clock.last_write(books), books.signed_shard(0)
+        last, held = clock.last_write(books), [books.signed_shard(shard) for shard in books.shard_numbers()]
     if arguments.accept:
         with authority.store.transaction() as books:
             clock.accept(books, now)
     return {
         "now": clock.shown(now),
         "last_write": None if last is None else clock.shown(last),
-        "status_list": None if held is None else clock.shown(held.iat),
+        "status_list": max((clock.shown(each.iat) for each in held if each is not None), default=None),
         "accepted": arguments.accept,
     }
 

@@ -6,7 +6,18 @@ from pathlib import Path
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
-from opanel_authority.cli.common import AddCommand, Result, actor, given, limit, now_s, opened, shown_time, words
+from opanel_authority.cli.common import (
+    AddCommand,
+    Result,
+    actor,
+    given,
+    limit,
+    now_s,
+    opened,
+    shown_time,
+    warned,
+    words,
+)
 from opanel_authority.cli.controllers import add_controller, controller_of
 from opanel_authority.cli.own_key import public_key
 from opanel_authority.documents import delegate, publish
@@ -91,7 +102,12 @@ def _reseller(arguments: argparse.Namespace) -> Result:
         if controller is not None:
             terms["controller"] = controller
         made = delegate.change(authority, arguments.name, now=now, actor=actor(), reason=arguments.reason, **terms)
-    return {"reseller": made.name, "id": made.jti, "issues_until": shown_time(made.may.issue_until)}
+    told: dict[str, Json] = {
+        "reseller": made.name,
+        "id": made.jti,
+        "issues_until": shown_time(made.may.issue_until),
+    }
+    return told | warned(delegate.warnings_of(authority))
 
 
 def _relocate(arguments: argparse.Namespace) -> Result:

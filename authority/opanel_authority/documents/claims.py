@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.documents.claims import StatusRef
 from opanel_agent.core.documents.controller import Controller
 from opanel_agent.core.documents.delegation import Delegation
 from opanel_agent.core.documents.license import AUDIENCE, PRODUCT, License
+from opanel_agent.core.documents.status_list import shard_uri
 from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority
-from opanel_authority.books.status_allocation import shard_of, shard_uri
+from opanel_authority.books.status_allocation import shard_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +65,16 @@ class LicenseTerms:
     order_id: str | None = None
 
 
-def status(authority: Authority, entry: int) -> dict[str, Json]:
-    """Shape: {status_list: {idx, uri}}: the entry in the shard that it is in."""
+def status_ref(authority: Authority, entry: int) -> StatusRef:
+    """Returns the entry as an index in the shard that it is in."""
     shard, idx = shard_of(entry)
-    return {"status_list": {"idx": idx, "uri": shard_uri(authority.root.status_uri, shard)}}
+    return StatusRef(idx=idx, uri=shard_uri(authority.root.status_uri, shard))
+
+
+def status(authority: Authority, entry: int) -> dict[str, Json]:
+    """Shape: {status_list: {idx, uri}}."""
+    ref = status_ref(authority, entry)
+    return {"status_list": {"idx": ref.idx, "uri": ref.uri}}
 
 
 def delegation(

@@ -161,6 +161,12 @@ def rekey(
     return delegation
 
 
+def warnings_of(authority: Authority) -> tuple[str, ...]:
+    """Returns what fills up, as details of `messages`: told from half of all status entries on."""
+    with authority.store.reading() as books:
+        return ("all_entries_half",) if 2 * books.reserved_entries() >= MAX_ENTRIES else ()
+
+
 def relocate(authority: Authority, name: str, directory: Path, *, now: int, actor: str = "command") -> None:
     """Say where a reseller's key is now. Raises Misconfigured where the key there is not his."""
     with authority.writing(now) as books:

@@ -17,12 +17,12 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents import status_list
 from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.status_list import shard_uri
 from opanel_agent.core.errors import Misconfigured
 from opanel_agent.core.units import DAY_S
 from opanel_authority import clock
 from opanel_authority.authority import Authority, write_public
 from opanel_authority.books.repository import Books
-from opanel_authority.books.status_allocation import shard_uri
 from opanel_authority.books.status_repository import SignedShard
 from opanel_authority.documents import advisories
 from opanel_authority.documents.keys import Role
@@ -46,6 +46,13 @@ def current_status_list(authority: Authority, shard: int = 0, *, now: int) -> by
             _require_near(held, now)
             return held.token.encode("ascii")
         return sign_status_list(authority, books, shard, now=now)
+
+
+def served_status_list(authority: Authority, shard: int, *, now: int) -> bytes | None:
+    """A shard's list; None for a shard in which nobody has an entry yet."""
+    with authority.store.reading() as books:
+        known = shard in books.shard_numbers()
+    return current_status_list(authority, shard, now=now) if known else None
 
 
 def _good(held: SignedShard, kid: str, now: int) -> bool:
@@ -74,7 +81,7 @@ def sign_status_list(authority: Authority, books: Books, shard: int = 0, *, now:
         "status_list": {"bits": 2, "lst": pack(books.shard_bits(shard))},
     }
     token = key.sign(Typ.STATUS_LIST, claims)
-    status_list.accept(token.encode("ascii"), authority.root, floor={}, now=now)
+    status_list.accept(token.encode("ascii"), authority.root, floor={}, now=now, shard=shard)
     books.set_signed_shard(shard, iat=iat, kid=key.public.kid, token=token)
     return token.encode("ascii")
 

@@ -14,12 +14,12 @@ from opanel_agent.core.errors import AgentError
 from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority
 from opanel_authority.books.repository import Books
-from opanel_authority.books.status_allocation import MAX_ENTRIES
 from opanel_authority.books.tables import activations as _activations
 from opanel_authority.books.tables import licenses as _licenses
-from opanel_authority.documents.delegate import last
+from opanel_authority.documents.delegate import last, warnings_of
 from opanel_authority.documents.keys import Role
 from opanel_authority.documents.publish import LIFETIME_S
+from opanel_authority.messages import say
 
 _NEEDED: Final = (Role.ACTIVATION, Role.STATUS, Role.RECEIPT)
 _SOON_S: Final = 90 * DAY_S
@@ -59,14 +59,13 @@ def examine(authority: Authority, *, now: int) -> Health:
         found.problems.append("the root expires within 90 days: opanel-authority rotate root")
     with authority.store.reading() as books:
         _resellers(authority, books, found, now)
-        held = books.signed_shard(0)
-        if held is not None and held.iat + LIFETIME_S < now + LIFETIME_S // 2:
-            found.problems.append("the status list was not signed for days: is it served or published?")
-        if held is not None and held.iat > now + DAY_S:
-            found.problems.append("the status list is dated ahead: see docs/authority.md, The clock")
+        dates = [held.iat for shard in books.shard_numbers() if (held := books.signed_shard(shard)) is not None]
+        if any(iat + LIFETIME_S < now + LIFETIME_S // 2 for iat in dates):
+            found.problems.append("a status list was not signed for days: is it served or published?")
+        if any(iat > now + DAY_S for iat in dates):
+            found.problems.append("a status list is dated ahead: see docs/authority.md, The clock")
         found.figures |= _figures(books)
-    if 2 * found.figures["status_entries_reserved"] > MAX_ENTRIES:
-        found.problems.append("half of the status entries are reserved")
+    found.problems += [say(each, {}) for each in warnings_of(authority)]
     return found
 
 

@@ -22,7 +22,6 @@ from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority
 from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import DelegationRow, Kind, LicenseRow
-from opanel_authority.books.status_allocation import SHARD_ENTRIES
 from opanel_authority.books.tables import reservations as _reservations
 from opanel_authority.documents import claims, issue
 from opanel_authority.documents.delegate import last, require_valid
@@ -59,7 +58,7 @@ def store(authority: Authority, row: DelegationRow, line: str, *, renews: bool, 
         digest = license_key.digest(verified.sub)
         old = books.license_of_key(digest)
         if old is None:
-            act, license_id = "issue", _first(books, row, verified, renews=renews, now=now)
+            act, license_id = "issue", _first(authority, books, row, verified, renews=renews, now=now)
         else:
             act, license_id = "renew", _newer(authority, old, row, verified)
         issue.keep_edition(books, license_id, row.version, text, verified)
@@ -67,14 +66,14 @@ def store(authority: Authority, row: DelegationRow, line: str, *, renews: bool, 
     return Issued(jti=verified.jti, key=verified.sub, text=text)
 
 
-def _first(books: Books, row: DelegationRow, made: License, *, renews: bool, now: int) -> str:
+def _first(authority: Authority, books: Books, row: DelegationRow, made: License, *, renews: bool, now: int) -> str:
     query = select(_reservations).where(_reservations.c.jti == made.jti, _reservations.c.delegation == row.number)
     reserved = books.connection.execute(query).first()
     if reserved is None or reserved.at <= now - GOOD_S:
         raise NotPermitted(Reason.NOT_PERMITTED, "reservation_unknown")
     for name, here, there in (
         ("slot", made.slot, reserved.slot),
-        ("status", made.status.idx, reserved.idx % SHARD_ENTRIES),
+        ("status", made.status, claims.status_ref(authority, reserved.idx)),
     ):
         if here != there:
             raise NotPermitted(Reason.NOT_PERMITTED, "reservation_other", name=name)

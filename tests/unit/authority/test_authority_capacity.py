@@ -1,7 +1,9 @@
 """Entries, slots and seats: none is given twice, whatever is put back from a copy, and what ended is used again."""
 
+import json
 import random
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ import pytest
 
 from fixtures.vendor import DAY, NOW, RESELLER, Vendor, vendor
 from opanel_agent.core.documents import status_list
+from opanel_agent.core.documents.status_list import SHARD_ENTRIES, shard_uri
 from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_authority.authority import open_store
-from opanel_authority.books.status_allocation import MAX_ENTRIES, SHARD_ENTRIES, VENDOR, shard_of, shard_uri
+from opanel_authority.books.status_allocation import MAX_ENTRIES, VENDOR, shard_of
+from opanel_authority.cli import main as cli
 from opanel_authority.documents import delegate, issue, publish
 from opanel_authority.documents.claims import DelegationTerms
 from opanel_authority.documents.issue import Issued
@@ -24,7 +28,7 @@ def place(made: Vendor, issued: Issued) -> tuple[int, int]:
     return license_.slot, license_.status.idx
 
 
-@pytest.mark.parametrize("entries", [0, -1, MAX_ENTRIES + 1, 1 << 26])
+@pytest.mark.parametrize("entries", [0, -1, MAX_ENTRIES + 1, 1 << 30])
 def test_entries_that_no_list_could_hold_are_refused_at_once(tmp_path: Path, entries: int) -> None:
     made = vendor(tmp_path)
     issued = made.issue()
@@ -70,6 +74,18 @@ def test_half_of_what_there_is_is_told(tmp_path: Path) -> None:
         ("slots_half",),
         ("slots_half", "entries_half"),
     ]
+
+
+def test_half_of_all_entries_is_told_when_they_are_reserved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = vendor(tmp_path, now=int(time.time()))
+    half = MAX_ENTRIES // 2
+    for name, entries, warns in (("Small", 1 << 14, False), ("Huge", half, True), ("Small too", 1, True)):
+        told = ["--dir", str(made.authority.directory), "--email", "a@b.example", "--status-entries", str(entries)]
+        assert cli.main(["delegate", name, *told, "-o", str(tmp_path / name), "--json"]) == 0
+        result = json.loads(capsys.readouterr().out)["result"]
+        assert ("warnings" in result) == warns, name
+    assert cli.main(["health", "--dir", str(made.authority.directory)]) == 1
+    assert "half of the status entries" in capsys.readouterr().err
 
 
 def test_books_put_back_from_a_copy_give_nothing_twice(tmp_path: Path) -> None:

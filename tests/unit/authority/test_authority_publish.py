@@ -12,10 +12,10 @@ from opanel_agent.core.documents import status_list
 from opanel_agent.core.documents.activation import Activation
 from opanel_agent.core.documents.delegation import Delegation
 from opanel_agent.core.documents.license import License
-from opanel_agent.core.documents.status_list import StatusList
+from opanel_agent.core.documents.status_list import SHARD_ENTRIES, StatusList
 from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_authority.authority import Authority
-from opanel_authority.books.status_allocation import SHARD_ENTRIES, VENDOR, VENDOR_POOL
+from opanel_authority.books.status_allocation import VENDOR, VENDOR_POOL
 from opanel_authority.documents import publish
 from opanel_authority.documents.publish import LIFETIME_S, TTL_S
 from opanel_authority.lifecycle import changes

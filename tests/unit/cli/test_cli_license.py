@@ -77,6 +77,7 @@ def test_verify_says_what_the_license_says(terminal: Terminal) -> None:
     assert told["features"] == sorted(license_.features)
     assert told["limits"] == dict(license_.limits)
     assert told["activated"] is True
+    assert told["status_lists"] == [signing.STATUS_URI]
     out = terminal.type("license", "verify", "-", stdin=signing.bundle()).out
     assert f"  reseller: {license_.reseller.name}" in out
     assert "  with an activation: yes" in out
@@ -453,6 +454,7 @@ def test_show_urls_lists_every_address_by_purpose_without_a_daemon(terminal: Ter
     assert told["license_status"] == [
         {"method": "GET", "url": f"{signing.MIRROR}/v1/roots.jws"},
         {"method": "GET", "url": f"{signing.MIRROR}/v1/status.jwt"},
+        {"method": "GET", "url": f"{signing.MIRROR}/v1/status/{{shard}}.jwt"},
     ]
     assert {"method": "POST", "url": f"{signing.ENDPOINT}/v1/activations"} in told["license_activation"]
     out = terminal.type("license", "show", "--urls").out

@@ -27,7 +27,8 @@ FULL = AgentState(
     reports={"usage_statistics": 8},
     retries={"crash_reports": 9},
     accepted={"d" * 64: 10},
-    floors={"1kid": 11},
+    floors={"1kid": 11, "1kid/9": 14},
+    shard_iats={"9": 15},
     adopted=["e" * 64],
     warnings=["w"],
     told=["f" * 64],
@@ -36,14 +37,14 @@ FULL = AgentState(
 WRITTEN = (
     b'{"accepted":{"' + b"d" * 64 + b'":10},"adopted":["' + b"e" * 64 + b'"],"answers":{"usage_statistics":"given"},'
     b'"checked_at":5,"clone_of":"' + b"a" * 64 + b'","consent_sha256":"' + b"b" * 64 + b'","failure":"unreachable_tcp",'
-    b'"floors":{"1kid":11},"identity":{"machine_id":"' + b"c" * 64 + b'"},"ledger_seq":7,"list_iat":6,'
+    b'"floors":{"1kid":11,"1kid/9":14},"identity":{"machine_id":"' + b"c" * 64 + b'"},"ledger_seq":7,"list_iat":6,'
     b'"quiet_but":"license_status","quiet_until":1,"refused_since":3,'
     b'"renewal":{"asked_at":13,"failure":"not_yet","license":"' + b"0" * 64 + b'","next_s":12},'
-    b'"reports":{"usage_statistics":8},"retries":{"crash_reports":9},"schema":1,"seen":[],'
+    b'"reports":{"usage_statistics":8},"retries":{"crash_reports":9},"schema":1,"seen":[],"shard_iats":{"9":15},'
     b'"signals":["existence in /etc/do-not-track"],"state":"active","state_since":4,"told":["' + b"f" * 64 + b'"],'
     b'"unmatched_since":2,"version":"0.1.0","warnings":["w"]}'
 )
-LATER = ("list_iat", "ledger_seq", "told", "renewal")
+LATER = ("list_iat", "ledger_seq", "told", "renewal", "shard_iats")
 
 
 def test_the_bytes_on_disk_are_these() -> None:

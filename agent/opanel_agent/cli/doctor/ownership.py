@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from opanel_agent.core.codes import Fault
+from opanel_agent.core.consent.purposes import SHARDS
 from opanel_agent.core.diagnosis import PathFacts, Rule
 from opanel_agent.core.errors import Storage
 from opanel_agent.system.storage.file_facts import FileInspector
@@ -158,7 +159,7 @@ OWN_NAMES: Final = frozenset(
             _NAMED.previous_bundle.name,
             _NAMED.next_bundle.name,
             _NAMED.roots.name,
-            _NAMED.status_list.name,
+            *(_NAMED.status_shard(shard).name for shard in range(SHARDS)),
         ),
         *(_NAMED.advisories.name, _NAMED.state.name, _NAMED.schedule.name, _NAMED.clock.name, _NAMED.lock.name),
         *(_NAMED.activation_key.name, _NAMED.last_settings.name, _NAMED.ledger.name, _NAMED.export.name),

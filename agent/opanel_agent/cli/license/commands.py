@@ -21,7 +21,7 @@ from opanel_agent.cli.send import send, wait_s
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault, Reason
-from opanel_agent.core.consent.purposes import FIXED_GETS, POLICIES, Purpose
+from opanel_agent.core.consent.purposes import FIXED, POLICIES, Purpose, shown_paths
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, Unavailable, Untrusted
 from opanel_agent.core.license import license_key
@@ -175,10 +175,10 @@ def _urls(world: Context) -> CommandResult:
 
 
 def _addresses(purpose: Purpose, settings: Settings, root: Root) -> Iterator[tuple[str, str]]:
-    fixed = {get.path for get in FIXED_GETS.values()}
+    method = "GET" if purpose in FIXED else "POST"
     for base in gate_inputs.destinations(purpose, settings, root):
-        for path in sorted(POLICIES[purpose].paths):
-            yield "GET" if path in fixed else "POST", base.rstrip("/") + path
+        for path in shown_paths(purpose):
+            yield method, base.rstrip("/") + path
 
 
 def _claim_lines(world: Context, told: dict[str, Json]) -> Iterator[str]:

@@ -104,4 +104,5 @@ def _bundle(found: bundle.Bundle) -> dict[str, Json]:
         "features": [*sorted(license_.features)],
         "limits": dict(license_.limits),
         "activated": found.activation is not None,
+        "status_lists": [*sorted({entry.uri for entry in found.entries})],
     }

@@ -10,10 +10,12 @@ The term is that of GDPR art. 5(1)(b) and KVKK art. 4: data are collected for
 specified purposes and not used for others.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import Final
 
+# How many shards the status list can have, each with a GET of its own.
+SHARDS: Final = 64
 # The largest reply is a status list (`documents.status_list.MAX_TOKEN_BYTES`).
 MAX_REPLY_BYTES: Final = 512 * 1024
 
@@ -97,7 +99,9 @@ POLICIES: Final[dict[Purpose, PurposePolicy]] = {
     Purpose.LICENSE_STATUS: PurposePolicy(
         governor=Basis.CHECK_SETTING,
         under_do_not_track=UnderDoNotTrack.GOES_ON,
-        paths=frozenset({"/v1/status.jwt", "/v1/roots.jws"}),
+        paths=frozenset(
+            {"/v1/status.jwt", "/v1/roots.jws", *(f"/v1/status/{shard}.jwt" for shard in range(1, SHARDS))}
+        ),
     ),
     Purpose.SECURITY_ADVISORIES: PurposePolicy(
         governor=Basis.ADVISORIES_SETTING,
@@ -174,12 +178,31 @@ FIXED_GETS: Final[dict[str, FixedGet]] = {
     ),
 }
 
+# The status list's shards after the first: the same bytes for everyone who has
+# one of a million documents in it (docs/adr/0027).
+SHARD_GETS: Final[dict[str, FixedGet]] = {
+    f"status-{shard}": replace(FIXED_GETS["status"], path=f"/v1/status/{shard}.jwt") for shard in range(1, SHARDS)
+}
+EVERY_GET: Final = FIXED_GETS | SHARD_GETS
+
 # All that may be said to fetch about a fixed GET: `status` begins with the
-# first mirror, `status.2` with the second. A number from a short list, so that
+# first mirror, `status.2` with the second. Numbers from short lists, so that
 # the whole input stays one of a few words, whoever says it.
 MIRRORS_TRIED: Final = 4
 WORDS: Final[dict[str, tuple[str, int]]] = {
     word if skipped == 0 else f"{word}.{skipped + 1}": (word, skipped)
-    for word in FIXED_GETS
+    for word in EVERY_GET
     for skipped in range(MIRRORS_TRIED)
 }
+
+
+def shown_paths(purpose: Purpose) -> tuple[str, ...]:
+    """Returns the paths of a purpose as a person reads them: those of the shards as one template of RFC 6570."""
+    shards = {get.path for get in SHARD_GETS.values()}
+    paths = POLICIES[purpose].paths
+    return (*sorted(paths - shards), *(("/v1/status/{shard}.jwt",) if paths & shards else ()))
+
+
+def status_word(shard: int) -> str:
+    """Returns the word of a shard's GET."""
+    return "status" if shard == 0 else f"status-{shard}"

@@ -30,6 +30,7 @@ from opanel_agent.core.documents.jws import Envelope, Typ, parse
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.root import Root
+from opanel_agent.core.documents.status_list import SHARD_ENTRIES, shard_of
 from opanel_agent.core.errors import Untrusted
 
 MAX_BYTES: Final = 64 * 1024
@@ -60,6 +61,12 @@ class Bundle:
     activation: Activation | None
     text: bytes
     newest_iat: int
+
+    @property
+    def entries(self) -> tuple[StatusRef, ...]:
+        """The status entries of its documents: the license's first, the delegations', last the activation's."""
+        own = () if self.activation is None else (self.activation.status,)
+        return (self.license.status, *(link.status for link in self.delegations), *own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +107,12 @@ def verify(text: bytes, root: Root, *, now: int | None) -> Bundle:
     return Bundle(
         delegations=link.chain, license=license_, activation=activation_, text=text, newest_iat=max(issued_at)
     )
+
+
+def shards(bundle: Bundle | None, root: Root) -> tuple[int, ...]:
+    """Returns the shards of the status list that a server needs: the first, and those of its documents."""
+    named = () if bundle is None else (shard_of(entry.uri, root.status_uri) for entry in bundle.entries)
+    return tuple(sorted({0, *(shard for shard in named if shard is not None)}))
 
 
 def _at_line(number: int, read: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -151,9 +164,9 @@ def _next_link(envelope: Envelope, link: _Link, root: Root) -> _Link:
     """
     child = delegation.read(envelope, link.keys)
     _check_issuer(child.iss, link.iss, "delegation")
-    _check_status(child.status, root, "delegation")
+    entry = _entry(child.status, root, "delegation")
     if link.chain:
-        _check_within(child, link.chain[-1])
+        _check_within(child, link.chain[-1], entry)
     # A key signs only the documents of its role, so it can have only one.
     if child.key.raw in link.held:
         raise Untrusted(Reason.CHAIN_INVALID, "key_duplicate", where="delegation.cnf.jwk")
@@ -165,12 +178,12 @@ def _next_link(envelope: Envelope, link: _Link, root: Root) -> _Link:
     )
 
 
-def _check_within(child: Delegation, parent: Delegation) -> None:
+def _check_within(child: Delegation, parent: Delegation, entry: int) -> None:
     """Raises Untrusted (`delegation_wider`) naming the first member in which a delegation is wider than its parent."""
     wider = delegation.within(child.may, parent.may)
     # Its entry too: a delegate must not be given one that somebody else
     # switches.
-    if wider is None and child.status.idx not in parent.may.status_range:
+    if wider is None and entry not in parent.may.status_range:
         wider = "status"
     if wider is not None:
         raise Untrusted(Reason.CHAIN_INVALID, "delegation_wider", name=wider)
@@ -180,8 +193,8 @@ def _license(envelope: Envelope, link: _Link, root: Root) -> License:
     """The license, within the last delegation and within the term of each."""
     license_ = license.read(envelope, link.keys)
     _check_issuer(license_.iss, link.iss, "license")
-    _check_status(license_.status, root, "license")
-    outside = license.outside(license_, link.chain[-1])
+    entry = _entry(license_.status, root, "license")
+    outside = license.outside(license_, link.chain[-1], entry=entry)
     # The term of every delegation: links need not nest in time, and the
     # shortest one counts.
     if outside is None and any(license_.nbf < parent.nbf for parent in link.chain):
@@ -197,7 +210,7 @@ def _activation(envelope: Envelope, license_: License, root: Root) -> Activation
     """The activation, which must be for this license and outlive it, so that a valid license never lacks one by date."""
     found = activation.read(envelope, root.keys_of("activation"))
     _check_issuer(found.iss, root.sub, "activation")
-    _check_status(found.status, root, "activation")
+    _entry(found.status, root, "activation")
     if found.sub != license_.sub:
         raise Untrusted(Reason.CHAIN_INVALID, "activation_sub")
     if found.exp < license_.exp:
@@ -211,7 +224,16 @@ def _check_issuer(iss: str, expected: str, where: str) -> None:
         raise Untrusted(Reason.CHAIN_INVALID, "issuer", where=where)
 
 
-def _check_status(status: StatusRef, root: Root, where: str) -> None:
-    """Raises Untrusted for an entry in another list than the root's, which nobody would fetch."""
-    if status.uri != root.status_uri:
+def _entry(status: StatusRef, root: Root, where: str) -> int:
+    """The number of a status entry through all shards.
+
+    Raises Untrusted for one in another list than the root's, which nobody would
+    fetch, and for an index beyond a shard, which has the number of another
+    shard's entry and which no list would ever say anything of.
+    """
+    shard = shard_of(status.uri, root.status_uri)
+    if shard is None:
         raise Untrusted(Reason.CHAIN_INVALID, "status_uri", where=where)
+    if status.idx >= SHARD_ENTRIES:
+        raise Untrusted(Reason.CHAIN_INVALID, "status_idx", where=where)
+    return shard * SHARD_ENTRIES + status.idx

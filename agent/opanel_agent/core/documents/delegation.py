@@ -47,7 +47,7 @@ class Permissions:
       have of each.
     - `issue_until`: the latest `iat` of a license, in seconds since 1970.
     - `slots`: the numbers that licenses may occupy; `status_range`: the entries
-      of the status list that they may use.
+      of the status list that they may use, numbered through all shards.
     - `depth`: how many further delegations may follow this one.
     """
 

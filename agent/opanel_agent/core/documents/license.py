@@ -127,11 +127,12 @@ def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> License:
     return license_
 
 
-def outside(license_: License, delegation: Delegation) -> str | None:
+def outside(license_: License, delegation: Delegation, *, entry: int) -> str | None:
     """Returns the name of the first claim that is outside of the delegation, None where the license is within it.
 
-    The term counts from `nbf` to `exp`, so a delegation bounds how long a
-    license may be, and its `issue_until` when it may be signed.
+    `entry` is the number of its status entry through all shards. The term
+    counts from `nbf` to `exp`, so a delegation bounds how long a license may
+    be, and its `issue_until` when it may be signed.
     """
     may = delegation.may
     within = {
@@ -144,7 +145,7 @@ def outside(license_: License, delegation: Delegation) -> str | None:
         "stale_days": license_.stale_days <= may.stale_days,
         "iat": license_.iat <= may.issue_until,
         "slot": license_.slot in may.slots,
-        "status": license_.status.idx in may.status_range,
+        "status": entry in may.status_range,
     }
     return next((name for name, holds in within.items() if not holds), None)
 

@@ -1,11 +1,18 @@
 """Verifies and reads a status list (draft-ietf-oauth-status-list-20): one signed array with two bits for each document.
 
-The whole list is fetched and read here, the same bytes for everyone, so that a
-publisher learns nothing about who asks. An index beyond the list is
-*unavailable*, not revoked: a publisher's slip must not stop a fleet of servers.
+A list is fetched whole, the same bytes for everyone, so that a publisher learns
+nothing about who asks. An index beyond the list is *unavailable*, not revoked:
+a publisher's slip must not stop a fleet of servers.
+
+One list has at most 2^20 entries, so that it fits into a reply whatever they
+say. There are SHARDS such lists, the *shards*, and every document names the
+list of its entry by `uri`: the root's `status_uri` is shard 0, and
+`status_uri` without `.jwt` and with `/N.jwt` is shard N. Through all of them an
+entry has one number, shard * 2^20 + index, which is what the `status_range` of
+a delegation counts.
 
 Against an older list, which would undo a revocation, stands a floor: the newest
-`iat` accepted from each status key. Against a compressed bomb stands a limit of
+`iat` accepted from each status key for each shard. Against a compressed bomb stands a limit of
 16 MiB, enough for 67 million documents.
 
 Left out: fetching by `uri` (section 8.1; here it is the list's name), caching
@@ -22,11 +29,13 @@ from typing import Final
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Reason
+from opanel_agent.core.consent.purposes import SHARDS
 from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
 
 MAX_TOKEN_BYTES: Final = 512 * 1024
+SHARD_ENTRIES: Final = 1 << 20
 MAX_INFLATED_BYTES: Final = 16 * 1024 * 1024
 BITS: Final = 2
 _WIDTHS: Final = frozenset({1, 2, 4, 8})
@@ -74,7 +83,8 @@ class Statuses:
 class StatusList:
     """Holds an accepted list. Times in seconds since 1970.
 
-    - `sub`: its name, which documents refer to.
+    - `sub`: its name, which documents refer to; `shard`: the number that this
+      name means.
     - `iat`, `exp`: when it was issued, and when its word ends.
     - `ttl`: for how many seconds it may be cached, None where it does not say.
     - `kid`: the key that signed it, whose floor its `iat` raises.
@@ -82,11 +92,17 @@ class StatusList:
     """
 
     sub: str
+    shard: int
     iat: int
     exp: int
     ttl: int | None
     kid: str
     statuses: Statuses
+
+    @property
+    def floor(self) -> str:
+        """The name under which its `iat` is kept as a floor."""
+        return floor_name(self.kid, self.shard)
 
     def status(self, idx: int) -> Status | None:
         """Returns the status of the entry, None beyond the list, which says nothing at all.
@@ -98,30 +114,48 @@ class StatusList:
         return None if entry is None else Status(entry)
 
 
-def accept(token: bytes, root: Root, *, floor: Mapping[str, int], now: int) -> StatusList:
+def shard_uri(status_uri: str, shard: int) -> str:
+    """Returns the name of a shard's list: `status_uri` itself for shard 0."""
+    return status_uri if shard == 0 else f"{status_uri.removesuffix('.jwt')}/{shard}.jwt"
+
+
+def shard_of(uri: str, status_uri: str) -> int | None:
+    """Returns the shard whose list has this name, None for the name of no shard."""
+    return next((shard for shard in range(SHARDS) if shard_uri(status_uri, shard) == uri), None)
+
+
+def floor_name(kid: str, shard: int) -> str:
+    """Returns the name of a key's floor: the thumbprint for shard 0, as it was before there were shards."""
+    return kid if shard == 0 else f"{kid}/{shard}"
+
+
+def accept(token: bytes, root: Root, *, floor: Mapping[str, int], now: int, shard: int | None = None) -> StatusList:
     """Returns the list if a status key signed it, it is ours, not older than the newest seen, and has not expired.
 
-    `floor` is the newest `iat` accepted by key; a key that is not in it has
-    none. `now` is effective time in seconds. Raises Untrusted:
+    `floor` is the newest `iat` accepted by `floor_name`; what is not in it has
+    none. `now` is effective time in seconds. `shard` is the one that was asked
+    for; None admits each. Raises Untrusted:
     `status_list_sub`, `status_list_older`, `status_list_expired`, or as
     `Envelope.open` and `decode` do. Section 8.3 lets a list live without `exp`;
     here it must say when its word ends, or a mirror could serve it for ever.
     """
     envelope = parse(token, max_bytes=MAX_TOKEN_BYTES)
     claims = envelope.open(root.keys_of("status"), Typ.STATUS_LIST)
-    if claims.text("sub") != root.status_uri:
+    sub = claims.text("sub")
+    found = shard_of(sub, root.status_uri)
+    if found is None or shard not in (None, found):
         raise Untrusted(Reason.CHAIN_INVALID, "status_list_sub")
     iat, exp = claims.integer("iat"), claims.integer("exp")
     ttl = claims.integer("ttl", low=1) if claims.has("ttl") else None
     _admit_foreign(claims)
     bits, lst = _list(claims.members("status_list"))
     claims.end()
-    if iat < floor.get(envelope.kid, 0):
+    if iat < floor.get(floor_name(envelope.kid, found), 0):
         raise Untrusted(Reason.CHAIN_INVALID, "status_list_older")
     if exp <= now:
         raise Untrusted(Reason.STATUS_STALE, "status_list_expired")
     statuses = decode(bits, lst, MAX_INFLATED_BYTES)
-    return StatusList(sub=root.status_uri, iat=iat, exp=exp, ttl=ttl, kid=envelope.kid, statuses=statuses)
+    return StatusList(sub=sub, shard=found, iat=iat, exp=exp, ttl=ttl, kid=envelope.kid, statuses=statuses)
 
 
 def decode(bits: int, lst: str, max_bytes: int) -> Statuses:

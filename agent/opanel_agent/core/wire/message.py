@@ -25,7 +25,7 @@ from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.record import APART, MAY_BE_ABSENT, Octets, Text
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.consent.purposes import FIXED_GETS, MAX_REPLY_BYTES
+from opanel_agent.core.consent.purposes import EVERY_GET, MAX_REPLY_BYTES
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.text_safety import mask
 
@@ -52,7 +52,7 @@ _FORMS: Final[Mapping[str, tuple[str, tuple[str | None, ...]]]] = {
     "/v1/rights": (SIGNED, (JSON, JOSE)),  # over reports, or over license data
     "/v1/reports/usage_statistics": (JOSE, (JSON,)),
     "/v1/reports/crash_reports": (JOSE, (JSON,)),
-    **{get.path: (get.content_type, (None,)) for get in FIXED_GETS.values()},
+    **{get.path: (get.content_type, (None,)) for get in EVERY_GET.values()},
 }
 
 
@@ -189,11 +189,11 @@ def seal(
 
 
 def fixed_get(word: str, mirror: str) -> Sealed:
-    """Returns one of the GETs that are the same bytes for every customer.
+    """Returns one of the GETs that are the same bytes for every customer (of a shard: for all who are in it).
 
     Raises Untrusted for a word that names none.
     """
-    get = FIXED_GETS.get(word)
+    get = EVERY_GET.get(word)
     if get is None:
         raise Untrusted(Reason.FORMAT_INVALID, "fetch_word")
     return seal(request_id=word, purpose=get.purpose, url=mirror.rstrip("/") + get.path, accept=get.content_type)

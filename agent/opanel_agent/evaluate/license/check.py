@@ -3,12 +3,14 @@
 They are the same bytes for every customer. A failed check is a remark in the state and a later try, never a worse license.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.consent.purposes import WORDS, Purpose
+from opanel_agent.core.consent.purposes import SHARD_GETS, WORDS, Purpose, status_word
+from opanel_agent.core.documents import bundle
 from opanel_agent.core.errors import AgentError, Untrusted
 from opanel_agent.core.license import schedule, status_history
 from opanel_agent.core.units import DAY_S
@@ -31,7 +33,7 @@ _UNREACHABLE: Final = frozenset(
 
 
 def check(context: PassContext) -> Result:
-    """Fetches roots, then the status list, and installs them. Returns what became of each GET.
+    """Fetches roots, then the status list's shards that are needed, and installs them. Returns what became of each GET.
 
     Raises NotPermitted where the gate objects; every other failure is noted in the state and plans a later try.
     """
@@ -39,15 +41,23 @@ def check(context: PassContext) -> Result:
     sources.require(Purpose.LICENSE_STATUS)
     offline = bool(sources.signals.offline)
     asked: list[Json] = []
-    error: AgentError | None = None
-    for fixed, take in (("roots", install.roots), ("status", install.status)):
+    failed: AgentError | None = None
+    for fixed, take in _gets(context):
         attempts, error = _get(context, fixed, take, offline=offline)
         asked += attempts
+        failed = failed or error if fixed in SHARD_GETS else error  # one of the roots is of no consequence by itself
         if error is not None and error.code in _UNREACHABLE:
             break
-    _plan_next(context, error)
+    _plan_next(context, failed)
     begin_quiet(context.state, Purpose.LICENSE_STATUS, context.now, context.ports.random.random())
     return {"asked": asked}
+
+
+def _gets(context: PassContext) -> Iterator[tuple[str, Install]]:
+    """Yields the word of each GET and what takes its document: the roots first, as they may name another status key."""
+    yield "roots", install.roots
+    for shard in bundle.shards(context.inputs.bundle, context.inputs.root):
+        yield status_word(shard), partial(install.status, shard=shard)
 
 
 def check_advisories(context: PassContext, *, commanded: bool) -> list[Json]:

@@ -5,6 +5,7 @@ back to an older bundle; one that came over the network may not.
 """
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -153,22 +154,31 @@ def activation(context: PassContext, token: bytes, *, only_newer: bool = False) 
     context.state.unmatched_since = None
 
 
-def status(context: PassContext, token: bytes) -> None:
-    """Installs a status list: newer than any before it from the same key, whole, unexpired. Raises Untrusted."""
+def status(context: PassContext, token: bytes, *, shard: int | None = None) -> None:
+    """Installs a status list: newer than any before it from the same key, whole, unexpired. Raises Untrusted.
+
+    `shard` is the one that was asked for; one that was put here by hand (None) may be any.
+    """
     inputs, state = context.inputs, context.state
-    floors = _floors(inputs.documents.status_list, state.floors)
-    new = status_document.accept(token, inputs.root, floor=floors, now=0)
+    floors = _floors(inputs.documents.status_lists, state.floors)
+    new = status_document.accept(token, inputs.root, floor=floors, now=0, shard=shard)
     clock_state = effective_time.lift(inputs.clock_state, new.kid, new.iat, inputs.clock)
     if new.exp <= effective_time.now(clock_state):  # by the time that holds once its own date was heard
         raise Untrusted(Reason.STATUS_STALE, "status_list_expired")
-    context.ports.files.write(context.ports.paths.status_list, token)
-    alive = inputs.root.keys_of("status")
-    state.floors = {kid: iat for kid, iat in state.floors.items() if kid in alive}
-    state.floors[new.kid] = max(new.iat, state.floors.get(new.kid, 0))
-    state.list_iat, context.list_accepted = new.iat, True
-    context.install(replace(inputs.documents, status_list=new))
+    _keep_list(context, new, token)
     context.tell_time(clock_state)
-    sight(state, inputs.bundle, new, context.now)
+    sight(state, inputs.bundle, [new], context.now)
+
+
+def _keep_list(context: PassContext, new: StatusList, token: bytes) -> None:
+    inputs, state = context.inputs, context.state
+    context.ports.files.write(context.ports.paths.status_shard(new.shard), token)
+    alive = inputs.root.keys_of("status")
+    state.floors = {name: iat for name, iat in state.floors.items() if name.partition("/")[0] in alive}
+    state.floors[new.floor] = max(new.iat, state.floors.get(new.floor, 0))
+    state.note_list(new.shard, new.iat)
+    context.lists_accepted.add(new.shard)
+    context.install(inputs.documents.with_list(new))
 
 
 def roots(context: PassContext, text: bytes) -> None:
@@ -236,11 +246,11 @@ def files_of_root(context: PassContext) -> None:
             log_event("document_adopted", file=str(path), typ=typ)
 
 
-def sight(state: AgentState, installed: Bundle | None, listed: StatusList | None, now: int) -> None:
-    """Notes in the state what the list gives for the installed documents, and for all that were ever seen bad."""
+def sight(state: AgentState, installed: Bundle | None, lists: Iterable[StatusList], now: int) -> None:
+    """Notes in the state what lists give for the installed documents, and for all that were ever seen bad."""
     if installed is not None:
         state.seen = status_history.mark_installed(state.seen, installed)
-    if listed is not None:
+    for listed in lists:
         state.seen = status_history.record_list(state.seen, installed, listed, now, lost=state.lost)
 
 
@@ -283,12 +293,13 @@ def _keep(context: PassContext, new: Bundle) -> None:
     state.refused_since = None
     documents = replace(context.inputs.documents, bundle=new, refused=None)
     context.install(documents)
-    sight(state, new, documents.status_list, context.now)
+    sight(state, new, documents.status_lists.values(), context.now)
 
 
-def _floors(listed: StatusList | None, floors: dict[str, int]) -> dict[str, int]:
-    """With the installed list's own `iat`: a crash may have come before the state was written."""
-    return floors if listed is None else {**floors, listed.kid: max(listed.iat, floors.get(listed.kid, 0))}
+def _floors(lists: Mapping[int, StatusList], floors: dict[str, int]) -> dict[str, int]:
+    """With the installed lists' own `iat`: a crash may have come before the state was written."""
+    held = {listed.floor: max(listed.iat, floors.get(listed.floor, 0)) for listed in lists.values()}
+    return {**floors, **held}
 
 
 def _is_ours(found: Activation, inputs: Inputs) -> bool:

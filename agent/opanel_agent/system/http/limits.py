@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from opanel_agent.core.consent.purposes import FIXED_GETS, MAX_REPLY_BYTES
+from opanel_agent.core.consent.purposes import EVERY_GET, MAX_REPLY_BYTES
 from opanel_agent.core.wire.message import Sealed
 from opanel_agent.core.wire.steps import RequestTrace
 from opanel_agent.system.http.deadline import Deadline
@@ -34,5 +34,5 @@ class RequestContext:
 def limits_for(sealed: Sealed) -> TransferLimits:
     """Returns the limits for a request's purpose: a fixed GET's own size, 64 KiB for every other reply."""
     path = urlsplit(sealed.url).path
-    sizes = (get.max_bytes for get in FIXED_GETS.values() if path.endswith(get.path))
+    sizes = (get.max_bytes for get in EVERY_GET.values() if path.endswith(get.path))
     return TransferLimits(max_bytes=min(sizes, default=_OTHER_MAX_BYTES))

@@ -118,8 +118,12 @@ class Paths(NamedTuple):
 
     @property
     def status_list(self) -> Path:
-        """The last accepted status list."""
-        return self.state_dir / "status-list.jwt"
+        """The last accepted status list, or its first shard."""
+        return self.status_shard(0)
+
+    def status_shard(self, shard: int) -> Path:
+        """The last accepted list of a shard."""
+        return self.state_dir / ("status-list.jwt" if shard == 0 else f"status-list.{shard}.jwt")
 
     @property
     def advisories(self) -> Path:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from fixtures import signing
 from fixtures.refusal import refused
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.documents.bundle import MAX_BYTES, Bundle, verify
+from opanel_agent.core.documents.bundle import MAX_BYTES, Bundle, shards, verify
 from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents.status_list import SHARD_ENTRIES, shard_uri
 from opanel_agent.core.errors import Untrusted
 
 ROOT = signing.trusted_root()
@@ -199,6 +200,55 @@ def test_the_issuer_is_the_parents_subject(documents: list[bytes], line: int) ->
 def test_every_status_is_in_the_roots_list(documents: list[bytes], line: int) -> None:
     with refused("status_uri", Reason.CHAIN_INVALID, line=line):
         verified(*documents)
+
+
+def in_shard(shard: int, idx: int) -> Any:
+    return signing.status(idx, shard_uri(signing.STATUS_URI, shard))
+
+
+def wide(start: int, end: int) -> bytes:
+    return signing.delegation(may=signing.may(status_range=[start, end]))
+
+
+def test_an_entry_counts_through_all_shards() -> None:
+    """The 10 millionth is in shard 9, and a range may reach over the end of a shard."""
+    far = 10_000_000
+    held = verified(wide(far, far + 1), signing.license(status=in_shard(9, far - 9 * SHARD_ENTRIES)))
+    assert shards(held, ROOT) == (0, 9)
+    over = wide(SHARD_ENTRIES - 1, SHARD_ENTRIES + 1)
+    for status in (in_shard(0, SHARD_ENTRIES - 1), in_shard(1, 0)):
+        assert verified(over, signing.license(status=status)).license.status.uri == status["status_list"]["uri"]
+    with refused("license_wider", Reason.CHAIN_INVALID, line=2, name="status"):
+        verified(over, signing.license(status=in_shard(1, 1)))
+
+
+def test_a_delegations_own_entry_counts_through_all_shards_too() -> None:
+    parent = signing.delegation(may=signing.may(status_range=[SHARD_ENTRIES, 2 * SHARD_ENTRIES]))
+    within = signing.may(depth=1, status_range=[SHARD_ENTRIES, SHARD_ENTRIES + 9])
+    held = verified(
+        parent, child(status=in_shard(1, 150), may=within), under_child(status=in_shard(1, 5)), signing.activation()
+    )
+    assert shards(held, ROOT) == (0, 1)
+    with refused("delegation_wider", Reason.CHAIN_INVALID, line=2, name="status"):
+        verified(parent, child(status=in_shard(0, 150), may=within), under_child(status=in_shard(1, 5)))
+
+
+def test_a_server_without_a_license_needs_the_first_shard() -> None:
+    assert shards(None, ROOT) == (0,)
+    assert shards(verified(signing.delegation(), signing.license()), ROOT) == (0,)
+
+
+@pytest.mark.parametrize("shard", [0, 1])
+def test_an_index_beyond_a_shard_is_refused(shard: int) -> None:
+    """It would be another shard's number, and no list would ever say anything of it."""
+    with refused("status_idx", Reason.CHAIN_INVALID, line=2):
+        verified(wide(0, 64 * SHARD_ENTRIES), signing.license(status=in_shard(shard, SHARD_ENTRIES)))
+
+
+@pytest.mark.parametrize("uri", ["urn:example:status/0.jwt", "urn:example:status/64.jwt", "urn:example:status/01.jwt"])
+def test_what_is_no_shards_name_is_refused(uri: str) -> None:
+    with refused("status_uri", Reason.CHAIN_INVALID, line=2):
+        verified(wide(0, 64 * SHARD_ENTRIES), signing.license(status=signing.status(5, uri)))
 
 
 def test_a_chain_of_two() -> None:

@@ -12,8 +12,17 @@ from fixtures.refusal import refused
 from fixtures.vectors import vectors
 from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.codes import Reason
+from opanel_agent.core.consent.purposes import EVERY_GET, SHARDS, status_word
 from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.status_list import MAX_TOKEN_BYTES, Status, StatusList, accept, decode
+from opanel_agent.core.documents.status_list import (
+    MAX_TOKEN_BYTES,
+    Status,
+    StatusList,
+    accept,
+    decode,
+    shard_of,
+    shard_uri,
+)
 
 ROOT = signing.trusted_root()
 CAP = 1 << 20
@@ -44,6 +53,36 @@ def test_beyond_the_list_is_unavailable_not_revoked() -> None:
     assert found.status(16_384) is None
     assert found.status(-1) is None
     assert found.status(2**53 - 1) is None
+
+
+SHARD_9 = "urn:example:status/9.jwt"
+
+
+def test_a_shards_list_is_its_own() -> None:
+    found = accepted({5: 2}, sub=SHARD_9)
+    assert (found.sub, found.shard, found.status(5)) == (SHARD_9, 9, 2)
+    assert accepted().shard == 0
+    for asked, sub in ((9, signing.STATUS_URI), (0, SHARD_9), (8, SHARD_9), (None, "urn:example:status/64.jwt")):
+        with refused("status_list_sub", Reason.CHAIN_INVALID):
+            accept(signing.status_list(sub=sub), ROOT, floor={}, now=signing.NOW, shard=asked)
+
+
+def test_each_shard_of_a_key_has_its_floor() -> None:
+    token = signing.status_list(sub=SHARD_9, iat=signing.NOW - 10)
+    found = accept(token, ROOT, floor={signing.STATUS.kid: signing.NOW}, now=signing.NOW)
+    assert found.floor == f"{signing.STATUS.kid}/9"
+    assert accepted().floor == signing.STATUS.kid
+    with refused("status_list_older", Reason.CHAIN_INVALID):
+        accept(token, ROOT, floor={found.floor: signing.NOW - 9}, now=signing.NOW)
+
+
+def test_the_names_of_shards() -> None:
+    uri = "https://v.example/v1/status.jwt"
+    names = [shard_uri(uri, shard) for shard in range(SHARDS)]
+    assert names[:2] == [uri, "https://v.example/v1/status/1.jwt"]
+    assert [shard_of(name, uri) for name in names] == [*range(SHARDS)]
+    assert [status_word(shard) for shard in (0, 9)] == ["status", "status-9"]
+    assert all(name.endswith(EVERY_GET[status_word(shard)].path) for shard, name in enumerate(names))
 
 
 def test_somebody_elses_publisher_is_admitted() -> None:

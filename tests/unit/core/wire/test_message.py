@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opanel_agent.core.codec.base64url import base64url
-from opanel_agent.core.consent.purposes import FIXED_GETS, Purpose
+from opanel_agent.core.consent.purposes import EVERY_GET, FIXED_GETS, SHARDS, Purpose
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.text_safety import is_safe
 from opanel_agent.core.wire import endpoints
@@ -126,11 +126,14 @@ def test_a_fixed_get_says_nothing_about_anybody() -> None:
     )
 
 
-def test_there_are_three_fixed_gets_and_no_fourth() -> None:
+def test_there_are_three_fixed_gets_and_one_for_each_further_shard() -> None:
     assert sorted(FIXED_GETS) == ["advisories", "roots", "status"]
-    with pytest.raises(Untrusted) as caught:
-        fixed_get("status?host=a", "https://mirror.example")
-    assert caught.value.detail == "fetch_word"
+    assert sorted(EVERY_GET.keys() - FIXED_GETS.keys()) == sorted(f"status-{shard}" for shard in range(1, SHARDS))
+    assert head(fixed_get("status-7", "https://m")).startswith(b"GET /v1/status/7.jwt HTTP/1.1\r\nHost: m\r\n")
+    for word in ("status?host=a", "status-0", "status-64", "status-07"):
+        with pytest.raises(Untrusted) as caught:
+            fixed_get(word, "https://mirror.example")
+        assert caught.value.detail == "fetch_word"
 
 
 def test_a_post_tells_its_type_and_length() -> None:
@@ -173,7 +176,7 @@ def test_the_longest_address_that_a_root_may_name_can_be_asked() -> None:
     base = "https://" + ".".join(["a" * 60] * 4)
     base += "/" + "b" * (endpoints.MAX_LENGTH - len(base) - 1)
     assert endpoints.admissible(base)
-    for word in FIXED_GETS:
+    for word in EVERY_GET:
         sealed = fixed_get(word, base)
         assert Sealed.decode(sealed.encode()) == sealed
         told = Reply(ok=True, url=sealed.url)

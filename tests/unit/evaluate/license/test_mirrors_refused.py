@@ -9,7 +9,7 @@ from fixtures import signing
 from fixtures.fake_network import ok
 from fixtures.simulated_agent import ROOTS_URL, SETTINGS, STATUS_URL, Simulated
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.consent.purposes import FIXED_GETS, MIRRORS_TRIED, WORDS
+from opanel_agent.core.consent.purposes import EVERY_GET, MIRRORS_TRIED, WORDS
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Unavailable
 from opanel_agent.core.wire.message import Reply, Sealed, fixed_get
@@ -111,7 +111,7 @@ def ask(agent: Simulated, word: str) -> Reply:
 
 def test_every_word_is_one_of_the_fixed_gets(agent: Simulated) -> None:
     """However it is spelled, the bytes are the same: a word chooses a mirror, and says nothing."""
-    assert len(WORDS) == len(FIXED_GETS) * MIRRORS_TRIED
+    assert len(WORDS) == len(EVERY_GET) * MIRRORS_TRIED
     for word, (fixed, skipped) in WORDS.items():
         agent.network.sent.clear()
         ask(agent, word)
