@@ -152,7 +152,6 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "use the version that made it, then upgrade",
     ),
     "backup_cut_off": ("cannot restore {path}: it is damaged or cut off", "take another copy"),
-    "unhealthy": ("cannot call it healthy: {found}", "see to each; docs/authority.md tells about them"),
     "database_url": ("cannot use this database URL: {why}", "give postgresql://…, and install the driver (psycopg2)"),
     "store_not_empty": ("cannot make books in {path}: there are tables already", "name an empty database"),
     "received_unknown": (

@@ -58,7 +58,7 @@ _DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command; the exit status."""
+    """Runs one command; the exit status: 1 for a `health` that found something."""
     as_json = "--json" in argv
     try:
         arguments = _parser().parse_args(argv)
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     _show(result, as_json=as_json)
-    return 0
+    return 0 if result.get("healthy", True) else 1
 
 
 def _init(arguments: argparse.Namespace) -> Result:

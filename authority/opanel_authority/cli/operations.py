@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from opanel_agent.core.codes import Reason
-from opanel_agent.core.errors import NotPermitted
+from opanel_agent.core.codec.json_value import Json
 from opanel_authority.authority import make_store, open_store
 from opanel_authority.books import backup
 from opanel_authority.cli.common import AddCommand, Result, actor, now_s, opened, shown_time
@@ -49,6 +48,5 @@ def _upgrade(arguments: argparse.Namespace) -> Result:
 
 def _health(arguments: argparse.Namespace) -> Result:
     found = health.examine(opened(arguments), now=now_s())
-    if found.problems:
-        raise NotPermitted(Reason.NOT_PERMITTED, "unhealthy", found="; ".join(found.problems))
-    return {"healthy": True, **found.figures}
+    problems: list[Json] = [*found.problems]
+    return {"healthy": not problems, **found.figures, "problems": problems}
