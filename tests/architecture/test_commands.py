@@ -9,7 +9,8 @@ import pytest
 import opanel_agent
 from opanel_agent.cli import main
 from opanel_agent.core.commands import COMMANDS, EXCHANGE, OPTION_TYPES, ROUTES, Command, Route
-from opanel_agent.evaluate.main import HANDLERS
+from opanel_agent.evaluate.handlers import HANDLERS
+from opanel_agent.evaluate.main import ROUTINES
 
 CLI = Path(opanel_agent.__file__).parent / "cli"
 POSTS = tuple(route for methods in ROUTES.values() for route in methods.values() if route.method == "POST")
@@ -36,7 +37,7 @@ def test_longer_words_stand_before_those_they_begin_with() -> None:
 
 
 def test_every_intent_of_evaluate_is_a_route_s_or_the_daemon_s() -> None:
-    assert {*HANDLERS} == {route.intent for route in POSTS} | {EXCHANGE} | OF_THE_DAEMON
+    assert {*HANDLERS, *ROUTINES} == {route.intent for route in POSTS} | {EXCHANGE} | OF_THE_DAEMON
 
 
 @pytest.mark.parametrize("route", POSTS, ids=lambda route: route.path)

@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TREE = import_rules.read(ROOT)
 
 DAEMON = "opanel_agent.daemon.loop"
+# Each costs a short process more than its own work does, and what it is good for can be had for less.
+SLOW_TO_START = frozenset({"dataclasses", "inspect", "traceback", "uuid", "random", "subprocess"})
 HEAVY = frozenset({"psutil", "cryptography", "httpx", "structlog"})
 
 
@@ -85,7 +87,7 @@ def loaded_by(module: str) -> frozenset[str]:
     [
         (DAEMON, HEAVY | {"pathlib", "platformdirs"}),
         ("opanel_agent.__main__", HEAVY | {"argparse", "opanel_agent.cli.main", "opanel_agent.evaluate.main"}),
-        ("opanel_agent.evaluate.main", {"httpx"}),
+        ("opanel_agent.evaluate.main", SLOW_TO_START | {"httpx", "opanel_agent.evaluate.handlers"}),
         ("opanel_agent.cli.main", {"httpx", "opanel_agent.silence.simulate"}),
         ("opanel_agent.network.fetch", {"psutil"}),
         ("opanel_agent.network.courier", {"psutil"}),
@@ -100,6 +102,7 @@ def test_a_process_loads_none_of(module: str, never: frozenset[str]) -> None:
 # What answers from memory or from the catalog of sentences needs none of these, nor any other group.
 OF_OTHERS = frozenset(
     {"cryptography", "httpx", "psutil", "structlog", "ssl", "http.client", "email", "subprocess", "argparse"}
+    | {"dataclasses", "inspect", "random"}
 )
 GROUPS = frozenset({"data", "doctor", "silence", "advisories"})
 
@@ -136,6 +139,24 @@ def test_a_command_loads_its_own_group_alone(argv: tuple[str, ...], tmp_path: Pa
     groups = {name.split(".")[2] for name in loaded if name.startswith("opanel_agent.cli.")}
     assert not groups & GROUPS
     assert not {name for name in loaded if import_rules.under(name, "opanel_agent.evaluate")}
+
+
+SHORT_LIVED = tuple(f"opanel_agent.{layer}" for layer in ("core", "system", "network", "evaluate", "messages"))
+
+
+def compiled_at_import(source: str) -> list[int]:
+    """The lines that compile a regular expression while the module is imported, whether or not anything matches it."""
+    at_once = [node for node in ast.parse(source).body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    calls = [node for statement in at_once for node in ast.walk(statement) if isinstance(node, ast.Call)]
+    return [call.lineno for call in calls if ast.unparse(call.func) == "re.compile"]
+
+
+def test_what_lives_for_a_moment_compiles_no_pattern_that_it_does_not_match() -> None:
+    """Patterns are strings, which `re.fullmatch` compiles at their first use: a pass matches 25 of 90."""
+    assert compiled_at_import("import re\nA = re.compile('a')\ndef f(): re.compile('b')\n") == [2]
+    modules = [name for name in TREE if any(import_rules.under(name, layer) for layer in SHORT_LIVED)]
+    assert len(modules) > 100
+    assert {name: lines for name in modules if (lines := compiled_at_import(TREE[name]))} == {}
 
 
 def test_what_a_process_loads_is_really_seen() -> None:

@@ -4,9 +4,7 @@ Where a signal forbids sending, or the administrator wishes it (`-o`), the reque
 carried by other ways. The daemon runs as a user of its own and this as root: nothing that it says becomes a path.
 """
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,14 +19,15 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.text_safety import escape
+from opanel_agent.core.values import frozen
 
 MAX_WAIT_S: Final = 30  # the daemon's own patience
 MAX_REQUEST_CHARACTERS: Final = 128 * 1024
 REQUEST_MODE: Final = 0o600
-_ID: Final = re.compile(r"[a-z]{1,16}-[0-9a-f]{16}")
+_ID: Final = r"[a-z]{1,16}-[0-9a-f]{16}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SendObstacle:
     """Why nothing may be sent: the code, and the place that it comes from."""
 
@@ -38,7 +37,7 @@ class SendObstacle:
     what: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Leaving:
     """A sealed request before it is sent. `raw` is its head and body; `names` what the body says, `values` as it says it.
 

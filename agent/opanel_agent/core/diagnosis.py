@@ -13,7 +13,6 @@ may leave, which the gate alone decides.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
@@ -22,6 +21,7 @@ from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Unavail
 from opanel_agent.core.license.effective_time import FAR_S
 from opanel_agent.core.license.states import State
 from opanel_agent.core.units import HOUR_S
+from opanel_agent.core.values import frozen
 
 STATE_BYTES: Final = 32 * 1024 * 1024
 """Room for a bundle, a status list, their temporary files and months of a ledger."""
@@ -94,7 +94,7 @@ class SkipReason(StrEnum):
     OWN_USER = "own_user"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Finding:
     """`subject` is what it is about for a person at this machine: a mirror or a path.
 
@@ -227,7 +227,7 @@ def clock(wall_s: int, effective_s: int | None, served: Iterable[int], *, unknow
 # ---- files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PathFacts:
     """Holds what lies at a path.
 
@@ -240,7 +240,7 @@ class PathFacts:
     mode: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rule:
     """Holds what a path has to be.
 
@@ -307,7 +307,7 @@ def files(seen: Iterable[tuple[Rule, PathFacts]], *, denied: bool) -> Iterator[F
 # ---- room
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DiskSpace:
     """Holds what a file system has left for others than root.
 

@@ -12,12 +12,12 @@ Pure. Left out: making the requests (`network.fetch`) and wording.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Final
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.diagnosis import Check, Finding, SkipReason, failed, known_code, needless, unseen, warned
 from opanel_agent.core.errors import AgentError, Unavailable
+from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.mirror_probe import MirrorProbe
 from opanel_agent.core.wire.steps import Attempt, Outcome, Step
 
@@ -30,7 +30,7 @@ LAYERS: Final = (
 _OF_DATES: Final = ("expired", "not yet valid")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MirrorRoute:
     """Holds how a mirror is reached, as the settings say.
 

@@ -44,11 +44,11 @@ _UNSAFE_CLASS: Final = (
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"  # format controls of hieroglyphs, shorthand, music
     "\U000e0000-\U000e0fff"  # tags, and variation selectors 17 to 256: text that is hidden in text
 )
-_UNSAFE: Final = re.compile(f"[{_UNSAFE_CLASS}]")
+_UNSAFE: Final = f"[{_UNSAFE_CLASS}]"
 # What no reader sees between characters: white space, no-break spaces, and the
 # zero-width ones that editors leave.
-_BLANKS: Final = re.compile("[\\s\u200b\u2060\ufeff]+")
-_UNSAFE_IN_JSON: Final = re.compile(f"(?!\n)[{_UNSAFE_CLASS}]")
+_BLANKS: Final = "[\\s\u200b\u2060\ufeff]+"
+_UNSAFE_IN_JSON: Final = f"(?!\n)[{_UNSAFE_CLASS}]"
 
 
 def is_safe(text: str) -> bool:
@@ -56,7 +56,7 @@ def is_safe(text: str) -> bool:
 
     The empty text is safe; a line end is not.
     """
-    return _UNSAFE.search(text) is None
+    return re.search(_UNSAFE, text) is None
 
 
 def escape(text: str) -> str:
@@ -65,7 +65,7 @@ def escape(text: str) -> str:
     For a person, not for a parser: a backslash that was in the text stays as it
     is.
     """
-    return _UNSAFE.sub(_escaped, text)
+    return re.sub(_UNSAFE, _escaped, text)
 
 
 def escape_lines(text: str) -> str:
@@ -81,17 +81,17 @@ def escape_json(text: str) -> str:
     itself escapes C0 alone, so that a C1 control or U+202E would reach the
     terminal.
     """
-    return _UNSAFE_IN_JSON.sub(_escaped_in_json, text)
+    return re.sub(_UNSAFE_IN_JSON, _escaped_in_json, text)
 
 
 def mask(text: str) -> str:
     """Returns the text with a question mark for each unsafe character: as long as it was, and encodable as UTF-8."""
-    return _UNSAFE.sub("?", text)
+    return re.sub(_UNSAFE, "?", text)
 
 
 def remove_blanks(text: str) -> str:
     """Returns the text without white space, zero-width spaces and byte order marks: for what is pasted, as a license."""
-    return _BLANKS.sub("", text)
+    return re.sub(_BLANKS, "", text)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -1,6 +1,5 @@
 """Composes the answer that the panel, the administrator and monitoring read (docs/json.md). Pure: values in, JSON out."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent import messages
@@ -13,6 +12,7 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.license import renewal, verdict
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, LANGUAGES
+from opanel_agent.core.values import frozen
 from opanel_agent.evaluate.decision import rules_until
 from opanel_agent.evaluate.inputs import Inputs
 from opanel_agent.evaluate.reporting import advisories
@@ -22,7 +22,7 @@ from opanel_agent.network.gate_inputs import Permissions, objections_json, objec
 GOOD_FOR_S: Final = 7 * DAY_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Outlook:
     """What waits on this machine, and when it acts next. Moments are effective seconds, None for never.
 

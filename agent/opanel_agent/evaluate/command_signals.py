@@ -6,13 +6,13 @@ and they hold for that one pass: the answer that is served from then on and the 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.commands import SIGNALS
 from opanel_agent.core.consent.opt_outs import COMMAND_ENVIRONMENT, Signal, SignalKind, Signals
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.values import replace
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.system.consent.opt_outs import OptOuts
 

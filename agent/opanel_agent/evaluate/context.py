@@ -6,12 +6,11 @@ place with the same step. `AgentState` and `Schedule` are written once, at the e
 Only functions with effects take the context. Whatever asks a question takes the values that it needs.
 """
 
-from dataclasses import dataclass, field, replace
-
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.license import effective_time, license_key, schedule, status_history
 from opanel_agent.core.license.effective_time import ClockState
 from opanel_agent.core.license.schedule import Schedule
+from opanel_agent.core.values import field, mutable, replace
 from opanel_agent.evaluate.consent.rights import DataRights
 from opanel_agent.evaluate.inputs import Documents, Inputs, load_inputs, load_schedule, load_state
 from opanel_agent.evaluate.ledger_file import LedgerFile, open_ledger
@@ -21,7 +20,7 @@ from opanel_agent.evaluate.state import AgentState
 from opanel_agent.network.gate_inputs import GateSources
 
 
-@dataclass(slots=True, kw_only=True)
+@mutable
 class PassContext:
     """One pass. `first_pass`: nothing says what was installed before, in the first pass or after state.json was lost.
 

@@ -5,7 +5,6 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent.core.codes import Reason
@@ -14,6 +13,7 @@ from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.license import binding, effective_time, license_key, status_history, verdict
 from opanel_agent.core.license.status_history import Document
 from opanel_agent.core.license.verdict import Evidence, Refusal, State, Verdict
+from opanel_agent.core.values import frozen
 from opanel_agent.evaluate.inputs import Inputs
 from opanel_agent.evaluate.state import AgentState
 from opanel_agent.system.log import log_event
@@ -21,7 +21,7 @@ from opanel_agent.system.log import log_event
 _REASONS: Final = {str(reason): reason for reason in Reason}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Decision:
     """The verdict, and since when two of its causes hold (None: they do not).
 

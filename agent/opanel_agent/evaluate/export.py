@@ -9,9 +9,9 @@ The same state gives the same bytes, so an export that is carried out of here in
 `main` is for an agent that is stopped, before it is removed: a process of the agent's own user, which only reads.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from opanel_agent.core.ledger import chain as ledger
 from opanel_agent.core.ledger import export
 from opanel_agent.core.ledger.export import Part, PartKind
 from opanel_agent.core.units import LANGUAGES
+from opanel_agent.core.values import replace
 from opanel_agent.evaluate.consent.rights import PREFIX as RIGHTS
 from opanel_agent.evaluate.ledger_file import BROKEN_NAME, MAX_BYTES
 from opanel_agent.system.storage import paths as installation
@@ -88,7 +89,7 @@ def _ends(files: Files, paths: Paths) -> Iterator[Part]:
     here = paths.ledger.parent
     yield from _one(files, paths.ledger.with_name("ledger.head"), PartKind.HEAD)
     for name in files.names(here):
-        if BROKEN_NAME.fullmatch(name):
+        if re.fullmatch(BROKEN_NAME, name):
             yield Part.of(PartKind.BROKEN, name, files.read(here / name, max_bytes=MAX_BYTES) or b"")
 
 

@@ -10,7 +10,6 @@ document is noted in the state so that the journal has it once.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -29,6 +28,7 @@ from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Unreada
 from opanel_agent.core.license import binding, effective_time, schedule
 from opanel_agent.core.license.effective_time import ClockReading, ClockState
 from opanel_agent.core.license.schedule import Schedule
+from opanel_agent.core.values import field, frozen, replace
 from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.license import agent_key
 from opanel_agent.evaluate.ports import Ports
@@ -49,7 +49,7 @@ MAX_SETTINGS_BYTES: Final = 64 * 1024
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Documents:
     """The signed documents that hold under one root.
 
@@ -66,7 +66,7 @@ class Documents:
         return replace(self, status_lists={**self.status_lists, listed.shard: listed})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Inputs:
     """Everything that a pass has read. An effect that changes one of them puts a changed copy in its place.
 

@@ -15,7 +15,6 @@ Trouble here never ends a pass: a license has nothing to do with the ledger. It 
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +22,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Untrusted
 from opanel_agent.core.ledger import chain
 from opanel_agent.core.ledger.chain import ChainHead, ChainState, Datum, Entry, EntryKind, Flaw, FlawKind
+from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.message import Sealed
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage.files import Files
@@ -30,10 +30,10 @@ from opanel_agent.system.storage.paths import Paths
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 _MAX_HEAD_BYTES: Final = 256
-BROKEN_NAME: Final = re.compile(r"ledger\.([0-9]{1,6})\.broken")
+BROKEN_NAME: Final = r"ledger\.([0-9]{1,6})\.broken"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Found:
     """What lies on the disk: the bytes, what they came to, and whether `ledger.head` is at the last line."""
 
@@ -187,7 +187,9 @@ class LedgerFile:
     def _copy(self, data: bytes) -> str:
         """Keeps the bytes under the next free name, or the last name where a crash came after they were kept."""
         here = self._paths.ledger.parent
-        numbers = sorted(int(found[1]) for found in map(BROKEN_NAME.fullmatch, self._files.names(here)) if found)
+        numbers = sorted(
+            int(found[1]) for each in self._files.names(here) if (found := re.fullmatch(BROKEN_NAME, each))
+        )
         last = numbers[-1] if numbers else 0
         if last and self._files.read(here / f"ledger.{last}.broken", max_bytes=MAX_BYTES) == data:
             return f"ledger.{last}.broken"

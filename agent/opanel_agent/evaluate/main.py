@@ -10,14 +10,12 @@ comes from one reading at the end, and from one decision on all purposes.
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from opanel_agent import messages
-from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
@@ -30,15 +28,15 @@ from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, HOUR_S
-from opanel_agent.evaluate import answer, command_signals, decision, reset
+from opanel_agent.evaluate import answer, command_signals, decision
 from opanel_agent.evaluate.answer import Outlook
-from opanel_agent.evaluate.commanded import options_of
-from opanel_agent.evaluate.consent import changes, records
+from opanel_agent.evaluate.consent import changes
 from opanel_agent.evaluate.context import PassContext, begin_pass
-from opanel_agent.evaluate.license import check, commands, install, renew
+from opanel_agent.evaluate.intent import MAX_INTENT_BYTES, Command, Result
+from opanel_agent.evaluate.license import check, install, renew
 from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.quiet import quiet_permits
-from opanel_agent.evaluate.reporting import crash, report
+from opanel_agent.evaluate.reporting import report
 from opanel_agent.network.client import LocalNetworkClient
 from opanel_agent.network.gate_inputs import Permissions
 from opanel_agent.system import log
@@ -53,23 +51,17 @@ from opanel_agent.system.storage import resources
 from opanel_agent.system.storage.files import LocalFiles
 from opanel_agent.system.storage.paths import find
 
-MAX_INTENT_BYTES: Final = 128 * 1024
 LONGEST_SLEEP_S: Final = DAY_S
 SUSPECT_SLEEP_S: Final = HOUR_S
 DENIED_SLEEP_S: Final = 900
 DELIVER_SLEEP_S: Final = 10
 UNSAVED_SLEEP_S: Final = HOUR_S
 
-Result = dict[str, Json]
-Command = Callable[[PassContext, Members], Result]
-
 
 def run(ports: Ports, intent: Members) -> dict[str, Json]:
     """Returns the frame for one intent. Raises AgentError only where no verdict is possible at all."""
     kind = intent.text("intent", max_length=16)
-    command = HANDLERS.get(kind)
-    if command is None:
-        raise Usage(Fault.USAGE, "intent_unknown", intent=kind)
+    command = _handler(kind)
     paths = ports.paths
     directories = (paths.state_dir, paths.held, paths.sent, paths.receipts, paths.erasure, paths.ready)
     unsaved = Unsaved()
@@ -85,7 +77,7 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         unsaved.attempt(paths.state.name, context.save_state)
         with command_signals.narrowed(context, command_signals.read(intent)):
             result, error = _attempt(
-                lambda: command(context, intent), context.inputs.settings_refused, quiet=kind in _ROUTINE
+                lambda: command(context, intent), context.inputs.settings_refused, quiet=kind in ROUTINES
             )
             if not context.reset:
                 _run_reports(context, timed=kind in _TIMED)
@@ -152,7 +144,7 @@ def outlook(context: PassContext, permissions: Permissions) -> Outlook:
     may_renew = isinstance(permissions[renewal], Permit) and bool(context.gate.destinations(renewal))
     return Outlook(
         held_reports=len(held),
-        last_sent=None if context.reset else records.last_sent(context.outbox),
+        last_sent=None if context.reset else context.outbox.last_sent(),
         next_check_s=now + schedule.wait_s(context.schedule, now),
         next_report_s=report.next_s(state, held, context.gate, permissions, now),
         next_license_s=install.waiting_until(context.ports.files, context.ports.paths, inputs.root),
@@ -211,58 +203,23 @@ def _start(context: PassContext) -> Result:
     return {"asked": []}
 
 
-def _refresh(context: PassContext) -> Result:
-    """A person may always ask: a server's Retry-After holds only for what asks by itself."""
-    checked, advised = check.check(context), check.check_advisories(context, commanded=True)
-    return {**checked, "advisories": advised[-1] if advised else None}
+def _handler(kind: str) -> Command:
+    """The function for an intent. Raises Usage for an unknown one."""
+    routine = ROUTINES.get(kind)
+    if routine is not None:
+        return routine
+    from opanel_agent.evaluate.handlers import HANDLERS  # a routine pass needs nothing of them
 
-
-def _document(context: PassContext, intent: Members) -> Result:
-    data = unbase64url(intent.text("document", max_length=MAX_INTENT_BYTES))
-    return {"typ": install.document(context, data)}
-
-
-def _remove(context: PassContext) -> Result:
-    install.remove(context)
-    return {"removed": True}
-
-
-def _license_command(wanted: commands.LicenseRequest) -> Command:
-    def command(context: PassContext, intent: Members) -> Result:
-        key = intent.text("key", max_length=64) if intent.has("key") else None
-        return commands.run(context, wanted, options_of(intent), key)
-
+    command = HANDLERS.get(kind)
+    if command is None:
+        raise Usage(Fault.USAGE, "intent_unknown", intent=kind)
     return command
 
 
-# Every intent, and what of the pass its command uses.
-HANDLERS: Final[Mapping[str, Command]] = {
+ROUTINES: Final[Mapping[str, Command]] = {
     "start": lambda context, _: _start(context),
     "tick": lambda context, _: _tick(context),
-    "refresh": lambda context, _: _refresh(context),
-    "bundle": _document,
-    "activate": _license_command(commands.ACTIVATION),
-    "release": _license_command(commands.RELEASE),
-    "exchange": _license_command(commands.EXCHANGE),
-    "remove": lambda context, _: _remove(context),
-    "narrowed": lambda _, __: {},  # the pass itself is what was asked for
-    "reset": reset.run,
-    "preview": records.preview,
-    "held": records.held,
-    "sent": lambda context, intent: records.sent(context.outbox, intent),
-    "rights": records.use_right,
-    "purge": lambda context, _: records.purge(context.outbox, context.rights, context.now),
-    "history": lambda context, _: records.history(context.ledger),
-    "receipts": lambda context, _: records.receipts(
-        context.ports.files, context.ports.paths, context.inputs.first_root, context.rights
-    ),
-    "review": lambda context, _: records.review(context.ledger, context.state, context.now),
-    "noticed": lambda context, intent: records.notice_shown(context.ledger, context.inputs.notice, context.now, intent),
-    "export": lambda context, intent: records.export_part(
-        context.ports.files, context.ports.paths, context.inputs.first_root, intent
-    ),
 }
-_ROUTINE: Final = frozenset({"start", "tick"})
 _TIMED: Final = frozenset({"tick"})
 
 
@@ -327,6 +284,10 @@ def _frame() -> dict[str, Json]:
     except AgentError as error:
         return _no_answer(error)
     except Exception as unforeseen:  # noqa: BLE001 - a fault of ours is reported by its place, never by its values
+        import traceback  # only here
+
+        from opanel_agent.evaluate.reporting import crash  # as above
+
         crash.note(LocalFiles(), find(), unforeseen)
         where = traceback.extract_tb(unforeseen.__traceback__)[-1]
         place = f"{Path(where.filename).name}:{where.lineno}"

@@ -16,19 +16,20 @@ Not here: whether a request may leave (the gate) and what its answer means (the 
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.consent.purposes import CONSENT_BASED, MAX_REPLY_BYTES
+from opanel_agent.core.consent.purposes import CONSENT_BASED, MAX_REPLY_BYTES, POLICIES
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unreadable, Untrusted
 from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.reporting import retention
 from opanel_agent.core.reporting.retention import PayloadFolder, StoredItem
+from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.message import MAX_BODY_BYTES, MAX_LINE_BYTES, Reply, Sealed
 from opanel_agent.evaluate.ledger_file import LedgerFile, digest
 from opanel_agent.evaluate.reply_errors import error_of
@@ -43,7 +44,7 @@ _MAX_REPLY_BYTES: Final = MAX_LINE_BYTES + 1 + MAX_REPLY_BYTES
 _MAX_MARK_BYTES: Final = 1024
 _MAX_PURGED_BYTES: Final = 1024 * 1024
 _REQUEST, _ATTEMPTED, _REPLY = ".request", ".attempted", ".reply"
-_ID: Final = re.compile(r"[a-z]{1,16}-[0-9a-f]{16}")
+_ID: Final = r"[a-z]{1,16}-[0-9a-f]{16}"
 
 
 def new_id(random: RandomSource, kind: str) -> str:
@@ -51,7 +52,7 @@ def new_id(random: RandomSource, kind: str) -> str:
     return f"{kind}-{random.token_bytes(8).hex()}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Purged:
     """One removed request. `purpose` is None where the file could no longer be read."""
 
@@ -60,7 +61,7 @@ class Purged:
     purpose: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Outbox:
     """The folders `held/` and `sent/`, and the ledger that records what happens to their requests.
 
@@ -201,7 +202,9 @@ class Outbox:
     def last_attempt(self, kind: str) -> int | None:
         """Returns when a request of this kind was attempted last, as far as its mark is kept."""
         marks = (name.removesuffix(_ATTEMPTED) for name in self.files.names(self.paths.sent))
-        moments = (self.attempted_at(name) for name in marks if name.partition("-")[0] == kind and _ID.fullmatch(name))
+        moments = (
+            self.attempted_at(name) for name in marks if name.partition("-")[0] == kind and re.fullmatch(_ID, name)
+        )
         return max((moment for moment in moments if moment is not None), default=None)
 
     def interrupted(self) -> list[Sealed]:
@@ -215,6 +218,21 @@ class Outbox:
         """Returns the ids of all attempted requests whose copies are kept, the fixed GETs left out."""
         names = (name.removesuffix(_REQUEST) for name in self.files.names(self.paths.sent))
         return sorted(name for name in names if self.sent(name) is not None)
+
+    def last_sent(self) -> Json:
+        """Returns the newest attempted request, for `status`: by its copy, or by the ledger, which outlives the copies."""
+        rows: list[tuple[int, str, str, str]] = []
+        for name in self.sent_ids():
+            sealed = self.require_sent(name)
+            rows.append((self.attempted_at(name) or 0, name, sealed.purpose, sealed.url))
+        for purpose in POLICIES:
+            entry = self.ledger.latest(EntryKind.REQUEST_ATTEMPTED, purpose)
+            if entry is not None:
+                rows.append((entry.at, str(entry.data.get("id")), str(purpose), str(entry.data.get("url"))))
+        if not rows:
+            return None
+        at, name, purpose_, url = max(rows)
+        return {"id": name, "purpose": purpose_, "at": at, "url": url}
 
     def sent_reports(self, purpose: str) -> list[tuple[str, int]]:
         """Returns id and time of the attempted reports of a purpose whose copies are kept."""
@@ -283,7 +301,7 @@ class Outbox:
 
     def _record(self, removed: Purged, paths: Iterable[Path], now_s: int, reason: str) -> None:
         data: dict[str, Datum] = {"room": str(removed.room), "reason": reason, **_digests(self._contents(paths))}
-        if NAME.fullmatch(removed.id):
+        if re.fullmatch(NAME, removed.id):
             data["id"] = removed.id
         self.ledger.append(EntryKind.PURGED, now_s, purpose=removed.purpose, **data)
 
@@ -295,7 +313,7 @@ class Outbox:
 
     def _purpose(self, path: Path) -> str | None:
         sealed = self._decoded(path)
-        return sealed.purpose if sealed is not None and NAME.fullmatch(sealed.purpose) else None
+        return sealed.purpose if sealed is not None and re.fullmatch(NAME, sealed.purpose) else None
 
     # ---- files
 
@@ -303,7 +321,7 @@ class Outbox:
         self.files.write(self.paths.sent / (name + _ATTEMPTED), dumps({"schema": 1, "at": now_s}) + b"\n")
 
     def _sealed(self, path: Path, request_id: str) -> Sealed | None:
-        sealed = self._decoded(path) if _ID.fullmatch(request_id) else None
+        sealed = self._decoded(path) if re.fullmatch(_ID, request_id) else None
         return sealed if sealed is not None and sealed.id == request_id else None
 
     def _decoded(self, path: Path) -> Sealed | None:

@@ -1,8 +1,7 @@
 """Names the adapters of one pass: every file, clock, machine fact, socket and random byte comes through them."""
 
-from dataclasses import dataclass
-
 from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.core.values import frozen
 from opanel_agent.network.client import NetworkClient
 from opanel_agent.system.clock import Clock
 from opanel_agent.system.consent.consent_store import Consents
@@ -14,7 +13,7 @@ from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ports:
     """The adapters of one pass. `catalog` and `notice` are the installed ones, fixed for the life of the process."""
 

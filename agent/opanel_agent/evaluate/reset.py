@@ -11,13 +11,13 @@ cut short is not undone, and the next one finishes it.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.errors import Storage
+from opanel_agent.core.values import replace
 from opanel_agent.evaluate.consent.changes import grant_digest
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.state import AgentState

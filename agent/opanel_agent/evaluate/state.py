@@ -5,9 +5,9 @@ thing: that is kept here, in effective time. Losing the file costs the start of 
 good that is not.
 """
 
-from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
+from opanel_agent.core.codec import record
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
@@ -22,6 +22,7 @@ from opanel_agent.core.license.states import State
 from opanel_agent.core.license.status_history import Document, StatusRecord
 from opanel_agent.core.license.verdict import Sighting
 from opanel_agent.core.units import DAY_S
+from opanel_agent.core.values import field, mutable, replace
 
 MAX_BYTES: Final = 64 * 1024
 MAX_DIGESTS: Final = 64
@@ -32,7 +33,7 @@ MAX_TOLD: Final = 16
 MAX_REPORT_WAIT_S: Final = 8 * DAY_S
 
 
-@dataclass(slots=True, kw_only=True)
+@mutable
 class AgentState:
     """Holds what outlives a pass. Mutable on purpose: the effects of a pass fill it in, and it is written once.
 
@@ -128,7 +129,7 @@ class AgentState:
         members["adopted"] = list(self.adopted[-MAX_DIGESTS:])
         members["warnings"] = list(self.warnings[-MAX_WARNINGS:])
         members["told"] = list(self.told)
-        members["renewal"] = None if self.renewal is None else asdict(self.renewal)
+        members["renewal"] = None if self.renewal is None else record.to_json(self.renewal)
         if self.shard_iats:
             members["shard_iats"] = dict(self.shard_iats)
         if self.lost:

@@ -6,25 +6,15 @@ the connection that brought it. A connection that closes without a whole frame w
 explains it, and is a fault of ours where none does; it never says anything about the network.
 """
 
-import os
-import socket
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Final, Protocol
 
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.consent.purposes import MAX_REPLY_BYTES
 from opanel_agent.core.errors import Bug, NotPermitted, Untrusted
-from opanel_agent.core.wire.message import MAX_LINE_BYTES, Reply, Sealed
-from opanel_agent.system import environment, process
-from opanel_agent.system.process import KernelLimits, Streams
+from opanel_agent.core.wire.message import Reply, Sealed
 from opanel_agent.system.storage.paths import Paths
 
 DEADLINE_S: Final = 60
-_MAX_FRAME_BYTES: Final = MAX_LINE_BYTES + 1 + MAX_REPLY_BYTES
 
 
 class NetworkClient(Protocol):
@@ -49,11 +39,11 @@ class NetworkProbe(Protocol):
 
     @property
     def isolated(self) -> bool:
-        """As an Outlet's."""
+        """As `NetworkClient` says."""
         ...
 
     def fetch(self, word: str, *, signalled: bool) -> Reply:
-        """As an Outlet's."""
+        """As `NetworkClient` says."""
         ...
 
     def ping(self, program: str, *, signalled: bool) -> Reply:
@@ -93,13 +83,15 @@ class LocalNetworkClient:
         return self._system and self._sockets[program].is_socket()
 
     def _ask(self, program: str, question: bytes, *, signalled: bool) -> Reply:
+        from opanel_agent.network import channel  # sockets and processes: most passes ask nobody
+
         if self._by_socket(program):
-            opened = _connected(self._sockets[program])
+            opened = channel.connect(self._sockets[program], timeout_s=DEADLINE_S)
         else:
-            opened = _started(program, system=self._system, quiet=self._quiet)
+            opened = channel.start(program, system=self._system, quiet=self._quiet)
         try:
             with opened as connection:
-                frame = _exchange(connection, question, time.monotonic() + self._deadline_s)
+                frame = channel.exchange(connection, question, time.monotonic() + self._deadline_s)
         except TimeoutError as late:
             raise Bug(Reason.INTERNAL, "outlet_timeout", program=program) from late
         except OSError as broken:
@@ -116,53 +108,3 @@ def _unanswered(program: str, *, signalled: bool) -> NotPermitted | Bug:
     if signalled:
         return NotPermitted(Reason.NOT_PERMITTED, "outlet_refused", program=program)
     return Bug(Reason.INTERNAL, "outlet_silent", program=program)
-
-
-def _exchange(connection: socket.socket, question: bytes, deadline: float) -> bytes:
-    """The question, its end, and everything up to the answer's end. Raises OSError, TimeoutError among it."""
-    connection.settimeout(_left(deadline))
-    connection.sendall(question)
-    connection.shutdown(socket.SHUT_WR)
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        connection.settimeout(_left(deadline))
-        part = connection.recv(65536)
-        size += len(part)
-        if not part or size > _MAX_FRAME_BYTES:
-            return b"".join(parts) if size <= _MAX_FRAME_BYTES else b"\n"
-        parts.append(part)
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-@contextmanager
-def _connected(path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(DEADLINE_S)
-        connection.connect(str(path))
-        yield connection
-
-
-@contextmanager
-def _started(program: str, *, system: bool, quiet: bool) -> Iterator[socket.socket]:
-    """Starts a program that speaks over a socketpair; in the caller's session, so that ending the job ends it as well."""
-    ours, theirs = socket.socketpair()
-    with ours:
-        with theirs, open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a descriptor is wanted
-            pid = process.start(
-                [sys.executable, "-I", "-m", "opanel_agent", program],
-                environment.select(os.environ, user_folders=not system),
-                Streams(theirs.fileno(), theirs.fileno(), nowhere.fileno() if quiet else None),
-                limits=KernelLimits(),
-                new_session=False,
-            )
-        try:
-            yield ours
-        finally:
-            process.end_group(pid)

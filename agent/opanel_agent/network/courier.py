@@ -5,10 +5,10 @@ sending, so that a "no" said in between counts. It never retries: when to try ag
 who gave a command, and asks about everything else.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from opanel_agent.core.errors import AgentError
+from opanel_agent.core.values import replace
 from opanel_agent.core.wire.message import MAX_BODY_BYTES, MAX_LINE_BYTES, Reply, Sealed
 from opanel_agent.network import gate_inputs
 from opanel_agent.network.fetch import WHOLE_S, NetworkInputs, refusal, serve

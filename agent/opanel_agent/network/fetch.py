@@ -17,7 +17,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from opanel_agent.core.consent.purposes import EVERY_GET, FIXED_GETS, WORDS
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, Bug, Unavailable, Untrusted
 from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.content import has_signed_form
 from opanel_agent.core.wire.message import Reply, Sealed, error_values, fixed_get
 from opanel_agent.core.wire.mirror_probe import EACH_MIRROR, PROBE, MirrorProbe, encode
@@ -46,7 +46,7 @@ LEAST_S: Final = 0.5
 WHOLE_S: Final = 55  # below evaluate's 60, so that the reason is told here and not guessed there
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NetworkInputs:
     """What fetch and courier know: no machine facts, no agent state."""
 

@@ -5,7 +5,6 @@ that one of them did not see yet still counts in the next.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.consent_file import ConsentReading
@@ -27,6 +26,7 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
 from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.core.values import frozen
 from opanel_agent.core.wire import endpoints
 from opanel_agent.core.wire.message import JOSE, Sealed, body_json, fields_of, written_by_us
 from opanel_agent.system.storage.settings import Settings
@@ -54,7 +54,7 @@ def destinations(purpose: str, settings: Settings, root: Root) -> tuple[str, ...
     return endpoints.order(root.endpoints.get(purpose, ()), (), settings.region)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GateSources:
     """One reading of everything that a decision rests on, but for the request itself.
 

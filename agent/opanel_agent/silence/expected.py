@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED, EVERY_GET, FIXED_G
 from opanel_agent.core.documents import bundle as bundle_document
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
+from opanel_agent.core.values import replace
 from opanel_agent.core.wire import endpoints
 from opanel_agent.core.wire.message import Sealed, fixed_get, head
 from opanel_agent.network import gate_inputs

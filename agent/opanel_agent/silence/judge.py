@@ -11,12 +11,12 @@ datagrams sent), the listener's bytes, and strace's calls, which alone see a pat
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Final
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.text_safety import is_safe
+from opanel_agent.core.values import field, frozen
 from opanel_agent.silence.tls_greeting import Greeting, unchanged
 
 EVALUATE: Final = "evaluate"
@@ -69,7 +69,7 @@ class ViolationKind(StrEnum):
     THREAD_KEPT = "thread_kept"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Traffic:
     """What the kernel counted in this network: packets of both directions, TCP connections opened, UDP datagrams sent.
 
@@ -90,7 +90,7 @@ class Traffic:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CapturedRequest:
     """Where a connection went, and every byte that came over it, inside of TLS where that was spoken."""
 
@@ -100,7 +100,7 @@ class CapturedRequest:
     tls: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Report:
     """What `sent/` keeps of a posted request, at each address that its host has."""
 
@@ -108,7 +108,7 @@ class Report:
     requests: frozenset[CapturedRequest]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Month:
     """How the installed programs lived. `fault`: why the days came to no end; `failed`: 1 where there was no answer then.
 
@@ -127,7 +127,7 @@ class Month:
     threads: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Call:
     """A system call, as strace saw it: `place` is a path socket's, `family` a new socket's, `program` what was started."""
 
@@ -139,7 +139,7 @@ class Call:
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Expected:
     """What a scenario may show. Each group of `fixed` is one GET, at every mirror and each of their addresses.
 
@@ -168,7 +168,7 @@ class Expected:
         return self.purposes | self.besides
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Observed:
     """What the three witnesses saw of one life."""
 
@@ -180,7 +180,7 @@ class Observed:
     calls: tuple[Call, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Violation:
     """`process` "" where it cannot be told; `what` is a place or the beginning of a request."""
 

@@ -12,7 +12,6 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from opanel_agent.core.values import frozen
 from opanel_agent.silence import tls_greeting
 from opanel_agent.silence.judge import CapturedRequest
 from opanel_agent.silence.tls_greeting import MAX_RECORD_BYTES, RECORD_HEAD, Greeting
@@ -32,7 +32,7 @@ _TLS_HANDSHAKE: Final = b"\x16"  # RFC 8446 5.1
 _DAYS: Final = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CannedReply:
     status: str
     content_type: str = "text/plain"

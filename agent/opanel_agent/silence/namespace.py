@@ -21,10 +21,10 @@ import socket
 import struct
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from opanel_agent.core.values import field, frozen
 from opanel_agent.silence.judge import Traffic
 from opanel_agent.system.storage.installation import NAME
 
@@ -56,7 +56,7 @@ class NamespaceRefused(Exception):
         self.told = told
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Layout:
     """What is mounted. `hosts`: an IPv4 and an IPv6 address by name; `bound`: a folder by the place that it is bound to.
 

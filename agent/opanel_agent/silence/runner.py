@@ -11,11 +11,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.values import frozen
 from opanel_agent.silence import server_copy, strace
 from opanel_agent.silence.judge import Scenario
 from opanel_agent.system import process
@@ -64,7 +64,7 @@ class MissingPrerequisite(Exception):
         self.told = told
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProofTools:
     """What the proof is made with. `program` starts `inside`; the rest is a test's to take away."""
 
@@ -74,7 +74,7 @@ class ProofTools:
     scenarios: Sequence[Scenario] = tuple(Scenario)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Proof:
     """`result` as it is published (docs/json.md)."""
 

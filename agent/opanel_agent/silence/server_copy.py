@@ -13,7 +13,6 @@ import contextlib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED, EVERY_GET, FIXED_G
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
+from opanel_agent.core.values import field, frozen, replace
 from opanel_agent.silence.judge import Scenario
 from opanel_agent.system.consent.consent_store import PUT_ASIDE
 from opanel_agent.system.consent.opt_outs import MAX_BYTES as MAX_SIGNAL_BYTES
@@ -63,7 +63,7 @@ class NoRoot(Exception):
     """There is no root of trust here, so there is no place that this agent could ask."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class File:
     """`refused`: this server's agent would refuse it."""
 
@@ -71,7 +71,7 @@ class File:
     refused: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Server:
     """What was read, by the place that it has in a scenario's folder.
 
@@ -241,7 +241,7 @@ def _readable(files: Files, path: Path, max_bytes: int) -> bytes | None:
 def _consents(files: Files, paths: Paths) -> Iterator[tuple[str, File]]:
     places = {paths.consent: "config/consent.toml"}
     try:
-        names = [name for name in files.names(paths.consent_dir) if not PUT_ASIDE.fullmatch(name)]
+        names = [name for name in files.names(paths.consent_dir) if not re.fullmatch(PUT_ASIDE, name)]
     except AgentError:
         yield "config/consent.d/unlisted.toml", File(data=b"", refused=True)
         names = []

@@ -18,13 +18,13 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.license import license_key
 from opanel_agent.core.units import DAY_S, HOUR_S
+from opanel_agent.core.values import frozen
 from opanel_agent.evaluate.reporting import crash
 from opanel_agent.silence import clock_overlay, server_copy, strace
 from opanel_agent.silence.clock_overlay import BOOT_SHIFT, IDLE, SIZE, STRIDE, UNTIL, WALL_SHIFT, SharedClock
@@ -58,7 +58,7 @@ class Unlived(Exception):
     """The days came to no end: the daemon died or hung. The text says how."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Program:
     """How the installed programs are started: `traced` under strace, which writes to `folder`."""
 

@@ -9,11 +9,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.purposes import CONSENT_BASED, EVERY_GET
+from opanel_agent.core.values import frozen, replace
 from opanel_agent.silence import controls, judge, listener, namespace, server_copy, simulate, strace
 from opanel_agent.silence.expected import ScenarioFiles
 from opanel_agent.silence.judge import Observed, Scenario
@@ -24,7 +25,7 @@ from opanel_agent.silence.simulate import Program
 from opanel_agent.system import environment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ScenarioTask:
     """`scenario` is one of `Scenario`, or RAW; `program` starts this module again, with another role."""
 

@@ -13,8 +13,9 @@ import ssl
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from opanel_agent.core.values import frozen
 
 RECORD_HEAD: Final = 5
 MAX_RECORD_BYTES: Final = 16 * 1024
@@ -23,7 +24,7 @@ _RANDOM_AT, _RANDOM_BYTES, _HEADER = 6, 32, 4
 _KEY_SHARE: Final = 51
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Greeting:
     """`shape` is empty for what is no ClientHello; `drawn` are its random bytes, in order."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 _PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-_PLAIN: Final = re.compile(r"[\w./:@+,-]+", re.ASCII)
+_PLAIN: Final = r"(?a)[\w./:@+,-]+"
 
 
 Line = tuple[str, str, dict[str, object]]  # event, level, fields
@@ -95,7 +95,7 @@ def _as_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> 
 
 def _value(value: object) -> str:
     text = str(value)
-    if _PLAIN.fullmatch(text):
+    if re.fullmatch(_PLAIN, text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + escape(escaped) + '"'

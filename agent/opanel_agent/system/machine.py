@@ -17,25 +17,24 @@ import hashlib
 import hmac
 import os
 import re
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from opanel_agent import __version__
 from opanel_agent.core.license.binding import BOOT_DISKS
 from opanel_agent.core.reporting import fingerprint
+from opanel_agent.core.values import frozen
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage import installation
 
 T = TypeVar("T")
 # Drawn once for this program. It separates our derived machine id from every other program's (machine-id(5)).
-APP_ID: Final = uuid.UUID("6f1f7c1e-9b0d-4c5a-8f0e-3a52c9d47b61")
+APP_ID: Final = bytes.fromhex("6f1f7c1e9b0d4c5a8f0e3a52c9d47b61")
 MAX_BYTES: Final = 4096
 MAX_MOUNTINFO_BYTES: Final = 1024 * 1024
 MAX_CPUINFO_BYTES: Final = 16 * 1024  # the first processor's flags; the others have the same
-_MACHINE_ID: Final = re.compile(r"[0-9a-f]{32}")
+_MACHINE_ID: Final = r"[0-9a-f]{32}"
 # In the order in which they are preferred: what is known to stay first. A world wide name is a disk's own; of NVMe disks
 # kernels have changed it (a quirk for a maker's bogus ones), while the serial stayed.
 _DISK_NAMES: Final = ("wwid", "device/wwid", "serial", "device/serial")
@@ -68,7 +67,7 @@ def _memory_bytes() -> int | None:
     return total
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Kernel:
     """What is asked of the kernel by call instead of by file."""
 
@@ -155,7 +154,7 @@ class LocalMachine:
 
     def _machine_id(self) -> str | None:
         text = self._text("etc/machine-id")
-        if text is None or not _MACHINE_ID.fullmatch(text):
+        if text is None or not re.fullmatch(_MACHINE_ID, text):
             return None  # "uninitialized" during a first boot
         return app_specific(bytes.fromhex(text))
 
@@ -234,9 +233,9 @@ def _collected(name: str, read: Callable[[], T]) -> T | None:
         return None
 
 
-def app_specific(machine_id: bytes, app_id: uuid.UUID = APP_ID) -> str:
+def app_specific(machine_id: bytes, app_id: bytes = APP_ID) -> str:
     """What sd_id128_get_machine_app_specific(3) returns: nobody can go back from it to the machine id."""
-    digest = bytearray(hmac.new(machine_id, app_id.bytes, hashlib.sha256).digest()[:16])
+    digest = bytearray(hmac.new(machine_id, app_id, hashlib.sha256).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x40
     digest[8] = digest[8] & 0x3F | 0x80
     return digest.hex()

@@ -1,8 +1,9 @@
 """Draws random numbers, behind a Protocol so that a simulation can draw the same numbers twice."""
 
-import secrets
-from random import SystemRandom
-from typing import Protocol
+import os
+from typing import Final, Protocol
+
+_FLOAT_BITS: Final = 53  # of a float's mantissa, as `random.SystemRandom` draws them
 
 
 class RandomSource(Protocol):
@@ -22,8 +23,8 @@ class OsRandom:
 
     def token_bytes(self, count: int) -> bytes:
         """Returns `count` random bytes of the kernel's (getrandom(2))."""
-        return secrets.token_bytes(count)
+        return os.urandom(count)
 
     def random(self) -> float:
         """Returns a random float in [0, 1)."""
-        return SystemRandom().random()
+        return (int.from_bytes(os.urandom(7)) >> 56 - _FLOAT_BITS) * 2.0**-_FLOAT_BITS

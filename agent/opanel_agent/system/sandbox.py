@@ -12,9 +12,10 @@ import mmap
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+from opanel_agent.core.values import frozen
 
 FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
 # What is bound into the empty /run, and what systemd lays there for the service itself.
@@ -66,7 +67,7 @@ def _read_only(path: Path) -> bool:
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SandboxTests:
     """What is asked of the kernel by call instead of by file. True of the first three: it could be done."""
 

@@ -81,7 +81,7 @@ QUESTIONS: dict[str, Callable[[PassContext], object]] = {
     "renewal plan": lambda current: renew.current_plan(current.inputs, current.state),
     "held reports": lambda current: current.outbox.held_reports(),
     "sent requests": lambda current: records.sent(current.outbox, Members({}, "intent")),
-    "last sent": lambda current: records.last_sent(current.outbox),
+    "last sent": lambda current: current.outbox.last_sent(),
     "interrupted": lambda current: current.outbox.interrupted(),
     "history": lambda current: records.history(current.ledger),
     "receipts": lambda current: records.receipts(

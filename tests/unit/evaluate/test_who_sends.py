@@ -10,7 +10,8 @@ from fixtures.fake_network import ok
 from fixtures.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.wire.message import Reply, Sealed
-from opanel_agent.evaluate.main import HANDLERS
+from opanel_agent.evaluate.handlers import HANDLERS
+from opanel_agent.evaluate.main import ROUTINES
 from opanel_agent.evaluate.reporting import crash
 from opanel_agent.system.storage.resources import installed_notice
 
@@ -91,7 +92,7 @@ def _receipt(sealed: Sealed) -> Reply:
 
 
 def test_every_intent_is_known_to_send_or_not() -> None:
-    assert {*SENDS, *QUIET} == {*HANDLERS}
+    assert {*SENDS, *QUIET} == {*HANDLERS, *ROUTINES}
     assert not {*SENDS} & {*QUIET}
 
 

@@ -9,7 +9,6 @@ is a question of its own; where they are to an older one, only what it allowed, 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +26,7 @@ from opanel_agent.core.errors import AgentError, Misconfigured, Storage
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.text_safety import escape
 from opanel_agent.core.units import Language
+from opanel_agent.core.values import frozen
 from opanel_agent.messages import describe_error
 from opanel_agent.system.storage import resources
 from opanel_agent.system.terminal import Terminal
@@ -37,7 +37,7 @@ NO: Final = frozenset({"", "h", "hayır", "hayir", "n", "no", "later", "sonra"})
 TRIES: Final = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Prompter:
     """Where the questions are asked, and in which language."""
 

@@ -5,7 +5,6 @@ is under way; only then the command answers. One writer at a time, so that two c
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import tomli_w
@@ -20,6 +19,7 @@ from opanel_agent.core.consent import consent_file
 from opanel_agent.core.consent.edit import with_answers
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.core.values import frozen
 from opanel_agent.messages import describe_error
 from opanel_agent.system.storage import resources
 
@@ -27,7 +27,7 @@ FILE_MODE: Final = 0o644
 DIRECTORY_MODE: Final = 0o755
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Effect:
     """What the agent made of it. `running` False: it was not there. `error`: what was under way may not have ended.
 

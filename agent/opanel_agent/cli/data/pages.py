@@ -6,7 +6,6 @@ which do not belong together are found and nothing half is ever written.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent.cli.client import decode_reply
@@ -17,11 +16,12 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import Unavailable, Untrusted
 from opanel_agent.core.ledger import export
 from opanel_agent.core.ledger.export import Checked, ExportFlawKind
+from opanel_agent.core.values import frozen
 
 MAX_PAGE_CHARACTERS: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Whole:
     """The file, and what a check of it found."""
 

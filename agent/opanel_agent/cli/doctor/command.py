@@ -8,7 +8,6 @@ nothing to redact; a test plants values in every field all the same.
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import groupby
 from typing import Final
 
@@ -27,6 +26,7 @@ from opanel_agent.core.documents import bundle
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.license import license_key
 from opanel_agent.core.license.states import State
+from opanel_agent.core.values import replace
 from opanel_agent.messages import describe_error
 
 DIGITS: Final = 8

@@ -8,7 +8,6 @@ all of it is one user's. Existence alone is the word of an opt-out, so nothing i
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +15,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import SHARDS
 from opanel_agent.core.diagnosis import PathFacts, Rule
 from opanel_agent.core.errors import Storage
+from opanel_agent.core.values import frozen, replace
 from opanel_agent.system.storage.file_facts import FileInspector
 from opanel_agent.system.storage.paths import Paths
 from opanel_agent.system.storage.settings import Settings
@@ -27,7 +27,7 @@ MAX_DEPTH: Final = 3
 Readers = Mapping[str, tuple[int, frozenset[int]]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OwnershipCheck:
     """What was seen, each by its rule. `denied`: there was more that this user may not look at."""
 
@@ -35,7 +35,7 @@ class OwnershipCheck:
     denied: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Users:
     """`admin` writes the settings, `agent` the state; `both` and `alone` must be able to read what the former wrote."""
 

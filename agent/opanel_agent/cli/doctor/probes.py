@@ -6,7 +6,6 @@ stderr first. Where the gate would deny it, or a server has asked for silence, n
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -27,6 +26,7 @@ from opanel_agent.core.errors import AgentError, Bug, Misconfigured, NotPermitte
 from opanel_agent.core.license import effective_time, schedule
 from opanel_agent.core.route_diagnosis import MirrorRoute
 from opanel_agent.core.text_safety import escape
+from opanel_agent.core.values import field, frozen
 from opanel_agent.core.wire.endpoints import address, is_exempt, is_loopback
 from opanel_agent.core.wire.message import fixed_get, head
 from opanel_agent.core.wire.mirror_probe import EACH_MIRROR, PROBE, MirrorProbe, decode
@@ -51,7 +51,7 @@ def _quietly(paths: Paths) -> NetworkProbe:
     return LocalNetworkClient(paths, quiet=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Probes:
     """What looks, so that a test can let it look at something else."""
 
@@ -60,7 +60,7 @@ class Probes:
     doors: Callable[[Paths], NetworkProbe] = _quietly
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CheckInputs:
     """What several checks stand on: None where it is not to be had, which one of them says."""
 

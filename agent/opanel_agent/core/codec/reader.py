@@ -5,7 +5,7 @@ two versions can read one object in two ways: RFC 7515 section 4.1 would have
 unknown header members ignored, and what is ignored here could matter there.
 Every fault raises Untrusted (format_invalid) with `where`, the path of the
 object, and `name`, the member; never a value that the bytes carried. `record`
-reads whole dataclasses by these means.
+reads whole values by these means.
 """
 
 import re
@@ -21,7 +21,7 @@ from opanel_agent.core.text_safety import is_safe
 
 # The identifiers of the format: products, features, limits, roles, component
 # types.
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MAX_ITEMS: Final = 64
 MAX_TEXT: Final = 256
 MAX_BASE64URL: Final = 64 * 1024  # characters
@@ -68,13 +68,11 @@ class Members:
         self._taken.add(name)
         return value
 
-    def text(self, name: str, *, max_length: int = MAX_TEXT, pattern: re.Pattern[str] | None = None) -> str:
+    def text(self, name: str, *, max_length: int = MAX_TEXT, pattern: str | None = None) -> str:
         """Returns a string of at most `max_length` characters, all safe (`text_safety`), that `pattern` matches whole."""
         return self.as_text(self.value(name), name, max_length=max_length, pattern=pattern)
 
-    def optional_text(
-        self, name: str, *, max_length: int = MAX_TEXT, pattern: re.Pattern[str] | None = None
-    ) -> str | None:
+    def optional_text(self, name: str, *, max_length: int = MAX_TEXT, pattern: str | None = None) -> str | None:
         """Returns the string as `text` does, or None for null.
 
         The member itself must be there.
@@ -110,7 +108,7 @@ class Members:
         *,
         max_items: int = MAX_ITEMS,
         max_length: int = MAX_TEXT,
-        pattern: re.Pattern[str] | None = None,
+        pattern: str | None = None,
     ) -> frozenset[str]:
         """Returns an array of at most `max_items` distinct strings, in no order; each is checked as `text` does."""
         items = self.as_items(self.value(name), name, max_items=max_items)
@@ -123,7 +121,7 @@ class Members:
         """Returns an object of at most `max_items` members from NAME to integer."""
         inner = self.members(name)
         names = inner.names()
-        if len(names) > max_items or not all(map(NAME.fullmatch, names)):
+        if len(names) > max_items or not all(re.fullmatch(NAME, each) for each in names):
             raise self._fault("member_value", name)
         return {key: inner.integer(key) for key in names}
 
@@ -154,13 +152,11 @@ class Members:
         """Returns the error (member_value) for a member that breaks a rule which only the caller knows."""
         return self._fault("member_value", name)
 
-    def as_text(
-        self, value: Json, name: str, *, max_length: int = MAX_TEXT, pattern: re.Pattern[str] | None = None
-    ) -> str:
+    def as_text(self, value: Json, name: str, *, max_length: int = MAX_TEXT, pattern: str | None = None) -> str:
         """Returns the value if it is such a string as `text` wants."""
         if not isinstance(value, str):
             raise self._fault("member_type", name)
-        if len(value) > max_length or not is_safe(value) or (pattern is not None and not pattern.fullmatch(value)):
+        if len(value) > max_length or not is_safe(value) or (pattern is not None and not re.fullmatch(pattern, value)):
             raise self._fault("member_value", name)
         return value
 
@@ -205,5 +201,5 @@ class Members:
     def _fault(self, detail: str, name: str) -> Untrusted:
         # A name that the bytes chose is shown only where it is one of the
         # format's: it could be any text.
-        shown = name if NAME.fullmatch(name) else "?"
+        shown = name if re.fullmatch(NAME, name) else "?"
         return Untrusted(Reason.FORMAT_INVALID, detail, where=self.where, name=shown)

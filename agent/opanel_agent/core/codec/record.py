@@ -1,11 +1,11 @@
-"""Turns frozen dataclasses into strict JSON and back, from nothing but the types of their fields.
+"""Turns values (`core.values`) into strict JSON and back, from nothing but the types of their fields.
 
 A record is read whole or refused: `read` takes every member through
 `reader.Members`, so a fault raises Untrusted with the object's path and the
 member's name, and an unknown member is a fault. What `to_json` writes, `read`
 gives back equal.
 
-    @dataclass(frozen=True, slots=True, kw_only=True)
+    @frozen
     class Plan:
         license: Annotated[str, Text(pattern=SHA256_HEX)]
         next_s: int                               # 0 <= n < 2^53
@@ -22,27 +22,23 @@ gives back equal.
 | tuple[X, Y] | an array of exactly these |
 | frozenset[str] | a sorted array of distinct strings |
 | Mapping[str, X], dict[str, X] | an object whose names are data; at most Items.most of them |
-| a dataclass | an object within |
+| a class of values | an object within |
 
 Marks in Annotated say what the type cannot: bounds, another name on disk, and
 how an older file differs. Left out: floats, dates and unions, which no format
-of ours has; other defaults than the dataclass's own; and migrating a value,
+of ours has; other defaults than the class's own; and migrating a value,
 which is for the caller before `read`. The rules of a class are worked out once,
 at its first use.
 """
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Annotated,
-    ClassVar,
     Final,
     NamedTuple,
-    Protocol,
     TypeVar,
     Union,
     get_args,
@@ -54,18 +50,12 @@ from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import MAX_BASE64URL, MAX_ITEMS, MAX_TEXT, Members
 from opanel_agent.core.codec.strict_json import MAX_INT, dumps, loads
+from opanel_agent.core.values import FieldRule, Record, frozen, is_value_class, rules
+
+T = TypeVar("T", bound=Record)
 
 
-class DataclassInstance(Protocol):
-    """An instance of any dataclass, which the standard library has no public type for."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
-
-
-T = TypeVar("T", bound=DataclassInstance)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Integer:
     """Bounds of an int, both included."""
 
@@ -73,7 +63,7 @@ class Integer:
     high: int = MAX_INT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Text:
     """Bounds of a str: characters, and a pattern that must match it whole.
 
@@ -81,10 +71,10 @@ class Text:
     """
 
     max_length: int = MAX_TEXT
-    pattern: re.Pattern[str] | None = None
+    pattern: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Octets:
     """Bounds of bytes: their exact number, None for any; `max_length` in characters of base64url."""
 
@@ -92,14 +82,14 @@ class Octets:
     max_length: int = MAX_BASE64URL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Items:
     """The most items of an array or members of an object whose names are data."""
 
     most: int = MAX_ITEMS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Member:
     """How a field differs on disk.
 
@@ -132,7 +122,7 @@ class _Converter(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """One field of a dataclass: its name in Python and on disk, how it may be absent, and how its values are converted."""
+    """One field of a class: its name in Python and on disk, how it may be absent, and how its values are converted."""
 
     field: str
     member: str
@@ -140,7 +130,7 @@ class _Rule(NamedTuple):
     converter: _Converter
 
 
-def to_json(record: DataclassInstance) -> dict[str, Json]:
+def to_json(record: Record) -> dict[str, Json]:
     """Returns the record as a JSON object.
 
     Raises TypeError for a field of a type that the table does not have.
@@ -174,7 +164,7 @@ def read(kind: type[T], members: Members, **apart: object) -> T:
     return kind(**found)
 
 
-def encode(record: DataclassInstance, *, schema: int = 1) -> bytes:
+def encode(record: Record, *, schema: int = 1) -> bytes:
     """Returns the record as a JSON text with the version of its format, `schema`, as a member."""
     return dumps({"schema": schema, **to_json(record)})
 
@@ -190,14 +180,14 @@ def decode(kind: type[T], data: bytes, where: str, *, max_bytes: int, schema: in
 
 
 @cache
-def _rules(kind: type[DataclassInstance]) -> tuple[_Rule, ...]:
-    """The rules of a dataclass, in the order of its fields."""
+def _rules(kind: type[Record]) -> tuple[_Rule, ...]:
+    """The rules of a class, in the order of its fields."""
     hints: dict[str, object] = get_type_hints(kind, include_extras=True)
-    found = [_rule(field, *_split(hints[field.name])) for field in fields(kind)]
+    found = [_rule(field, *_split(hints[field.name])) for field in rules(kind)]
     return tuple(rule for rule in found if rule is not None)
 
 
-def _rule(field: Field[object], type_: object, marks: Marks) -> _Rule | None:
+def _rule(field: FieldRule, type_: object, marks: Marks) -> _Rule | None:
     """The rule of a field, None where it has no member.
 
     Raises TypeError where it may be absent and has no default.
@@ -205,8 +195,7 @@ def _rule(field: Field[object], type_: object, marks: Marks) -> _Rule | None:
     mark = next((mark for mark in marks if isinstance(mark, Member)), Member())
     if mark.apart:
         return None
-    has_default = field.default is not MISSING or field.default_factory is not MISSING
-    if (mark.omitted_if_none or mark.may_be_absent) and not has_default:
+    if (mark.omitted_if_none or mark.may_be_absent) and not field.has_default:
         raise _unsupported(f"a field that may be absent and has no default: {field.name}")
     return _Rule(field.name, mark.name or field.name, mark, _converter(type_, marks))
 
@@ -231,7 +220,7 @@ def _converter(hint: object, outer: Marks = ()) -> _Converter:
         return make(get_args(type_), (*marks, *outer))
     if isinstance(type_, type) and issubclass(type_, Enum):
         return _enum(type_)
-    if isinstance(type_, type) and is_dataclass(type_):
+    if isinstance(type_, type) and is_value_class(type_):
         return _nested(type_)
     raise _unsupported(type_)
 
@@ -393,7 +382,7 @@ def _mapping(arguments: Marks, marks: Marks) -> _Converter:
     return _Converter(read_mapping, write_mapping)
 
 
-def _nested(kind: type[DataclassInstance]) -> _Converter:
+def _nested(kind: type[Record]) -> _Converter:
     """An object within, by the rules of its own class."""
     return _Converter(
         lambda value, members, name: read(kind, members.as_members(value, name)),

@@ -22,8 +22,8 @@ from opanel_agent.core.errors import Untrusted
 MAX_INT: Final = 2**53 - 1  # RFC 7493 section 2.2: what every implementation reads exactly
 MAX_DEPTH: Final = 8
 
-_ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
-_LONG: Final = re.compile(rb"[0-9]{16,}")
+_ESCAPE: Final = rb"(?s)\\."
+_LONG: Final = rb"[0-9]{16,}"
 # All digits alike, all brackets alike: what pairs with what is left to the
 # parser.
 _ALIKE: Final = bytes.maketrans(b"123456789[]", b"000000000{}")
@@ -71,7 +71,7 @@ def _check_outside_of_strings(data: bytes, max_depth: int) -> None:
 
     Up to the first syntax error the parser sees the same strings.
     """
-    outside = b"".join(_ESCAPE.sub(b"", data).split(b'"')[::2])
+    outside = b"".join(re.sub(_ESCAPE, b"", data).split(b'"')[::2])
     alike = outside.translate(_ALIKE)
     if alike.count(b"{") > max_depth and _depth(alike) > max_depth:
         raise Untrusted(Reason.FORMAT_INVALID, "json_depth", max_depth=max_depth)
@@ -86,7 +86,7 @@ def _depth(alike: bytes) -> int:
 
 def _exceeds(outside: bytes) -> bool:
     """Whether an integer is over 2^53 - 1, which has 16 digits: longer ones are not even converted."""
-    return any(len(number) > 16 or int(number) > MAX_INT for number in _LONG.findall(outside))
+    return any(len(number) > 16 or int(number) > MAX_INT for number in re.findall(_LONG, outside))
 
 
 def _check_surrogates(value: Json) -> None:

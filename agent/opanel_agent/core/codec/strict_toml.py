@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 MAX_BYTES: Final = 64 * 1024
 _MAX_TRIES: Final = 200  # lines of one statement that are looked back over: each costs a parse of the file
-_TOML_LINE: Final = re.compile(r"at line (\d+)")
+_TOML_LINE: Final = r"at line (\d+)"
 
 
 def loads(data: bytes, reason: Reason, *, schema: int = 1) -> "Table":
@@ -71,7 +71,7 @@ def _line_in(told: str, text: str) -> int:
     It names none at the end, nor for what is too long or too deep for it.
     """
     lines = text.split("\n")
-    if found := _TOML_LINE.search(told):
+    if found := re.search(_TOML_LINE, told):
         return int(found[1])
     if "end of document" in told:
         return len(lines)

@@ -23,7 +23,6 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from typing import Final
@@ -35,17 +34,18 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import Misconfigured
 from opanel_agent.core.text_safety import is_safe
 from opanel_agent.core.units import DAY_S, HOUR_S
+from opanel_agent.core.values import field, frozen, replace
 
 DEFAULT_HOLD_S: Final = 72 * HOUR_S
 MAX_HOLD_S: Final = 30 * DAY_S
-_HOLD: Final = re.compile(r"(\d{1,4})([hd])", re.ASCII)
-_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_LITERAL: Final = re.compile(r"\b(?:true|false)\b", re.ASCII)
-_SAYS_NO_OPT_OUT: Final = re.compile(r"""\s*(?:#.*|["']?do_not_track["']?\s*=\s*false\s*(?:#.*)?)""", re.ASCII)
+_HOLD: Final = r"(?a)(\d{1,4})([hd])"
+_DAY: Final = r"(?a)\d{4}-\d{2}-\d{2}"
+_LITERAL: Final = r"(?a)\b(?:true|false)\b"
+_SAYS_NO_OPT_OUT: Final = r"""(?a)\s*(?:#.*|["']?do_not_track["']?\s*=\s*false\s*(?:#.*)?)"""
 _MAX_NAME: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Choice:
     """Holds the answer for one purpose.
 
@@ -58,7 +58,7 @@ class Choice:
     review: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Granted:
     """Holds who granted in a preseeded file: name, role, and the day as YYYY-MM-DD."""
 
@@ -67,7 +67,7 @@ class Granted:
     on: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ConsentFile:
     """Holds a consent.toml that was read without a fault.
 
@@ -90,7 +90,7 @@ class ConsentFile:
     sha256: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Policy:
     """Holds a file of consent.d: what it denies, the holds in seconds that it lengthens to, and its do-not-track."""
 
@@ -105,7 +105,7 @@ class Policy:
         return Signal(kind=SignalKind.SETTING, what=what, place=self.place, line=self.lines.get(key))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ConsentReading:
     """Holds what the consent files say at one moment: the input of the gate.
 
@@ -235,7 +235,7 @@ def in_doubt(data: bytes) -> int | None:
         return 1
     lines = data.decode("latin-1").split("\n")
     named = (number for number, line in enumerate(lines, start=1) if "do_not_track" in line)
-    return next((number for number in named if not _SAYS_NO_OPT_OUT.fullmatch(lines[number - 1])), None)
+    return next((number for number in named if not re.fullmatch(_SAYS_NO_OPT_OUT, lines[number - 1])), None)
 
 
 def edit(data: bytes, purpose: Purpose, *, allow: bool) -> bytes:
@@ -266,7 +266,7 @@ def _changed(text: str, line: int, wanted: str) -> Iterator[bytes]:
     """The text with one literal of that line changed, for each literal of it."""
     lines = text.split("\n")
     old = lines[line - 1]
-    for found in _LITERAL.finditer(old):
+    for found in re.finditer(_LITERAL, old):
         lines[line - 1] = old[: found.start()] + wanted + old[found.end() :]
         yield "\n".join(lines).encode("utf-8")
 
@@ -360,7 +360,7 @@ def _hold(value: object) -> int:
 
     Raises ValueError or TypeError.
     """
-    found = _HOLD.fullmatch(string(value))
+    found = re.fullmatch(_HOLD, string(value))
     seconds = -1 if found is None else int(found[1]) * (HOUR_S if found[2] == "h" else DAY_S)
     if not 0 <= seconds <= MAX_HOLD_S:
         raise ValueError
@@ -373,7 +373,7 @@ def _day(value: object) -> str:
     Raises ValueError or TypeError.
     """
     text = string(value)
-    if not _DAY.fullmatch(text):
+    if not re.fullmatch(_DAY, text):
         raise ValueError
     date.fromisoformat(text)  # a ValueError of its own for the 31st of February
     return text

@@ -17,7 +17,6 @@ receipts.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -27,6 +26,7 @@ from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import Untrusted, Value
 from opanel_agent.core.ledger.chain import Entry, EntryKind
 from opanel_agent.core.reporting.catalog import Field, PurposeSchema
+from opanel_agent.core.values import frozen
 
 SCHEMA: Final = "ISO/IEC TS 27560:2023"
 PRINCIPAL: Final = "administrator"
@@ -49,7 +49,7 @@ class Translate(Protocol):
     def __call__(self, text_id: str, /, **values: Value) -> str: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Notice:
     """Holds the text that an answer was given to: its version, the language it was read in, and its digest.
 
@@ -62,7 +62,7 @@ class Notice:
     sha256: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ReceiptSubject:
     """Holds what a receipt is about beside the answers: one purpose, as the catalog declares it, and who receives it."""
 

@@ -11,7 +11,6 @@ Pure: bytes in, bytes out. Left out: writing the file (`cli.consent.write`).
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
 
 from opanel_agent.core.codes import Reason
@@ -19,11 +18,12 @@ from opanel_agent.core.consent.consent_file import ConsentFile, edit, parse
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import Misconfigured
 from opanel_agent.core.units import HOUR_S
+from opanel_agent.core.values import frozen, replace
 
-_NOTICE: Final = re.compile(r"""(\s*["']?notice["']?\s*=\s*)(?:"[0-9-]*"|'[0-9-]*')""", re.ASCII)
+_NOTICE: Final = r"""(?a)(\s*["']?notice["']?\s*=\s*)(?:"[0-9-]*"|'[0-9-]*')"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Edit:
     """Holds one difference between two files:
 
@@ -66,7 +66,7 @@ def _to_notice(data: bytes, file: ConsentFile, notice: str) -> bytes:
     """The file with the installed notice in the place of the one it names."""
     line = file.lines.get("notice", 1)
     lines = data.decode("utf-8").split("\n")
-    lines[line - 1] = _NOTICE.sub(rf'\g<1>"{notice}"', lines[line - 1], count=1)
+    lines[line - 1] = re.sub(_NOTICE, rf'\g<1>"{notice}"', lines[line - 1], count=1)
     after = "\n".join(lines).encode("utf-8")
     with contextlib.suppress(Misconfigured):  # what was changed is not what it seemed to be
         if parse(after) == replace(file, notice=notice):

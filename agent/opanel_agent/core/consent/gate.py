@@ -25,13 +25,13 @@ Pure and total: no input makes it raise. Left out: reading anything
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED, POLICIES, Basis, Purpose, UnderDoNotTrack
+from opanel_agent.core.values import field, frozen
 
 __all__ = [
     "Denial",
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SettingsView:
     """Holds what the settings say of the license purposes, `refused` being the detail of a file that was refused whole."""
 
@@ -58,7 +58,7 @@ class SettingsView:
     refused: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RequestView:
     """Holds what the gate looks at of one request.
 
@@ -79,7 +79,7 @@ class RequestView:
     reviewed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class GateInputs:
     """Holds everything that one decision rests on, read afresh for it.
 
@@ -110,7 +110,7 @@ class GateInputs:
     clone: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Objection:
     """Holds one reason to deny: the place it comes from, the line there, and what stands there where that says more."""
 
@@ -120,14 +120,14 @@ class Objection:
     what: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Permit:
     """States that a request of this purpose may leave now."""
 
     purpose: Purpose
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Denial:
     """States that a request may not leave, and why.
 

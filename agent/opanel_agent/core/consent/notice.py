@@ -7,15 +7,15 @@ address. What a document does not name is said to be not named; what is not know
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 from opanel_agent.core.documents.controller import Controller, Mechanism
 from opanel_agent.core.documents.root import Destination
+from opanel_agent.core.values import field, frozen
 
 HOME_REGION: Final = "tr"  # a server there is in Türkiye: the notice is by its law, and a transfer abroad is from there
-_PLACEHOLDER: Final = re.compile(r"\{(vendor|reseller|hosts|region|ip_retention)\}")
+_PLACEHOLDER: Final = r"\{(vendor|reseller|hosts|region|ip_retention)\}"
 _WORDS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "tr": {
@@ -66,7 +66,7 @@ _WORDS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Party:
     """Who is responsible: the name in the signed document, the controller where it names one, else a way to call."""
 
@@ -75,7 +75,7 @@ class Party:
     contact: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Circumstances:
     """What only this installation knows. `vendor` is None without a root of trust, `reseller` without a license.
 
@@ -101,7 +101,7 @@ def fill(text: str, language: str, known: Circumstances) -> str:
         "region": _region(known, words),
         "ip_retention": _ip_retention(known.ip_retention_days, words),
     }
-    return _PLACEHOLDER.sub(lambda found: filled[found[1]], text)  # in one pass: a name is never read again
+    return re.sub(_PLACEHOLDER, lambda found: filled[found[1]], text)  # in one pass: a name is never read again
 
 
 def _party(party: Party | None, words: Mapping[str, str], unknown: str) -> str:

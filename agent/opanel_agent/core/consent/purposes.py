@@ -10,9 +10,10 @@ The term is that of GDPR art. 5(1)(b) and KVKK art. 4: data are collected for
 specified purposes and not used for others.
 """
 
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import Final
+
+from opanel_agent.core.values import frozen, replace
 
 # How many shards the status list can have, each with a GET of its own.
 SHARDS: Final = 64
@@ -72,7 +73,7 @@ class UnderDoNotTrack(StrEnum):
     TO_FILE = "to_file"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PurposePolicy:
     """Holds one row of the table.
 
@@ -145,7 +146,7 @@ CONSENT_BASED: Final = tuple(purpose for purpose, terms in POLICIES.items() if t
 FIXED: Final = frozenset({Purpose.LICENSE_STATUS, Purpose.SECURITY_ADVISORIES})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FixedGet:
     """Holds a GET that is the same bytes for everyone: all that `fetch` can do.
 

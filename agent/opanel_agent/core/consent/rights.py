@@ -17,7 +17,6 @@ Left out: keeping the random bytes, sending, and reminding the administrator
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from opanel_agent.core.codec import record
@@ -31,6 +30,7 @@ from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.units import DAY_S
+from opanel_agent.core.values import frozen, replace
 
 ANSWER_WITHIN_S: Final = 30 * DAY_S
 MAX_REVEALS: Final = 64
@@ -73,7 +73,7 @@ def body(catalog: Catalog, kind: str, secrets: Iterable[bytes], text: str | None
     return catalog.build(Purpose.DATA_RIGHTS, said)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RightsRequest:
     """Holds one request that was made:
 
@@ -157,6 +157,6 @@ def decode(data: bytes) -> tuple[RightsRequest, ...]:
     return record.decode(_RightsFile, data, "rights.json", max_bytes=MAX_BYTES).requests
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _RightsFile:
     requests: Annotated[tuple[RightsRequest, ...], Items(most=MAX_REQUESTS)]

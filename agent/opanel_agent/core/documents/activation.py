@@ -14,21 +14,22 @@ Left out: whether the activation is in force (`core.documents.bundle` compares
 it with the license, `core.license.verdict` with the clock).
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.documents.claims import JTI, StatusRef, read_span, read_status
 from opanel_agent.core.documents.jws import THUMBPRINT, Envelope, Typ
 from opanel_agent.core.documents.keys import PublicKey
+from opanel_agent.core.values import frozen
 
 DIGEST_BYTES: Final = 16
 SALT_BYTES: Final = 16
 _MAX_COMPONENTS: Final = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bind:
     """Holds what a machine is compared with.
 
@@ -46,7 +47,7 @@ class Bind:
     components: Mapping[str, bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Activation:
     """Holds the claims of a verified activation.
 
@@ -111,7 +112,7 @@ def read_components(said: Members, name: str) -> Mapping[str, bytes]:
     """
     inner = said.members(name)
     types = inner.names()
-    if len(types) > _MAX_COMPONENTS or not all(NAME.fullmatch(each) for each in types):
+    if len(types) > _MAX_COMPONENTS or not all(re.fullmatch(NAME, each) for each in types):
         raise said.refuse(name)
     return {each: inner.b64(each, size=DIGEST_BYTES) for each in types}
 

@@ -16,9 +16,7 @@ newest cannot be missed here, because each is signed alone: a vendor who needs
 that signs a set with a higher `seq`.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
@@ -30,14 +28,15 @@ from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.units import LANGUAGES
+from opanel_agent.core.values import frozen
 
 MAX_BYTES: Final = 256 * 1024  # as interface.md and `purposes.FIXED_GETS` say
 MAX_ADVISORIES: Final = 64
 MAX_TITLE: Final = 200
 MAX_BODY: Final = 4000
 _MAX_LINE_BYTES: Final = 64 * 1024
-_FILLED: Final = re.compile(r".+")
-_VERSION: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}")
+_FILLED: Final = r".+"
+_VERSION: Final = r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}"
 
 
 @unique
@@ -51,7 +50,7 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Advisory:
     """Holds one verified advisory. Times in seconds since 1970.
 

@@ -18,7 +18,6 @@ says of them, and whether the machine matches (`core.license.binding`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 
 from opanel_agent.core.codes import Reason
@@ -32,6 +31,7 @@ from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.status_list import SHARD_ENTRIES, shard_of
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.values import frozen
 
 MAX_BYTES: Final = 64 * 1024
 MAX_LINES: Final = 8
@@ -40,7 +40,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bundle:
     """Holds a verified bundle.
 
@@ -69,7 +69,7 @@ class Bundle:
         return (self.license.status, *(link.status for link in self.delegations), *own)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Link:
     """Who may sign the next line: an issuer's name and keys, and the delegations that they come through.
 

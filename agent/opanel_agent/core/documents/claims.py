@@ -6,22 +6,21 @@ Registered claims have their meaning from RFC 7519 section 4.1 (`nbf`, `exp`),
 the status reference from draft-ietf-oauth-status-list section 6.2.
 """
 
-import re
-from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.values import frozen
 
-JTI: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
-SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}")
-URI: Final = re.compile(r"[!-~]{1,255}")
+JTI: Final = r"[A-Za-z0-9_-]{8,64}"
+SHA256_HEX: Final = r"[0-9a-f]{64}"
+URI: Final = r"[!-~]{1,255}"
 MAX_DAYS: Final = 36_500
-EMAIL: Final = re.compile(r"[!-?A-~]{1,64}@[!-?A-~]{1,189}")
-_PHONE: Final = re.compile(r"\+?[0-9][0-9 ()/.-]{2,39}")
-WEB: Final = re.compile(r"https?://[!-~]{1,247}")
+EMAIL: Final = r"[!-?A-~]{1,64}@[!-?A-~]{1,189}"
+_PHONE: Final = r"\+?[0-9][0-9 ()/.-]{2,39}"
+WEB: Final = r"https?://[!-~]{1,247}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Contact:
     """Holds the ways to reach somebody, of which at least one is given."""
 
@@ -30,7 +29,7 @@ class Contact:
     url: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StatusRef:
     """Names a document's entry in a status list (draft-ietf-oauth-status-list section 6.2).
 
@@ -42,7 +41,7 @@ class StatusRef:
     uri: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Range:
     """Holds a half-open range of integers: start <= n < end."""
 

@@ -9,15 +9,15 @@ controller.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.documents.claims import EMAIL, WEB
+from opanel_agent.core.values import frozen
 
-REGION: Final = re.compile(r"[A-Za-z0-9-]{1,32}")
+REGION: Final = r"[A-Za-z0-9-]{1,32}"
 MAX_IP_RETENTION_DAYS: Final = 3650
 _MAX_TRANSFERS: Final = 16
 
@@ -35,7 +35,7 @@ class Mechanism(StrEnum):
     UNDERTAKING = "undertaking"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Controller:
     """Holds a controller of personal data.
 
@@ -91,7 +91,7 @@ def read_transfers(claims: Members) -> Mapping[str, Mechanism]:
         return {}
     said = claims.members("transfers")
     names = said.names()
-    if len(names) > _MAX_TRANSFERS or not all(map(REGION.fullmatch, names)):
+    if len(names) > _MAX_TRANSFERS or not all(re.fullmatch(REGION, each) for each in names):
         raise claims.refuse("transfers")
     return {name: _mechanism(said, name) for name in names}
 

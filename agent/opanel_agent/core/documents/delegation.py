@@ -15,7 +15,6 @@ delegation's time has come (`core.license.verdict` asks only for its status).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.documents.claims import (
@@ -33,9 +32,10 @@ from opanel_agent.core.documents.claims import (
 from opanel_agent.core.documents.controller import Controller, read_controller
 from opanel_agent.core.documents.jws import Envelope, Typ
 from opanel_agent.core.documents.keys import PublicKey
+from opanel_agent.core.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Permissions:
     """Holds what a delegate may issue (`may`).
 
@@ -64,7 +64,7 @@ class Permissions:
     status_range: Range
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Delegation:
     """Holds the claims of a verified delegation.
 

@@ -11,7 +11,6 @@ that does not, and the check costs a square root for each key at each load.
 """
 
 import hashlib
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -22,6 +21,7 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.values import frozen
 
 _P: Final = 2**255 - 19
 _Y_OF_ORDER_8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
@@ -34,7 +34,7 @@ _LOW_ORDER: Final = frozenset({0, 1, _P - 1, _Y_OF_ORDER_8, _P - _Y_OF_ORDER_8})
 _PUBLISHED: Final = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PublicKey:
     """Holds 32 bytes: a canonical encoding, not of low order.
 

@@ -10,7 +10,6 @@ panel defines, and the agent passes them on.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent.core.codec.reader import NAME, Members
@@ -22,12 +21,13 @@ from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license import license_key
 from opanel_agent.core.units import DAY_S
+from opanel_agent.core.values import frozen
 
 PRODUCT: Final = "opanel"
 AUDIENCE: Final = "opanel-agent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ActivationTerms:
     """Holds what a license asks of its activation.
 
@@ -43,7 +43,7 @@ class ActivationTerms:
     seats: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reseller:
     """Holds who sold the license, as `status` shows it: a name, and at least one way to reach him."""
 
@@ -53,7 +53,7 @@ class Reseller:
     url: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class License:
     """Holds the claims of a verified license.
 

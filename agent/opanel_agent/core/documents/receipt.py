@@ -12,7 +12,6 @@ Left out: keeping receipts and pursuing what they owe (`core.consent.rights`).
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
 from typing import Final
 
 from opanel_agent.core.codec.json_value import Json
@@ -22,11 +21,12 @@ from opanel_agent.core.documents.claims import JTI, SHA256_HEX, URI
 from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.values import field, frozen
 
 MAX_BYTES: Final = 4 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Receipt:
     """Holds the claims of a verified receipt. Times in seconds since 1970.
 

@@ -19,7 +19,6 @@ threshold: for that a release ships another first root.
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent.core.codec.reader import NAME, Members
@@ -36,6 +35,7 @@ from opanel_agent.core.documents.controller import (
 from opanel_agent.core.documents.jws import Envelope, Typ, parse
 from opanel_agent.core.documents.keys import PublicKey, by_kid
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.values import frozen
 
 MAX_BYTES: Final = 64 * 1024
 MAX_STEPS: Final = 64
@@ -44,10 +44,10 @@ _MAX_LINES: Final = 32
 _MAX_KEYS: Final = 16
 _MAX_DESTINATIONS: Final = 16
 _MIN_THRESHOLD: Final = 2
-_BASE_URL: Final = re.compile(r"https?://[!-~]{1,247}")
+_BASE_URL: Final = r"https?://[!-~]{1,247}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Destination:
     """Holds a base URL and the region that its server stands in."""
 
@@ -55,7 +55,7 @@ class Destination:
     region: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Root:
     """Holds one accepted root. Times in seconds since 1970.
 
@@ -283,7 +283,7 @@ def _endpoints(said: Members) -> Mapping[str, tuple[Destination, ...]]:
 
     A purpose that this version does not know is kept, and never asked.
     """
-    if not all(NAME.fullmatch(purpose) for purpose in said.names()):
+    if not all(re.fullmatch(NAME, purpose) for purpose in said.names()):
         raise said.refuse("purpose")
     return {purpose: _destinations(said, purpose) for purpose in said.names()}
 

@@ -14,7 +14,6 @@ authority answers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
@@ -28,6 +27,7 @@ from opanel_agent.core.documents.claims import JTI, SHA256_HEX
 from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.values import frozen
 
 ISSUER: Final = "opanel-agent"
 MAX_BYTES: Final = 16 * 1024
@@ -59,7 +59,7 @@ class Right(StrEnum):
     RESTRICT = "restrict"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RequestClaims:
     """Holds the claims of a request. `iat` in seconds since 1970.
 

@@ -22,7 +22,6 @@ form (section 5.2), and what a status leads to (`core.license.verdict`).
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum, unique
 from typing import Final
 
@@ -33,6 +32,7 @@ from opanel_agent.core.consent.purposes import SHARDS
 from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.values import frozen
 
 MAX_TOKEN_BYTES: Final = 512 * 1024
 SHARD_ENTRIES: Final = 1 << 20
@@ -56,7 +56,7 @@ class Status(IntEnum):
     SUPERSEDED = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Statuses:
     """Holds the entries of a list (section 4.1):
 
@@ -79,7 +79,7 @@ class Statuses:
         return self.data[byte] >> bit & (1 << self.bits) - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StatusList:
     """Holds an accepted list. Times in seconds since 1970.
 

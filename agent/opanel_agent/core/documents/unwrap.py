@@ -19,9 +19,9 @@ from opanel_agent.core.text_safety import remove_blanks
 
 _SIGNATURE_CHARACTERS: Final = 86
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
-_SOFT_BREAK: Final = re.compile(r"=[ \t]*\r?\n")
-_QUOTED: Final = re.compile(r"^[ \t]*(?:>[ \t]?)+", re.MULTILINE)
-_ONE: Final = re.compile(rf"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{{{_SIGNATURE_CHARACTERS}}}")
+_SOFT_BREAK: Final = r"=[ \t]*\r?\n"
+_QUOTED: Final = r"(?m)^[ \t]*(?:>[ \t]?)+"
+_ONE: Final = rf"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{{{_SIGNATURE_CHARACTERS}}}"
 
 
 def unwrap(data: bytes) -> bytes:
@@ -34,10 +34,10 @@ def unwrap(data: bytes) -> bytes:
         text = _decoded(data)
     except UnicodeDecodeError:
         return data
-    bare = remove_blanks(_QUOTED.sub("", _SOFT_BREAK.sub("", text)))
+    bare = remove_blanks(re.sub(_QUOTED, "", re.sub(_SOFT_BREAK, "", text)))
     lines, at = [], 0
     while at < len(bare):
-        found = _ONE.match(bare, at)
+        found = re.compile(_ONE).match(bare, at)
         if found is None:
             return data
         lines.append(found[0])

@@ -26,7 +26,6 @@ Pure. Left out: the file, its lock and its fsync (`evaluate.ledger_file`).
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, unique
 from typing import Annotated, Final
 
@@ -40,6 +39,7 @@ from opanel_agent.core.documents.claims import SHA256_HEX
 from opanel_agent.core.errors import Bug, Untrusted
 from opanel_agent.core.text_safety import mask
 from opanel_agent.core.units import DAY_S
+from opanel_agent.core.values import field, frozen, replace
 
 NOTHING: Final = "0" * 64
 MAX_LINE_BYTES: Final = 64 * 1024
@@ -49,7 +49,7 @@ MAX_TEXTS: Final = 16
 # days without one are a gap, since a mark may come late by a missed check.
 MARK_EVERY_S: Final = DAY_S
 GAP_S: Final = 2 * DAY_S
-_KIND: Final = re.compile(r"[A-Za-z]{1,32}")
+_KIND: Final = r"[A-Za-z]{1,32}"
 
 Datum = str | int | bool | tuple[str, ...]
 
@@ -175,7 +175,7 @@ class FlawKind(StrEnum):
     HEAD = "head"  # the last line is not the one that was written
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Flaw:
     """Holds the first thing that is wrong with a chain: the line, counted from 1, and what it is."""
 
@@ -183,7 +183,7 @@ class Flaw:
     what: FlawKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Entry:
     """Holds one entry of the ledger.
 
@@ -214,7 +214,7 @@ class Entry:
         return {**_members(self), "sha256": self.digest}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ChainHead:
     """Holds where a ledger ends: its number of lines, and the digest of the last (64 zeros for none)."""
 
@@ -234,7 +234,7 @@ class ChainHead:
         return record.decode(ChainHead, data, "ledger.head", max_bytes=256)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ChainState:
     """Holds what a chain came to, as far as it holds.
 
@@ -495,9 +495,9 @@ def _datum(name: str, value: Datum) -> Json:
             return value
         case _Is.COUNT, int() if not isinstance(value, bool):
             return value
-        case _Is.DIGEST, str() if SHA256_HEX.fullmatch(value):
+        case _Is.DIGEST, str() if re.fullmatch(SHA256_HEX, value):
             return value
-        case _Is.CODE, str() if NAME.fullmatch(value):
+        case _Is.CODE, str() if re.fullmatch(NAME, value):
             return str(value)
         case _Is.TEXT, str():
             return _shown(value)

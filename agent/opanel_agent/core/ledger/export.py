@@ -27,7 +27,6 @@ be written without holding it twice and a person can `grep` in it.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Final
 
@@ -43,6 +42,7 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.ledger import chain
 from opanel_agent.core.ledger.chain import ChainHead, ChainState, Entry, EntryKind
+from opanel_agent.core.values import field, frozen, mutable
 from opanel_agent.core.wire.message import Sealed
 
 MAX_BYTES: Final = 256 * 1024 * 1024
@@ -94,7 +94,7 @@ class ExportFlawKind(StrEnum):
     SENT_MISSING = "sent_missing"  # the ledger says it was sent; it is neither here nor purged
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Part:
     """Holds one part of an export.
 
@@ -119,7 +119,7 @@ class Part:
         return Part(holds=holds, name=name, data=None, sha256=_sha256(data))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ExportFlaw:
     """Holds one thing that is wrong; `line` counts from 1, in the part or, for the file's own flaws, in the file."""
 
@@ -128,7 +128,7 @@ class ExportFlaw:
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Checked:
     """Holds what a check came to.
 
@@ -200,7 +200,7 @@ def check(data: bytes, trusted: str | None) -> Checked:
     )
 
 
-@dataclass(slots=True, kw_only=True)
+@mutable
 class _Case:
     """One export while it is judged: what is in it, and what was found so far.
 

@@ -41,13 +41,13 @@ size.
 import hmac
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from enum import Enum, unique
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
 from opanel_agent.core.documents.activation import Bind
+from opanel_agent.core.values import frozen
 
 
 @unique
@@ -78,7 +78,7 @@ P_MAX: Final = 1
 DIGEST_BYTES: Final = 16
 _CONTEXT: Final = b"opanel-bind-1"
 
-_SHAPE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
+_SHAPE: Final = r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?"
 # Compared without all but letters and digits, so "To be filled by O.E.M." is
 # one entry in all its spellings.
 _JUNK: Final = frozenset(
@@ -148,30 +148,28 @@ _JUNK: Final = frozenset(
     }
 )
 _JUNK_PATTERNS: Final = (
-    re.compile(r"(.)\1*"),  # one character again and again: zeros, f's
-    re.compile(r"(..)\1+"),  # two in turn: fefefefe…
-    re.compile(
-        r"(?:\w*qemuharddisk)?drive(?:scsi|virtio|ide|sata)(?:disk)?\d+"
-    ),  # QEMU's drive ids, as Proxmox and libvirt give them
+    r"(.)\1*",  # one character again and again: zeros, f's
+    r"(..)\1+",  # two in turn: fefefefe…
+    r"(?:\w*qemuharddisk)?drive(?:scsi|virtio|ide|sata)(?:disk)?\d+",  # QEMU's drive ids, as Proxmox and libvirt give them
     # QEMU's default IDE and SATA serials, alone and as the kernel's wwid writes
     # them
-    re.compile(r"(?:\w*qemu(?:harddisk|dvdrom))?qm\d{5}"),
-    re.compile(r"(?:t10)?(?:ata)?(?:qemu|vbox|vmware|msft|xen)\w*(?:harddisk|virtualdisk|disk)"),  # a model, no serial
-    re.compile(r"nvme1b36\w*"),  # QEMU's NVMe controller, whose default serial is a constant
-    re.compile(r"(?:google)?(?:localssd|localnvmessd|persistentdisk)\d+"),
-    re.compile(r"(?:eui|naa|uuid|0x)?0+[0-9a-f]?"),  # zeros behind a prefix, and a counter that was never set
+    r"(?:\w*qemu(?:harddisk|dvdrom))?qm\d{5}",
+    r"(?:t10)?(?:ata)?(?:qemu|vbox|vmware|msft|xen)\w*(?:harddisk|virtualdisk|disk)",  # a model, no serial
+    r"nvme1b36\w*",  # QEMU's NVMe controller, whose default serial is a constant
+    r"(?:google)?(?:localssd|localnvmessd|persistentdisk)\d+",
+    r"(?:eui|naa|uuid|0x)?0+[0-9a-f]?",  # zeros behind a prefix, and a counter that was never set
 )
 
 
 # What firmware, kernel and udev write before the number itself: 0x5000c500…,
 # wwn-0x5000c500…, naa.5000c500…, eui.….
-_DISK_PREFIX: Final = re.compile(r"(?:nvme-|wwn-|naa\.|eui\.|uuid\.|t10\.|0x)+")
+_DISK_PREFIX: Final = r"(?:nvme-|wwn-|naa\.|eui\.|uuid\.|t10\.|0x)+"
 # scsi_id(8) puts the type of the designator (3 is NAA) before the number.
-_SCSI_ID: Final = re.compile(r"3(?=[256][0-9a-f]{15}(?:[0-9a-f]{16})?$)")
-_UUID: Final = re.compile(r"[0-9a-f]{32}")
+_SCSI_ID: Final = r"3(?=[256][0-9a-f]{15}(?:[0-9a-f]{16})?$)"
+_UUID: Final = r"[0-9a-f]{32}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Match:
     """How a machine compares with a signed binding.
 
@@ -197,9 +195,9 @@ def canonical(component: str, value: str) -> str:
     if component == "agent_key":  # a thumbprint that we write ourselves: its punctuation tells keys apart
         return value
     if component in BOOT_DISKS:
-        value = _SCSI_ID.sub("", _DISK_PREFIX.sub("", value, count=1))
+        value = re.sub(_SCSI_ID, "", re.sub(_DISK_PREFIX, "", value, count=1))
     bare = re.sub(r"[^a-z0-9]", "", value)
-    if component == "dmi_product_uuid" and _UUID.fullmatch(bare):
+    if component == "dmi_product_uuid" and re.fullmatch(_UUID, bare):
         return min(bare, _other_byte_order(bare))
     return bare
 
@@ -326,8 +324,8 @@ def _other_byte_order(uuid: str) -> str:
 def _is_junk(value: str) -> bool:
     bare = re.sub(r"[^a-z0-9]", "", value)
     return (
-        _SHAPE.fullmatch(value) is None
+        re.fullmatch(_SHAPE, value) is None
         or len(bare) < 4
         or bare in _JUNK
-        or any(pattern.fullmatch(bare) for pattern in _JUNK_PATTERNS)
+        or any(re.fullmatch(pattern, bare) for pattern in _JUNK_PATTERNS)
     )

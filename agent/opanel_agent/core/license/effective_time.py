@@ -41,12 +41,12 @@ clocks, saving the state.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Final, NewType
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.units import DAY_S, HOUR_S
+from opanel_agent.core.values import field, frozen, replace
 
 Wall = NewType("Wall", int)
 Effective = NewType("Effective", int)
@@ -60,7 +60,7 @@ LIFT_S: Final = 30 * DAY_S
 SUSPECT_S: Final = DAY_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ClockReading:
     """The clocks at one moment.
 
@@ -73,7 +73,7 @@ class ClockReading:
     boot_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ClockState:
     """Where effective time stood at one reading, in seconds.
 

@@ -19,7 +19,7 @@ from opanel_agent.core.errors import Untrusted
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CHECK: Final = _ALPHABET + "*~$=U"
 _SPELLING: Final = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
-_KEY: Final = re.compile(f"[{_ALPHABET}]{{26}}[{_ALPHABET}U]")
+_KEY: Final = f"[{_ALPHABET}]{{26}}[{_ALPHABET}U]"
 _MAX_TYPED: Final = 64
 
 
@@ -31,7 +31,7 @@ def parse(text: str) -> str:
     compact = text.strip().upper().translate(_SPELLING)
     # 26 characters hold 130 bits; a first character above 7 would need more
     # than 128.
-    if len(text) > _MAX_TYPED or not _KEY.fullmatch(compact) or compact[0] > "7":
+    if len(text) > _MAX_TYPED or not re.fullmatch(_KEY, compact) or compact[0] > "7":
         raise Untrusted(Reason.FORMAT_INVALID, "license_key_shape")
     if _check(_value(compact[:26])) != compact[26]:
         raise Untrusted(Reason.FORMAT_INVALID, "license_key_check")

@@ -17,7 +17,6 @@ Pure: `now` is effective time, `draw` in [0, 1). Not here: whether it may leave
 (the gate), and who keeps the plan.
 """
 
-from dataclasses import dataclass, replace
 from typing import Final
 
 from opanel_agent.core.codes import Fault, Reason
@@ -27,11 +26,12 @@ from opanel_agent.core.errors import NotYet, Untrusted
 from opanel_agent.core.license.schedule import AHEAD_MAX_S, RETRY_AFTER_MAX_S
 from opanel_agent.core.license.verdict import SKEW_S
 from opanel_agent.core.units import DAY_S
+from opanel_agent.core.values import frozen, replace
 
 LEFT_PERCENT: Final = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Plan:
     """For the license whose line has the digest `license`: when to ask next, and how the last request ended.
 

@@ -21,13 +21,13 @@ saves the Schedule. Not here: whether a request is permitted, which mirror it
 goes to, and when documents are renewed.
 """
 
-from dataclasses import dataclass, replace
 from typing import Final
 
 from opanel_agent.core.codec import record
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.units import DAY_S, HOUR_S
+from opanel_agent.core.values import frozen, replace
 
 WATCH_S: Final = 900
 FIRST_RETRY_S: Final = (900, 3 * HOUR_S)
@@ -40,7 +40,7 @@ AHEAD_MAX_S: Final = 2 * DAY_S
 _FAILURES_MAX: Final = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Schedule:
     """`failures` in a row; `not_before_s` as a server asked, or 0; `watching` after a list that gave 1, 2 or 3."""
 

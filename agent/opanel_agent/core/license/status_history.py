@@ -17,7 +17,6 @@ Pure. The caller keeps the rows. Not here: what a sighting leads to (verdict).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import Final
 
@@ -25,6 +24,7 @@ from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.claims import StatusRef
 from opanel_agent.core.documents.status_list import Status, StatusList
 from opanel_agent.core.license.verdict import Sighting
+from opanel_agent.core.values import frozen, replace
 
 MAX_ROWS: Final = 64
 
@@ -38,7 +38,7 @@ class Document(StrEnum):
     DELEGATION = "delegation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StatusRecord:
     """An entry that was seen bad.
 

@@ -31,7 +31,6 @@ a person (texts).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent.core.codes import Reason
@@ -40,6 +39,7 @@ from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.license.binding import Match
 from opanel_agent.core.license.states import ACTIONS, EVERYTHING, PERMITS, Action, Permits, State
 from opanel_agent.core.units import DAY_S, HOUR_S
+from opanel_agent.core.values import frozen
 
 __all__ = [
     "NEVER",
@@ -75,7 +75,7 @@ WARN_AT: Final = (10, 25, 50, 100)
 """Per cent of a period that are left when its warnings are given, the last one first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Refusal:
     """The bundle that was accepted before no longer verifies, since `since`."""
 
@@ -83,7 +83,7 @@ class Refusal:
     since: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sighting:
     """A `status` other than VALID that lists gave without a break.
 
@@ -97,7 +97,7 @@ class Sighting:
     seen_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Evidence:
     """Everything that a judgment depends on. All times are effective time.
 
@@ -126,7 +126,7 @@ class Evidence:
     previous_since: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Countdown:
     """One cause on its way: `grace` from `starts_s`, `state` from `due_s` until `ends_s`.
 
@@ -150,7 +150,7 @@ class Countdown:
         return (self.seen or self.starts_s <= now) and now < self.due_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Period:
     """What warnings are counted in, while the state is `state` because of `reason`.
 
@@ -164,7 +164,7 @@ class Period:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Verdict:
     """`until`: the next change that time alone brings, if any.
 

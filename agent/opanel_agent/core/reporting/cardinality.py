@@ -20,7 +20,7 @@ It is a recursive descent, a function for each rule of this grammar:
 import re
 from typing import Final
 
-_BOUNDS: Final = re.compile(r"\?|\{(\d{1,4})(?:,(\d{1,4}))?\}")
+_BOUNDS: Final = r"\?|\{(\d{1,4})(?:,(\d{1,4}))?\}"
 _SPECIAL: Final = frozenset(".^$*+?{}[]\\|()")
 
 
@@ -102,7 +102,7 @@ def _members(rest: _Rest) -> set[str]:
 
 def _repeated(each: int, rest: _Rest) -> int:
     """Counts an atom with its bounds."""
-    found = _BOUNDS.match(rest.text)
+    found = re.match(_BOUNDS, rest.text)
     if found is None:
         return each
     rest.text = rest.text[found.end() :]

@@ -21,7 +21,6 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
@@ -32,11 +31,12 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.reporting.cardinality import count, powers
 from opanel_agent.core.units import LANGUAGES
+from opanel_agent.core.values import frozen
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_FROZEN_BYTES: Final = 1024 * 1024
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_DAY: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}")
+_NAME: Final = r"[a-z][a-z0-9_]{0,39}"
+_DAY: Final = r"20[0-9]{2}-[0-9]{2}-[0-9]{2}"
 
 
 @unique
@@ -55,7 +55,7 @@ class Type(StrEnum):
     OBJECT = "object"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Field:
     """Holds the declaration of one field.
 
@@ -135,7 +135,7 @@ class Field:
         return len(items) <= self.max_items and all(map(self.permits, items))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PurposeSchema:
     """Holds all that one purpose can say, and to whom."""
 
@@ -143,7 +143,7 @@ class PurposeSchema:
     fields: Mapping[str, Field]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Catalog:
     """Holds the declarations of every purpose, and builds and checks reports by them."""
 
@@ -190,7 +190,7 @@ class Catalog:
         fields = self.fields(purpose)
         if not isinstance(said, dict) or dumps(said) != body or not fields:
             return ("body",)
-        undeclared = [name if NAME.fullmatch(name) else "?" for name in said if name not in fields]
+        undeclared = [name if re.fullmatch(NAME, name) else "?" for name in said if name not in fields]
         return tuple(dict.fromkeys([*undeclared, *self._missing(purpose, said), *self._wrong(purpose, said)]))
 
     def bits(self, purpose: str) -> float:
@@ -223,7 +223,7 @@ def _refuse(detail: str, purpose: str, names: list[str]) -> None:
     A name is told only where it is one of the format's.
     """
     for name in names:
-        shown = name if NAME.fullmatch(name) else "?"
+        shown = name if re.fullmatch(NAME, name) else "?"
         raise Untrusted(Reason.FIELD_UNDECLARED, detail, purpose=purpose, name=shown)
 
 
@@ -323,7 +323,7 @@ def _sheet(purpose: str, told: Members) -> PurposeSchema:
         fields={name: _field(name, fields.members(name)) for name in fields.names()},
     )
     told.end()
-    if not recipients or not all(_NAME.fullmatch(name) for name in sheet.fields):
+    if not recipients or not all(re.fullmatch(_NAME, name) for name in sheet.fields):
         raise Untrusted(Reason.FORMAT_INVALID, "catalog_field", where=purpose, name="recipients, fields")
     return sheet
 

@@ -13,22 +13,22 @@ Left out: catching the exception and keeping it until somebody has looked at it
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from opanel_agent.core import errors
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.reporting import fingerprint
+from opanel_agent.core.values import frozen
 
 PACKAGE: Final = "opanel_agent"
 OTHER: Final = "other"
 MAX_FRAMES: Final = 32
 MAX_LINE: Final = 99_999
-_MODULE: Final = re.compile(r"opanel_agent(?:\.[a-z0-9_]{1,32}){0,4}")
-_FUNCTION: Final = re.compile(r"[A-Za-z0-9_<>.]{1,64}")
+_MODULE: Final = r"opanel_agent(?:\.[a-z0-9_]{1,32}){0,4}"
+_FUNCTION: Final = r"[A-Za-z0-9_<>.]{1,64}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StackFrame:
     """Holds one place in the code; `line` counts from 1."""
 
@@ -86,7 +86,7 @@ def _module(filename: str, package: str) -> str | None:
 
 def _ours(frame: StackFrame) -> bool:
     """Whether the frame fits its declared pattern: a guard against a file that somebody else laid among ours."""
-    named = _MODULE.fullmatch(frame.module) and _FUNCTION.fullmatch(frame.function)
+    named = re.fullmatch(_MODULE, frame.module) and re.fullmatch(_FUNCTION, frame.function)
     return named is not None and 1 <= frame.line <= MAX_LINE
 
 

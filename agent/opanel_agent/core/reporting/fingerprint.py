@@ -12,9 +12,10 @@ this module.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+from opanel_agent.core.values import frozen
 
 UNKNOWN: Final = "unknown"
 OTHER: Final = "other"
@@ -31,12 +32,12 @@ _MEMORY_CLASSES: Final = (1, 6)
 
 # The same ranges as the catalog's patterns, so that a number out of the
 # ordinary cannot single a server out.
-_RELEASE: Final = re.compile(r"([0-9]\.(?:[0-9]|[1-4][0-9]))(\.(?:[0-9]|[1-4][0-9]))?(?:[-+~ ].*)?", re.DOTALL)
-_SERIES: Final = re.compile(r"[0-9]\.(?:[0-9]|[12][0-9])")
-_OS_VERSION: Final = re.compile(r"([1-9]|[1-3][0-9])(?:\.[0-9]+)*")
-_KERNEL: Final = re.compile(r"([4-9]\.(?:[0-9]|[12][0-9]))(?:[^0-9].*)?", re.DOTALL)
-_OS_RELEASE_LINE: Final = re.compile(r"""([A-Z_]+)=["']?([^"']*)["']?""")
-_CONTAINER: Final = re.compile(r"docker|kubepods|libpod|containerd|\blxc\b|garden")
+_RELEASE: Final = r"(?s)([0-9]\.(?:[0-9]|[1-4][0-9]))(\.(?:[0-9]|[1-4][0-9]))?(?:[-+~ ].*)?"
+_SERIES: Final = r"[0-9]\.(?:[0-9]|[12][0-9])"
+_OS_VERSION: Final = r"([1-9]|[1-3][0-9])(?:\.[0-9]+)*"
+_KERNEL: Final = r"(?s)([4-9]\.(?:[0-9]|[12][0-9]))(?:[^0-9].*)?"
+_OS_RELEASE_LINE: Final = r"""([A-Z_]+)=["']?([^"']*)["']?"""
+_CONTAINER: Final = r"docker|kubepods|libpod|containerd|\blxc\b|garden"
 
 # Where the firmware names its maker. The first that fits: a cloud says more
 # than the hypervisor that it is built on.
@@ -67,7 +68,7 @@ _MAKERS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Hints:
     """Holds what a process without privileges can see of what it runs in; None is what the machine does not tell.
 
@@ -93,13 +94,13 @@ def unknown(name: str) -> str:
 
 def release(text: str | None) -> str:
     """Returns `major.minor.patch` of a program's version; what follows (a build, a commit) is cut off."""
-    found = _RELEASE.fullmatch(text or "")
+    found = re.fullmatch(_RELEASE, text or "")
     return UNKNOWN if found is None else found[1] + (found[2] or ".0")
 
 
 def series(text: str | None) -> str:
     """Returns `major.minor` of a program's version, which is all that a usage report says of one."""
-    found = _SERIES.fullmatch(release(text).rpartition(".")[0])
+    found = re.fullmatch(_SERIES, release(text).rpartition(".")[0])
     return UNKNOWN if found is None else found[0]
 
 
@@ -110,7 +111,7 @@ def license_class(state: str) -> str:
 
 def os_release(text: str | None) -> Mapping[str, str]:
     """Returns the assignments of an os-release(5); a line that is none is passed over."""
-    found = (_OS_RELEASE_LINE.fullmatch(line.strip()) for line in (text or "").split("\n"))
+    found = (re.fullmatch(_OS_RELEASE_LINE, line.strip()) for line in (text or "").split("\n"))
     return MappingProxyType({match[1]: match[2] for match in found if match})
 
 
@@ -124,13 +125,13 @@ def os_version(told: Mapping[str, str]) -> str:
 
     The version of a rare distribution would say more than its name may.
     """
-    found = _OS_VERSION.fullmatch(told.get("VERSION_ID", ""))
+    found = re.fullmatch(_OS_VERSION, told.get("VERSION_ID", ""))
     return found[1] if found and told.get("ID") in OS_IDS else UNKNOWN
 
 
 def kernel(told: str) -> str:
     """Returns `major.minor` of the kernel's release; the rest names a build."""
-    found = _KERNEL.fullmatch(told)
+    found = re.fullmatch(_KERNEL, told)
     return UNKNOWN if found is None else found[1]
 
 
@@ -160,7 +161,7 @@ def virtualization(hints: Hints) -> str:
     A container first, whatever its host is. `none` only where firmware and
     processor both speak and neither says so: a silent one is `unknown`.
     """
-    if hints.marked_container or _CONTAINER.search(hints.cgroup or ""):
+    if hints.marked_container or re.search(_CONTAINER, hints.cgroup or ""):
         return "container"
     maker = (hints.maker or "").casefold()
     named = next((kind for needle, kind in _MAKERS if needle in maker), None)

@@ -11,11 +11,11 @@ age can be told.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
 
 from opanel_agent.core.units import DAY_S
+from opanel_agent.core.values import frozen
 
 
 @unique
@@ -29,7 +29,7 @@ class PayloadFolder(StrEnum):
 KEPT_S: Final = {PayloadFolder.HELD: 14 * DAY_S, PayloadFolder.SENT: 90 * DAY_S}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StoredItem:
     """Holds one stored request.
 

@@ -8,11 +8,11 @@ this form.
 import re
 from typing import Final
 
-_LINE: Final = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_LINE: Final = rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"
 _AROUND: Final = b"\xef\xbb\xbf \t\r\n"
 
 
 def has_signed_form(body: bytes) -> bool:
     """Returns whether a body is one or more compact JWS, a line each; white space around them and a BOM are ignored."""
     lines = body.strip(_AROUND).split(b"\n")
-    return all(_LINE.fullmatch(line.strip()) for line in lines)
+    return all(re.fullmatch(_LINE, line.strip()) for line in lines)

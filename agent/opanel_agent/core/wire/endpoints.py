@@ -22,19 +22,19 @@ if TYPE_CHECKING:  # the settings' own check needs no document, nor what verifie
     from opanel_agent.core.documents.root import Destination
 
 MAX_LENGTH: Final = 255
-_URL: Final = re.compile(
+_URL: Final = (
     r"(?P<scheme>https?)://"
     r"(?P<host>[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*|\[[0-9A-Fa-f:]+\])"  # RFC 1035 2.3.4
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
     r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?"  # no segment begins with a dot, so none goes up
 )
-_DOMAIN: Final = re.compile(r"\.?[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
+_DOMAIN: Final = r"\.?[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?"
 _LOOPBACK: Final = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
 def admissible(url: str) -> bool:
     """Tells whether this may be a mirror's or an endpoint's address; MAX_LENGTH characters at most."""
-    found = _URL.fullmatch(url) if len(url) <= MAX_LENGTH else None
+    found = re.fullmatch(_URL, url) if len(url) <= MAX_LENGTH else None
     if found is None or int(found["port"] or 1) > 65535:
         return False
     host = found["host"]
@@ -62,7 +62,7 @@ def address(host: str) -> IPv4Address | IPv6Address | None:
 
 def admissible_exception(text: str) -> bool:
     """Tells whether this may be an exception from the proxy: a domain, an address, or a network in CIDR notation."""
-    return _network(text) is not None or (len(text) <= MAX_LENGTH and _DOMAIN.fullmatch(text) is not None)
+    return _network(text) is not None or (len(text) <= MAX_LENGTH and re.fullmatch(_DOMAIN, text) is not None)
 
 
 def is_exempt(host: str, exceptions: Iterable[str]) -> bool:

@@ -14,7 +14,6 @@ request may leave (`core.consent.gate`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -28,6 +27,7 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import EVERY_GET, MAX_REPLY_BYTES
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.text_safety import mask
+from opanel_agent.core.values import field, frozen, replace
 
 MAX_LINE_BYTES: Final = 16 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -56,7 +56,7 @@ _FORMS: Final[Mapping[str, tuple[str, tuple[str | None, ...]]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sealed:
     """Holds one request, ready to leave.
 
@@ -92,7 +92,7 @@ class Sealed:
         return record.read(Sealed, members, headers=headers, body=body)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reply:
     """Holds what a request came to.
 

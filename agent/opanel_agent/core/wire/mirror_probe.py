@@ -5,11 +5,11 @@ nothing, since it comes from the process that has the network.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Annotated, Final
 
 from opanel_agent.core.codec import record
 from opanel_agent.core.codec.record import Items, Text
+from opanel_agent.core.values import field, frozen, replace
 from opanel_agent.core.wire.message import ERROR_VALUES, MAX_ERROR_VALUE, error_values, require_error_values
 from opanel_agent.core.wire.steps import Attempt, Step
 
@@ -21,7 +21,7 @@ MAX_URL: Final = 512
 MAX_BYTES: Final = 128 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MirrorProbe:
     """Holds the result of one GET.
 
@@ -66,6 +66,6 @@ def decode(data: bytes) -> tuple[MirrorProbe, ...]:
     return probes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Probes:
     mirrors: Annotated[tuple[MirrorProbe, ...], Items(most=MAX_PROBES)]

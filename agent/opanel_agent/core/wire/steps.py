@@ -10,11 +10,11 @@ error's code.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Annotated, Final
 
 from opanel_agent.core.codec.record import Text
+from opanel_agent.core.values import field, frozen, mutable
 
 MAX_ADDRESS: Final = 64
 
@@ -44,7 +44,7 @@ class Outcome(StrEnum):
     UNDECIDED = "undecided"  # another address had connected before this one answered
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Attempt:
     """One address of the server or, with a proxy, of the proxy."""
 
@@ -52,7 +52,7 @@ class Attempt:
     outcome: Outcome
 
 
-@dataclass(slots=True, kw_only=True)
+@mutable
 class RequestTrace:
     """Records one request.
 

@@ -7,7 +7,6 @@ finds the same changes again, and nothing leaves meanwhile.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.license import binding, schedule
 from opanel_agent.core.license.binding import Identity
+from opanel_agent.core.values import field, mutable, replace
 from opanel_agent.core.wire.message import Reply
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import Inputs
@@ -33,7 +33,7 @@ from opanel_agent.system.log import log_event
 NO_FILE: Final = "none"
 
 
-@dataclass(slots=True, kw_only=True)
+@mutable
 class Withdrawn:
     """What withdrawals of this pass led to: purged ids, reports that had already left, and their erasure request's path.
 

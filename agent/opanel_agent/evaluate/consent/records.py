@@ -4,9 +4,7 @@ Each command is one function with the values that it uses; sending obeys the gat
 """
 
 import contextlib
-import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from opanel_agent.core.codec.base64url import base64url
@@ -15,12 +13,13 @@ from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Denial
-from opanel_agent.core.consent.purposes import CONSENT_BASED, POLICIES, Purpose
+from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents import receipt as receipt_document
 from opanel_agent.core.documents.receipt import Receipt
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Misconfigured, Unreadable, Untrusted, Usage
 from opanel_agent.core.ledger.chain import Entry, EntryKind
+from opanel_agent.core.values import replace
 from opanel_agent.core.wire.message import Reply, Sealed, head
 from opanel_agent.evaluate import export
 from opanel_agent.evaluate.commanded import carry_out, options_of, show
@@ -42,7 +41,7 @@ Result = dict[str, Json]
 MAX_ENTRIES: Final = 1000
 EXPORT_PART_BYTES: Final = 512 * 1024
 MAX_EXPORT_BYTES: Final = 256 * 1024 * 1024
-_OFFSET: Final = re.compile(r"[0-9]{1,12}")
+_OFFSET: Final = r"[0-9]{1,12}"
 _MAX_RECEIPT_BYTES: Final = receipt_document.MAX_BYTES + 1
 
 
@@ -109,22 +108,6 @@ def sent(outbox: Outbox, intent: Members) -> Result:
         "reply_body": None if reply is None else reply.body.decode("utf-8", "replace"),
         "receipt": None if receipt is None else receipt.decode("ascii", "replace"),
     }
-
-
-def last_sent(outbox: Outbox) -> Json:
-    """Returns the newest attempted request, for `status`: by its copy, or by the ledger, which outlives the copies."""
-    rows: list[tuple[int, str, str, str]] = []
-    for name in outbox.sent_ids():
-        sealed = outbox.require_sent(name)
-        rows.append((outbox.attempted_at(name) or 0, name, sealed.purpose, sealed.url))
-    for purpose in POLICIES:
-        entry = outbox.ledger.latest(EntryKind.REQUEST_ATTEMPTED, purpose)
-        if entry is not None:
-            rows.append((entry.at, str(entry.data.get("id")), str(purpose), str(entry.data.get("url"))))
-    if not rows:
-        return None
-    at, name, purpose_, url = max(rows)
-    return {"id": name, "purpose": purpose_, "at": at, "url": url}
 
 
 def purge(outbox: Outbox, data_rights: DataRights, now: int) -> Result:

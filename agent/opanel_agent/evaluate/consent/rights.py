@@ -12,7 +12,6 @@ A right over license data needs no random bytes: `activation.key` signs the requ
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +29,7 @@ from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unreadable, Untrusted, Usage
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.message import JOSE, JSON, SIGNED, Sealed, seal
 from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.ledger_file import digest
@@ -48,7 +48,7 @@ READY: Final = "erase"
 _SECRET_BYTES: Final = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DataRights:
     """The rights requests of this installation at one moment. `now` is effective time in seconds."""
 

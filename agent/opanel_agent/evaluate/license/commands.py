@@ -4,7 +4,6 @@ An unanswered request for the same license is found again and sent again, so tha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final
 
 from opanel_agent.core.codec.json_value import Json
@@ -15,6 +14,7 @@ from opanel_agent.core.documents import signed_request as request_document
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.errors import NotPermitted, Untrusted
 from opanel_agent.core.license import binding, license_key, schedule
+from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.message import JOSE, JSON, SIGNED, Reply, Sealed, seal
 from opanel_agent.evaluate.commanded import Result, carry_out
 from opanel_agent.evaluate.context import PassContext
@@ -25,7 +25,7 @@ from opanel_agent.evaluate.outbox import new_id
 from opanel_agent.system.log import log_event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LicenseRequest:
     """A kind of request to the authority: `kind` begins the ids, `path` is appended to the endpoint's URL."""
 

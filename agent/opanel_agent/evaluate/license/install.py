@@ -6,7 +6,6 @@ back to an older bundle; one that came over the network may not.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from opanel_agent.core.documents.unwrap import unwrap
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.license import binding, effective_time, license_key, renewal, status_history
 from opanel_agent.core.license.verdict import begins_s, ends_s
+from opanel_agent.core.values import replace
 from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import MAX_BUNDLE_BYTES, MAX_STATUS_BYTES, Inputs, load_documents

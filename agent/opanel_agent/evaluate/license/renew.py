@@ -10,7 +10,6 @@ Nothing here ends a pass or changes a state by failing: what went wrong is kept 
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 from opanel_agent.core.codec.json_value import Json
@@ -21,6 +20,7 @@ from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.errors import AgentError, NotYet, Untrusted
 from opanel_agent.core.license import binding, renewal, status_history
 from opanel_agent.core.license.renewal import Plan
+from opanel_agent.core.values import replace
 from opanel_agent.core.wire.message import SIGNED, Reply, Sealed, seal
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import Inputs

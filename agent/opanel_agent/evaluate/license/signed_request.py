@@ -4,7 +4,6 @@ Where it goes and what its answer means is the caller's: `license.commands`, `li
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import signed_request as request_document
@@ -12,13 +11,14 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.signed_request import RequestClaims, RequestKind, Right
 from opanel_agent.core.license import binding, license_key
+from opanel_agent.core.values import field, frozen
 from opanel_agent.evaluate.license.agent_key import AgentKey
 from opanel_agent.system.randomness import RandomSource
 
 _SALT_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RequestSubject:
     """What a request asks for. `components` belong to an activation only, `right` and `text` to a request about rights."""
 

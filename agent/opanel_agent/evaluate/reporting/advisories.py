@@ -7,7 +7,6 @@ because the installed set raises the floors again by itself.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ from opanel_agent.core.documents import advisory
 from opanel_agent.core.documents.advisory import MAX_ADVISORIES, Advisory, Severity
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.values import field, frozen
 from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.state import AgentState
 from opanel_agent.system.log import log_event
@@ -28,7 +28,7 @@ _MAX_BYTES: Final = 16 * 1024
 _URGENT: Final = frozenset({Severity.HIGH, Severity.CRITICAL})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Known:
     """`floors` is the newest `seq` by key, `logged` the names of the advisories that the journal has."""
 
@@ -36,7 +36,7 @@ class _Known:
     logged: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AdvisoryStore:
     """The advisories on this machine, verified under one root."""
 

@@ -8,9 +8,7 @@ A consent is not retroactive: while crash reports are not allowed, `forget` thro
 """
 
 import sys
-import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +18,7 @@ from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.errors import AgentError, Untrusted
 from opanel_agent.core.reporting import crash
+from opanel_agent.core.values import frozen
 from opanel_agent.evaluate.ledger_file import digest
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage.files import Files
@@ -33,7 +32,7 @@ _MAX_BYTES: Final = 64 * 1024
 Facts = dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Noted:
     """`pending` in the order of their coming; `reported` are digests of those that became reports."""
 
@@ -56,6 +55,8 @@ class _Noted:
 
 def facts_of(exc: BaseException) -> Facts:
     """Returns the facts of an exception that a report may have. Message, cause and variables are never read."""
+    import traceback  # every pass imports this module, and next to none has an exception
+
     kind = type(exc)
     stack = traceback.StackSummary.extract(traceback.walk_tb(exc.__traceback__), lookup_lines=False)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"

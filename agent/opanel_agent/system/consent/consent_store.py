@@ -23,9 +23,9 @@ from opanel_agent.system.storage.paths import Paths
 
 # Names in consent.d that nobody means as a policy in force: hidden ones, and what editors, package managers and people put
 # aside. They are ignored, and said to be; every other name that does not end in .toml is a fault.
-PUT_ASIDE: Final = re.compile(
-    r"\..*|#.*#|.*~|lost\+found|readme(\..*)?|.*\.(bak|old|orig|save|swp|disabled|example|sample|dpkg-\w+|ucf-\w+|rpm\w+)",
-    re.IGNORECASE | re.DOTALL,
+PUT_ASIDE: Final = (
+    r"(?is)\..*|#.*#|.*~|lost\+found|readme(\..*)?"
+    r"|.*\.(bak|old|orig|save|swp|disabled|example|sample|dpkg-\w+|ucf-\w+|rpm\w+)"
 )
 
 
@@ -98,12 +98,12 @@ class LocalConsents:
                 mount=str(unmounted.mount),
                 named=str(unmounted.named),
             )
-        for path in (directory / name for name in names if not PUT_ASIDE.fullmatch(name)):
+        for path in (directory / name for name in names if not re.fullmatch(PUT_ASIDE, name)):
             try:
                 good += self._policy(path)
             except Misconfigured as fault:
                 faults[path] = fault
-        return tuple(good), faults, tuple(str(directory / name) for name in names if PUT_ASIDE.fullmatch(name))
+        return tuple(good), faults, tuple(str(directory / name) for name in names if re.fullmatch(PUT_ASIDE, name))
 
     def _policy(self, path: Path) -> Iterator[Policy]:
         if not path.name.endswith(".toml"):

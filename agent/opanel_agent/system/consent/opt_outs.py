@@ -20,13 +20,11 @@ from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
 MAX_BYTES: Final = 64 * 1024
-_NAMED: Final = re.compile(r"(?<!\w)(?:OPANEL_AGENT_)?DO_NOT_TRACK(?!\w)", re.ASCII)
-_SAYS_NOTHING: Final = re.compile(
-    r"""\s*(?:export\s+)?(?:OPANEL_AGENT_)?DO_NOT_TRACK=(?:0|""|''|"0"|'0')?\s*""", re.ASCII
-)
-_COMMENT: Final = re.compile(r"\s*[#;]")
-_LINE_END: Final = re.compile(r"\r\n|\n|\r")  # a lone carriage return ends a comment for systemd
-_ASSIGNMENT: Final = re.compile(r"(?:export\s+)?(\w+=\S{1,32})", re.ASCII)
+_NAMED: Final = r"(?a)(?<!\w)(?:OPANEL_AGENT_)?DO_NOT_TRACK(?!\w)"
+_SAYS_NOTHING: Final = r"""(?a)\s*(?:export\s+)?(?:OPANEL_AGENT_)?DO_NOT_TRACK=(?:0|""|''|"0"|'0')?\s*"""
+_COMMENT: Final = r"\s*[#;]"
+_LINE_END: Final = r"\r\n|\n|\r"  # a lone carriage return ends a comment for systemd
+_ASSIGNMENT: Final = r"(?a)(?:export\s+)?(\w+=\S{1,32})"
 
 
 class OptOuts(Protocol):
@@ -103,16 +101,16 @@ def in_environment(environ: Mapping[str, str]) -> tuple[Signal, ...]:
 
 def in_text(text: str, place: str) -> Iterator[Signal]:
     """Signals among the lines of an environment file: `NAME=value`, `export NAME=value`, or anything odder."""
-    for number, line in enumerate(_LINE_END.split(text), start=1):
-        named = _NAMED.search(line)
-        if named is None or _COMMENT.match(line) or _SAYS_NOTHING.fullmatch(line):
+    for number, line in enumerate(re.split(_LINE_END, text), start=1):
+        named = re.search(_NAMED, line)
+        if named is None or re.match(_COMMENT, line) or re.fullmatch(_SAYS_NOTHING, line):
             continue
         yield Signal(kind=SignalKind.ENVIRONMENT, what=_shown(line.strip(), named[0]), place=place, line=number)
 
 
 def _shown(line: str, name: str) -> str:
     """The assignment as it stands, or only the name where the line is odd: it may hold other programs' secrets."""
-    assignment = _ASSIGNMENT.fullmatch(line)
+    assignment = re.fullmatch(_ASSIGNMENT, line)
     return assignment[1] if assignment else name
 
 

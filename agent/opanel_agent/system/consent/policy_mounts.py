@@ -17,8 +17,8 @@ FSTAB: Final = Path("/etc/fstab")
 MOUNTINFO: Final = Path("/proc/self/mountinfo")
 UNIT_FOLDERS: Final = tuple(map(Path, ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system")))
 _MAX_BYTES: Final = 4 * 1024 * 1024
-_OCTAL: Final = re.compile(r"\\([0-7]{3})")
-_ESCAPED: Final = re.compile(r"[^A-Za-z0-9:_.]")
+_OCTAL: Final = r"\\([0-7]{3})"
+_ESCAPED: Final = r"[^A-Za-z0-9:_.]"
 
 
 class Missing(NamedTuple):
@@ -51,15 +51,17 @@ def _mount_points(files: Files, path: Path, column: int) -> Iterator[Path]:
     for line in data.decode("utf-8", "surrogateescape").splitlines():
         fields = line.split()
         if len(fields) > column and not fields[0].startswith("#") and fields[column].startswith("/"):
-            yield Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[column]))
+            yield Path(re.sub(_OCTAL, lambda found: chr(int(found[1], 8)), fields[column]))
 
 
 def _unit(place: Path) -> str:
     """The name of a path's mount unit (systemd.unit(5), "String escaping for inclusion in unit names")."""
     text = str(place).strip("/")
     escaped = "-".join(
-        _ESCAPED.sub(
-            lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", "surrogateescape")), part
+        re.sub(
+            _ESCAPED,
+            lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", "surrogateescape")),
+            part,
         )
         for part in text.split("/")
     )

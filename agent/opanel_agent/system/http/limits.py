@@ -1,9 +1,9 @@
 """Limits how long each part of a request may take, and how much may come back."""
 
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from opanel_agent.core.consent.purposes import EVERY_GET, MAX_REPLY_BYTES
+from opanel_agent.core.values import frozen
 from opanel_agent.core.wire.message import Sealed
 from opanel_agent.core.wire.steps import RequestTrace
 from opanel_agent.system.http.deadline import Deadline
@@ -11,7 +11,7 @@ from opanel_agent.system.http.deadline import Deadline
 _OTHER_MAX_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TransferLimits:
     """Limits of one request, in seconds and bytes."""
 
@@ -22,7 +22,7 @@ class TransferLimits:
     max_bytes: int = MAX_REPLY_BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RequestContext:
     """What every step of one request needs: its limits, its deadline, and the trace that it fills."""
 

@@ -6,7 +6,6 @@ certificate, user and password, a login scheme that is not spoken here (NTLM, Ne
 
 import base64
 import ssl
-from dataclasses import dataclass, replace
 from typing import Final, NoReturn, Self
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +13,7 @@ import h11
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Unavailable
+from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.steps import RequestTrace
 from opanel_agent.system.http import dialing
 from opanel_agent.system.http.limits import RequestContext
@@ -29,7 +29,7 @@ MAX_SCHEMES: Final = 4
 PROBE_S: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Proxy:
     """Where a proxy is, and how it is spoken to. `login` is `user:password`, None without one."""
 

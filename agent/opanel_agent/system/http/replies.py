@@ -8,7 +8,6 @@ neither the type that was asked for nor that form was answered by something in b
 
 import email.utils
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from opanel_agent.core import problems
@@ -16,6 +15,7 @@ from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Unavailable, Untrusted
 from opanel_agent.core.units import DAY_S
+from opanel_agent.core.values import frozen
 from opanel_agent.core.wire.content import has_signed_form
 from opanel_agent.core.wire.message import Headers, Reply, Sealed, head
 from opanel_agent.core.wire.steps import RequestTrace, Step
@@ -26,7 +26,7 @@ MAX_RETRY_AFTER_S: Final = DAY_S
 _DONE: Final = (200, 202)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Received:
     """A response whose head was read. `chunks` yields the body as it comes; it raises OSError, TimeoutError among it."""
 

@@ -20,8 +20,8 @@ from opanel_agent.system.storage.paths import Paths
 
 MAX_MIRRORS: Final = 16
 MAX_EXCEPTIONS: Final = 64
-_SCHEME: Final = re.compile("https?://", re.IGNORECASE)
-_REGION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_SCHEME: Final = "(?i)https?://"
+_REGION: Final = r"[a-z0-9][a-z0-9-]{0,31}"
 
 
 class Settings(NamedTuple):
@@ -83,7 +83,7 @@ def _language(value: object) -> str:
 
 
 def _region(value: object) -> str:
-    if not _REGION.fullmatch(string(value)):
+    if not re.fullmatch(_REGION, string(value)):
         raise ValueError
     return string(value)
 
@@ -118,7 +118,7 @@ def _proxy(table: Table) -> str | None:
     text = table.take("proxy", string)
     if text is None:
         return None
-    if _SCHEME.match(text) is None:
+    if re.match(_SCHEME, text) is None:
         raise table.refuse("proxy_scheme", "proxy")
     if not _is_authority(text):
         raise table.refuse("proxy_address", "proxy")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, make_dataclass
 from enum import Enum, IntEnum, StrEnum
 from typing import Annotated, Any, Optional
 
@@ -25,6 +24,7 @@ from opanel_agent.core.codec.record import (
 )
 from opanel_agent.core.codec.strict_json import MAX_INT, dumps, loads
 from opanel_agent.core.text_safety import is_safe
+from opanel_agent.core.values import field, frozen
 
 
 class Colour(StrEnum):
@@ -37,13 +37,13 @@ class Level(IntEnum):
     ONE = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Inner:
     name: Annotated[str, Text(max_length=8, pattern=re.compile("[a-z]*"))]
     level: Level = Level.NONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Outer:
     flag: bool
     number: Annotated[int, Integer(low=2, high=7)]
@@ -224,21 +224,22 @@ class Floating(Enum):
 
 
 def _kind(hint: Any, **more: Any) -> Any:
-    return make_dataclass("Made", [("value", hint, field(**more))])
+    body = {"__annotations__": {"value": hint}, **({"value": field(**more)} if more else {})}
+    return frozen(type("Made", (), body))
 
 
 @pytest.mark.parametrize("hint", [float, int | str, set[str], object, Annotated[dict[str, float], Items()]])
 def test_a_type_without_a_row_is_a_mistake_of_the_programmer(hint: Any) -> None:
     with pytest.raises(TypeError, match="no JSON for"):
-        record.to_json(_kind(hint)(1))
+        record.to_json(_kind(hint)(value=1))
 
 
 @pytest.mark.parametrize("mark", [OMITTED_IF_NONE, MAY_BE_ABSENT])
 def test_what_may_be_absent_needs_a_default(mark: Member) -> None:
     with pytest.raises(TypeError, match="no default"):
-        record.to_json(_kind(Annotated[int | None, mark])(1))
-    record.to_json(_kind(Annotated[int | None, mark], default=None)(1))
-    record.to_json(_kind(Annotated[list[int], mark], default_factory=list)([1]))
+        record.to_json(_kind(Annotated[int | None, mark])(value=1))
+    record.to_json(_kind(Annotated[int | None, mark], default=None)(value=1))
+    record.to_json(_kind(Annotated[list[int], mark], default_factory=list)(value=[1]))
 
 
 @pytest.mark.parametrize(
@@ -259,4 +260,4 @@ def test_what_may_be_absent_needs_a_default(mark: Member) -> None:
 )
 def test_a_value_of_another_type_than_its_field_is_not_written(hint: Any, value: Any) -> None:
     with pytest.raises(TypeError, match="no JSON for"):
-        record.to_json(_kind(hint)(value))
+        record.to_json(_kind(hint)(value=value))

@@ -1,7 +1,6 @@
 """Proves that JSON is read in one way only, and that an object is taken apart without anything left over."""
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -152,8 +151,8 @@ def test_a_reader_gives_each_kind() -> None:
     [
         (1, lambda m: m.text("a"), "member_type"),
         ("abc", lambda m: m.text("a", max_length=2), "member_value"),
-        ("ab", lambda m: m.text("a", pattern=re.compile("a")), "member_value"),
-        ("a\n", lambda m: m.text("a", pattern=re.compile("a")), "member_value"),
+        ("ab", lambda m: m.text("a", pattern="a"), "member_value"),
+        ("a\n", lambda m: m.text("a", pattern="a"), "member_value"),
         ("a\x1b[2J", lambda m: m.text("a"), "member_value"),
         ("a\u202eb", lambda m: m.text("a"), "member_value"),
         (True, lambda m: m.integer("a"), "member_type"),
@@ -169,7 +168,7 @@ def test_a_reader_gives_each_kind() -> None:
         (["a", "b"], lambda m: m.texts("a", max_items=1), "member_value"),
         (["abc"], lambda m: m.texts("a", max_length=2), "member_value"),
         (["a\x7f"], lambda m: m.texts("a"), "member_value"),
-        (["b"], lambda m: m.texts("a", pattern=re.compile("a")), "member_value"),
+        (["b"], lambda m: m.texts("a", pattern="a"), "member_value"),
         ([], lambda m: m.integers("a"), "member_type"),
         ({"": 1}, lambda m: m.integers("a"), "member_value"),
         ({"j": 1, "k": 1}, lambda m: m.integers("a", max_items=1), "member_value"),
@@ -193,7 +192,7 @@ def test_a_fault_within_is_told_where_it_is() -> None:
 
 def test_a_text_is_safe_to_show_whatever_its_pattern() -> None:
     for character in UNSAFE.values():
-        for pattern in (None, re.compile(".*", re.DOTALL)):
+        for pattern in (None, "(?s).*"):
             with refused("member_value", name="a"):
                 members(a=f"x{character}y").text("a", pattern=pattern)
     for other in ("", " ", "\u0131", "\xa0", "\ufe0f", "\ue000", "\U0001f600"):

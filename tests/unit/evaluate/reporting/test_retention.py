@@ -4,6 +4,7 @@ And that no disk's failure keeps them: what cannot be written down is removed al
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def sealed(name: str = ONE, *, since: int | None = NOW, purpose: str = "usage_st
     made = seal(
         request_id=name, purpose=purpose, url="https://a.example/v1/r", accept="application/jose", body=b"planted"
     )
-    return Sealed(**{field: getattr(made, field) for field in made.__slots__} | {"held_since": since})
+    return replace(made, held_since=since)
 
 
 class House:
