@@ -16,6 +16,7 @@ from opanel_agent.evaluate.inputs import Documents, Inputs, load_inputs, load_sc
 from opanel_agent.evaluate.ledger_file import LedgerFile, open_ledger
 from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.ports import Ports
+from opanel_agent.evaluate.reporting.report import Reports
 from opanel_agent.evaluate.state import AgentState
 from opanel_agent.network.gate_inputs import GateSources
 
@@ -60,6 +61,18 @@ class PassContext:
             settings=self.inputs.settings,
             root=self.inputs.root,
             bundle=self.inputs.bundle,
+            now=self.now,
+        )
+
+    @property
+    def reports(self) -> Reports:
+        """Reports, as of now."""
+        return Reports(
+            ports=self.ports,
+            outbox=self.outbox,
+            state=self.state,
+            settings=self.inputs.settings,
+            root=self.inputs.root,
             now=self.now,
         )
 

@@ -132,7 +132,9 @@ def _conclude(context: PassContext, *, timed: bool) -> tuple[dict[str, Json], in
     if context.reset:
         return answered, LONGEST_SLEEP_S
     next_run_s = sleep_s(decided.verdict, prospect, context.schedule, context.now)
-    return answered, min(next_run_s, DELIVER_SLEEP_S) if not timed and report.ready(context) else next_run_s
+    return answered, min(next_run_s, DELIVER_SLEEP_S) if not timed and context.reports.ready(
+        context.gate
+    ) else next_run_s
 
 
 def outlook(context: PassContext, permissions: Permissions) -> Outlook:
@@ -160,11 +162,11 @@ def _run_reports(context: PassContext, *, timed: bool) -> None:
     """
     try:
         changes.record_days(context.outbox, context.now)  # the command may have brought the time: a gap shows only now
-        report.make(context)
+        context.reports.make(context.gate, context.read_gate)
         context.save_state()
-        report.finish_answered(context)
+        context.reports.finish_answered()
         if timed:
-            report.deliver(context)
+            context.reports.deliver(context.read_gate)
         context.outbox.sweep(context.now)
     except AgentError as error:
         log_event("reports_failed", level="error", error=str(error))

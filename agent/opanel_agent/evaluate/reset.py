@@ -16,10 +16,14 @@ from pathlib import Path
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.values import replace
 from opanel_agent.evaluate.consent.changes import grant_digest
+from opanel_agent.evaluate.consent.rights import DataRights
 from opanel_agent.evaluate.context import PassContext
+from opanel_agent.evaluate.outbox import Outbox
+from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.state import AgentState
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage.files import Files
@@ -33,7 +37,7 @@ def run(context: PassContext, intent: Members) -> Result:
 
     Raises Storage when something could not be removed.
     """
-    summary = _summary(context)
+    summary = _summary(context.ports, context.inputs.bundle, context.outbox, context.rights)
     if intent.has("preview") and intent.boolean("preview"):
         return summary | {"forgotten": False}
     erase: list[Json] = [base64url(body) for body in context.rights.erasures()]
@@ -42,19 +46,19 @@ def run(context: PassContext, intent: Members) -> Result:
     return summary | {"forgotten": True, "erase": erase}
 
 
-def _summary(context: PassContext) -> Result:
+def _summary(ports: Ports, bundle: Bundle | None, outbox: Outbox, rights: DataRights) -> Result:
     """What is here, in numbers, and what of root's the servers to come will find."""
-    files, paths, bundle = context.ports.files, context.ports.paths, context.inputs.bundle
+    files, paths = ports.files, ports.paths
     stays: list[Json] = [str(path) for path in (paths.license, paths.consent) if files.exists(path)]
     stays += [str(paths.import_dir / name) for name in files.names(paths.import_dir)]
     return {
         "license": bundle is not None,
         "activated": bundle is not None and bundle.activation is not None,
-        "held": len(context.outbox.held_reports()),
-        "sent": len(context.outbox.sent_ids()),
-        "unerased": len(context.rights.reports_unerased()),
+        "held": len(outbox.held_reports()),
+        "sent": len(outbox.sent_ids()),
+        "unerased": len(rights.reports_unerased()),
         "receipts": len(files.names(paths.receipts)),
-        "entries": context.ledger.head.seq,
+        "entries": outbox.ledger.head.seq,
         "stays": stays,
     }
 

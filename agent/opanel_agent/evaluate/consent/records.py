@@ -19,6 +19,7 @@ from opanel_agent.core.documents.receipt import Receipt
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Misconfigured, Unreadable, Untrusted, Usage
 from opanel_agent.core.ledger.chain import Entry, EntryKind
+from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.values import replace
 from opanel_agent.core.wire.message import Reply, Sealed, head
 from opanel_agent.evaluate import export
@@ -30,7 +31,7 @@ from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.evaluate.reporting import report
 from opanel_agent.evaluate.state import AgentState
-from opanel_agent.network.gate_inputs import denial_error, objections_json, objections_of
+from opanel_agent.network.gate_inputs import GateSources, denial_error, objections_json, objections_of
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage import trust
 from opanel_agent.system.storage.files import Files
@@ -58,28 +59,27 @@ def preview(context: PassContext, intent: Members) -> Result:
         raise Usage(Fault.USAGE, "preview_purpose", purpose=purpose)
     sealed = next((held for held in context.outbox.held_reports() if held.purpose == purpose), None)
     kept = sealed is not None or context.read_gate().permits(purpose)
-    if sealed is None and kept:
-        sealed = report.make_usage(context)
-    elif sealed is None:
-        inputs, places = context.inputs, context.gate.destinations(purpose)
-        sealed = report.draft_usage(context.ports, inputs.settings, context.state, places, context.now)
-    return show(sealed) | {"why": _why(context, sealed), "kept": kept}
+    if sealed is None:
+        reports, places = context.reports, context.gate.destinations(purpose)
+        sealed = reports.make_usage(places) if kept else reports.draft_usage(places)
+    return show(sealed) | {"why": _why(context.gate, sealed, context.ports.catalog, context.now), "kept": kept}
 
 
 def held(context: PassContext, intent: Members) -> Result:
     """Lists, shows, drops or sends held reports. Raises Usage for another action, Untrusted for an unknown id."""
+    sources, catalog, now = context.gate, context.ports.catalog, context.now
     action = intent.text("action", max_length=8) if intent.has("action") else "list"
     if action == "list":
         return {
             "held": [
-                _held_json(sealed, context.inputs.consent, context.now) | {"why": _why(context, sealed)}
+                _held_json(sealed, context.inputs.consent, now) | {"why": _why(sources, sealed, catalog, now)}
                 for sealed in context.outbox.held_reports()
             ]
         }
     sealed = context.outbox.require_held(intent.text("id", max_length=64))
     match action:
         case "show":
-            return show(sealed) | {"why": _why(context, sealed)}
+            return show(sealed) | {"why": _why(sources, sealed, catalog, now)}
         case "drop":
             context.outbox.purge_held([sealed.id], context.now, reason="dropped")
             return {"dropped": sealed.id}
@@ -219,15 +219,15 @@ def _send_reviewed(context: PassContext, sealed: Sealed) -> Result:
         raise denial_error(released.purpose, decision.grounds[0])
     context.ledger.request(EntryKind.REQUEST_REVIEWED, context.now, released)
     context.outbox.hold(released)
-    reply = report.send(context, released, signalled=sources.opted_out)
+    reply = context.reports.send(released, signalled=sources.opted_out)
     if not reply.ok:
         raise error_of(reply) or Untrusted(Fault.PROTOCOL, "reply_failed")
     return {"sent": True, "id": released.id, "url": released.url, "reply_status": reply.status}
 
 
-def _why(context: PassContext, sealed: Sealed) -> list[Json]:
+def _why(sources: GateSources, sealed: Sealed, catalog: Catalog, now: int) -> list[Json]:
     """What objects to a held report now, from the reading of this pass."""
-    return objections_json(objections_of(report.decide(context.gate, sealed, context.ports.catalog, context.now)))
+    return objections_json(objections_of(report.decide(sources, sealed, catalog, now)))
 
 
 def _held_json(sealed: Sealed, consent: ConsentReading, now: int) -> Result:

@@ -13,15 +13,20 @@ from opanel_agent.core.consent.purposes import SHARD_GETS, WORDS, Purpose, statu
 from opanel_agent.core.documents import bundle
 from opanel_agent.core.errors import AgentError, Untrusted
 from opanel_agent.core.license import schedule, status_history
+from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire.message import Reply
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.license import install
+from opanel_agent.evaluate.outbox import Outbox
+from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.quiet import begin_quiet, quiet_permits
 from opanel_agent.evaluate.reply_errors import error_of
+from opanel_agent.evaluate.state import AgentState
+from opanel_agent.network.client import NetworkClient
 
 Result = dict[str, Json]
-Install = Callable[[PassContext, bytes], None]
+Install = Callable[[bytes], None]
 
 # One fetch may take half of a pass's 120 s: after this long, further mirrors are left to the next pass.
 OTHERS_WITHIN_S: Final = 20
@@ -43,21 +48,21 @@ def check(context: PassContext) -> Result:
     asked: list[Json] = []
     failed: AgentError | None = None
     for fixed, take in _gets(context):
-        attempts, error = _get(context, fixed, take, offline=offline)
+        attempts, error = _get(context.ports, context.outbox, context.now, fixed, take, offline=offline)
         asked += attempts
         failed = failed or error if fixed in SHARD_GETS else error  # one of the roots is of no consequence by itself
         if error is not None and error.code in _UNREACHABLE:
             break
-    _plan_next(context, failed)
+    context.schedule = _after(failed, context.schedule, context.state, context.now, context.ports.random.random())
     begin_quiet(context.state, Purpose.LICENSE_STATUS, context.now, context.ports.random.random())
     return {"asked": asked}
 
 
 def _gets(context: PassContext) -> Iterator[tuple[str, Install]]:
     """Yields the word of each GET and what takes its document: the roots first, as they may name another status key."""
-    yield "roots", install.roots
+    yield "roots", partial(install.roots, context)
     for shard in bundle.shards(context.inputs.bundle, context.inputs.root):
-        yield status_word(shard), partial(install.status, shard=shard)
+        yield status_word(shard), partial(install.status, context, shard=shard)
 
 
 def check_advisories(context: PassContext, *, commanded: bool) -> list[Json]:
@@ -72,13 +77,16 @@ def check_advisories(context: PassContext, *, commanded: bool) -> list[Json]:
     sources = context.read_gate()
     if not sources.permits(purpose):
         return []
-    attempts, _ = _get(context, "advisories", install.advisory_set, offline=bool(sources.signals.offline))
+    ports, take, offline = context.ports, partial(install.advisory_set, context), bool(sources.signals.offline)
+    attempts, _ = _get(ports, context.outbox, context.now, "advisories", take, offline=offline)
     state.reports[purpose] = context.now + DAY_S // 2 + int(context.ports.random.random() * DAY_S)
     begin_quiet(state, purpose, context.now, context.ports.random.random())
     return attempts
 
 
-def _get(context: PassContext, fixed: str, take: Install, *, offline: bool) -> tuple[list[Json], AgentError | None]:
+def _get(
+    ports: Ports, outbox: Outbox, now: int, fixed: str, take: Install, *, offline: bool
+) -> tuple[list[Json], AgentError | None]:
     """One fixed GET: what became of it at each mirror that replied, and the error in the end.
 
     A mirror whose document is refused (garbage, another list, an older one) must not hide the others: the next one is
@@ -86,37 +94,37 @@ def _get(context: PassContext, fixed: str, take: Install, *, offline: bool) -> t
     """
     attempts: list[Json] = []
     refused: AgentError | None = None
-    begun_s = context.ports.clock.read().boottime_s
+    begun_s = ports.clock.read().boottime_s
     for word in (word for word, (means, _) in WORDS.items() if means == fixed):
-        reply, error = _get_from(context, word, fixed, take, offline=offline)
+        outbox.mark_get(fixed, now)
+        reply, error = _get_from(ports.network, outbox, word, fixed, take, offline=offline)
         if refused is not None and error is not None and error.detail == "no_mirror":
             break
         attempts.append(attempt_json(reply, error))
         if error is None:
             return attempts, None
         refused = refused or error
-        late = context.ports.clock.read().boottime_s - begun_s > OTHERS_WITHIN_S
+        late = ports.clock.read().boottime_s - begun_s > OTHERS_WITHIN_S
         if late or not isinstance(error, Untrusted):
             break
     return attempts, refused
 
 
 def _get_from(
-    context: PassContext, word: str, fixed: str, take: Install, *, offline: bool
+    network: NetworkClient, outbox: Outbox, word: str, fixed: str, take: Install, *, offline: bool
 ) -> tuple[Reply, AgentError | None]:
     """One word to fetch. Whatever kept it from a good document is an error, shown and planned around alike."""
-    context.outbox.mark_get(fixed, context.now)
     try:
-        reply = context.ports.network.fetch(word, signalled=offline)
+        reply = network.fetch(word, signalled=offline)
     except AgentError as unanswered:  # fetch itself hung, died or was refused by systemd
         return Reply(ok=False, code=str(unanswered.code), detail=unanswered.detail), unanswered
     if reply.detail != "no_mirror":  # else nothing was asked: what was last is still the latest
-        context.outbox.keep_get_reply(fixed, reply)
+        outbox.keep_get_reply(fixed, reply)
     error = error_of(reply)
     if error is not None:
         return reply, error
     try:
-        take(context, reply.body)
+        take(reply.body)
     except Untrusted as refused:
         return reply, refused
     return reply, None
@@ -133,14 +141,13 @@ def attempt_json(reply: Reply, error: AgentError | None) -> Json:
     }
 
 
-def _plan_next(context: PassContext, error: AgentError | None) -> None:
-    draw, now, state = context.ports.random.random(), context.now, context.state
+def _after(error: AgentError | None, planned: Schedule, state: AgentState, now: int, draw: float) -> Schedule:
+    """The next check after this one, whose outcome the state notes; `draw` in [0, 1)."""
     if error is None:
         state.failure, state.checked_at = None, now
         bad = status_history.any_bad(state.seen)
-        context.schedule = schedule.after_success(context.schedule, now, draw, sighting=bad)
-        return
+        return schedule.after_success(planned, now, draw, sighting=bad)
     state.failure = str(error.code)
     retry_after = error.values.get("retry_after_s")
     retry_after_s = retry_after if isinstance(retry_after, int) else None
-    context.schedule = schedule.after_failure(context.schedule, now, draw, retry_after_s=retry_after_s)
+    return schedule.after_failure(planned, now, draw, retry_after_s=retry_after_s)

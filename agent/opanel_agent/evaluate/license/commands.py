@@ -23,6 +23,7 @@ from opanel_agent.evaluate.license import agent_key, install
 from opanel_agent.evaluate.license import signed_request as signed
 from opanel_agent.evaluate.outbox import new_id
 from opanel_agent.system.log import log_event
+from opanel_agent.system.randomness import RandomSource
 
 
 @frozen
@@ -52,7 +53,13 @@ def run(context: PassContext, wanted: LicenseRequest, options: Mapping[str, Json
         def same(sealed: Sealed) -> bool:
             return sealed.url == url and _subject(sealed) == (_key_body(key) if wanted is EXCHANGE else subject)
 
-        return next(context.outbox.pending(wanted.kind, same), None) or _seal(context, wanted, url, key)
+        pending = next(context.outbox.pending(wanted.kind, same), None)
+        if pending is not None:
+            return pending
+        body = _key_body(key) if wanted is EXCHANGE else signed_request(context, RequestKind(wanted.kind))
+        sealed = _seal(wanted, url, body, context.ports.random, context.now)
+        context.outbox.hold(sealed)
+        return sealed
 
     def take(sealed: Sealed, reply: Reply) -> Result:
         return _install(context, wanted, sealed, reply, key)
@@ -77,20 +84,16 @@ def signed_request(context: PassContext, kind: RequestKind) -> bytes:
     return signed.sign(subject, inputs.bundle.license, signer, ports.random, context.now)
 
 
-def _seal(context: PassContext, wanted: LicenseRequest, url: str, key: str | None) -> Sealed:
-    """A new request, held."""
-    exchange = wanted is EXCHANGE
-    sealed = seal(
-        request_id=new_id(context.ports.random, wanted.kind),
+def _seal(wanted: LicenseRequest, url: str, body: bytes, random: RandomSource, now: int) -> Sealed:
+    return seal(
+        request_id=new_id(random, wanted.kind),
         purpose=Purpose.LICENSE_ACTIVATION,
         url=url,
         accept=SIGNED,
-        body=_key_body(key) if exchange else signed_request(context, RequestKind(wanted.kind)),
-        content_type=JSON if exchange else JOSE,
-        held_since=context.now,
+        body=body,
+        content_type=JSON if wanted is EXCHANGE else JOSE,
+        held_since=now,
     )
-    context.outbox.hold(sealed)
-    return sealed
 
 
 def _install(context: PassContext, wanted: LicenseRequest, sealed: Sealed, reply: Reply, key: str | None) -> Result:

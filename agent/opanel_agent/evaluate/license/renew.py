@@ -102,14 +102,20 @@ def renew(context: PassContext) -> Json:
             return None
         return _ask(context)
     except AgentError as error:
-        _note_outcome(context, error)
+        _note_outcome(error, context.state, context.inputs, context.ports.random)
         return None
 
 
 def _ask(context: PassContext) -> Json:
     """Recorded, then sent. Raises Storage where it cannot be recorded: then nothing is sent."""
     outbox, state, ports = context.outbox, context.state, context.ports
-    sealed = next(_pending(outbox, context.inputs, context.gate.destinations(PURPOSE)), None) or _seal(context)
+    places = context.gate.destinations(PURPOSE)
+    sealed = next(_pending(outbox, context.inputs, places), None)
+    if sealed is None:
+        sealed = _seal(
+            commands.signed_request(context, RequestKind.RENEWAL), places[0] + PATH, ports.random, context.now
+        )
+        outbox.hold(sealed)
     sources = context.read_gate()
     sources.require(PURPOSE, request=gate_inputs.view_request(sealed, ports.catalog, context.now))
     begin_quiet(state, PURPOSE, context.now, ports.random.random())
@@ -125,23 +131,30 @@ def _install(context: PassContext, sealed: Sealed, reply: Reply) -> AgentError |
             install.renewed(context, reply.body)
         except (Untrusted, NotYet) as refused:
             error = refused
-    _note_outcome(context, error, retry_after_s=reply.retry_after_s)
+    _note_outcome(error, context.state, context.inputs, context.ports.random, retry_after_s=reply.retry_after_s)
     by_name = isinstance(error, Untrusted | NotYet) and error.code is not Fault.RATE_LIMITED
     if error is None or by_name:
         context.outbox.end_hold(sealed.id)
     return error
 
 
-def _note_outcome(context: PassContext, error: AgentError | None, *, retry_after_s: int | None = None) -> None:
+def _note_outcome(
+    error: AgentError | None,
+    state: AgentState,
+    inputs: Inputs,
+    random: RandomSource,
+    *,
+    retry_after_s: int | None = None,
+) -> None:
     """Puts the outcome into the plan for the license as it is now: a new plan, or the same one and why it failed."""
-    update_plan(context.state, context.inputs, context.ports.random)
-    plan = current_plan(context.inputs, context.state)
+    update_plan(state, inputs, random)
+    plan = current_plan(inputs, state)
     if plan is None:
         return
     if error is not None:
-        plan = renewal.tomorrow(plan, context.now, context.ports.random.random(), retry_after_s=retry_after_s)
+        plan = renewal.tomorrow(plan, inputs.now, random.random(), retry_after_s=retry_after_s)
     code = None if error is None else str(error.code)
-    context.state.renewal = replace(plan, asked_at=context.now, failure=code)
+    state.renewal = replace(plan, asked_at=inputs.now, failure=code)
     if code is None:
         log_event("license_renewed", next=plan.next_s)
     elif code != plan.failure:  # the journal has it once
@@ -180,14 +193,5 @@ def _subject(sealed: Sealed) -> tuple[str, str] | None:
     return claims.license_sha256, claims.jwk.kid
 
 
-def _seal(context: PassContext) -> Sealed:
-    sealed = seal(
-        request_id=new_id(context.ports.random, KIND),
-        purpose=PURPOSE,
-        url=context.gate.destinations(PURPOSE)[0] + PATH,
-        accept=SIGNED,
-        body=commands.signed_request(context, RequestKind.RENEWAL),
-        held_since=context.now,
-    )
-    context.outbox.hold(sealed)
-    return sealed
+def _seal(body: bytes, url: str, random: RandomSource, now: int) -> Sealed:
+    return seal(request_id=new_id(random, KIND), purpose=PURPOSE, url=url, accept=SIGNED, body=body, held_since=now)

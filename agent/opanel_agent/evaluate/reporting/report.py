@@ -6,7 +6,7 @@ whoever can show them may ask for its erasure without giving an identity.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -23,8 +23,8 @@ from opanel_agent.core.license.states import State
 from opanel_agent.core.reporting import fingerprint
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.units import DAY_S, HOUR_S
+from opanel_agent.core.values import frozen
 from opanel_agent.core.wire.message import JOSE, JSON, MAX_BODY_BYTES, Reply, Sealed, seal
-from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.outbox import Outbox, new_id
 from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.quiet import begin_quiet, quiet_permits
@@ -70,49 +70,106 @@ def decide(sources: GateSources, sealed: Sealed, catalog: Catalog, now: int) -> 
 # ---- effects
 
 
-def make(context: PassContext) -> None:
-    """Seals what is due and permitted: a usage report every 7 days ± 1, and each crash that was noted."""
-    ports, outbox = context.ports, context.outbox
-    waits = any(sealed.purpose == Purpose.USAGE_STATISTICS for sealed in outbox.held_reports())
-    if _due(context.state, context.now) and not waits and _may_collect(context, Purpose.USAGE_STATISTICS):
-        make_usage(context)
-    if not crash.waits(ports.files, ports.paths):
-        return
-    if not _may_collect(context, Purpose.CRASH_REPORTS):
-        crash.forget(ports.files, ports.paths)  # a consent is not retroactive
-        return
-    for facts in crash.pending(ports.files, ports.paths):
-        kept = next(outbox.pending(PREFIX[Purpose.CRASH_REPORTS], partial(_has, facts)), None)
-        if kept is None:
-            seal_report(context, Purpose.CRASH_REPORTS, facts)
-        else:  # killed before it was taken off the list, or before it was recorded: rather twice than never
-            context.ledger.request(EntryKind.REQUEST_SEALED, context.now, kept)
+@frozen
+class Reports:
+    """Makes reports and sends them, with what both use of a pass: `now` is effective time in seconds.
 
+    The gate's sources are arguments: of the pass's own reading to show what would happen, of a fresh one before anything is
+    collected or sent.
+    """
 
-def make_usage(context: PassContext) -> Sealed:
-    """Collects the minimal technical fingerprint now, field by declared field; returns it sealed and held."""
-    facts = _usage_facts(context.ports, context.inputs.settings, context.state)
-    sealed = seal_report(context, Purpose.USAGE_STATISTICS, facts)
-    draw = context.ports.random.random()
-    context.state.reports[Purpose.USAGE_STATISTICS] = context.now + 6 * DAY_S + int(draw * 2 * DAY_S)
-    return sealed
+    ports: Ports
+    outbox: Outbox
+    state: AgentState
+    settings: Settings
+    root: Root
+    now: int
 
+    def make(self, sources: GateSources, read_gate: Callable[[], GateSources]) -> None:
+        """Seals what is due and permitted: a usage report every 7 days ± 1, and each crash that was noted.
 
-def draft_usage(ports: Ports, settings: Settings, state: AgentState, places: tuple[str, ...], now: int) -> Sealed:
-    """Returns what a usage report would be, and keeps nothing of it: no copy, no secret, no entry, no next date."""
-    facts = _usage_facts(ports, settings, state)
-    sealed, _ = _seal(ports, Purpose.USAGE_STATISTICS, facts, places, now)
-    return sealed
+        Before anything is collected the pass's own reading (`sources`) has to permit it, and then a fresh one.
+        """
+        ports, outbox = self.ports, self.outbox
 
+        def may_collect(purpose: Purpose) -> bool:
+            return _permits(sources, purpose) and _permits(read_gate(), purpose)
 
-def seal_report(context: PassContext, purpose: Purpose, facts: Mapping[str, Json]) -> Sealed:
-    """Builds a report by the catalog with an erasure secret of its own; returns it held and recorded. Raises Storage."""
-    ports = context.ports
-    sealed, secret = _seal(ports, purpose, facts, context.gate.destinations(purpose), context.now)
-    ports.files.write(ports.paths.erasure / sealed.id, secret)
-    context.outbox.hold(sealed)
-    context.ledger.request(EntryKind.REQUEST_SEALED, context.now, sealed)
-    return sealed
+        waits = any(sealed.purpose == Purpose.USAGE_STATISTICS for sealed in outbox.held_reports())
+        if _due(self.state, self.now) and not waits and may_collect(Purpose.USAGE_STATISTICS):
+            self.make_usage(sources.destinations(Purpose.USAGE_STATISTICS))
+        if not crash.waits(ports.files, ports.paths):
+            return
+        if not may_collect(Purpose.CRASH_REPORTS):
+            crash.forget(ports.files, ports.paths)  # a consent is not retroactive
+            return
+        for facts in crash.pending(ports.files, ports.paths):
+            kept = next(outbox.pending(PREFIX[Purpose.CRASH_REPORTS], partial(_has, facts)), None)
+            if kept is None:
+                self.seal(Purpose.CRASH_REPORTS, facts, sources.destinations(Purpose.CRASH_REPORTS))
+            else:  # killed before it was taken off the list, or before it was recorded: rather twice than never
+                outbox.ledger.request(EntryKind.REQUEST_SEALED, self.now, kept)
+
+    def make_usage(self, places: tuple[str, ...]) -> Sealed:
+        """Collects the minimal technical fingerprint now, field by declared field; returns it sealed and held."""
+        facts = _usage_facts(self.ports, self.settings, self.state)
+        sealed = self.seal(Purpose.USAGE_STATISTICS, facts, places)
+        draw = self.ports.random.random()
+        self.state.reports[Purpose.USAGE_STATISTICS] = self.now + 6 * DAY_S + int(draw * 2 * DAY_S)
+        return sealed
+
+    def draft_usage(self, places: tuple[str, ...]) -> Sealed:
+        """Returns what a usage report would be, and keeps nothing of it: no copy, no secret, no entry, no next date."""
+        facts = _usage_facts(self.ports, self.settings, self.state)
+        sealed, _ = _seal(self.ports, Purpose.USAGE_STATISTICS, facts, places, self.now)
+        return sealed
+
+    def seal(self, purpose: Purpose, facts: Mapping[str, Json], places: tuple[str, ...]) -> Sealed:
+        """Builds a report by the catalog with an erasure secret of its own; returns it held and recorded. Raises Storage."""
+        sealed, secret = _seal(self.ports, purpose, facts, places, self.now)
+        self.ports.files.write(self.ports.paths.erasure / sealed.id, secret)
+        self.outbox.hold(sealed)
+        self.outbox.ledger.request(EntryKind.REQUEST_SEALED, self.now, sealed)
+        return sealed
+
+    def finish_answered(self) -> None:
+        """Finishes the held reports that have a good reply: a pass was killed before it did. Opens no connection."""
+        for sealed in self.outbox.held_reports():
+            answered = self.outbox.reply(sealed.id)
+            if answered is not None and answered.ok:
+                self.outbox.record_outcome(sealed, answered, self.now)
+                self._finish(sealed, answered)
+
+    def deliver(self, read_gate: Callable[[], GateSources]) -> None:
+        """Sends each held report that the gate permits by a fresh reading. Runs of different purposes keep apart."""
+        for sealed in self.outbox.held_reports():
+            if not _may_try(self.state, sealed.purpose, self.now):
+                continue
+            sources = read_gate()
+            if isinstance(decide(sources, sealed, self.ports.catalog, self.now), Permit):
+                self.send(sealed, signalled=sources.opted_out)
+
+    def ready(self, sources: GateSources) -> bool:
+        """Returns whether a held report would be sent by a pass that time starts now."""
+        held = (sealed for sealed in self.outbox.held_reports() if _may_try(self.state, sealed.purpose, self.now))
+        return any(isinstance(decide(sources, sealed, self.ports.catalog, self.now), Permit) for sealed in held)
+
+    def send(self, sealed: Sealed, *, signalled: bool) -> Reply:
+        """Sends a report that the gate has permitted, and keeps its receipt. Raises Storage where it cannot be recorded."""
+        state, random = self.state, self.ports.random
+        reply = self.outbox.submit(sealed, self.ports.network, self.now, signalled=signalled)
+        begin_quiet(state, sealed.purpose, self.now, random.random())
+        if not reply.ok:
+            state.retries[sealed.purpose] = self.now + HOUR_S + int(random.random() * 5 * HOUR_S)
+            return reply
+        self._finish(sealed, reply)
+        return reply
+
+    def _finish(self, sealed: Sealed, reply: Reply) -> None:
+        """The receipt kept, and only then no longer held: so that a pass that is killed here is taken up again."""
+        self.state.retries.pop(sealed.purpose, None)
+        keep_receipt(self.outbox, sealed, reply.body, self.root, self.now)
+        self.outbox.end_hold(sealed.id)
 
 
 def _usage_facts(ports: Ports, settings: Settings, state: AgentState) -> dict[str, Json]:
@@ -138,52 +195,6 @@ def _seal(
     return sealed, secret
 
 
-def finish_answered(context: PassContext) -> None:
-    """Finishes the held reports that have a good reply: a pass was killed before it did. Opens no connection."""
-    outbox = context.outbox
-    for sealed in outbox.held_reports():
-        answered = outbox.reply(sealed.id)
-        if answered is not None and answered.ok:
-            outbox.record_outcome(sealed, answered, context.now)
-            _finish(context, sealed, answered)
-
-
-def deliver(context: PassContext) -> None:
-    """Sends every held report that the gate permits now. Runs of different purposes keep apart."""
-    for sealed in context.outbox.held_reports():
-        if not _may_try(context.state, sealed.purpose, context.now):
-            continue
-        sources = context.read_gate()
-        if isinstance(decide(sources, sealed, context.ports.catalog, context.now), Permit):
-            send(context, sealed, signalled=sources.opted_out)
-
-
-def ready(context: PassContext) -> bool:
-    """Returns whether a held report would be sent by a pass that time starts now."""
-    held = (sealed for sealed in context.outbox.held_reports() if _may_try(context.state, sealed.purpose, context.now))
-    decisions = (decide(context.gate, sealed, context.ports.catalog, context.now) for sealed in held)
-    return any(isinstance(decision, Permit) for decision in decisions)
-
-
-def send(context: PassContext, sealed: Sealed, *, signalled: bool) -> Reply:
-    """Sends a report that the gate has permitted, and keeps its receipt. Raises Storage where it cannot be recorded."""
-    ports, state, now = context.ports, context.state, context.now
-    reply = context.outbox.submit(sealed, ports.network, now, signalled=signalled)
-    begin_quiet(state, sealed.purpose, now, ports.random.random())
-    if not reply.ok:
-        state.retries[sealed.purpose] = now + HOUR_S + int(ports.random.random() * 5 * HOUR_S)
-        return reply
-    _finish(context, sealed, reply)
-    return reply
-
-
-def _finish(context: PassContext, sealed: Sealed, reply: Reply) -> None:
-    """The receipt kept, and only then no longer held: so that a pass that is killed here is taken up again."""
-    context.state.retries.pop(sealed.purpose, None)
-    keep_receipt(context.outbox, sealed, reply.body, context.inputs.root, context.now)
-    context.outbox.end_hold(sealed.id)
-
-
 def keep_receipt(outbox: Outbox, sealed: Sealed, token: bytes, root: Root, now: int) -> None:
     """Keeps the authority's signed receipt for these bytes. Anything else is recorded as a refused reply."""
     try:
@@ -196,11 +207,6 @@ def keep_receipt(outbox: Outbox, sealed: Sealed, token: bytes, root: Root, now: 
         return
     outbox.files.write(outbox.paths.receipts / f"{sealed.id}.jwt", token.strip() + b"\n")
     outbox.ledger.append(EntryKind.RECEIPT_KEPT, now, purpose=sealed.purpose, id=sealed.id, due=receipt.due)
-
-
-def _may_collect(context: PassContext, purpose: Purpose) -> bool:
-    """Asked before anything is collected: of the pass's own reading, and where that permits, of a fresh one."""
-    return _permits(context.gate, purpose) and _permits(context.read_gate(), purpose)
 
 
 def _permits(sources: GateSources, purpose: Purpose) -> bool:
