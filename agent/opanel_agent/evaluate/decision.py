@@ -57,7 +57,7 @@ def record(decision: Decision, state: AgentState) -> None:
     found = decision.verdict
     state.unmatched_since, state.refused_since = decision.unmatched_since, decision.refused_since
     if found.state != state.state:
-        state.state, state.state_since = str(found.state), found.since
+        state.state, state.state_since = found.state, found.since
     if decision.warning is None or found.period is None:
         return
     state.warnings.append(decision.warning)

@@ -5,32 +5,32 @@ thing: that is kept here, in effective time. Losing the file costs the start of 
 good that is not.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 from opanel_agent.core.codec import record
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.record import APART, MAY_BE_ABSENT, OMITTED_IF_NONE, Items, Member
 from opanel_agent.core.codec.strict_json import dumps, loads
-from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents.claims import StatusRef
 from opanel_agent.core.documents.status_list import Status
-from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license import status_history
 from opanel_agent.core.license.renewal import Plan
 from opanel_agent.core.license.states import State
 from opanel_agent.core.license.status_history import Document, StatusRecord
 from opanel_agent.core.license.verdict import Sighting
 from opanel_agent.core.units import DAY_S
-from opanel_agent.core.values import field, mutable, replace
+from opanel_agent.core.values import field, frozen, mutable, replace
 
 MAX_BYTES: Final = 64 * 1024
 MAX_DIGESTS: Final = 64
 MAX_WARNINGS: Final = 64
 MAX_LICENSES: Final = 16
 MAX_SIGNALS: Final = 64
-MAX_TOLD: Final = 16
+MAX_LOGGED: Final = 16
 MAX_REPORT_WAIT_S: Final = 8 * DAY_S
+_LOGGED: Final = Member(name="told", may_be_absent=True)
 
 
 @mutable
@@ -41,7 +41,7 @@ class AgentState:
     status lists said of entries that were ever ours. `floors` are the newest `iat` accepted per status key and shard (by
     `status_list.floor_name`), `list_iat` that of the last accepted list, whose bytes or key may be gone, `shard_iats` that
     of each shard after the first. `adopted` are SHA-256 of files of root's that were taken up or refused, so that each is
-    looked at once; `told` those of kept documents whose refusal the journal has. `failure` is the reason of the last failed
+    looked at once; `logged` those of kept documents whose refusal the journal has. `failure` is the reason of the last failed
     check, None after a success.
 
     Of the promise: `answers` is what was last recorded of each consent, `consent_sha256` the file it was read from,
@@ -59,31 +59,33 @@ class AgentState:
     quiet_but: str | None = None
     unmatched_since: int | None = None
     refused_since: int | None = None
-    state: str | None = None
+    state: State | None = None
     state_since: int | None = None
     checked_at: int | None = None
-    list_iat: int | None = None
-    ledger_seq: int | None = None
+    list_iat: Annotated[int | None, MAY_BE_ABSENT] = None
+    ledger_seq: Annotated[int | None, MAY_BE_ABSENT] = None
     failure: str | None = None
     answers: dict[str, str] = field(default_factory=dict)
-    signals: list[str] = field(default_factory=list)
+    signals: Annotated[list[str], Items(most=MAX_SIGNALS)] = field(default_factory=list)
     identity: dict[str, str] = field(default_factory=dict)
     reports: dict[str, int] = field(default_factory=dict)
     retries: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
-    seen: status_history.StatusRecords = ()
+    seen: Annotated[status_history.StatusRecords, APART] = ()
     floors: dict[str, int] = field(default_factory=dict)
-    shard_iats: dict[str, int] = field(default_factory=dict)
-    adopted: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
-    renewal: Plan | None = None
-    lost: bool = False
+    shard_iats: Annotated[dict[str, int], APART] = field(default_factory=dict)
+    adopted: Annotated[list[str], Items(most=MAX_DIGESTS)] = field(default_factory=list)
+    warnings: Annotated[list[str], Items(most=MAX_WARNINGS)] = field(default_factory=list)
+    logged: Annotated[list[str], Items(most=MAX_LOGGED), Member(name="told", may_be_absent=True)] = field(
+        default_factory=list
+    )
+    renewal: Annotated[Plan | None, MAY_BE_ABSENT] = None
+    lost: Annotated[bool, APART] = False
 
     def note_refused(self, sha256: str) -> bool:
         """Notes a refused document; returns whether the journal has not had it yet. The latest are forgotten last."""
-        known = sha256 in self.told
-        self.told = [*(kept for kept in self.told if kept != sha256), sha256][-MAX_TOLD:]
+        known = sha256 in self.logged
+        self.logged = [*(kept for kept in self.logged if kept != sha256), sha256][-MAX_LOGGED:]
         return not known
 
     def note_list(self, shard: int, iat: int) -> None:
@@ -116,141 +118,86 @@ class AgentState:
 
     def encode(self) -> bytes:
         """Returns the content of state.json, the newest items of every list that is bounded."""
-        members: dict[str, Json] = {"schema": 1}
-        members |= {name: getattr(self, name) for name in (*_TIMES, *_TEXTS)}
-        members["seen"] = [_seen_json(seen) for seen in self.seen]
-        members["answers"] = dict(self.answers)
-        members["signals"] = list(self.signals[:MAX_SIGNALS])
-        members["identity"] = dict(self.identity)
-        members["reports"] = dict(self.reports)
-        members["retries"] = dict(self.retries)
-        members["accepted"] = dict(list(self.accepted.items())[-MAX_LICENSES:])
-        members["floors"] = dict(self.floors)
-        members["adopted"] = list(self.adopted[-MAX_DIGESTS:])
-        members["warnings"] = list(self.warnings[-MAX_WARNINGS:])
-        members["told"] = list(self.told)
-        members["renewal"] = None if self.renewal is None else record.to_json(self.renewal)
+        bounded = replace(
+            self,
+            signals=self.signals[:MAX_SIGNALS],
+            accepted=dict(list(self.accepted.items())[-MAX_LICENSES:]),
+            adopted=self.adopted[-MAX_DIGESTS:],
+            warnings=self.warnings[-MAX_WARNINGS:],
+        )
+        seen: list[Json] = [record.to_json(_row(each)) for each in self.seen]
+        later: dict[str, Json] = {"lost": True} if self.lost else {}
         if self.shard_iats:
-            members["shard_iats"] = dict(self.shard_iats)
-        if self.lost:
-            members["lost"] = True
-        return dumps(members)
+            later["shard_iats"] = dict(self.shard_iats)
+        return dumps({"schema": 1, **record.to_json(bounded), "seen": seen, **later})
 
     @staticmethod
     def decode(data: bytes) -> "AgentState":
-        """Raises Untrusted for anything but what `encode` writes."""
+        """Raises Untrusted for anything but what `encode` writes, or an earlier version wrote."""
         members = Members(loads(data, max_bytes=MAX_BYTES), "state.json")
         members.constant("schema", 1)
-        state = AgentState()
-        for name in _TIMES:
-            if members.has(name) or name not in _LATER:
-                setattr(state, name, None if members.value(name) is None else members.integer(name))
-        for name in _TEXTS:
-            setattr(state, name, None if members.value(name) is None else members.text(name))
-        if state.state is not None and state.state not in list(State):  # a newer version's
-            raise members.refuse("state")
-        state.seen = _all_seen(members)
-        answers = members.members("answers")
-        state.answers = {name: answers.text(name) for name in answers.names()}
-        state.signals = _ordered(members, "signals", MAX_SIGNALS)
-        identity = members.members("identity")
-        state.identity = {name: identity.text(name) for name in identity.names()}
-        state.retries = _by_purpose(members, "retries")
-        state.reports = _by_purpose(members, "reports")
-        state.accepted = dict(members.integers("accepted"))
-        floors = members.members("floors")  # thumbprints: one in 32 begins as no name may
-        state.floors = {kid: floors.integer(kid) for kid in floors.names()}
-        state.adopted = _ordered(members, "adopted", MAX_DIGESTS)
-        state.warnings = _ordered(members, "warnings", MAX_WARNINGS)
-        state.told = _ordered(members, "told", MAX_TOLD) if members.has("told") else []
-        if members.has("renewal") and members.value("renewal") is not None:  # not in an earlier version's
-            state.renewal = _plan(members.members("renewal"))
-        state.shard_iats = dict(members.integers("shard_iats")) if members.has("shard_iats") else {}
-        state.lost = members.has("lost") and members.boolean("lost")
-        members.end()
+        seen = _all_seen(members)
+        lost = members.has("lost") and members.boolean("lost")
+        shard_iats = dict(members.integers("shard_iats")) if members.has("shard_iats") else {}
+        state = record.read(AgentState, members, seen=seen, lost=lost, shard_iats=shard_iats)
+        for name, moments in (("reports", state.reports), ("retries", state.retries)):
+            if not moments.keys() <= set(Purpose):
+                raise members.refuse(name)
         return state
 
 
-_TIMES: Final = (
-    "quiet_until",
-    "unmatched_since",
-    "refused_since",
-    "state_since",
-    "checked_at",
-    "list_iat",
-    "ledger_seq",
-)
-_LATER: Final = frozenset({"list_iat", "ledger_seq"})  # what the first files had not
-_TEXTS: Final = ("version", "clone_of", "consent_sha256", "quiet_but", "state", "failure")
+@frozen
+class _SeenRow:
+    """One row of `seen`: an entry of a status list, or the `jti` of a document where an earlier version knew no entry."""
+
+    document: Annotated[Document | None, OMITTED_IF_NONE] = None
+    installed: Annotated[bool, MAY_BE_ABSENT] = True
+    uri: Annotated[str | None, OMITTED_IF_NONE] = None
+    idx: Annotated[int | None, OMITTED_IF_NONE] = None
+    jti: Annotated[str | None, OMITTED_IF_NONE] = None
+    status: Status
+    first_iat: int
+    last_iat: int
+    seen_at: int
 
 
-def _plan(members: Members) -> Plan:
-    plan = Plan(
-        license=members.text("license"),
-        next_s=members.integer("next_s"),
-        asked_at=None if members.value("asked_at") is None else members.integer("asked_at"),
-        failure=None if members.value("failure") is None else members.text("failure"),
+def _row(seen: StatusRecord) -> _SeenRow:
+    entry, sighting = seen.entry, seen.sighting
+    return _SeenRow(
+        document=seen.document,
+        installed=seen.installed,
+        uri=None if entry is None else entry.uri,
+        idx=None if entry is None else entry.idx,
+        jti=seen.jti if entry is None else None,
+        status=sighting.status,
+        first_iat=sighting.first_iat,
+        last_iat=sighting.last_iat,
+        seen_at=sighting.seen_at,
     )
-    members.end()
-    return plan
-
-
-def _by_purpose(members: Members, name: str) -> dict[str, int]:
-    moments = members.integers(name)
-    if not moments.keys() <= set(Purpose):
-        raise members.refuse(name)
-    return dict(moments)
-
-
-def _ordered(members: Members, name: str, max_items: int) -> list[str]:
-    value = members.value(name)
-    items = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-    if items != value or len(items) > max_items:
-        raise Untrusted(Reason.FORMAT_INVALID, "member_type", where="state.json", name=name)
-    return items
-
-
-def _seen_json(seen: StatusRecord) -> Json:
-    sighting = seen.sighting
-    named: dict[str, Json] = {"jti": seen.jti}
-    if seen.entry is not None:
-        named = {"uri": seen.entry.uri, "idx": seen.entry.idx}
-    return {
-        "document": str(seen.document),
-        "installed": seen.installed,
-        **named,
-        "status": sighting.status,
-        "first_iat": sighting.first_iat,
-        "last_iat": sighting.last_iat,
-        "seen_at": sighting.seen_at,
-    }
 
 
 def _all_seen(members: Members) -> status_history.StatusRecords:
     """An array; until 0.1 an object by document, each with the `jti` of the one that was installed."""
     if isinstance(members.value("seen"), list):
-        return tuple(_seen(row, row.text("document")) for row in members.each("seen", status_history.MAX_ROWS))
+        return tuple(_seen(row) for row in members.each("seen", status_history.MAX_ROWS))
     by_document = members.members("seen")
-    rows = tuple(_seen(by_document.members(name), name) for name in by_document.names())
+    rows = tuple(_seen(by_document.members(name), document=name) for name in by_document.names())
     by_document.end()
     return rows
 
 
-def _seen(members: Members, document: str) -> StatusRecord:
-    if document not in list(Document):
+def _seen(members: Members, *, document: str | None = None) -> StatusRecord:
+    """`document` is given where the row itself does not name it."""
+    row = record.read(_SeenRow, members)
+    kind = row.document or {str(each): each for each in Document}.get(document or "")
+    if kind is None or (row.document is not None and document is not None):
         raise members.refuse("document")
-    jti = members.text("jti") if members.has("jti") else None
-    seen = StatusRecord(
-        document=Document(document),
-        entry=StatusRef(uri=members.text("uri"), idx=members.integer("idx")) if jti is None else None,
-        jti=jti,
-        installed=members.boolean("installed") if members.has("installed") else True,
-        sighting=Sighting(
-            status=Status(members.integer("status", low=Status.REVOKED, high=Status.SUPERSEDED)),
-            first_iat=members.integer("first_iat"),
-            last_iat=members.integer("last_iat"),
-            seen_at=members.integer("seen_at"),
-        ),
-    )
-    members.end()
-    return seen
+    if row.status is Status.VALID:
+        raise members.refuse("status")
+    entry = None
+    if row.jti is None:
+        if row.uri is None or row.idx is None:
+            raise members.refuse("uri")
+        entry = StatusRef(uri=row.uri, idx=row.idx)
+    sighting = Sighting(status=row.status, first_iat=row.first_iat, last_iat=row.last_iat, seen_at=row.seen_at)
+    return StatusRecord(document=kind, entry=entry, jti=row.jti, installed=row.installed, sighting=sighting)

@@ -5,6 +5,7 @@ import pytest
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license.renewal import Plan
+from opanel_agent.core.license.states import State
 from opanel_agent.evaluate.state import AgentState
 
 FULL = AgentState(
@@ -15,7 +16,7 @@ FULL = AgentState(
     quiet_but="license_status",
     unmatched_since=2,
     refused_since=3,
-    state="active",
+    state=State.ACTIVE,
     state_since=4,
     checked_at=5,
     list_iat=6,
@@ -31,7 +32,7 @@ FULL = AgentState(
     shard_iats={"9": 15},
     adopted=["e" * 64],
     warnings=["w"],
-    told=["f" * 64],
+    logged=["f" * 64],
     renewal=Plan(license="0" * 64, next_s=12, asked_at=13, failure="not_yet"),
 )
 WRITTEN = (
