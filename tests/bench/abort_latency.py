@@ -1,9 +1,8 @@
 """How long a report stays on the wire after a "no" was typed: from the command's start to the closed connection.
 
-Everything is real, as in tests/integration/test_abort_latency.py: daemon, evaluate, courier, command, and a server that
-never answers. Most
-of the time is the command's own start, so the same run measures a command that only reads (`consent check`), and the ratio
-says what the cutting adds on any machine. Run by tests/bench/run.
+Everything is real, as in tests/integration/daemon/test_abort_latency.py: daemon, evaluate, courier, command, and a
+server that never answers. Most of the time is the command's own start, so the same run measures a command that only reads
+(`consent check`), and the ratio says what the cutting adds on any machine. Run by tests/bench/run.
 """
 
 import statistics

@@ -18,32 +18,33 @@ from types import FrameType
 from typing import Final, NoReturn
 from xml.etree import ElementTree as ET
 
-from boot import host, story_consent, story_days, story_install, story_license, story_life, story_removal, story_walls
+from boot import host
 from boot.checks import Checks
 from boot.file_tree import read
 from boot.guest import PERMIT_NETWORKS, TOOLS, Guest, own_groups
 from boot.link import link
 from boot.outside import outside
 from boot.scenario import Scenario, hosts
+from boot.stories import consent, days, install, licenses, life, removal, walls
 
 FAILED: Final = 1
 USAGE: Final = 64
 CANNOT: Final = 69
 STORIES: Final = (
-    ("installed, in Turkish", story_install.installs),
-    ("offline", story_install.says_nothing_offline),
-    ("the reseller's", story_license.is_told),
-    ("the administrator's word", story_consent.is_kept),
-    ("walls", story_walls.stand),
-    ("signals", story_walls.signals_hold),
-    ("its own proof", story_walls.silence_is_proven),
-    ("killed", story_life.goes_on),
-    ("rebooted", story_life.is_rebooted),
-    ("fewer rights", story_life.has_fewer_rights),
-    ("a day of no", story_days.of_deny),
-    ("a day of do-not-track", story_days.of_do_not_track),
-    ("removed", story_removal.is_purged),
-    ("upgraded", story_removal.is_upgraded),
+    ("installed, in Turkish", install.installs),
+    ("offline", install.says_nothing_offline),
+    ("the reseller's", licenses.is_told),
+    ("the administrator's word", consent.is_kept),
+    ("walls", walls.stand),
+    ("signals", walls.signals_hold),
+    ("its own proof", walls.silence_is_proven),
+    ("killed", life.goes_on),
+    ("rebooted", life.is_rebooted),
+    ("fewer rights", life.has_fewer_rights),
+    ("a day of no", days.of_deny),
+    ("a day of do-not-track", days.of_do_not_track),
+    ("removed", removal.is_purged),
+    ("upgraded", removal.is_upgraded),
 )
 
 

@@ -90,8 +90,8 @@ def test_what_the_suite_logs_is_really_collected() -> None:
     """Agents in one process, a daemon with its jobs, an authority: each net has something in it, and says so."""
     chosen = [
         "tests/unit/evaluate/reporting/test_reports.py::test_a_report_that_leaves_is_logged_without_its_values",
-        "tests/unit/authority/test_authority_erasure.py",
-        "tests/integration/test_daemon_loop.py",
+        "tests/unit/authority/requests/test_authority_erasure.py",
+        "tests/integration/daemon/test_daemon_loop.py",
     ]
     status, said = run(["-m", "not root and not slow", *chosen], TESTS.parent)
     assert status == 0, said

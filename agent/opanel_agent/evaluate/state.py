@@ -41,8 +41,8 @@ class AgentState:
     status lists said of entries that were ever ours. `floors` are the newest `iat` accepted per status key and shard (by
     `status_list.floor_name`), `list_iat` that of the last accepted list, whose bytes or key may be gone, `shard_iats` that
     of each shard after the first. `adopted` are SHA-256 of files of root's that were taken up or refused, so that each is
-    looked at once; `logged` those of kept documents whose refusal the journal has. `failure` is the reason of the last failed
-    check, None after a success.
+    looked at once; `logged` those of kept documents whose refusal the journal has. `failure` is the reason of the last
+    failed check, None after a success.
 
     Of the promise: `answers` is what was last recorded of each consent, `consent_sha256` the file it was read from,
     `ledger_seq` how many lines the ledger had (by it an older one in its place is seen), `signals` the opt-outs that stood,

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 GLOSSARY: Final = (ROOT / "docs/glossary.md").read_text("utf-8")
 ROWS: Final = [
     [cell.strip() for cell in line[1:-1].split("|")]

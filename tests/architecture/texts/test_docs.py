@@ -28,7 +28,7 @@ from opanel_agent.core.problems import REFUSALS
 from opanel_agent.daemon import api
 from opanel_authority.cli import main as authority
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 DOCS: Final = ROOT / "docs"
 EXAMPLES: Final = DOCS / "examples"
 PROSE: Final = sorted([*ROOT.glob("*.md"), ROOT / "packaging/README.md", *DOCS.rglob("*.md")])

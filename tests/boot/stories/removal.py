@@ -3,7 +3,7 @@
 from boot.file_tree import changed, read
 from boot.guest import TOOLS
 from boot.scenario import CLOCK, STANDS, Scenario, version_of
-from boot.story_install import ENGLISH_YES, install
+from boot.stories.install import ENGLISH_YES, install
 
 KEPT = ("/etc/opanel-agent/agent.toml", "/etc/opanel-agent/consent.toml")
 DATA = ("/etc/opanel-agent", "/var/lib/opanel-agent")

@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.live_daemon import AGENT
 
-TICKS = Path(__file__).parents[1] / "fixtures/daemon_clock_program.py"
+TICKS = Path(__file__).parents[2] / "fixtures/daemon_clock_program.py"
 DAY_S = 86_400
 
 

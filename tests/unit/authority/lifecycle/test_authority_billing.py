@@ -15,7 +15,7 @@ from fixtures.vendor import RESELLER
 from opanel_authority.lifecycle import api_keys, listing
 from opanel_authority.lifecycle.handles import find_license
 
-MODULE: Final = Path(__file__).parents[3] / "authority" / "examples" / "whmcs" / "opanel.php"
+MODULE: Final = Path(__file__).parents[4] / "authority" / "examples" / "whmcs" / "opanel.php"
 PHP: Final = shutil.which("php")
 # What WHMCS hands over, of which the module uses these.
 HARNESS: Final = """

@@ -22,7 +22,7 @@ from opanel_agent.daemon.reporter import SENTENCES, Reporter
 from opanel_agent.system import log
 from opanel_agent.system.journal import MESSAGE_IDS, Journal, entry
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOUR, DAY = 3600.0, 86_400.0
 OF_JOBS = set(MESSAGE_IDS) - set(SENTENCES)
 

@@ -11,7 +11,7 @@ import pytest
 from opanel_agent.core.commands import COMMANDS, Command
 from opanel_agent.core.units import LANGUAGES
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 TEXT: Final = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 AGENT: Final = "agent/opanel_agent/"
 # By which an example is known in a file. A word that others use as well is looked for beside its own.

@@ -37,7 +37,7 @@ from opanel_agent.system import sandbox
 from opanel_agent.system.journal import MESSAGE_IDS
 from opanel_agent.system.storage.resources import load_catalog
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "packaging"))
 from generators import catalogs  # noqa: E402 - found by that folder
 
