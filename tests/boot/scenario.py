@@ -60,7 +60,9 @@ class Scenario:
 
     def isolation(self) -> str:
         told = self.guest.agent("status").out.splitlines()
-        return next((line.removeprefix("Isolation: ") for line in told if line.startswith("Isolation: ")), "not said")
+        return next(
+            (line.removeprefix("Isolation").strip() for line in told if line.startswith("Isolation  ")), "not said"
+        )
 
     # time
 

@@ -4,7 +4,13 @@ A way that is left out here is a way that nobody guards, so each module that wri
 """
 
 import ast
+import fcntl
 import io
+import os
+import pty
+import struct
+import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -13,7 +19,7 @@ import pytest
 
 from architecture import import_rules
 from fixtures.unsafe_text import UNSAFE
-from opanel_agent.cli.output import CommandResult, Console, Warned, complain, publish
+from opanel_agent.cli.output import CommandResult, Console, Style, Styled, Warned, complain, publish, standard_streams
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Bug, Untrusted
 from opanel_agent.core.ledger import chain
@@ -135,3 +141,52 @@ def _writes(tree: ast.Module) -> Iterator[bool]:
                 yield True
             case ast.Call(func=ast.Attribute(attr="write", value=ast.Attribute(attr="stdout" | "stderr" | "buffer"))):
                 yield True
+
+
+def test_a_colour_is_shown_where_there_are_any_and_says_nothing_alone() -> None:
+    line = Styled("License  active\x1b[2J", part="active", style=Style.GOOD)
+    for colours, shown in (
+        (False, "License  active\\u001b[2J\n"),
+        (True, "License  \x1b[1;32mactive\x1b[0m\\u001b[2J\n"),
+    ):
+        out = io.StringIO()
+        publish(
+            Console(out=out, err=None, colours=colours), CommandResult(result=None, lines=(line,)), "en", as_json=False
+        )
+        assert out.getvalue() == shown
+
+
+@pytest.mark.parametrize(
+    ("environ", "columns", "colours"),
+    [
+        ({"TERM": "xterm"}, 100, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, 100, False),
+        ({"TERM": "xterm", "NO_COLOR": ""}, 100, True),
+        ({"TERM": "dumb"}, 100, False),
+        ({}, 100, False),
+        ({"TERM": "xterm"}, 20, True),
+        ({"TERM": "xterm"}, 0, True),
+    ],
+)
+def test_a_terminal_decides_width_and_colours(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], columns: int, colours: bool
+) -> None:
+    control, side = pty.openpty()
+    try:
+        fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+        with open(side, "w", closefd=False) as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            console = standard_streams(environ)
+            monkeypatch.undo()
+    finally:
+        os.close(control)
+        os.close(side)
+    assert (console.columns, console.colours) == ({100: 100, 20: 40, 0: 80}[columns], colours)
+
+
+def test_a_file_has_eighty_columns_and_no_colour(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        console = standard_streams({"TERM": "xterm"})
+        monkeypatch.undo()
+    assert (console.columns, console.colours) == (80, False)

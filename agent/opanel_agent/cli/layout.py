@@ -1,19 +1,50 @@
-"""Long sentences on a screen of 80 columns; bytes that are shown as they are, on lines as long as they have."""
+"""Lays text out on a screen: paragraphs, tables of labels, and bytes on lines as long as they have."""
 
 import textwrap
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from opanel_agent.cli.output import Style, Styled
 
 COLUMNS: Final = 80
+_GAP: Final = 2
 
 
-def paragraph(text: str, *, indent: int = 0, hang: int = 0) -> tuple[str, ...]:
+class Row(NamedTuple):
+    """One label and its text; without either, an empty line. `mark` is the part of the text that `style` colours."""
+
+    label: str = ""
+    text: str = ""
+    style: Style = Style.PLAIN
+    mark: str = ""
+
+
+def table(rows: Iterable[Row], columns: int = COLUMNS) -> tuple[str, ...]:
+    """Returns the rows as lines: labels in one column, texts wrapped beside them."""
+    listed = tuple(rows)
+    width = max((len(row.label) for row in listed), default=0) + _GAP
+    return tuple(line for row in listed for line in _row(row, width, columns))
+
+
+def _row(row: Row, width: int, columns: int) -> Iterable[str]:
+    if not (row.label or row.text):
+        return ("",)
+    lines = _wrap(row.text, columns, row.label.ljust(width), " " * width)
+    return (Styled(line, part=row.mark, style=row.style) for line in lines) if row.mark else lines
+
+
+def paragraph(text: str, *, indent: int = 0, hang: int = 0, columns: int = COLUMNS) -> tuple[str, ...]:
     """The text in lines; every line after the first is `hang` columns further in. A word that is longer stays whole."""
+    return _wrap(text, columns, " " * indent, " " * (indent + hang))
+
+
+def _wrap(text: str, columns: int, first: str, others: str) -> tuple[str, ...]:
     return tuple(
         textwrap.wrap(
             text,
-            width=COLUMNS,
-            initial_indent=" " * indent,
-            subsequent_indent=" " * (indent + hang),
+            width=columns,
+            initial_indent=first,
+            subsequent_indent=others,
             break_long_words=False,
             break_on_hyphens=False,
         )

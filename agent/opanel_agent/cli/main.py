@@ -32,7 +32,7 @@ OUTPUT_GONE: Final = 74
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command of this process and returns its exit status. Raises nothing."""
-    console, flag = standard_streams(), language_flag(argv)
+    console, flag = standard_streams(os.environ), language_flag(argv)
     lang = language(flag, None, os.environ)
 
     def act() -> int:

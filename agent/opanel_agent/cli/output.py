@@ -6,9 +6,11 @@ reader's cursor.
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TextIO
+from enum import StrEnum, unique
+from typing import Final, NamedTuple, Self, TextIO
 
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage
@@ -16,7 +18,33 @@ from opanel_agent.core.text_safety import escape, escape_json, escape_lines
 from opanel_agent.core.units import Language
 from opanel_agent.messages import describe_error, translate
 
+COLUMNS: Final = 80
+NARROWEST, WIDEST = 40, 120
+
 Shown = None | bool | int | str | Sequence["Shown"] | Mapping[str, "Shown"]
+
+
+@unique
+class Style(StrEnum):
+    """The colours of a terminal (ECMA-48, 8.3.117), by what they mean. Nothing is said by a colour alone."""
+
+    PLAIN = ""
+    GOOD = "1;32"
+    WARNING = "1;33"
+    BAD = "1;31"
+
+
+class Styled(str):
+    """A line of which a terminal with colours shows `part` in `style`."""
+
+    __slots__ = ("part", "style")
+    part: str
+    style: Style
+
+    def __new__(cls, line: str, *, part: str, style: Style) -> Self:
+        made = super().__new__(cls, line)
+        made.part, made.style = part, style
+        return made
 
 
 class Warned(NamedTuple):
@@ -41,22 +69,34 @@ class CommandResult(NamedTuple):
 
 
 class Console(NamedTuple):
-    """The two streams, either of which may have been closed by whoever started this process."""
+    """The two streams, either of which may have been closed by whoever started this process.
+
+    `columns` is the width of a line, `colours` whether the reader sees them.
+    """
 
     out: TextIO | None
     err: TextIO | None
+    columns: int = COLUMNS
+    colours: bool = False
 
     def say(self, text: str) -> None:
         """Raises Storage where the reader cannot get it. A reader who has gone (`| head`) is BrokenPipeError."""
         if self.out is None:
             raise Storage(Fault.IO_FAILED, "output_closed")
         try:
-            self.out.write(escape_lines(text) + "\n")
+            self.out.write(self._shown(text) + "\n")
             self.out.flush()
         except BrokenPipeError:
             raise
         except OSError as exc:
             raise Storage(Fault.IO_FAILED, "output_failed") from exc
+
+    def _shown(self, text: str) -> str:
+        safe = escape_lines(text)
+        if not self.colours or not isinstance(text, Styled) or text.style is Style.PLAIN:
+            return safe
+        part = escape(text.part)
+        return safe.replace(part, f"\x1b[{text.style}m{part}\x1b[0m", 1)
 
     def note(self, text: str) -> None:
         """A line beside the result. Where stderr is gone there is nobody to tell."""
@@ -82,7 +122,8 @@ def publish(console: Console, outcome: CommandResult, lang: Language, *, as_json
         _complain(console, outcome, lang)
         return
     for line in outcome.lines:
-        console.say(escape(line))
+        safe = escape(line)
+        console.say(Styled(safe, part=line.part, style=line.style) if isinstance(line, Styled) else safe)
     for warned in outcome.warnings:
         console.note(escape(translate("output.warning", lang, title=warned.title)))
     if outcome.failure is not None:
@@ -112,9 +153,27 @@ def _tell(console: Console, error: AgentError, lang: Language) -> Mapping[str, S
     return {"code": str(error.code), "title": title, "hint": hint}
 
 
-def standard_streams() -> Console:
+def standard_streams(environ: Mapping[str, str]) -> Console:
     """This process's own. Letters that the terminal's encoding lacks become question marks rather than an error."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    return Console(out=sys.stdout, err=sys.stderr)
+    return Console(
+        out=sys.stdout, err=sys.stderr, columns=_columns(sys.stdout), colours=_has_colours(sys.stdout, environ)
+    )
+
+
+def _columns(stream: TextIO | None) -> int:
+    """The terminal's width within what can be read, and 80 where there is none."""
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns if stream is not None else 0
+    except (OSError, ValueError):
+        return COLUMNS
+    return min(max(width, NARROWEST), WIDEST) if width else COLUMNS
+
+
+def _has_colours(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
+    """A terminal, unless NO_COLOR (no-color.org) or its type says otherwise."""
+    return (
+        stream is not None and stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+    )

@@ -73,6 +73,7 @@ def of_codes() -> dict[str, Iterable[str]]:
         "state": State,
         "action": Action,
         "purpose": Purpose,
+        "brief": Purpose,
         "under_dnt": UnderDoNotTrack,
         "permit": PERMITS,
         "typ": VERIFIED,
@@ -126,7 +127,7 @@ def test_whatever_the_commands_say_has_a_sentence() -> None:
         text_id for text_id in error_details.said() if text_id not in ENGLISH and text_id.rstrip(".") not in families
     ]
     assert sorted(unknown) == []
-    assert {"status.since", "status.may_leave", "purpose."} <= error_details.said()
+    assert {"status.renewed", "label.license", "purpose."} <= error_details.said()
 
 
 def test_both_languages_say_the_same_things_with_the_same_values() -> None:

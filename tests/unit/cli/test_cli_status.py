@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.command_line import Printed, Terminal
 from fixtures.fake_daemon import DAY, NOW, CannedReply, answer, fake_daemon, problem
-from opanel_agent.cli.license.status import moment
+from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
@@ -34,99 +34,152 @@ def leave(terminal: Terminal, **license_members: Any) -> None:
     terminal.paths.answer.write_text(json.dumps(answer(**license_members)))
 
 
-@pytest.mark.parametrize(
-    ("left_s", "said"),
-    [(3600, "hours left: 1"), (3601, "hours left: 2"), (2 * DAY - 1, "hours left: 48"), (2 * DAY, "days left: 2")],
-)
-def test_what_is_left_is_told_in_hours_once_days_say_too_little(terminal: Terminal, left_s: int, said: str) -> None:
-    assert f"({said})" in ask(terminal, until=NOW + left_s).out
+def row(printed: str, label: str) -> str | None:
+    """The text beside a label, its lines joined; None where there is no such row."""
+    lines = iter(printed.splitlines())
+    for line in lines:
+        if line.startswith(f"{label}  "):
+            texts = [line.removeprefix(label).strip()]
+            while (following := next(lines, "")).startswith("  "):
+                texts.append(following.strip())
+            return " ".join(texts)
+    return None
 
 
 @pytest.mark.parametrize(
-    ("told", "lines"),
+    ("ahead_s", "said"),
     [
-        ({"next": None, "at": None, "failure": None}, []),
-        (
-            {"next": NOW + 9 * DAY, "at": None, "failure": None},
-            [f"Next request for a renewed license: {moment(NOW + 9 * DAY)}"],
-        ),
-        ({"next": None, "at": NOW - DAY, "failure": None}, [f"License renewed: {moment(NOW - DAY)}"]),
+        (-3 * DAY - 1, "3 days ago"),
+        (-2 * DAY + 1, "47 hours ago"),
+        (-7199, "119 minutes ago"),
+        (-119, "just now"),
+        (0, "just now"),
+        (119, "in a moment"),
+        (120, "in 2 minutes"),
+        (7199, "in 120 minutes"),
+        (7200, "in 2 hours"),
+        (7201, "in 3 hours"),
+        (2 * DAY - 1, "in 48 hours"),
+        (2 * DAY + 1, "in 3 days"),
+    ],
+)
+def test_a_time_is_told_with_how_far_it_is(terminal: Terminal, ahead_s: int, said: str) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer() | {"last_check": {"at": NOW + ahead_s, "failure": None}, "next_run": {}})
+        assert row(terminal.type("status").out, "Last check") == f"{moment(NOW + ahead_s)} ({said})"
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ({"next": None, "at": None, "failure": None}, None),
+        ({"next": NOW + 9 * DAY, "at": None, "failure": None}, None),
+        ({"next": None, "at": NOW - DAY, "failure": None}, f"renewed {moment(NOW - DAY)}"),
         (
             {"next": NOW + DAY, "at": NOW, "failure": "not_yet"},
-            [
-                f"Last request for a renewed license: {moment(NOW)}, without success: there is no newer license yet",
-                f"Next request for a renewed license: {moment(NOW + DAY)}",
-            ],
+            f"requested {moment(NOW)}, without success: there is no newer license yet; next: {moment(NOW + DAY)}",
         ),
         (
             {"next": None, "at": NOW, "failure": "revoked"},
-            [f"Last request for a renewed license: {moment(NOW)}, without success: the license was revoked"],
+            f"requested {moment(NOW)}, without success: the license was revoked",
         ),
     ],
 )
-def test_the_renewal_is_told(terminal: Terminal, told: dict[str, Any], lines: list[str]) -> None:
+def test_the_renewal_has_a_row_once_there_was_one(terminal: Terminal, told: dict[str, Any], text: str | None) -> None:
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.says("/v1/answer", {**answer(), "renewal": told})
-        printed = terminal.type("status").out.splitlines()
-    assert [line for line in printed if "renewed" in line] == lines
+        assert row(terminal.type("status").out, "Renewal") == text
 
 
-def test_one_screen_says_what_people_ask(terminal: Terminal) -> None:
-    printed = ask(
-        terminal,
-        state="grace",
-        reasons=["suspended"],
-        next_action={"code": "contact_reseller", "tr": "Arayın.", "en": "Call Örnek Hosting."},
-    )
-    assert printed.status == 0
-    assert printed.err == ""
-    for line in (
-        "License: grace period",
-        "  reason: the reseller suspended the license [suspended]",
-        f"  since: {moment(NOW - DAY)}",
-        f"  unless something new comes, until: {moment(NOW + 300 * DAY)} (days left: 300)",
-        "  create accounts, domains, mailboxes, databases: yes",
-        "  features: backup, mail",
-        "  limits: accounts 100",
-        "  reseller: Örnek Hosting (destek@hosting.example)",
-        "  what to do: Call Örnek Hosting.",
-        "May leave this server, license status (the same bytes for everyone): yes",
-        "May leave this server, license renewal: no",
-        "May leave this server, usage statistics: no, the administrator was not asked yet",
-        f"Left last: usage statistics, {moment(NOW - DAY)}, to",
-        "  https://reports.example/v1/reports/usage_statistics [usage-0123456789abcdef]",
-        f"Reports that wait: 2 (opanel-agent data held); next: {moment(NOW + 2 * DAY)}",
-        "Isolation: none; systemd did not start the processes",
-        "Root of trust: urn:opanel:demo (SHA-256 abababababababab…)",
-        f"Last check of the status list: {moment(NOW)}",
-        f"Next check: {moment(NOW + DAY)}",
-    ):
-        assert line in printed.out.splitlines()
-    assert len(printed.out.splitlines()) <= 24
+TERMS: Final[Json] = {
+    "id": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "product": "opanel",
+    "tier": "pro",
+    "issued": NOW - DAY,
+    "expires": NOW + 363 * DAY,
+    "renews_from": NOW + 250 * DAY,
+    "offline_until": NOW + 30 * DAY,
+}
+
+ORDINARY: Final = f"""\
+License      active, opanel, tier pro
+Valid until  {moment(NOW + 363 * DAY)} (in 363 days), renews from 2027-08-01
+License id   0f8fad5b-d9cb-469f-a165-70867728950e
+Includes     backup, mail, accounts 100
+Reseller     Örnek Hosting, destek@hosting.example
+To do        nothing
+
+Last check   {moment(NOW)} (just now); next: in 24 hours
+Check by     {moment(NOW + 30 * DAY)} (in 30 days)
+Isolation    none; systemd did not start the processes
+Sends        license checks
+Not sent     license renewal; usage statistics (the administrator denied it)
+Left last    usage statistics, 24 hours ago [usage-0123456789abcdef]
+Next report  {moment(NOW + 2 * DAY)}
+Opt-outs     none
+"""
+
+
+def test_in_ordinary_times_status_has_fifteen_lines_of_eighty_columns(terminal: Terminal) -> None:
+    consent: dict[str, Any] = {
+        "purposes": {
+            "license_status": {"permitted": True, "reasons": []},
+            "license_renewal": {"permitted": False, "reasons": []},
+            "usage_statistics": {"permitted": False, "reasons": [{"reason": "denied_by_file"}]},
+        }
+    }
+    parts = {"consent": consent, "reports": {"held": 0, "next": NOW + 2 * DAY}}
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer(license=TERMS) | parts)
+        printed = terminal.type("status")
+    assert (printed.status, printed.err) == (0, "")
+    assert printed.out == ORDINARY
+    assert len(printed.out.splitlines()) <= 15
+    assert max(map(len, printed.out.splitlines())) <= 80
+
+
+def test_what_ends_is_told_with_what_goes_on(terminal: Terminal) -> None:
+    action = {"code": "contact_reseller", "tr": "Arayın.", "en": "Call Örnek Hosting."}
+    out = ask(terminal, state="grace", reasons=["suspended"], until=NOW + 7200, next_action=action).out
+    assert row(out, "License") == "grace period the reseller suspended the license [suspended]"
+    ending = row(out, "Then")
+    assert ending is not None
+    assert ending.startswith(f"from {moment(NOW + 7200)} (in 2 hours), unless this is settled: no new accounts")
+    assert ending.endswith("sites, mail, backup, restore and export go on")
+    assert row(out, "To do") == "Call Örnek Hosting."
+    permits = {"run": True, "change": True, "create": False, "paid_features": False}
+    out = ask(terminal, state="suspended", reasons=["suspended"], until=None, permits=permits).out
+    assert row(out, "Not permitted") == "create accounts, domains, mailboxes, databases; paid features"
+    assert row(out, "Goes on") == "sites, mail, backup, restore, export; change settings in the panel"
+    assert row(ask(terminal).out, "Not permitted") is None
 
 
 def test_the_screen_in_turkish(terminal: Terminal) -> None:
     terminal.lang = "tr"
     action = {"code": "contact_reseller", "tr": "Bayinizi arayın.", "en": "x"}
     out = ask(terminal, state="grace", reasons=["suspended"], next_action=action).out
-    assert "Lisans: ek süre" in out
-    assert "  neden: bayi lisansı askıya aldı [suspended]" in out
-    assert "  yapılacak: Bayinizi arayın." in out
+    assert row(out, "Lisans") == "ek süre bayi lisansı askıya aldı [suspended]"
+    assert row(out, "Yapılacak") == "Bayinizi arayın."
+    assert row(out, "Kısıtlar") == "yok"
 
 
-def test_of_the_promise_each_state_has_its_line(terminal: Terminal) -> None:
-    def lines(**parts: Any) -> str:
+def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Terminal) -> None:
+    def rows(label: str, **parts: Any) -> str | None:
         with fake_daemon(terminal.paths.socket) as told:
             told.says("/v1/answer", answer() | parts)
-            return terminal.type("status").out
+            return row(terminal.type("status").out, label)
 
-    assert "Left last: nothing that says anything about this server\n" in lines(last_left=None)
-    assert "Reports that wait: 1 (opanel-agent data held)\n" in lines(reports={"held": 1, "next": None})
-    assert f"Next report: {moment(NOW)}\n" in lines(reports={"held": 0, "next": NOW})
-    quiet = lines(reports={"held": 0, "next": None})
-    assert not re.search("Reports that wait|Next report|advisories:", quiet)
-    assert "Security advisories: 2 (opanel-agent advisories)\n" in lines(advisories=[{}, {}])
-    assert "Left last" not in lines(last_left=None).replace("Left last: nothing", "")
+    assert rows("Left last", last_left=None) == "nothing that says anything about this server"
+    assert rows("Waiting", reports={"held": 1, "next": None}) == "1 reports (opanel-agent data held)"
+    assert (
+        rows("Waiting", reports={"held": 2, "next": NOW}) == f"2 reports (opanel-agent data held); next: {moment(NOW)}"
+    )
+    assert rows("Next report", reports={"held": 0, "next": NOW}) == moment(NOW)
+    assert rows("Waiting", reports={"held": 0, "next": None}) is None
+    assert rows("Next report", reports={"held": 0, "next": None}) is None
+    assert rows("Advisories", advisories=[{}, {}]) == "2 in force (opanel-agent advisories)"
+    assert rows("Advisories") is None
+    assert rows("Sends", consent={"purposes": {"crash_reports": {"permitted": False, "reasons": []}}}) == "nothing"
 
 
 def test_an_older_daemon_tells_nothing_of_reports_and_nothing_is_made_up(terminal: Terminal) -> None:
@@ -151,12 +204,12 @@ def test_what_is_not_there_takes_no_line(terminal: Terminal) -> None:
         tier=None,
         reseller=None,
     ).out
-    assert not re.search(r"until: |^  features:|limits:|reseller:", out, re.MULTILINE)
+    assert [row(out, label) for label in ("Valid until", "License id", "Includes", "Reseller", "Then")] == [None] * 5
 
 
 def test_a_reseller_without_any_contact_is_named(terminal: Terminal) -> None:
     out = ask(terminal, reseller={"name": "X", "email": None, "phone": None, "url": None}).out
-    assert "  reseller: X\n" in out
+    assert row(out, "Reseller") == "X"
 
 
 def test_opt_outs_and_a_failed_check_are_said(terminal: Terminal) -> None:
@@ -165,9 +218,11 @@ def test_opt_outs_and_a_failed_check_are_said(terminal: Terminal) -> None:
     with fake_daemon(terminal.paths.socket) as told:
         told.says("/v1/answer", answer() | {"last_check": {"at": None, "failure": "unreachable_tcp"}})
         out = terminal.type("status").out
-    assert "Offline is in force" in out
-    assert "Do-not-track is in force" in out
-    assert "check of the status list: never; the latest attempt failed: the server could not be reached" in out
+    place = "offline in /etc/opanel-agent"
+    assert row(out, "Opt-outs") == f"offline: {place}; do not track: {place}"
+    last = row(out, "Last check")
+    assert last is not None
+    assert last.startswith("never; the latest attempt failed: the server could not be reached")
 
 
 def test_the_envelope_holds_the_whole_answer(terminal: Terminal) -> None:
@@ -178,15 +233,14 @@ def test_the_envelope_holds_the_whole_answer(terminal: Terminal) -> None:
 def test_codes_of_a_newer_daemon_and_members_that_it_added_do_no_harm(terminal: Terminal) -> None:
     printed = ask(terminal, state="hovering", reasons=["of_tomorrow"], surprise={"x": [1]})
     assert printed.status == 0
-    assert "License: hovering" in printed.out
-    assert "[of_tomorrow]" in printed.out
+    assert row(printed.out, "License") == "hovering of_tomorrow [of_tomorrow]"
 
 
 def test_without_a_daemon_the_last_answer_is_shown_as_such(terminal: Terminal) -> None:
     leave(terminal)
     printed = terminal.type("status")
     assert printed.status == 0
-    assert "License: active" in printed.out
+    assert row(printed.out, "License") == "active"
     assert printed.err.startswith("warning: opanel-agent is not running; this is its last answer")
     told = terminal.type("status", "--json").json()
     assert [warning["code"] for warning in told["warnings"]] == ["not_running"]
@@ -250,21 +304,21 @@ def test_every_reason_but_three_is_a_warning(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("isolation", "line"),
+    ("isolation", "text"),
     [
-        ({"level": "kernel", "missing": []}, "Isolation: kernel; every wall of the service holds"),
+        ({"level": "kernel", "missing": []}, "kernel; every wall of the service holds"),
         (
             {"level": "partial", "missing": ["network_namespace", "devices", "a_newer_wall"]},
-            "Isolation: partial; missing: its own empty network, the empty /dev, a_newer_wall",
+            "partial; missing: its own empty network, the empty /dev, a_newer_wall",
         ),
-        ({"level": "partial"}, "Isolation: partial"),
-        ({"level": "floating", "missing": []}, "Isolation: floating"),
+        ({"level": "partial"}, "partial"),
+        ({"level": "floating", "missing": []}, "floating"),
     ],
 )
-def test_the_isolation_and_what_is_missing_of_it(terminal: Terminal, isolation: dict[str, Any], line: str) -> None:
+def test_the_isolation_and_what_is_missing_of_it(terminal: Terminal, isolation: dict[str, Any], text: str) -> None:
     with fake_daemon(terminal.paths.socket) as told:
         told.says("/v1/answer", {**answer(), "isolation": isolation})
-        assert line in terminal.type("status").out.splitlines()
+        assert row(terminal.type("status").out, "Isolation") == text
 
 
 def test_an_evaluation_that_failed_is_told_beside_the_answer(terminal: Terminal) -> None:
@@ -272,7 +326,7 @@ def test_an_evaluation_that_failed_is_told_beside_the_answer(terminal: Terminal)
     with fake_daemon(terminal.paths.socket) as told:
         told.says("/v1/answer", answer() | {"trouble": trouble})
         printed = terminal.type("status")
-        assert (printed.status, "License: active" in printed.out) == (0, True)
+        assert (printed.status, row(printed.out, "License")) == (0, "active")
         assert "the last evaluation failed" in printed.err
         assert "the disk is full" in printed.err
         check = terminal.type("status", "--check")
@@ -403,24 +457,34 @@ def test_a_time_beyond_every_calendar_is_still_shown() -> None:
     assert re.fullmatch(r"2026-11-2\d \d\d:\d\d \S+", moment(NOW))
 
 
-TERMS: Final[Json] = {
-    "id": "0f8fad5b-d9cb-469f-a165-70867728950e",
-    "product": "opanel",
-    "tier": "pro",
-    "issued": NOW - DAY,
-    "expires": NOW + 363 * DAY,
-    "renews_from": NOW + 250 * DAY,
-    "offline_until": NOW + 30 * DAY,
-}
-
-
 @pytest.mark.parametrize("command", [("status",), ("license", "show")])
 def test_when_the_license_ends_is_said_with_which_it_is(terminal: Terminal, command: tuple[str, ...]) -> None:
     with fake_daemon(terminal.paths.socket) as told:
         told.says("/v1/answer", answer(license=TERMS))
         printed = terminal.type(*command)
-        assert f"valid until {moment(NOW + 363 * DAY)} (in 363 days)" in printed.out
-        assert "product opanel, tier pro, id 0f8fad5b-d9cb-469f-a165-70867728950e" in printed.out
+        ending = f"{moment(NOW + 363 * DAY)} (in 363 days), renews from 2027-08-01"
+        assert row(printed.out, "Valid until") == ending
+        assert row(printed.out, "License id") == "0f8fad5b-d9cb-469f-a165-70867728950e"
         told.replies.clear()
         told.says("/v1/answer", answer())
-        assert "valid until" not in terminal.type(*command).out
+        assert row(terminal.type(*command).out, "Valid until") is None
+
+
+def test_license_show_has_every_date_and_who_vouches_for_it(terminal: Terminal) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer(license=TERMS))
+        out = terminal.type("license", "show").out
+    assert row(out, "Issued") == f"{moment(NOW - DAY)} (24 hours ago)"
+    assert row(out, "Renews from") == f"{moment(NOW + 250 * DAY)} (in 250 days)"
+    assert row(out, "Check by") == f"{moment(NOW + 30 * DAY)} (in 30 days)"
+    assert row(out, "State until") == f"{moment(NOW + 300 * DAY)} (in 300 days)"
+    assert row(out, "Root of trust") == "urn:opanel:demo (SHA-256 abababababababab…)"
+    assert row(out, "Reliable until") == f"{moment(NOW + 7 * DAY)} (in 7 days)"
+
+
+def test_a_license_that_ended_says_so(terminal: Terminal) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says("/v1/answer", answer(license=TERMS | {"expires": NOW - 3 * DAY, "renews_from": NOW - 90 * DAY}))
+        out = terminal.type("status").out
+    assert row(out, "Valid until") is None
+    assert row(out, "Ended") == f"{moment(NOW - 3 * DAY)} (3 days ago)"

@@ -8,9 +8,9 @@ from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.license import documents
-from opanel_agent.cli.license.status import moment
 from opanel_agent.cli.output import CommandResult, Warned
 from opanel_agent.cli.parser import Options
+from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault

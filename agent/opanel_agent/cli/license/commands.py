@@ -12,12 +12,15 @@ from typing import Final
 
 from opanel_agent.cli.client import Done, decode_reply
 from opanel_agent.cli.context import Context
+from opanel_agent.cli.layout import table
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
-from opanel_agent.cli.license.status import beside, license_lines, moment
+from opanel_agent.cli.license.screen import brief_rows, license_rows
+from opanel_agent.cli.license.status import beside
 from opanel_agent.cli.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
 from opanel_agent.cli.send import send, wait_s
+from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault, Reason
@@ -48,9 +51,8 @@ def show(options: Options, world: Context) -> CommandResult:
     if "--urls" in options.flags:
         return _urls(world)
     answer = answers.latest(world)
-    return CommandResult(
-        result=answer.license.told, lines=tuple(license_lines(world, answer.license)), warnings=beside(world, answer)
-    )
+    lines = table(license_rows(world, answer), world.console.columns)
+    return CommandResult(result=answer.license.told, lines=lines, warnings=beside(world, answer))
 
 
 def verify(options: Options, world: Context) -> CommandResult:
@@ -156,7 +158,7 @@ def _outcome(world: Context, done: Done, lines: tuple[str, ...]) -> CommandResul
     except Untrusted:  # no answer yet, or of another version: the job is done all the same
         return CommandResult(result=done.plain, lines=lines)
     told: dict[str, Shown] = {**done.plain, "license": license_.told}
-    return CommandResult(result=told, lines=(*lines, *license_lines(world, license_)))
+    return CommandResult(result=told, lines=(*lines, *table(brief_rows(world, license_), world.console.columns)))
 
 
 def _urls(world: Context) -> CommandResult:

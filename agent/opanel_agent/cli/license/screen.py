@@ -1,0 +1,215 @@
+"""Lays out `status` and `license show`. What an administrator asks first stands first, in at most 15 lines of `status`."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from opanel_agent.cli.consent import signals
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.layout import Row
+from opanel_agent.cli.license.status_view import CONTACT, PERMITS, AnswerView, LicenseView, number
+from opanel_agent.cli.output import Style
+from opanel_agent.cli.times import day, moment, relative
+from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent.opt_outs import Signal
+from opanel_agent.core.license.states import Action, State
+
+# A container or the demo has no systemd that confines it: no fault of the license, and in a row of its own.
+ABOUT_ISOLATION: Final = frozenset({Reason.OK, Reason.ISOLATION_PARTIAL, Reason.ISOLATION_NONE})
+# Of what keeps a renewal from coming, the codes that are no reason of a state or of the gate.
+_NOT_RENEWED: Final[Mapping[str, str]] = {
+    Fault.NOT_YET: "renewal.not_yet",
+    Fault.RATE_LIMITED: "renewal.rate_limited",
+    Fault.KEY_UNKNOWN: "renewal.key_unknown",
+}
+_STYLES: Final[Mapping[str, Style]] = {State.ACTIVE: Style.GOOD, State.GRACE: Style.WARNING}
+# What is sent without a command; the rest leaves only when somebody types it.
+_BY_ITSELF: Final = ("license_status", "license_renewal", "security_advisories", "usage_statistics", "crash_reports")
+
+
+def status_rows(world: Context, answer: AnswerView, do_not_track: tuple[Signal, ...]) -> Iterator[Row]:
+    """Yields the license, and after an empty line the agent: what it sends, how it is confined, what keeps it silent."""
+    yield from brief_rows(world, answer.license)
+    yield from _renewal_rows(world, answer.part("renewal"))
+    yield Row()
+    yield from _check_rows(world, answer)
+    yield from _isolation_rows(world, answer.part("isolation"))
+    if answer.advisories:
+        text = world.say("status.advisories", count=len(answer.advisories))
+        yield Row(world.say("label.advisories"), text, Style.WARNING, text)
+    yield from _sending_rows(world, answer)
+    yield from _report_rows(world, answer)
+    yield _signals_row(world, do_not_track)
+
+
+def license_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
+    """Yields all there is to know of the license: what `status` says of it, its dates, and who vouches for it."""
+    license_, root = answer.license, answer.part("root")
+    yield from brief_rows(world, license_)
+    yield Row()
+    for label, name in (
+        ("label.issued", "issued"),
+        ("label.renews_from", "renews_from"),
+        ("label.offline_until", "offline_until"),
+    ):
+        if (at := number(license_.terms, name)) is not None:
+            yield _dated(world, label, at)
+    yield _dated(world, "label.since", license_.since)
+    if license_.until is not None:
+        yield _dated(world, "label.until", license_.until)
+    if isinstance(root.get("name"), str):
+        text = world.say("status.root", name=str(root["name"]), sha256=str(root.get("sha256", "?"))[:16])
+        yield Row(world.say("label.root"), text)
+    yield _dated(world, "label.as_of", license_.as_of)
+    yield _dated(world, "label.good_until", license_.good_until)
+
+
+def brief_rows(world: Context, license_: LicenseView) -> Iterator[Row]:
+    """Yields the license: state and why, when it ends, which it is, what it includes, whom to call, what to do."""
+    state = world.named("state", license_.state)
+    product, tier = (license_.terms.get(name) for name in ("product", "tier"))
+    named = isinstance(product, str) and isinstance(tier, str)
+    text = world.say("status.license", state=state, product=str(product), tier=str(tier)) if named else state
+    yield Row(world.say("label.license"), text, _STYLES.get(license_.state, Style.BAD), state)
+    for code in license_.reasons:
+        if code not in ABOUT_ISOLATION:
+            yield Row("", world.say("status.reason", reason=world.named("reason", code), code=code))
+    yield from _ending_rows(world, license_)
+    yield from _terms_rows(world, license_)
+    if license_.features or license_.limits:
+        limits = (f"{name} {value}" for name, value in license_.limits.items())
+        yield Row(world.say("label.includes"), ", ".join((*license_.features, *limits)))
+    if license_.reseller:
+        contact = (license_.reseller[way] for way in CONTACT if way in license_.reseller)
+        yield Row(world.say("label.reseller"), ", ".join((license_.reseller.get("name", "?"), *contact)))
+    if license_.action == Action.NONE:
+        yield Row(world.say("label.to_do"), world.say("status.nothing_to_do"))
+    else:
+        text = license_.action_texts[world.lang]
+        yield Row(world.say("label.to_do"), text, Style.WARNING, text)
+
+
+def _ending_rows(world: Context, license_: LicenseView) -> Iterator[Row]:
+    """Says what will be, or is, no longer permitted, and what goes on all the same."""
+    if license_.state == State.GRACE and license_.until is not None:
+        at = moment(license_.until)
+        text = world.say("status.ending", at=at, relative=relative(world, license_.until))
+        yield Row(world.say("label.then"), text, Style.WARNING, at)
+    elif not all(license_.permits.values()):
+        for label, given in (("label.not_permitted", False), ("label.goes_on", True)):
+            names = (world.say(f"permit.{name}") for name in PERMITS if license_.permits[name] is given)
+            yield Row(world.say(label), "; ".join(names))
+
+
+def _terms_rows(world: Context, license_: LicenseView) -> Iterator[Row]:
+    """Yields when the license ends and which it is; nothing where there is none, or an older daemon does not tell it."""
+    expires, renews = number(license_.terms, "expires"), number(license_.terms, "renews_from")
+    if expires is not None:
+        text = world.say("status.at", at=moment(expires), relative=relative(world, expires))
+        if renews is not None and renews > world.now_s():
+            text = world.say("status.renews_from", text=text, day=day(renews))
+        yield Row(world.say("label.valid_until" if expires > world.now_s() else "label.ended"), text)
+    if isinstance(license_id := license_.terms.get("id"), str):
+        yield Row(world.say("label.license_id"), license_id)
+
+
+def _renewal_rows(world: Context, renewal: Mapping[str, Json]) -> Iterator[Row]:
+    """Yields how the last request for a newer edition ended, and when the next is due; nothing where none was made."""
+    at, following, failure = number(renewal, "at"), number(renewal, "next"), renewal.get("failure")
+    if at is None:
+        return
+    if isinstance(failure, str):
+        reason = world.say(_NOT_RENEWED[failure]) if failure in _NOT_RENEWED else world.named("reason", failure)
+        text = world.say("status.not_renewed", at=moment(at), reason=reason)
+    else:
+        text = world.say("status.renewed", at=moment(at))
+    if following is not None:
+        text = world.say("status.next", text=text, at=moment(following))
+    yield Row(world.say("label.renewal"), text)
+
+
+def _check_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
+    """Yields when a status list last came and when the next is fetched, and how long the license holds without one."""
+    check, until = answer.part("last_check"), number(answer.license.terms, "offline_until")
+    at, failure, following = number(check, "at"), check.get("failure"), number(answer.part("next_run"), "at")
+    text = world.say("status.never")
+    if at is not None:
+        text = world.say("status.at", at=moment(at), relative=relative(world, at))
+    if isinstance(failure, str):
+        text = world.say("status.check_failed", text=text, reason=world.named("reason", failure))
+    if following is not None:
+        text = world.say("status.next", text=text, at=relative(world, following))
+    yield Row(world.say("label.last_check"), text)
+    if until is not None:
+        yield _dated(world, "label.offline_until", until)
+
+
+def _isolation_rows(world: Context, told: Mapping[str, Json]) -> Iterator[Row]:
+    """How well systemd confines the processes, and what of it does not hold. Of `none` the level says it all."""
+    level, missing = told.get("level"), told.get("missing")
+    if not isinstance(level, str):
+        return
+    text = world.named("isolation", level)
+    if level == "partial" and isinstance(missing, list):
+        names = ", ".join(world.named("missing", str(code)) for code in missing)
+        text = world.say("status.isolation_missing", isolation=text, missing=names)
+    yield Row(world.say("label.isolation"), text)
+
+
+def _sending_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
+    """Yields what may leave by itself, and what may not with the first reason (`consent why` has them all)."""
+    permitted = answer.permitted
+    listed = [purpose for purpose in _BY_ITSELF if purpose in permitted]
+    if not listed:
+        return
+    sent = ", ".join(world.named("brief", purpose) for purpose in listed if permitted[purpose])
+    yield Row(world.say("label.sends"), sent or world.say("status.nothing"))
+    kept: dict[str, list[str]] = {}
+    for purpose in listed:
+        if not permitted[purpose]:
+            kept.setdefault(next(iter(answer.denied(purpose)), ""), []).append(world.named("brief", purpose))
+    if kept:
+        yield Row(world.say("label.does_not_send"), "; ".join(_because(world, kept)))
+
+
+def _because(world: Context, kept: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    for code, purposes in kept.items():
+        names = ", ".join(purposes)
+        yield world.say("status.because", names=names, reason=world.named("reason", code)) if code else names
+
+
+def _report_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
+    """What left last of what says something about this server, what waits to, and when the next is due."""
+    left, reports = answer.part("last_left"), answer.part("reports")
+    if (at := number(left, "at")) is not None:
+        purpose = world.named("brief", str(left.get("purpose", "?")))
+        text = world.say("status.last_left", purpose=purpose, relative=relative(world, at), id=str(left.get("id", "?")))
+        yield Row(world.say("label.last_left"), text)
+    elif "last_left" in answer.told:
+        yield Row(world.say("label.last_left"), world.say("status.nothing_left"))
+    held, following = number(reports, "held"), number(reports, "next")
+    if held:
+        text = world.say("status.held", count=held)
+        text = text if following is None else world.say("status.next", text=text, at=moment(following))
+        yield Row(world.say("label.held"), text)
+    elif following is not None:
+        yield Row(world.say("label.next_report"), moment(following))
+
+
+def _signals_row(world: Context, do_not_track: tuple[Signal, ...]) -> Row:
+    offline = world.optouts.read().offline
+    found = [
+        world.say(
+            "status.signal",
+            level=world.say(level),
+            signals=", ".join(line.strip() for line in signals.lines(world, given)),
+        )
+        for level, given in (("level.offline", offline), ("level.do_not_track", tuple(dict.fromkeys(do_not_track))))
+        if given
+    ]
+    text = "; ".join(found) or world.say("status.no_signals")
+    return Row(world.say("label.signals"), text, Style.BAD if offline else Style.WARNING, text if found else "")
+
+
+def _dated(world: Context, label: str, at: int) -> Row:
+    return Row(world.say(label), world.say("status.at", at=moment(at), relative=relative(world, at)))
