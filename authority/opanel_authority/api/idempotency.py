@@ -1,20 +1,29 @@
 """Idempotency keys: the reply to a request that was sent before is the reply that it had.
 
-A reply is kept for a day, per API key, with the digest of its request; the same key with another request is refused. What is
-kept of a sale has no license key in it: that is filled in from the license itself when it is asked for again.
+A reply is kept for a day, per API key, with the digest of its request; the same key with another request is refused. The
+change and its reply are one transaction, so that a crash in between can neither lose the reply nor make the change twice.
+What is kept has no license key and no signed license in it: those are filled in from the license itself when they are asked
+for again. What was refused is not kept: it changed nothing, and may be tried again.
 """
 
 import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fastapi import Depends, Header, Request
 from sqlalchemy import select
+from starlette.responses import Response
 
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.units import DAY_S
+from opanel_authority.api.access import Managed
 from opanel_authority.books.repository import Books
 from opanel_authority.books.tables import idempotent_replies as _replies
+from opanel_authority.lifecycle.api_keys import Holder
+from opanel_authority.lifecycle.handles import find_license
 
 _KEPT_S: Final = DAY_S
 
@@ -55,3 +64,50 @@ def keep(books: Books, api_key: str, key: str | None, request: str, reply: str, 
     if key is not None:
         values = {"api_key": api_key, "idempotency_key": key, "request_sha256": request, "at": now}
         books.connection.execute(_replies.insert().values(**values, body=reply))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks for a change, and under which idempotency key."""
+
+    managed: Managed
+    holder: Holder
+    key: str | None
+    request: str
+
+    def once(self, body: Any, act: Callable[[], Any], *, status: int = 200) -> Response:  # noqa: ANN401 - pydantic's
+        """Carries out a change, or gives the reply that it had; `act` returns a model of pydantic's, or None for no body."""
+        now = self.managed.now()
+        asked = digest(self.request, canonical(body))
+        with self.managed.authority.writing(now) as books:
+            before = find(books, self.holder.key_id, self.key, asked, now=now)
+            if before is None:
+                made = act()
+                told = {} if made is None else json.loads(canonical(made))
+                keep(books, self.holder.key_id, self.key, asked, json.dumps(_without_license(told)), now=now)
+            else:
+                told = _with_license(books, json.loads(before.body))
+        return Response(json.dumps(told) if told else b"", status_code=status, media_type="application/json")
+
+
+def caller_of(managed: Managed, writer: Any) -> Any:  # noqa: ANN401 - FastAPI's marker of a dependency
+    """Returns the dependency of every path that changes something."""
+
+    def caller(
+        request: Request,
+        holder: Holder = writer,
+        idempotency_key: str | None = Header(None, min_length=1, max_length=128),
+    ) -> Caller:
+        return Caller(
+            managed=managed, holder=holder, key=idempotency_key, request=f"{request.method} {request.url.path}"
+        )
+
+    return Depends(caller)
+
+
+def _without_license(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if name == "bundle" else value for name, value in told.items()}
+
+
+def _with_license(books: Books, kept: dict[str, Any]) -> dict[str, Any]:
+    return {**kept, "bundle": find_license(books, kept["id"]).text} if "bundle" in kept else kept

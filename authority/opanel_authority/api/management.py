@@ -1,8 +1,8 @@
 """The management API: what a reseller's billing system and the vendor's own do with licenses over HTTP.
 
 Who asks is told by an API key (`Authorization: Bearer opk_…`). A reseller's reaches what is his and nothing else; what is
-another's does not exist for him. A POST may carry an `Idempotency-Key`: sent again within a day, it has the same reply, and
-sent with another body it is refused. A sale is kept together with its reply, so that a crash in between cannot make two.
+another's does not exist for him. A POST or PATCH may carry an `Idempotency-Key`: sent again within a day, it has the same
+reply, and sent with another body it is refused.
 
 The paths are written with pydantic's models and validated by FastAPI (docs/adr); what is refused is RFC 9457.
 """
@@ -72,11 +72,12 @@ def application(managed: Managed) -> FastAPI:
     app.router.redirect_slashes = False
     _add_errors(app, managed)
     reader, writer = requires(managed, READ), requires(managed, WRITE)
+    caller = idempotency.caller_of(managed, writer)
     _add_sales(app, managed, writer)
-    add_own_key(app, managed, writer)
+    add_own_key(app, managed, caller)
     add_reading(app, managed, reader)
-    add_status_changes(app, managed, writer)
-    add_term_changes(app, managed, writer)
+    add_status_changes(app, managed, caller)
+    add_term_changes(app, managed, caller)
     return app
 
 

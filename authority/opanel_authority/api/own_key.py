@@ -5,11 +5,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
+from starlette.responses import Response
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import NotPermitted
 from opanel_authority.api.access import Managed
 from opanel_authority.api.access import who as who_asks
+from opanel_authority.api.idempotency import Caller
 from opanel_authority.books.rows import DelegationRow
 from opanel_authority.lifecycle import own_key
 from opanel_authority.lifecycle.api_keys import Holder
@@ -43,26 +45,32 @@ class Stored(BaseModel):
     bundle: str
 
 
-def add_own_key(app: FastAPI, managed: Managed, writer: Any) -> None:  # noqa: ANN401 - FastAPI's marker
+def add_own_key(app: FastAPI, managed: Managed, caller_: Any) -> None:  # noqa: ANN401 - FastAPI's marker
     """Reserve, and store what was signed."""
 
     @app.post("/reservations", status_code=201, response_model=Reservation, operation_id="reserveLicense")
-    def reserve(asked: Reserve, holder: Holder = writer) -> Mapping[str, Any]:
+    def reserve(asked: Reserve, caller: Caller = caller_) -> Response:
         """An id, a slot and a status entry for a license that the reseller signs within a day."""
-        return own_key.reserve(managed.authority, _seller(managed, holder), order_id=asked.order_id, now=managed.now())
+        row = _seller(managed, caller.holder)
+
+        def act() -> Reservation:
+            made: Mapping[str, Any] = own_key.reserve(
+                managed.authority, row, order_id=asked.order_id, now=managed.now()
+            )
+            return Reservation(**made)
+
+        return caller.once(asked, act, status=201)
 
     @app.post("/signed-licenses", status_code=201, response_model=Stored, operation_id="storeSignedLicense")
-    def store(signed: SignedLicense, holder: Holder = writer) -> Mapping[str, Any]:
+    def store(signed: SignedLicense, caller: Caller = caller_) -> Response:
         """Store a license that was reserved, or a newer edition of one; machines that ask are given it."""
-        made = own_key.store(
-            managed.authority,
-            _seller(managed, holder),
-            signed.line,
-            renews=signed.renews,
-            now=managed.now(),
-            who=who_asks(holder),
-        )
-        return {"id": made.jti, "bundle": made.text}
+        row, who = _seller(managed, caller.holder), who_asks(caller.holder)
+
+        def act() -> Stored:
+            made = own_key.store(managed.authority, row, signed.line, renews=signed.renews, now=managed.now(), who=who)
+            return Stored(id=made.jti, bundle=made.text)
+
+        return caller.once(signed, act, status=201)
 
 
 def _seller(managed: Managed, holder: Holder) -> DelegationRow:

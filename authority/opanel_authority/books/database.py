@@ -10,6 +10,7 @@ same. Readers take no lock: SQLite's write-ahead log and PostgreSQL's snapshots 
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ class Store:
         self._url = url if isinstance(url, URL) else URL.create("sqlite", database=str(url))
         self._busy_s = busy_s
         self._marks = marks
+        self._open = threading.local()
         self._use(pooled=False)
 
     def _use(self, *, pooled: bool) -> None:
@@ -109,14 +111,27 @@ class Store:
     def transaction(self) -> Iterator[Books]:
         """A writing transaction, all or nothing, after every other writer's.
 
-        Raises Storage where the database cannot be read or written (locked, full, damaged, unreachable).
+        One that is begun within it by the same thread, to write or to read, is a part of it. Raises Storage where the
+        database cannot be read or written (locked, full, damaged, unreachable).
         """
+        outer: Books | None = getattr(self._open, "books", None)
+        if outer is not None:
+            yield outer
+            return
         with self._begun(self._engine) as books:
-            yield books
+            self._open.books = books
+            try:
+                yield books
+            finally:
+                self._open.books = None
 
     @contextmanager
     def reading(self) -> Iterator[Books]:
         """One consistent view of the books; it waits for no writer. Raises Storage as `transaction`."""
+        outer: Books | None = getattr(self._open, "books", None)
+        if outer is not None:
+            yield outer
+            return
         with self._begun(self._reader) as books:
             yield books
 

@@ -111,6 +111,78 @@ def test_an_idempotency_key_has_one_reply(served: Served) -> None:
         assert str(first[1]["license_key"]).encode() not in path.read_bytes()
 
 
+CHANGES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "suspend": ("POST", "/licenses/{id}/suspend", {"reason": "unpaid"}),
+    "resume": ("POST", "/licenses/{id}/resume", {}),
+    "revoke": ("POST", "/licenses/{id}/revoke", {}),
+    "lift": ("POST", "/licenses/{id}/lift-move-limit", {}),
+    "change": ("PATCH", "/licenses/{id}", {"seats": 3}),
+    "renew": ("POST", "/licenses/{id}/renew", {"days": 40}),
+    "reserve": ("POST", "/reservations", {}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_is_sent_again_has_its_reply_and_is_made_once(served: Served, change: str) -> None:
+    one = client(served)
+    sold = one.issue()
+    method, path, body = CHANGES[change]
+    path, key = path.format(id=sold["id"]), {"Idempotency-Key": f"{change} {sold['id']}"}
+    first, again = one.ask(method, path, body, **key), one.ask(method, path, body, **key)
+    assert first == again
+    assert first[0] in {200, 201}
+    _, log = one.ask("GET", f"/changes?license_id={sold['id']}")
+    acts = [each["act"] for each in log["items"]]
+    assert len(acts) == len(set(acts)), "each was logged once"
+    status, problem = one.ask(
+        method, path, {**body, "reason": "other"} if change != "reserve" else {"order_id": "o"}, **key
+    )
+    assert (status, problem["title"]) == (422, "cannot take this Idempotency-Key again")
+    other = one.ask(method, path, body, **{"Idempotency-Key": "other " + key["Idempotency-Key"]})
+    assert (other[1] != first[1]) == (change in {"change", "renew", "reserve"}), "another key is another request"
+
+
+def test_a_seat_is_freed_once_under_one_key(served: Served) -> None:
+    one = client(served)
+    sold = one.issue()
+    made = served.vendor.activate(Issued(jti=sold["id"], key=sold["license_key"], text=sold["bundle"]))
+    key = {"Idempotency-Key": f"supersede {made.jti}"}
+    assert [one.ask("POST", f"/activations/{made.jti}/supersede", {}, **key) for _ in range(2)] == [(204, None)] * 2
+
+
+def test_no_kept_reply_has_a_license_key_in_it(served: Served) -> None:
+    one = client(served)
+    sold = one.issue()
+    _, renewed = one.ask("POST", f"/licenses/{sold['id']}/renew", {}, **{"Idempotency-Key": f"kept {sold['id']}"})
+    with served.vendor.authority.store.reading() as books:
+        kept = books.connection.exec_driver_sql("SELECT body FROM idempotent_replies").scalars().all()
+    assert kept
+    licenses = [text.split("\n")[1] for text in (sold["bundle"], renewed["bundle"])]
+    assert not [body for body in kept for secret in (*licenses, sold["license_key"]) if secret in body]
+
+
+def test_a_change_that_fails_in_its_middle_leaves_nothing(served: Served) -> None:
+    """A transaction within another is a part of it, and what is read there is what was written."""
+    authority, sold = served.vendor.authority, client(served).issue()
+
+    def renews() -> bool:
+        with authority.store.reading() as books:
+            row = books.license(sold["id"])
+        assert row is not None
+        return row.renews
+
+    def fail() -> None:
+        with authority.writing(int(time.time())):
+            with authority.writing(int(time.time())) as inner:
+                inner.update_license(sold["id"], renews=0)
+            assert not renews()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert renews()
+
+
 def test_a_reseller_sees_and_changes_only_what_is_his(served: Served) -> None:
     ours, theirs, vendor = client(served), client(served, OTHER), client(served, None)
     sold = ours.issue(order_id="ours")
