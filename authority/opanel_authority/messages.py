@@ -125,6 +125,8 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "cannot read the orders: other columns",
         "the first line names order_id, and others of: {columns}",
     ),
+    "network": ("cannot read {network}: it is no network", "write it as 192.0.2.0/24 or 2001:db8::/48"),
+    "networks_many": ("cannot keep so many networks", "give at most {most}"),
     "cursor": ("cannot find this page", "take next_cursor of the page before"),
     "scope_unknown": ("cannot give the scope {scope}", "there are: {known}"),
     "order_id": ("cannot use this order id", "give 1 to {most} printable characters"),
@@ -180,6 +182,10 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "request_invalid": ("cannot read the request: {fields} may not be so", "the OpenAPI document says what may be"),
     # what an agent asked for
     "key_unknown": ("cannot find this license key", "type it again, or ask the reseller"),
+    "address_outside": (
+        "cannot answer from this address: the license is limited to other networks",
+        "ask the reseller",
+    ),
     "license_revoked": ("cannot activate a revoked license", "ask the reseller"),
     "license_suspended": ("cannot activate a suspended license", "ask the reseller to resume it"),
     "reseller_revoked": ("cannot answer for this license: its reseller's delegation is revoked", "ask the vendor"),

@@ -4,9 +4,9 @@ Each handler is: bounded body, strict types, one decision of `answer`. What is r
 code the agent knows. The fixed GETs are the same bytes for everybody: no ETag, no cookie, no variation, nothing to
 condition on.
 
-It keeps no address. uvicorn's access log is off; instead each request is one line, "method path status", and that is
-all that is ever written about it. The rate limits count license keys, reports, and rights requests, after they were found
-to be in order; never peers.
+It keeps no address; one is looked at where a license is limited to networks (`requests.networks`). uvicorn's access log is
+off; instead each request is one line, "method path status", and that is all that is ever written about it. The rate limits
+count license keys, reports, and rights requests, after they were found to be in order; never peers.
 """
 
 import time
@@ -38,8 +38,9 @@ from opanel_authority.api.problems import problem
 from opanel_authority.authority import Authority
 from opanel_authority.documents import advisories, publish
 from opanel_authority.lifecycle import health
-from opanel_authority.requests import licensing, reports
+from opanel_authority.requests import licensing, networks, reports
 from opanel_authority.requests.licensing import JOSE, JSON, Answer
+from opanel_authority.requests.networks import Network, Sender
 
 # For all senders together: nothing tells them apart. A report a second is a fleet of 600 000 that report weekly.
 REPORTS_BURST: Final = 240
@@ -55,7 +56,11 @@ _HANDLE: Final = 4  # of /api/v1/licenses/<handle>/…
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What the handlers need. `now` is the wall clock in seconds, `elapsed` a clock that only goes forward."""
+    """What the handlers need.
+
+    `proxies` are trusted to say who connected to them. `now` is the wall clock in seconds, `elapsed` a clock that only goes
+    forward.
+    """
 
     authority: Authority
     catalog: Catalog = field(default_factory=load_catalog)
@@ -65,6 +70,7 @@ class Served:
     wrong_keys: Limiter = field(default_factory=management.limiter)
     guesses: Limiter = field(default_factory=lambda: Limiter(burst=GUESSES_BURST, refill_s=1))
     rights: Limiter = field(default_factory=lambda: Limiter(burst=RIGHTS_BURST, refill_s=10, detail="too_many"))
+    proxies: tuple[Network, ...] = ()
     now: Callable[[], int] = field(default=lambda: int(time.time()))
     elapsed: Callable[[], float] = time.monotonic
 
@@ -91,15 +97,15 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
         Route("/v1/status/{name}", status),
         Route("/v1/roots.jws", roots),
         Route("/v1/advisories.jws", advisory_set),
-        Route("/v1/bundles", _post(JSON, partial(_bundle, served)), methods=["POST"]),
-        Route("/v1/activations", _post(JOSE, partial(_signed, served, "activation")), methods=["POST"]),
-        Route("/v1/releases", _post(JOSE, partial(_signed, served, "release")), methods=["POST"]),
-        Route("/v1/renewals", _post(JOSE, partial(_signed, served, "renewal")), methods=["POST"]),
+        Route("/v1/bundles", _post(served, JSON, partial(_bundle, served)), methods=["POST"]),
+        Route("/v1/activations", _post(served, JOSE, partial(_signed, served, "activation")), methods=["POST"]),
+        Route("/v1/releases", _post(served, JOSE, partial(_signed, served, "release")), methods=["POST"]),
+        Route("/v1/renewals", _post(served, JOSE, partial(_signed, served, "renewal")), methods=["POST"]),
         Route("/v1/rights", _rights(served), methods=["POST"]),
     ]
     routes += _watched(served)
     for purpose in CONSENT_BASED:
-        report = _post(JSON, partial(_report, served, purpose))
+        report = _post(served, JSON, partial(_report, served, purpose))
         routes.append(Route(f"/v1/reports/{purpose.value}", report, methods=["POST"]))
 
     managed = Managed(
@@ -134,38 +140,41 @@ def _watched(served: Served) -> list[BaseRoute]:
     return [Route("/livez", alive), Route("/readyz", ready), Route("/metrics", metrics)]
 
 
-def _bundle(served: Served, body: bytes) -> Answer:
+def _bundle(served: Served, body: bytes, peer: Sender) -> Answer:
     key_sha256 = licensing.key_of(body)
     _hold_back(served, key_sha256)
-    return licensing.bundle(served.authority, key_sha256, now=served.now())
+    return licensing.bundle(served.authority, key_sha256, now=served.now(), peer=peer)
 
 
-def _signed(served: Served, kind: str, body: bytes) -> Answer:
+def _signed(served: Served, kind: str, body: bytes, peer: Sender) -> Answer:
     claims = requests.verify(body)
     if claims.kind != kind:
         raise NotPermitted(Reason.NOT_PERMITTED, "kind_elsewhere")
     _hold_back(served, claims.key_sha256)
-    return licensing.signed(served.authority, body, claims, now=served.now())
+    return licensing.signed(served.authority, body, claims, now=served.now(), peer=peer)
 
 
-def _report(served: Served, purpose: Purpose, body: bytes) -> Answer:
+def _report(served: Served, purpose: Purpose, body: bytes, _peer: Sender) -> Answer:
     admit = partial(served.reports.admit, served.elapsed())
     return reports.report(served.authority, served.catalogs, purpose, body, now=served.now(), admit=admit)
 
 
-def _right(served: Served, body: bytes) -> Answer:
+def _right(served: Served, body: bytes, _peer: Sender) -> Answer:
     admit = partial(served.rights.admit, served.elapsed())
     return reports.right(served.authority, served.catalog, body, now=served.now(), admit=admit)
 
 
-def _license_right(served: Served, body: bytes) -> Answer:
+def _license_right(served: Served, body: bytes, _peer: Sender) -> Answer:
     admit = partial(served.rights.admit, served.elapsed())
     return reports.license_right(served.authority, served.catalog, body, now=served.now(), admit=admit)
 
 
 def _rights(served: Served) -> Callable[[Request], Awaitable[Response]]:
     """Over reports in JSON, over license data as a signed document."""
-    over_reports, over_license = _post(JSON, partial(_right, served)), _post(JOSE, partial(_license_right, served))
+    over_reports, over_license = (
+        _post(served, JSON, partial(_right, served)),
+        _post(served, JOSE, partial(_license_right, served)),
+    )
 
     async def handler(request: Request) -> Response:
         signed = request.headers.get("content-type", "").lower() == JOSE
@@ -184,9 +193,13 @@ def _hold_back(served: Served, key_sha256: str) -> None:
     served.limiter.take(key_sha256, served.elapsed())
 
 
-def _post(content_type: str, decide: Callable[[bytes], Answer]) -> Callable[[Request], Awaitable[Response]]:
+def _post(
+    served: Served, content_type: str, decide: Callable[[bytes, Sender], Answer]
+) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
-        return await _answered(request, content_type, decide)
+        connected = None if request.client is None else request.client.host
+        peer = networks.peer_of(connected, request.headers.getlist("x-forwarded-for"), served.proxies)
+        return await _answered(request, content_type, lambda body: decide(body, peer))
 
     return handler
 

@@ -107,6 +107,8 @@ def _change_terms(managed: Managed, handle: str, terms: Terms, holder: Holder) -
         changes.change_terms(managed.authority, row.id, wanted, now=managed.now(), who=who)
     if terms.renews is not None:
         changes.set_renewal(managed.authority, row.id, renews=terms.renews, now=managed.now(), who=who)
+    if terms.networks is not None:
+        changes.set_networks(managed.authority, row.id, terms.networks, now=managed.now(), who=who)
     return _changed(managed, row.id, holder)
 
 

@@ -185,4 +185,5 @@ def _terms(order: Order) -> LicenseTerms:
         seats=order.seats,
         renews=order.renews,
         order_id=order.order_id,
+        networks=tuple(order.networks),
     )

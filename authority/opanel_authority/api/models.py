@@ -26,6 +26,7 @@ class Order(BaseModel, extra="forbid"):
     min_p: int = Field(0, ge=0, le=16)
     activation: bool = True
     renews: bool = Field(default=True, description="False: a trial, or a prepaid term")
+    networks: list[str] = Field([], description="CIDR: only from there; none for everywhere")
 
 
 class Terms(BaseModel, extra="forbid"):
@@ -39,6 +40,7 @@ class Terms(BaseModel, extra="forbid"):
         None, ge=1, le=36_500, description="Another term from now on; else to the end that was paid for"
     )
     renews: bool | None = None
+    networks: list[str] | None = Field(None, description="CIDR: only from there; [] for everywhere")
     reason: str | None = Field(None, max_length=500)
 
 
@@ -100,6 +102,7 @@ class LicenseBody(BaseModel):
     features: list[str]
     limits: dict[str, int]
     seats: int
+    networks: list[str]
 
 
 class LicenseDetail(LicenseBody):

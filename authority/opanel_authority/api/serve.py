@@ -29,8 +29,9 @@ from opanel_authority.api.app import Served, app
 from opanel_authority.api.connections import MAX_CONNECTIONS, protocol
 from opanel_authority.authority import Authority
 from opanel_authority.documents import publish
-from opanel_authority.lifecycle import webhooks
+from opanel_authority.lifecycle import retention, webhooks
 from opanel_authority.requests import reports
+from opanel_authority.requests.networks import Network
 
 _LOOK_S: Final = HOUR_S
 _PUBLISH_EVERY_S: Final = 1.0
@@ -41,10 +42,17 @@ _SPARE_FILES: Final = 256
 Line = Callable[[str], None]
 
 
-def run(authority: Authority, listen: str, *, log_file: Path | None, publish_to: Path | None = None) -> None:
+def run(
+    authority: Authority,
+    listen: str,
+    *,
+    log_file: Path | None,
+    publish_to: Path | None = None,
+    proxies: tuple[Network, ...] = (),
+) -> None:
     """Serve until SIGTERM or SIGINT. `listen` is ADDRESS:PORT; an IPv6 address stands in brackets.
 
-    `publish_to` is where the static files are kept up to date.
+    `publish_to` is where the static files are kept up to date; `proxies` are the reverse proxies in front.
     """
     with ExitStack() as stack:
         bound, log = stack.enter_context(_bound(listen)), stack.enter_context(_log(log_file))
@@ -58,7 +66,7 @@ def run(authority: Authority, listen: str, *, log_file: Path | None, publish_to:
             signal.signal(number, _done)
         _admit_connections()
         stack.enter_context(authority.store.pooled())
-        served = Served(authority=authority)
+        served = Served(authority=authority, proxies=proxies)
         stack.enter_context(_purging(served, line))
         stack.enter_context(_notifying(served, line))
         if publish_to is not None:
@@ -113,7 +121,8 @@ def _purge(served: Served, line: Line) -> int | None:
     """The day on which it was done; None where it could not be. How many is all that is said."""
     now = served.now()
     try:
-        erased = reports.purge(served.authority, served.catalog, now=now)
+        erased = retention.purge(served.authority, now=now)
+        erased += reports.purge(served.authority, served.catalog, now=now)
     except AgentError as error:
         line(f"error {error}")
         return None
@@ -175,6 +184,7 @@ def _config(application: object) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # `networks.peer_of` reads them, and of whom `--trusted-proxy` names alone
         backlog=MAX_CONNECTIONS,
     )
 

@@ -4,7 +4,7 @@ A version is kept for as long as licenses stand under it: what was sold under it
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import func, select
 
@@ -16,6 +16,8 @@ from opanel_authority.books.tables import delegation_versions as _versions
 from opanel_authority.books.tables import delegations as _delegations
 from opanel_authority.books.tables import editions as _editions
 from opanel_authority.books.tables import licenses as _licenses
+
+SLOT: Final = "slot"
 
 
 class DelegationRepository(Rows):
@@ -94,6 +96,9 @@ class DelegationRepository(Rows):
             self.update_delegation(row.number, slots_drawn=ordinal + 1)
             self._pending_marks[name] = ordinal + 1
             return start + ordinal
+        freed = self.take_freed(SLOT, str(row.number), start=start, end=end)
+        if freed is not None:
+            return freed
         mine = [_licenses.c.delegation == row.number, _licenses.c.slot.between(start, end - 1)]
         for free in (_licenses.c.status == Status.REVOKED, _licenses.c.free_at <= now):
             query = select(_licenses.c.id, _licenses.c.slot).where(*mine, free).order_by(_licenses.c.free_at).limit(1)

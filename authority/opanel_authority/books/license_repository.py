@@ -53,11 +53,12 @@ class LicenseRepository(Rows):
         idx: int,
         renews: bool,
         order_id: str | None,
+        networks: str | None = None,
         now: int,
     ) -> None:
         """A license without an edition yet: `add_edition` follows in the same transaction."""
         values = {"id": jti, "delegation": delegation, "key_sha256": key_sha256, "slot": slot, "idx": idx}
-        more = {"renews": int(renews), "order_id": order_id, "created": now, "status": 0}
+        more = {"renews": int(renews), "order_id": order_id, "created": now, "status": 0, "networks": networks}
         self._connection.execute(_licenses.insert().values(**values, **more, ends=0, free_at=0, moves_since=0))
 
     def add_edition(self, edition: Edition) -> None:
@@ -138,5 +139,5 @@ class LicenseRepository(Rows):
 
 _KEPT: Final = (
     *("id", "delegation", "key_sha256", "slot", "idx", "status"),
-    *("order_id", "created", "ends", "moves_since"),
+    *("order_id", "created", "ends", "moves_since", "networks"),
 )

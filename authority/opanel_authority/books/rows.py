@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from opanel_authority.books.draw_marks import DrawMarks
+from opanel_authority.books.tables import free_numbers as _free
 
 
 @unique
@@ -61,8 +63,8 @@ class DelegationRow:
 class LicenseRow:
     """A license through all its renewals. `text` is the newest edition's bundle without activation.
 
-    `slot` and `idx` are None where an ended license's were given to another. `stale_chain`: the reseller's key was
-    stolen after this edition was signed.
+    `slot` and `idx` are None where an ended license's were given to another; `networks` are as `requests.networks` keeps
+    them. `stale_chain`: the reseller's key was stolen after this edition was signed.
     """
 
     id: str
@@ -78,6 +80,7 @@ class LicenseRow:
     moves_since: int
     version: int
     stale_chain: bool
+    networks: str | None
     text: str
 
 
@@ -118,6 +121,20 @@ class Rows:
 
     def _mark(self, name: str) -> int:
         return 0 if self._marks is None else self._marks.read(name)
+
+    def free_number(self, kind: str, owner: str, number: int) -> None:
+        """Keep a number of an erased license for the next one."""
+        self._connection.execute(_free.insert().values(kind=kind, owner=owner, number=number))
+
+    def take_freed(self, kind: str, owner: str, *, start: int = 0, end: int = 1 << 62) -> int | None:
+        """A number that was freed, now somebody's again; None where there is none."""
+        mine = (_free.c.kind == kind) & (_free.c.owner == owner)
+        number = self._connection.execute(
+            select(_free.c.number).where(mine, _free.c.number.between(start, end - 1)).limit(1)
+        ).scalar()
+        if number is not None:
+            self._connection.execute(_free.delete().where(mine, _free.c.number == number))
+        return None if number is None else int(number)
 
     def _scalar_text(self, query: Any) -> str | None:  # noqa: ANN401 - its type's name differs between SQLAlchemy 1.4 and 2
         found = self._connection.execute(query).scalar()

@@ -20,6 +20,7 @@ from opanel_authority.books.tables import pools as _pools
 from opanel_authority.books.tables import shards as _shards
 from opanel_authority.books.tables import status_chunks as _chunks
 
+ENTRY: Final = "entry"
 _CHUNK_ENTRIES: Final = 4096
 _CHUNK_BYTES: Final = _CHUNK_ENTRIES // 4
 _CHUNKS_A_SHARD: Final = SHARD_ENTRIES // _CHUNK_ENTRIES
@@ -86,6 +87,10 @@ class StatusRepository(Rows):
             self._pending_marks[name] = drawn
             if ordinal < size:
                 return pool.entry(ordinal)
+        freed = self.take_freed(ENTRY, owner)
+        if freed is not None:
+            self.set_statuses({freed: Status.VALID})
+            return freed
         if owner == VENDOR:
             self.new_range(VENDOR, min(VENDOR_POOL, max(1, MAX_ENTRIES - self.reserved_entries())))
             return self.draw(owner, now)
@@ -107,6 +112,11 @@ class StatusRepository(Rows):
 
     def delegation_number(self, jti: str) -> int:
         raise NotImplementedError
+
+    def free_entry(self, idx: int) -> None:
+        """An entry that no document names any more may be drawn again by whose range it is in."""
+        query = select(_pools.c.owner).where(_pools.c.first <= idx, _pools.c.end > idx)
+        self.free_number(ENTRY, str(self._connection.execute(query).scalar_one()), idx)
 
     def skip_entries(self) -> int:
         """After a restore: count half of what is left of each range as given; the vendor's is counted as given whole.

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 META_DATA = MetaData()
 # The newest of migrations/versions: what Alembic's table says of a database that this code reads and writes.
-VERSION: Final = "0001"
+VERSION: Final = "0002"
 facts = Table("facts", META_DATA, Column("name", String(32), primary_key=True), Column("value", Text))
 
 # ---- the status list
@@ -96,6 +96,7 @@ licenses = Table(
     Column("ends", BigInteger, nullable=False),  # exp of the newest edition
     Column("free_at", BigInteger, nullable=False),  # when no agent can hold an edition as valid any more
     Column("moves_since", BigInteger, nullable=False),  # moves before that do not count: the reseller lifted the limit
+    Column("networks", Text),  # CIDR, a space between them; NULL: from everywhere
     Index("ix_licenses_created", "delegation", "created"),
     Index("ix_licenses_free", "delegation", "free_at"),
     Index("ix_licenses_status", "delegation", "status"),
@@ -116,6 +117,13 @@ former_entries = Table(
     META_DATA,
     Column("idx", BigInteger, primary_key=True, autoincrement=False),
     Column("license", String(32), ForeignKey("licenses.id"), nullable=False, index=True),
+)
+free_numbers = Table(  # of licenses that were erased
+    "free_numbers",
+    META_DATA,
+    Column("kind", String(8), primary_key=True),  # entry, slot
+    Column("owner", String(64), primary_key=True),  # as in pools; of a slot the delegation's number
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
 )
 activations = Table(
     "activations",

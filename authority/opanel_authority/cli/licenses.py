@@ -34,6 +34,7 @@ from opanel_authority.documents.issue import Issued
 from opanel_authority.lifecycle import audit, bulk, changes, listing
 from opanel_authority.lifecycle.handles import find_license
 from opanel_authority.lifecycle.listing import Filter, LicenseState
+from opanel_authority.requests import networks
 
 
 def register(add: AddCommand) -> None:
@@ -58,6 +59,9 @@ def register(add: AddCommand) -> None:
         renewal = add(f"renewal-{switch}", partial(_renewal, renews=switch == "on"), f"renewal by itself: {switch}")
         handle_argument(renewal)
     handle_argument(add("lift-move-limit", _lift, "moves until now do not count toward three in 30 days"))
+    limiting = add("networks", _networks, "from which networks a license is exchanged, activated, renewed; none: all")
+    handle_argument(limiting)
+    limiting.add_argument("networks", nargs="*", metavar="CIDR", help="such as 192.0.2.0/24 or 2001:db8::/48")
     transfer = add("transfer", _transfer, "give a license to another reseller; its key and seats stay")
     handle_argument(transfer)
     transfer.add_argument("--to", dest="reseller", required=True, metavar="RESELLER")
@@ -192,6 +196,15 @@ def _change_terms(arguments: argparse.Namespace) -> Result:
 def _renewal(arguments: argparse.Namespace, *, renews: bool) -> Result:
     row = changes.set_renewal(opened(arguments), arguments.id, renews=renews, now=now_s(), who=who(arguments))
     return {"id": row.id, "renews": renews}
+
+
+def _networks(arguments: argparse.Namespace) -> Result:
+    authority = opened(arguments)
+    changes.set_networks(authority, arguments.id, arguments.networks, now=now_s(), who=who(arguments))
+    with authority.store.reading() as books:
+        row = find_license(books, arguments.id)
+    kept: list[Json] = [*networks.shown(row.networks)]
+    return {"id": row.id, "networks": kept}
 
 
 def _lift(arguments: argparse.Namespace) -> Result:

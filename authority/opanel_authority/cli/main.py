@@ -47,11 +47,11 @@ from opanel_authority.documents import advisories, delegate, issue, keys, publis
 from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
 from opanel_authority.documents.issue import Issued
 from opanel_authority.documents.keys import Role
-from opanel_authority.lifecycle import changes
+from opanel_authority.lifecycle import changes, retention
 from opanel_authority.lifecycle.changes import Change
 from opanel_authority.lifecycle.handles import find_license
 from opanel_authority.messages import cure, say
-from opanel_authority.requests import licensing, reports
+from opanel_authority.requests import licensing, networks, reports
 
 _RIGHT_ID: Final = re.compile("[0-9a-f]{32}")
 _DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
@@ -122,7 +122,7 @@ def _issue(arguments: argparse.Namespace) -> Result:
     named = given(
         arguments,
         *("features", "tier", "days", "grace_days", "stale_days", "within_days", "min_p", "seats", "activation"),
-        *("renews", "order_id"),
+        *("renews", "order_id", "networks"),
     )
     terms = LicenseTerms(limits=dict(arguments.limit), **named)
     authority = opened(arguments)
@@ -224,7 +224,9 @@ def _received(arguments: argparse.Namespace) -> Result:
 
 
 def _purge(arguments: argparse.Namespace) -> Result:
-    return {"erased": reports.purge(opened(arguments), load_catalog(), now=now_s())}
+    authority, now = opened(arguments), now_s()
+    erased = retention.purge(authority, now=now)
+    return {"erased": erased + reports.purge(authority, load_catalog(), now=now)}
 
 
 def _publish(arguments: argparse.Namespace) -> Result:
@@ -257,7 +259,13 @@ def _rotate(arguments: argparse.Namespace) -> Result:
 
 
 def _serve(arguments: argparse.Namespace) -> Result:
-    serve.run(opened(arguments), arguments.listen, log_file=arguments.log, publish_to=arguments.publish)
+    serve.run(
+        opened(arguments),
+        arguments.listen,
+        log_file=arguments.log,
+        publish_to=arguments.publish,
+        proxies=networks.parse(arguments.proxies),
+    )
     return {}
 
 
@@ -364,6 +372,14 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", default="127.0.0.1:8470", metavar="ADDRESS:PORT")
     parser.add_argument("--log", type=Path, metavar="FILE", help="a line for each request, instead of on stderr")
     parser.add_argument("--publish", type=Path, metavar="DIR", help="keep the static files there up to date")
+    parser.add_argument(
+        "--trusted-proxy",
+        dest="proxies",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="a reverse proxy in front, whose X-Forwarded-For counts",
+    )
 
 
 def _init_arguments(parser: argparse.ArgumentParser) -> None:
@@ -430,6 +446,13 @@ def _issue_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{number}", type=int, metavar="N", help=meaning)
     parser.add_argument(
         "--order", dest="order_id", metavar="ID", help="your own id; sent again, it is the same license"
+    )
+    parser.add_argument(
+        "--network",
+        dest="networks",
+        action="append",
+        metavar="CIDR",
+        help="exchanged, activated and renewed only from there",
     )
     parser.add_argument(
         "--no-renewal", dest="renews", action="store_false", default=None, help="a trial, a prepaid term"

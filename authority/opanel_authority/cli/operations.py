@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 
 from opanel_agent.core.codec.json_value import Json
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import Usage
 from opanel_authority.authority import make_store, open_store
 from opanel_authority.books import backup
 from opanel_authority.cli.common import AddCommand, Result, actor, now_s, opened, shown_time
-from opanel_authority.lifecycle import health
+from opanel_authority.lifecycle import health, retention
 
 
 def register(add: AddCommand) -> None:
@@ -16,6 +18,11 @@ def register(add: AddCommand) -> None:
     copying.add_argument("file", type=Path, metavar="FILE")
     restoring = add("restore", _restore, "fill books that are gone from a copy; nothing is given twice afterwards")
     restoring.add_argument("file", type=Path, metavar="FILE")
+    keeping = add(
+        "retention", _retention, "for how many days licenses that ended and the change log are kept; or set it"
+    )
+    keeping.add_argument("--licenses", type=int, metavar="DAYS", help="after nobody can hold a license as valid")
+    keeping.add_argument("--changes", type=int, metavar="DAYS")
     add("upgrade", _upgrade, "bring the books to this version, with the service stopped and a copy made")
     add("health", _health, "what needs somebody: exit 0 where nothing does, 1 else")
 
@@ -36,6 +43,19 @@ def _restore(arguments: argparse.Namespace) -> Result:
         "skipped": done.skipped,
         "next": "suspend, resume and revoke again what was changed since the copy was made",
     }
+
+
+def _retention(arguments: argparse.Namespace) -> Result:
+    authority = opened(arguments)
+    wanted = (arguments.licenses, arguments.changes)
+    if any(days is not None and days < 0 for days in wanted):
+        raise Usage(Fault.USAGE, "command_line", why="days are 0 or more")
+    if wanted == (None, None):
+        with authority.store.reading() as books:
+            held = retention.kept(books)
+    else:
+        held = retention.keep(authority, license_days=wanted[0], change_days=wanted[1], now=now_s())
+    return {"licenses_days": held.license_days, "changes_days": held.change_days}
 
 
 def _upgrade(arguments: argparse.Namespace) -> Result:

@@ -49,6 +49,7 @@ class LicenseTerms:
     """What is sold. None: all of the delegation's features; of tier and days the usual, or the nearest that may be.
 
     `renews` False: a trial or a prepaid term, which ends when it ends. `order_id` is the reseller's own name for the sale.
+    `networks` are the only ones that it may be exchanged, activated and renewed from (`requests.networks`); none for all.
     """
 
     features: tuple[str, ...] | None = None
@@ -63,6 +64,7 @@ class LicenseTerms:
     seats: int = 1
     renews: bool = True
     order_id: str | None = None
+    networks: tuple[str, ...] = ()
 
 
 def status_ref(authority: Authority, entry: int) -> StatusRef:

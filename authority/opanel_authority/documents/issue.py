@@ -31,6 +31,7 @@ from opanel_authority.documents import claims
 from opanel_authority.documents.claims import LicenseTerms
 from opanel_authority.documents.delegate import key_of, last, new_license_key, require_valid
 from opanel_authority.lifecycle import webhooks
+from opanel_authority.requests import networks
 
 _ORDER_CHARACTERS: Final = 128
 _AHEAD_S: Final = 5  # by so much several changes within seconds may be dated ahead
@@ -103,6 +104,7 @@ def _sell(
         idx=idx,
         renews=terms.renews,
         order_id=terms.order_id,
+        networks=networks.stored(terms.networks),
         now=now,
     )
     keep_edition(books, jti, row.version, text, verified.license)

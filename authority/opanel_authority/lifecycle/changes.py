@@ -6,7 +6,7 @@ activation that ended stays ended, because its seat may be somebody else's: acti
 Each change is logged with its actor and reason in the transaction that makes it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
@@ -25,6 +25,7 @@ from opanel_authority.documents.issue import Issued
 from opanel_authority.documents.publish import sign_changes
 from opanel_authority.lifecycle import webhooks
 from opanel_authority.lifecycle.handles import find_license, find_subject
+from opanel_authority.requests import networks
 
 
 @unique
@@ -119,6 +120,19 @@ def set_renewal(
         row = find_license(books, handle, delegation=who.delegation)
         books.update_license(row.id, renews=int(renews))
         log(books, "renewal_on" if renews else "renewal_off", _subject(row), who, now)
+    return row
+
+
+def set_networks(
+    authority: Authority, handle: str, texts: Iterable[str], *, now: int, who: ChangedBy | None = None
+) -> LicenseRow:
+    """From which networks the license may be exchanged, activated and renewed from now on; none for all. Raises Usage."""
+    who = who or ChangedBy()
+    kept = networks.stored(texts)
+    with authority.writing(now) as books:
+        row = find_license(books, handle, delegation=who.delegation)
+        books.update_license(row.id, networks=kept)
+        log(books, "set_networks", _subject(row), who, now)
     return row
 
 

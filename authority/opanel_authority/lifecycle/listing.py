@@ -20,6 +20,7 @@ from opanel_agent.core.errors import Untrusted, Usage
 from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import ActivationRow, LicenseRow
 from opanel_authority.books.tables import licenses as _licenses
+from opanel_authority.requests import networks
 
 MAX_PAGE: Final = 1000
 _PREFIX: Final = 8
@@ -96,6 +97,7 @@ def summary(row: LicenseRow, names: Mapping[int, str], now: int) -> dict[str, Js
         "features": claims["features"],
         "limits": claims["limits"],
         "seats": activation["seats"],
+        "networks": [*networks.shown(row.networks)],
     }
 
 

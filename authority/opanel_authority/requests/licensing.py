@@ -8,7 +8,8 @@ seat to and fro for ever, whether each with a key of its own or all with a copy 
 that holds it at most three times in 30 days; after that it is `seats_taken`, until a server releases its seat or the
 reseller lifts the limit. A release is free and never counted.
 
-A license that is suspended or revoked, or whose reseller's delegation is revoked, is not activated and not renewed.
+A license that has networks is exchanged, activated and renewed from these alone (`networks`). One that is suspended or
+revoked, or whose reseller's delegation is revoked, is not activated and not renewed.
 
 The agent's components are digests under its own salt. Whether they are the machine's is not known here and not asked;
 how many there are decides `k` and `p` (license-format.md, "Activation").
@@ -44,6 +45,8 @@ from opanel_authority.documents import claims as documents
 from opanel_authority.documents.issue import renewed
 from opanel_authority.documents.keys import Role
 from opanel_authority.lifecycle import webhooks
+from opanel_authority.requests import networks
+from opanel_authority.requests.networks import CARRIED, Sender
 
 MOVES: Final = 3
 MOVES_WITHIN_S: Final = 30 * DAY_S
@@ -52,6 +55,8 @@ ACTIVATION_DAYS: Final = 3650
 MAX_REQUEST_BYTES: Final = 64 * 1024
 # A seat that was taken from whom held it.
 COUNTED: Final = frozenset({Ended.MOVED, Ended.REPLACED})
+# A seat is released from anywhere.
+_FROM_NETWORKS: Final = frozenset({RequestKind.ACTIVATION, RequestKind.RENEWAL})
 JOSE: Final = "application/jose"
 JSON: Final = "application/json"
 
@@ -80,13 +85,14 @@ def hold_known(authority: Authority, key_sha256: str) -> None:
         license_row(books, key_sha256)
 
 
-def bundle(authority: Authority, key_sha256: str, *, now: int) -> Answer:
+def bundle(authority: Authority, key_sha256: str, *, now: int, peer: Sender = CARRIED) -> Answer:
     """The newest bundle of a license key. It takes no seat and may be asked as often as needed.
 
     Where the reseller's key was stolen since, the license is signed anew first.
     """
     with authority.store.reading() as books:
         row = license_row(books, key_sha256)
+    networks.require(row.networks, peer)
     if row.stale_chain:
         with authority.writing(now) as books:
             text = renewed(authority, books, license_row(books, key_sha256), now=now)
@@ -94,13 +100,13 @@ def bundle(authority: Authority, key_sha256: str, *, now: int) -> Answer:
     return Answer(content_type=JOSE, body=row.text.encode("ascii"))
 
 
-def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: int) -> Answer:
-    """The answer to a verified request, by its kind. `token` is what was verified.
+def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: int, peer: Sender = CARRIED) -> Answer:
+    """The answer to a verified request, by its kind. `token` is what was verified, `peer` who sent it.
 
     Where a reseller may want to know of a refusal, he is told (`lifecycle.webhooks`).
     """
     try:
-        return _signed(authority, token, claims, now=now)
+        return _signed(authority, token, claims, now=now, peer=peer)
     except NotPermitted as refused:
         event = _told_refusal(claims.kind, refused)
         if event is not None:
@@ -112,13 +118,15 @@ def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: in
 def _told_refusal(kind: RequestKind, refused: NotPermitted) -> webhooks.Event | None:
     if refused.code == Fault.SEATS_TAKEN:
         return webhooks.Event.SEATS_TAKEN
-    failed = refused.code in {Reason.SUSPENDED, Reason.REVOKED, Reason.EXPIRED}
+    failed = refused.code in {Reason.SUSPENDED, Reason.REVOKED, Reason.EXPIRED} or refused.detail == "address_outside"
     return webhooks.Event.RENEWAL_FAILED if kind is RequestKind.RENEWAL and failed else None
 
 
-def _signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: int) -> Answer:
+def _signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: int, peer: Sender) -> Answer:
     with authority.writing(now) as books:
         row = license_row(books, claims.key_sha256)
+        if claims.kind in _FROM_NETWORKS:
+            networks.require(row.networks, peer)
         verified = bundles.verify(row.text.encode("ascii"), authority.root, now=None)
         asked = _Case(authority=authority, books=books, row=row, license=verified.license, claims=claims, now=now)
         digest = hashlib.sha256(token).hexdigest()

@@ -26,6 +26,7 @@ from opanel_authority.api.limits import Limiter
 from opanel_authority.documents import advisories, issue
 from opanel_authority.lifecycle import changes
 from opanel_authority.lifecycle.changes import Change
+from opanel_authority.requests.networks import CARRIED
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +187,7 @@ def test_guesses_fill_no_memory(tmp_path: Path) -> None:
     here = app.Served(authority=vendor(tmp_path).authority)
     for number in range(3):
         with pytest.raises(NotPermitted):
-            server._bundle(here, dumps({"schema": 1, "key_sha256": f"{number:064x}"}))
+            server._bundle(here, dumps({"schema": 1, "key_sha256": f"{number:064x}"}), CARRIED)
     assert here.limiter.spent == {}
 
 

@@ -30,6 +30,7 @@ from opanel_authority.api import app as server
 from opanel_authority.documents import keys
 from opanel_authority.documents.keys import PrivateKey, Role
 from opanel_authority.requests import reports
+from opanel_authority.requests.networks import CARRIED
 
 USAGE = "/v1/reports/usage_statistics"
 CRASH = "/v1/reports/crash_reports"
@@ -120,13 +121,13 @@ def test_reports_are_limited_for_all_together(tmp_path: Path) -> None:
     for _ in range(app.REPORTS_BURST):
         here.reports.take("reports", 0.0)
     with pytest.raises(NotPermitted) as caught:
-        server._report(here, Purpose.CRASH_REPORTS, catalog_bodies.report("late", Purpose.CRASH_REPORTS))
+        server._report(here, Purpose.CRASH_REPORTS, catalog_bodies.report("late", Purpose.CRASH_REPORTS), CARRIED)
     assert (caught.value.detail, caught.value.values["retry_after_s"]) == ("too_many", 2)
-    server._right(here, catalog_bodies.right("erase"))
+    server._right(here, catalog_bodies.right("erase"), CARRIED)
     for _ in range(app.RIGHTS_BURST - 1):
         here.rights.take("rights", 0.0)
     with pytest.raises(NotPermitted):
-        server._right(here, catalog_bodies.right("access"))
+        server._right(here, catalog_bodies.right("access"), CARRIED)
 
 
 # ---- rights
