@@ -13,6 +13,12 @@ from opanel_agent.core.errors import Value
 _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     # keys
     "key_unreadable": ("cannot read {path} as an Ed25519 key", "restore the file from its copy"),
+    "passphrase_missing": (
+        "cannot use {path} without a passphrase",
+        "name its file: OPANEL_AUTHORITY_PASSPHRASE_FILE, or systemd's credential opanel-authority-passphrase",
+    ),
+    "passphrase_wrong": ("cannot decrypt {path} with this passphrase", "give the one that it was encrypted under"),
+    "passphrase_empty": ("cannot take an empty passphrase from {path}", "write it there, on one line"),
     "key_file_type": ("cannot use {path}: it is not what should be there", "put the key file back, not a link to it"),
     "key_owner": ("cannot trust {path}: it belongs to somebody else", "run as its owner, or chown it"),
     "key_readable": ("cannot trust {path}: others may read it", "replace the key; for a mere slip: chmod go= {path}"),

@@ -244,6 +244,7 @@ def _rotate(arguments: argparse.Namespace) -> Result:
         replaced=frozenset(arguments.replaced),
         compromised=arguments.compromised,
         days=arguments.days,
+        threshold=arguments.threshold,
         **vendor_of(arguments),
     )
     done = rotate.rotate(authority, asked, now=now_s())
@@ -426,6 +427,7 @@ def _rotate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root-keys", type=Path, metavar="DIR", help="where the root's keys are, if not in keys/")
     parser.add_argument("--days", type=int, default=1825, help="until the new root expires")
+    parser.add_argument("--threshold", type=int, metavar="N", help="with root: how many keys sign from now on")
     add_vendor(parser)
 
 

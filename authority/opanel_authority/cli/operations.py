@@ -9,6 +9,8 @@ from opanel_agent.core.errors import Usage
 from opanel_authority.authority import make_store, open_store
 from opanel_authority.books import backup
 from opanel_authority.cli.common import AddCommand, Result, actor, now_s, opened, shown_time
+from opanel_authority.documents import keys
+from opanel_authority.documents.keys import Role
 from opanel_authority.lifecycle import health, retention
 
 
@@ -23,6 +25,7 @@ def register(add: AddCommand) -> None:
     )
     keeping.add_argument("--licenses", type=int, metavar="DAYS", help="after nobody can hold a license as valid")
     keeping.add_argument("--changes", type=int, metavar="DAYS")
+    add("encrypt-keys", _encrypt_keys, "write every key file that lies here anew, under the passphrase")
     add("upgrade", _upgrade, "bring the books to this version, with the service stopped and a copy made")
     add("health", _health, "what needs somebody: exit 0 where nothing does, 1 else")
 
@@ -56,6 +59,16 @@ def _retention(arguments: argparse.Namespace) -> Result:
     else:
         held = retention.keep(authority, license_days=wanted[0], change_days=wanted[1], now=now_s())
     return {"licenses_days": held.license_days, "changes_days": held.change_days}
+
+
+def _encrypt_keys(arguments: argparse.Namespace) -> Result:
+    authority = opened(arguments)
+    with authority.store.reading() as books:
+        theirs = [Path(row.directory) / "key.pem" for row in books.delegations() if row.directory]
+    own = [(path, Role(path.stem.partition("-")[0])) for path in sorted((arguments.dir / "keys").glob("*.pem"))]
+    files = [*own, *((path, Role.RESELLER) for path in theirs if path.exists())]
+    done: list[Json] = [str(path) for path, role in files if keys.encrypt(path, role)]
+    return {"encrypted": done}
 
 
 def _upgrade(arguments: argparse.Namespace) -> Result:

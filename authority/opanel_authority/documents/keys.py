@@ -7,8 +7,10 @@ anybody's.
 A key has one role and signs only what its role signs (license-format.md, "One envelope"). What was signed is verified
 by the agent's own code before it is handed out, so a document that no agent would take never leaves here.
 
-What is left out: passphrases and hardware tokens. The root's keys are used by `init` and `rotate` only; carry them to
-offline media.
+Where a passphrase is given (`passphrase`), whatever is written is encrypted under it (PKCS #8, RFC 8018), and is decrypted
+once for each content: a file is still read at each use. Files from before stay readable until `encrypt` wrote them anew.
+
+What is left out: hardware tokens. The root's keys are used by `init` and `rotate` only; carry them to offline media.
 """
 
 import errno
@@ -18,12 +20,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum, unique
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
@@ -39,6 +43,9 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Bug, Misconfigured
 
+PASSPHRASE_VARIABLE: Final = "OPANEL_AUTHORITY_PASSPHRASE_FILE"  # noqa: S105 - names a file
+_CREDENTIAL: Final = "opanel-authority-passphrase"
+_ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _MAX_PEM_BYTES: Final = 4096
 _MAX_SIGNED_BYTES: Final = 512 * 1024
 
@@ -102,7 +109,38 @@ class PrivateKey:
         return token.decode("ascii")
 
     def pem(self) -> bytes:
-        return self.secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        """PKCS #8, encrypted where there is a passphrase."""
+        secret = passphrase()
+        encryption = NoEncryption() if secret is None else BestAvailableEncryption(secret)
+        return self.secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def passphrase() -> bytes | None:
+    """Returns the passphrase of the key files; None where none is given.
+
+    It is the content of the file that $OPANEL_AUTHORITY_PASSPHRASE_FILE names, else that of systemd's credential
+    `opanel-authority-passphrase` (systemd.exec(5), LoadCredentialEncrypted=). A variable could be read by others.
+    """
+    named = os.environ.get(PASSPHRASE_VARIABLE)
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(named) if named else None if credentials is None else Path(credentials) / _CREDENTIAL
+    if path is None or (not named and not path.exists()):
+        return None
+    secret = path.read_bytes().strip()
+    if not secret:
+        raise Misconfigured(Fault.FILE_REFUSED, "passphrase_empty", path=str(path))
+    return secret
+
+
+def encrypt(path: Path, role: Role) -> bool:
+    """Writes a key file anew under the passphrase; False where it is encrypted already. Raises Misconfigured without one."""
+    if passphrase() is None:
+        raise Misconfigured(Fault.FILE_REFUSED, "passphrase_missing", path=str(path))
+    key = load(path, role)
+    if _ENCRYPTED in path.read_bytes():
+        return False
+    replace_private(path, key.pem())
+    return True
 
 
 def make_directory(directory: Path) -> None:
@@ -155,13 +193,24 @@ def load(path: Path, role: Role) -> PrivateKey:
     with os.fdopen(descriptor, "rb") as file:
         _hold_tight(path, os.fstat(descriptor), directory=False)
         pem = file.read(_MAX_PEM_BYTES)
+    encrypted = _ENCRYPTED in pem
+    password = passphrase() if encrypted else None
+    if encrypted and password is None:
+        raise Misconfigured(Fault.FILE_REFUSED, "passphrase_missing", path=str(path))
     try:
-        secret = load_pem_private_key(pem, password=None)
+        secret = _decrypted(pem, password)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise Misconfigured(Fault.FILE_REFUSED, "key_unreadable", path=str(path)) from error
+        detail = "passphrase_wrong" if encrypted else "key_unreadable"
+        raise Misconfigured(Fault.FILE_REFUSED, detail, path=str(path)) from error
     if not isinstance(secret, Ed25519PrivateKey):
         raise Misconfigured(Fault.FILE_REFUSED, "key_unreadable", path=str(path))
     return PrivateKey.of(role, secret)
+
+
+@lru_cache(maxsize=256)
+def _decrypted(pem: bytes, password: bytes | None) -> object:
+    """The key of a file's content; to derive the key of a passphrase takes far longer than a signature."""
+    return load_pem_private_key(pem, password=password)
 
 
 def _hold_tight(path: Path, found: os.stat_result, *, directory: bool) -> None:

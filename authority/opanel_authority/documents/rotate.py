@@ -8,8 +8,9 @@ replaced as asked, all of them or some.
 `compromised` leaves no old key of the role. What must hold all the same is signed anew: delegations, in every bundle of the
 books (their owners install them again by their license key), and the set of advisories. Machines activate again.
 
-The keys are on the disk before the root that names them; the root is the one step that counts. Left out: other addresses,
-another threshold, and a root that grew too long for agents to fetch: a release with a newer first root begins anew.
+The keys are on the disk before the root that names them; the root is the one step that counts. Left out: other addresses
+(what reaches the network on a server knows the first root alone), and a root that grew too long for agents to fetch: for
+both, a release with a newer first root begins anew.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -43,7 +44,8 @@ MAX_KEYS: Final = 16
 class Rotation:
     """What is asked. `replaced` are thumbprints of root keys, none for all; `root_keys` is where the root's keys are.
 
-    `controller`, `transfers` and `ip_retention_days` replace what the old root says of them; not given, it stays.
+    `threshold` is how many root keys sign from this root on; None for as many as before. `controller`, `transfers` and
+    `ip_retention_days` replace what the old root says of them; not given, it stays.
     """
 
     role: Role
@@ -51,6 +53,7 @@ class Rotation:
     replaced: frozenset[str] = frozenset()
     compromised: bool = False
     days: int = 1825
+    threshold: int | None = None
     controller: Controller | None = None
     transfers: Mapping[str, Mechanism] = field(default_factory=dict)
     ip_retention_days: int | None = None
@@ -70,6 +73,7 @@ def rotate(authority: Authority, asked: Rotation, *, now: int) -> Rotated:
     with authority.writing(now) as books:
         old = authority.root
         at_hand = _root_keys(asked.root_keys, old)
+        _require_threshold(old, asked)
         made = _new_keys(old, asked)
         public = _public(old, asked, [key.public for key in made])
         text = home.sign_root(_claims(old, public, asked, now), _signers(old, public, asked, [*at_hand, *made]))
@@ -84,6 +88,13 @@ def rotate(authority: Authority, asked: Rotation, *, now: int) -> Rotated:
         _sign_again(authority, books, asked, now)
     retired = old.keys_of(asked.role.value).keys() - new.keys_of(asked.role.value).keys()
     return Rotated(root=new, made=files, retired=tuple(sorted(retired)))
+
+
+def _require_threshold(old: Root, asked: Rotation) -> None:
+    """Raises Usage for a threshold that the root's keys cannot meet, or that another role's rotation cannot set."""
+    count = len(old.keys[Role.ROOT.value])
+    if asked.threshold is not None and (asked.role is not Role.ROOT or not 2 <= asked.threshold <= count):
+        raise Usage(Fault.USAGE, "threshold_range", threshold=asked.threshold, keys=count)
 
 
 def _new_keys(old: Root, asked: Rotation) -> Sequence[PrivateKey]:
@@ -111,16 +122,19 @@ def _signers(
     """As many of the old root's keys as it asks for, and of the new one's. A key that is replaced vouches only at need."""
     trusted = sorted(at_hand, key=lambda key: key.public.kid in asked.replaced)
     vouching: dict[str, PrivateKey] = {}
-    for every in (old.keys[Role.ROOT.value], public[Role.ROOT.value]):
+    for every, threshold in (
+        (old.keys[Role.ROOT.value], old.threshold),
+        (public[Role.ROOT.value], asked.threshold or old.threshold),
+    ):
         kids = {key.kid for key in every}
-        mine = [key for key in trusted if key.public.kid in kids][: old.threshold]
-        if len(mine) < old.threshold:
+        mine = [key for key in trusted if key.public.kid in kids][:threshold]
+        if len(mine) < threshold:
             raise Misconfigured(
                 Fault.FILE_REFUSED,
                 "root_keys_missing",
                 path=str(asked.root_keys),
                 found=len(mine),
-                threshold=old.threshold,
+                threshold=threshold,
             )
         vouching |= {key.public.kid: key for key in mine}
     return list(vouching.values())
@@ -140,7 +154,7 @@ def _claims(old: Root, public: Mapping[str, Sequence[PublicKey]], asked: Rotatio
         "iat": now,
         "exp": now + asked.days * DAY_S,
         "seq": old.seq + 1,
-        "threshold": old.threshold,
+        "threshold": asked.threshold or old.threshold,
         "keys": {role: [dict(key.jwk()) for key in of_role] for role, of_role in public.items()},
         "status_uri": old.status_uri,
         "endpoints": {purpose: _places(there) for purpose, there in old.endpoints.items()},

@@ -1,5 +1,6 @@
 """Private keys: files that only their owner can read, one role each, and signatures that the agent's code takes."""
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from fixtures.vendor import vendor
 from opanel_agent.core.documents import jws
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Bug, Misconfigured
+from opanel_authority.cli.main import main
 from opanel_authority.documents import keys
 from opanel_authority.documents.keys import SIGNS, PrivateKey, Role
 
@@ -114,3 +117,47 @@ def test_requests_are_signed_by_agents_only() -> None:
 def test_a_key_shows_its_thumbprint_only() -> None:
     key = PrivateKey.make(Role.ISSUER)
     assert repr(key) == f"PrivateKey(role='issuer', kid='{key.public.kid}')"
+
+
+def test_under_a_passphrase_keys_are_written_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = tmp_path / "passphrase"
+    said.write_text("correct horse\n")
+    monkeypatch.setenv(keys.PASSPHRASE_VARIABLE, str(said))
+    path = saved(tmp_path)
+    assert path.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    kept = keys.load(path, Role.STATUS)
+    assert keys.load(path, Role.STATUS).public == kept.public
+    said.write_text("wrong")
+    assert refusal(path) == "passphrase_wrong"
+    said.write_text(" \n")
+    assert refusal(path) == "passphrase_empty"
+    monkeypatch.delenv(keys.PASSPHRASE_VARIABLE)
+    assert refusal(path) == "passphrase_missing"
+
+
+def test_a_credential_of_systemd_is_the_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert keys.passphrase() is None
+    (tmp_path / "opanel-authority-passphrase").write_bytes(b"correct horse\n")
+    assert keys.passphrase() == b"correct horse"
+    assert keys.load(saved(tmp_path), Role.STATUS)
+
+
+def test_keys_of_before_are_encrypted_in_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = vendor(tmp_path)
+    here = ["--dir", str(made.authority.directory), "--json"]
+    assert main(["encrypt-keys", *here]) == 78, "without a passphrase"
+    (tmp_path / "passphrase").write_text("correct horse")
+    monkeypatch.setenv(keys.PASSPHRASE_VARIABLE, str(tmp_path / "passphrase"))
+    files = [*(tmp_path / "vendor" / "keys").glob("*.pem"), tmp_path / "reseller" / "key.pem"]
+    capsys.readouterr()
+    for encrypted in (len(files), 0):
+        assert main(["encrypt-keys", *here]) == 0
+        assert len(json.loads(capsys.readouterr().out)["result"]["encrypted"]) == encrypted
+    assert len(files) == 9
+    for path in files:
+        assert b"BEGIN ENCRYPTED PRIVATE KEY" in path.read_bytes()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert made.activate(made.issue())

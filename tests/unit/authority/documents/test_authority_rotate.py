@@ -279,3 +279,23 @@ def test_who_serves_meanwhile_serves_the_new_root_and_list(tmp_path: Path) -> No
         issued = made.issue()
         asked = dumps({"schema": 1, "key_sha256": license_key.digest(issued.key)})
         assert served.ask("POST", "/v1/bundles", asked, JSON).body == issued.text.encode()
+
+
+def test_another_threshold_holds_from_the_next_root_on(made: Vendor, customer: Customer) -> None:
+    where = made.authority.directory / "keys"
+    done = rotate(made.authority, Rotation(role=Role.ROOT, root_keys=where, threshold=3), now=made.now)
+    assert done.root.threshold == 3
+    assert customer.check()["reasons"] == ["ok"]
+    assert seq(customer) == 2
+    done.made[0].rename(made.authority.directory / "away.pem")
+    with pytest.raises(Misconfigured, match="root_keys_missing"):
+        turned(made, Role.STATUS)
+    (made.authority.directory / "away.pem").rename(done.made[0])
+    assert turned(made, Role.STATUS).root.threshold == 3
+
+
+@pytest.mark.parametrize(("role", "threshold"), [(Role.ROOT, 1), (Role.ROOT, 4), (Role.STATUS, 2)])
+def test_a_threshold_that_cannot_be_met_is_refused(made: Vendor, role: Role, threshold: int) -> None:
+    where = made.authority.directory / "keys"
+    with pytest.raises(Usage, match="threshold_range"):
+        rotate(made.authority, Rotation(role=role, root_keys=where, threshold=threshold), now=made.now)
