@@ -6,7 +6,9 @@ root. The client asks `GET /v1/license` every two milliseconds, on a kept connec
 time-out as real clients have one. Every request that fails is counted, root's too, and none is tried again. Beside the
 failures stands the p99 of the client's waiting under each attack, the median of batches, to the same client's with
 nobody else there and to a bare echo's with a program that only burns the processor. Daemon and client have real-time
-priority: what an attacker takes of the machine is none of the daemon's doing. Run by tests/bench/run.
+priority: what an attacker takes of the machine is none of the daemon's doing. The daemon's memory is weighed at the end
+of each attack, while it still goes on, and once its connections are gone; and again after a second round of all of them,
+since what the first round left behind for good must not grow. Run by tests/bench/run.
 """
 
 import multiprocessing
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +29,7 @@ from bench.daemon import (
     answered,
     connect,
     listens,
+    memory_kb,
     of_unit,
     process,
     quantile_ms,
@@ -45,6 +48,9 @@ CALLS: Final = 200
 EVERY_S: Final = 0.002
 CLIENT_TIMEOUT_S: Final = 5.0
 P99_GOAL_MS: Final = 5.0
+GROWTH_GOAL_MB: Final = 0.5  # from the first round of attacks to the second
+OWN_SOCKETS: Final = 3  # of the daemon: one that listens, and the pair that signals come through
+AGAIN_S: Final = 3.0  # each attack in the second round
 MANY_LINES: Final = b"GET /v1/license HTTP/1.1\r\nHost: a\r\n" + b"a:b\r\n" * 1600 + b"\r\n"
 ENDLESS: Final = b"POST /v1/refresh HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999\r\n\r\n" + b"x" * 200_000
 
@@ -251,15 +257,17 @@ def p99_ms(path: Path, size: int, uid: int = CLIENT) -> list[tuple[float, int]]:
         os.setegid(0)
 
 
-def compare(daemon: Path, echo: Path, size: int) -> None:
+def compare(daemon: Path, pid: int, echo: Path, size: int) -> None:
     alone = p99_ms(daemon, size)
     with under(burns, daemon):
         busy = p99_ms(echo, size)
+    before_mb = rss_mb(pid)
     for name, attack in ATTACKS.items():
         REFUSED.value = 0
         with under(attack, daemon):
             found = p99_ms(daemon, size)
             _, of_root = waits(daemon, size, anew=True)
+            during_mb = rss_mb(pid)
         for which, (mine, failed), (before, _), (bare, _) in zip(("kept", "new"), found, alone, busy, strict=True):
             say(
                 f"p99 on a {which} connection under attack, {name}: {ratio(mine, before, 'ms')} alone, "
@@ -269,9 +277,43 @@ def compare(daemon: Path, echo: Path, size: int) -> None:
             )
         say(
             f"root meanwhile, on new connections: failed {of_root} of {BATCHES * CALLS}, goal 0: {verdict(of_root == 0)}; "
-            f"the attacker was refused {REFUSED.value} connections"
+            f"the attacker was refused {REFUSED.value} connections; "
+            f"memory {before_mb:.1f} MB before all, {during_mb:.1f} MB under it, {left_mb(daemon, pid):.1f} MB after it"
         )
-    until(lambda: answered(daemon))
+    second_round(daemon, pid)
+
+
+def second_round(daemon: Path, pid: int) -> None:
+    """Everything once more, for the memory alone."""
+    first_mb = left_mb(daemon, pid)
+    for attack in ATTACKS.values():
+        with under(attack, daemon):
+            time.sleep(AGAIN_S)
+    second_mb = left_mb(daemon, pid)
+    say(
+        f"memory after every attack {first_mb:.1f} MB, after a second round {second_mb:.1f} MB; "
+        f"goal ≤ {GROWTH_GOAL_MB} MB more: {verdict(second_mb - first_mb <= GROWTH_GOAL_MB)}"
+    )
+
+
+def rss_mb(pid: int) -> float:
+    return memory_kb(pid)[0] / 1024
+
+
+def left_mb(daemon: Path, pid: int) -> float:
+    """Once it has nobody else to serve."""
+    until(lambda: connections(pid) == 0, 30)
+    until(lambda: answered(daemon), 30)
+    return rss_mb(pid)
+
+
+def connections(pid: int) -> int:
+    """How many accepted sockets it has beyond those that it always has."""
+    found = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found += os.readlink(descriptor).startswith("socket:")
+    return found - OWN_SOCKETS
 
 
 def before_others() -> None:
@@ -293,7 +335,7 @@ def main() -> int:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settle(home)
         environment = {"HOME": str(home), "PATH": os.environ["PATH"], **of_unit()}
-        stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "daemon", env=environment))
+        started = stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "daemon", env=environment))
         run = home / ".local/state/opanel-agent/run"
         until(lambda: answered(run / "agent.sock"), 30)
         with closing(connect(run / "agent.sock")) as client:
@@ -306,7 +348,7 @@ def main() -> int:
         stack.enter_context(process(sys.executable, "-I", "-c", ECHO, str(echo), str(size)))
         until(lambda: listens(echo))
         echo.chmod(0o666)
-        compare(run / "agent.sock", echo, size)
+        compare(run / "agent.sock", started.pid, echo, size)
     return 0
 
 

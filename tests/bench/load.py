@@ -7,6 +7,8 @@ asked again but by the libraries of docs/examples/panel, whose purpose that is. 
 every two milliseconds while the first takes all it can get, and what fails while the daemon is restarted and killed.
 
 It needs root for a uid of the clients' own; without, they are the owner. What is not installed is left out, and said.
+All of it, on Debian: apt install nginx-light php-cli php-curl php-guzzlehttp-guzzle nodejs golang-go haproxy apache2-bin
+caddy; httpx is the measured environment's own, which the clients' user must be able to enter.
 """
 
 import argparse
@@ -30,13 +32,12 @@ from bench.load_clients import (
     GOOD,
     OF_PROXIES,
     PROXIES,
-    Client,
     Outcome,
     Place,
     measured,
+    outcome,
     proxy,
     static_nginx,
-    version,
     working,
 )
 from fixtures.live_daemon import read_all, until
@@ -70,6 +71,11 @@ class Agent:
     @property
     def socket(self) -> Path:
         return self.home / ".local/state/opanel-agent/run/agent.sock"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
 
     def start(self) -> None:
         environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], **of_unit()}
@@ -139,24 +145,33 @@ def clients(options: argparse.Namespace, place: Place, target: Path, static: Pat
         if missing := client.missing(place):
             say(f"{client.name}: left out, {missing} is not installed")
             continue
+        say(f"{client.name} {client.version(place)}; {machine_load()}")
         for workers in options.workers:
             mine, base = (measured(client, place, str(path), workers, options.seconds) for path in (target, static))
             compare(client.name, workers, mine, base)
 
 
 def proxies(options: argparse.Namespace, place: Place, target: Path, static: Path) -> None:
-    """50 workers that ask a reverse proxy on loopback with curl, a new connection each time."""
-    for name, (program, *_) in PROXIES.items():
+    """Workers that ask a reverse proxy on loopback with curl, a new connection each time."""
+    for name, made in PROXIES.items():
         if not chosen(options, name):
             continue
-        if missing := OF_PROXIES.missing(place) or Client(name=name, program=program, before=()).missing(place):
+        if missing := OF_PROXIES.missing(place) or made.missing():
             say(f"{name} as a proxy: left out, {missing} is not installed")
             continue
-        outcomes = []
-        for path in (target, static):
-            with proxy(name, place, path) as url:
-                outcomes.append(measured(OF_PROXIES, place, url, 50, options.seconds))
-        compare(f"{name} {version(program)}", 50, *outcomes)
+        say(f"{name} {made.version()} as a proxy; {machine_load()}")
+        for workers in options.workers:
+            outcomes = []
+            for path in (target, static):
+                with proxy(name, place, path) as url:
+                    outcomes.append(measured(OF_PROXIES, place, url, workers, options.seconds))
+            compare(f"by {name}", workers, *outcomes)
+
+
+def machine_load() -> str:
+    """What else the machine does, as far as it can be told: how many processes want its processors now."""
+    running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[0]
+    return f"{int(running) - 1} other processes want one of {os.cpu_count()} processors"
 
 
 def chosen(options: argparse.Namespace, name: str) -> bool:
@@ -166,29 +181,38 @@ def chosen(options: argparse.Namespace, name: str) -> bool:
 # a second user
 
 
-def second_user(options: argparse.Namespace, place: Place, path: Path, servers: list[int]) -> None:
+def second_user(options: argparse.Namespace, place: Place, running: Agent, idle: Agent) -> None:
     """What another uid waits, asking every two milliseconds, while 200 workers of the first ask all they can.
 
-    It and the server get the processor before the workers: what those take of the machine is none of the server's doing.
+    Beside it: what it waits while nobody else asks, and meanwhile at a second daemon that nobody else asks, which is the
+    machine's part. Servers and asker get the processor before the workers: what those take of it is none of theirs.
     """
-    with working(GREEDY, place, str(path), 200, options.seconds), first(servers):
-        os.setegid(SECOND)
-        os.seteuid(SECOND)
-        try:
-            kinds, latencies = paced(path, options.seconds)
-        finally:
-            os.seteuid(0)
-            os.setegid(0)
-    failed = sum(kinds.values()) - kinds[GOOD]
-    p99_ms = sorted(latencies)[int(0.99 * len(latencies))] * 1e3
+    with first([running.pid, idle.pid]):
+        alone = as_second(running.socket, options.seconds)
+        with working(GREEDY, place, str(running.socket), 200, 2 * options.seconds):
+            beside = as_second(running.socket, options.seconds)
+            elsewhere = as_second(idle.socket, options.seconds)
+    say(f"a second uid alone: {alone.line()}")
+    say(f"a second uid at an idle daemon, 200 workers of {GREEDY.name} ask another one: {elsewhere.line()}")
     say(
-        f"a second uid beside 200 workers of {GREEDY.name}: {len(latencies)} requests, failed {failed} {dict(kinds)}, "
-        f"p99 {p99_ms:.2f} ms; goal 0 failed: {verdict(failed == 0)}; "
-        f"< {SECOND_GOAL_MS} ms: {verdict(p99_ms < SECOND_GOAL_MS)}"
+        f"a second uid beside 200 workers of {GREEDY.name}: {beside.line()}; "
+        f"{beside.p99_ms / alone.p99_ms:.1f} × alone, {beside.p99_ms / elsewhere.p99_ms:.1f} × at the idle daemon; "
+        f"goal 0 failed: {verdict(beside.failed == 0)}; < {SECOND_GOAL_MS} ms: {verdict(beside.p99_ms < SECOND_GOAL_MS)}"
     )
 
 
-def paced(path: Path, seconds: float) -> tuple[Counter[str], list[float]]:
+def as_second(path: Path, seconds: float) -> Outcome:
+    os.setegid(SECOND)
+    os.seteuid(SECOND)
+    try:
+        return paced(path, seconds)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def paced(path: Path, seconds: float) -> Outcome:
+    """Asks every two milliseconds, on a new connection each time."""
     kinds: Counter[str] = Counter()
     latencies: list[float] = []
     end = time.monotonic() + seconds
@@ -196,7 +220,7 @@ def paced(path: Path, seconds: float) -> tuple[Counter[str], list[float]]:
         kinds[ask(path)[0]] += 1
         latencies.append(time.monotonic() - begun)
         time.sleep(EVERY_S)
-    return kinds, latencies
+    return outcome(kinds, latencies, seconds)
 
 
 @contextmanager
@@ -288,14 +312,18 @@ def main() -> int:
         place.fill()
         with agent(home) as running:
             path = running.ready().socket
-            outcome, body = ask(path)
-            assert outcome == GOOD, outcome
+            told, body = ask(path)
+            assert told == GOOD, told
             with static_nginx(place, body) as static:
-                say(f"GET /v1/license, {len(body)} bytes, {options.seconds} s each, and nginx {version('nginx')}")
+                say(f"GET /v1/license, {len(body)} bytes, {options.seconds} s each, and nginx {PROXIES['nginx'].version()}")
                 clients(options, place, path, static)
                 proxies(options, place, path, static)
-            if root and running.process is not None and chosen(options, "second"):
-                second_user(options, place, path, [running.process.pid])
+            if root and chosen(options, "second"):
+                other = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                other.chmod(0o755)
+                settle(other)
+                with agent(other) as idle:
+                    second_user(options, place, running, idle.ready())
         if chosen(options, "restarts"):
             restarts(options, place, home)
     return 0

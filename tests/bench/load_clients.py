@@ -57,14 +57,19 @@ def outcome_of(files: Sequence[Path], seconds: float) -> Outcome:
             continue
         kinds.update(counts)
         latencies += took
-    latencies = sorted(latencies) or [float("nan")]
+    return outcome(kinds, latencies, seconds)
+
+
+def outcome(kinds: Counter[str], latencies: list[float], seconds: float) -> Outcome:
+    """The figures of a run; `latencies` are in seconds."""
+    ordered = sorted(latencies) or [float("nan")]
     total = sum(kinds.values())
     return Outcome(
         requests=total,
         failed=total - kinds[GOOD],
         kinds=kinds,
-        p50_ms=statistics.median(latencies) * 1e3,
-        p99_ms=latencies[int(0.99 * len(latencies))] * 1e3,
+        p50_ms=statistics.median(ordered) * 1e3,
+        p99_ms=ordered[int(0.99 * len(ordered))] * 1e3,
         per_s=total / seconds,
     )
 
@@ -97,33 +102,47 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """One kind of client. `arguments` follow what every client takes; `processes`: one for each worker."""
+    """One kind of client. `arguments` follow what every client takes; `processes`: one for each worker.
+
+    With `probe` its program prints a version, and ends with 0 only where everything that the client needs is there;
+    `package` is Debian's name of what is missing otherwise.
+    """
 
     name: str
     program: str
     before: tuple[str, ...]
+    package: str
     arguments: tuple[str, ...] = ()
+    probe: tuple[str, ...] = ("--version",)
     processes: bool = False
 
     def missing(self, place: Place) -> str | None:
         """What is not installed where the clients' user may run it."""
-        if self.program == "go_client":
-            return None if (place.folder / self.program).exists() else "go"
+        return None if self.probed(place).returncode == 0 else self.package
+
+    def version(self, place: Place) -> str:
+        """What the probe prints of it, in short."""
+        return self.probed(place).stdout.partition("\n")[0].partition(" (")[0].strip()
+
+    def probed(self, place: Place) -> "subprocess.CompletedProcess[str]":
         # Run rather than looked for: an interpreter may lie where only root may go.
+        command = place.as_user([self.path(place), *self.probe])
         try:
-            command = place.as_user([self.program, "--version"])
-            found = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
-        except OSError:
-            return self.program
-        return self.program if found.returncode in {126, 127} else None
+            return subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False
+            )
+        except OSError as error:
+            return subprocess.CompletedProcess(command, 127, "", str(error))
+
+    def path(self, place: Place) -> str:
+        return str(place.folder / self.program) if self.program == "go_client" else self.program
 
     def commands(self, place: Place, run: "Run") -> list[list[str]]:
-        program = str(place.folder / self.program) if self.program == "go_client" else self.program
         more = [argument.format(folder=place.folder) for argument in self.arguments]
         before = [argument.format(folder=place.folder) for argument in self.before]
         workers = [] if self.processes else [str(run.workers)]
         return [
-            place.as_user([program, *before, run.target, str(run.begin), str(run.seconds), str(file), *workers, *more])
+            place.as_user([self.path(place), *before, run.target, str(run.begin), str(run.seconds), str(file), *workers, *more])
             for file in run.files(place)
         ]
 
@@ -143,30 +162,66 @@ class Run:
 
 
 PHP: Final = ("-d", "opcache.enable_cli=0")
+OF_CURL: Final = ("-r", "extension_loaded('curl') || exit(1); echo PHP_VERSION, ', curl ', curl_version()['version'];")
+OF_GUZZLE: Final = (
+    "-r",
+    "include 'GuzzleHttp/autoload.php'; echo GuzzleHttp\\ClientInterface::MAJOR_VERSION, ', PHP ', PHP_VERSION,"
+    " ', curl ', curl_version()['version'];",
+)
 CLIENTS: Final = (
-    Client(name="PHP stream", program="php", before=(*PHP, "{folder}/stream.php"), processes=True),
-    Client(name="PHP curl, new", program="php", before=(*PHP, "{folder}/curl.php"), arguments=("new",), processes=True),
+    Client(name="PHP stream", program="php", before=(*PHP, "{folder}/stream.php"), package="php-cli", processes=True),
     Client(
-        name="PHP curl, kept", program="php", before=(*PHP, "{folder}/curl.php"), arguments=("kept",), processes=True
+        name="PHP curl, new",
+        program="php",
+        before=(*PHP, "{folder}/curl.php"),
+        arguments=("new",),
+        package="php-curl",
+        probe=OF_CURL,
+        processes=True,
+    ),
+    Client(
+        name="PHP curl, kept",
+        program="php",
+        before=(*PHP, "{folder}/curl.php"),
+        arguments=("kept",),
+        package="php-curl",
+        probe=OF_CURL,
+        processes=True,
+    ),
+    Client(
+        name="Guzzle",
+        program="php",
+        before=(*PHP, "{folder}/guzzle.php"),
+        package="php-guzzlehttp-guzzle",
+        probe=OF_GUZZLE,
+        processes=True,
     ),
     Client(
         name="PHP library",
         program="php",
         before=(*PHP, "{folder}/library.php"),
         arguments=("{folder}/opanel_license.php", "{folder}/php.last"),
+        package="php-cli",
         processes=True,
     ),
-    Client(name="node:http", program="node", before=("{folder}/node.mjs",)),
+    Client(name="node:http", program="node", before=("{folder}/node.mjs",), package="nodejs"),
     Client(
         name="Node library",
         program="node",
         before=("{folder}/node.mjs",),
         arguments=("{folder}/opanel-license.mjs", "{folder}/node.last"),
+        package="nodejs",
     ),
-    Client(name="httpx", program=sys.executable, before=("{folder}/httpx_client.py",)),
-    Client(name="Go net/http", program="go_client", before=()),
+    Client(
+        name="httpx",
+        program=sys.executable,
+        before=("{folder}/httpx_client.py",),
+        package="python3-httpx, where the clients' user may run it,",
+        probe=("-c", "import httpx; print(httpx.__version__)"),
+    ),
+    Client(name="Go net/http", program="go_client", before=(), package="golang-go", probe=("version",)),
 )
-OF_PROXIES: Final = CLIENTS[1]
+OF_PROXIES: Final = next(client for client in CLIENTS if client.name == "PHP curl, new")
 
 
 def measured(client: Client, place: Place, target: str, workers: int, seconds: float) -> Outcome:
@@ -254,40 +309,61 @@ http://127.0.0.1:{port} {{
     reverse_proxy unix/{socket}
 }}
 """
-# By name: the program, its options before the settings file, and the settings.
-PROXIES: Final = {
-    "nginx": ("nginx", ("-c",), NGINX.replace("{listen}", "127.0.0.1:{port}")),
-    "haproxy": ("haproxy", ("-db", "-f"), HAPROXY),
-    "Apache": ("apache2", ("-X", "-f"), APACHE),
-    "Caddy": ("caddy", ("run", "--adapter", "caddyfile", "--config"), CADDY),
-}
 
 
-def version(program: str) -> str:
-    """The first number with a dot that a program says of itself."""
-    for option in ("-v", "version"):
-        said = subprocess.run([program, option], capture_output=True, text=True, check=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """One reverse proxy: `before` are its options before the file with the settings; `package` is Debian's."""
+
+    program: str
+    before: tuple[str, ...]
+    settings: str
+    package: str
+    probe: str = "-v"
+
+    def missing(self) -> str | None:
+        return None if shutil.which(self.program) else self.package
+
+    def version(self) -> str:
+        """The first number with a dot that it says of itself."""
+        said = subprocess.run([self.program, self.probe], capture_output=True, text=True, check=False)
         words = [word.strip("v,()") for word in (said.stdout + said.stderr).replace("/", " ").split()]
-        found = [word for word in words if word[:1].isdecimal() and "." in word]
-        if found:
-            return found[0].partition("-")[0]
-    return "?"
+        return next(word for word in words if word[:1].isdecimal() and "." in word).partition("-")[0]
+
+
+PROXIES: Final = {
+    "nginx": Proxy(
+        program="nginx",
+        before=("-c",),
+        settings=NGINX.replace("{listen}", "127.0.0.1:{port}"),
+        package="nginx-light",
+    ),
+    "haproxy": Proxy(program="haproxy", before=("-db", "-f"), settings=HAPROXY, package="haproxy"),
+    "Apache": Proxy(program="apache2", before=("-X", "-f"), settings=APACHE, package="apache2-bin"),
+    "Caddy": Proxy(
+        program="caddy",
+        before=("run", "--adapter", "caddyfile", "--config"),
+        settings=CADDY,
+        package="caddy",
+        probe="version",
+    ),
+}
 
 
 @contextmanager
 def proxy(name: str, place: Place, backend: Path) -> Iterator[str]:
     """A reverse proxy before a Unix socket, run as the clients' user; gives the URL at which it is asked."""
-    program, options, settings = PROXIES[name]
+    made = PROXIES[name]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     location = f"/ {{ proxy_pass http://unix:{backend}:; }}"
-    file = place.folder / f"{program}.settings"
+    file = place.folder / f"{made.program}.settings"
     file.write_text(
-        settings.format(folder=place.folder, name="proxy", port=port, socket=backend, location=location),
+        made.settings.format(folder=place.folder, name="proxy", port=port, socket=backend, location=location),
         encoding="utf-8",
     )
-    with running(place.as_user([program, *options, str(file)]), place):
+    with running(place.as_user([made.program, *made.before, str(file)]), place):
         until_connected(port)
         yield f"http://127.0.0.1:{port}/v1/license"
 

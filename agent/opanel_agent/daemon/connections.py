@@ -7,8 +7,9 @@ the owner loses none.
 
 A connection is served as soon as it is accepted, because its request has mostly come by then, and the selector hears
 of it only if it stays. So a client that asks and leaves costs five system calls, and one that only connects and leaves
-costs three. While a single uid asks, connections are taken from the kernel's queue one by one: what is left there
-outlives the daemon. While several do, many are taken at once, so that none of them waits behind another's.
+costs three. While a single uid asks, one connection is taken from the kernel's queue for each request that is served: what is
+left there outlives the daemon, and new connections get their turn beside kept ones. While several do, many are taken at
+once, so that none of them waits behind another's.
 
 Readiness is edge-triggered (epoll(7)): `readable` stays set until a read finds less than it asked for. The epoll's own
 descriptor stands in the loop's selector for all connections. Every call here returns without waiting.
@@ -183,7 +184,7 @@ class ClientSockets:
         ahead = _ACCEPTED_AHEAD if self._turns.present > 1 else 1
         waiting = 0
         for _ in range(_ACCEPTED_MAX):
-            if waiting >= ahead or (ahead == 1 and self._turns):
+            if waiting >= ahead:
                 return
             try:
                 accepted = listener.accept_client()

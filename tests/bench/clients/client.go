@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -32,6 +34,10 @@ func outcome(client *http.Client) string {
 }
 
 func main() {
+	if len(os.Args) < 6 {
+		fmt.Println(runtime.Version())
+		return
+	}
 	seconds, _ := strconv.ParseFloat(os.Args[3], 64)
 	workers, _ := strconv.Atoi(os.Args[5])
 	transport := &http.Transport{MaxIdleConnsPerHost: workers,

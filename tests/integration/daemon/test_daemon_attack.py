@@ -83,6 +83,28 @@ def test_who_pipelines_without_end_gets_every_answer_in_the_end() -> None:
             assert all(read_all(client).count(b"HTTP/1.1 200") == count for client in greedy)
 
 
+def test_whoever_keeps_its_connections_busy_keeps_no_new_one_of_its_own_uid_waiting(place: Path) -> None:
+    """A panel's kept connections and its new ones: both get their turn, before the first have asked everything."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(ListeningSocket(socket.AF_UNIX))
+        listener.bind(str(place))
+        listener.listen()
+        listener.setblocking(False)
+        selector = stack.enter_context(DefaultSelector())
+        clients = ClientSockets(
+            selector, [listener], JobQueue(RetryPolicy(), 0), connection_limits=ConnectionLimits(), timeouts=Timeouts()
+        )
+        stack.callback(clients.close)
+        greedy, other = (stack.enter_context(closing(socket.socket(socket.AF_UNIX))) for _ in range(2))
+        for client, asked in ((greedy, 1000), (other, 1)):
+            client.connect(str(place))
+            client.setblocking(False)
+            client.send(ASK * asked)
+        clients.turn(100.0)
+        assert other.recv(12) == b"HTTP/1.1 503"  # there is no answer yet
+        assert greedy.recv(65536).count(b"HTTP/1.1 503") < 1000
+
+
 # many connections
 
 

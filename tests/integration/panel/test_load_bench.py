@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from bench.load_clients import CLIENTS, PROXIES, Client, Place, measured, outcome_of, proxy, static_nginx
+from bench.load_clients import CLIENTS, OF_PROXIES, PROXIES, Client, Place, measured, outcome_of, proxy, static_nginx
 from fixtures.fake_daemon import fake_daemon, license_, problem
 
 pytestmark = pytest.mark.slow
@@ -26,16 +26,16 @@ def place() -> Iterator[Place]:
 
 
 def present(client: Client, place: Place) -> Client:
-    if missing := client.missing(place):
-        pytest.skip(f"{missing} is not installed: its client was not tried")
+    if missing := client.missing(place) or PROXIES["nginx"].missing():
+        pytest.skip(f"{missing} is not installed: {client.name} was not tried")
     return client
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_a_client_counts_what_was_answered_and_what_was_refused(place: Place, client: Client) -> None:
-    present(Client(name="nginx", program="nginx", before=()), place)
+    present(client, place)
     with static_nginx(place, ANSWER) as path:
-        good = measured(present(client, place), place, str(path), 2, 0.3)
+        good = measured(client, place, str(path), 2, 0.3)
     path = place.folder / "agent.sock"
     with fake_daemon(path) as daemon:
         path.chmod(0o666)
@@ -50,9 +50,9 @@ def test_a_client_counts_what_was_answered_and_what_was_refused(place: Place, cl
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_what_a_proxy_answers_is_counted_as_such(place: Place, name: str) -> None:
-    client = present(CLIENTS[1], place)
-    for program in (PROXIES[name][0], "nginx"):
-        present(Client(name=name, program=program, before=()), place)
+    client = present(OF_PROXIES, place)
+    if missing := PROXIES[name].missing():
+        pytest.skip(f"{missing} is not installed: {name} was not tried")
     with static_nginx(place, ANSWER) as path, proxy(name, place, path) as url:
         good = measured(client, place, url, 2, 0.3)
     with proxy(name, place, path) as url:
