@@ -11,7 +11,8 @@ costs three. While a single uid asks, one connection is taken from the kernel's 
 left there outlives the daemon, and new connections get their turn beside kept ones. While several do, many are taken at
 once, so that none of them waits behind another's.
 
-Readiness is edge-triggered (epoll(7)): `readable` stays set until a read finds less than it asked for. The epoll's own
+A client that has left without a word is ended at once, without a turn: who only connects and leaves costs little, and
+nothing that stays. Readiness is edge-triggered (epoll(7)): `readable` stays set until a read finds less than it asked for. The epoll's own
 descriptor stands in the loop's selector for all connections. Every call here returns without waiting.
 """
 
@@ -27,15 +28,14 @@ from typing import Final, NamedTuple
 from opanel_agent.daemon.api import Response, problem
 from opanel_agent.daemon.connection import Connection, Phase, RequestHandler, Timeouts
 from opanel_agent.daemon.http_cache import HttpCache
-from opanel_agent.daemon.listener import ListeningSocket
+from opanel_agent.daemon.listener import Accepted, ListeningSocket
 from opanel_agent.daemon.turns import Turns, UidTurns
 
 _UCRED: Final = struct.Struct("3i")
 _RECEIVE_BYTES: Final = 8 * 1024
 _SERVED_MAX: Final = 64  # requests in one call of `turn`: the loop has other work too
-_ACCEPTED_MAX: Final = (
-    32  # connections taken between two requests: at 12 µs each, a silent one or one that has left too
-)
+_ACCEPTED_MAX: Final = 32  # connections taken between two requests: at 10 to 20 µs each, silent ones and gone ones too
+_ENDED_MAX: Final = 64  # connections looked at between two requests, and ended where the client has left
 _ACCEPTED_AHEAD: Final = 32  # of these, such as wait to be served
 _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ROOT: Final = 0
@@ -56,7 +56,7 @@ class ClientSocket:
 
     __slots__ = ("ended", "events", "http", "queued", "readable", "socket", "turns")
 
-    def __init__(self, accepted: socket.socket, http: Connection) -> None:
+    def __init__(self, accepted: Accepted, http: Connection) -> None:
         self.socket = accepted
         self.http = http
         self.turns: UidTurns[ClientSocket]
@@ -167,18 +167,29 @@ class ClientSockets:
 
     def _poll(self, now_s: float) -> None:
         """Takes note of who is ready, and accepts whoever waits."""
-        for descriptor, mask in self._epoll.poll(0):
+        for descriptor, mask in self._epoll.poll(0, _ENDED_MAX):
             client = self._by_descriptor.get(descriptor)
             if client is not None:
                 client.readable = client.readable or bool(mask & ~select.EPOLLOUT)
                 client.ended = client.ended or bool(mask & _END)
-                if client.http.phase is not Phase.WAITING:
-                    self._enqueue(client)
+                if client.http.phase is Phase.WAITING or (mask & select.EPOLLHUP and self._has_left(client, now_s)):
+                    continue
+                self._enqueue(client)
             elif descriptor in self._listeners:
                 self._waited_on.add(descriptor)
         if self._waited_on and self._accept_s <= now_s:
             for descriptor in tuple(self._waited_on):
                 self._accept(self._listeners[descriptor], now_s)
+
+    def _has_left(self, client: ClientSocket, now_s: float) -> bool:
+        """Ends a connection whose client has left with nothing asked; tells whether it has."""
+        if client.queued or not client.http.idle:
+            return False
+        self._receive(client, now_s)
+        if client.http.pending:
+            return False
+        self._drop(client)
+        return True
 
     def _accept(self, listener: ListeningSocket, now_s: float) -> None:
         ahead = _ACCEPTED_AHEAD if self._turns.present > 1 else 1
@@ -204,7 +215,7 @@ class ClientSockets:
             return
         self._waited_on.discard(listener.fileno())
 
-    def _admit(self, accepted: socket.socket, now_s: float) -> bool:
+    def _admit(self, accepted: Accepted, now_s: float) -> bool:
         """Takes in a client and what it has sent; returns False for one that has left already."""
         try:
             data = accepted.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
@@ -222,11 +233,12 @@ class ClientSockets:
             return False
         client = ClientSocket(accepted, Connection(peer, self._timeouts, now_s, self._cache))
         client.http.closing = self._closing
-        client.turns = self._turns.add(uid, client, now_s)
+        client.turns = self._turns.add(uid, now_s)
         self._open[client.http] = client
         if data is None:
             client.readable = False
             self._keep(client)
+            self._turns.rest(client.turns, client)
             return False
         client.readable = len(data) == _RECEIVE_BYTES
         client.http.receive(data, now_s)
@@ -234,19 +246,18 @@ class ClientSockets:
         return True
 
     def _evict(self) -> bool:
-        """Ends the longest unused connection of the uid that holds most; returns False where there is none.
+        """Ends the longest unused connection of the uid that holds most; returns False where each waits to be served.
 
         Root's are ended only where nobody else has any, and then only idle ones.
         """
         heaviest = self._turns.heaviest(spared=frozenset({_ROOT})) or self._turns.heaviest(spared=frozenset())
-        for client in heaviest.clients if heaviest else ():
-            waits = client.queued or client.http.phase is Phase.WAITING
-            if client.http.idle or not (waits or client.turns.uid == _ROOT):
+        for client in heaviest.resting if heaviest else ():
+            if client.http.idle or client.turns.uid != _ROOT:
                 self._drop(client)
                 return True
         return False
 
-    def _refuse(self, accepted: socket.socket) -> None:
+    def _refuse(self, accepted: Accepted) -> None:
         """Tells a client that no descriptor is left; whoever was to be ended waits for a job or for its turn."""
         refused = self._cache.render(problem("connections_taken"), close=True, bodiless=False)
         try:  # noqa: SIM105 - contextlib is memory that stays
@@ -287,6 +298,8 @@ class ClientSockets:
         self._keep(client)
         if http.reads and (client.readable or (again and http.pending)):
             self._enqueue(client)
+        elif http.phase is not Phase.WAITING and not client.queued:
+            self._turns.rest(client.turns, client)
 
     def _receive(self, client: ClientSocket, now_s: float) -> None:
         try:

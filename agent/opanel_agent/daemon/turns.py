@@ -2,10 +2,10 @@
 
 A panel's workers share one uid, so a number of requests or connections says nothing about who is rude. Nobody is
 refused for either; whoever asks for much waits for its own turns, and a uid that asks for little never waits for more
-than one request of each other uid.
+than one request of each other uid. Every step costs the same however many connections there are.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Generic, TypeVar
 
 SEEN_S = 10.0  # a uid counts as present for so long after its last connection
@@ -14,14 +14,19 @@ Client = TypeVar("Client")
 
 
 class UidTurns(Generic[Client]):
-    """Holds the connections of one uid: all of them, and those that can be served now."""
+    """Counts the connections of one uid, and holds those that can be served now and those that nothing is to be done for.
 
-    __slots__ = ("clients", "ready", "seen_s", "uid")
+    What is in neither waits for a job. `OrderedDict` finds its first entry at once where a dict walks over deleted ones.
+    """
+
+    __slots__ = ("count", "in_line", "ready", "resting", "seen_s", "uid")
 
     def __init__(self, uid: int) -> None:
         self.uid = uid
-        self.clients: dict[Client, None] = {}  # the one that was served longest ago first
-        self.ready: deque[Client] = deque()
+        self.count = 0
+        self.in_line = False  # stands among the uids that wait for their turn
+        self.ready: OrderedDict[Client, None] = OrderedDict()  # the next to be served first
+        self.resting: OrderedDict[Client, None] = OrderedDict()  # the one that was used longest ago first
         self.seen_s = 0.0
 
 
@@ -33,7 +38,7 @@ class Turns(Generic[Client]):
         self._waiting: deque[UidTurns[Client]] = deque()  # uids with a connection that can be served, the next first
 
     def __len__(self) -> int:
-        return sum(len(turns.clients) for turns in self._uids.values())
+        return sum(turns.count for turns in self._uids.values())
 
     @property
     def present(self) -> int:
@@ -44,46 +49,54 @@ class Turns(Generic[Client]):
         """Tells whether anybody can be served."""
         return bool(self._waiting)
 
-    def add(self, uid: int, client: Client, now_s: float) -> UidTurns[Client]:
-        """Takes in a connection."""
+    def add(self, uid: int, now_s: float) -> UidTurns[Client]:
+        """Counts one more connection."""
         turns = self._uids.get(uid)
         if turns is None:
             turns = self._uids[uid] = UidTurns(uid)
         turns.seen_s = now_s
-        turns.clients[client] = None
+        turns.count += 1
         return turns
 
     def remove(self, turns: UidTurns[Client], client: Client) -> None:
-        """Forgets a connection. One that stands in line stays there, and is no longer in `clients`."""
-        turns.clients.pop(client, None)
+        """Forgets a connection, wherever it stands."""
+        turns.count -= 1
+        turns.ready.pop(client, None)
+        turns.resting.pop(client, None)
 
     def enqueue(self, turns: UidTurns[Client], client: Client) -> None:
-        """Puts a connection into its uid's line; the caller sees to it that it stands there once."""
-        if not turns.ready:
+        """Puts a connection into its uid's line, where it stands once."""
+        turns.resting.pop(client, None)
+        turns.ready[client] = None
+        if not turns.in_line:
+            turns.in_line = True
             self._waiting.append(turns)
-        turns.ready.append(client)
+
+    def rest(self, turns: UidTurns[Client], client: Client) -> None:
+        """Notes that a connection was used just now, and that nothing is to be done for it until it says more."""
+        turns.resting[client] = None
+        turns.resting.move_to_end(client)
 
     def next(self) -> Client | None:
-        """Returns the connection to serve now, of the uid whose turn it is; None where nobody waits, or it has gone."""
-        if not self._waiting:
-            return None
-        turns = self._waiting.popleft()
-        client = turns.ready.popleft()
-        if turns.ready:
-            self._waiting.append(turns)
-        if client not in turns.clients:
-            return None
-        del turns.clients[client]
-        turns.clients[client] = None
-        return client
+        """Returns the connection to serve now, of the uid whose turn it is; None where nobody waits, or all have gone."""
+        while self._waiting:
+            turns = self._waiting.popleft()
+            if turns.ready:
+                client, _ = turns.ready.popitem(last=False)
+                turns.in_line = bool(turns.ready)
+                if turns.in_line:
+                    self._waiting.append(turns)
+                return client
+            turns.in_line = False
+        return None
 
     def heaviest(self, *, spared: frozenset[int]) -> UidTurns[Client] | None:
         """Returns the uid with most connections, none of the spared ones."""
-        found = [turns for turns in self._uids.values() if turns.uid not in spared and turns.clients]
-        return max(found, key=lambda turns: len(turns.clients), default=None)
+        found = [turns for turns in self._uids.values() if turns.uid not in spared and turns.count]
+        return max(found, key=lambda turns: turns.count, default=None)
 
     def forget_absent(self, now_s: float) -> None:
         """Forgets uids that have no connection and were not seen for `SEEN_S`."""
-        for turns in [turns for turns in self._uids.values() if not turns.clients and not turns.ready]:
+        for turns in [turns for turns in self._uids.values() if not turns.count]:
             if now_s - turns.seen_s > SEEN_S:
                 del self._uids[turns.uid]

@@ -105,6 +105,35 @@ def test_whoever_keeps_its_connections_busy_keeps_no_new_one_of_its_own_uid_wait
         assert greedy.recv(65536).count(b"HTTP/1.1 503") < 1000
 
 
+def test_a_crowd_that_has_left_is_ended_before_it_has_its_turn(place: Path) -> None:
+    """Who only connects and leaves makes nobody wait, and nothing of it stays; what it asked before is carried out."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(ListeningSocket(socket.AF_UNIX))
+        listener.bind(str(place))
+        listener.listen(200)
+        listener.setblocking(False)
+        selector = stack.enter_context(DefaultSelector())
+        queue = JobQueue(RetryPolicy(), 0)
+        clients = ClientSockets(
+            selector, [listener], queue, connection_limits=ConnectionLimits(), timeouts=Timeouts()
+        )
+        stack.callback(clients.close)
+        crowd = [stack.enter_context(closing(socket.socket(socket.AF_UNIX))) for _ in range(100)]
+        for client in crowd:
+            client.connect(str(place))
+        while len(clients) < 100:
+            clients.turn(100.0)
+        crowd[50].send(request("POST", "/v1/narrowed"))
+        for client in crowd:
+            client.close()
+        clients.turn(100.0)
+        clients.turn(100.0)
+        assert len(clients) == 1
+        job = queue.next_task(100.0)
+        assert job is not None
+        assert job.start.intent == "narrowed"
+
+
 # many connections
 
 
