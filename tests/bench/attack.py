@@ -312,7 +312,7 @@ def connections(pid: int) -> int:
     found = 0
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
-            found += os.readlink(descriptor).startswith("socket:")
+            found += str(descriptor.readlink()).startswith("socket:")
     return found - OWN_SOCKETS
 
 

@@ -139,10 +139,10 @@ class Client:
 
     def commands(self, place: Place, run: "Run") -> list[list[str]]:
         more = [argument.format(folder=place.folder) for argument in self.arguments]
-        before = [argument.format(folder=place.folder) for argument in self.before]
+        command = [self.path(place), *(argument.format(folder=place.folder) for argument in self.before)]
         workers = [] if self.processes else [str(run.workers)]
         return [
-            place.as_user([self.path(place), *before, run.target, str(run.begin), str(run.seconds), str(file), *workers, *more])
+            place.as_user([*command, run.target, str(run.begin), str(run.seconds), str(file), *workers, *more])
             for file in run.files(place)
         ]
 
@@ -162,12 +162,10 @@ class Run:
 
 
 PHP: Final = ("-d", "opcache.enable_cli=0")
-OF_CURL: Final = ("-r", "extension_loaded('curl') || exit(1); echo PHP_VERSION, ', curl ', curl_version()['version'];")
-OF_GUZZLE: Final = (
-    "-r",
-    "include 'GuzzleHttp/autoload.php'; echo GuzzleHttp\\ClientInterface::MAJOR_VERSION, ', PHP ', PHP_VERSION,"
-    " ', curl ', curl_version()['version'];",
-)
+SAYS_CURL: Final = "echo PHP_VERSION, ', curl ', curl_version()['version'];"
+OF_CURL: Final = ("-r", f"extension_loaded('curl') || exit(1); {SAYS_CURL}")
+SAYS_GUZZLE: Final = "echo GuzzleHttp\\ClientInterface::MAJOR_VERSION, ', PHP ';"
+OF_GUZZLE: Final = ("-r", f"include 'GuzzleHttp/autoload.php'; {SAYS_GUZZLE} {SAYS_CURL}")
 CLIENTS: Final = (
     Client(name="PHP stream", program="php", before=(*PHP, "{folder}/stream.php"), package="php-cli", processes=True),
     Client(

@@ -92,7 +92,7 @@ class Start(NamedTuple):
 
 
 class PublishedAnswer(NamedTuple):
-    """Holds the last answer of evaluate, each part as the bytes that are served."""
+    """Holds the last answer of evaluate, each part as the bytes that are served; empty for a part that is not known."""
 
     whole: bytes
     peers: bytes  # all but what is OWNER_MEMBERS
@@ -175,11 +175,11 @@ def respond(
 
 
 def _show(member: str, answer: PublishedAnswer | None, trouble: object, *, owner: bool) -> Response:
-    if answer is None:
+    shown = answer.part(member, owner=owner) if answer else b""
+    if not shown:
         if trouble is not None:
             return problem("evaluate_failed", error=trouble)
         return problem("answer_not_yet", headers=(("Retry-After", "1"),))
-    shown = answer.part(member, owner=owner)
     if member or trouble is None:
         return Response(status=200, body=shown)
     return Response(status=200, body=shown[:-1] + b',"trouble":' + _json(trouble) + b"}")

@@ -7,13 +7,13 @@ the owner loses none.
 
 A connection is served as soon as it is accepted, because its request has mostly come by then, and the selector hears
 of it only if it stays. So a client that asks and leaves costs five system calls, and one that only connects and leaves
-costs three. While a single uid asks, one connection is taken from the kernel's queue for each request that is served: what is
-left there outlives the daemon, and new connections get their turn beside kept ones. While several do, many are taken at
-once, so that none of them waits behind another's.
+costs three. While a single uid asks, one connection is taken from the kernel's queue for each request that is served:
+what is left there outlives the daemon, and new connections get their turn beside kept ones. While several do, many are
+taken at once, so that none of them waits behind another's.
 
 A client that has left without a word is ended at once, without a turn: who only connects and leaves costs little, and
-nothing that stays. Readiness is edge-triggered (epoll(7)): `readable` stays set until a read finds less than it asked for. The epoll's own
-descriptor stands in the loop's selector for all connections. Every call here returns without waiting.
+nothing of it stays. Readiness is edge-triggered (epoll(7)): `readable` stays set until a read finds less than it asked
+for. The epoll's own descriptor stands in the loop's selector for all connections. Every call here returns at once.
 """
 
 import errno
@@ -21,6 +21,7 @@ import math
 import select
 import socket
 import struct
+from collections import deque
 from collections.abc import Sequence
 from selectors import EVENT_READ, BaseSelector
 from typing import Final, NamedTuple
@@ -35,7 +36,8 @@ _UCRED: Final = struct.Struct("3i")
 _RECEIVE_BYTES: Final = 8 * 1024
 _SERVED_MAX: Final = 64  # requests in one call of `turn`: the loop has other work too
 _ACCEPTED_MAX: Final = 32  # connections taken between two requests: at 10 to 20 µs each, silent ones and gone ones too
-_ENDED_MAX: Final = 64  # connections looked at between two requests, and ended where the client has left
+_ENDED_MAX: Final = 32  # connections ended between two requests whose clients have left: at 10 µs each
+_EVENTS_MAX: Final = 4096  # of epoll at once: all that there may be, so that nobody's is behind a crowd that leaves
 _ACCEPTED_AHEAD: Final = 32  # of these, such as wait to be served
 _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ROOT: Final = 0
@@ -85,6 +87,7 @@ class ClientSockets:
         self._turns: Turns[ClientSocket] = Turns()
         self._open: dict[Connection, ClientSocket] = {}
         self._by_descriptor: dict[int, ClientSocket] = {}  # those that epoll watches
+        self._leaving: deque[ClientSocket] = deque()  # whose clients have left, and seem to have asked nothing
         self._listeners: dict[int, ListeningSocket] = {}
         self._waited_on: set[int] = set()  # listeners that somebody waits at
         self._accept_s = -math.inf  # when accepting goes on; infinity after the end
@@ -116,7 +119,7 @@ class ClientSockets:
 
     def due_s(self) -> float:
         """Returns when `turn` has something to do: -infinity for now."""
-        if self._turns:
+        if self._turns or self._leaving:
             return -math.inf
         paused_until_s = self._accept_s if self._accept_s > 0 else math.inf
         return min(max(self._due_s, self._swept_s + _SWEEP_S), paused_until_s)
@@ -126,11 +129,12 @@ class ClientSockets:
         self._resume(now_s)
         for _ in range(_SERVED_MAX):
             self._poll(now_s)
+            self._end_left(now_s)
             client = self._turns.next()
             if client is not None:
                 client.queued = False
                 self._serve(client, now_s)
-            elif not self._turns and not self._waited_on:
+            elif not self._leaving and not self._waited_on:
                 break
         if max(self._due_s, self._swept_s + _SWEEP_S) <= now_s:
             self._sweep(now_s)
@@ -167,29 +171,32 @@ class ClientSockets:
 
     def _poll(self, now_s: float) -> None:
         """Takes note of who is ready, and accepts whoever waits."""
-        for descriptor, mask in self._epoll.poll(0, _ENDED_MAX):
+        for descriptor, mask in self._epoll.poll(0, _EVENTS_MAX):
             client = self._by_descriptor.get(descriptor)
             if client is not None:
                 client.readable = client.readable or bool(mask & ~select.EPOLLOUT)
                 client.ended = client.ended or bool(mask & _END)
-                if client.http.phase is Phase.WAITING or (mask & select.EPOLLHUP and self._has_left(client, now_s)):
-                    continue
-                self._enqueue(client)
+                if mask & select.EPOLLHUP and client.http.idle and not client.queued:
+                    self._leaving.append(client)
+                elif client.http.phase is not Phase.WAITING:
+                    self._enqueue(client)
             elif descriptor in self._listeners:
                 self._waited_on.add(descriptor)
         if self._waited_on and self._accept_s <= now_s:
             for descriptor in tuple(self._waited_on):
                 self._accept(self._listeners[descriptor], now_s)
 
-    def _has_left(self, client: ClientSocket, now_s: float) -> bool:
-        """Ends a connection whose client has left with nothing asked; tells whether it has."""
-        if client.queued or not client.http.idle:
-            return False
-        self._receive(client, now_s)
-        if client.http.pending:
-            return False
-        self._drop(client)
-        return True
+    def _end_left(self, now_s: float) -> None:
+        """Ends connections whose clients have left; who asked something first gets its turn."""
+        for _ in range(min(len(self._leaving), _ENDED_MAX)):
+            client = self._leaving.popleft()
+            if client.queued or client.http not in self._open:
+                continue
+            self._receive(client, now_s)
+            if client.http.pending:
+                self._enqueue(client)
+            else:
+                self._drop(client)
 
     def _accept(self, listener: ListeningSocket, now_s: float) -> None:
         ahead = _ACCEPTED_AHEAD if self._turns.present > 1 else 1

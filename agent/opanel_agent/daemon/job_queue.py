@@ -30,7 +30,7 @@ from opanel_agent.daemon.api import (
 )
 from opanel_agent.daemon.connection import Connection
 from opanel_agent.daemon.job_process import JobResult
-from opanel_agent.daemon.result_frame import Line, ResultFrame, error_text, read_frame, restore_answer
+from opanel_agent.daemon.result_frame import Line, ResultFrame, error_text, read_frame, restore_answer, restore_license
 
 START = Start(intent="start")
 TICK = Start(intent="tick")
@@ -92,9 +92,12 @@ class JobQueue:
         self._refreshed_s = -math.inf
         self._stopping = False
 
-    def restore(self, data: bytes, wall_s: float) -> None:
-        """Serves the answer that was saved before this start until there is a new one, where it is still good."""
-        self.answer = self.answer or restore_answer(data, wall_s)
+    def restore(self, data: bytes, license_: bytes, wall_s: float) -> None:
+        """Serves the answer that was saved before this start until there is a new one, where it is still good.
+
+        Where there is none, as after a reboot, it is the license's part alone that was kept.
+        """
+        self.answer = restore_answer(data, wall_s) or restore_license(license_, wall_s)
 
     def peer(self, uid: int) -> Peer:
         """Returns who has this uid: uid 0 and the user of a user installation are the owner."""

@@ -128,7 +128,7 @@ class Daemon:
                 connection_limits=self._limits.connection_limits,
                 timeouts=self._limits.timeouts,
             )
-            self._job_queue.restore(self._runtime_dir.saved(), time.time())
+            self._job_queue.restore(self._runtime_dir.saved(), self._runtime_dir.last_license(), time.time())
             restored = self._job_queue.answer
             self._notifier.ready(f"license {restored.summary}, of before the start" if restored else "no answer yet")
             self._reporter.event("started")

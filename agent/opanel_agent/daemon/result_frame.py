@@ -58,13 +58,28 @@ def restore_answer(data: bytes, wall_s: float) -> PublishedAnswer | None:
     """
     try:
         saved = json.loads(data, parse_constant=_refuse_constant)
-        match saved:
-            case {"license": {"as_of": int(as_of), "good_until": int(good_until)} as license_part}:
-                if as_of - CLOCK_SKEW_MAX_S <= wall_s < good_until:
-                    return _answer({**saved, "license": {**license_part, "restored": True}})
-    except (ValueError, TypeError, RecursionError):
+        return _answer({**saved, "license": _restored(saved["license"], wall_s)})
+    except (LookupError, ValueError, TypeError, RecursionError):
         return None
-    return None
+
+
+def restore_license(data: bytes, wall_s: float) -> PublishedAnswer | None:
+    """Returns an answer of the license's part alone, as it was kept through a reboot; judged as `restore_answer` does."""
+    try:
+        license_part = _restored(json.loads(data, parse_constant=_refuse_constant), wall_s)
+        found = _answer({"schema": 1, "license": license_part, "consent": {}})
+    except (LookupError, ValueError, TypeError, RecursionError):
+        return None
+    return found and found._replace(whole=b"", peers=b"", consent=b"")
+
+
+def _restored(license_part: object, wall_s: float) -> dict[object, object]:
+    """Returns the license's part, marked; raises ValueError where it may not be relied on."""
+    match license_part:
+        case {"as_of": int(as_of), "good_until": int(good_until), **rest}:
+            if as_of - CLOCK_SKEW_MAX_S <= wall_s < good_until:
+                return {**rest, "as_of": as_of, "good_until": good_until, "restored": True}
+    raise ValueError
 
 
 def _refuse_constant(_name: str) -> object:

@@ -5,7 +5,8 @@ file that was deleted is made anew. The directory must be ours: in a system inst
 the group comes with it (the agent may not chown); a user installation makes its own, 0700.
 
 The answer is kept twice: `answer.json` for the group, for when the socket is silent, and a whole one for the daemon
-itself, which serves it from its first moment after a start.
+itself, which serves it from its first moment after a start. After a reboot both are gone; then it is the license's part
+of it, as evaluate keeps it beside its state. The rest told of processes, opt-outs and plans of before the reboot.
 """
 
 import fcntl
@@ -30,8 +31,8 @@ SAVED_ANSWER: Final = "answer.saved.json"
 class InstancePaths(NamedTuple):
     """Holds the paths of an installation's daemon.
 
-    `saved` is the daemon's own copy of the answer; `owner` is the uid that counts as root; `make` allows making
-    `directory`.
+    `saved` is the daemon's own copy of the answer; `last_license` what evaluate keeps of it through a reboot, "" for
+    nothing; `owner` is the uid that counts as root; `make` allows making `directory`.
     """
 
     directory: str
@@ -41,12 +42,14 @@ class InstancePaths(NamedTuple):
     saved: str
     owner: int
     make: bool
+    last_license: str = ""
 
 
 def find_instance_paths(code: str = installation.CODE) -> InstancePaths:
     """Returns the paths of the installation that `code`, a file of this package, belongs to."""
     if installation.is_system(code):
-        return _paths_in(installation.SYSTEM_RUNTIME, owner=0, make=False)
+        last_license = f"{installation.SYSTEM_STATE}/{installation.LAST_LICENSE}"
+        return _paths_in(installation.SYSTEM_RUNTIME, owner=0, make=False)._replace(last_license=last_license)
     uid = os.geteuid()
     return _paths_in(installation.runtime_of_session(uid) or _runtime_without_session(code), owner=uid, make=True)
 
@@ -165,15 +168,11 @@ class RuntimeDir:
 
     def saved(self) -> bytes:
         """Returns the whole answer as the last daemon left it; empty where there is none, or it cannot be read."""
-        try:
-            descriptor = os.open(self._paths.saved, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib is 0.7 MB that stay
-                found = os.fstat(descriptor)
-                if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-                    return b""
-                return file.read(SAVED_MAX_BYTES + 1)
-        except OSError:
-            return b""
+        return _read(self._paths.saved)
+
+    def last_license(self) -> bytes:
+        """Returns the license's part of the last answer, also after a reboot; empty where there is none."""
+        return _read(self._paths.last_license)
 
     def _write(self, path: str, data: bytes, mode: int) -> None:
         new = path + ".new"
@@ -207,6 +206,18 @@ class RuntimeDir:
         if self._watched is not None:
             os.close(self._watched)
             self._watched = None
+
+
+def _read(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - pathlib is 0.7 MB that stay
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+                return b""
+            return file.read(SAVED_MAX_BYTES + 1)
+    except OSError:
+        return b""
 
 
 def _directory(instance_paths: InstancePaths) -> None:

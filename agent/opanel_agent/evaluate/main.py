@@ -87,6 +87,8 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         if unsaved.files:
             answered = answer.with_reason(answered, Reason.STATE_NOT_SAVED)
             next_run_s = min(next_run_s, UNSAVED_SLEEP_S)
+        if not context.reset:
+            unsaved.attempt(paths.last_license.name, partial(_keep_license, ports, answered["license"]))
         return {
             "schema": 1,
             "ok": error is None,
@@ -111,6 +113,16 @@ class Unsaved:
         except Storage as error:
             self.files.append(file)
             log_event("state_not_saved", level="error", file=file, error=str(error))
+
+
+def _keep_license(ports: Ports, license_: Json) -> None:
+    """Writes what the daemon serves after a reboot. Where it cannot, none is kept: an older one may say more than this."""
+    path = ports.paths.last_license
+    try:
+        ports.files.write(path, dumps(license_))
+    except Storage:
+        ports.files.remove(path)
+        raise
 
 
 def _conclude(context: PassContext, *, timed: bool) -> tuple[dict[str, Json], int]:

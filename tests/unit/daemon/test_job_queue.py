@@ -40,6 +40,15 @@ def post(work: JobQueue, path: str, asker: Connection, now_s: float, body: bytes
     return work.take(route, body, asker, now_s) if isinstance(route, Route) else route
 
 
+def get(work: JobQueue, path: str) -> Response:
+    asker = connection()
+    route = work.admit("GET", path, asker.peer, 0)
+    assert isinstance(route, Route)
+    response = work.take(route, b"", asker, 0)
+    assert response is not None
+    return response
+
+
 def run(work: JobQueue, now_s: float, outcome: JobResult | None = None) -> JobEffects:
     assert work.next_task(now_s) is not None
     return work.finished(outcome or ended(frame()), now_s)
@@ -417,7 +426,7 @@ def saved(**license_members: Any) -> bytes:
 @pytest.mark.parametrize("now_s", [700, 1000, 1999])
 def test_the_last_answer_is_served_from_the_start_and_marked(now_s: int) -> None:
     work = JobQueue(RetryPolicy(), OWNER)
-    work.restore(saved(), now_s)
+    work.restore(saved(), b"", now_s)
     assert work.answer is not None
     assert json.loads(work.answer.license)["restored"] is True
     assert "last_left" not in json.loads(work.answer.peers)
@@ -438,5 +447,42 @@ def test_the_last_answer_is_served_from_the_start_and_marked(now_s: int) -> None
 )
 def test_an_answer_that_may_not_be_relied_on_is_not_served(data: bytes, now_s: int) -> None:
     work = JobQueue(RetryPolicy(), OWNER)
-    work.restore(data, now_s)
+    work.restore(data, b"", now_s)
+    assert work.answer is None
+
+
+def kept(**license_members: Any) -> bytes:
+    """As evaluate keeps it through a reboot."""
+    return json.dumps(json.loads(saved(**license_members))["license"]).encode()
+
+
+@pytest.mark.parametrize("data", [b"", saved(good_until=1200)])
+def test_after_a_reboot_it_is_the_license_alone_that_is_served_and_nothing_else_is_claimed(data: bytes) -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    work.restore(data, kept(), 1500)
+    for path, status in (("/v1/license", 200), ("/v1/consent", 503), ("/v1/answer", 503)):
+        response = get(work, path)
+        assert response.status == status
+        if status == 200:
+            assert json.loads(response.body) == json.loads(kept()) | {"restored": True}
+        else:
+            assert json.loads(response.body)["code"] == "not_yet"
+    run(work, 0)
+    assert "restored" not in json.loads(get(work, "/v1/license").body)
+    assert get(work, "/v1/answer").status == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "now_s"),
+    [
+        *((kept(), now_s) for now_s in (2000, 10_000, 699)),
+        *((data, 1500) for data in (b"", b"x", b"{}", b"[]", b"7", b"null", b"\xff", b"[" * 100_000, kept()[:-1])),
+        *((kept(**wrong), 1500) for wrong in ({"as_of": None}, {"good_until": "3000"}, {"state": 1}, {"reasons": 1})),
+        (kept(tier=7).replace(b"7", b"NaN"), 1500),
+        (kept(tier="x").replace(b'"x"', b'"\\ud800"'), 1500),
+    ],
+)
+def test_a_license_that_may_not_be_relied_on_is_not_served_after_a_reboot_either(data: bytes, now_s: int) -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    work.restore(b"", data, now_s)
     assert work.answer is None

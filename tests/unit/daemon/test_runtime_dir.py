@@ -230,6 +230,7 @@ def test_the_ground_is_that_of_the_paths(
         saved=f"{told.runtime_dir}/answer.saved.json",
         owner=told.owner,
         make=not told.system,
+        last_license=str(told.last_license) if told.system else "",
     )
 
 

@@ -317,6 +317,7 @@ def test_a_disk_that_takes_nothing_leaves_a_judged_license_that_goes_on_in_time(
     agent.publish({})
     agent.run("refresh")
     before = agent.license()["state"]
+    assert agent.files.exists(PATHS.last_license)
 
     def full(step: str, path: Path) -> None:
         if step in {"create", "write", "make_dir"}:
@@ -333,6 +334,7 @@ def test_a_disk_that_takes_nothing_leaves_a_judged_license_that_goes_on_in_time(
     agent.files.put(PATHS.consent, YES.replace(b"true", b"false"))
     unsaved = agent.run("narrowed")["result"]["consent"]["unsaved"]
     assert {"ledger.jsonl", "state.json"} <= set(unsaved)
+    assert not agent.files.exists(PATHS.last_license), "after a reboot an older answer would say more than this one"
     agent.clock.advance(400 * signing.DAY)
     assert agent.run("tick")["answer"]["license"]["state"] not in {"active", before}, "the answer is not frozen"
     agent.files.fault = None

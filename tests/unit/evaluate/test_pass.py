@@ -1,5 +1,6 @@
 """Proves that a pass reads once what it shows, decides no more than it must, and that a question writes nothing."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -37,6 +38,15 @@ def agent() -> Simulated:
     simulated.run("tick")
     simulated.clock.advance(60)
     return simulated
+
+
+def test_the_license_s_part_of_every_answer_is_kept_through_a_reboot(agent: Simulated) -> None:
+    for intent in ("start", "tick", "remove"):
+        told = agent.run(intent)["answer"]["license"]
+        kept = agent.files.entry(PATHS.last_license)
+        assert kept is not None
+        assert json.loads(kept.data) == told
+    assert told["state"] == "unlicensed"
 
 
 @pytest.mark.parametrize("consent", [YES, None], ids=["allowed", "never asked"])

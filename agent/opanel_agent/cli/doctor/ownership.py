@@ -162,7 +162,8 @@ OWN_NAMES: Final = frozenset(
             *(_NAMED.status_shard(shard).name for shard in range(SHARDS)),
         ),
         *(_NAMED.advisories.name, _NAMED.state.name, _NAMED.schedule.name, _NAMED.clock.name, _NAMED.lock.name),
-        *(_NAMED.activation_key.name, _NAMED.last_settings.name, _NAMED.ledger.name, _NAMED.export.name),
+        *(_NAMED.activation_key.name, _NAMED.last_settings.name, _NAMED.last_license.name),
+        *(_NAMED.ledger.name, _NAMED.export.name),
         *(_NAMED.held.name, _NAMED.sent.name, _NAMED.receipts.name, _NAMED.erasure.name, _NAMED.ready.name),
     }
 )

@@ -17,6 +17,9 @@ NAME: Final = "opanel-agent"
 CODE: Final = __file__
 SYSTEM_CODE: Final = ("/opt/opanel-agent", "/usr")
 SYSTEM_RUNTIME: Final = "/run/opanel-agent"
+SYSTEM_STATE: Final = "/var/lib/opanel-agent"
+# What lies in the state directory, and the daemon reads.
+LAST_LICENSE: Final = "answer.json"
 # What lies in the runtime directory.
 SOCKET: Final = "agent.sock"
 ANSWER: Final = "answer.json"

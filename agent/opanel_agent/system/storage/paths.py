@@ -12,7 +12,7 @@ from opanel_agent.system.storage.installation import NAME
 
 ETC: Final = Path("/etc")
 SYSTEM_CONFIG: Final = Path("/etc/opanel-agent")
-SYSTEM_STATE: Final = Path("/var/lib/opanel-agent")
+SYSTEM_STATE: Final = Path(installation.SYSTEM_STATE)
 SYSTEM_RUNTIME: Final = Path(installation.SYSTEM_RUNTIME)
 COURIER_RUNTIME: Final = Path("/run/opanel-courier")
 
@@ -154,6 +154,11 @@ class Paths(NamedTuple):
     def last_settings(self) -> Path:
         """The last settings that were not refused: what the answer stands on while the file is."""
         return self.state_dir / "agent.toml"
+
+    @property
+    def last_license(self) -> Path:
+        """The license's part of the last answer, which is served after a reboot until there is a new one."""
+        return self.state_dir / installation.LAST_LICENSE
 
     @property
     def ledger(self) -> Path:
