@@ -315,7 +315,9 @@ def main() -> int:
             told, body = ask(path)
             assert told == GOOD, told
             with static_nginx(place, body) as static:
-                say(f"GET /v1/license, {len(body)} bytes, {options.seconds} s each, and nginx {PROXIES['nginx'].version()}")
+                say(
+                    f"GET /v1/license, {len(body)} bytes, {options.seconds} s each, and nginx {PROXIES['nginx'].version()}"
+                )
                 clients(options, place, path, static)
                 proxies(options, place, path, static)
             if root and chosen(options, "second"):

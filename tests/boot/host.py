@@ -159,7 +159,7 @@ def bring_tools(root: Path) -> None:
     """What the tests themselves use in the guest."""
     place = root / TOOLS.lstrip("/")
     place.mkdir(parents=True)
-    for name in ("clock", "days", "memory_hog", "probe"):
+    for name in ("clock", "days", "herd", "memory_hog", "probe"):
         shutil.copy(Path(__file__).with_name(f"{name}.py"), place)
 
 

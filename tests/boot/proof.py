@@ -25,7 +25,7 @@ from boot.guest import PERMIT_NETWORKS, TOOLS, Guest, own_groups
 from boot.link import link
 from boot.outside import outside
 from boot.scenario import Scenario, hosts
-from boot.stories import consent, days, install, licenses, life, removal, walls
+from boot.stories import busy, consent, days, install, licenses, life, removal, walls
 
 FAILED: Final = 1
 USAGE: Final = 64
@@ -39,7 +39,9 @@ STORIES: Final = (
     ("signals", walls.signals_hold),
     ("its own proof", walls.silence_is_proven),
     ("killed", life.goes_on),
+    ("a busy panel", busy.is_never_refused),
     ("rebooted", life.is_rebooted),
+    ("served from the first moment", busy.is_served_at_boot),
     ("fewer rights", life.has_fewer_rights),
     ("a day of no", days.of_deny),
     ("a day of do-not-track", days.of_do_not_track),

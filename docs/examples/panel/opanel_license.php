@@ -48,8 +48,12 @@ namespace OPanel\Agent {
             private const ACTIONS = [
                 'stopped' => [
                     'start_agent',
-                    'Lisans ajanı çalışmıyor. Sunucuda root olarak şunu çalıştırın: systemctl start opanel-agent',
-                    'The license agent is not running. Run this on the server, as root: systemctl start opanel-agent',
+                    'Lisans ajanı çalışmıyor. Sunucuda root olarak şunu çalıştırın: '
+                    . 'systemctl start opanel-agent.socket opanel-agent.service; düzelmezse nedenine bakın: '
+                    . 'systemctl status opanel-agent.socket opanel-agent.service',
+                    'The license agent is not running. Run this on the server, as root: '
+                    . 'systemctl start opanel-agent.socket opanel-agent.service; if that does not help, see why: '
+                    . 'systemctl status opanel-agent.socket opanel-agent.service',
                 ],
                 'forbidden' => [
                     'join_group',
@@ -61,9 +65,10 @@ namespace OPanel\Agent {
                 'busy' => [
                     'try_again',
                     'Lisans ajanına şu anda çok fazla istek geliyor. Sayfayı bir dakika sonra yenileyin. '
-                    . 'Düzelmezse sunucuda root olarak şunu çalıştırın: systemctl restart opanel-agent',
+                    . 'Düzelmezse sunucuda root olarak şunu çalıştırın: systemctl restart opanel-agent.service',
                     'The license agent has too many requests at the moment. Reload the page in a minute. '
-                    . 'If that does not help, run this on the server, as root: systemctl restart opanel-agent',
+                    . 'If that does not help, run this on the server, as root: '
+                    . 'systemctl restart opanel-agent.service',
                 ],
                 'not_ready' => [
                     'try_again',
@@ -74,10 +79,12 @@ namespace OPanel\Agent {
                 ],
                 'hung' => [
                     'restart_agent',
-                    'Lisans ajanı çalışıyor ama yanıt vermiyor. '
-                    . 'Sunucuda root olarak şunu çalıştırın: systemctl restart opanel-agent',
-                    'The license agent is running but does not answer. '
-                    . 'Run this on the server, as root: systemctl restart opanel-agent',
+                    'Lisans ajanına bağlanıldı ama yanıt gelmedi. Sunucuda root olarak şunu çalıştırın: '
+                    . 'systemctl restart opanel-agent.service; düzelmezse nedenine bakın: '
+                    . 'systemctl status opanel-agent.socket opanel-agent.service',
+                    'The license agent was connected to and does not answer. Run this on the server, as root: '
+                    . 'systemctl restart opanel-agent.service; if that does not help, see why: '
+                    . 'systemctl status opanel-agent.socket opanel-agent.service',
                 ],
                 'invalid_answer' => [
                     'run_doctor',

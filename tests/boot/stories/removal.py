@@ -3,7 +3,13 @@
 from boot.file_tree import changed, read
 from boot.guest import TOOLS
 from boot.scenario import CLOCK, STANDS, Scenario, version_of
+<<<<<<< HEAD:tests/boot/stories/removal.py
+from boot.stories.busy import herd, says
 from boot.stories.install import ENGLISH_YES, install
+=======
+from boot.story_busy import herd, says
+from boot.story_install import ENGLISH_YES, install
+>>>>>>> a0cd75d (examples: name both units where the agent is stopped, and prove the cures):tests/boot/story_removal.py
 
 KEPT = ("/etc/opanel-agent/agent.toml", "/etc/opanel-agent/consent.toml")
 DATA = ("/etc/opanel-agent", "/var/lib/opanel-agent")
@@ -59,10 +65,11 @@ def is_upgraded(scene: Scenario) -> None:
     for command in (("license", "install", "/root/fourth.jws"), ("license", "activate"), ("license", "refresh")):
         checks.succeeds(f"the previous build does: {' '.join(command)}", guest.agent(*command))
     before, kept = _memory(scene), {path: guest.must("cat", path) for path in KEPT}
-    with scene.heard() as lines:
+    with scene.heard() as lines, herd(scene) as asked:
         ran = guest.run(*install("current", "--lang", "en"))
         checks.succeeds("this build installs over it", ran)
         checks.soon("it answers", guest.answers)
+    says(scene, "an upgrade", asked)
     checks.same("nothing was asked of anyone by that", [], lines)
     told = guest.run("/usr/local/bin/opanel-agent", "--version").out.strip()
     current = version_of(scene.guest.path(f"{TOOLS}/current"))

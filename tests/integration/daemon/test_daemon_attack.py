@@ -114,9 +114,7 @@ def test_a_crowd_that_has_left_is_ended_before_it_has_its_turn(place: Path) -> N
         listener.setblocking(False)
         selector = stack.enter_context(DefaultSelector())
         queue = JobQueue(RetryPolicy(), 0)
-        clients = ClientSockets(
-            selector, [listener], queue, connection_limits=ConnectionLimits(), timeouts=Timeouts()
-        )
+        clients = ClientSockets(selector, [listener], queue, connection_limits=ConnectionLimits(), timeouts=Timeouts())
         stack.callback(clients.close)
         crowd = [stack.enter_context(closing(socket.socket(socket.AF_UNIX))) for _ in range(100)]
         for client in crowd:
