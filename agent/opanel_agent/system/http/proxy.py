@@ -5,6 +5,7 @@ certificate, user and password, a login scheme that is not spoken here (NTLM, Ne
 """
 
 import base64
+import re
 import ssl
 from typing import Final, NoReturn, Self
 from urllib.parse import unquote, urlsplit
@@ -17,15 +18,23 @@ from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.steps import RequestTrace
 from opanel_agent.system.http import dialing
 from opanel_agent.system.http.limits import RequestContext
-from opanel_agent.system.http.streams import Pushback, SocketStream, Stream, TlsStream
+from opanel_agent.system.http.streams import TLS_RECORD, Pushback, SocketStream, Stream, TlsStream
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 _READ_BYTES: Final = 4096
-_TLS_RECORD: Final = (b"\x15\x03", b"\x16\x03")  # alert or handshake, SSL 3.0 and later (RFC 8446 5.1)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LOGIN: Final = 407
 _ONWARD: Final = frozenset({502, 503, 504})
 MAX_SCHEMES: Final = 4
+# IANA's registry of authentication schemes, and what companies' proxies call theirs beside it.
+_USUAL_NAMES: Final = {
+    name.lower(): name
+    for name in (
+        *("Basic", "NTLM", "Negotiate", "Kerberos", "Digest", "Bearer", "HOBA", "Mutual", "OAuth"),
+        *("SCRAM-SHA-1", "SCRAM-SHA-256"),
+    )
+}
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"?')
 PROBE_S: Final = 2.0
 
 
@@ -127,9 +136,9 @@ def _request_tunnel(stream: Stream, proxy: Proxy, target: str, timeout_s: float)
         raise Unavailable(Reason.PROXY_ERROR, "proxy_closed") from exc
     if not 200 <= response.status_code < 300:
         _refused(response, proxy)
-    if any(name == b"content-length" and value.strip() != b"0" for name, value in response.headers):
-        raise Unavailable(Reason.PROXY_ERROR, "proxy_page")  # a tunnel has no body (RFC 9110 9.3.6)
     early = connection.trailing_data[0]
+    if _is_page(response, early):
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_page")
     return Pushback(stream, early) if early else stream
 
 
@@ -139,7 +148,7 @@ def _response(connection: h11.Connection, stream: Stream, timeout_s: float) -> h
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError as exc:
-            detail = "proxy_speaks_tls" if first.startswith(_TLS_RECORD) else "proxy_not_http"
+            detail = "proxy_speaks_tls" if first.startswith(TLS_RECORD) else "proxy_not_http"
             raise Unavailable(Reason.PROXY_ERROR, detail) from exc
         match event:
             case h11.Response():
@@ -148,13 +157,24 @@ def _response(connection: h11.Connection, stream: Stream, timeout_s: float) -> h
                 data = stream.read(_READ_BYTES, timeout_s)
                 first = first or data
                 if not data:
-                    detail = "proxy_speaks_tls" if first.startswith(_TLS_RECORD) else "proxy_closed"
+                    detail = "proxy_speaks_tls" if first.startswith(TLS_RECORD) else "proxy_closed"
                     raise Unavailable(Reason.PROXY_ERROR, detail)
                 connection.receive_data(data)
             case h11.InformationalResponse():
                 continue
             case _:
                 raise Unavailable(Reason.PROXY_ERROR, "proxy_not_http")
+
+
+def _is_page(response: h11.Response, early: bytes) -> bool:
+    """Tells whether a 2xx is no tunnel: that has no body (RFC 9110 9.3.6), and what is at its end waits to be spoken to."""
+    said = {name: value.strip().lower() for name, value in response.headers}
+    return (
+        said.get(b"content-length", b"0") != b"0"
+        or b"transfer-encoding" in said
+        or said.get(b"content-type", b"").startswith(b"text/html")
+        or early.lstrip().startswith(b"<")
+    )
 
 
 def _refused(response: h11.Response, proxy: Proxy) -> NoReturn:
@@ -171,11 +191,18 @@ def _refused(response: h11.Response, proxy: Proxy) -> NoReturn:
 
 
 def _schemes(response: h11.Response) -> list[str]:
-    """Returns the names of the login schemes that a proxy offers (RFC 9110 11.7.1), in their usual spelling."""
-    usual = {"basic": "Basic", "ntlm": "NTLM", "negotiate": "Negotiate", "digest": "Digest", "bearer": "Bearer"}
+    """Returns the names of the login schemes that a proxy offers, in their usual spelling.
+
+    One header may list several, and their parameters are parted by commas, too (RFC 9110 11.6.1): a scheme is a word that
+    begins an element and that no `=` follows. What is quoted is no scheme.
+    """
     found: list[str] = []
     for name, value in response.headers:
-        scheme = value.decode("latin-1").split(" ")[0].strip(",").lower()
-        if name == b"proxy-authenticate" and scheme in usual and usual[scheme] not in found:
-            found.append(usual[scheme])
+        if name != b"proxy-authenticate":
+            continue
+        elements = _QUOTED.sub("", value.decode("latin-1")).split(",")
+        for word in filter(None, (element.split(maxsplit=1)[:1] for element in elements)):
+            scheme = _USUAL_NAMES.get(word[0].lower())
+            if scheme is not None and scheme not in found:
+                found.append(scheme)
     return found[:MAX_SCHEMES]

@@ -8,12 +8,13 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from opanel_agent.system.http.deadline import Deadline
 
 T = TypeVar("T")
 _RECORD_BYTES = 16 * 1024
+TLS_RECORD: Final = (b"\x15\x03", b"\x16\x03")  # alert or handshake, SSL 3.0 and later (RFC 8446 5.1)
 
 
 class Stream(Protocol):
@@ -66,6 +67,28 @@ class Pushback:
         if not self._early:
             return self._below.read(max_bytes, timeout_s)
         data, self._early = self._early[:max_bytes], self._early[max_bytes:]
+        return data
+
+    def write(self, data: bytes, timeout_s: float) -> None:
+        """Writes to the stream below."""
+        self._below.write(data, timeout_s)
+
+    def close(self) -> None:
+        """Closes the stream below."""
+        self._below.close()
+
+
+class FirstRead:
+    """A stream that remembers the first bytes that were read from it."""
+
+    def __init__(self, below: Stream) -> None:
+        self._below = below
+        self.first = b""
+
+    def read(self, max_bytes: int, timeout_s: float) -> bytes:
+        """Returns what the stream below gives."""
+        data = self._below.read(max_bytes, timeout_s)
+        self.first = self.first or data
         return data
 
     def write(self, data: bytes, timeout_s: float) -> None:

@@ -28,7 +28,7 @@ from opanel_agent.system.http.deadline import Deadline
 from opanel_agent.system.http.limits import RequestContext, TransferLimits
 from opanel_agent.system.http.proxy import Proxy, open_tunnel
 from opanel_agent.system.http.replies import Received
-from opanel_agent.system.http.streams import SocketStream, Stream, TlsStream
+from opanel_agent.system.http.streams import TLS_RECORD, FirstRead, SocketStream, Stream, TlsStream
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -137,14 +137,19 @@ def _secure(stream: Stream, tls: ssl.SSLContext, host: str, context: RequestCont
 
 
 def _handshake(stream: Stream, tls: ssl.SSLContext, host: str, context: RequestContext) -> Stream:
+    remembering = FirstRead(stream)
     try:
-        return TlsStream(stream, tls, host, context.limits.connect_s)
+        return TlsStream(remembering, tls, host, context.limits.connect_s)
     except ssl.SSLCertVerificationError as exc:
         context.trace.passed.append(Step.TLS)  # it spoke TLS well enough to show a certificate
         context.trace.failed = Step.CERTIFICATE
         raise Unavailable(Reason.TLS_UNTRUSTED, "tls_certificate", why=str(exc.verify_message)) from exc
+    except ssl.SSLEOFError as exc:
+        raise Unavailable(Reason.UNREACHABLE_TCP, "tls_cut") from exc
     except ssl.SSLError as exc:
-        raise Unavailable(Reason.TLS_UNTRUSTED, "tls_handshake") from exc
+        spoken = not remembering.first or remembering.first.startswith(TLS_RECORD)
+        detail = "tls_handshake" if spoken else "tls_not_spoken"
+        raise Unavailable(Reason.TLS_UNTRUSTED, detail) from exc
     except TimeoutError as exc:
         raise Unavailable(Reason.SERVER_ERROR, "handshake_slow") from exc
     except OSError as exc:

@@ -325,6 +325,12 @@ def test_a_certificate_for_another_name_or_time_is_not_trusted(
 def test_what_speaks_no_tls(trusted: w.Authority) -> None:
     with wire(says(GOOD), greeting=b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
         error = fails(get(server.port, "https", "localhost"), ca_file=trusted.file)
+    assert said(error) == (Reason.TLS_UNTRUSTED, "tls_not_spoken")
+
+
+def test_a_server_that_speaks_only_tls_that_is_too_old(trusted: w.Authority) -> None:
+    with wire(says(GOOD), greeting=b"\x15\x03\x01\x00\x02\x02\x46") as server:  # the alert protocol_version
+        error = fails(get(server.port, "https", "localhost"), ca_file=trusted.file)
     assert said(error) == (Reason.TLS_UNTRUSTED, "tls_handshake")
 
 
