@@ -80,6 +80,7 @@ class Connection:
         "_parser",
         "_route",
         "_timeouts",
+        "answered",
         "cache",
         "closing",
         "deadline_s",
@@ -94,6 +95,7 @@ class Connection:
         self.out: bytes | memoryview = b""
         self.deadline_s = now_s + timeouts.idle_s
         self.closing = False  # the next response is the last
+        self.answered = False  # at least once
         self._timeouts = timeouts
         self.cache = HttpCache() if cache is None else cache
         self._input = b""  # received, and not yet the parser's
@@ -156,6 +158,7 @@ class Connection:
         close = self._head.close or self.closing
         rendered = self.cache.render(response, close=close, bodiless=self._head.method == "HEAD")
         self.out = bytes(self.out) + rendered if self.out else rendered
+        self.answered = True
         self.deadline_s = now_s + self._timeouts.write_s
         if close:
             self.close()

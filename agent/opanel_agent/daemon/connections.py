@@ -102,6 +102,11 @@ class ClientSockets:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def unanswered(self) -> bool:
+        """Tells whether a client was taken in and had no answer yet: to end it is to fail its request."""
+        return any(not connection.answered for connection in self._open)
+
     def listen(self, listener: ListeningSocket) -> None:
         """Accepts from one more listening socket."""
         self._listeners[listener.fileno()] = listener

@@ -60,6 +60,7 @@ class DaemonLimits(NamedTuple):
     retry_policy: RetryPolicy = RetryPolicy()
     stop_s: float = 2.0  # what a running job gets to finish in at the end
     drain_s: float = 0.1  # at the least between the signal and the end: kept connections learn that it is theirs too
+    last_s: float = 1.0  # at the most after that, for who was taken in and has not asked yet
     socket_check_s: float = 300.0  # between two looks at the socket's path; its deletion is noticed at once
 
 
@@ -155,7 +156,14 @@ class Daemon:
             return True
         if self._job_process is not None:
             return now_s < self._end_s
-        return now_s < self._drained_s and len(self._clients) > 0
+        return self._drains(now_s)
+
+    def _drains(self, now_s: float) -> bool:
+        """Tells whether somebody is still to be served. From the drain's end nobody new is taken in."""
+        if now_s < self._drained_s:
+            return len(self._clients) > 0
+        self._clients.stop_accepting()
+        return now_s < self._drained_s + self._limits.last_s and self._clients.unanswered
 
     @property
     def _is_stopping(self) -> bool:
@@ -169,10 +177,12 @@ class Daemon:
 
     def _sleep_s(self) -> float:
         child_s = self._job_process.deadline_s if self._job_process else math.inf
-        end_s = self._end_s if self._job_process else self._drained_s
+        now_s = self._clock_s()
+        end_s = self._drained_s if now_s < self._drained_s else self._drained_s + self._limits.last_s
+        end_s = self._end_s if self._job_process else end_s
         queue_s = math.inf if self._is_stopping else self._job_queue.due_s()
         due_s = min(self._clients.due_s(), queue_s, child_s, self._alive_s, end_s)
-        return min(max(due_s - self._clock_s(), 0.0), _SLEEP_MAX_S)
+        return min(max(due_s - now_s, 0.0), _SLEEP_MAX_S)
 
     # jobs
 

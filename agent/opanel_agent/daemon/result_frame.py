@@ -6,6 +6,7 @@ never ends the daemon. What the journal gets is checked for shape, since its fie
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -46,7 +47,7 @@ def read_frame(ended: JobResult) -> ResultFrame:
     if ended.error is not None:
         raise ended.error
     try:
-        return _read(json.loads(ended.output, parse_constant=_refuse_constant))
+        return _read(_loads(ended.output))
     except (ValueError, TypeError, RecursionError) as error:
         raise Bug(Fault.PROTOCOL, "job_frame") from error
 
@@ -57,7 +58,7 @@ def restore_answer(data: bytes, wall_s: float) -> PublishedAnswer | None:
     That is one that is damaged, of the future, or past its `good_until`. `wall_s`: the wall clock, in seconds.
     """
     try:
-        saved = json.loads(data, parse_constant=_refuse_constant)
+        saved = _loads(data)
         return _answer({**saved, "license": _restored(saved["license"], wall_s)})
     except (LookupError, ValueError, TypeError, RecursionError):
         return None
@@ -66,7 +67,7 @@ def restore_answer(data: bytes, wall_s: float) -> PublishedAnswer | None:
 def restore_license(data: bytes, wall_s: float) -> PublishedAnswer | None:
     """Returns an answer of the license's part alone, as it was kept through a reboot; judged as `restore_answer` does."""
     try:
-        license_part = _restored(json.loads(data, parse_constant=_refuse_constant), wall_s)
+        license_part = _restored(_loads(data), wall_s)
         found = _answer({"schema": 1, "license": license_part, "consent": {}})
     except (LookupError, ValueError, TypeError, RecursionError):
         return None
@@ -82,9 +83,17 @@ def _restored(license_part: object, wall_s: float) -> dict[object, object]:
     raise ValueError
 
 
-def _refuse_constant(_name: str) -> object:
-    """Refuses NaN and the infinities, which no JSON has (RFC 8259, 6)."""
-    raise ValueError
+def _loads(data: bytes) -> object:
+    """Returns JSON without NaN and the infinities, which can be read here and not written again (RFC 8259, 6)."""
+    return json.loads(data, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    """Refuses the constants by their names, and a number that is larger than a float: 1e400 is read as infinity."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
 def _read(frame: object) -> ResultFrame:

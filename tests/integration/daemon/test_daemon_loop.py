@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from select import select
 from typing import Any
 
 import pytest
@@ -294,6 +295,32 @@ def test_a_kept_connection_is_told_that_it_ends(place: Path, held: socket.socket
         client.sendall(request("GET", "/v1/license"))
         assert Reply(read_all(client)).headers["connection"] == "close"
         assert daemon.process.wait(4) == 0  # nobody is left to wait for
+
+
+def test_who_was_taken_in_and_asks_at_the_last_moment_is_answered(place: Path, held: socket.socket) -> None:
+    """Whoever connects and then asks may be between the two when the daemon is told to end; nobody new is taken in."""
+    with running(place, passed=held, drain_s=0.0, last_s=30.0) as daemon:
+        daemon.wait()
+        before = sockets(daemon)
+        with closing(daemon.connect()) as taken_in:
+            until(lambda: sockets(daemon) == before + 1)
+            daemon.process.send_signal(signal.SIGTERM)
+            with closing(daemon.connect()) as left_to_the_next:
+                taken_in.sendall(request("GET", "/v1/license"))
+                assert read_one(taken_in).status == 200
+                assert daemon.process.wait(20) == 0
+                assert not select([left_to_the_next], [], [], 0)[0]
+
+
+def test_who_was_taken_in_and_says_nothing_keeps_it_from_its_end_for_a_moment_only(place: Path) -> None:
+    with running(place, drain_s=0.0, last_s=0.1) as daemon, closing(daemon.wait().connect()) as silent:
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(20) == 0
+        assert read_all(silent) == b""
+
+
+def sockets(daemon: Running) -> int:
+    return sum(str(each.readlink()).startswith("socket:") for each in Path(f"/proc/{daemon.process.pid}/fd").iterdir())
 
 
 @pytest.mark.parametrize("told", [{"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": "x"}, {"LISTEN_FDS": "-1"}])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from opanel_agent.daemon.connection import Connection, Phase, Timeouts
 from opanel_agent.daemon.job_process import JobResult
 from opanel_agent.daemon.job_queue import TICK, JobEffects, JobQueue, RetryPolicy, stopping
 from opanel_agent.daemon.job_queue import consent_changed as job_narrowed
+from opanel_agent.daemon.reporter import Reporter
 
 OWNER = 1000
 
@@ -342,6 +344,49 @@ def test_a_frame_that_is_none_changes_nothing(told: Any) -> None:
     assert outcome.trouble == "protocol/job_frame"
     assert work.answer is before
     assert json.loads(outcome.replies[0][1].body)["error"]["detail"] == "job_frame"
+
+
+# JSON that can be read and not written again, of another type than is meant, or larger than anybody expects.
+NASTY = (
+    *("1e400", "-1e400", "NaN", "-Infinity", '"\\ud800"', '"\\u0000\\n\\u001b"', '{"\\udfff": 1}', '{"": {"": []}}'),
+    *("null", "true", "0", "-1", "1.5", "1e5", '""', '"x"', "[]", "[[]]", "{}", "9" * 4300, "[" * 900 + "]" * 900),
+)
+
+
+def whole_frame() -> dict[str, Any]:
+    line = {"event": "purged", "level": "info", "message": "m", "fields": {"count": 1}}
+    error = {"kind": "Unavailable", "code": "x", "detail": "y", "values": {"z": 1}}
+    return frame(journal=[line], language="tr", error=error, ok=False, result={"consent": 1, "held": []})
+
+
+def with_each_place_replaced(value: Any, by: Any) -> Iterator[Any]:
+    yield by
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, member in items:
+        for changed in with_each_place_replaced(member, by):
+            if isinstance(value, dict):
+                yield {**value, key: changed}
+            else:
+                yield [*value[:key], changed, *value[key + 1 :]]
+
+
+@pytest.mark.parametrize("nasty", NASTY, ids=range(len(NASTY)))
+def test_whatever_evaluate_prints_in_whatever_place_it_is_taken_whole_or_refused_and_all_are_answered(
+    nasty: str,
+) -> None:
+    for told in with_each_place_replaced(whole_frame(), "PLACE"):
+        work, askers = JobQueue(RetryPolicy(), OWNER), [connection(owner=True), connection()]
+        for asker in askers:
+            post(work, "/v1/refresh", asker, 0)
+        effects = run(work, 0, ended(json.dumps(told).replace('"PLACE"', nasty).encode()))
+        effects = (
+            effects if effects.replies else run(work, 0, ended(json.dumps(told).replace('"PLACE"', nasty).encode()))
+        )
+        replies = [response for _, response in effects.replies]
+        replies += [get(work, path) for path in ("/v1/license", "/v1/consent", "/v1/answer")]
+        for response in replies:
+            json.loads(response.body.decode(), parse_constant=pytest.fail)
+        Reporter(lambda *_, **__: None, "en").set_language(effects.language)
 
 
 def test_jobs_that_fail_are_tried_less_and_less_often() -> None:
