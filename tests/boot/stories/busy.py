@@ -59,10 +59,9 @@ def _kill(scene: Scenario) -> None:
 
 @contextmanager
 def herd(scene: Scenario) -> Iterator[dict[str, int]]:
-    """While so many workers of the panel's user ask; what became of their requests is there at the end."""
+    """While so many workers of a panel's user ask; what became of their requests is there at the end, the user is not."""
     guest = scene.guest
-    guest.sh(f"id -u {PANEL} >/dev/null 2>&1 || useradd --system -M {PANEL}; usermod -aG opanel {PANEL}")
-    guest.sh(f"rm -rf {FOLDER}; install -d -m 777 {FOLDER}")
+    guest.sh(f"useradd --system -M -G opanel {PANEL}; install -d -m 777 {FOLDER}")
     as_panel = ("setpriv", "--reuid", PANEL, "--regid", PANEL, "--init-groups")
     process = guest.start(*as_panel, PYTHON, "-I", f"{TOOLS}/herd.py", SOCKET, str(WORKERS), END)
     asked: dict[str, int] = {}
@@ -73,6 +72,7 @@ def herd(scene: Scenario) -> Iterator[dict[str, int]]:
     finally:
         guest.sh(f"touch {END}")
         out, err = process.communicate(timeout=120)
+        guest.sh(f"userdel {PANEL}; rm -r {FOLDER}")
     if process.returncode != 0:
         raise RuntimeError(err.decode())
     asked |= json.loads(out)
