@@ -1,9 +1,9 @@
 """A panel's workers: so many at once ask in a loop, a new connection each time, until a file is there.
 
 `herd.py SOCKET WORKERS FILE` makes `FILE.asks` once somebody was answered, and prints one JSON object in the end:
-{outcome: number of requests}. Nothing is asked again but a request
-whose connection ended before a byte of its answer came, once: a daemon that is killed takes what it has read along, and to
-ask again is what docs/json.md lets every client do with a GET. It is counted as "asked again" beside its outcome.
+{outcome: number of requests}. Nothing is asked again but a request whose connection ended before a byte of its answer came,
+once: a daemon that is killed takes what it has read along, and to ask again then is what docs/panel-integration.md wants of
+every client. It is counted as "asked again" beside its outcome.
 """
 
 import errno
