@@ -3,13 +3,8 @@
 from boot.file_tree import changed, read
 from boot.guest import TOOLS
 from boot.scenario import CLOCK, STANDS, Scenario, version_of
-<<<<<<< HEAD:tests/boot/stories/removal.py
 from boot.stories.busy import herd, says
 from boot.stories.install import ENGLISH_YES, install
-=======
-from boot.story_busy import herd, says
-from boot.story_install import ENGLISH_YES, install
->>>>>>> a0cd75d (examples: name both units where the agent is stopped, and prove the cures):tests/boot/story_removal.py
 
 KEPT = ("/etc/opanel-agent/agent.toml", "/etc/opanel-agent/consent.toml")
 DATA = ("/etc/opanel-agent", "/var/lib/opanel-agent")
