@@ -58,10 +58,12 @@ def restore_answer(data: bytes, wall_s: float) -> PublishedAnswer | None:
     That is one that is damaged, of the future, or past its `good_until`. `wall_s`: the wall clock, in seconds.
     """
     try:
-        saved = _loads(data)
-        return _answer({**saved, "license": _restored(saved["license"], wall_s)})
-    except (LookupError, ValueError, TypeError, RecursionError):
+        match _loads(data):
+            case {"license": license_part, **rest}:
+                return _answer({**rest, "license": _restored(license_part, wall_s)})
+    except (ValueError, TypeError, RecursionError):
         return None
+    return None
 
 
 def restore_license(data: bytes, wall_s: float) -> PublishedAnswer | None:
@@ -69,7 +71,7 @@ def restore_license(data: bytes, wall_s: float) -> PublishedAnswer | None:
     try:
         license_part = _restored(_loads(data), wall_s)
         found = _answer({"schema": 1, "license": license_part, "consent": {}})
-    except (LookupError, ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return None
     return found and found._replace(whole=b"", peers=b"", consent=b"")
 
