@@ -91,7 +91,7 @@ def test_a_report_that_was_answered_is_not_sent_again(agent: Simulated) -> None:
     agent.run("tick")
     assert len(reports(agent)) == 1
     assert agent.run("held")["result"]["held"] == []
-    assert {"RequestSent", "ReceiptKept"} <= set(kinds(agent))
+    assert {"RequestAnswered", "ReceiptKept"} <= set(kinds(agent))
     assert agent.files.names(PATHS.receipts) == (f"{reports(agent)[0].id}.jwt",)
 
 

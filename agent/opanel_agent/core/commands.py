@@ -157,12 +157,18 @@ RELEASE: Final = _post("release", *SENDING_OPTIONS, result=SENT_OR_NOT)
 # Forgets the license on this server. Nothing is sent; a seat is freed by RELEASE.
 REMOVE: Final = _post("remove", result=("removed",))
 # What a report of this moment would say. It is neither held nor sent.
-PREVIEW: Final = _post("preview", "purpose", result=(*PREVIEWED, "kept"))
+PREVIEW: Final = _post("preview", "purpose", result=(*PREVIEWED, "kept", "edited"))
 # Reports that wait: lists, shows, drops or sends one, by `action`.
-HELD: Final = _post("held", "action", "id", result=("held", "dropped", *SENT_OR_NOT))
-# What left, byte for byte, with its receipt.
+HELD: Final = _post("held", "action", "id", result=("held", "dropped", "edited", *SENT_OR_NOT))
+# What left or may have, by the ledger; of one the bytes as far as they are kept,
+# compared with the ledger's digest, and its receipt.
 SENT: Final = _post(
-    "sent", "id", result=("sent", "id", "purpose", "url", "at", "head", "body", "reply_status", "reply_body", "receipt")
+    "sent",
+    "id",
+    result=(
+        *("sent", "of", "id", "purpose", "kind", "url", "at", "stage", "status", "reason", "copy", "sha256"),
+        *("head", "body", "reply_status", "reply_body", "reply_copy", "receipt"),
+    ),
 )
 # Uses a right of a data subject (`consent.rights`).
 RIGHTS: Final = _post(

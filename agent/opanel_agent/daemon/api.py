@@ -38,7 +38,7 @@ OPTION_MAX_ITEMS: Final = 64
 LONG_OPTIONS: Final[Mapping[str, int]] = {"text": 2000}  # most characters, where it is not OPTION_MAX_CHARS
 NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
 # Members of the answer that say what left this server, or waits to. The panel needs neither.
-OWNER_MEMBERS: Final = ("last_left", "reports")
+OWNER_MEMBERS: Final = ("last_left", "may_have_left", "reports", "requests")
 _URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
 
 PROBLEMS: Final[Mapping[str, tuple[int, Code, str]]] = {

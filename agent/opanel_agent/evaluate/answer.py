@@ -1,5 +1,6 @@
 """Composes the answer that the panel, the administrator and monitoring read (docs/json.md). Pure: values in, JSON out."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from opanel_agent import messages
@@ -28,11 +29,11 @@ class Outlook:
 
     `next_check_s` is when the status list is checked, `next_report_s` when a report or the advisories want a pass,
     `next_renewal_s` when a renewal does, `next_license_s` when the
-    license that waits begins. `last_sent` is the newest attempted request.
+    license that waits begins. `newest` is what left last, and what may have left since (`request_records.newest_json`).
     """
 
     held_reports: int
-    last_sent: Json
+    newest: Mapping[str, Json]
     next_check_s: int
     next_report_s: int | None
     next_license_s: int | None
@@ -49,7 +50,9 @@ def compose(
         "license": _license(inputs.bundle, found, inputs.now, state.checked_at) | {"license": _terms(inputs, state)},
         "consent": _consent(inputs, permissions),
         "advisories": advisories.in_force(inputs.documents.advisories, inputs.now),
-        "last_left": outlook.last_sent,
+        "last_left": outlook.newest.get("last_left"),
+        "may_have_left": outlook.newest.get("may_have_left"),
+        "requests": outlook.newest.get("requests"),
         "reports": {"held": outlook.held_reports, "next": outlook.next_report_s},
         "isolation": _isolation(isolated=inputs.isolated, unprotected=inputs.unprotected),
         "next_run": {"at": outlook.next_check_s},

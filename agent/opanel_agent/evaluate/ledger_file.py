@@ -14,14 +14,16 @@ Trouble here never ends a pass: a license has nothing to do with the ledger. It 
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Untrusted
+from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Unreadable, Untrusted
 from opanel_agent.core.ledger import chain
 from opanel_agent.core.ledger.chain import ChainHead, ChainState, Datum, Entry, EntryKind, Flaw, FlawKind
+from opanel_agent.core.ledger.requests import RequestLog, RequestRecord
 from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.message import Sealed
 from opanel_agent.system.log import log_event
@@ -40,6 +42,7 @@ class _Found:
     data: bytes
     ledger: ChainState
     head_current: bool
+    requests: RequestLog
 
 
 class LedgerFile:
@@ -51,6 +54,8 @@ class LedgerFile:
         self._at_least = at_least  # lines that it had when the state was last written
         self._ledger: ChainState | None = None  # None until it was read, and again after a write that failed
         self._head_current = False
+        self._requests = RequestLog()
+        self.read = False  # whether `requests` has all that it names
         self.trouble: AgentError | None = None
 
     @property
@@ -78,6 +83,11 @@ class LedgerFile:
     def latest(self, kind: EntryKind, purpose: str | None = None) -> Entry | None:
         """The newest entry of a kind for a purpose, None where there is none or the book cannot be read."""
         return None if self._ledger is None else self._ledger.latest.get((kind, purpose))
+
+    @property
+    def requests(self) -> Mapping[str, RequestRecord]:
+        """What became of each request that this ledger names, by id; what was read last where it cannot be used."""
+        return self._requests.records
 
     def gap(self, now_s: int) -> bool:
         """Whether more than 48 h lie between the last daily mark and now. It stays true until `mark`."""
@@ -138,6 +148,7 @@ class LedgerFile:
             self._set_aside(found, found.ledger.flaw, now_s)
             return
         self._ledger, self._head_current = found.ledger, found.head_current
+        self._requests, self.read = found.requests, True
         if not found.ledger.entries:
             self._append(EntryKind.LEDGER_OPENED, now_s, None, {})
         torn = chain.torn_bytes(found.data)
@@ -148,16 +159,17 @@ class LedgerFile:
     def _read(self) -> _Found:
         data = self._files.read(self._paths.ledger, max_bytes=MAX_BYTES) or b""
         kept = self._files.read(self._head_path, max_bytes=_MAX_HEAD_BYTES)
+        requests = self._older_requests()
         try:
             head = ChainHead() if kept is None else ChainHead.decode(kept)
         except Untrusted:
             found = chain.verify(chain.lines(data))
             flaw = found.flaw or Flaw(line=max(1, found.entries), what=FlawKind.HEAD)
-            return _Found(data=data, ledger=replace(found, flaw=flaw), head_current=False)
-        found = chain.verify(chain.lines(data), head)
+            return _Found(data=data, ledger=replace(found, flaw=flaw), head_current=False, requests=requests)
+        found = chain.verify(chain.lines(data), head, note=requests.note)
         if found.flaw is None and found.head.seq < self._at_least:  # an older one was put in its place, whole
             found = replace(found, flaw=Flaw(line=found.head.seq + 1, what=FlawKind.CUT))
-        return _Found(data=data, ledger=found, head_current=head == found.head)
+        return _Found(data=data, ledger=found, head_current=head == found.head, requests=requests)
 
     def _append(self, kind: EntryKind, now_s: int, purpose: str | None, data: dict[str, Datum]) -> None:
         """A torn line is cut by `Files.append`."""
@@ -167,6 +179,7 @@ class LedgerFile:
         if not self._head_current:
             self._files.write(self._head_path, current.head.encode())
         self._files.append(self._paths.ledger, text)
+        self._requests.note(entry)
         self._ledger, self._head_current = chain.after(current, entry), False
         self._files.write(self._head_path, self._ledger.head.encode())
         self._head_current = True
@@ -175,6 +188,7 @@ class LedgerFile:
         """The copy is durable before the new ledger takes the place. A crash in between begins again, and loses nothing."""
         kept_as = self._copy(found.data)
         self._at_least = 0
+        self._requests, self.read = self._older_requests(), True
         log_event("ledger_broken", level="error", what=str(flaw.what), at_line=flaw.line, kept_as=kept_as)
         record: dict[str, Datum] = {"broken": str(flaw.what), "line": flaw.line, "bytes": len(found.data)}
         record |= {"sha256": digest(found.data), "kept_as": kept_as}
@@ -187,15 +201,28 @@ class LedgerFile:
     def _copy(self, data: bytes) -> str:
         """Keeps the bytes under the next free name, or the last name where a crash came after they were kept."""
         here = self._paths.ledger.parent
-        numbers = sorted(
-            int(found[1]) for each in self._files.names(here) if (found := re.fullmatch(BROKEN_NAME, each))
-        )
+        numbers = self._broken_numbers()
         last = numbers[-1] if numbers else 0
         if last and self._files.read(here / f"ledger.{last}.broken", max_bytes=MAX_BYTES) == data:
             return f"ledger.{last}.broken"
         kept_as = f"ledger.{last + 1}.broken"
         self._files.write(here / kept_as, data)
         return kept_as
+
+    def _broken_numbers(self) -> list[int]:
+        names = self._files.names(self._paths.ledger.parent)
+        return sorted(int(found[1]) for found in (re.fullmatch(BROKEN_NAME, name) for name in names) if found)
+
+    def _older_requests(self) -> RequestLog:
+        """The requests of ledgers that were set aside, as far as each line is one by itself: what left has left."""
+        requests = RequestLog()
+        for number in self._broken_numbers():
+            with suppress(Misconfigured, Unreadable):  # a damaged disk; the ledger in force is judged by itself
+                data = self._files.read(self._paths.ledger.parent / f"ledger.{number}.broken", max_bytes=MAX_BYTES)
+                for line in chain.lines(data or b""):
+                    with suppress(Untrusted):
+                        requests.note(chain.decode(line))
+        return requests
 
     @property
     def _head_path(self) -> Path:

@@ -28,7 +28,7 @@ from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, HOUR_S
-from opanel_agent.evaluate import answer, command_signals, decision
+from opanel_agent.evaluate import answer, command_signals, decision, request_records
 from opanel_agent.evaluate.answer import Outlook
 from opanel_agent.evaluate.consent import changes
 from opanel_agent.evaluate.context import PassContext, begin_pass
@@ -158,7 +158,7 @@ def outlook(context: PassContext, permissions: Permissions) -> Outlook:
     may_renew = isinstance(permissions[renewal], Permit) and bool(context.gate.destinations(renewal))
     return Outlook(
         held_reports=len(held),
-        last_sent=None if context.reset else context.outbox.last_sent(),
+        newest={} if context.reset else request_records.newest_json(context.outbox),
         next_check_s=now + schedule.wait_s(context.schedule, now),
         next_report_s=report.next_s(state, held, context.gate, permissions, now),
         next_license_s=install.waiting_until(context.ports.files, context.ports.paths, inputs.root),

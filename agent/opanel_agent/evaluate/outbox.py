@@ -15,16 +15,15 @@ Not here: whether a request may leave (the gate) and what its answer means (the 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.consent.purposes import CONSENT_BASED, MAX_REPLY_BYTES, POLICIES
+from opanel_agent.core.consent.purposes import CONSENT_BASED, MAX_REPLY_BYTES
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unreadable, Untrusted
 from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.reporting import retention
@@ -139,8 +138,13 @@ class Outbox:
         return reply
 
     def mark_attempted(self, sealed: Sealed, now_s: int) -> None:
-        """Writes the copy and then the mark to `sent/`, durable before the first packet."""
+        """Writes the copy and then the mark to `sent/`, durable before the first packet.
+
+        What an earlier attempt came to is taken away between the two: without a reply, a second attempt that is cut short
+        is found by `interrupted` as the first was.
+        """
         self.files.write(self.paths.sent / (sealed.id + _REQUEST), sealed.encode())
+        self.files.remove(self.paths.sent / (sealed.id + _REPLY))
         self._mark(sealed.id, now_s)
 
     def keep_reply(self, sealed: Sealed, reply: Reply) -> None:
@@ -148,15 +152,19 @@ class Outbox:
         self.files.write(self.paths.sent / (sealed.id + _REPLY), reply.encode())
 
     def record_outcome(self, sealed: Sealed, reply: Reply, now_s: int) -> None:
-        """Records the request as sent, refused (by the gate's second decision or by the server), or failed."""
-        error = error_of(reply)
+        """Records what the attempt came to: answered, sent but not taken, withheld by the gate, or answered by nobody."""
+        error, status = error_of(reply), reply.status
         if error is None:
-            status, reply_sha256 = reply.status or 0, digest(reply.body)
-            self.ledger.request(EntryKind.REQUEST_SENT, now_s, sealed, status=status, reply_sha256=reply_sha256)
-            return
-        refused = reply.status is not None or isinstance(error, NotPermitted)
-        kind = EntryKind.REQUEST_REFUSED if refused else EntryKind.REQUEST_FAILED
-        self.ledger.request(kind, now_s, sealed, reason=str(error.code))
+            reply_sha256 = digest(reply.body)
+            self.ledger.request(
+                EntryKind.REQUEST_ANSWERED, now_s, sealed, status=status or 0, reply_sha256=reply_sha256
+            )
+        elif status is not None:
+            self.ledger.request(EntryKind.REQUEST_SENT, now_s, sealed, status=status, reason=str(error.code))
+        else:
+            withheld = isinstance(error, NotPermitted)
+            kind = EntryKind.REQUEST_WITHHELD if withheld else EntryKind.REQUEST_FAILED
+            self.ledger.request(kind, now_s, sealed, reason=str(error.code))
 
     def mark_get(self, word: str, now_s: int) -> None:
         """Marks a fixed GET as attempted now."""
@@ -219,25 +227,17 @@ class Outbox:
         names = (name.removesuffix(_REQUEST) for name in self.files.names(self.paths.sent))
         return sorted(name for name in names if self.sent(name) is not None)
 
-    def last_sent(self) -> Json:
-        """Returns the newest attempted request, for `status`: by its copy, or by the ledger, which outlives the copies."""
-        rows: list[tuple[int, str, str, str]] = []
-        for name in self.sent_ids():
-            sealed = self.require_sent(name)
-            rows.append((self.attempted_at(name) or 0, name, sealed.purpose, sealed.url))
-        for purpose in POLICIES:
-            entry = self.ledger.latest(EntryKind.REQUEST_ATTEMPTED, purpose)
-            if entry is not None:
-                rows.append((entry.at, str(entry.data.get("id")), str(purpose), str(entry.data.get("url"))))
-        if not rows:
-            return None
-        at, name, purpose_, url = max(rows)
-        return {"id": name, "purpose": purpose_, "at": at, "url": url}
+    def attempted_ids(self) -> list[str]:
+        """Returns the ids of all requests that are marked as attempted, their copies readable or not."""
+        marks = (
+            name.removesuffix(_ATTEMPTED) for name in self.files.names(self.paths.sent) if name.endswith(_ATTEMPTED)
+        )
+        return [name for name in marks if re.fullmatch(_ID, name)]
 
-    def sent_reports(self, purpose: str) -> list[tuple[str, int]]:
-        """Returns id and time of the attempted reports of a purpose whose copies are kept."""
-        kept = [name for name in self.sent_ids() if self.require_sent(name).purpose == purpose]
-        return [(name, self.attempted_at(name) or 0) for name in kept]
+    def copy_digest(self, request_id: str) -> str | None:
+        """Returns the SHA-256 of the copy in `sent/` as it lies there, None where there is none that can be read."""
+        data = self._read(self.paths.sent / (request_id + _REQUEST), _MAX_REQUEST_BYTES)
+        return None if data is None or not re.fullmatch(_ID, request_id) else digest(data)
 
     # ---- purging
 
@@ -252,8 +252,10 @@ class Outbox:
         """
         purged: list[Purged] = []
         failed: list[Storage] = []
-        for item in items:
-            paths = self._paths_of(item)
+        chosen = tuple(items)
+        copies = self._copies() if any(item.folder is PayloadFolder.SENT for item in chosen) else {}
+        for item in chosen:
+            paths = self._paths_of(item, copies.get(item.id, ()))
             removed = Purged(id=item.id, room=item.folder, purpose=self._purpose(paths[0]))
             steps = [
                 partial(self._record, removed, paths, now_s, reason),
@@ -277,7 +279,7 @@ class Outbox:
 
     def sent_items(self) -> tuple[StoredItem, ...]:
         """Returns what was attempted, answered or not. What a crash left before the attempt has age 0."""
-        ids = dict.fromkeys(name.rpartition(".")[0] or name for name in self.files.names(self.paths.sent))
+        ids = dict.fromkeys(map(_id_of, self.files.names(self.paths.sent)))
         return tuple(StoredItem(id=name, folder=PayloadFolder.SENT, since_s=self._since(name)) for name in ids)
 
     def _held_item(self, name: str) -> StoredItem:
@@ -290,13 +292,20 @@ class Outbox:
             return None if self.files.exists(self.paths.held / request_id) else 0
         return self.attempted_at(request_id) or 0
 
-    def _paths_of(self, item: StoredItem) -> tuple[Path, ...]:
+    def _copies(self) -> Mapping[str, list[str]]:
+        """The names in `sent/` by request: one listing, however many requests are purged."""
+        found: dict[str, list[str]] = {}
+        for name in self.files.names(self.paths.sent):
+            found.setdefault(_id_of(name), []).append(name)
+        return found
+
+    def _paths_of(self, item: StoredItem, copies: Iterable[str]) -> tuple[Path, ...]:
         """The request first, its mark last: what a crash leaves is found by the mark and purged at the next sweep."""
         if item.folder is PayloadFolder.HELD:
             return (self.paths.held / item.id,)
         folder = self.paths.sent
         known = tuple(folder / (item.id + end) for end in (_REQUEST, _REPLY, _ATTEMPTED))
-        named = (folder / name for name in self.files.names(folder) if (name.rpartition(".")[0] or name) == item.id)
+        named = (folder / name for name in copies)
         return (*known[:2], *(path for path in named if path not in known), known[2])
 
     def _record(self, removed: Purged, paths: Iterable[Path], now_s: int, reason: str) -> None:
@@ -337,6 +346,11 @@ class Outbox:
             return self.files.read(path, max_bytes=max_bytes)
         except (Misconfigured, Unreadable):
             return None
+
+
+def _id_of(name: str) -> str:
+    """The request that a file of `sent/` belongs to; a name of no such form is its own."""
+    return name.rpartition(".")[0] or name
 
 
 def _storage_error(step: Callable[[], None]) -> Storage | None:

@@ -82,13 +82,17 @@ def answer(word: bytes, reading: NetworkInputs) -> Reply:
 
 
 def refusal(error: AgentError) -> Reply:
-    """Returns the reply that stands for an error: code and detail, `retry_after_s`, `url`, and the values that may cross."""
-    retry_after = error.values.get("retry_after_s")
+    """Returns the reply that stands for an error: code and detail, `retry_after_s`, `url`, and the values that may cross.
+
+    `status` is the other end's own, which says that the request has left; a proxy's says nothing of the kind.
+    """
+    retry_after, status = error.values.get("retry_after_s"), error.values.get("status")
     return Reply(
         ok=False,
         code=str(error.code),
         detail=error.detail,
         retry_after_s=retry_after if isinstance(retry_after, int) else None,
+        status=status if isinstance(status, int) and error.code is not Reason.PROXY_ERROR else None,
         url=str(error.values["url"]) if "url" in error.values else None,
         values=error_values(error.values),
     )

@@ -22,6 +22,7 @@ from opanel_agent.core.ledger import export
 from opanel_agent.core.ledger.chain import ChainHead
 from opanel_agent.core.ledger.export import Part, PartKind
 from opanel_agent.core.reporting import fleet
+from opanel_agent.core.units import Language
 from opanel_agent.system.storage.resources import load_catalog
 
 NOW = 1_795_510_800
@@ -178,7 +179,16 @@ def test_only_reports_have_a_preview(terminal: Terminal, purpose: str) -> None:
         assert told.posts() == []
 
 
-HELD = {"id": ID, "purpose": "usage_statistics", "held_since": NOW, "ready_at": NOW + 72 * 3600, "body_bytes": 321}
+HELD: dict[str, Any] = {
+    "id": ID,
+    "purpose": "usage_statistics",
+    "stage": "sealed",
+    "attempted_at": None,
+    "held_since": NOW,
+    "ready_at": NOW + 72 * 3600,
+    "body_bytes": 321,
+    "edited": False,
+}
 
 
 def test_held_lists_what_waits_and_why(terminal: Terminal) -> None:
@@ -266,20 +276,34 @@ def test_an_id_is_one_before_anything_is_asked(terminal: Terminal, command: list
 # sent
 
 
+LISTED: dict[str, Any] = {
+    "id": ID,
+    "purpose": "usage_statistics",
+    "kind": "usage",
+    "url": URL,
+    "at": NOW,
+    "stage": "answered",
+    "status": 202,
+    "reason": None,
+    "copy": "kept",
+    "sha256": "ab" * 32,
+    "receipt": True,
+}
+
+
 def test_sent_lists_what_left(terminal: Terminal) -> None:
     left: Any = [
-        {"id": ID, "purpose": "usage_statistics", "at": NOW, "url": URL, "ok": True, "receipt": True},
-        {
-            "id": "crash-0123456789abcdef",
-            "purpose": "crash_reports",
-            "at": None,
-            "url": URL,
-            "ok": False,
-            "receipt": False,
-        },
+        LISTED,
+        LISTED
+        | {"id": "crash-0123456789abcdef", "kind": "crash", "purpose": "crash_reports", "at": None}
+        | {"stage": "attempted", "status": None, "reason": "unreachable_tcp", "receipt": False},
+        LISTED
+        | {"id": "release-0123456789abcdef", "kind": "release", "purpose": "license_activation", "copy": "purged"}
+        | {"stage": "sent", "status": 403, "reason": "server_error"},
+        LISTED | {"id": "later-0123456789abcdef", "kind": "later", "stage": "attempted", "reason": "interrupted"},
     ]
     with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/sent", {"sent": left})
+        told.done("/v1/sent", {"sent": left, "of": 1200})
         printed = terminal.type("data", "sent")
         told.replies.clear()
         told.done("/v1/sent", {"sent": []})
@@ -289,14 +313,20 @@ def test_sent_lists_what_left(terminal: Terminal) -> None:
     assert (printed.status, none.status) == (0, 0)
     assert lines[0] == f"{ID}  usage statistics"
     assert f"{moment(NOW)}, to {URL}" in " ".join(" ".join(lines).split())
-    assert "  answered; with a receipt" in lines
-    assert "  no good answer; without a receipt" in lines
+    said = " ".join(printed.out.split())
+    assert "sent and answered (status 202); with a receipt" in said
+    assert "attempted, nobody answered: it may have left; because" in said
+    assert "release-0123456789abcdef release of the license" in said
+    assert "sent, but not taken (status 403); because" in said
+    assert "its copy here was purged" in said
+    assert "later-0123456789abcdef usage statistics" in said
+    assert "it was cut short" in said
+    assert "Shown are the newest 4 of 1200." in printed.err
     assert none.out.startswith("Nothing that says anything about this server has left")
 
 
-LEFT: dict[str, Any] = {
-    "id": ID,
-    "purpose": "usage_statistics",
+LEFT: dict[str, Any] = LISTED | {
+    "reply_copy": "kept",
     "head": HEAD,
     "body": BODY,
     "reply_status": 202,
@@ -320,13 +350,50 @@ def test_sent_shows_the_same_bytes_as_the_preview(terminal: Terminal) -> None:
 
 
 def test_sent_without_reply_or_receipt(terminal: Terminal) -> None:
-    alone = LEFT | {"reply_status": None, "reply_body": None, "receipt": None}
+    alone = LEFT | {"reply_status": None, "reply_body": None, "reply_copy": None, "receipt": None}
     with fake_daemon(terminal.paths.socket) as told:
         told.done("/v1/sent", alone)
         out = terminal.type("data", "sent", ID).out
         assert terminal.type("data", "sent", ID, "--json").json()["result"] == alone
     assert "There is no reply." in out
     assert "There is no receipt." in out
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"copy": "edited"}, "The copy here was edited: this is not what left"),
+        ({"copy": "unrecorded"}, "The ledger does not name this request"),
+        ({"copy": "purged", "head": None, "body": None}, "The copy here was purged. The ledger has the SHA-256"),
+        ({"copy": "missing", "head": None, "body": None}, "There is no readable copy here"),
+        ({"stage": "attempted"}, "The request, byte for byte as it was attempted:"),
+        ({"reply_copy": "edited"}, "The reply here was edited: this is not what came"),
+        ({"reply_copy": "purged", "reply_body": None}, "The reply was purged; its status was 202."),
+        ({"reply_copy": "missing", "reply_body": None}, "There is no readable reply here; its status was 202."),
+    ],
+)
+@pytest.mark.parametrize("lang", ["en", "tr"])
+def test_only_what_the_ledger_bears_out_is_called_what_left(
+    terminal: Terminal, change: dict[str, Any], sentence: str, lang: Language
+) -> None:
+    terminal.lang = lang
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/sent", LEFT | change)
+        printed = terminal.type("data", "sent", ID)
+    said = " ".join(printed.out.split())
+    assert printed.status == 0
+    if lang == "en":
+        assert sentence in said
+        assert ("byte for byte as it left" in said) == ("reply_copy" in change)
+    else:
+        assert ("dışarı çıktığı biçimiyle" in said) == ("reply_copy" in change)
+
+
+@pytest.mark.parametrize("name", ["copy", "reply_copy"])
+def test_a_copy_of_a_worth_that_nobody_knows_is_not_shown(terminal: Terminal, name: str) -> None:
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/sent", LEFT | {name: "good"})
+        assert terminal.type("data", "sent", ID).status == 69
 
 
 def test_bytes_that_move_a_cursor_are_shown_as_what_they_are(terminal: Terminal) -> None:

@@ -16,6 +16,8 @@ from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.license.states import State
 
+OF_THE_PROMISE = ("last_left", "may_have_left", "requests", "reports", "advisories")
+
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Terminal:
@@ -114,7 +116,7 @@ Check by     {moment(NOW + 30 * DAY)} (in 30 days)
 Isolation    none; systemd did not start the processes
 Sends        license checks
 Not sent     license renewal; usage statistics (the administrator denied it)
-Left last    usage statistics, 24 hours ago [usage-0123456789abcdef]
+Left last    usage statistics, 24 hours ago [usage-0123456789abcdef]; sent and answered
 Next report  {moment(NOW + 2 * DAY)}
 Opt-outs     none
 """
@@ -170,6 +172,13 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
             return row(terminal.type("status").out, label)
 
     assert rows("Left last", last_left=None) == "nothing that says anything about this server"
+    unanswered = answer()["last_left"] | {"stage": "attempted"}
+    for last_left in (None, answer()["last_left"]):
+        may = rows("May have left", last_left=last_left, may_have_left=unanswered)
+        assert may == "usage statistics, 24 hours ago [usage-0123456789abcdef]; attempted, nobody answered: it may have left"
+    assert rows("Left last", last_left=None, may_have_left=unanswered) is None
+    refused = rows("Left last", last_left=answer()["last_left"] | {"stage": "sent"})
+    assert refused == "usage statistics, 24 hours ago [usage-0123456789abcdef]; sent, but not taken"
     assert rows("Waiting", reports={"held": 1, "next": None}) == "1 reports (opanel-agent data held)"
     assert (
         rows("Waiting", reports={"held": 2, "next": NOW}) == f"2 reports (opanel-agent data held); next: {moment(NOW)}"
@@ -183,7 +192,7 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
 
 
 def test_an_older_daemon_tells_nothing_of_reports_and_nothing_is_made_up(terminal: Terminal) -> None:
-    older = {name: value for name, value in answer().items() if name not in ("last_left", "reports", "advisories")}
+    older = {name: value for name, value in answer().items() if name not in OF_THE_PROMISE}
     with fake_daemon(terminal.paths.socket) as told:
         told.says("/v1/answer", older)
         printed = terminal.type("status")
@@ -386,6 +395,9 @@ def test_metrics_are_openmetrics_that_a_textfile_collector_reads(terminal: Termi
     assert "opanel_agent_held_reports 2" in lines
     assert f"opanel_agent_next_report_seconds {NOW + 2 * DAY}" in lines
     assert f"opanel_agent_last_left_seconds {NOW - DAY}" in lines
+    assert f'opanel_agent_request_seconds{{stage="sealed"}} {NOW}' in lines
+    assert f'opanel_agent_request_seconds{{stage="answered"}} {NOW - DAY}' in lines
+    assert not [line for line in lines if line.startswith("opanel_agent_may_have_left_seconds ")]
     assert 'opanel_agent_purpose_permitted{purpose="license_status"} 1' in lines
     assert 'opanel_agent_purpose_permitted{purpose="usage_statistics"} 0' in lines
     assert 'opanel_agent_license_reason{reason="odd\\"one\\n"} 1' in lines

@@ -91,7 +91,7 @@ def test_a_withdrawal_and_a_broken_ledger_are_told_by_the_export(agent: Simulate
     agent.files.put(PATHS.consent, AT_ONCE)
     live(agent, 1)
     ledger = agent.files.read(PATHS.ledger, max_bytes=10**6) or b""
-    agent.files.put(PATHS.ledger, ledger.replace(b"RequestSent", b"RequestSeen"))
+    agent.files.put(PATHS.ledger, ledger.replace(b"RequestAnswered", b"RequestAnswerer"))
     agent.files.put(PATHS.consent, AT_ONCE.replace(b"true", b"false"))
     live(agent, 1)
     data = exported(agent)

@@ -10,7 +10,7 @@ from fixtures import signing
 from fixtures.counters import CountedConsents, CountedOptOuts, counted_decisions
 from fixtures.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.reader import Members
-from opanel_agent.evaluate import answer, decision, main, quiet
+from opanel_agent.evaluate import answer, decision, main, quiet, request_records
 from opanel_agent.evaluate.consent import records
 from opanel_agent.evaluate.context import PassContext, begin_pass
 from opanel_agent.evaluate.license import renew
@@ -91,7 +91,7 @@ QUESTIONS: dict[str, Callable[[PassContext], object]] = {
     "renewal plan": lambda current: renew.current_plan(current.inputs, current.state),
     "held reports": lambda current: current.outbox.held_reports(),
     "sent requests": lambda current: records.sent(current.outbox, Members({}, "intent")),
-    "last sent": lambda current: current.outbox.last_sent(),
+    "newest requests": lambda current: request_records.newest_json(current.outbox),
     "interrupted": lambda current: current.outbox.interrupted(),
     "history": lambda current: records.history(current.ledger),
     "receipts": lambda current: records.receipts(

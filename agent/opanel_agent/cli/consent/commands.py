@@ -101,7 +101,7 @@ def deny(options: Options, world: Context) -> CommandResult:
         world.say("consent.denied", purposes=_names(world, purposes), file=str(world.paths.consent)),
         *_not_running(world, effect),
         *(world.say("consent.purged", id=name) for name in effect.purged),
-        *(world.say("consent.gone", id=name, at=moment(at)) for name, at in effect.gone),
+        *(world.say(f"consent.gone.{each.stage}", id=each.id, at=moment(each.at)) for each in effect.gone),
         *([world.say("consent.ready", file=effect.ready)] if effect.ready else []),
     ]
     result: dict[str, Shown] = {

@@ -7,6 +7,7 @@ is under way; switching off removes our file and nothing else, and says what sti
 from collections.abc import Callable
 from pathlib import Path
 
+from opanel_agent.cli import config_folder
 from opanel_agent.cli.consent import signals, write
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import CommandResult
@@ -19,9 +20,9 @@ _TOLD = ("cut", "pending", "unsaved")  # of what a command that narrows tells
 def on(world: Context, path: Path, name: str) -> CommandResult:
     """Creates the file durably, then has the daemon end its jobs. `name` is dnt or offline."""
     world.need_owner()
-    world.files.make_dir(path.parent, mode=0o755)
-    if not world.files.exists(path):
-        world.files.write(path, b"", mode=FILE_MODE)
+    with config_folder.changing(world, path.parent):
+        if not world.files.exists(path):
+            world.files.write(path, b"", mode=FILE_MODE)
     lines = (world.say(f"{name}.on", file=str(path)), world.say(f"{name}.meaning"))
     effect = write.tell(world)
     told = effect.to_json()
@@ -37,7 +38,8 @@ def off(world: Context, path: Path, name: str, standing: Callable[[], tuple[Sign
     """Removes the file durably. Exit 1 where another signal still says the same."""
     world.need_owner()
     if world.files.exists(path):
-        world.files.remove(path)
+        with config_folder.changing(world, path.parent):
+            world.files.remove(path)
     write.tell(world)  # so that what the daemon shows follows; one that does not answer reads the file at its next pass
     left = standing()
     if left:

@@ -9,6 +9,7 @@ from typing import Final
 
 import tomli_w
 
+from opanel_agent.cli import config_folder
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import Shown, Warned
 from opanel_agent.core.codec.json_value import Json
@@ -19,12 +20,21 @@ from opanel_agent.core.consent import consent_file
 from opanel_agent.core.consent.edit import with_answers
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.core.ledger.requests import Stage
 from opanel_agent.core.values import frozen
 from opanel_agent.messages import describe_error
 from opanel_agent.system.storage import resources
 
 FILE_MODE: Final = 0o644
-DIRECTORY_MODE: Final = 0o755
+
+
+@frozen
+class Departed:
+    """A report of a purpose that was withdrawn: when it was attempted last, and how far it came."""
+
+    id: str
+    at: int
+    stage: str
 
 
 @frozen
@@ -40,7 +50,7 @@ class Effect:
     pending: AgentError | None = None
     unsaved: tuple[str, ...] = ()
     purged: tuple[str, ...] = ()
-    gone: tuple[tuple[str, int], ...] = ()
+    gone: tuple[Departed, ...] = ()
     ready: str | None = None
 
     def to_json(self) -> dict[str, Shown]:
@@ -50,7 +60,7 @@ class Effect:
             "pending": None if self.pending is None else str(self.pending.code),
             "unsaved": list(self.unsaved),
             "purged": list(self.purged),
-            "gone": [{"id": name, "at": at} for name, at in self.gone],
+            "gone": [{"id": each.id, "at": each.at, "stage": each.stage} for each in self.gone],
             "ready": self.ready,
         }
 
@@ -75,8 +85,7 @@ def answer(world: Context, answers: Mapping[Purpose, bool]) -> None:
 def put(world: Context, made: Callable[[bytes | None], bytes | None]) -> None:
     """Makes the file anew from what is there; `made` may say None to leave it."""
     path = world.paths.consent
-    world.files.make_dir(path.parent, mode=DIRECTORY_MODE)
-    with world.files.lock(path.with_name(".consent.lock")):
+    with config_folder.changing(world, path.parent):
         before = current(world)
         try:
             after = made(before)
@@ -130,6 +139,10 @@ def _effect(told: Members, pending: AgentError | None) -> Effect:
     )
 
 
-def _departed(told: Mapping[str, Json]) -> tuple[str, int]:
-    at = told.get("at")
-    return str(told.get("id", "?")), at if isinstance(at, int) else 0
+def _departed(told: Mapping[str, Json]) -> Departed:
+    at, stage = told.get("at"), told.get("stage")
+    return Departed(
+        id=str(told.get("id", "?")),
+        at=at if isinstance(at, int) else 0,
+        stage=str(stage) if stage in set(Stage) else str(Stage.ATTEMPTED),
+    )

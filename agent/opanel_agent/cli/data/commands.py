@@ -16,6 +16,7 @@ from opanel_agent.cli.consent.locations import where
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.data import pages
 from opanel_agent.cli.layout import paragraph, verbatim
+from opanel_agent.cli.license.screen import request_name
 from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Options
 from opanel_agent.cli.send import Leaving, SendObstacle, wait_s
@@ -27,6 +28,7 @@ from opanel_agent.core.consent import rights
 from opanel_agent.core.consent.purposes import CONSENT_BASED
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.ledger.export import ExportFlaw
+from opanel_agent.core.ledger.requests import CopyState, Stage
 from opanel_agent.core.reporting.catalog import Field
 from opanel_agent.core.text_safety import escape
 from opanel_agent.system.storage.resources import load_catalog
@@ -86,15 +88,20 @@ def held_send(options: Options, world: Context) -> CommandResult:
 
 
 def sent(options: Options, world: Context) -> CommandResult:
-    """What left: a list; or, of one, the bytes of request and reply as they were, and the receipt."""
+    """What left or may have: a list; or, of one, the bytes of request and reply as far as they are kept, and the receipt."""
     if options.operands:
         return _sent_one(options, world)
     done = world.client.post("/v1/sent", {}, wait_s=wait_s(options))
     lines: list[str] = []
     with decode_reply():
-        for each in done.result.each("sent", 1024):
+        rows = done.result.each("sent", 1024)
+        of = done.result.integer("of") if done.result.has("of") else len(rows)
+        for each in rows:
             lines += _left_lines(world, each)
-    return CommandResult(result=done.plain, lines=tuple(lines) or (world.say("sent.none"),))
+    warnings: tuple[Warned, ...] = ()
+    if of > len(rows):
+        warnings = (Warned(code="list_cut", title=world.say("sent.more", shown=len(rows), of=of)),)
+    return CommandResult(result=done.plain, lines=tuple(lines) or (world.say("sent.none"),), warnings=warnings)
 
 
 def export(options: Options, world: Context) -> CommandResult:
@@ -146,7 +153,9 @@ def _report(world: Context, done: Done) -> CommandResult:
     with decode_reply():
         leaving = send.read(done.result)
         kept = done.result.boolean("kept") if done.result.has("kept") else True
+        edited = done.result.has("edited") and done.result.boolean("edited")
     lines = [*_leaving_lines(world, leaving, "preview.head")]
+    lines += [world.say("held.edited")] if edited else []
     lines += ["", world.say("preview.denied" if leaving.why else "preview.permitted"), *_why_lines(world, leaving.why)]
     lines += paragraph(world.say("preview.kept", id=leaving.id) if kept else world.say("preview.not_kept"))
     return CommandResult(result=done.plain, lines=tuple(lines))
@@ -188,34 +197,59 @@ def _held_lines(world: Context, each: Members) -> Iterator[str]:
     yield from paragraph(
         world.say("held.times", since=since, ready=ready, bytes=each.integer("body_bytes")), indent=2, hang=2
     )
+    if each.text("stage") != Stage.SEALED:
+        said = world.say("held.stage", stage=_stage(world, each), at=moment(each.integer("attempted_at")))
+        yield from paragraph(said, indent=2, hang=2)
+    if each.boolean("edited"):
+        yield f"  {world.say('held.edited')}"
     yield from _why_lines(world, send.grounds(each))
 
 
 def _left_lines(world: Context, each: Members) -> Iterator[str]:
-    yield f"{each.text('id')}  {world.named('purpose', each.text('purpose'))}"
+    yield f"{each.text('id')}  {request_name(world, each.text('kind'), each.text('purpose'))}"
     yield from paragraph(world.say("sent.where", at=_at(world, each), url=each.text("url")), indent=2, hang=2)
-    replied = "sent.replied" if each.boolean("ok") else "sent.no_reply"
-    receipt = "sent.with_receipt" if each.boolean("receipt") else "sent.no_receipt"
-    yield f"  {world.say(replied)}; {world.say(receipt)}"
+    receipt = "sent.with_receipt" if each.value("receipt") else "sent.no_receipt"  # of one, the receipt itself
+    said = [_stage(world, each), world.say(receipt)]
+    if (copy := each.text("copy")) != CopyState.KEPT:
+        said.append(world.named("copy", copy))
+    yield from paragraph("; ".join(said), indent=2, hang=2)
+
+
+def _stage(world: Context, told: Members) -> str:
+    """How far a request came, and why not further."""
+    said = world.named("stage", told.text("stage"))
+    status, reason = (told.value(name) if told.has(name) else None for name in ("status", "reason"))
+    if isinstance(status, int) and status:
+        said += world.say("sent.status", status=status)
+    return said if not isinstance(reason, str) else said + world.say("sent.reason", reason=_reason(world, reason))
+
+
+def _reason(world: Context, code: str) -> str:
+    """A reason of the gate or the network; `interrupted` is the ledger's own."""
+    return world.say("sent.interrupted") if code == "interrupted" else world.named("reason", code)
 
 
 def _sent_one(options: Options, world: Context) -> CommandResult:
     done = world.client.post("/v1/sent", {"id": _id(options)}, wait_s=wait_s(options))
     told = done.result
     with decode_reply():
-        purpose = world.named("purpose", told.text("purpose"))
-        lines = [f"{told.text('id')}  {purpose}", *_bytes_lines(world, told)]
+        lines = [*_left_lines(world, told), "", *_bytes_lines(world, told)]
     return CommandResult(result=done.plain, lines=tuple(lines))
 
 
 def _bytes_lines(world: Context, told: Members) -> Iterator[str]:
-    yield world.say("sent.request")
-    yield from verbatim(send.text_of(told, "head") + send.text_of(told, "body"))
+    """The bytes as far as they are kept. Only what has the ledger's digest is called what left."""
+    copy, left = _copy(told, "copy"), told.text("stage") != Stage.ATTEMPTED
+    said = "attempted" if copy is CopyState.KEPT and not left else str(copy)
+    yield from paragraph(world.say(f"sent.request.{said}", sha256=str(told.value("sha256") or "?")))
+    if told.value("head") is not None:
+        yield from verbatim(send.text_of(told, "head") + send.text_of(told, "body"))
     yield ""
-    if told.value("reply_status") is None:
+    if told.value("reply_copy") is None:
         yield world.say("sent.unanswered")
     else:
-        yield world.say("sent.reply", status=told.integer("reply_status"))
+        yield world.say(f"sent.reply.{_copy(told, 'reply_copy')}", status=str(told.value("reply_status") or "?"))
+    if told.value("reply_body") is not None:
         yield from verbatim(send.text_of(told, "reply_body"))
     yield ""
     if told.value("receipt") is None:
@@ -223,6 +257,13 @@ def _bytes_lines(world: Context, told: Members) -> Iterator[str]:
     else:
         yield world.say("sent.receipt")
         yield from verbatim(send.text_of(told, "receipt"))
+
+
+def _copy(told: Members, name: str) -> CopyState:
+    """What a copy is worth. Raises Untrusted for a word that is none."""
+    if told.text(name) not in set(CopyState):
+        raise told.refuse(name)
+    return CopyState(told.text(name))
 
 
 def _sent_line(world: Context, told: Members) -> str:

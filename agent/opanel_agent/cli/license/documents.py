@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
+from opanel_agent.cli import config_folder
 from opanel_agent.cli.context import Context
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
@@ -20,7 +21,6 @@ from opanel_agent.system.storage import trust
 
 MAX_BYTES: Final = 512 * 1024
 FILE_MODE: Final = 0o640  # a bundle holds the license key
-DIRECTORY_MODE: Final = 0o755
 
 
 def read(world: Context, name: str) -> bytes:
@@ -87,8 +87,8 @@ def put(world: Context, data: bytes) -> Path:
         path = paths.license
     else:
         path = paths.import_dir / f"{hashlib.sha256(data).hexdigest()[:16]}.jws"
-    world.files.make_dir(path.parent, mode=DIRECTORY_MODE)
-    world.files.write(path, data, mode=FILE_MODE)
+    with config_folder.changing(world, path.parent):
+        world.files.write(path, data, mode=FILE_MODE)
     return path
 
 

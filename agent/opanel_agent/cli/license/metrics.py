@@ -16,6 +16,7 @@ from opanel_agent.core.license.states import State
 
 METRIC: Final = "opanel_agent"
 LEVELS: Final = ("kernel", "partial", "none")
+STAGES: Final = ("sealed", "attempted", "sent", "answered")  # of core.ledger.requests, which is too much to load here
 
 Family = Iterator[str]
 
@@ -73,11 +74,14 @@ def _agent(answer: AnswerView, now_s: int) -> Iterator[Family]:
 def _promise(answer: AnswerView) -> Iterator[Family]:
     """What may leave, what did and what waits to, as gauges; no sample of what an older daemon does not tell."""
     permitted = {purpose: int(may) for purpose, may in answer.permitted.items()}
-    reports, left = answer.part("reports"), answer.part("last_left")
+    reports, left, may = answer.part("reports"), answer.part("last_left"), answer.part("may_have_left")
+    stages = {stage: at for stage in STAGES if (at := number(answer.part("requests"), stage)) is not None}
     yield _gauge("purpose_permitted", "1 for what may leave now", _labelled("purpose", permitted))
     yield _gauge("held_reports", "finished reports that wait", _maybe(number(reports, "held")))
     yield _gauge("next_report_seconds", "when a report is made or released next", _maybe(number(reports, "next")))
     yield _gauge("last_left_seconds", "when something about this server left last", _maybe(number(left, "at")))
+    yield _gauge("may_have_left_seconds", "when something may have left since: unanswered", _maybe(number(may, "at")))
+    yield _gauge("request_seconds", "when the newest request at this stage was made", _labelled("stage", stages))
 
 
 def _gauge(name: str, what: str, samples: Mapping[str, int]) -> Family:

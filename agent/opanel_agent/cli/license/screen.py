@@ -179,13 +179,11 @@ def _because(world: Context, kept: Mapping[str, Iterable[str]]) -> Iterator[str]
 
 
 def _report_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
-    """What left last of what says something about this server, what waits to, and when the next is due."""
-    left, reports = answer.part("last_left"), answer.part("reports")
-    if (at := number(left, "at")) is not None:
-        purpose = world.named("brief", str(left.get("purpose", "?")))
-        text = world.say("status.last_left", purpose=purpose, relative=relative(world, at), id=str(left.get("id", "?")))
-        yield Row(world.say("label.last_left"), text)
-    elif "last_left" in answer.told:
+    """What left last of what says something about this server, what may have since, what waits, and what is due."""
+    left, may, reports = answer.part("last_left"), answer.part("may_have_left"), answer.part("reports")
+    yield from _request_rows(world, "label.last_left", left)
+    yield from _request_rows(world, "label.may_have_left", may)
+    if "last_left" in answer.told and not left and not may:
         yield Row(world.say("label.last_left"), world.say("status.nothing_left"))
     held, following = number(reports, "held"), number(reports, "next")
     if held:
@@ -194,6 +192,22 @@ def _report_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
         yield Row(world.say("label.held"), text)
     elif following is not None:
         yield Row(world.say("label.next_report"), moment(following))
+
+
+def _request_rows(world: Context, label: str, told: Mapping[str, Json]) -> Iterator[Row]:
+    """A request that left, or may have: which, when, and how far it came. An older daemon told no stage."""
+    if (at := number(told, "at")) is None:
+        return
+    what = request_name(world, str(told.get("kind", "?")), str(told.get("purpose", "?")))
+    stage = world.named("stage", str(told.get("stage", "attempted")))
+    text = world.say("status.last_left", what=what, relative=relative(world, at), id=str(told.get("id", "?")), stage=stage)
+    yield Row(world.say(label), text)
+
+
+def request_name(world: Context, kind: str, purpose: str) -> str:
+    """Returns what a request is, by its own name: a release and an exchange have the purpose of an activation."""
+    name = world.named("request", kind)
+    return name if name != kind else world.named("purpose", purpose)
 
 
 def _signals_row(world: Context, do_not_track: tuple[Signal, ...]) -> Row:

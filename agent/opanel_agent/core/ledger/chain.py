@@ -25,7 +25,7 @@ Pure. Left out: the file, its lock and its fsync (`evaluate.ledger_file`).
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum, StrEnum, unique
 from typing import Annotated, Final
 
@@ -83,12 +83,22 @@ class EntryKind(StrEnum):
     REQUEST_SEALED = "RequestSealed"
     # Somebody looked at a report and released it.
     REQUEST_REVIEWED = "RequestReviewed"
-    # A request is about to leave; written before its connection is opened.
+    # A request is about to leave; written before its connection is opened. From
+    # then on it may have left.
     REQUEST_ATTEMPTED = "RequestAttempted"
-    # The server took a request.
+    # The gate's second decision, before the connection: nothing of it left.
+    REQUEST_WITHHELD = "RequestWithheld"
+    # Nobody answered: none was reached, or it was cut short (`interrupted`). It
+    # may have left.
+    REQUEST_FAILED = "RequestFailed"
+    # It left: the other end replied, and did not take it.
     REQUEST_SENT = "RequestSent"
-    REQUEST_FAILED = "RequestFailed"  # nobody answered: none was reached, or it was cut short (`interrupted`)
-    REQUEST_REFUSED = "RequestRefused"  # by the gate, or by the other end
+    # It left: the other end took it and answered.
+    REQUEST_ANSWERED = "RequestAnswered"
+    # An earlier version's, by the gate or by the other end: it may have left.
+    REQUEST_REFUSED = "RequestRefused"
+    # What came in the place of a receipt was refused.
+    RECEIPT_REFUSED = "ReceiptRefused"
     # The authority's receipt for a body came.
     RECEIPT_KEPT = "ReceiptKept"
     # A payload was removed from this server.
@@ -324,14 +334,21 @@ def torn_bytes(data: bytes) -> int:
     return len(data) - (data.rfind(b"\n") + 1)
 
 
-def verify(chain: Iterable[bytes], head: ChainHead | None = None) -> ChainState:
+def _nobody(_: Entry) -> None:
+    """Takes an entry for whoever wants none."""
+
+
+def verify(
+    chain: Iterable[bytes], head: ChainHead | None = None, *, note: Callable[[Entry], None] = _nobody
+) -> ChainState:
     """Returns the state of a chain, read to its end or to its first flaw.
 
     With `head`, the end must be the head's, or one line further: the head is
-    written after the line, and a crash may come in between. Takes 36 µs a line
+    written after the line, and a crash may come in between. `note` gets every
+    entry that holds, so that nobody has to read them again. Takes 36 µs a line
     (Python 3.11, one of two busy cores, 2026-11-29); the lines are not kept.
     """
-    ledger = _Growing()
+    ledger = _Growing(note=note)
     for number, line in enumerate(chain, 1):
         if (what := ledger.take(line)) is not None:
             return replace(ledger.now(), flaw=Flaw(line=number, what=what))
@@ -372,8 +389,9 @@ def mark_due(ledger: ChainState, now_s: int) -> bool:
 class _Growing:
     """A ledger while it is read: one mutable value instead of one new value a line."""
 
-    def __init__(self, ledger: ChainState | None = None) -> None:
+    def __init__(self, ledger: ChainState | None = None, *, note: Callable[[Entry], None] = _nobody) -> None:
         start = ledger or ChainState()
+        self._note = note
         self.head, self.before = start.head, start.before
         self.at, self.marked_at, self.review_due = start.at, start.marked_at, start.review_due
         self.latest = dict(start.latest)
@@ -391,6 +409,7 @@ class _Growing:
         if entry.prev != self.head.digest:
             return FlawKind.LINK
         self.add(entry, real)
+        self._note(entry)
         return None
 
     def add(self, entry: Entry, digest: str) -> None:

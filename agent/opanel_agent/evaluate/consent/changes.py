@@ -6,7 +6,8 @@ then; for reports that had left, an erasure request is written to `ready/`. Wher
 finds the same changes again, and nothing leaves meanwhile.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ NO_FILE: Final = "none"
 
 @mutable
 class Withdrawn:
-    """What withdrawals of this pass led to: purged ids, reports that had already left, and their erasure request's path.
+    """What withdrawals of this pass led to: purged ids, reports that left or may have, and their erasure request's path.
 
     `unsaved` names the files that could not be written or removed; the next pass finds the same changes again.
     """
@@ -56,19 +57,26 @@ def observe(context: PassContext) -> Withdrawn:
     """Records all changes. Raises nothing for the ledger's sake: one that cannot be written denies, the license goes on."""
     withdrawn = Withdrawn()
     inputs, state, outbox = context.inputs, context.state, context.outbox
-    try:
-        _record_interrupted(outbox, inputs.now)
-        _record_upgrade(context.ledger, state, inputs.now)
-        _check_identity(context)
-        signals = [*_all_signals(inputs.signals, inputs.consent)]
-        _record_opt_outs(outbox, state, signals, inputs.now)
-        _record_answers(context, withdrawn)
-        record_days(outbox, inputs.now)
-    except Storage as trouble:
-        # The ledger may take another line a moment later; what was to follow from this one has not been done all the same.
-        context.unrecorded = trouble.detail
-        withdrawn.unsaved.append(Path(str(trouble.values.get("file", outbox.paths.ledger))).name)
-        log_event("ledger_not_written", level="error", error=str(trouble))
+    signals = [*_all_signals(inputs.signals, inputs.consent)]
+    steps: tuple[Callable[[], None], ...] = (
+        partial(_record_interrupted, outbox, inputs.now),
+        partial(_record_upgrade, context.ledger, state, inputs.now),
+        partial(_check_identity, context),
+        partial(_record_opt_outs, outbox, state, signals, inputs.now),
+        *(partial(_record_answer, context, purpose, withdrawn) for purpose in CONSENT_BASED),
+        partial(record_days, outbox, inputs.now),
+    )
+    for step in steps:
+        try:
+            step()
+        except Storage as trouble:
+            # The ledger may take another line a moment later; what was to follow from this one has not been done all the
+            # same. No step keeps another from being done: a withdrawal purges whatever the disk refused before it.
+            context.unrecorded = context.unrecorded or trouble.detail
+            withdrawn.unsaved.append(Path(str(trouble.values.get("file", outbox.paths.ledger))).name)
+            log_event("ledger_not_written", level="error", error=str(trouble))
+    if context.unrecorded is None:
+        state.consent_sha256 = _digest_of(inputs.consent)
     return withdrawn
 
 
@@ -160,26 +168,24 @@ def _restart_holds(outbox: Outbox, now: int) -> None:
     log_event("holds_restarted", level="warning", count=len(waiting))
 
 
-def _record_answers(context: PassContext, withdrawn: Withdrawn) -> None:
+def _record_answer(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None:
     inputs, state = context.inputs, context.state
-    for purpose in CONSENT_BASED:
-        before = state.answers.get(purpose, NO_FILE)
-        now = answer_of(inputs.consent, purpose, inputs.notice, clone=inputs.clone)
-        if before == now:
-            # A new ledger (the old one was broken, or lost) begins with the grant that stands.
-            if now == "given" and context.ledger.latest(EntryKind.CONSENT_GIVEN, purpose) is None:
-                _record(context.outbox, inputs, EntryKind.CONSENT_GIVEN, purpose)
-            continue
-        if now in ("refused", NO_FILE):
-            _purge(context, purpose, withdrawn)
-        if now == "given":
-            _purge_before_grant(context, purpose, withdrawn)
-        kind = _KINDS.get((before in {NO_FILE, "refused"}, now))
-        if kind is not None:
-            _record(context.outbox, inputs, kind, purpose)
-        log_event("consent_changed", purpose=str(purpose), was=before, now=now)
-        state.answers[purpose] = now
-    state.consent_sha256 = _digest_of(inputs.consent)
+    before = state.answers.get(purpose, NO_FILE)
+    now = answer_of(inputs.consent, purpose, inputs.notice, clone=inputs.clone)
+    if before == now:
+        # A new ledger (the old one was broken, or lost) begins with the grant that stands.
+        if now == "given" and context.ledger.latest(EntryKind.CONSENT_GIVEN, purpose) is None:
+            _record(context.outbox, inputs, EntryKind.CONSENT_GIVEN, purpose)
+        return
+    if now in ("refused", NO_FILE):
+        _purge(context, purpose, withdrawn)
+    if now == "given":
+        _purge_before_grant(context, purpose, withdrawn)
+    kind = _KINDS.get((before in {NO_FILE, "refused"}, now))
+    if kind is not None:
+        _record(context.outbox, inputs, kind, purpose)
+    log_event("consent_changed", purpose=str(purpose), was=before, now=now)
+    state.answers[purpose] = now
 
 
 # (nothing was granted before, the answer now) -> the state of W3C DPV. What is missing is no change of consent.
@@ -234,17 +240,27 @@ def _purge(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None
     """Held reports are purged; reports that may have left are named, and their erasure request is written first.
 
     A report whose attempt nobody answered is held and may have left: it is named as the latter alone. One whose copy was
-    purged is known by the ledger, as long as the authority may store it.
+    purged is known by the ledger, as long as the authority may store it. Where the request cannot be written the reports
+    are purged all the same, since their secrets stay; the next pass writes it. Raises Storage then.
     """
     outbox = context.outbox
     gone = context.rights.attempts(purpose)
+    left = {record.id for record in gone}
+    failed: Storage | None = None
     if gone:
-        withdrawn.gone += [{"id": name, "purpose": str(purpose), "at": at} for name, at in gone.items()]
-        ready = context.rights.make_ready(gone)
-        withdrawn.ready = None if ready is None else str(ready)
+        withdrawn.gone += [
+            {"id": record.id, "purpose": str(purpose), "at": record.at, "stage": str(record.stage)} for record in gone
+        ]
+        try:
+            ready = context.rights.make_ready(left)
+            withdrawn.ready = withdrawn.ready if ready is None else str(ready)
+        except Storage as trouble:
+            failed = trouble
     waiting = [sealed.id for sealed in outbox.held_reports() if sealed.purpose == purpose]
-    withdrawn.purged += [name for name in waiting if name not in gone]
+    withdrawn.purged += [name for name in waiting if name not in left]
     outbox.purge_held(waiting, context.now, reason="withdrawn")
+    if failed is not None:
+        raise failed
 
 
 def _purge_before_grant(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None:

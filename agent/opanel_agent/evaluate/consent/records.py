@@ -11,7 +11,6 @@ from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Denial
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents import receipt as receipt_document
@@ -19,14 +18,15 @@ from opanel_agent.core.documents.receipt import Receipt
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Misconfigured, Unreadable, Untrusted, Usage
 from opanel_agent.core.ledger.chain import Entry, EntryKind
+from opanel_agent.core.ledger.requests import CopyState, RequestRecord, Stage
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.values import replace
 from opanel_agent.core.wire.message import Reply, Sealed, head
-from opanel_agent.evaluate import export
+from opanel_agent.evaluate import export, request_records
 from opanel_agent.evaluate.commanded import carry_out, options_of, show
 from opanel_agent.evaluate.consent.rights import DataRights
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.ledger_file import LedgerFile
+from opanel_agent.evaluate.ledger_file import LedgerFile, digest
 from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.evaluate.reporting import report
@@ -40,6 +40,7 @@ from opanel_agent.system.storage.paths import Paths
 Result = dict[str, Json]
 
 MAX_ENTRIES: Final = 1000
+MAX_SENT: Final = 1000
 EXPORT_PART_BYTES: Final = 512 * 1024
 MAX_EXPORT_BYTES: Final = 256 * 1024 * 1024
 _OFFSET: Final = r"[0-9]{1,12}"
@@ -62,7 +63,8 @@ def preview(context: PassContext, intent: Members) -> Result:
     if sealed is None:
         reports, places = context.reports, context.gate.destinations(purpose)
         sealed = reports.make_usage(places) if kept else reports.draft_usage(places)
-    return show(sealed) | {"why": _why(context.gate, sealed, context.ports.catalog, context.now), "kept": kept}
+    why = _why(context.gate, sealed, context.ports.catalog, context.now)
+    return show(sealed) | {"why": why, "kept": kept, "edited": _is_edited(context.outbox, sealed)}
 
 
 def held(context: PassContext, intent: Members) -> Result:
@@ -72,14 +74,15 @@ def held(context: PassContext, intent: Members) -> Result:
     if action == "list":
         return {
             "held": [
-                _held_json(sealed, context.inputs.consent, now) | {"why": _why(sources, sealed, catalog, now)}
+                _held_json(sealed, context) | {"why": _why(sources, sealed, catalog, now)}
                 for sealed in context.outbox.held_reports()
             ]
         }
     sealed = context.outbox.require_held(intent.text("id", max_length=64))
     match action:
         case "show":
-            return show(sealed) | {"why": _why(sources, sealed, catalog, now)}
+            edited = _is_edited(context.outbox, sealed)
+            return show(sealed) | {"why": _why(sources, sealed, catalog, now), "edited": edited}
         case "drop":
             context.outbox.purge_held([sealed.id], context.now, reason="dropped")
             return {"dropped": sealed.id}
@@ -90,33 +93,24 @@ def held(context: PassContext, intent: Members) -> Result:
 
 
 def sent(outbox: Outbox, intent: Members) -> Result:
-    """Lists the attempted requests, or shows one with its reply and receipt. Raises Untrusted for an unknown id."""
-    if not intent.has("id"):
-        newest_first = sorted(outbox.sent_ids(), key=lambda name: outbox.attempted_at(name) or 0, reverse=True)
-        return {"sent": [_sent_json(outbox, name) for name in newest_first]}
-    sealed = outbox.require_sent(intent.text("id", max_length=64))
-    reply = outbox.reply(sealed.id)
-    receipt = _receipt_token(outbox.files, outbox.paths, sealed.id)
-    return {
-        "id": sealed.id,
-        "purpose": sealed.purpose,
-        "url": sealed.url,
-        "at": outbox.attempted_at(sealed.id),
-        "head": head(sealed).decode("ascii"),
-        "body": sealed.body.decode("utf-8"),
-        "reply_status": None if reply is None else reply.status,
-        "reply_body": None if reply is None else reply.body.decode("utf-8", "replace"),
-        "receipt": None if receipt is None else receipt.decode("ascii", "replace"),
-    }
+    """Lists what left or may have, newest first, or shows one with its reply and receipt. Raises Untrusted (`sent_unknown`).
+
+    The ledger says what left; a copy is compared with it before it is shown.
+    """
+    if intent.has("id"):
+        return _sent_one(outbox, intent.text("id", max_length=64))
+    records = request_records.attempted(outbox)
+    rows: list[Json] = [_sent_json(outbox, record) for record in records[:MAX_SENT]]
+    return {"sent": rows, "of": len(records)}
 
 
 def purge(outbox: Outbox, data_rights: DataRights, now: int) -> Result:
-    """Purges all payloads of reports; erasure requests for those that have left are written to `ready/` first."""
-    gone = [name for purpose in CONSENT_BASED for name, _ in outbox.sent_reports(purpose)]
+    """Purges all payloads of reports; erasure requests for those that may have left are written to `ready/` first."""
+    gone = [record.id for record in request_records.attempted(outbox) if record.purpose in set(CONSENT_BASED)]
     ready = data_rights.make_ready(gone) if gone else None
     waiting = {sealed.id for sealed in outbox.held_reports()}
     items = [item for item in outbox.held_items() if item.id in waiting]
-    items += [item for item in outbox.sent_items() if item.id in gone]
+    items += [item for item in outbox.sent_items() if item.id in {*gone}]
     purged: list[Json] = [item.id for item in outbox.purge(items, now, reason="purged")]
     return {"purged": purged, "ready": None if ready is None else str(ready)}
 
@@ -230,27 +224,74 @@ def _why(sources: GateSources, sealed: Sealed, catalog: Catalog, now: int) -> li
     return objections_json(objections_of(report.decide(sources, sealed, catalog, now)))
 
 
-def _held_json(sealed: Sealed, consent: ConsentReading, now: int) -> Result:
-    hold_s = consent.hold_s(Purpose(sealed.purpose))
+def _held_json(sealed: Sealed, context: PassContext) -> Result:
+    """A report that waits: how far it came (one that nobody answered may have left), and when its hold ends."""
+    record = context.outbox.ledger.requests.get(sealed.id)
+    hold_s = context.inputs.consent.hold_s(Purpose(sealed.purpose))
     return {
         "id": sealed.id,
         "purpose": sealed.purpose,
+        "stage": str(Stage.SEALED if record is None else record.stage),
+        "attempted_at": record.at if record is not None and record.may_have_left else None,
         "held_since": sealed.held_since,
-        "ready_at": (sealed.held_since or now) + hold_s,
+        "ready_at": (sealed.held_since or context.now) + hold_s,
         "body_bytes": len(sealed.body),
+        "edited": _is_edited(context.outbox, sealed),
     }
 
 
-def _sent_json(outbox: Outbox, name: str) -> Json:
-    sealed, reply = outbox.require_sent(name), outbox.reply(name)
+def _is_edited(outbox: Outbox, sealed: Sealed) -> bool:
+    """Whether a held report says something else than what the ledger has the digest of."""
+    record = outbox.ledger.requests.get(sealed.id)
+    return record is not None and record.body_sha256 not in (None, digest(sealed.body))
+
+
+def _sent_json(outbox: Outbox, record: RequestRecord) -> Result:
+    """A request that left or may have: how far it came, by the ledger, and what its copy here is worth."""
     return {
-        "id": name,
-        "purpose": sealed.purpose,
-        "at": outbox.attempted_at(name),
-        "url": sealed.url,
-        "ok": reply is not None and reply.ok,
-        "receipt": _receipt_token(outbox.files, outbox.paths, name) is not None,
+        "id": record.id,
+        "purpose": record.purpose,
+        "kind": request_records.kind_of(record.id),
+        "url": record.url,
+        "at": record.at,
+        "stage": str(record.stage),
+        "status": record.status,
+        "reason": record.reason,
+        "copy": str(request_records.copy_of(outbox, record)),
+        "sha256": record.sha256,
+        "receipt": _receipt_name(outbox, record.id) is not None,
     }
+
+
+def _sent_one(outbox: Outbox, request_id: str) -> Result:
+    record = request_records.record_of(outbox, request_id)
+    if record is None or not record.may_have_left:
+        raise Untrusted(Fault.USAGE, "sent_unknown", id=request_id)
+    sealed, reply = outbox.sent(request_id), outbox.reply(request_id)
+    name = _receipt_name(outbox, request_id)
+    token = None if name is None else _receipt_token(outbox.files, outbox.paths, name)
+    replied = reply is not None and reply.status is not None
+    return _sent_json(outbox, record) | {
+        "head": None if sealed is None else head(sealed).decode("ascii"),
+        "body": None if sealed is None else sealed.body.decode("utf-8", "replace"),
+        "reply_status": reply.status if replied and reply is not None else record.status,
+        "reply_body": reply.body.decode("utf-8", "replace") if replied and reply is not None else None,
+        "reply_copy": _reply_copy(record, reply if replied else None),
+        "receipt": None if token is None else token.decode("ascii", "replace"),
+    }
+
+
+def _reply_copy(record: RequestRecord, reply: Reply | None) -> Json:
+    """What the kept reply is worth, null where nobody replied."""
+    if reply is None:
+        return str(CopyState.PURGED if record.purged else CopyState.MISSING) if record.left else None
+    return str(CopyState.KEPT if request_records.reply_is_kept(record, reply) else CopyState.EDITED)
+
+
+def _receipt_name(outbox: Outbox, request_id: str) -> str | None:
+    """The receipt of a request: of a right's, the answer before the receipt that announced it."""
+    names = (f"{request_id}.answer", request_id)
+    return next((name for name in names if _receipt_token(outbox.files, outbox.paths, name) is not None), None)
 
 
 def _entry(entry: Entry) -> Json:

@@ -1,8 +1,9 @@
 """Prepares the requests by which a data-subject right is used, and tracks what the authority owes for each.
 
-`erasure/<report id>` holds the 32 random bytes of each report that was ever sealed. A report counts as sent when its attempt
-is in `sent/`, its receipt in `receipts/`, or its attempt in the ledger, so one whose copy was purged can still be erased at
-the authority; one that was dropped before it left reveals nothing. `rights.json` lists every request that was made.
+`erasure/<report id>` holds the 32 random bytes of each report that was ever sealed. A report counts as sent when the ledger
+has its attempt, its mark is in `sent/` or its receipt in `receipts/`, so one whose copy was purged can still be erased at
+the authority; one that was dropped, or withheld by the gate, before it left reveals nothing. `rights.json` lists every
+request that was made.
 
 Where an opt-out forbids sending, the same bytes go to a file (`evaluate.commanded`). `ready/` holds erasure requests that
 nobody asked for yet, of reports that had left when a consent was withdrawn. They outlive the copies of the reports, until
@@ -27,11 +28,12 @@ from opanel_agent.core.documents.receipt import Receipt
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unreadable, Untrusted, Usage
-from opanel_agent.core.ledger.chain import EntryKind
+from opanel_agent.core.ledger.requests import RequestRecord
 from opanel_agent.core.reporting.catalog import Catalog
+from opanel_agent.core.units import DAY_S
 from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.message import JOSE, JSON, SIGNED, Sealed, seal
-from opanel_agent.evaluate import state_files
+from opanel_agent.evaluate import request_records, state_files
 from opanel_agent.evaluate.ledger_file import digest
 from opanel_agent.evaluate.license import agent_key, signed_request
 from opanel_agent.evaluate.outbox import Outbox, new_id
@@ -139,34 +141,25 @@ class DataRights:
     def reports_sent(self) -> list[str]:
         """Returns the ids of all reports that may have left and whose secret is kept, their copies purged or not."""
         kept = self._files.names(self._paths.erasure)
-        left = {name.rpartition(".")[0] for name in self._files.names(self._paths.sent) if name.endswith(".attempted")}
+        left = {record.id for record in request_records.attempted(self.outbox)}
         left |= {name.removesuffix(".jwt") for name in self._files.names(self._paths.receipts)}
-        try:
-            left |= {
-                str(entry.data.get("id"))
-                for entry in self.outbox.ledger.entries()
-                if entry.kind == EntryKind.REQUEST_ATTEMPTED
-            }
-        except (Storage, Untrusted) as trouble:  # a right does not depend on the ledger: rather one report too many
-            log_event("ledger_not_read", level="warning", code=str(trouble.code), detail=trouble.detail)
+        if not self.outbox.ledger.read:  # a right does not depend on the ledger: rather one report too many
             left |= {*kept} - {*self._files.names(self._paths.held)}
         return [name for name in kept if name in left]
 
-    def attempts(self, purpose: str) -> dict[str, int]:
-        """Returns id and time of each report of a purpose that may have left, by its copy here or by the ledger.
+    def attempts(self, purpose: str) -> list[RequestRecord]:
+        """Returns each report of a purpose that may have left and that the authority may still keep, oldest first.
 
-        Without those whose erasure the authority has answered. The time is 0 where neither has it.
+        Without those whose erasure the authority has answered. The copies here are gone earlier: the ledger names them.
         """
-        found = dict(self.outbox.sent_reports(purpose))
-        try:
-            for entry in self.outbox.ledger.entries():
-                if entry.kind == EntryKind.REQUEST_ATTEMPTED and entry.purpose == purpose:
-                    found.setdefault(str(entry.data.get("id")), entry.at)
-        except (Storage, Untrusted) as trouble:  # a withdrawal does not depend on the ledger
-            log_event("ledger_not_read", level="warning", code=str(trouble.code), detail=trouble.detail)
         done = (request for request in self._known() if request.kind == Right.ERASE and request.answered_at)
         erased = {name for request in done for name in request.reports}
-        return {name: at for name, at in found.items() if name not in erased}
+        kept_s = DAY_S * max((field.retention_days_there for field in self.catalog.fields(purpose).values()), default=0)
+        return [
+            record
+            for record in reversed(request_records.attempted(self.outbox))
+            if record.purpose == purpose and record.id not in erased and self.now - record.at <= kept_s
+        ]
 
     # ---- what the authority answers
 
@@ -257,16 +250,17 @@ class DataRights:
                 self._files.remove(path)
 
     def _secrets(self, ids: Iterable[str]) -> list[bytes]:
-        return [self._secret(name) for name in ids]
-
-    def _secret(self, report_id: str) -> bytes:
-        # The id comes from a command: only what is in the folder is opened.
-        if report_id not in self._files.names(self._paths.erasure):
-            raise Usage(Fault.USAGE, "report_unknown", id=report_id[:64])
-        secret = self._kept_secret(report_id)
-        if secret is None:
-            raise Storage(Fault.IO_FAILED, "erasure_broken", id=report_id[:64])
-        return secret
+        """The ids come from a command: only what is in the folder is opened. Raises Usage, Storage."""
+        kept = frozenset(self._files.names(self._paths.erasure))
+        secrets: list[bytes] = []
+        for report_id in ids:
+            if report_id not in kept:
+                raise Usage(Fault.USAGE, "report_unknown", id=report_id[:64])
+            secret = self._kept_secret(report_id)
+            if secret is None:
+                raise Storage(Fault.IO_FAILED, "erasure_broken", id=report_id[:64])
+            secrets.append(secret)
+        return secrets
 
     def _kept_secret(self, report_id: str) -> bytes | None:
         """None where the disk has damaged it."""

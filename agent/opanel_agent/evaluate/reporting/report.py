@@ -200,10 +200,10 @@ def keep_receipt(outbox: Outbox, sealed: Sealed, token: bytes, root: Root, now: 
     try:
         receipt = receipt_document.verify(token.strip(), root)
     except Untrusted as refused:
-        outbox.ledger.request(EntryKind.REQUEST_REFUSED, now, sealed, reason=str(refused.code))
+        outbox.ledger.request(EntryKind.RECEIPT_REFUSED, now, sealed, reason=str(refused.code))
         return
     if not receipt.answers(sealed.body):
-        outbox.ledger.request(EntryKind.REQUEST_REFUSED, now, sealed, reason=str(Reason.CHAIN_INVALID))
+        outbox.ledger.request(EntryKind.RECEIPT_REFUSED, now, sealed, reason=str(Reason.CHAIN_INVALID))
         return
     outbox.files.write(outbox.paths.receipts / f"{sealed.id}.jwt", token.strip() + b"\n")
     outbox.ledger.append(EntryKind.RECEIPT_KEPT, now, purpose=sealed.purpose, id=sealed.id, due=receipt.due)

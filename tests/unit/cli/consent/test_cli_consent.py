@@ -149,7 +149,10 @@ def test_deny_takes_back_and_names_what_was_purged_and_what_had_gone(terminal: T
     write(terminal, usage="true", crash="true")
     consent: Json = {
         "purged": ["report-0011223344556677"],
-        "gone": [{"id": "report-8899aabbccddeeff", "purpose": "usage_statistics", "at": 1_795_000_000}],
+        "gone": [
+            {"id": f"report-8899aabbccddee{end}", "purpose": "usage_statistics", "at": 1_795_000_000, "stage": stage}
+            for end, stage in (("f0", "answered"), ("f1", "sent"), ("f2", "attempted"), ("f3", "of tomorrow"))
+        ],
         "ready": "/var/lib/opanel-agent/ready/erase-1.json",
     }
     with fake_daemon(terminal.paths.socket) as told:
@@ -159,10 +162,14 @@ def test_deny_takes_back_and_names_what_was_purged_and_what_had_gone(terminal: T
     assert printed.status == 0
     assert answers(terminal) == {USAGE: False, CRASH: False}
     assert "purged, not sent: report-0011223344556677" in printed.out
-    assert "had already left: report-8899aabbccddeeff, 2026-" in printed.out
+    assert "had already left (sent and answered): report-8899aabbccddeef0, 2026-" in printed.out
+    assert "had already left (sent, but not taken): report-8899aabbccddeef1, 2026-" in printed.out
+    assert "may have left (attempted, nobody answered): report-8899aabbccddeef2, 2026-" in printed.out
+    assert "may have left (attempted, nobody answered): report-8899aabbccddeef3, 2026-" in printed.out
     assert "lies ready: /var/lib/opanel-agent/ready/erase-1.json" in printed.out
     assert as_json["denied"] == [*CONSENT_BASED]
-    assert as_json["gone"] == [{"id": "report-8899aabbccddeeff", "at": 1_795_000_000}]
+    assert [each["stage"] for each in as_json["gone"]] == ["answered", "sent", "attempted", "attempted"]
+    assert as_json["gone"][0] == {"id": "report-8899aabbccddeef0", "at": 1_795_000_000, "stage": "answered"}
     assert as_json["cut"]
 
 
@@ -216,7 +223,7 @@ def test_an_agent_that_tells_less_or_other_things_is_understood(terminal: Termin
         assert "lies ready" not in printed.out
         assert "not running" not in printed.out
         assert as_json["ready"] is None
-        assert as_json["gone"] in ([], [{"id": "?", "at": 0}])
+        assert as_json["gone"] in ([], [{"id": "?", "at": 0, "stage": "attempted"}])
 
 
 def test_deny_is_acknowledged_only_when_it_would_survive_a_crash(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures import signing
 from fixtures.command_line import Terminal
 from fixtures.fake_daemon import CannedReply, answer, fake_daemon, problem
 from fixtures.memory_files import MemoryFiles, Stopped
@@ -154,7 +155,7 @@ def test_another_user_changes_nothing(terminal: Terminal, name: str, word: str) 
 
 def test_on_is_acknowledged_only_when_it_would_survive_a_crash(tmp_path: Path) -> None:
     """Stopped at each step of the write: what was printed as on is on after the crash."""
-    for step in range(8):
+    for step in range(12):
         files = MemoryFiles(uid=tmp_path.stat().st_uid)
         terminal = Terminal(folder=tmp_path, files=files, optouts=FakeOptOuts())
         files.stop_at(step)
@@ -246,3 +247,34 @@ def test_off_names_the_shell_that_still_asks(terminal: Terminal) -> None:
     printed = terminal.type("dnt", "off")
     assert printed.status == 1
     assert "DO_NOT_TRACK=1 in this shell’s environment" in printed.out
+
+
+@pytest.mark.parametrize(
+    "command", [("dnt", "on"), ("offline", "on"), ("consent", "deny", "--all"), ("license", "install", "FILE")]
+)
+def test_what_a_killed_command_left_in_the_folder_is_swept_by_the_next_one(
+    terminal: Terminal, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    config_dir, imports = terminal.paths.config_dir, terminal.paths.import_dir
+    terminal.trust()
+    imports.mkdir(parents=True)
+    left = [config_dir / ".consent.toml.4711.opanel-tmp", imports / ".0123.jws.4711.opanel-tmp"]
+    for path in left:
+        path.write_bytes(b"half a file")
+    document = tmp_path / "list.jwt"
+    document.write_bytes(signing.status_list({}))
+    terminal.type(*(str(document) if word == "FILE" else word for word in command))
+    assert [path for path in left if path.exists()] == []
+
+
+def test_a_leftover_that_cannot_be_removed_keeps_no_opt_out_from_being_written(terminal: Terminal) -> None:
+    files = MemoryFiles(uid=terminal.paths.owner)
+    terminal.files = files
+
+    def fault(step: str, path: Path) -> None:
+        if step == "sweep":
+            raise Storage(Fault.IO_FAILED, "remove_failed", file=str(path))
+
+    files.fault = fault
+    assert terminal.type("dnt", "on").status == 0
+    assert files.exists(terminal.paths.do_not_track)

@@ -95,7 +95,7 @@ def test_each_right_leaves_as_it_was_shown_and_its_receipt_is_kept(customer: Cus
     kinds = [
         each["kind"] for each in agent.run("history")["result"]["entries"] if each["data"].get("id") == shown["id"]
     ]
-    assert {"RequestAttempted", "RequestSent", "ReceiptKept"} <= {*kinds}
+    assert {"RequestAttempted", "RequestAnswered", "ReceiptKept"} <= {*kinds}
 
 
 def test_the_same_request_is_the_same_bytes_until_it_is_answered(customer: Customer) -> None:

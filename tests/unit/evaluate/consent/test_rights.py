@@ -21,6 +21,7 @@ from opanel_agent.core.errors import NotPermitted, Storage, Usage
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.wire.message import Sealed, head
 from opanel_agent.evaluate.context import PassContext, begin_pass
+from opanel_agent.evaluate.ledger_file import open_ledger
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.storage.resources import load_catalog
 
@@ -243,8 +244,9 @@ def test_without_a_ledger_every_report_that_does_not_wait_counts(
     agent.files.put(PATHS.erasure / B, secret(B))
     sealed_report(agent, WAITS)
     agent.files.put(PATHS.ledger, b"", kind="dir")
+    context.ledger = open_ledger(agent.files, PATHS, context.now)
     assert context.rights.reports_sent() == [A, B]
-    assert "ledger_not_read" in capsys.readouterr().err
+    assert "ledger_unusable" in capsys.readouterr().err
 
 
 # ---- ready

@@ -117,7 +117,7 @@ def test_what_is_asked_says_who_and_nothing_of_the_machine(market: Market, serve
     assert (claims.kind, claims.components) == ("renewal", {})
     assert held(market).activation is not None
     assert claims.jwk.kid == held(market).activation.jkt  # type: ignore[union-attr]
-    assert kinds(server) == ["RequestAttempted", "RequestSent"]
+    assert kinds(server) == ["RequestAttempted", "RequestAnswered"]
     assert server.files.read(PATHS.sent / f"{sealed.id}.request", max_bytes=10**6) == sealed.encode()
     assert server.files.names(PATHS.held) == ()
     assert server.run("narrowed")["answer"]["last_left"]["purpose"] == "license_renewal"

@@ -8,6 +8,7 @@ import pytest
 
 from fixtures import signing
 from fixtures.fake_network import ok
+from fixtures.memory_files import Stopped
 from fixtures.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import Storage, Unavailable
@@ -99,7 +100,7 @@ def test_a_yes_is_recorded_then_a_report_is_held_and_then_leaves(agent: Simulate
     (left,) = reports(agent)
     assert left.id == waiting["id"]
     told = kinds(agent)
-    order = ["ConsentGiven", "RequestSealed", "RequestAttempted", "RequestSent", "ReceiptKept"]
+    order = ["ConsentGiven", "RequestSealed", "RequestAttempted", "RequestAnswered", "ReceiptKept"]
     assert [kind for kind in told if kind in order] == order
 
 
@@ -339,6 +340,24 @@ def test_a_pass_that_was_killed_while_sending_is_recorded(agent: Simulated) -> N
         ]
         == "interrupted"
     )
+
+
+def test_a_request_that_is_cut_short_a_second_time_is_recorded_again(agent: Simulated) -> None:
+    def ended(_sealed: Sealed) -> Reply:
+        raise Stopped
+
+    agent.files.put(PATHS.consent, AT_ONCE.encode())
+    agent.network.on("POST", f"{signing.ENDPOINT}/v1/reports/{USAGE}", ended)
+    with pytest.raises(Stopped):
+        agent.change_consent()
+    agent.run("narrowed")
+    (waiting,) = agent.run("held")["result"]["held"]
+    with pytest.raises(Stopped):
+        agent.run("held", action="send", id=waiting["id"])
+    agent.run("narrowed")
+    ledger = agent.files.read(PATHS.ledger, max_bytes=10**6) or b""
+    told = [each for each in map(json.loads, ledger.splitlines()) if each["data"].get("reason") == "interrupted"]
+    assert [(each["kind"], each["data"]["id"]) for each in told] == [("RequestFailed", waiting["id"])] * 2
 
 
 def test_rights_over_what_left_are_used_and_answered(agent: Simulated) -> None:
