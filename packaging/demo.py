@@ -428,7 +428,7 @@ def report(story: Story, port: int) -> None:
     story.run(f"opanel-agent data held send {held[0]['id']}")
     story.run("opanel-agent data sent")
     sent = json.loads(story.quietly("opanel-agent data sent --json"))["result"]["sent"]
-    ids = [each["id"] for each in sent if each["purpose"] == "usage_statistics" and each["ok"]]
+    ids = [each["id"] for each in sent if each["purpose"] == "usage_statistics" and each["stage"] == "answered"]
     if len(ids) != 1:
         raise Broken(f"what left is {sent}")
     story.run(f"opanel-agent data sent {ids[0]}")

@@ -108,6 +108,7 @@ LAYERS = (
             "system.storage.installation",
             "system.environment",
             "system.errno_codes",
+            "system.file_stamp",
             "system.process",
             "system.log",
             "system.journal",

@@ -41,6 +41,10 @@ NO_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({})
 OWNER_MEMBERS: Final = ("last_left", "may_have_left", "reports", "requests")
 _URL_ALPHABET: Final = bytes.maketrans(b"+/", b"-_")
 
+# Members of the answer that say what may leave: what the files say now, and not when they were read last.
+OF_CONSENT: Final = ("consent", "")
+_OK: Final = 200
+
 PROBLEMS: Final[Mapping[str, tuple[int, Code, str]]] = {
     "request_malformed": (400, Fault.PROTOCOL, "The request is not HTTP/1.1 as this socket speaks it."),
     "options_refused": (400, Fault.USAGE, "The options are not a JSON object of those that the path takes."),
@@ -172,6 +176,12 @@ def respond(
     if route.member is None:
         return Response(status=200, body=_INDEX_BODY)
     return _show(route.member, answer, trouble, owner=owner)
+
+
+def show_outdated(route: Route, answer: PublishedAnswer | None, trouble: object, *, owner: bool) -> Response:
+    """Returns what `respond` returns for an answer of before a change that no job has read yet; a member says so."""
+    shown = _show(route.member or "", answer, trouble, owner=owner)
+    return shown if shown.status != _OK else shown._replace(body=shown.body[:-1] + b',"outdated":true}')
 
 
 def _show(member: str, answer: PublishedAnswer | None, trouble: object, *, owner: bool) -> Response:

@@ -1,5 +1,9 @@
 """Holds the last answer and the queue of jobs, and decides which job runs when and who gets which reply.
 
+What may leave is served as it is now: where a file that the answer was computed from has changed since, by its stamp, a
+job reads all again first, and whoever asked waits for it a little. One that does not end in time leaves the answer of
+before, which says so.
+
 No process and no socket is touched here. The loop asks `next_task`, runs it (`job_process`), and brings its end to
 `finished`, which returns the effects. One job runs at a time. Whoever asks for what waits already joins it; a job that
 runs may have read its inputs before the asking, so another one is queued. The queue's limit is for group members: a
@@ -11,14 +15,15 @@ the next one runs, and the last answer stands.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from opanel_agent.core.codes import Fault, Reason
-from opanel_agent.core.commands import Route
+from opanel_agent.core.commands import NARROWED, Route
 from opanel_agent.core.errors import AgentError, NotPermitted, Unavailable
 from opanel_agent.core.units import HOUR_S
 from opanel_agent.daemon.api import (
+    OF_CONSENT,
     Peer,
     PublishedAnswer,
     Response,
@@ -27,13 +32,16 @@ from opanel_agent.daemon.api import (
     body_json,
     problem,
     respond,
+    show_outdated,
 )
 from opanel_agent.daemon.connection import Connection
 from opanel_agent.daemon.job_process import JobResult
 from opanel_agent.daemon.result_frame import Line, ResultFrame, error_text, read_frame, restore_answer, restore_license
+from opanel_agent.system import file_stamp
 
 START = Start(intent="start")
 TICK = Start(intent="tick")
+LOOK = Start(intent=NARROWED.intent)  # reads all again and sends nothing: only the passage of time sends by itself
 _ROUTINE = ("start", "tick")
 
 Replies = list[tuple[Connection, Response]]
@@ -43,6 +51,7 @@ class RetryPolicy(NamedTuple):
     """Says how long a POST waits for its job, when a failed job runs again, and how many jobs may wait."""
 
     reply_s: float = 30.0  # a POST that takes longer gets 202
+    look_s: float = 3.0  # a GET of what may leave that takes longer gets the answer of before, marked
     retry_first_s: float = 60.0  # after a job that failed; doubled each time
     retry_last_s: float = HOUR_S
     queued_max: int = 8  # for group members; the owner is always admitted
@@ -53,13 +62,18 @@ class RetryPolicy(NamedTuple):
 
 
 class QueuedJob:
-    """Holds a job that waits or runs, and the connections that wait for it."""
+    """Holds a job that waits or runs, and the connections that wait for it: POSTs for its end, GETs for its answer.
 
-    __slots__ = ("start", "waiting")
+    `stamps` are those of the watched files when a GET found them changed.
+    """
+
+    __slots__ = ("readers", "stamps", "start", "waiting")
 
     def __init__(self, start: Start) -> None:
         self.start = start
         self.waiting: list[Connection] = []
+        self.readers: list[tuple[Connection, Route]] = []
+        self.stamps: Mapping[str, str] | None = None
 
 
 class JobEffects(NamedTuple):
@@ -78,7 +92,9 @@ class JobEffects(NamedTuple):
 class JobQueue:
     """Handles the requests of all connections (`RequestHandler`). Times are the loop's clock, in seconds."""
 
-    def __init__(self, retry_policy: RetryPolicy, owner: int) -> None:
+    def __init__(
+        self, retry_policy: RetryPolicy, owner: int, *, stamp: Callable[[str], str] = file_stamp.stamp
+    ) -> None:
         self.answer: PublishedAnswer | None = None
         self.running: QueuedJob | None = None
         self.narrowed = False  # a request wants the running job ended
@@ -91,6 +107,8 @@ class JobQueue:
         self._failures = 0
         self._refreshed_s = -math.inf
         self._stopping = False
+        self._stamp = stamp
+        self._watch: Mapping[str, str] = {}  # what the answer was computed from
 
     def restore(self, data: bytes, license_: bytes, wall_s: float) -> None:
         """Serves the answer that was saved before this start until there is a new one, where it is still good.
@@ -111,7 +129,7 @@ class JobQueue:
         """Returns the response; or None where a job was queued, and the connection waits for it."""
         made = respond(route, body, self.answer, self._trouble, owner=connection.peer.owner)
         if isinstance(made, Response):
-            return made
+            return self._as_of_now(route, made, connection, now_s) if route.member in OF_CONSENT else made
         self.narrowed = self.narrowed or (made.ends_running_job and self._runs_under_wider_permission())
         if self._stopping:
             return self._stopped_reply()
@@ -126,9 +144,30 @@ class JobQueue:
         """Tells whether the running job may do what no longer holds. One that narrows, too, sends nothing."""
         return self.running is not None and not self.running.start.ends_running_job
 
+    def _as_of_now(self, route: Route, made: Response, connection: Connection, now_s: float) -> Response | None:
+        """Returns the response where nothing changed since; else None, and the connection waits for a job that reads all."""
+        if self._stopping or not self._watch:
+            return made
+        stamps = {path: self._stamp(path) for path in self._watch}
+        if stamps == self._watch:
+            return made
+        jobs = (*self._queue, *([self.running] if self.running else []))
+        job = next((known for known in jobs if known.start == LOOK and known.stamps == stamps), None)
+        if job is None:
+            job = QueuedJob(LOOK)
+            job.stamps = stamps
+            self._queue.insert(0, job)
+        job.readers.append((connection, route))
+        connection.wait(now_s + self._retry_policy.look_s)
+        return None
+
     def late(self, connection: Connection) -> Response:
-        """Returns the response to a client whose job goes on without it (status 202)."""
+        """Returns the response to a client whose job goes on without it: 202 to a POST, the answer of before to a GET."""
         for task in (*self._queue, *([self.running] if self.running else [])):
+            for reader in [reader for reader in task.readers if reader[0] is connection]:
+                task.readers.remove(reader)
+                owner = connection.peer.owner
+                return show_outdated(reader[1], self.answer, self._trouble, owner=owner)
             if connection in task.waiting:
                 task.waiting.remove(connection)
         return body_json(ok=None, error=None, result=b"null", answer=self.answer)
@@ -165,16 +204,23 @@ class JobQueue:
     def finished(self, ended: JobResult, now_s: float) -> JobEffects:
         """Takes up the running job's result and returns what follows from it."""
         job, self.running, self.narrowed = self.running, None, False
+        effects = self._finished(job, ended, now_s)
+        readers = job.readers if job else []
+        return effects._replace(replies=[*effects.replies, *self._shown(readers)])
+
+    def _finished(self, job: QueuedJob | None, ended: JobResult, now_s: float) -> JobEffects:
         waiting = job.waiting if job else []
         try:
             frame = read_frame(ended)
         except AgentError as error:
+            self._watch = {}  # what fails is not tried again for everyone who asks: the answer says that it failed
             return self._failed(waiting, error, now_s)
         if job is not None and _is_callers_error(job.start, frame):
             return JobEffects(replies=self._replies(waiting, frame), trouble=None, lines=frame.lines)
         self._failures = 0
         self._next_s = now_s + frame.next_run_s
         self.answer = frame.answer or self.answer
+        self._watch = frame.watch
         self._trouble = frame.error if frame.answer is None else None
         return JobEffects(
             replies=self._replies(waiting, frame),
@@ -194,6 +240,15 @@ class JobQueue:
         self._next_s = now_s + self._retry_policy.retry_s(self._failures)
         return JobEffects(replies=replies, trouble=str(error))
 
+    def _shown(self, readers: Sequence[tuple[Connection, Route]]) -> Replies:
+        """What each GET that waited gets, from the answer as it is now."""
+        shown: Replies = []
+        for connection, route in readers:
+            response = respond(route, b"", self.answer, self._trouble, owner=connection.peer.owner)
+            if isinstance(response, Response):
+                shown.append((connection, response))
+        return shown
+
     def _replies(self, waiting: Sequence[Connection], frame: ResultFrame) -> Replies:
         return [(connection, self._reply(frame, owner=connection.peer.owner)) for connection in waiting]
 
@@ -209,7 +264,8 @@ class JobQueue:
         self._stopping = True
         reply = self._stopped_reply()
         queue, self._queue = self._queue, []
-        return [(connection, reply) for job in queue for connection in job.waiting]
+        shown = [entry for job in queue for entry in self._shown(job.readers)]
+        return [*((connection, reply) for job in queue for connection in job.waiting), *shown]
 
 
 def _is_callers_error(start: Start, frame: ResultFrame) -> bool:

@@ -16,6 +16,7 @@ from opanel_agent.core.units import DAY_S
 from opanel_agent.daemon.api import OWNER_MEMBERS, PublishedAnswer
 from opanel_agent.daemon.job_process import JobResult
 
+WATCHED_MAX: Final = 128  # files that a frame may name: a request for the answer looks at each
 CLOCK_SKEW_MAX_S: Final = 300  # by which a restored answer may seem to be of the future
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _RESERVED: Final = ("event", "level", "message", "state")  # of every line of the daemon's
@@ -28,7 +29,8 @@ Line = tuple[str, str, str, dict[str, object]]
 class ResultFrame(NamedTuple):
     """Holds the checked output of a job.
 
-    `answer` is None where the last one stands; `result` and `peer_result` are JSON, the second without what only the
+    `answer` is None where the last one stands, `watch` the files that it was computed from, with their stamps; `result` and
+    `peer_result` are JSON, the second without what only the
     owner may see; `language` is the settings' choice.
     """
 
@@ -40,6 +42,7 @@ class ResultFrame(NamedTuple):
     answer: PublishedAnswer | None
     lines: list[Line]
     language: str | None
+    watch: Mapping[str, str]
 
 
 def read_frame(ended: JobResult) -> ResultFrame:
@@ -121,6 +124,7 @@ def _read(frame: object) -> ResultFrame:
                 answer=_answer(answer),
                 lines=[_line(line) for line in _list(rest.get("journal", []))],
                 language=_text(rest["language"]) if rest.get("language") else None,
+                watch=_watch(rest.get("watch")),
             )
     raise ValueError
 
@@ -132,6 +136,16 @@ def _error(error: object) -> dict[str, object] | None:
         case {"kind": kind, "code": code, "detail": detail, "values": {**values}}:
             checked = {_text(name): _scalar(value) for name, value in values.items()}
             return {"kind": _text(kind), "code": _text(code), "detail": _text(detail), "values": checked}
+    raise ValueError
+
+
+def _watch(watch: object) -> dict[str, str]:
+    """Paths with their stamps; none where a job of another version names none."""
+    match watch:
+        case None:
+            return {}
+        case {**stamps} if len(stamps) <= WATCHED_MAX:
+            return {_text(path): _text(stamp) for path, stamp in stamps.items()}
     raise ValueError
 
 

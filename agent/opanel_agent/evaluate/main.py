@@ -28,7 +28,7 @@ from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, HOUR_S
-from opanel_agent.evaluate import answer, command_signals, decision, request_records
+from opanel_agent.evaluate import answer, command_signals, decision, request_records, watched
 from opanel_agent.evaluate.answer import Outlook
 from opanel_agent.evaluate.consent import changes
 from opanel_agent.evaluate.context import PassContext, begin_pass
@@ -81,6 +81,7 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
             )
             if not context.reset:
                 _run_reports(context, timed=kind in _TIMED)
+        watched_files = watched.stamps(ports.files, paths)  # before `_conclude` reads them for what is shown
         answered, next_run_s = _conclude(context, timed=kind in _TIMED)
         unsaved.attempt(paths.state.name, context.save)
         withdrawn.unsaved += unsaved.files
@@ -95,6 +96,7 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
             "error": None if error is None else error.to_json(),
             "answer": answered,
             "next_run_s": next_run_s,
+            "watch": watched_files,
             "result": None if result is None else {**result, "consent": withdrawn.to_json()},
             "language": context.inputs.settings.language,
         }

@@ -14,7 +14,6 @@ from opanel_agent.core.consent.gate import (
     Objection,
     Permit,
     RequestView,
-    SettingsView,
     Signals,
     decide,
     decide_all,
@@ -29,19 +28,10 @@ from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.values import frozen
 from opanel_agent.core.wire import endpoints
 from opanel_agent.core.wire.message import JOSE, Sealed, body_json, fields_of, written_by_us
+from opanel_agent.system.consent.settings_view import settings_view
 from opanel_agent.system.storage.settings import Settings
 
 Permissions = dict[Purpose, Permit | Denial]
-
-
-def settings_view(settings: Settings, refused: AgentError | None) -> SettingsView:
-    """Returns the part of the settings that the gate looks at. `refused`: why the file is refused whole, if it is."""
-    return SettingsView(
-        check=settings.license_check,
-        renew=settings.license_renew,
-        advisories=settings.advisories,
-        refused=None if refused is None else refused.detail,
-    )
 
 
 def destinations(purpose: str, settings: Settings, root: Root) -> tuple[str, ...]:

@@ -28,10 +28,15 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Untrusted, Usage
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.ledger.export import ExportFlawKind
+from opanel_agent.core.ledger.requests import CopyState, Stage
 from opanel_agent.core.license.states import Action, State
 from opanel_agent.core.problems import REFUSALS
 from opanel_agent.core.reporting.catalog import Type
 from opanel_agent.core.units import LANGUAGES, Language
+from opanel_agent.evaluate.consent.rights import PREFIX as RIGHTS_PREFIX
+from opanel_agent.evaluate.license.commands import ACTIVATION, EXCHANGE, RELEASE
+from opanel_agent.evaluate.license.renew import KIND
+from opanel_agent.evaluate.reporting.report import PREFIX
 from opanel_agent.messages import describe_error, language, translate, translate_code
 from opanel_agent.system import sandbox
 from opanel_agent.system.journal import MESSAGE_IDS
@@ -59,6 +64,7 @@ def po(lang: Language) -> dict[str, str]:
 
 
 ENGLISH, TURKISH = po("en"), po("tr")
+KINDS_OF_REQUESTS = (*PREFIX.values(), RIGHTS_PREFIX, KIND, *(each.kind for each in (ACTIVATION, RELEASE, EXCHANGE)))
 
 
 def placeholders(text: str) -> frozenset[str]:
@@ -93,6 +99,12 @@ def of_codes() -> dict[str, Iterable[str]]:
         "recipient": {name for sheet in load_catalog().sheets.values() for name in sheet.recipients},
         "severity": Severity,
         "finding": ExportFlawKind,
+        "stage": Stage,
+        "copy": CopyState,
+        "request": KINDS_OF_REQUESTS,
+        "consent.gone": {*Stage} - {Stage.SEALED},
+        "sent.request": {*CopyState, Stage.ATTEMPTED},
+        "sent.reply": CopyState,
         "level": CheckStatus,
         "examined": Check,
         "skipped": SkipReason,

@@ -13,6 +13,7 @@ from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
+from opanel_agent.core.consent.purposes import POLICIES
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.license.states import State
 
@@ -172,12 +173,13 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
             return row(terminal.type("status").out, label)
 
     assert rows("Left last", last_left=None) == "nothing that says anything about this server"
-    unanswered = answer()["last_left"] | {"stage": "attempted"}
-    for last_left in (None, answer()["last_left"]):
+    left: dict[str, Any] = dict(answer()["last_left"])  # type: ignore[arg-type]
+    unanswered = left | {"stage": "attempted"}
+    for last_left in (None, left):
         may = rows("May have left", last_left=last_left, may_have_left=unanswered)
         assert may == "usage statistics, 24 hours ago [usage-0123456789abcdef]; attempted, nobody answered: it may have left"
     assert rows("Left last", last_left=None, may_have_left=unanswered) is None
-    refused = rows("Left last", last_left=answer()["last_left"] | {"stage": "sent"})
+    refused = rows("Left last", last_left=left | {"stage": "sent"})
     assert refused == "usage statistics, 24 hours ago [usage-0123456789abcdef]; sent, but not taken"
     assert rows("Waiting", reports={"held": 1, "next": None}) == "1 reports (opanel-agent data held)"
     assert (
@@ -236,7 +238,10 @@ def test_opt_outs_and_a_failed_check_are_said(terminal: Terminal) -> None:
 
 def test_the_envelope_holds_the_whole_answer(terminal: Terminal) -> None:
     printed = ask(terminal, "--json")
-    assert printed.json() == {"schema": 1, "result": answer(), "warnings": [], "errors": []}
+    envelope = printed.json()
+    assert set(envelope["result"].pop("consent")["purposes"]) == {*POLICIES}  # computed when asked
+    told = {name: value for name, value in answer().items() if name != "consent"}
+    assert envelope == {"schema": 1, "result": told, "warnings": [], "errors": []}
 
 
 def test_codes_of_a_newer_daemon_and_members_that_it_added_do_no_harm(terminal: Terminal) -> None:
@@ -397,7 +402,7 @@ def test_metrics_are_openmetrics_that_a_textfile_collector_reads(terminal: Termi
     assert f"opanel_agent_last_left_seconds {NOW - DAY}" in lines
     assert f'opanel_agent_request_seconds{{stage="sealed"}} {NOW}' in lines
     assert f'opanel_agent_request_seconds{{stage="answered"}} {NOW - DAY}' in lines
-    assert not [line for line in lines if line.startswith("opanel_agent_may_have_left_seconds ")]
+    assert not [line for line in lines if 'stage="attempted"' in line]
     assert 'opanel_agent_purpose_permitted{purpose="license_status"} 1' in lines
     assert 'opanel_agent_purpose_permitted{purpose="usage_statistics"} 0' in lines
     assert 'opanel_agent_license_reason{reason="odd\\"one\\n"} 1' in lines

@@ -1,7 +1,7 @@
 """What may leave now, as a command sees it: consent, policies and opt-outs read afresh, the gate asked itself.
 
-Two things only the agent knows, that its ledger is in order and that this machine is no copy, and the variables of its
-environment; what its last answer says of these is added. It needs neither root nor the daemon.
+Some things only the agent knows: that its ledger is in order, that this machine is no copy, where its root of trust sends
+to, and the variables of its environment. What its last answer says of these is added. It needs neither root nor the daemon.
 """
 
 from typing import Final
@@ -10,19 +10,20 @@ from opanel_agent.cli.consent import signals
 from opanel_agent.cli.consent.locations import where
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.license import status_view as answers
+from opanel_agent.cli.license.status_view import AnswerView
 from opanel_agent.cli.output import Shown
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Denial, GateInputs, Objection, SettingsView, decide
 from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT, Signal
-from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.core.consent.purposes import POLICIES, Purpose
 from opanel_agent.core.errors import AgentError, Misconfigured
-from opanel_agent.network import gate_inputs
 from opanel_agent.system.consent.consent_store import LocalConsents
+from opanel_agent.system.consent.settings_view import settings_view
 from opanel_agent.system.storage import resources
 
-OF_THE_AGENT: Final = frozenset({Reason.LEDGER, Reason.CLONE})
+OF_THE_AGENT: Final = frozenset({Reason.LEDGER, Reason.CLONE, Reason.REGION})
 
 
 def consents(world: Context) -> ConsentReading:
@@ -36,6 +37,17 @@ def do_not_track(world: Context, consent: ConsentReading) -> tuple[Signal, ...]:
 
 def grounds(world: Context, purpose: Purpose, consent: ConsentReading) -> tuple[Objection, ...]:
     """Everything that objects; () where a request would be let out. A command's purpose as if it were given."""
+    try:
+        answer = answers.latest(world)
+    except AgentError:
+        answer = None  # it will decide for itself when it runs
+    return grounds_beside(world, purpose, consent, answer)
+
+
+def grounds_beside(
+    world: Context, purpose: Purpose, consent: ConsentReading, answer: AnswerView | None
+) -> tuple[Objection, ...]:
+    """Everything that objects by the files as they lie there, and what an answer says that only the agent knows."""
     snapshot = GateInputs(
         signals=world.optouts.read(),
         standing=_standing(world),
@@ -46,13 +58,58 @@ def grounds(world: Context, purpose: Purpose, consent: ConsentReading) -> tuple[
     )
     decided = decide(purpose, snapshot)
     own = decided.grounds if isinstance(decided, Denial) else ()
-    return tuple(dict.fromkeys((*own, *_of_the_agent(world, purpose))))
+    return tuple(dict.fromkeys((*own, *_of_the_agent(purpose, answer))))
+
+
+def present(world: Context, answer: AnswerView) -> AnswerView:
+    """Returns the answer with its consent part computed now, from the files and signals as they are.
+
+    An answer is of its pass, and files change between two. Where this user may not read them, the agent's own reading is
+    all there is.
+    """
+    consent = consents(world)
+    if not _readable(world, consent):
+        return answer
+    opt_outs = world.optouts.read()
+    found = {str(purpose): grounds_beside(world, purpose, consent, answer) for purpose in POLICIES}
+    do_not_track_ = (*opt_outs.do_not_track, *signals.in_answer(answer), *consent.signals())
+    part: dict[str, Json] = {
+        **answer.part("consent"),
+        "schema": 1,
+        "purposes": {
+            purpose: {"permitted": not objections, "reasons": objections_json(objections)}
+            for purpose, objections in found.items()
+        },
+        "do_not_track": [_signal_json(signal) for signal in do_not_track_],
+        "offline": [_signal_json(signal) for signal in opt_outs.offline],
+    }
+    return answer._replace(told={**answer.told, "consent": part})
+
+
+def _readable(world: Context, consent: ConsentReading) -> bool:
+    """Whether this user may read what decides: what only root may read is no fault of the file."""
+    faults: list[AgentError] = [*consent.faults()]
+    try:
+        world.settings()
+    except Misconfigured as refused:
+        faults.append(refused)
+    return all(fault.values.get("errno") not in ("EACCES", "EPERM") for fault in faults)
+
+
+def _signal_json(signal: Signal) -> Json:
+    return {"what": signal.what, "place": signal.place, "line": signal.line}
+
+
+def objections_json(objections: tuple[Objection, ...]) -> list[Json]:
+    """Returns objections as the answer has them."""
+    return [
+        {"reason": str(each.reason), "what": each.what, "place": each.place, "line": each.line} for each in objections
+    ]
 
 
 def shown(grounds_: tuple[Objection, ...]) -> Shown:
-    return [
-        {"reason": str(each.reason), "what": each.what, "place": each.place, "line": each.line} for each in grounds_
-    ]
+    """Returns objections as members of a result."""
+    return [*objections_json(grounds_)]
 
 
 def ground_lines(world: Context, grounds_: tuple[Objection, ...]) -> tuple[str, ...]:
@@ -65,16 +122,13 @@ def ground_lines(world: Context, grounds_: tuple[Objection, ...]) -> tuple[str, 
 
 def _standing(world: Context) -> SettingsView:
     try:
-        return gate_inputs.settings_view(world.settings(), None)
+        return settings_view(world.settings(), None)
     except Misconfigured as refused:
         return SettingsView(refused=refused.detail)
 
 
-def _of_the_agent(world: Context, purpose: Purpose) -> tuple[Objection, ...]:
-    try:
-        purposes = answers.latest(world).part("consent").get("purposes")
-    except AgentError:
-        return ()  # it will decide for itself when it runs
+def _of_the_agent(purpose: Purpose, answer: AnswerView | None) -> tuple[Objection, ...]:
+    purposes = None if answer is None else answer.part("consent").get("purposes")
     told = purposes.get(purpose) if isinstance(purposes, dict) else None
     reasons = told.get("reasons") if isinstance(told, dict) else None
     found = [_ground(each) for each in reasons] if isinstance(reasons, list) else []

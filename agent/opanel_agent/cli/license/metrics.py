@@ -7,6 +7,7 @@ that people alert on also how far away it is, counted when this was printed. Wha
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from opanel_agent.cli.consent import gate_view
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import PERMITS, AnswerView, number
@@ -23,7 +24,7 @@ Family = Iterator[str]
 
 def metrics(world: Context) -> CommandResult:
     try:
-        answer = answers.latest(world)
+        answer = gate_view.present(world, answers.latest(world))
     except AgentError as error:
         lines = (*_gauge("up", "the daemon answers", {"": 0}), "# EOF")
         return CommandResult(result={"up": False, "code": str(error.code)}, lines=lines)
@@ -74,13 +75,12 @@ def _agent(answer: AnswerView, now_s: int) -> Iterator[Family]:
 def _promise(answer: AnswerView) -> Iterator[Family]:
     """What may leave, what did and what waits to, as gauges; no sample of what an older daemon does not tell."""
     permitted = {purpose: int(may) for purpose, may in answer.permitted.items()}
-    reports, left, may = answer.part("reports"), answer.part("last_left"), answer.part("may_have_left")
+    reports, left = answer.part("reports"), answer.part("last_left")
     stages = {stage: at for stage in STAGES if (at := number(answer.part("requests"), stage)) is not None}
     yield _gauge("purpose_permitted", "1 for what may leave now", _labelled("purpose", permitted))
     yield _gauge("held_reports", "finished reports that wait", _maybe(number(reports, "held")))
     yield _gauge("next_report_seconds", "when a report is made or released next", _maybe(number(reports, "next")))
     yield _gauge("last_left_seconds", "when something about this server left last", _maybe(number(left, "at")))
-    yield _gauge("may_have_left_seconds", "when something may have left since: unanswered", _maybe(number(may, "at")))
     yield _gauge("request_seconds", "when the newest request at this stage was made", _labelled("stage", stages))
 
 

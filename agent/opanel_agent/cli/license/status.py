@@ -3,7 +3,7 @@
 None of them needs root or the network: they read the last answer, from the daemon or from the file that it leaves.
 """
 
-from opanel_agent.cli.consent import signals
+from opanel_agent.cli.consent import gate_view, signals
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import table
 from opanel_agent.cli.license import status_view as answers
@@ -33,8 +33,8 @@ def status(options: Options, world: Context) -> CommandResult:
 
 
 def screen(world: Context) -> CommandResult:
-    """License, what is sent, isolation and opt-outs, in at most 15 lines where nothing is wrong."""
-    answer = answers.latest(world)
+    """License, what is sent, isolation and opt-outs, in at most 15 lines where nothing is wrong. What may leave is computed now."""
+    answer = gate_view.present(world, answers.latest(world))
     obeyed = (*world.optouts.read().do_not_track, *signals.in_answer(answer))
     lines = table(status_rows(world, answer, obeyed), world.console.columns)
     warnings = (*beside(world, answer), *signals.shell_alone(world, obeyed))

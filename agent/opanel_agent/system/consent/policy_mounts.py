@@ -42,6 +42,11 @@ def missing_mount(files: Files, folder: Path) -> Missing | None:
     return Missing(mount=wanted, named=named[wanted])
 
 
+def is_mount(files: Files, folder: Path) -> bool:
+    """Tells whether something is mounted at `folder`, links resolved."""
+    return folder in set(_mount_points(files, MOUNTINFO, 4))
+
+
 def _mount_points(files: Files, path: Path, column: int) -> Iterator[Path]:
     """Yields the mount points of a table, its octal escapes undone. A table that cannot be read has none."""
     try:

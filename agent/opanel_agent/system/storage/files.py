@@ -25,7 +25,7 @@ from typing import Final, Protocol
 
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Storage, Unreadable
-from opanel_agent.system import errno_codes
+from opanel_agent.system import errno_codes, file_stamp
 
 ROOT_UID: Final = 0
 LOCK_POLL_S: Final = 0.05
@@ -76,6 +76,10 @@ class Files(Protocol):
 
     def exists(self, path: Path) -> bool:
         """Whether anything has this name: a dangling link counts, and so does what cannot be looked at."""
+        ...
+
+    def stamp(self, path: Path) -> str:
+        """What differs once the file or folder was changed (`system.file_stamp`). Never raises."""
         ...
 
     def make_dir(self, path: Path, *, mode: int = 0o700) -> None:
@@ -225,6 +229,10 @@ class LocalFiles:
         except OSError:
             return True  # what cannot be looked at may be a "no", and unclear is a "no"
         return True
+
+    def stamp(self, path: Path) -> str:
+        """Returns the stamp of what has this name, links not followed."""
+        return file_stamp.stamp(str(path))
 
     def make_dir(self, path: Path, *, mode: int = 0o700) -> None:
         """Makes each missing directory with `mode`, the setgid bit of its parent kept, and syncs its parent."""

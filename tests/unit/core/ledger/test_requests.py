@@ -76,7 +76,7 @@ def test_why_it_was_not_taken_is_kept_until_the_next_attempt() -> None:
     log.note(entry(EntryKind.REQUEST_SENT, 3, status=503, reason="server_error"))
     record = log.records[ID]
     assert (record.status, record.reason, record.reply_sha256) == (503, "server_error", None)
-    assert (record.sealed_at, record.sha256, record.digests) == (1, OTHER, {ONE, OTHER})
+    assert (record.sealed_at, record.sha256, sorted(record.digests)) == (1, OTHER, [ONE, OTHER])
     log.note(entry(EntryKind.REQUEST_ATTEMPTED, 4, sha256=OTHER))
     assert (log.records[ID].status, log.records[ID].reason) == (None, None)
     log.note(entry(EntryKind.REQUEST_ANSWERED, 5, status=202, reply_sha256=ONE))

@@ -193,7 +193,7 @@ def test_a_sealed_report_left_nowhere(agent: Simulated) -> None:
 def test_what_the_gate_withheld_at_the_last_moment_did_not_leave(agent: Simulated) -> None:
     """The courier's own reading denies: the ledger says so, and no erasure is asked for what nobody has."""
 
-    def withheld(_sealed: Sealed, *, signalled: bool) -> Reply:
+    def withheld(sealed: Sealed, *, signalled: bool) -> Reply:
         return Reply(ok=False, code=str(Reason.OPT_OUT), detail="gate_denied", url=REPORTS)
 
     agent.world.network.courier = withheld  # type: ignore[method-assign]
