@@ -192,7 +192,7 @@ PURGE: Final = _post("purge", result=("purged", "ready"))
 EXPORT: Final = _post("export", "id", result=("export", "more", "size"))
 # Entries of the ledger, from a number on.
 HISTORY: Final = _post("history", "id", result=("entries", "of"))
-RECEIPTS: Final = _post("receipts", "id", result=("receipts",))
+RECEIPTS: Final = _post("receipts", "id", result=("receipts", "of", "owed"))
 # Records that a person was shown a notice, and in which language.
 NOTICED: Final = _post("noticed", "version", "lang", result=("noticed",))
 # What may leave has become less: whatever runs was started under the wider

@@ -12,6 +12,7 @@ The same state gives the same bytes, so an export that is carried out of here in
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain as chain_of_parts
 from pathlib import Path
 from typing import Final
 
@@ -32,22 +33,31 @@ from opanel_agent.system.storage.files import Files, LocalFiles
 from opanel_agent.system.storage.paths import Paths
 from opanel_agent.system.storage.resources import Resources
 
+# What of set-aside ledgers, copies and held requests is carried as bytes; of the rest the digests are, which prove as much.
+# As JSON a byte takes six at the most, one of the ledger two: all of it stays below what an export may have.
+MAX_CARRIED_BYTES: Final = 24 * 1024 * 1024
 _MAX_PART_BYTES: Final = 1024 * 1024
 
 
-def gather(files: Files, paths: Paths, first_root: Root | None) -> bytes:
+def gather(files: Files, paths: Paths, first_root: Root | None, *, max_carried_bytes: int = MAX_CARRIED_BYTES) -> bytes:
     """The export. The caller holds the state's lock, or knows that nobody writes."""
     chain = files.read(paths.ledger, max_bytes=MAX_BYTES) or b""
     parts = [
         Part.of(PartKind.LEDGER, paths.ledger.name, chain),
-        *_ends(files, paths),
+        *_one(files, paths.ledger.with_name("ledger.head"), PartKind.HEAD),
         *(() if first_root is None else (Part.of(PartKind.ROOT, "root.jws", first_root.lines),)),
         *_one(files, paths.roots, PartKind.ROOTS),
         *_one(files, paths.consent, PartKind.CONSENT),
         *(replace(part, name=f"consent.d/{part.name}") for part in _all(files, paths.consent_dir, PartKind.CONSENT)),
         *(Part.of(PartKind.NOTICE, name, text) for name, text in _notice(Resources())),
-        *map(_without_secrets, _all(files, paths.sent, PartKind.SENT)),
-        *map(_without_secrets, _all(files, paths.held, PartKind.HELD)),
+        *_carried(
+            chain_of_parts(
+                map(_without_secrets, _all(files, paths.sent, PartKind.SENT)),
+                map(_without_secrets, _all(files, paths.held, PartKind.HELD)),
+                _broken(files, paths),
+            ),
+            max_carried_bytes,
+        ),
         *(
             Part.digest_of(PartKind.READY, part.name, part.data or b"")
             for part in _all(files, paths.ready, PartKind.READY)
@@ -84,10 +94,17 @@ def _notice(installed: Resources) -> Iterator[tuple[str, bytes]]:
     yield "fields.json", installed.notice_catalog()
 
 
-def _ends(files: Files, paths: Paths) -> Iterator[Part]:
-    """Where the ledger ends, and those that were set aside."""
+def _carried(parts: Iterable[Part], max_bytes: int) -> Iterator[Part]:
+    """The parts as they are, as long as their bytes fit; from then on their digests."""
+    left = max_bytes
+    for part in parts:
+        left -= len(part.data or b"")
+        yield part if left >= 0 else replace(part, data=None)
+
+
+def _broken(files: Files, paths: Paths) -> Iterator[Part]:
+    """The ledgers that were set aside."""
     here = paths.ledger.parent
-    yield from _one(files, paths.ledger.with_name("ledger.head"), PartKind.HEAD)
     for name in files.names(here):
         if re.fullmatch(BROKEN_NAME, name):
             yield Part.of(PartKind.BROKEN, name, files.read(here / name, max_bytes=MAX_BYTES) or b"")

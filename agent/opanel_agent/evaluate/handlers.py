@@ -56,8 +56,12 @@ HANDLERS: Final[Mapping[str, Command]] = {
     "rights": records.use_right,
     "purge": lambda context, _: records.purge(context.outbox, context.rights, context.now),
     "history": lambda context, _: records.history(context.ledger),
-    "receipts": lambda context, _: records.receipts(
-        context.ports.files, context.ports.paths, context.inputs.first_root, context.rights
+    "receipts": lambda context, intent: records.receipts(
+        context.ports.files,
+        context.ports.paths,
+        context.inputs.first_root,
+        context.rights,
+        intent.text("id", max_length=64) if intent.has("id") else None,
     ),
     "review": lambda context, _: records.review(context.ledger, context.state, context.now),
     "noticed": lambda context, intent: records.notice_shown(context.ledger, context.inputs.notice, context.now, intent),

@@ -9,7 +9,8 @@ or not, as with every write that was not acknowledged, and either way the chain 
 the head is made current before the next line, so that it is never ahead and never more than one line behind.
 
 Trouble here never ends a pass: a license has nothing to do with the ledger. It makes the book not `good`, and every
-`append` raise. The file is read whole, up to 64 MiB; at the few entries of a day that is centuries.
+`append` raise. The file is read whole, up to 32 MiB, and never outgrows what can be read: at the few entries of a day that
+is half a century.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ from opanel_agent.system.log import log_event
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
-MAX_BYTES: Final = 64 * 1024 * 1024
+MAX_BYTES: Final = 32 * 1024 * 1024  # twice as much as JSON, at the most: an export holds it (`evaluate.export`)
 _MAX_HEAD_BYTES: Final = 256
 BROKEN_NAME: Final = r"ledger\.([0-9]{1,6})\.broken"
 
@@ -48,12 +49,13 @@ class _Found:
 class LedgerFile:
     """The ledger of one pass; `open_ledger` makes it."""
 
-    def __init__(self, files: Files, paths: Paths, *, at_least: int = 0) -> None:
+    def __init__(self, files: Files, paths: Paths, *, at_least: int = 0, max_bytes: int = MAX_BYTES) -> None:
         self._files = files
         self._paths = paths
         self._at_least = at_least  # lines that it had when the state was last written
         self._ledger: ChainState | None = None  # None until it was read, and again after a write that failed
         self._head_current = False
+        self._max_bytes, self._size = max_bytes, 0
         self._requests = RequestLog()
         self.read = False  # whether `requests` has all that it names
         self.trouble: AgentError | None = None
@@ -148,6 +150,7 @@ class LedgerFile:
             self._set_aside(found, found.ledger.flaw, now_s)
             return
         self._ledger, self._head_current = found.ledger, found.head_current
+        self._size = len(found.data)
         self._requests, self.read = found.requests, True
         if not found.ledger.entries:
             self._append(EntryKind.LEDGER_OPENED, now_s, None, {})
@@ -176,9 +179,12 @@ class LedgerFile:
         current = self._ledger or ChainState()
         entry = chain.entry_after(current, kind, now_s, purpose, data)
         text = chain.encode(entry)
+        if self._size + len(text) + 1 > self._max_bytes:
+            raise Storage(Fault.DISK_FULL, "ledger_full", file=str(self._paths.ledger), max_bytes=self._max_bytes)
         if not self._head_current:
             self._files.write(self._head_path, current.head.encode())
         self._files.append(self._paths.ledger, text)
+        self._size += len(text) + 1
         self._requests.note(entry)
         self._ledger, self._head_current = chain.after(current, entry), False
         self._files.write(self._head_path, self._ledger.head.encode())
@@ -194,6 +200,7 @@ class LedgerFile:
         record |= {"sha256": digest(found.data), "kept_as": kept_as}
         entry = chain.entry_after(ChainState(), EntryKind.LEDGER_OPENED, now_s, None, record)
         self._files.write(self._paths.ledger, chain.encode(entry) + b"\n")
+        self._size = len(chain.encode(entry)) + 1
         self._ledger, self._head_current = chain.after(ChainState(), entry), False
         self._files.write(self._head_path, self._ledger.head.encode())
         self._head_current = True

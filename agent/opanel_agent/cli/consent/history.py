@@ -43,7 +43,8 @@ def receipt(options: Options, world: Context) -> CommandResult:
     """The receipts that are kept; of one the whole, as it was signed. For a purpose, the receipt of its consent."""
     if options.operands and options.operands[0] in CONSENT_BASED:
         return _of_consent(world, Purpose(options.operands[0]))
-    done = world.client.post("/v1/receipts")
+    asked: dict[str, Json] = {"id": options.operands[0]} if options.operands else {}
+    done = world.client.post("/v1/receipts", asked)
     with decode_reply():
         receipts = done.result.each("receipts", MAX_ENTRIES)
         if not options.operands:

@@ -4,12 +4,15 @@ Each command is one function with the values that it uses; sending obeys the gat
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.gate import Denial
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
@@ -40,7 +43,7 @@ from opanel_agent.system.storage.paths import Paths
 Result = dict[str, Json]
 
 MAX_ENTRIES: Final = 1000
-MAX_SENT: Final = 1000
+MAX_LIST_BYTES: Final = 512 * 1024  # of a list in a result: with the answer beside it a job's output has room for it
 EXPORT_PART_BYTES: Final = 512 * 1024
 MAX_EXPORT_BYTES: Final = 256 * 1024 * 1024
 _OFFSET: Final = r"[0-9]{1,12}"
@@ -100,8 +103,8 @@ def sent(outbox: Outbox, intent: Members) -> Result:
     if intent.has("id"):
         return _sent_one(outbox, intent.text("id", max_length=64))
     records = request_records.attempted(outbox)
-    rows: list[Json] = [_sent_json(outbox, record) for record in records[:MAX_SENT]]
-    return {"sent": rows, "of": len(records)}
+    rows = (_sent_json(outbox, record) for record in records)
+    return {"sent": _first_that_fit(rows), "of": len(records)}
 
 
 def purge(outbox: Outbox, data_rights: DataRights, now: int) -> Result:
@@ -147,25 +150,34 @@ def use_right(context: PassContext, intent: Members) -> Result:
 
 
 def history(ledger: LedgerFile) -> Result:
-    """Returns the newest 1000 entries of the ledger, oldest first, and how many there are. Raises Storage."""
-    entries: list[Json] = [_entry(entry) for entry in ledger.entries()]
-    return {"entries": entries[-MAX_ENTRIES:], "of": len(entries)}
+    """Returns the newest entries of the ledger, 1000 at most, oldest first, and how many there are. Raises Storage."""
+    newest = deque(ledger.entries(), maxlen=MAX_ENTRIES)
+    entries = _first_that_fit(_entry(entry) for entry in reversed(newest))
+    return {"entries": [*reversed(entries)], "of": ledger.head.seq}
 
 
-def receipts(files: Files, paths: Paths, first_root: Root, data_rights: DataRights) -> Result:
-    """Returns every receipt that verifies, and what is owed for the rights requests."""
-    rows: list[Json] = []
+def receipts(
+    files: Files, paths: Paths, first_root: Root, data_rights: DataRights, wanted: str | None = None
+) -> Result:
+    """Returns the receipts that verify, the newest where not all fit, and what is owed for the rights requests.
+
+    `wanted` is the id of the one that is asked for.
+    """
+    rows: list[tuple[int, Json]] = []
     roots = trust.every_root(files, paths, first_root)
     for name in files.names(paths.receipts):
+        if wanted not in (None, name.removesuffix(".jwt")):
+            continue
         token = _receipt_token(files, paths, name.removesuffix(".jwt"))
         receipt = None if token is None else _verified(token, roots)
         if token is None or receipt is None:
             log_event("receipt_unreadable", level="warning", file=name)
             continue
         row: dict[str, Json] = {"id": name.removesuffix(".jwt"), "kind": receipt.kind, "iat": receipt.iat}
-        rows.append(row | {"due": receipt.due, "sub": receipt.sub, "token": token.decode("ascii")})
+        rows.append((receipt.iat, row | {"due": receipt.due, "sub": receipt.sub, "token": token.decode("ascii")}))
     owed: list[Json] = [*data_rights.owed()]
-    return {"receipts": rows, "owed": owed}
+    fitting = _first_that_fit(row for _, row in sorted(rows, key=lambda dated: dated[0], reverse=True))
+    return {"receipts": [row for _, row in rows if row in fitting], "of": len(rows), "owed": owed}
 
 
 def review(ledger: LedgerFile, state: AgentState, now: int) -> Result:
@@ -202,6 +214,18 @@ def export_part(files: Files, paths: Paths, first_root: Root, intent: Members) -
 
 
 # ---- parts
+
+
+def _first_that_fit(rows: Iterable[Json]) -> list[Json]:
+    """The first of a list, as many as a job's output has room for."""
+    fitting: list[Json] = []
+    left = MAX_LIST_BYTES
+    for row in islice(rows, MAX_ENTRIES):
+        left -= len(dumps(row)) + 1
+        if left < 0:
+            break
+        fitting.append(row)
+    return fitting
 
 
 def _send_reviewed(context: PassContext, sealed: Sealed) -> Result:
