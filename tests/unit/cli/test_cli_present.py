@@ -1,6 +1,7 @@
 """What may leave is shown as it is now: by `status`, its JSON and its metrics, whatever the last pass saw."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def shown(terminal: Terminal, told: dict[str, Any]) -> tuple[bool, bool, bool]:
         envelope = terminal.type("status", "--json").json()["result"]
         metrics = terminal.type("status", "--metrics").out
     return (
-        "May leave this server, usage statistics: yes" in " ".join(screen.split()),
+        bool(re.search("Sends (?:(?!Not sent).)*usage statistics", " ".join(screen.split()))),
         envelope["consent"]["purposes"][USAGE]["permitted"],
         f'opanel_agent_purpose_permitted{{purpose="{USAGE}"}} 1' in metrics,
     )

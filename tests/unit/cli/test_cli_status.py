@@ -115,23 +115,18 @@ To do        nothing
 Last check   {moment(NOW)} (just now); next: in 24 hours
 Check by     {moment(NOW + 30 * DAY)} (in 30 days)
 Isolation    none; systemd did not start the processes
-Sends        license checks
-Not sent     license renewal; usage statistics (the administrator denied it)
-Left last    usage statistics, 24 hours ago [usage-0123456789abcdef]; sent and answered
+Sends        license checks, license renewal, security advisories
+Not sent     usage statistics, crash reports (the administrator denied it)
+Left last    usage statistics, 24 hours ago; sent and answered
 Next report  {moment(NOW + 2 * DAY)}
 Opt-outs     none
 """
 
 
 def test_in_ordinary_times_status_has_fifteen_lines_of_eighty_columns(terminal: Terminal) -> None:
-    consent: dict[str, Any] = {
-        "purposes": {
-            "license_status": {"permitted": True, "reasons": []},
-            "license_renewal": {"permitted": False, "reasons": []},
-            "usage_statistics": {"permitted": False, "reasons": [{"reason": "denied_by_file"}]},
-        }
-    }
-    parts = {"consent": consent, "reports": {"held": 0, "next": NOW + 2 * DAY}}
+    for purpose in ("usage_statistics", "crash_reports"):
+        terminal.type("consent", "deny", purpose)
+    parts = {"reports": {"held": 0, "next": NOW + 2 * DAY}}
     with fake_daemon(terminal.paths.socket) as told:
         told.says("/v1/answer", answer(license=TERMS) | parts)
         printed = terminal.type("status")
@@ -177,10 +172,10 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
     unanswered = left | {"stage": "attempted"}
     for last_left in (None, left):
         may = rows("May have left", last_left=last_left, may_have_left=unanswered)
-        assert may == "usage statistics, 24 hours ago [usage-0123456789abcdef]; attempted, nobody answered: it may have left"
+        assert may == "usage statistics, 24 hours ago; attempted, nobody answered: it may have left"
     assert rows("Left last", last_left=None, may_have_left=unanswered) is None
     refused = rows("Left last", last_left=left | {"stage": "sent"})
-    assert refused == "usage statistics, 24 hours ago [usage-0123456789abcdef]; sent, but not taken"
+    assert refused == "usage statistics, 24 hours ago; sent, but not taken"
     assert rows("Waiting", reports={"held": 1, "next": None}) == "1 reports (opanel-agent data held)"
     assert (
         rows("Waiting", reports={"held": 2, "next": NOW}) == f"2 reports (opanel-agent data held); next: {moment(NOW)}"
@@ -190,7 +185,8 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
     assert rows("Next report", reports={"held": 0, "next": None}) is None
     assert rows("Advisories", advisories=[{}, {}]) == "2 in force (opanel-agent advisories)"
     assert rows("Advisories") is None
-    assert rows("Sends", consent={"purposes": {"crash_reports": {"permitted": False, "reasons": []}}}) == "nothing"
+    terminal.type("offline", "on")
+    assert rows("Sends") == "nothing"
 
 
 def test_an_older_daemon_tells_nothing_of_reports_and_nothing_is_made_up(terminal: Terminal) -> None:

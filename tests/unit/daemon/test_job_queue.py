@@ -546,7 +546,7 @@ class Disk:
         return self.stamps[path]
 
 
-def get(work: JobQueue, path: str, asker: Connection, now_s: float = 0) -> Response | None:
+def ask(work: JobQueue, path: str, asker: Connection, now_s: float = 0) -> Response | None:
     route = work.admit("GET", path, asker.peer, now_s)
     assert isinstance(route, Route)
     return work.take(route, b"", asker, now_s)
@@ -574,27 +574,27 @@ def consented(*, permitted: bool, disk: Disk) -> JobResult:
 @pytest.mark.parametrize("path", ["/v1/consent", "/v1/answer"])
 def test_what_may_leave_is_read_again_once_a_file_has_changed(fresh: JobQueue, disk: Disk, path: str) -> None:
     """Nothing changed: from memory. A file changed: a pass first, and the one that asked gets what it brought."""
-    assert get(fresh, path, connection()) is not None
+    assert ask(fresh, path, connection()) is not None
     disk.stamps = disk.stamps | {"/etc/do-not-track": "2"}
     asker, other = connection(), connection()
-    assert get(fresh, path, asker, 50) is None
-    assert get(fresh, path, other, 50) is None
+    assert ask(fresh, path, asker, 50) is None
+    assert ask(fresh, path, other, 50) is None
     assert (asker.phase, asker.deadline_s) == (Phase.WAITING, 53)
     task = fresh.next_task(50)
     assert task is not None
     assert (task.start.intent, task.start.ends_running_job) == ("narrowed", False)
     late = connection()
-    assert get(fresh, path, late, 51) is None  # it joins: the job that runs was begun after the change
+    assert ask(fresh, path, late, 51) is None  # it joins: the job that runs was begun after the change
     replies = fresh.finished(consented(permitted=False, disk=disk), 51).replies
     assert [client for client, _ in replies] == [asker, other, late]
     assert all(b'"permitted":false' in reply.body and b"outdated" not in reply.body for _, reply in replies)
     assert fresh.due_s() > 51
-    assert get(fresh, path, connection(), 52) is not None
+    assert ask(fresh, path, connection(), 52) is not None
 
 
 def test_the_license_is_answered_from_memory_whatever_changed(fresh: JobQueue, disk: Disk) -> None:
     disk.stamps = disk.stamps | {"/etc/do-not-track": "2"}
-    assert get(fresh, "/v1/license", connection()) is not None
+    assert ask(fresh, "/v1/license", connection()) is not None
     assert fresh.due_s() == 100
 
 
@@ -603,7 +603,7 @@ def test_a_job_that_began_before_the_change_is_not_waited_for(fresh: JobQueue, d
     assert fresh.next_task(10) is not None
     disk.stamps = disk.stamps | {"/etc/do-not-track": "2"}
     asker = connection()
-    assert get(fresh, "/v1/consent", asker, 10) is None
+    assert ask(fresh, "/v1/consent", asker, 10) is None
     old = {"/etc/opanel-agent/consent.toml": "1", "/etc/do-not-track": ""}
     assert fresh.finished(ended(frame(watch=old)), 11).replies == []
     assert run(fresh, 11, consented(permitted=False, disk=disk)).replies[0][0] is asker
@@ -613,7 +613,7 @@ def test_a_job_that_takes_too_long_leaves_the_answer_of_before_which_says_so(fre
     disk.stamps = disk.stamps | {"/etc/do-not-track": "2"}
     for path in ("/v1/consent", "/v1/answer"):
         asker = connection()
-        assert get(fresh, path, asker, 10) is None
+        assert ask(fresh, path, asker, 10) is None
         told = json.loads(fresh.late(asker).body)
         assert told["outdated"] is True
         assert told.get("license", told) == told["license"] if path == "/v1/answer" else "asked" in told
@@ -623,19 +623,19 @@ def test_a_job_that_takes_too_long_leaves_the_answer_of_before_which_says_so(fre
 def test_a_job_that_fails_is_not_tried_again_for_everyone_who_asks(fresh: JobQueue, disk: Disk) -> None:
     disk.stamps = disk.stamps | {"/etc/do-not-track": "2"}
     asker = connection()
-    assert get(fresh, "/v1/answer", asker, 10) is None
+    assert ask(fresh, "/v1/answer", asker, 10) is None
     effects = run(fresh, 10, ended(error=Bug(Fault.JOB_FAILED, "job_status", status=1)))
     assert [client for client, _ in effects.replies] == [asker]
     assert b'"trouble"' in effects.replies[0][1].body
-    assert get(fresh, "/v1/answer", connection(), 11) is not None
+    assert ask(fresh, "/v1/answer", connection(), 11) is not None
 
 
 def test_at_the_end_whoever_waits_for_what_may_leave_is_answered(fresh: JobQueue, disk: Disk) -> None:
     disk.stamps = disk.stamps | {"/etc/do-not-track": "2"}
     asker = connection()
-    assert get(fresh, "/v1/consent", asker, 10) is None
+    assert ask(fresh, "/v1/consent", asker, 10) is None
     assert [client for client, _ in fresh.abandon()] == [asker]
-    assert get(fresh, "/v1/consent", connection(), 10) is not None
+    assert ask(fresh, "/v1/consent", connection(), 10) is not None
 
 
 @pytest.mark.parametrize("watch", [1, [], {"a": 1}, {1: "a"}, {str(number): "" for number in range(129)}])

@@ -200,8 +200,7 @@ def _request_rows(world: Context, label: str, told: Mapping[str, Json]) -> Itera
         return
     what = request_name(world, str(told.get("kind", "?")), str(told.get("purpose", "?")))
     stage = world.named("stage", str(told.get("stage", "attempted")))
-    text = world.say("status.last_left", what=what, relative=relative(world, at), id=str(told.get("id", "?")), stage=stage)
-    yield Row(world.say(label), text)
+    yield Row(world.say(label), world.say("status.last_left", what=what, relative=relative(world, at), stage=stage))
 
 
 def request_name(world: Context, kind: str, purpose: str) -> str:

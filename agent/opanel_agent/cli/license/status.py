@@ -33,7 +33,10 @@ def status(options: Options, world: Context) -> CommandResult:
 
 
 def screen(world: Context) -> CommandResult:
-    """License, what is sent, isolation and opt-outs, in at most 15 lines where nothing is wrong. What may leave is computed now."""
+    """License, what is sent, isolation and opt-outs, in at most 15 lines where nothing is wrong.
+
+    What may leave is computed now.
+    """
     answer = gate_view.present(world, answers.latest(world))
     obeyed = (*world.optouts.read().do_not_track, *signals.in_answer(answer))
     lines = table(status_rows(world, answer, obeyed), world.console.columns)

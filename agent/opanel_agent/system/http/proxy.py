@@ -34,7 +34,7 @@ _USUAL_NAMES: Final = {
         *("SCRAM-SHA-1", "SCRAM-SHA-256"),
     )
 }
-_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"?')
+_QUOTED: Final = r'"(?:[^"\\]|\\.)*"?'
 PROBE_S: Final = 2.0
 
 
@@ -200,7 +200,7 @@ def _schemes(response: h11.Response) -> list[str]:
     for name, value in response.headers:
         if name != b"proxy-authenticate":
             continue
-        elements = _QUOTED.sub("", value.decode("latin-1")).split(",")
+        elements = re.sub(_QUOTED, "", value.decode("latin-1")).split(",")
         for word in filter(None, (element.split(maxsplit=1)[:1] for element in elements)):
             scheme = _USUAL_NAMES.get(word[0].lower())
             if scheme is not None and scheme not in found:

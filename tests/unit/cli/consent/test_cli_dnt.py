@@ -209,6 +209,7 @@ def test_what_only_this_shell_has_is_said_to_hold_here_with_the_cure(terminal: T
             printed = terminal.type(*command)
             assert printed.status == 0
             assert "Do-not-track is in force" not in printed.out
+            assert "do not track:" not in printed.out
             assert "DO_NOT_TRACK=1 is set in this shell alone" in printed.err
             assert "opanel-agent dnt on" in printed.err
         explained = terminal.type("dnt", "explain", "--json").json()
@@ -222,7 +223,7 @@ def test_what_the_daemon_has_is_in_force_whatever_this_shell_has(terminal: Termi
         printed = terminal.type("dnt", "explain")
         assert "Do-not-track is in force." in printed.out
         assert "DO_NOT_TRACK=1 in the daemon’s environment" in printed.out
-        assert "Do-not-track is in force." in terminal.type("status").out
+        assert "do not track: DO_NOT_TRACK=1 in the daemon’s" in terminal.type("status").out
         terminal.environ = {"OPANEL_AGENT_DO_NOT_TRACK": "yes"}
         both = terminal.type("dnt", "explain")
     assert both.err == ""
