@@ -15,6 +15,7 @@ from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.wire.message import Reply, Sealed, fields_of, head
 from opanel_agent.evaluate.context import PassContext
+from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.network import gate_inputs
 from opanel_agent.network.gate_inputs import objections_json, objections_of
@@ -70,6 +71,21 @@ def show(sealed: Sealed) -> Result:
     }
 
 
+def take(outbox: Outbox, sealed: Sealed, reply: Reply, install: Install) -> Result:
+    """Installs a good answer, and only then holds the request no more.
+
+    A pass that is killed here, or a disk that is full, leaves what the next pass takes up without asking again. Raises
+    what `install` does; a refused answer ends the hold all the same.
+    """
+    try:
+        installed = install(sealed, reply)
+    except Untrusted:
+        outbox.end_hold(sealed.id)
+        raise
+    outbox.end_hold(sealed.id)
+    return installed
+
+
 def _send(context: PassContext, sealed: Sealed, install: Install) -> Result:
     request = gate_inputs.view_request(sealed, context.ports.catalog, context.now)
     sources = context.read_gate()
@@ -81,6 +97,5 @@ def _send(context: PassContext, sealed: Sealed, install: Install) -> Result:
         if isinstance(error, Untrusted) and error.code is not Fault.RATE_LIMITED:
             outbox.end_hold(sealed.id)  # it has its answer: the next command asks anew
         raise error
-    outbox.end_hold(sealed.id)
-    installed = install(sealed, reply)
+    installed = take(outbox, sealed, reply, install)
     return {"sent": True, "id": sealed.id, "url": sealed.url, "reply_status": reply.status, **installed}

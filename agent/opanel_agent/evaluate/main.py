@@ -74,6 +74,7 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         unsaved.attempt(paths.bundle.name, partial(install.begin_waiting, context))
         unsaved.attempt(paths.license.name, partial(install.files_of_root, context))
         withdrawn = changes.observe(context)
+        unsaved.attempt(paths.bundle.name, partial(commands.finish_answered, context))
         unsaved.attempt(paths.state.name, context.save_state)
         with command_signals.narrowed(context, command_signals.read(intent)):
             result, error = _attempt(

@@ -1,13 +1,16 @@
 """Carries out the administrator's license commands: activate, release, and exchange of a license key for its bundle.
 
-An unanswered request for the same license is found again and sent again, so that no second seat is taken.
+An unanswered request for the same license is found again and sent again, so that no second seat is taken. A kept answer
+that was not installed, because the pass was killed or the disk was full, is installed by the next pass.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from opanel_agent.core.codec.json_value import Json
-from opanel_agent.core.codec.strict_json import dumps
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents import signed_request as request_document
@@ -15,13 +18,14 @@ from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.errors import NotPermitted, Untrusted
 from opanel_agent.core.license import binding, license_key, schedule
 from opanel_agent.core.values import frozen, replace
-from opanel_agent.core.wire.message import JOSE, JSON, SIGNED, Reply, Sealed, seal
-from opanel_agent.evaluate.commanded import Result, carry_out
+from opanel_agent.core.wire.message import JOSE, JSON, MAX_BODY_BYTES, SIGNED, Reply, Sealed, seal
+from opanel_agent.evaluate.commanded import Result, carry_out, take
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import machine_identity
 from opanel_agent.evaluate.license import agent_key, install
 from opanel_agent.evaluate.license import signed_request as signed
 from opanel_agent.evaluate.outbox import new_id
+from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.system.log import log_event
 from opanel_agent.system.randomness import RandomSource
 
@@ -61,10 +65,22 @@ def run(context: PassContext, wanted: LicenseRequest, options: Mapping[str, Json
         context.outbox.hold(sealed)
         return sealed
 
-    def take(sealed: Sealed, reply: Reply) -> Result:
-        return _install(context, wanted, sealed, reply, key)
+    return carry_out(context, Purpose.LICENSE_ACTIVATION, prepare, options, partial(_install, context, wanted))
 
-    return carry_out(context, Purpose.LICENSE_ACTIVATION, prepare, options, take)
+
+def finish_answered(context: PassContext) -> None:
+    """Installs the good answers that were kept and not installed. Opens no connection. Raises Storage."""
+    outbox = context.outbox
+    for wanted in (ACTIVATION, RELEASE, EXCHANGE):
+        for sealed in outbox.pending(wanted.kind, _is_ours):
+            reply = outbox.reply(sealed.id)
+            if reply is None or error_of(reply) is not None:
+                continue
+            outbox.record_outcome(sealed, reply, context.now)
+            try:
+                take(outbox, sealed, reply, partial(_install, context, wanted))
+            except Untrusted as refused:
+                log_event("command_failed", error=str(refused))
 
 
 def signed_request(context: PassContext, kind: RequestKind) -> bytes:
@@ -96,12 +112,17 @@ def _seal(wanted: LicenseRequest, url: str, body: bytes, random: RandomSource, n
     )
 
 
-def _install(context: PassContext, wanted: LicenseRequest, sealed: Sealed, reply: Reply, key: str | None) -> Result:
+def _is_ours(sealed: Sealed) -> bool:
+    return sealed.purpose == Purpose.LICENSE_ACTIVATION
+
+
+def _install(context: PassContext, wanted: LicenseRequest, sealed: Sealed, reply: Reply) -> Result:
     match wanted.kind:
         case "activation":
             install.activation(context, reply.body)
         case "exchange":
-            install.exchanged(context, reply.body, key_sha256=license_key.digest(license_key.parse(key or "")))
+            asked = Members(loads(sealed.body, max_bytes=MAX_BODY_BYTES), "request")
+            install.exchanged(context, reply.body, key_sha256=asked.text("key_sha256"))
         case _:
             log_event("license_released", id=sealed.id)
             # The status list has the release by now; what holds after it is the list's to say.

@@ -148,9 +148,11 @@ def activation(context: PassContext, token: bytes, *, only_newer: bool = False) 
         raise Untrusted(Reason.MACHINE_MISMATCH, "activation_other_key")
     if only_newer:
         _require_newer(inputs.bundle, new)
-    # A request of before: sent now, it would be answered for an activation that is no more.
-    context.outbox.drop(RequestKind.ACTIVATION, RequestKind.RELEASE)
+    # A request of before: sent now, it would be answered for an activation that is no more. The one that this may be the
+    # answer to is dropped last, since a pass that is killed in between takes it up by that.
+    context.outbox.drop(RequestKind.RELEASE)
     _keep(context, new)
+    context.outbox.drop(RequestKind.ACTIVATION)
     context.state.unmatched_since = None
 
 
