@@ -74,6 +74,7 @@ class PassContext:
             settings=self.inputs.settings,
             root=self.inputs.root,
             now=self.now,
+            save_state=self.save_state,
         )
 
     @property
@@ -117,6 +118,10 @@ class PassContext:
             self.ports.files.write(self.ports.paths.state, encoded)
             self.written = encoded
 
+    def save_schedule(self) -> None:
+        """Writes schedule.json before something is asked that this pass may not survive."""
+        self.ports.files.write(self.ports.paths.schedule, dumps(schedule.to_json(self.schedule)))
+
     def save(self) -> None:
         """Writes what this pass learned. Documents were written when they were installed."""
         if self.reset:
@@ -125,7 +130,7 @@ class PassContext:
         if self.ledger.head.seq:
             self.state.ledger_seq = self.ledger.head.seq
         files.write(paths.clock, dumps(effective_time.to_json(self.inputs.clock_state)))
-        files.write(paths.schedule, dumps(schedule.to_json(self.schedule)))
+        self.save_schedule()
         files.write(paths.state, self.state.encode())
 
 

@@ -10,7 +10,8 @@ not storm them. So while an outage lasts, and after it, a mirror sees at most
 three times the requests of an ordinary minute (tests/properties/test_fleet_load.py).
 `Retry-After` holds everything off for up to 24 h. A check that was missed while
 the machine or the agent was off is made up within two hours of the start; a
-start alone is no reason.
+start alone is no reason. Elapsed time counts there as the wall clock has it,
+since effective time knows nothing of the time that the machine was off.
 
 Effective time goes back when the root drops a key. A plan further ahead than
 any rule plans is one that was made before that, and counts as due: else a list
@@ -81,18 +82,24 @@ def after_failure(schedule: Schedule, now: int, draw: float, *, retry_after_s: i
     return replace(schedule, next_check_s=now + wait_s, failures=failures, not_before_s=held_s)
 
 
+def before_asking(schedule: Schedule, now: int, draw: float) -> Schedule:
+    """The plan that is stored before the list is asked for: the one after a failure, which it is if the pass dies."""
+    return replace(after_failure(schedule, now, draw), not_before_s=schedule.not_before_s)
+
+
 def at_start(schedule: Schedule, now: int, draw: float, *, wall_s: int) -> Schedule:
     """The plan when the agent starts: as it was, or a missed check made up within two hours.
 
-    A check was missed, too, where only the wall clock says so: effective time
-    knows nothing of the time that the machine was off. One that is planned
-    within two hours anyway stays where it is: starting often must not put it
-    off.
+    Where the wall clock is ahead of effective time, the check comes when the
+    wall clock says that it is due. One that is planned within two hours anyway
+    stays where it is: starting often must not put it off.
     """
-    missed_by_wall = wall_s >= schedule.next_check_s > now + MAKE_UP_S
-    if not (due(schedule, now) or (missed_by_wall and held_off_s(schedule, now) == 0)):
+    if due(schedule, now):
+        return replace(schedule, next_check_s=now + int(draw * MAKE_UP_S))
+    if schedule.next_check_s <= now + MAKE_UP_S or held_off_s(schedule, now) > 0 or wall_s <= now:
         return schedule
-    return replace(schedule, next_check_s=now + int(draw * MAKE_UP_S))
+    left_s = schedule.next_check_s - wall_s
+    return replace(schedule, next_check_s=now + (left_s if left_s > 0 else int(draw * MAKE_UP_S)))
 
 
 def soon(schedule: Schedule, now: int, draw: float) -> Schedule:

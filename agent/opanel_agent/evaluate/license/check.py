@@ -47,13 +47,15 @@ def check(context: PassContext) -> Result:
     offline = bool(sources.signals.offline)
     asked: list[Json] = []
     failed: AgentError | None = None
+    planned = context.schedule
+    _plan_for_death(context)
     for fixed, take in _gets(context):
         attempts, error = _get(context.ports, context.outbox, context.now, fixed, take, offline=offline)
         asked += attempts
         failed = failed or error if fixed in SHARD_GETS else error  # one of the roots is of no consequence by itself
         if error is not None and error.code in _UNREACHABLE:
             break
-    context.schedule = _after(failed, context.schedule, context.state, context.now, context.ports.random.random())
+    context.schedule = _after(failed, planned, context.state, context.now, context.ports.random.random())
     begin_quiet(context.state, Purpose.LICENSE_STATUS, context.now, context.ports.random.random())
     return {"asked": asked}
 
@@ -77,9 +79,11 @@ def check_advisories(context: PassContext, *, commanded: bool) -> list[Json]:
     sources = context.read_gate()
     if not sources.permits(purpose):
         return []
+    state.reports[purpose] = context.now + DAY_S // 2 + int(context.ports.random.random() * DAY_S)
+    begin_quiet(state, purpose, context.now, context.ports.random.random())
+    context.save_state()  # before it is asked for: a pass that dies under way must not be followed by the same at once
     ports, take, offline = context.ports, partial(install.advisory_set, context), bool(sources.signals.offline)
     attempts, _ = _get(ports, context.outbox, context.now, "advisories", take, offline=offline)
-    state.reports[purpose] = context.now + DAY_S // 2 + int(context.ports.random.random() * DAY_S)
     begin_quiet(state, purpose, context.now, context.ports.random.random())
     return attempts
 
@@ -139,6 +143,18 @@ def attempt_json(reply: Reply, error: AgentError | None) -> Json:
         "error": None if error is None else error.to_json(),
         "head": reply.sent_head.decode("ascii"),
     }
+
+
+def _plan_for_death(context: PassContext) -> None:
+    """Stores the back-off before anything is asked: a pass or a fetch that dies counts as a failure.
+
+    Raises Storage where it cannot be stored: then nothing is asked, as where the attempt cannot be marked.
+    """
+    now, random = context.now, context.ports.random
+    context.schedule = schedule.before_asking(context.schedule, now, random.random())
+    begin_quiet(context.state, Purpose.LICENSE_STATUS, now, random.random())
+    context.save_schedule()
+    context.save_state()
 
 
 def _after(error: AgentError | None, planned: Schedule, state: AgentState, now: int, draw: float) -> Schedule:

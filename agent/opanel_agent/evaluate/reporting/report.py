@@ -74,6 +74,8 @@ def decide(sources: GateSources, sealed: Sealed, catalog: Catalog, now: int) -> 
 class Reports:
     """Makes reports and sends them, with what both use of a pass: `now` is effective time in seconds.
 
+    `save_state` writes the state before something is sent that this pass may not survive.
+
     The gate's sources are arguments: of the pass's own reading to show what would happen, of a fresh one before anything is
     collected or sent.
     """
@@ -84,6 +86,7 @@ class Reports:
     settings: Settings
     root: Root
     now: int
+    save_state: Callable[[], None]
 
     def make(self, sources: GateSources, read_gate: Callable[[], GateSources]) -> None:
         """Seals what is due and permitted: a usage report every 7 days ± 1, and each crash that was noted.
@@ -155,12 +158,16 @@ class Reports:
         return any(isinstance(decide(sources, sealed, self.ports.catalog, self.now), Permit) for sealed in held)
 
     def send(self, sealed: Sealed, *, signalled: bool) -> Reply:
-        """Sends a report that the gate has permitted, and keeps its receipt. Raises Storage where it cannot be recorded."""
+        """Sends a report that the gate has permitted, and keeps its receipt. Raises Storage where it cannot be recorded.
+
+        When it is tried again is stored first: a pass or a courier that dies counts as a failure.
+        """
         state, random = self.state, self.ports.random
-        reply = self.outbox.submit(sealed, self.ports.network, self.now, signalled=signalled)
         begin_quiet(state, sealed.purpose, self.now, random.random())
+        state.retries[sealed.purpose] = self.now + HOUR_S + int(random.random() * 5 * HOUR_S)
+        self.save_state()
+        reply = self.outbox.submit(sealed, self.ports.network, self.now, signalled=signalled)
         if not reply.ok:
-            state.retries[sealed.purpose] = self.now + HOUR_S + int(random.random() * 5 * HOUR_S)
             return reply
         self._finish(sealed, reply)
         return reply

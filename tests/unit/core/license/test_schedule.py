@@ -4,6 +4,8 @@ Daily at a drawn time, every 15 minutes while watched, back-off with jitter, Ret
 made up, and that a clock set back silences nothing.
 """
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,7 +131,16 @@ def test_a_check_that_only_the_wall_clock_knows_to_be_missed_is_made_up_too() ->
     woken = schedule.at_start(planned, NOON, 0.5, wall_s=NOON + 5 * DAY_S)
     assert woken.next_check_s == NOON + HOUR_S
     assert schedule.at_start(woken, NOON + 60, 0.9, wall_s=NOON + 5 * DAY_S) == woken
-    assert schedule.at_start(planned, NOON, 0.5, wall_s=NOON + 19 * HOUR_S) == planned
+    soon = schedule.at_start(planned, NOON, 0.5, wall_s=NOON + 19 * HOUR_S)
+    assert soon.next_check_s == NOON + HOUR_S, "the wall clock has it in an hour, effective time in twenty"
+    assert schedule.at_start(planned, NOON, 0.5, wall_s=NOON - 5 * DAY_S) == planned, "one that is behind puts nothing off"
+
+
+def test_what_is_stored_before_asking_is_the_plan_after_a_failure_that_keeps_what_a_server_asked_for() -> None:
+    held = Schedule(next_check_s=NOON, failures=1, not_before_s=NOON - 5)
+    stored = schedule.before_asking(held, NOON, 0.5)
+    assert stored == replace(schedule.after_failure(held, NOON, 0.5), not_before_s=NOON - 5)
+    assert not schedule.due(stored, NOON)
     held = Schedule(next_check_s=NOON + 20 * HOUR_S, not_before_s=NOON + 3 * HOUR_S)
     assert schedule.at_start(held, NOON, 0.5, wall_s=NOON + 5 * DAY_S) == held
 

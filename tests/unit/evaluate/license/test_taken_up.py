@@ -84,9 +84,21 @@ def test_a_disk_that_was_full_takes_the_answer_later(wanted: str) -> None:
     assert (posts(agent), agent.files.names(PATHS.held)) == (1, ())
 
 
-def test_a_kept_answer_that_is_refused_is_told_once_and_held_no_more() -> None:
+def test_a_kept_answer_that_is_refused_is_held_no_more() -> None:
     agent, confirmed = prepared("activate")
     agent.network.on("POST", ACTIVATIONS, ok(signing.activation(), "application/jose"))  # of another key
-    refused = agent.run("activate", **confirmed)
-    assert refused["error"]["detail"] == "activation_elsewhere"
+    reply = PATHS.sent / (confirmed["confirm"] + ".reply")
+
+    def killed(step: str, path: Any) -> None:
+        if step == "write" and path == PATHS.ledger and agent.files.exists(reply):
+            raise Stopped
+
+    agent.files.fault = killed
+    with pytest.raises(Stopped):
+        agent.run("activate", **confirmed)
+    agent.files.fault = None
+    agent.files.crash()
+    assert agent.files.names(PATHS.held) == (confirmed["confirm"],)
+    assert agent.run("tick")["ok"]
     assert agent.files.names(PATHS.held) == ()
+    assert not is_installed(agent, "activate")
