@@ -79,7 +79,7 @@ def rotate(authority: Authority, asked: Rotation, *, now: int) -> Rotated:
         text = home.sign_root(_claims(old, public, asked, now), _signers(old, public, asked, [*at_hand, *made]))
         new = roots.next_after(old, text)
         whole = authority.roots_text + new.lines
-        if len(whole) > home.MAX_ROOTS_BYTES or new.seq > roots.MAX_STEPS:
+        if len(whole) > home.MAX_ROOTS_BYTES:
             raise Misconfigured(Fault.FILE_REFUSED, "roots_full", seq=new.seq)
         files = tuple(home.key_file(authority.directory, asked.role, key.public) for key in made)
         for key, path in zip(made, files, strict=True):

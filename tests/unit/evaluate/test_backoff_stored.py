@@ -16,8 +16,7 @@ HOUR = 3600
 USAGE_URL = f"{signing.ENDPOINT}/v1/reports/usage_statistics"
 FREE = {"required": False, "within_days": 0, "min_p": 0, "seats": 1}
 YES = (
-    f'schema = 1\nnotice = "{resources.installed_notice()}"\n'
-    '[purposes.usage_statistics]\nallow = true\nhold = "0h"\n'
+    f'schema = 1\nnotice = "{resources.installed_notice()}"\n[purposes.usage_statistics]\nallow = true\nhold = "0h"\n'
 ).encode()
 
 

@@ -38,7 +38,7 @@ from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.values import frozen
 
 MAX_BYTES: Final = 64 * 1024
-MAX_STEPS: Final = 64
+MAX_STEPS: Final = 64  # new roots in one run; python-tuf bounds them, too: max_root_rotations
 ROLES: Final = ("root", "issuer", "activation", "status", "receipt", "advisory")
 _MAX_LINES: Final = 32
 _MAX_KEYS: Final = 16
@@ -167,14 +167,17 @@ def split(text: bytes) -> tuple[bytes, ...]:
     return tuple(roots)
 
 
-def steps(trusted: Root, text: bytes) -> tuple[Root, ...]:
+def steps(trusted: Root, text: bytes, *, at_most: int | None = None) -> tuple[Root, ...]:
     """Returns the roots after `trusted` that a `roots.jws` holds, each verified by the one before it.
+
+    `at_most` ends the walk after so many; what the file holds beyond is not
+    looked at. A run that accepts new roots takes MAX_STEPS of them, and the
+    next run goes on (TUF specification section 5.3). Roots that were accepted
+    before are walked without a limit.
 
     The file may begin before `trusted`: `seq` is read before its signature only
     to pass over what is older, and whoever lies about it hides his own root.
-    Raises Untrusted, also for two different roots of one number (`root_fork`)
-    and for more than MAX_STEPS steps (python-tuf bounds them, too:
-    `max_root_rotations`).
+    Raises Untrusted, also for two different roots of one number (`root_fork`).
     """
     walked = {trusted.seq: trusted.digest}
     taken: list[Root] = []
@@ -188,8 +191,8 @@ def steps(trusted: Root, text: bytes) -> tuple[Root, ...]:
             if walked[seq] != _digest(envelope):
                 raise Untrusted(Reason.CHAIN_INVALID, "root_fork", seq=seq)
             continue
-        if len(taken) == MAX_STEPS:
-            raise Untrusted(Reason.CHAIN_INVALID, "root_steps", max_steps=MAX_STEPS)
+        if len(taken) == at_most:
+            break
         newest = next_after(newest, each)
         walked[newest.seq] = newest.digest
         taken.append(newest)

@@ -40,6 +40,7 @@ class Action(StrEnum):
     CONTACT_RESELLER = "contact_reseller"
     CHECK_NETWORK = "check_network"
     CHECK_CLOCK = "check_clock"
+    WAIT = "wait"
     MOVE_BACK_OR_RELEASE = "move_back_or_release"
     REINSTALL_BUNDLE = "reinstall_bundle"
     UPDATE_AGENT = "update_agent"
@@ -78,7 +79,7 @@ ACTIONS: Final[Mapping[Reason, Action]] = MappingProxyType(
         Reason.REVOKED: Action.CONTACT_RESELLER,
         Reason.SUSPENDED: Action.CONTACT_RESELLER,
         Reason.RESELLER_REVOKED: Action.CONTACT_RESELLER,
-        Reason.NOT_YET_VALID: Action.CHECK_CLOCK,
+        Reason.NOT_YET_VALID: Action.WAIT,
         Reason.CLOCK_SUSPECT: Action.CHECK_CLOCK,
         Reason.EXPIRED: Action.RENEW,
         Reason.RENEW_SOON: Action.RENEW,

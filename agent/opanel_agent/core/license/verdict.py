@@ -324,7 +324,13 @@ def judge(e: Evidence) -> Verdict:
 
 
 def _action(reason: Reason, e: Evidence) -> Action:
-    """A server that still holds its key keeps its seat by activating again: no other server can be meant."""
+    """A server that still holds its key keeps its seat by activating again: no other server can be meant.
+
+    That a license begins later is the clock's fault only where the clock is
+    suspect.
+    """
+    if reason is Reason.NOT_YET_VALID and e.clock_suspect:
+        return Action.CHECK_CLOCK
     if reason is Reason.MACHINE_MISMATCH and e.match is not None and "agent_key" in e.match.matched:
         return Action.ACTIVATE
     return ACTIONS[reason]

@@ -24,6 +24,7 @@ from opanel_agent.core.documents.unwrap import unwrap
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.license import binding, effective_time, license_key, renewal, status_history
 from opanel_agent.core.license.verdict import begins_s, ends_s
+from opanel_agent.core.units import DAY_S
 from opanel_agent.core.values import replace
 from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.context import PassContext
@@ -162,8 +163,7 @@ def status(context: PassContext, token: bytes, *, shard: int | None = None) -> N
     `shard` is the one that was asked for; one that was put here by hand (None) may be any.
     """
     inputs, state = context.inputs, context.state
-    floors = _floors(inputs.documents.status_lists, state.floors)
-    new = status_document.accept(token, inputs.root, floor=floors, now=0, shard=shard)
+    new = _accepted(token, inputs, _floors(inputs.documents.status_lists, state.floors), shard)
     clock_state = effective_time.lift(inputs.clock_state, new.kid, new.iat, inputs.clock)
     if new.exp <= effective_time.now(clock_state):  # by the time that holds once its own date was heard
         raise Untrusted(Reason.STATUS_STALE, "status_list_expired")
@@ -186,13 +186,17 @@ def _keep_list(context: PassContext, new: StatusList, token: bytes) -> None:
 def roots(context: PassContext, text: bytes) -> None:
     """Installs every root since the first, verified one by one; fewer than are known change nothing. Raises Untrusted.
 
+    Of new ones at most MAX_STEPS are taken; the next check takes the others.
+
     The time that a key proved which the newest root drops goes with the key.
     """
     inputs, ports = context.inputs, context.ports
-    newest = root_document.walk(inputs.first_root, text)
+    at_most = inputs.root.seq - inputs.first_root.seq + root_document.MAX_STEPS
+    taken = root_document.steps(inputs.first_root, text, at_most=at_most)
+    newest = taken[-1] if taken else inputs.first_root
     if newest.seq <= inputs.root.seq:
         return
-    ports.files.write(ports.paths.roots, text)
+    ports.files.write(ports.paths.roots, b"".join(root.lines for root in taken))
     clock_state = effective_time.drop(inputs.clock_state, newest.kids)
     context.inputs = replace(
         inputs,
@@ -296,6 +300,16 @@ def _keep(context: PassContext, new: Bundle) -> None:
     documents = replace(context.inputs.documents, bundle=new, refused=None)
     context.install(documents)
     sight(state, new, documents.status_lists.values(), context.now)
+
+
+def _accepted(token: bytes, inputs: Inputs, floors: dict[str, int], shard: int | None) -> StatusList:
+    """A list that is newer than the floor of its key. Where the floor itself is of the future no mirror can mend it."""
+    try:
+        return status_document.accept(token, inputs.root, floor=floors, now=0, shard=shard)
+    except Untrusted as refused:
+        if refused.detail == "status_list_older" and max(floors.values()) > inputs.now + DAY_S:
+            raise Untrusted(refused.code, "status_list_floor_ahead") from refused
+        raise
 
 
 def _floors(lists: Mapping[int, StatusList], floors: dict[str, int]) -> dict[str, int]:

@@ -200,11 +200,12 @@ def test_walk_refuses_whole_what_is_partly_false() -> None:
         walk(first(roots[0]), roots[1] + signing.root(seq=3, signers=[R1, R4]))
 
 
-def test_walk_takes_64_steps() -> None:
-    roots = history(66)
-    assert walk(first(roots[0]), b"".join(roots[:65])).seq == 65
-    with refused("root_steps", max_steps=64):
-        walk(first(roots[0]), b"".join(roots))
+def test_a_walk_ends_after_the_steps_that_it_is_given() -> None:
+    roots = history(6)
+    assert [root.seq for root in steps(first(roots[0]), b"".join(roots), at_most=3)] == [2, 3, 4]
+    forged = roots[1] + signing.root(seq=3, signers=[R1, R4])
+    assert steps(first(roots[0]), forged, at_most=1)[-1].seq == 2, "what is beyond is not looked at"
+    assert walk(first(roots[0]), b"".join(roots)).seq == 6
 
 
 # ---------------------------------------------------------------------------------- the fifteen cases of tuf-conformance

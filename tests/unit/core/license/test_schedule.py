@@ -133,7 +133,9 @@ def test_a_check_that_only_the_wall_clock_knows_to_be_missed_is_made_up_too() ->
     assert schedule.at_start(woken, NOON + 60, 0.9, wall_s=NOON + 5 * DAY_S) == woken
     soon = schedule.at_start(planned, NOON, 0.5, wall_s=NOON + 19 * HOUR_S)
     assert soon.next_check_s == NOON + HOUR_S, "the wall clock has it in an hour, effective time in twenty"
-    assert schedule.at_start(planned, NOON, 0.5, wall_s=NOON - 5 * DAY_S) == planned, "one that is behind puts nothing off"
+    assert schedule.at_start(planned, NOON, 0.5, wall_s=NOON - 5 * DAY_S) == planned, (
+        "one that is behind puts nothing off"
+    )
 
 
 def test_what_is_stored_before_asking_is_the_plan_after_a_failure_that_keeps_what_a_server_asked_for() -> None:

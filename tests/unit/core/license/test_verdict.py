@@ -268,7 +268,8 @@ def test_before_nbf_it_is_not_yet_valid_but_for_five_minutes_of_skew() -> None:
     verdict = judge(replace(ACTIVE, now=NBF - 301))
     assert (verdict.state, verdict.reasons) == (State.NOT_YET_VALID, (Reason.NOT_YET_VALID,))
     assert (verdict.since, verdict.until) == (NBF - 301, NBF - 300)
-    assert verdict.next_action is Action.CHECK_CLOCK
+    assert verdict.next_action is Action.WAIT
+    assert judge(replace(ACTIVE, now=NBF - 301, clock_suspect=True)).next_action is Action.CHECK_CLOCK
     assert state(ACTIVE, NBF - 300) is State.ACTIVE
 
 

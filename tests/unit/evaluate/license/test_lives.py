@@ -26,6 +26,10 @@ LONG: dict[str, Any] = {
 }
 
 
+NEXT_STATUS = signing.signer("status 2")
+ROTATED = signing.root() + signing.root(seq=2, keys=signing.role_keys(status=[NEXT_STATUS]))
+
+
 def license_(**claims: Any) -> bytes:
     return signing.lines(signing.delegation(**LONG), signing.license(**{"activation": FREE, **claims}))
 
@@ -89,6 +93,25 @@ def test_a_server_that_was_off_for_a_weekend_takes_a_license_of_this_morning() -
         assert agent.install(license_(jti="license-2", iat=issued, nbf=issued, stale_days=60))["ok"]
         told = agent.license()
         assert (told["state"], told["as_of"]) == ("active", agent.clock.wall_s), off_s
+
+
+def test_a_list_of_ten_years_ahead_is_the_publishers_to_cure_and_says_so() -> None:
+    """No mirror and no clock of this server can mend the floor that it left."""
+    agent = Simulated()
+    agent.install(license_(iat=NOW - DAY, nbf=NOW - DAY))
+    agent.publish({}, iat=NOW + 3650 * DAY, exp=NOW + 3660 * DAY)
+    agent.run("refresh")
+    agent.publish({})
+    (_, got) = agent.run("refresh")["result"]["asked"]
+    assert got["error"]["detail"] == "status_list_floor_ahead"
+    assert agent.license()["permits"]["create"]
+    agent.publish({})
+    agent.network.serve(ROOTS_URL, ROTATED, "application/jose")
+    token = signing.status_list({}, by=NEXT_STATUS, iat=NOW, exp=NOW + 7 * DAY)
+    agent.network.serve(STATUS_URL, token, "application/statuslist+jwt")
+    assert all(each["ok"] for each in agent.run("refresh")["result"]["asked"])
+    told = agent.license()
+    assert (told["state"], told["as_of"]) == ("active", NOW)
 
 
 # ---- a license that begins later
