@@ -19,6 +19,7 @@ from fixtures.simulated_agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import signed_request
 from opanel_agent.core.errors import AgentError, Storage, Unavailable, Unreadable
+from opanel_agent.core.license import binding
 from opanel_agent.core.license.states import PERMITS, State
 from opanel_agent.core.wire.message import Reply, Sealed
 
@@ -45,9 +46,10 @@ def license_(**claims: Any) -> bytes:
 
 
 def activated(sealed: Sealed) -> Reply:
-    """The authority's activation of what asks, with the quorum that it signs for five and more components."""
+    """The authority's activation of what asks, with the quorum that it signs for these components."""
     asked = signed_request.verify(sealed.body)
-    bind = signing.bind(components=asked.components, salt=asked.salt, k=3, p=1)
+    k, p = binding.quorum(asked.components)
+    bind = signing.bind(components=asked.components, salt=asked.salt, k=k, p=p)
     token = signing.activation(bind=bind, cnf={"jkt": asked.jwk.kid}, exp=NOW + 900 * DAY)
     return ok(token, "application/jose")
 
