@@ -33,7 +33,7 @@ from opanel_agent.evaluate.answer import Outlook
 from opanel_agent.evaluate.consent import changes
 from opanel_agent.evaluate.context import PassContext, begin_pass
 from opanel_agent.evaluate.intent import MAX_INTENT_BYTES, Command, Result
-from opanel_agent.evaluate.license import check, install, renew
+from opanel_agent.evaluate.license import check, commands, install, renew
 from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.quiet import quiet_permits
 from opanel_agent.evaluate.reporting import report

@@ -213,7 +213,9 @@ def test_suspension_warns_first_and_holds_after_a_second_list(agent: Simulated) 
     seen_at = agent.clock.wall_s
     told = agent.run("refresh")["answer"]["license"]
     assert (told["state"], told["reasons"][0]) == ("grace", "suspended")
-    assert told["until"] == seen_at + 44 * signing.DAY, "a second list has no date; without any list the license ends then"
+    assert told["until"] == seen_at + 44 * signing.DAY, (
+        "a second list has no date; without any list the license ends then"
+    )
     assert told["permits"]["create"] is True
     assert told["next_action"]["code"] == "contact_reseller"
     agent.clock.advance(3600)
