@@ -185,7 +185,8 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
     assert rows("Next report", reports={"held": 0, "next": None}) is None
     assert rows("Advisories", advisories=[{}, {}]) == "2 in force (opanel-agent advisories)"
     assert rows("Advisories") is None
-    terminal.type("offline", "on")
+    found = Signal(kind=SignalKind.FILE, what="offline", place="/etc/opanel-agent")
+    terminal.optouts.signals = Signals(offline=(found,))  # type: ignore[attr-defined]
     assert rows("Sends") == "nothing"
 
 
