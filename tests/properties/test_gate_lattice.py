@@ -6,7 +6,7 @@ A state is one value for each independent fact. What the page says about a state
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -24,6 +24,15 @@ from opanel_agent.core.consent.gate import (
     Signals,
     decide,
 )
+from opanel_agent.core.consent.withdrawals import (
+    AgentRecord,
+    Origin,
+    OwnerRecord,
+    Subject,
+    Withdrawal,
+    Withdrawals,
+    grant_id,
+)
 from opanel_agent.core.errors import Misconfigured
 
 HOUR_S = 3600
@@ -39,11 +48,14 @@ PATHS = {
     "data_rights": "/v1/rights",
 }
 REPORTS = ("usage_statistics", "crash_reports")
-KINDS = ("none", *SignalKind, "all")
+OUTSIDE = (SignalKind.FILE, SignalKind.ENVIRONMENT, SignalKind.SETTING)  # what is withdrawn is in a record of its own
+KINDS = ("none", *OUTSIDE, "all")
 NOT_GOOD = ("absent", "refused", "refused, perhaps dnt")
 ANSWERED = ("no", "no, old notice", "yes, old notice", "yes", "yes, dnt")
 FILES = (*NOT_GOOD, "not asked", *ANSWERED)
 POLICIES = ("none", "denies", "lengthens", "dnt", "refused")
+# by the panel, of the file's own grant, of another, of any; ended by a grant; the two in question at once; unreadable
+WITHDRAWALS = ("none", "its grant", "another grant", "any grant", "ended", "dnt", "refused")
 EARLY, OWN, LONG = 72 * HOUR_S - 1, 72 * HOUR_S, 240 * HOUR_S  # the file's own hold, and the lengthened one
 REVIEWS = ("off", "pending", "released")
 PLACES = ("ok", "other region", "foreign")
@@ -71,6 +83,7 @@ class State:
     request: Request | None
     standing: bool = True
     commanded: bool = True
+    withdrawn: str = "none"
 
 
 # ---- the page, in its own words
@@ -100,18 +113,28 @@ def specified(purpose: str, state: State) -> list[str]:
 def signals_said(state: State) -> int:
     """Any one denies: the signals outside, `do_not_track = true` in the file (in a refused one, perhaps), a policy's."""
     outside = {"none": 0, "all": 3}.get(state.signals, 1)
-    return outside + ("dnt" in state.file) + (state.policy == "dnt")
+    doubted = state.withdrawn in {"dnt", "refused"}  # a record that cannot be read may have held it
+    return outside + ("dnt" in state.file) + (state.policy == "dnt") + doubted
 
 
 def consent_missing(state: State) -> list[str]:
     """The file is good · its `allow` is true · its `notice` is the installed one; and what only narrows."""
-    why = ["consent_refused"] * (state.file.startswith("refused") + (state.policy == "refused"))
+    refused = state.file.startswith("refused"), state.policy == "refused", state.withdrawn == "refused"
+    why = ["consent_refused"] * sum(refused)
+    why += ["withdrawn"] if is_withdrawn(state) else []
     why += ["not_asked"] if state.file in {"absent", "not asked"} else []
     why += ["denied_by_file"] if state.file.startswith("no,") or state.file == "no" else []
     why += ["notice_changed"] if state.file.endswith("old notice") else []
     why += ["policy"] if state.policy == "denies" else []
     why += ["ledger"] if state.ledger_broken else []
     return why + (["clone"] if state.clone else [])
+
+
+def is_withdrawn(state: State) -> bool:
+    """A yes, or what may be one, of before the withdrawal: any where it is not known what was granted."""
+    may_say_yes = state.file.startswith(("yes", "refused"))
+    of_this = {"its grant", "any grant"} | ({"another grant"} if state.file.startswith("refused") else set())
+    return may_say_yes and state.withdrawn in of_this
 
 
 def waiting(purpose: str, state: State, request: Request) -> list[str]:
@@ -151,26 +174,50 @@ FAULT = Misconfigured(Reason.CONSENT_REFUSED, "toml_type", file="/f", line=6, na
 DOUBT = Signal(kind=SignalKind.SETTING, what="do_not_track", place="/f", line=3)
 
 
-def reading(file: str, policy: str, *, review: bool) -> ConsentReading:
+def withdrawal(subject: str, grants: tuple[str, ...] | None) -> Withdrawal:
+    name = f"{list(Subject).index(Subject(subject)):016x}"
+    return Withdrawal(id=name, subject=Subject(subject), by=Origin.PANEL, at=1, grants=grants)
+
+
+def withdrawals(withdrawn: str) -> Withdrawals:
+    """Of both purposes alike."""
+    grants = {
+        "its grant": (grant_id(None),),
+        "another grant": (grant_id({"by": "Ada"}),),
+        "any grant": None,
+        "ended": None,
+    }
+    made: list[Withdrawal] = []
+    if withdrawn in grants:
+        made = [withdrawal(purpose, grants[withdrawn]) for purpose in REPORTS]
+    if withdrawn == "dnt":
+        made = [withdrawal("do_not_track", None)]
+    ended = tuple(each.id for each in made) if withdrawn == "ended" else ()
+    return Withdrawals(agent=AgentRecord(withdrawals=tuple(made)), owner=OwnerRecord(ended=ended))
+
+
+def reading(file: str, policy: str, withdrawn: str = "none", *, review: bool) -> ConsentReading:
     text = POLICY_TEXTS.get(policy)
     good = file not in NOT_GOOD
     return ConsentReading(
         file=parse(consent_text(file, review=review)) if good else None,
         refused=FAULT if file.startswith("refused") else None,
-        in_doubt=(DOUBT,) if file == "refused, perhaps dnt" else (),
+        in_doubt=(DOUBT,) * ((file == "refused, perhaps dnt") + (withdrawn == "refused")),
         policies=() if text is None else (parse_policy(f"schema = 1\n{text}\n".encode(), "/p"),),
         policies_refused=(FAULT,) if policy == "refused" else (),
+        withdrawals=withdrawals(withdrawn),
+        withdrawals_refused=(FAULT,) if withdrawn == "refused" else (),
     )
 
 
 READINGS = {
-    (file, policy, review): reading(file, policy, review=review != "off")
-    for file, policy, review in product(FILES, POLICIES, REVIEWS)
+    (file, policy, withdrawn, review): reading(file, policy, withdrawn, review=review != "off")
+    for file, policy, withdrawn, review in product(FILES, POLICIES, WITHDRAWALS, REVIEWS)
 }
 
 
 def signals(kinds: str, *, offline: bool) -> Signals:
-    said = [kind for kind in SignalKind if kinds in (kind, "all")]
+    said = [kind for kind in OUTSIDE if kinds in (kind, "all")]
     return Signals(
         do_not_track=tuple(Signal(kind=kind, what=kind, place="somewhere") for kind in said),
         offline=(Signal(kind=SignalKind.FILE, what="offline", place="somewhere"),) if offline else (),
@@ -204,7 +251,9 @@ def snapshot(state: State, what: RequestView | None) -> GateInputs:
         elsewhere=(ABROAD,),
         asked=what,
         commanded=state.commanded,
-        consent=READINGS[state.file, state.policy, "pending" if state.request is None else state.request.review],
+        consent=READINGS[
+            state.file, state.policy, state.withdrawn, "pending" if state.request is None else state.request.review
+        ],
         installed_notice=NOTICE,
         ledger="line 7" if state.ledger_broken else None,
         clone=state.clone,
@@ -232,15 +281,28 @@ def by_signal(waits: tuple[int, ...], reviews: tuple[str, ...]) -> Iterator[Stat
     return (State(*each) for each in product(*facts))
 
 
+def by_withdrawal(waits: tuple[int, ...], reviews: tuple[str, ...]) -> Iterator[State]:
+    """Each kind of withdrawal, against every file and policy, every signal at once or none, and every request."""
+    nothing = (False,)
+    facts = (("none", "all"), nothing, FILES, POLICIES, nothing, nothing, nothing, requests(waits, reviews))
+    return (
+        replace(State(*each), withdrawn=withdrawn)
+        for each in product(*facts)
+        for withdrawn in WITHDRAWALS
+        if withdrawn != "none"
+    )
+
+
 def by_row() -> Iterator[State]:
-    """What the other purposes depend on, and that consent, ledger and clone are nothing to them."""
+    """What the other purposes depend on, and that consent, its withdrawal, ledger and clone are nothing to them."""
     files, policies = (
         ("absent", "refused", "refused, perhaps dnt", "no", "yes, dnt"),
         ("none", "denies", "dnt", "refused"),
     )
     finished = (None, *(Request(0, "pending", *each) for each in product(PLACES, BODIES)))
+    withdrawn = ("none", "any grant", "dnt")
     facts = (("none", "all"), BOTH, files, policies, BOTH, (True,), (True,), finished, BOTH, BOTH)
-    return (State(*each) for each in product(*facts))
+    return (replace(State(*each), withdrawn=kind) for each in product(*facts) for kind in withdrawn)
 
 
 def differences(purpose: str, states: Iterator[State]) -> tuple[Counter[str], list[str]]:
@@ -276,12 +338,22 @@ def crash_signals() -> Iterator[State]:
     return by_signal((0,), REVIEWS)
 
 
+def usage_withdrawals() -> Iterator[State]:
+    return by_withdrawal((EARLY, OWN), ("off", "released"))
+
+
+def crash_withdrawals() -> Iterator[State]:
+    return by_withdrawal((0,), REVIEWS)
+
+
 ROWS = (
     ("usage_statistics", usage_states, 2 * 2 * 9 * 5 * 8 * (1 + 2 * 2 * 9)),
     ("usage_statistics", usage_signals, 5 * 2 * 9 * 5 * (1 + 3 * 2 * 9)),
     ("crash_reports", crash_states, 2 * 2 * 9 * 5 * 8 * (1 + 3 * 9)),
     ("crash_reports", crash_signals, 5 * 2 * 9 * 5 * (1 + 3 * 9)),
-    *((purpose, by_row, 2 * 2 * 5 * 4 * 2 * (1 + 9) * 2 * 2) for purpose in PATHS if purpose not in REPORTS),
+    ("usage_statistics", usage_withdrawals, 2 * 9 * 5 * (1 + 2 * 2 * 9) * 6),
+    ("crash_reports", crash_withdrawals, 2 * 9 * 5 * (1 + 3 * 9) * 6),
+    *((purpose, by_row, 2 * 2 * 5 * 4 * 2 * (1 + 9) * 2 * 2 * 3) for purpose in PATHS if purpose not in REPORTS),
 )
 
 
@@ -301,4 +373,4 @@ def test_the_gate_says_in_every_state_what_the_page_says(
 
 
 def test_the_lattice_is_as_large_as_it_is_said_to_be() -> None:
-    assert sum(count for _, _, count in ROWS) == 162_950
+    assert sum(count for _, _, count in ROWS) == 262_050

@@ -87,6 +87,9 @@ class Reason(StrEnum):
     NOT_ASKED = "not_asked"
     # A setting or the consent file says no to the purpose.
     DENIED_BY_FILE = "denied_by_file"
+    # The consent was withdrawn, and the consent file's yes is none that was given
+    # after that.
+    WITHDRAWN = "withdrawn"
     # A policy file of the fleet denies the purpose.
     POLICY = "policy"
     # The notice has changed since it was answered.

@@ -77,7 +77,8 @@ class Route(NamedTuple):
     of it. A POST starts evaluate with the intent `intent`, and its result has
     members of `result`. `min_interval_s` is the least number of seconds between
     two requests of peers; the owner may always ask. `ends_running_job`: what
-    runs was started under a wider permission and is ended first.
+    runs was started under a wider permission and is ended first. `switches`:
+    those of the options that are a boolean here, whatever OPTION_TYPES says.
     """
 
     method: str
@@ -90,6 +91,7 @@ class Route(NamedTuple):
     intent: str = ""
     ends_running_job: bool = False
     result: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
 
 
 class Command(NamedTuple):
@@ -138,7 +140,7 @@ LICENSE: Final = _get("/v1/license", "license")
 CONSENT: Final = _get("/v1/consent", "consent")
 # Everything at once, for `status` and `doctor`.
 ANSWER: Final = _get("/v1/answer", "")
-# The one POST that a peer may make: a panel's button "check now". Its interval
+# A POST that a peer may make: a panel's button "check now". Its interval
 # keeps a peer from using the agent to flood a mirror.
 REFRESH: Final = _post("refresh", result=("asked", "advisories"))._replace(who=Who.PEERS, min_interval_s=60)
 # Installs a document that is posted, or exchanges a license key for one: the only
@@ -198,9 +200,22 @@ NOTICED: Final = _post("noticed", "version", "lang", result=("noticed",))
 # What may leave has become less: whatever runs was started under the wider
 # word.
 NARROWED: Final = _post("narrowed", result=())._replace(ends_running_job=True)
+# The panel's group may narrow as the owner may: one purpose, or do-not-track.
+# Only a command of the owner's widens again.
+WITHDRAW: Final = Route(
+    "POST",
+    "/v1/withdraw",
+    who=Who.PEERS,
+    body=Body.OPTIONS,
+    options=("purpose", "do_not_track"),
+    switches=("do_not_track",),
+    intent="withdraw",
+    ends_running_job=True,
+    result=("withdrawn", "at"),
+)
 # Asked for by programs alone: health checks, and the panel, while `status`
 # reads the whole answer.
-FOR_PROGRAMS: Final = (INDEX, LICENSE, CONSENT)
+FOR_PROGRAMS: Final = (INDEX, LICENSE, CONSENT, WITHDRAW)
 
 _NONE: Final[frozenset[str]] = frozenset()
 _WAIT: Final = frozenset({"--wait"})

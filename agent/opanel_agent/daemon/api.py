@@ -168,7 +168,7 @@ def respond(
 
     `trouble` is the error that the last evaluation ended with, None where it brought an answer.
     """
-    options = _options(body, route.options) if route.body is not Body.DOCUMENT or body.startswith(b"{") else {}
+    options = _options(body, route) if route.body is not Body.DOCUMENT or body.startswith(b"{") else {}
     if options is None:
         return problem("options_refused")
     if route.intent:
@@ -214,8 +214,8 @@ def _start(route: Route, body: bytes, options: dict[str, Option]) -> Response | 
     return Start(intent=EXCHANGE, options=options) if "key" in options else problem("options_refused")
 
 
-def _options(body: bytes, allowed: tuple[str, ...]) -> dict[str, Option] | None:
-    """Returns the options in the body; None where it is anything but a JSON object of allowed ones."""
+def _options(body: bytes, route: Route) -> dict[str, Option] | None:
+    """Returns the options in the body; None where it is anything but a JSON object of those that the route takes."""
     if not body:
         return {}
     try:
@@ -224,14 +224,12 @@ def _options(body: bytes, allowed: tuple[str, ...]) -> dict[str, Option] | None:
         return None
     if not isinstance(options, dict) or len(body) > OPTIONS_MAX_BYTES:
         return None
-    return (
-        options if all(name in allowed and _is_valid_option(name, value) for name, value in options.items()) else None
-    )
+    return options if all(_is_valid_option(route, name, value) for name, value in options.items()) else None
 
 
-def _is_valid_option(name: str, value: object) -> bool:
-    """Tells whether a value has the option's own type (1 is not true, nor is "true"), length and characters."""
-    if type(value) is not OPTION_TYPES[name]:
+def _is_valid_option(route: Route, name: str, value: object) -> bool:
+    """Tells whether the route takes the option, in its own type (1 is not true, nor is "true"), length and characters."""
+    if name not in route.options or type(value) is not (bool if name in route.switches else OPTION_TYPES[name]):
         return False
     if isinstance(value, bool):
         return True

@@ -8,9 +8,10 @@ from typing import Final
 
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.commands import WITHDRAW
 from opanel_agent.evaluate import reset
 from opanel_agent.evaluate.commanded import options_of
-from opanel_agent.evaluate.consent import records
+from opanel_agent.evaluate.consent import changes, records, withdrawals
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.intent import MAX_INTENT_BYTES, Command, Result
 from opanel_agent.evaluate.license import check, install
@@ -33,6 +34,13 @@ def _remove(context: PassContext) -> Result:
     return {"removed": True}
 
 
+def _withdraw(context: PassContext, intent: Members) -> Result:
+    """Withdraws for the panel: durably first, then what follows from it, in this pass."""
+    subject = withdrawals.by_panel(context, intent)
+    changes.observe(context)
+    return {"withdrawn": subject.value, "at": context.now}
+
+
 def _license_command(wanted: license_commands.LicenseRequest) -> Command:
     def command(context: PassContext, intent: Members) -> Result:
         key = intent.text("key", max_length=64) if intent.has("key") else None
@@ -49,6 +57,7 @@ HANDLERS: Final[Mapping[str, Command]] = {
     "exchange": _license_command(license_commands.EXCHANGE),
     "remove": lambda context, _: _remove(context),
     "narrowed": lambda _, __: {},  # the pass itself is what was asked for
+    WITHDRAW.intent: _withdraw,
     "reset": reset.run,
     "preview": records.preview,
     "held": records.held,

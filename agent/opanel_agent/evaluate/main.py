@@ -20,6 +20,7 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.commands import WITHDRAW
 from opanel_agent.core.consent.gate import Permit
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents.bundle import shards
@@ -76,7 +77,8 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         withdrawn = changes.observe(context)
         unsaved.attempt(paths.bundle.name, partial(commands.finish_answered, context))
         unsaved.attempt(paths.state.name, context.save_state)
-        with command_signals.narrowed(context, command_signals.read(intent)):
+        signals = () if kind == WITHDRAW.intent else command_signals.read(intent)  # whose own do_not_track is another
+        with command_signals.narrowed(context, signals):
             result, error = _attempt(
                 lambda: command(context, intent), context.inputs.settings_refused, quiet=kind in ROUTINES
             )

@@ -22,6 +22,7 @@ from opanel_agent.core.codec import strict_toml
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.consent import consent_file
 from opanel_agent.core.consent.purposes import CONSENT_BASED, EVERY_GET, FIXED_GETS, SHARDS, Purpose, status_word
+from opanel_agent.core.consent.withdrawals import MAX_BYTES as MAX_WITHDRAWALS_BYTES
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
@@ -43,6 +44,7 @@ CA_FILE: Final = "ca.pem"
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 ANSWERS: Final = "answers"
 KEPT: Final = "kept"
+WITHDRAWALS: Final = "state-withdrawals"  # where `Paths` finds it beside "state"
 DESTINATIONS: Final = "destinations.json"
 
 
@@ -111,7 +113,7 @@ def look(files: Files, paths: Paths) -> Server:
         root = trust.first_root(files, paths, settings)
     except AgentError as exc:
         raise NoRoot from exc
-    found = dict(_signals(files, paths)) | dict(_consents(files, paths))
+    found = dict(_signals(files, paths)) | dict(_consents(files, paths)) | dict(_withdrawals(files, paths))
     documents, unreadable = _documents(files, paths)
     left_out += ["license"] if unreadable else []
     left_out += ["proxy"] if settings.proxy is not None else []
@@ -146,7 +148,7 @@ def paths_in(folder: Path, owner: int, *, system: bool) -> Paths:
 
 def lay_out(server: Server, scenario: Scenario, folder: Path) -> None:
     """Everything that the scenario's agent will find. `folder` is new."""
-    for name in ("config", "state", "run", "etc", ANSWERS, KEPT):
+    for name in ("config", "state", f"{WITHDRAWALS}/agent", "run", "etc", ANSWERS, KEPT):
         FILES.make_dir(folder / name)
     FILES.write(folder / ROOT_FILE, server.root.lines)
     FILES.write(folder / DESTINATIONS, dumps([*server.destinations]))
@@ -250,6 +252,17 @@ def _consents(files: Files, paths: Paths) -> Iterator[tuple[str, File]]:
         file = _owned(files, paths, path, strict_toml.MAX_BYTES)
         if file is not None:
             yield place, file
+
+
+def _withdrawals(files: Files, paths: Paths) -> Iterator[tuple[str, File]]:
+    """The owner's record counts only as the owner's; the agent's is its user's, and one that cannot be read is refused."""
+    owner, agent = paths.withdrawals_of_owner, paths.withdrawals_of_agent
+    file = _owned(files, paths, owner, MAX_WITHDRAWALS_BYTES)
+    if file is not None:
+        yield f"{WITHDRAWALS}/{owner.relative_to(paths.withdrawals)}", file
+    if files.exists(agent):
+        data = _readable(files, agent, MAX_WITHDRAWALS_BYTES) or b""
+        yield f"{WITHDRAWALS}/{agent.relative_to(paths.withdrawals)}", File(data=data)
 
 
 def _signals(files: Files, paths: Paths) -> Iterator[tuple[str, File]]:

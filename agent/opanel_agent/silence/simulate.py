@@ -110,6 +110,7 @@ def layout(folder: Path, hosts: Mapping[str, tuple[str, str]]) -> Layout:
         bound={
             paths.config_dir: folder / "config",
             paths.state_dir: folder / "state",
+            paths.withdrawals: folder / server_copy.WITHDRAWALS,
             paths.runtime_dir.parent if not paths.system else paths.runtime_dir: folder / "run",
         },
         packages=next((Path(each) for each in site.getsitepackages() if Path(each).is_dir()), None),

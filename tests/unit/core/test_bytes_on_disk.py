@@ -11,6 +11,7 @@ from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.consent import rights
 from opanel_agent.core.consent.rights import RightsRequest
+from opanel_agent.core.consent.withdrawals import AgentRecord, Origin, OwnerRecord, Subject, Withdrawal
 from opanel_agent.core.ledger.chain import ChainHead
 from opanel_agent.core.license import effective_time, schedule
 from opanel_agent.core.license.effective_time import ClockState
@@ -28,6 +29,15 @@ RIGHTS = (
     b'"reports":["report-a1","report-b2"],"sent_at":2,"sha256":"%(a)b"},{"answered_at":null,"at":1,"due":null,'
     b'"id":"request-2","kind":"access","license":false,"reports":[],"sent_at":null,"sha256":"%(b)b"}],"schema":1}'
 ) % {b"a": b"a" * 64, b"b": b"b" * 64}
+BY_COMMAND = (
+    b'{"ended":["00000000000000cd"],"schema":1,"withdrawals":[{"at":1,"by":"the withdrawing command","file_sha256":"%(a)b",'
+    b'"grants":["%(b)b"],"id":"00000000000000ab","stands":true,"subject":"usage_statistics"}]}\n'
+) % {b"a": b"a" * 64, b"b": b"b" * 64}
+BY_PANEL = (
+    b'{"given":{"crash_reports":["%(a)b"]},"recorded":["00000000000000ab"],"schema":1,"withdrawals":[{"at":2,'
+    b'"by":"the panel","file_sha256":null,"grants":null,"id":"00000000000000cd","stands":true,'
+    b'"subject":"do_not_track"}]}\n'
+) % {b"a": b"a" * 64}
 MIRRORS = (
     b'{"mirrors":[{"attempts":[{"address":"::1","outcome":"refused"}],"code":"c","detail":"d","failed":"tcp",'
     b'"passed":["dns"],"served_s":null,"url":"https://m","values":{"why":"w"}},{"attempts":[],"code":null,'
@@ -135,3 +145,21 @@ def test_a_reply() -> None:
     assert Reply.decode(REPLY.replace(b',"values":{"why":"w"}', b"")) == replace(
         value, values={}
     )  # of an earlier version
+
+
+def test_the_record_of_withdrawals() -> None:
+    by_command = Withdrawal(
+        id="00000000000000ab",
+        subject=Subject.USAGE_STATISTICS,
+        by=Origin.COMMAND,
+        at=1,
+        grants=("b" * 64,),
+        file_sha256="a" * 64,
+    )
+    owner = OwnerRecord(withdrawals=(by_command,), ended=("00000000000000cd",))
+    assert owner.encode() == BY_COMMAND
+    assert OwnerRecord.decode(BY_COMMAND) == owner
+    by_panel = Withdrawal(id="00000000000000cd", subject=Subject.DO_NOT_TRACK, by=Origin.PANEL, at=2)
+    agent = AgentRecord(withdrawals=(by_panel,), recorded=("00000000000000ab",), given={"crash_reports": ("a" * 64,)})
+    assert agent.encode() == BY_PANEL
+    assert AgentRecord.decode(BY_PANEL) == agent

@@ -28,7 +28,7 @@ ANSWER = PublishedAnswer(
 
 # interface.md "Local API", as far as it is built
 GET = {"/", "/v1/license", "/v1/consent", "/v1/answer"}
-POST_OF_ANYONE = {"/v1/refresh"}
+POST_OF_ANYONE = {"/v1/refresh", "/v1/withdraw"}
 ABOUT_REPORTS = {
     f"/v1/{name}"
     for name in (
@@ -201,6 +201,7 @@ def test_without_an_answer_it_says_so(path: str) -> None:
         ("/v1/release", "release", False),
         ("/v1/remove", "remove", False),
         ("/v1/narrowed", "narrowed", True),
+        ("/v1/withdraw", "withdraw", True),
         *((path, path.removeprefix("/v1/"), False) for path in sorted(ABOUT_REPORTS)),
     ],
 )
@@ -261,6 +262,7 @@ TAKEN: dict[str, dict[str, Any]] = {
 }
 for options in TAKEN.values():
     options["do_not_track"] = ["d" * 64] * 2  # the asker's own opt-outs: every pass takes them
+TAKEN["/v1/withdraw"] = {"purpose": "p" * 64, "do_not_track": True}
 TAKEN |= {path: {"do_not_track": ["d" * 64] * 64} for path in ("/v1/narrowed", "/v1/refresh", "/v1/remove")}
 LONGER: dict[type, Any] = {
     bool: [0, "true", None],

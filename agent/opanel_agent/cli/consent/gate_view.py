@@ -114,10 +114,14 @@ def shown(grounds_: tuple[Objection, ...]) -> Shown:
 
 def ground_lines(world: Context, grounds_: tuple[Objection, ...]) -> tuple[str, ...]:
     """Each with the place that it comes from."""
-    return tuple(
-        world.say("ground.line", reason=world.named("reason", each.reason), where=where(world, each))
-        for each in grounds_
-    )
+    return tuple(_ground_line(world, each) for each in grounds_)
+
+
+def _ground_line(world: Context, ground: Objection) -> str:
+    """A withdrawal with the way to grant again, since the file that says yes does not tell it."""
+    if ground.reason is Reason.WITHDRAWN:
+        return world.say("ground.withdrawn", withdrawn=where(world, ground))
+    return world.say("ground.line", reason=world.named("reason", ground.reason), where=where(world, ground))
 
 
 def _standing(world: Context) -> SettingsView:

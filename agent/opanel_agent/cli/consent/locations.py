@@ -4,6 +4,7 @@ from typing import Final, Protocol
 
 from opanel_agent.cli.context import Context
 from opanel_agent.core.consent.opt_outs import COMMAND_ENVIRONMENT, PROCESS_ENVIRONMENT
+from opanel_agent.core.consent.withdrawals import Origin
 
 # Places that are no file's and no setting's.
 _NAMED: Final = {
@@ -13,6 +14,8 @@ _NAMED: Final = {
     "command": "place.command",
     "body": "place.body",
 }
+# What withdrew, which says when instead of where.
+_WITHDRAWN: Final = {origin.value: f"withdrawn.{origin.name.lower()}" for origin in Origin}
 
 
 class Placed(Protocol):
@@ -33,6 +36,8 @@ def place_name(world: Context, place: str) -> str:
 
 def where(world: Context, ground: Placed) -> str:
     """As much of it as is known."""
+    if ground.place in _WITHDRAWN and ground.what is not None:
+        return world.say(_WITHDRAWN[ground.place], on=ground.what)
     place = place_name(world, ground.place)
     if ground.line is not None:
         place = world.say("where.line", place=place, line=ground.line)

@@ -12,17 +12,25 @@ from opanel_agent.cli.consent import signals, write
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import CommandResult
 from opanel_agent.core.consent.gate import Signal
+from opanel_agent.core.consent.withdrawals import Subject
 
 FILE_MODE = 0o644
 _TOLD = ("cut", "pending", "unsaved")  # of what a command that narrows tells
+
+
+# By the first word of the command.
+SUBJECTS = {"dnt": Subject.DO_NOT_TRACK, "offline": Subject.OFFLINE}
 
 
 def on(world: Context, path: Path, name: str) -> CommandResult:
     """Creates the file durably, then has the daemon end its jobs. `name` is dnt or offline."""
     world.need_owner()
     with config_folder.changing(world, path.parent):
-        if not world.files.exists(path):
+        new = not world.files.exists(path)
+        if new:
             world.files.write(path, b"", mode=FILE_MODE)
+    if new:
+        write.switched_on(world, SUBJECTS[name])
     lines = (world.say(f"{name}.on", file=str(path)), world.say(f"{name}.meaning"))
     effect = write.tell(world)
     told = effect.to_json()
@@ -40,6 +48,7 @@ def off(world: Context, path: Path, name: str, standing: Callable[[], tuple[Sign
     if world.files.exists(path):
         with config_folder.changing(world, path.parent):
             world.files.remove(path)
+    write.switched_off(world, SUBJECTS[name])
     write.tell(world)  # so that what the daemon shows follows; one that does not answer reads the file at its next pass
     left = standing()
     if left:

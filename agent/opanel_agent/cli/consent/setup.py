@@ -173,18 +173,10 @@ def _preseeded(world: Context, name: str) -> CommandResult:
     if found is None:
         raise Storage(Fault.IO_FAILED, "file_absent", file=name)
     file, installed = _granting(found, name), resources.installed_notice()
-    kept: list[ConsentFile] = []
-
-    def made(before: bytes | None) -> bytes | None:
-        stands = None if before is None else consent_file.parse(before)
-        if stands is None or stands.notice != installed:
-            return found
-        kept.append(stands)
-        return None
-
-    write.put(world, made)
+    stands = write.replace_file(world, file, found, keeps=lambda known: known.notice == installed)
+    kept = stands is not file
     effect = write.tell(world)
-    outcome = _outcome(world, kept[0] if kept else file, write.warnings(world, effect), kept=bool(kept), asked=False)
+    outcome = _outcome(world, stands, write.warnings(world, effect), kept=kept, asked=False)
     return outcome._replace(exit_status=write.exit_status(effect))
 
 

@@ -7,7 +7,7 @@ every request (`cli.client`) and can only narrow.
 
 from collections.abc import Iterator
 
-from opanel_agent.cli.consent.locations import place_name
+from opanel_agent.cli.consent.locations import place_name, where
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import AnswerView
@@ -55,7 +55,9 @@ def lines(world: Context, signals: tuple[Signal, ...]) -> Iterator[str]:
     """Yields each signal with the place that it stands in."""
     for signal in signals:
         place = place_name(world, signal.place)
-        if signal.line is None:
+        if signal.kind is SignalKind.WITHDRAWAL:
+            yield f"  {where(world, signal)}"
+        elif signal.line is None:
             yield world.say("signal.place", what=signal.what, place=place)
         else:
             yield world.say("signal.line", what=signal.what, place=place, line=signal.line)

@@ -1,10 +1,15 @@
-"""Puts an administrator's answers into force: the file first, durably, then the agent is told.
+"""Puts an administrator's answers into force: the files first, durably, then the agent is told.
 
-The order makes an acknowledged "no" final: once the file lies there, no new request is let out; telling the agent ends what
+The order makes an acknowledged "no" final: once the files lie there, no new request is let out; telling the agent ends what
 is under way; only then the command answers. One writer at a time, so that two commands cannot lose each other's word.
+
+A withdrawal is in the record of withdrawals before consent.toml is changed, and holds although that cannot be; a grant ends
+withdrawals after the file says yes. So what is cut short in between is a no.
 """
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import tomli_w
@@ -16,13 +21,17 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault, Reason
-from opanel_agent.core.consent import consent_file
+from opanel_agent.core.consent import consent_file, withdrawals
+from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading
 from opanel_agent.core.consent.edit import with_answers
-from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.consent.withdrawals import Origin, OwnerRecord, Subject, Withdrawal, Withdrawals
 from opanel_agent.core.errors import AgentError, Misconfigured
 from opanel_agent.core.ledger.requests import Stage
 from opanel_agent.core.values import frozen
 from opanel_agent.messages import describe_error
+from opanel_agent.system.consent.consent_store import LocalConsents
+from opanel_agent.system.consent.withdrawal_store import WithdrawalStore
 from opanel_agent.system.storage import resources
 
 FILE_MODE: Final = 0o644
@@ -71,7 +80,10 @@ def current(world: Context) -> bytes | None:
 
 
 def answer(world: Context, answers: Mapping[Purpose, bool]) -> None:
-    """These answers, durably, to the installed notice. Raises Misconfigured with the line to type, or Storage."""
+    """These answers, durably, to the installed notice.
+
+    Raises Misconfigured with the line to type, or Storage. What is withdrawn is withdrawn even where it raises.
+    """
     installed = resources.installed_notice()
 
     def made(before: bytes | None) -> bytes:
@@ -79,20 +91,120 @@ def answer(world: Context, answers: Mapping[Purpose, bool]) -> None:
             return tomli_w.dumps(consent_file.fresh(installed, answers)).encode()
         return with_answers(before, answers, installed)
 
-    put(world, made)
+    with _alone(world):
+        _withdraw(world, [purpose for purpose, allow in answers.items() if not allow])
+        _put(world, made)
+        _grant(world, [purpose for purpose, allow in answers.items() if allow])
 
 
-def put(world: Context, made: Callable[[bytes | None], bytes | None]) -> None:
-    """Makes the file anew from what is there; `made` may say None to leave it."""
+def replace_file(
+    world: Context, file: ConsentFile, data: bytes, *, keeps: Callable[[ConsentFile], bool]
+) -> ConsentFile:
+    """Puts a whole file into force, as `answer` does its answers, unless the one that stands is one that it keeps.
+
+    Returns the file in force. Raises Misconfigured or Storage.
+    """
+    with _alone(world):
+        before = current(world)
+        stands = None if before is None else consent_file.parse(before)
+        if stands is not None and keeps(stands):
+            return stands
+        _withdraw(world, [purpose for purpose in CONSENT_BASED if not file.allows(purpose)])
+        _put(world, lambda _: data)
+        _grant(world, [purpose for purpose in CONSENT_BASED if file.allows(purpose)])
+        return file
+
+
+def switched_on(world: Context, subject: Subject) -> None:
+    """Leaves a trace of an opt-out that its own file puts into force, for the ledger, should the file be gone again."""
+    with _alone(world):
+        known = _known(world)
+        new = Withdrawal(
+            id=_new_id(), subject=subject, by=Origin.COMMAND, at=int(world.now_s()), grants=(), stands=False
+        )
+        _store(world).write_owner(withdrawals.owner_withdraws(known, new))
+
+
+def switched_off(world: Context, subject: Subject) -> None:
+    """Ends what the panel withdrew in an opt-out's place."""
+    with _alone(world):
+        known = _known(world)
+        if known.standing(subject):
+            _store(world).write_owner(withdrawals.owner_grants(known, subject))
+
+
+@contextmanager
+def _alone(world: Context) -> Iterator[None]:
     path = world.paths.consent
     with config_folder.changing(world, path.parent):
-        before = current(world)
-        try:
-            after = made(before)
-        except Misconfigured as refused:
-            raise refused.but(file=str(path)) from refused
-        if after is not None and after != before:
-            world.files.write(path, after, mode=FILE_MODE)
+        yield
+
+
+def _put(world: Context, made: Callable[[bytes | None], bytes]) -> None:
+    """Makes the file anew from what is there."""
+    path = world.paths.consent
+    before = current(world)
+    try:
+        after = made(before)
+    except Misconfigured as refused:
+        raise refused.but(file=str(path)) from refused
+    if after != before:
+        world.files.write(path, after, mode=FILE_MODE)
+
+
+def _withdraw(world: Context, purposes: list[Purpose]) -> None:
+    """Keeps the withdrawal of each purpose that may have been granted."""
+    for purpose in purposes:
+        reading, known = _reading(world), _known(world)
+        subject, file = Subject(purpose.value), reading.file
+        grant = file.grant if file is not None and file.allows(purpose) else None
+        if reading.refused is None and grant is None and not known.agent.given.get(subject):
+            continue  # neither said yes now, nor ever
+        new = Withdrawal(
+            id=_new_id(),
+            subject=subject,
+            by=Origin.COMMAND,
+            at=int(world.now_s()),
+            grants=None if reading.faults() else known.grants(subject, grant),
+            file_sha256=None if file is None else file.sha256,
+        )
+        record = withdrawals.owner_withdraws(known, new)
+        if record != known.owner:
+            _store(world).write_owner(record)
+
+
+def _grant(world: Context, purposes: list[Purpose]) -> None:
+    """Ends every withdrawal of these purposes."""
+    for purpose in purposes:
+        known = _known(world)
+        record = withdrawals.owner_grants(known, Subject(purpose.value))
+        if record != known.owner:
+            _store(world).write_owner(record)
+
+
+def _known(world: Context) -> Withdrawals:
+    """The record of withdrawals. An owner's that cannot be read is made anew, and all that it may have held is withdrawn."""
+    known = _reading(world).withdrawals
+    path = world.paths.withdrawals_of_owner
+    if not any(fault.values.get("file") == str(path) for fault in _reading(world).withdrawals_refused):
+        return known
+    subjects = [Subject(purpose.value) for purpose in CONSENT_BASED]
+    damaged = withdrawals.of_damage([_new_id() for _ in subjects], subjects, int(world.now_s()))
+    world.files.move(path, path.with_name(f"{path.name}.broken"))
+    _store(world).write_owner(OwnerRecord(withdrawals=damaged))
+    return _reading(world).withdrawals
+
+
+def _reading(world: Context) -> ConsentReading:
+    return LocalConsents(world.files, world.paths).read()
+
+
+def _store(world: Context) -> WithdrawalStore:
+    return WithdrawalStore(world.files, world.paths)
+
+
+def _new_id() -> str:
+    return os.urandom(withdrawals.ID_BYTES).hex()
 
 
 def tell(world: Context) -> Effect:

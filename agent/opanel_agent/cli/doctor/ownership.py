@@ -120,6 +120,8 @@ def _administrators(paths: Paths, settings: Settings | None, users: _Users) -> I
     yield rule(paths.consent_dir, "config/consent.d", "folder", inside=1)
     yield rule(paths.license, "config/license.jws", "file", readers=users.alone)
     yield rule(paths.import_dir, "config/import.d", "folder", readers=users.alone, inside=1)
+    yield rule(paths.withdrawals, "withdrawals", "folder")
+    yield rule(paths.withdrawals_of_owner, "withdrawals/owner.json", "file")
     if settings is not None and settings.trust_root is not None:
         yield rule(settings.trust_root, "trust_root", "file")
     if settings is not None and settings.ca_file is not None:  # it is opened by its name, through links
@@ -140,6 +142,7 @@ def _agents(paths: Paths, users: _Users) -> Iterator[Ruled]:
         return made, inside
 
     yield rule(paths.state_dir, "state", "folder", 0o2700, inside=MAX_DEPTH)
+    yield rule(paths.withdrawals_of_agent.parent, "withdrawals/agent", "folder", 0o755, inside=1)
     yield rule(paths.runtime_dir, "runtime", "folder", 0o2750 if paths.system else 0o7755)
     yield rule(paths.socket, "runtime/agent.sock", "socket", 0o660)
     yield rule(paths.answer, "runtime/answer.json", "file", 0o640)

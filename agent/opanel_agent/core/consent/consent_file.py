@@ -31,6 +31,7 @@ from opanel_agent.core.codec.strict_toml import Table, boolean, loads, string
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.consent.withdrawals import Subject, Withdrawal, Withdrawals, grant_id
 from opanel_agent.core.errors import Misconfigured
 from opanel_agent.core.text_safety import is_safe
 from opanel_agent.core.units import DAY_S, HOUR_S
@@ -89,6 +90,17 @@ class ConsentFile:
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
     sha256: str = field(default="", compare=False)
 
+    @property
+    def grant(self) -> str:
+        """Returns the identity of what this file grants, as withdrawals name it (`withdrawals.grant_id`)."""
+        granted = self.granted
+        return grant_id(None if granted is None else {"by": granted.by, "role": granted.role, "on": granted.on})
+
+    def allows(self, purpose: Purpose) -> bool:
+        """Tells whether the file says yes to a purpose, whatever else stands against it."""
+        choice = self.purposes.get(purpose)
+        return choice is not None and choice.allow
+
 
 @frozen
 class Policy:
@@ -115,6 +127,8 @@ class ConsentReading:
     - `policies`: the good files of consent.d; `policies_refused`: what is wrong
       with each of the others; `ignored`: files there whose names do not count.
     - `in_doubt`: where a refused file may ask not to be tracked.
+    - `withdrawals`: what was withdrawn; `withdrawals_refused`: what is wrong
+      with a record of it, which may then have held any withdrawal.
     """
 
     place: str = "consent.toml"
@@ -124,6 +138,8 @@ class ConsentReading:
     policies_refused: tuple[Misconfigured, ...] = ()
     ignored: tuple[str, ...] = ()
     in_doubt: tuple[Signal, ...] = ()
+    withdrawals: Withdrawals = field(default_factory=Withdrawals)
+    withdrawals_refused: tuple[Misconfigured, ...] = ()
 
     def said(self, what: str, key: str) -> Signal:
         """Returns the place of a key in consent.toml, as an objection names it; without a line where there is no file."""
@@ -132,7 +148,18 @@ class ConsentReading:
 
     def faults(self) -> tuple[Misconfigured, ...]:
         """Returns every fault of the files, each of which denies every consent."""
-        return (*(() if self.refused is None else (self.refused,)), *self.policies_refused)
+        own = () if self.refused is None else (self.refused,)
+        return (*own, *self.policies_refused, *self.withdrawals_refused)
+
+    def withdrawal(self, purpose: Purpose) -> Withdrawal | None:
+        """Returns the withdrawal that stands against the file's yes to a purpose; None where there is none.
+
+        A refused file may say yes. One that says no, or nothing, needs no
+        withdrawal beside it.
+        """
+        if self.refused is None and (self.file is None or not self.file.allows(purpose)):
+            return None
+        return self.withdrawals.covering(Subject(purpose.value), None if self.file is None else self.file.grant)
 
     def signals(self) -> Iterator[Signal]:
         """Yields every place at which these files ask, or may ask, not to be tracked."""
@@ -142,6 +169,8 @@ class ConsentReading:
             if policy.do_not_track:
                 yield policy.said("do_not_track = true", "do_not_track")
         yield from self.in_doubt
+        for withdrawal in self.withdrawals.standing(Subject.DO_NOT_TRACK):
+            yield Signal(kind=SignalKind.WITHDRAWAL, what=withdrawal.day_and_time, place=withdrawal.by.value)
 
     def hold_s(self, purpose: Purpose) -> int:
         """Returns how many seconds a report of this purpose waits: the longest hold that any file asks for."""

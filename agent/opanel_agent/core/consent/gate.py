@@ -12,6 +12,8 @@ For a consent-based purpose, a permit takes all of these:
 
 - the file is good, says yes to this purpose, and was answered to the installed
   notice;
+- that yes was not withdrawn: by command, by panel, or by the file itself
+  before an older copy was put back;
 - no policy and no opt-out objects, and the agent is not offline;
 - the ledger is good, and this is the machine whose administrator answered;
 - the fields are declared, and hold and review are over;
@@ -253,6 +255,13 @@ def _answer(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
         yield _ground(Reason.DENIED_BY_FILE, consent.said("allow = false", f"purposes.{purpose}.allow"))
 
 
+def _withdrawn(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
+    """A withdrawal holds by itself until a later grant ends it, whatever the file says meanwhile."""
+    withdrawal = snapshot.consent.withdrawal(purpose)
+    if withdrawal is not None:
+        yield Objection(reason=Reason.WITHDRAWN, place=withdrawal.by.value, what=withdrawal.day_and_time)
+
+
 def _notice(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
     """A yes to an older notice is no yes to what the installed one adds."""
     consent = snapshot.consent
@@ -345,6 +354,6 @@ _OF_THE_GOVERNOR: Final[dict[Basis, tuple[Row, ...]]] = {
     Basis.RENEW_SETTING: (_setting,),
     Basis.ADVISORIES_SETTING: (_setting,),
     Basis.COMMAND: (_command,),
-    Basis.CONSENT: (_refused, _answer, _notice, _policies, _ledger, _clone, _hold, _review),
+    Basis.CONSENT: (_refused, _answer, _withdrawn, _notice, _policies, _ledger, _clone, _hold, _review),
 }
 _OF_THE_REQUEST: Final[tuple[Row, ...]] = (_destination, _fields)

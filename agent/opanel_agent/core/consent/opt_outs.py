@@ -22,6 +22,9 @@ class SignalKind(StrEnum):
     FILE = "file"
     ENVIRONMENT = "environment"
     SETTING = "setting"
+    # Withdrawn through the socket: `what` is the time, `place` an
+    # `withdrawals.Origin`.
+    WITHDRAWAL = "withdrawal"
 
 
 class Signal(NamedTuple):

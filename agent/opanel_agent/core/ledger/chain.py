@@ -162,6 +162,7 @@ _DATA: Final[Mapping[str, _Is]] = {
     "bytes": _Is.COUNT,
     "seconds": _Is.COUNT,
     "due": _Is.COUNT,
+    "withdrawn_at": _Is.COUNT,
     "room": _Is.CODE,
     "broken": _Is.CODE,
     "kept_as": _Is.TEXT,

@@ -1,9 +1,9 @@
 """Records what changed in the administrator's consents and opt-outs since the last pass, and acts on it.
 
 An edit by hand is a valid act. A widening is in the ledger, durably, before anything follows from it; a narrowing counts at
-once and is recorded as soon as it can be. On a withdrawal, the held reports of the purpose are purged first and recorded
-then; for reports that had left, an erasure request is written to `ready/`. Where the ledger cannot be written, the next pass
-finds the same changes again, and nothing leaves meanwhile.
+once and is recorded as soon as it can be. On a withdrawal (`evaluate.consent.withdrawals`), the held reports of the purpose
+are purged first and recorded then; for reports that had left, an erasure request is written to `ready/`. Where the ledger
+cannot be written, the next pass finds the same changes again, and nothing leaves meanwhile.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,13 +16,16 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Signal, Signals
+from opanel_agent.core.consent.opt_outs import SignalKind
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.consent.withdrawals import Subject, Withdrawal
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.license import binding, schedule
 from opanel_agent.core.license.binding import Identity
 from opanel_agent.core.values import field, mutable, replace
 from opanel_agent.core.wire.message import Reply
+from opanel_agent.evaluate.consent import withdrawals
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import Inputs
 from opanel_agent.evaluate.ledger_file import LedgerFile
@@ -57,12 +60,13 @@ def observe(context: PassContext) -> Withdrawn:
     """Records all changes. Raises nothing for the ledger's sake: one that cannot be written denies, the license goes on."""
     withdrawn = Withdrawn()
     inputs, state, outbox = context.inputs, context.state, context.outbox
-    signals = [*_all_signals(inputs.signals, inputs.consent)]
     steps: tuple[Callable[[], None], ...] = (
+        partial(withdrawals.repair, context),
         partial(_record_interrupted, outbox, inputs.now),
         partial(_record_upgrade, context.ledger, state, inputs.now),
         partial(_check_identity, context),
-        partial(_record_opt_outs, outbox, state, signals, inputs.now),
+        partial(_record_withdrawals, context, withdrawn),
+        partial(_record_signals, context),
         *(partial(_record_answer, context, purpose, withdrawn) for purpose in CONSENT_BASED),
         partial(record_days, outbox, inputs.now),
     )
@@ -76,7 +80,7 @@ def observe(context: PassContext) -> Withdrawn:
             withdrawn.unsaved.append(Path(str(trouble.values.get("file", outbox.paths.ledger))).name)
             log_event("ledger_not_written", level="error", error=str(trouble))
     if context.unrecorded is None:
-        state.consent_sha256 = _digest_of(inputs.consent)
+        state.consent_sha256 = _digest_of(context.inputs.consent)
     return withdrawn
 
 
@@ -168,21 +172,54 @@ def _restart_holds(outbox: Outbox, now: int) -> None:
     log_event("holds_restarted", level="warning", count=len(waiting))
 
 
+def _record_signals(context: PassContext) -> None:
+    signals = [*_all_signals(context.inputs.signals, context.inputs.consent)]
+    _record_opt_outs(context.outbox, context.state, signals, context.inputs.now)
+
+
+def _record_withdrawals(context: PassContext, withdrawn: Withdrawn) -> None:
+    """What was withdrawn since the last pass, by whatever, and whether or not it was granted again meanwhile."""
+    standing = frozenset(map(_signal_name, _all_signals(context.inputs.signals, context.inputs.consent)))
+
+    def reversed_(subject: str, each: Withdrawal) -> None:
+        """An opt-out that is gone again; one that stood at an earlier pass is known to be gone by its name."""
+        paths = context.outbox.paths
+        file = paths.do_not_track if subject == Subject.DO_NOT_TRACK else paths.offline
+        known = {_signal_name(Signal(kind=SignalKind.FILE, what=file.name, place=str(file.parent)))}
+        known.add(_signal_name(Signal(kind=SignalKind.WITHDRAWAL, what=each.day_and_time, place=each.by.value)))
+        if known & (standing | set(context.state.signals)):
+            return
+        context.ledger.append(
+            EntryKind.OPT_OUT_SEEN, context.now, signal=subject, place=each.by.value, line=0, withdrawn_at=each.at
+        )
+        context.ledger.append(EntryKind.OPT_OUT_GONE, context.now, ids=(f"{subject} in {each.by.value}",))
+        _restart_holds(context.outbox, context.now)
+
+    withdrawals.note_edits(context, lambda purpose: _answer_now(context, purpose))
+    withdrawals.record(context, lambda purpose: _purge(context, purpose, withdrawn), reversed_)
+
+
+def _answer_now(context: PassContext, purpose: Purpose) -> str:
+    return answer_of(context.inputs.consent, purpose, context.inputs.notice, clone=context.inputs.clone)
+
+
 def _record_answer(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None:
+    """An answer that is no withdrawal: those are recorded already, and left `withdrawn` as the answer of before."""
     inputs, state = context.inputs, context.state
-    before = state.answers.get(purpose, NO_FILE)
-    now = answer_of(inputs.consent, purpose, inputs.notice, clone=inputs.clone)
+    before, now = state.answers.get(purpose, NO_FILE), _answer_now(context, purpose)
+    if now == "given":
+        withdrawals.note_grant(context, purpose)
     if before == now:
         # A new ledger (the old one was broken, or lost) begins with the grant that stands.
         if now == "given" and context.ledger.latest(EntryKind.CONSENT_GIVEN, purpose) is None:
             _record(context.outbox, inputs, EntryKind.CONSENT_GIVEN, purpose)
         return
-    if now in ("refused", NO_FILE):
+    if now in withdrawals.UNGRANTED and before != "withdrawn":
         _purge(context, purpose, withdrawn)
     if now == "given":
         _purge_before_grant(context, purpose, withdrawn)
-    kind = _KINDS.get((before in {NO_FILE, "refused"}, now))
-    if kind is not None:
+    kind = _KINDS.get((before in withdrawals.UNGRANTED, now))
+    if kind is not None and (before, now) != ("withdrawn", "refused"):
         _record(context.outbox, inputs, kind, purpose)
     log_event("consent_changed", purpose=str(purpose), was=before, now=now)
     state.answers[purpose] = now
@@ -193,8 +230,6 @@ _KINDS: Final = {
     (True, "given"): EntryKind.CONSENT_GIVEN,
     (False, "given"): EntryKind.CONSENT_GIVEN,
     (True, "refused"): EntryKind.CONSENT_REFUSED,
-    (False, "refused"): EntryKind.CONSENT_WITHDRAWN,
-    (False, NO_FILE): EntryKind.CONSENT_WITHDRAWN,
     (False, "stale"): EntryKind.CONSENT_INVALIDATED,
     (False, "faulty"): EntryKind.CONSENT_INVALIDATED,
 }
@@ -203,8 +238,8 @@ _KINDS: Final = {
 def answer_of(consent: ConsentReading, purpose: Purpose, notice: str, *, clone: bool) -> str:
     """Returns the answer as the state keeps it.
 
-    `given`, `refused`, `stale` (to another notice, on another machine), `faulty` (a file is refused), `policy` (given, and
-    denied by a file of consent.d), `none` (never asked).
+    `given`, `refused`, `withdrawn` (the file's yes was), `stale` (to another notice, on another machine), `faulty` (a file
+    is refused), `policy` (given, and denied by a file of consent.d), `none` (never asked).
     """
     if consent.faults():
         return "faulty"
@@ -213,6 +248,8 @@ def answer_of(consent: ConsentReading, purpose: Purpose, notice: str, *, clone: 
         return NO_FILE
     if not choice.allow:
         return "refused"
+    if consent.withdrawal(purpose) is not None:
+        return "withdrawn"
     if consent.file.notice != notice or clone:
         return "stale"
     return "policy" if any(purpose in policy.denied for policy in consent.policies) else "given"

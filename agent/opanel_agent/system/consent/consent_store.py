@@ -1,4 +1,4 @@
-"""Reads the administrator's consent: consent.toml and the policies beside it, anew at every decision.
+"""Reads the administrator's consent: consent.toml, the policies beside it and what was withdrawn, anew at every decision.
 
 Only a regular file of the owner's that nobody else can write counts, in a directory of which the same holds; what is wrong
 with it refuses it whole, with the file and the line. What a refused file says against being tracked counts all the same.
@@ -18,6 +18,7 @@ from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading, 
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind
 from opanel_agent.core.errors import AgentError, Misconfigured
 from opanel_agent.system.consent.policy_mounts import missing_mount
+from opanel_agent.system.consent.withdrawal_store import WithdrawalStore
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
@@ -50,7 +51,7 @@ class LocalConsents:
         self._mounts = mounts
 
     def read(self) -> ConsentReading:
-        """Returns the consent file and the policies as they stand now, with what could not be read."""
+        """Returns consent file, policies and withdrawals as they stand now, with what could not be read."""
         place = self._paths.consent
         file: ConsentFile | None = None
         refused: Misconfigured | None = None
@@ -59,6 +60,7 @@ class LocalConsents:
         except Misconfigured as fault:
             refused = fault
         policies, faults, ignored = self._policies()
+        withdrawals, damaged, doubts = WithdrawalStore(self._files, self._paths).read()
         unread = (*(() if refused is None else (place,)), *faults)
         return ConsentReading(
             place=str(place),
@@ -67,7 +69,9 @@ class LocalConsents:
             policies=policies,
             policies_refused=tuple(faults.values()),
             ignored=ignored,
-            in_doubt=tuple(signal for path in unread for signal in self._in_doubt(path)),
+            in_doubt=(*(signal for path in unread for signal in self._in_doubt(path)), *doubts),
+            withdrawals=withdrawals,
+            withdrawals_refused=damaged,
         )
 
     def _file(self, path: Path) -> ConsentFile | None:

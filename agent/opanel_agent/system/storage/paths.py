@@ -200,6 +200,23 @@ class Paths(NamedTuple):
         """Locked by whoever writes the state."""
         return self.state_dir / "lock"
 
+    # the record of withdrawals: apart from the state, which the processes that reach the network may not read
+
+    @property
+    def withdrawals(self) -> Path:
+        """The folder of the record: only the owner writes in it, everyone may read it."""
+        return self.state_dir.with_name(f"{self.state_dir.name}-withdrawals")
+
+    @property
+    def withdrawals_of_owner(self) -> Path:
+        """What was withdrawn by command, and which withdrawals a grant ended."""
+        return self.withdrawals / "owner.json"
+
+    @property
+    def withdrawals_of_agent(self) -> Path:
+        """What was withdrawn by panel or edit; the agent's user writes in its folder."""
+        return self.withdrawals / "agent" / "agent.json"
+
     # what others meet
 
     @property

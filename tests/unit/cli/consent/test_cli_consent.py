@@ -106,13 +106,35 @@ def test_a_file_that_one_literal_does_not_change_is_for_a_person_to_type(termina
     assert terminal.paths.consent.read_text() == text
 
 
-@pytest.mark.parametrize("word", ["allow", "deny"])
-def test_a_refused_file_is_never_written_over(terminal: Terminal, word: str) -> None:
+def test_allow_writes_over_no_refused_file(terminal: Terminal) -> None:
     before = write(terminal, usage='"true"')
-    printed = terminal.type("consent", word, "usage_statistics")
+    printed = terminal.type("consent", "allow", "usage_statistics")
     assert printed.status == 78
     assert "line: 5" in printed.err
     assert terminal.paths.consent.read_bytes() == before
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_deny_holds_beside_a_refused_file_that_it_leaves_as_it_is(terminal: Terminal, lang: Language) -> None:
+    terminal.lang = lang
+    before = write(terminal, usage='"true"')
+    printed = terminal.type("consent", "deny", "usage_statistics")
+    assert printed.status == 0
+    assert str(terminal.paths.consent) in printed.out
+    assert "5" in printed.err
+    assert terminal.paths.consent.read_bytes() == before
+    write(terminal, usage="true")
+    why = terminal.type("consent", "why", "usage_statistics", "--json").json()["result"]
+    assert [each["reason"] for each in why["reasons"]] == ["withdrawn"]
+
+
+def test_deny_holds_where_no_one_literal_of_the_file_can_be_changed(terminal: Terminal) -> None:
+    text = f'schema = 1\nnotice = "{NOTICE}"\npurposes.usage_statistics = {{ allow = true }}\n'
+    terminal.paths.consent.write_text(text)
+    terminal.paths.consent.chmod(0o644)
+    printed = terminal.type("consent", "deny", "usage_statistics")
+    why = terminal.type("consent", "why", "usage_statistics", "--json").json()["result"]
+    assert (printed.status, why["permitted"]) == (0, False)
 
 
 @pytest.mark.parametrize("argv", [["allow", "usage_statistics"], ["deny", "--all"], ["withdraw", "--all"]])
@@ -229,7 +251,7 @@ def test_an_agent_that_tells_less_or_other_things_is_understood(terminal: Termin
 def test_deny_is_acknowledged_only_when_it_would_survive_a_crash(tmp_path: Path) -> None:
     """Stopped at each step: old or new is there, whole, and what was printed as denied is denied after the crash."""
     acknowledged = 0
-    for step in range(16):
+    for step in range(80):
         for keep in (False, True):
             files = MemoryFiles(uid=tmp_path.stat().st_uid)
             terminal = Terminal(folder=tmp_path, files=files)

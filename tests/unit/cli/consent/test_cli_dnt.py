@@ -155,7 +155,7 @@ def test_another_user_changes_nothing(terminal: Terminal, name: str, word: str) 
 
 def test_on_is_acknowledged_only_when_it_would_survive_a_crash(tmp_path: Path) -> None:
     """Stopped at each step of the write: what was printed as on is on after the crash."""
-    for step in range(12):
+    for step in range(40):
         files = MemoryFiles(uid=tmp_path.stat().st_uid)
         terminal = Terminal(folder=tmp_path, files=files, optouts=FakeOptOuts())
         files.stop_at(step)

@@ -340,7 +340,7 @@ def test_a_preseeded_file_that_is_not_there_is_74(terminal: Terminal) -> None:
 
 
 def test_the_answers_survive_a_crash_once_they_are_told(tmp_path: Path) -> None:
-    for step in range(28):
+    for step in range(60):
         files = MemoryFiles(uid=tmp_path.stat().st_uid)
         terminal = Terminal(folder=tmp_path, files=files, teletype=TypedAt(types=["y", "n"], rows=200))
         files.stop_at(step)
