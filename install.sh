@@ -14,18 +14,22 @@ released=2026-11-24   # a clock that says an earlier day is wrong
 place=/opt/opanel-agent
 config=/etc/opanel-agent
 state=/var/lib/opanel-agent
+withdrawals=/var/lib/opanel-agent-withdrawals
 units=/etc/systemd/system
 link=/usr/local/bin/opanel-agent
 manifest=$place/manifest
 answer=/run/opanel-agent/answer.json
 sockets='opanel-agent-fetch.socket opanel-agent-courier.socket'
+watch=opanel-agent-changed.path
 service=opanel-agent.service
 own_socket=opanel-agent.socket
 folders="$config|root:opanel-agent 2755
 $config/import.d|root:opanel-agent 2750
 /run/opanel-agent|opanel-agent:opanel 2750
 /run/opanel-courier|opanel-agent:opanel-agent 700
-/run/opanel-machine|root:root 700"
+/run/opanel-machine|root:root 700
+$withdrawals|root:root 755
+$withdrawals/agent|opanel-agent:opanel-agent 755"
 
 # ---- every sentence, English and Turkish
 
@@ -42,7 +46,7 @@ kullanım: ./install.sh [--wheels KLASÖR] [--license ANAHTAR|DOSYA] [--preseed 
                     (anahtarı içeren bir DOSYA onu işlem listesinde göstermez)
   --preseed DOSYA   sorular yerine bu consent.toml geçerli olur
   --dry-run         yapılacak her değişiklik yazılır, hiçbir şey değiştirilmez
-  --uninstall       kurulan her şey kaldırılır; /etc/opanel-agent ve /var/lib/opanel-agent kalır
+  --uninstall       kurulan her şey kaldırılır; /etc/opanel-agent ve /var/lib/opanel-agent* kalır
   --purge           önce verileriniz bir dosyaya aktarılır, sonra onlar da silinir; --no-export: aktarılmaz
   --demo            her kullanıcıyla: .env/demo içinde bir ortam kurulur ve bir lisansın öyküsü yalnızca bu makinede gösterilir
   --keep            demonun lisans makamı ve ajanı çalışır bırakılır; nasıl konuşulacağı ve durdurulacağı söylenir
@@ -64,7 +68,7 @@ usage: ./install.sh [--wheels DIR] [--license KEY|FILE] [--preseed FILE] [--lang
                   (a FILE that holds the key keeps it out of the process list)
   --preseed FILE  a consent.toml that answers in the place of the questions
   --dry-run       print every change that would be made, and change nothing
-  --uninstall     remove what was installed; /etc/opanel-agent and /var/lib/opanel-agent stay
+  --uninstall     remove what was installed; /etc/opanel-agent and /var/lib/opanel-agent* stay
   --purge         export your data to a file first, then remove those, too; --no-export: without the file
   --demo          as any user: make an environment in .env/demo (once) and tell the story of a license, on this machine only
   --keep          leave the demo's authority and agent running, and say how to talk to them and how to stop them
@@ -118,6 +122,7 @@ sentence() {
     reload) both "have systemd read its units again" "systemd birimlerini yeniden okur" ;;
     enable) both "enable and start $2" "etkinleştirilir ve başlatılır: $2" ;;
     restart) both "restart $2, where it runs" "çalışıyorsa yeniden başlatılır: $2" ;;
+    not_watched) both "opanel-agent-changed.path did not start: a change of consent or settings counts all the same, and is shown later." "opanel-agent-changed.path başlamadı: izin veya ayar değişikliği yine geçerlidir, yalnızca sonradan gösterilir." ;;
     stop) both "stop and disable $2" "durdurulur ve devre dışı bırakılır: $2" ;;
     export) both "export the data to $2" "veriler aktarılır: $2" ;;
     seat) both "The license's seat stays taken; to give it up, first: opanel-agent license release" "Lisansın yeri dolu kalır; boşaltmak için önce: opanel-agent license release" ;;
@@ -508,7 +513,7 @@ lay_kit() {
 share_files() { [ ! -d "$root/packaging/share" ] || (cd "$root/packaging/share" && find . -type f | sed 's|^\./||' | LC_ALL=C sort); }
 
 lay_system() {
-    for file in "$root"/systemd/*.service "$root"/systemd/*.socket; do
+    for file in "$root"/systemd/*.service "$root"/systemd/*.socket "$root"/systemd/*.path; do
         lay "$file" "$units/${file##*/}" 644
     done
     lay "$root/systemd/opanel-agent.sysusers.conf" /usr/lib/sysusers.d/opanel-agent.conf 644
@@ -581,7 +586,7 @@ END
 start_units() {
     [ -z "$unfinished" ] || reload=1
     running=
-    for unit in $own_socket $sockets $service; do
+    for unit in $own_socket $sockets $service $watch; do
         ! systemctl -q is-active "$unit" || running="$running $unit"
     done
     answered=
@@ -603,6 +608,19 @@ start_units() {
             [ "$unit" != "$service" ] || [ -z "$answered" ] || await_answer || roll_back
         fi
     done
+    watch_changes
+}
+
+# Where the kernel has no watch left (one container among many), the agent works all the same and follows a change later.
+watch_changes() {
+    if ! is_noted "e $watch"; then
+        if will "$(sentence enable "$watch")"; then
+            systemctl -q enable "$watch" && systemctl start "$watch" || tell not_watched
+            note "e $watch"
+        fi
+    elif [ -n "$reload" ] && will "$(sentence restart "$watch")"; then
+        systemctl try-restart "$watch" || tell not_watched
+    fi
 }
 
 # The agent's own socket is never closed for an upgrade. Only where it is new, or its unit has changed, the service ends
@@ -812,10 +830,10 @@ is_running_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/
 
 stop_units() {
     [ -e "$units/$service" ] || return 0
-    if will "$(sentence stop "$own_socket $service $sockets")"; then
+    if will "$(sentence stop "$own_socket $service $sockets $watch")"; then
         if is_running_systemd; then
             # shellcheck disable=SC2086 # a list of names
-            systemctl stop $own_socket $service $sockets 'opanel-agent-fetch@*.service' 'opanel-agent-courier@*.service' || fail step 'systemctl stop'
+            systemctl stop $watch $own_socket $service $sockets 'opanel-agent-fetch@*.service' 'opanel-agent-courier@*.service' || fail step 'systemctl stop'
         fi
         [ ! -f "$manifest" ] || sed -i '/^e /d' "$manifest"   # should it be installed again, they are enabled again
     fi
@@ -845,7 +863,7 @@ remove_laid() {
         done
     else
         # shellcheck disable=SC2086 # a list of names
-        systemctl -q disable $own_socket $service $sockets 2>/dev/null || true
+        systemctl -q disable $own_socket $service $sockets $watch 2>/dev/null || true
         # Last laid, first removed: so a folder that was made for them is empty when its turn comes.
         awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' "$manifest" | while read -r kind path; do
             remove_one "$kind" "$path"
@@ -906,6 +924,7 @@ remove() {
     if [ -n "$purge" ]; then
         remove_tree "$config"
         remove_tree "$state"
+        remove_tree "$withdrawals"
         remove_accounts
     fi
     remove_tree "$place"
@@ -936,7 +955,7 @@ uninstall() {
     remove
     tell gone "$changes"
     [ -z "$exported" ] || tell exported "$exported"
-    [ -n "$purge" ] || tell stays "$config, $state"
+    [ -n "$purge" ] || tell stays "$config, $state, $withdrawals"
 }
 
 # ---- the demo: its environment is kept, and made anew when what it was made from has changed

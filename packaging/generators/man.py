@@ -238,7 +238,7 @@ def processes() -> set[str]:
 
 
 def units() -> set[str]:
-    return {path.name for kind in ("service", "socket") for path in (ROOT / "systemd").glob(f"*.{kind}")}
+    return {path.name for kind in ("service", "socket", "path") for path in (ROOT / "systemd").glob(f"*.{kind}")}
 
 
 EVERY: Final[Mapping[str, Callable[[], set[str]]]] = {

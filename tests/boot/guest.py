@@ -27,6 +27,7 @@ TOOLS: Final = "/usr/local/lib/opanel-boot"  # what a test brings along; not the
 UNITS: Final = (
     *("opanel-agent.service", "opanel-agent.socket"),
     *("opanel-agent-fetch.socket", "opanel-agent-courier.socket"),
+    "opanel-agent-changed.path",
 )
 PERMIT_NETWORKS: Final = "--capability=CAP_NET_ADMIN"  # without it systemd may not make PrivateNetwork='s
 _ENVIRONMENT: Final = {

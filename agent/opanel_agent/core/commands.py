@@ -79,6 +79,7 @@ class Route(NamedTuple):
     two requests of peers; the owner may always ask. `ends_running_job`: what
     runs was started under a wider permission and is ended first. `switches`:
     those of the options that are a boolean here, whatever OPTION_TYPES says.
+    `one_of`: what a text among them has to be one of, where it is not empty.
     """
 
     method: str
@@ -92,6 +93,7 @@ class Route(NamedTuple):
     ends_running_job: bool = False
     result: tuple[str, ...] = ()
     switches: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
 
 
 class Command(NamedTuple):
@@ -201,7 +203,8 @@ NOTICED: Final = _post("noticed", "version", "lang", result=("noticed",))
 # word.
 NARROWED: Final = _post("narrowed", result=())._replace(ends_running_job=True)
 # The panel's group may narrow as the owner may: one purpose, or do-not-track.
-# Only a command of the owner's widens again.
+# Only a command of the owner's widens again. A closed list of purposes, since
+# whatever narrows is admitted to a full queue.
 WITHDRAW: Final = Route(
     "POST",
     "/v1/withdraw",
@@ -209,6 +212,7 @@ WITHDRAW: Final = Route(
     body=Body.OPTIONS,
     options=("purpose", "do_not_track"),
     switches=("do_not_track",),
+    one_of=("usage_statistics", "crash_reports"),
     intent="withdraw",
     ends_running_job=True,
     result=("withdrawn", "at"),

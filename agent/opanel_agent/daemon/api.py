@@ -233,6 +233,8 @@ def _is_valid_option(route: Route, name: str, value: object) -> bool:
         return False
     if isinstance(value, bool):
         return True
+    if route.one_of and value not in route.one_of:
+        return False
     items = value if isinstance(value, list) else [value]
     longest = LONG_OPTIONS.get(name, OPTION_MAX_CHARS)
     return len(items) <= OPTION_MAX_ITEMS and all(

@@ -42,6 +42,7 @@ from opanel_agent.system import file_stamp
 START = Start(intent="start")
 TICK = Start(intent="tick")
 LOOK = Start(intent=NARROWED.intent)  # reads all again and sends nothing: only the passage of time sends by itself
+PEERS_END_JOBS_EVERY_S = 60.0
 _ROUTINE = ("start", "tick")
 
 Replies = list[tuple[Connection, Response]]
@@ -106,6 +107,7 @@ class JobQueue:
         self._next_s = -math.inf
         self._failures = 0
         self._refreshed_s = -math.inf
+        self._ended_s = -math.inf  # when a peer's request last ended a job
         self._stopping = False
         self._stamp = stamp
         self._watch: Mapping[str, str] = {}  # what the answer was computed from
@@ -130,7 +132,8 @@ class JobQueue:
         made = respond(route, body, self.answer, self._trouble, owner=connection.peer.owner)
         if isinstance(made, Response):
             return self._as_of_now(route, made, connection, now_s) if route.member in OF_CONSENT else made
-        self.narrowed = self.narrowed or (made.ends_running_job and self._runs_under_wider_permission())
+        if made.ends_running_job and self._runs_under_wider_permission():
+            self._end_running(connection.peer, now_s)
         if self._stopping:
             return self._stopped_reply()
         if not self.ask(made, connection, always=connection.peer.owner or made.ends_running_job):
@@ -143,6 +146,15 @@ class JobQueue:
     def _runs_under_wider_permission(self) -> bool:
         """Tells whether the running job may do what no longer holds. One that narrows, too, sends nothing."""
         return self.running is not None and not self.running.start.ends_running_job
+
+    def _end_running(self, peer: Peer, now_s: float) -> None:
+        """Has the running job ended; for group members once a minute, who else could keep every job from its end.
+
+        The job that narrows goes before all others either way, and nothing runs beside it.
+        """
+        if peer.owner or now_s - self._ended_s >= PEERS_END_JOBS_EVERY_S:
+            self.narrowed = True
+            self._ended_s = self._ended_s if peer.owner else now_s
 
     def _as_of_now(self, route: Route, made: Response, connection: Connection, now_s: float) -> Response | None:
         """Returns the response where nothing changed since; else None, and the connection waits for a job that reads all."""

@@ -5,8 +5,9 @@ a socket pair into which the interpreter writes the signals. What to do is decid
 is when. Nothing waits but `select`, so an idle daemon costs no context switch between deadlines.
 
 Signals: SIGTERM and SIGINT end it (a running job gets a moment to finish, then it is killed with all it started; whoever
-asks meanwhile is answered), SIGHUP makes it evaluate now. The clock is CLOCK_BOOTTIME: it counts the time a machine
-sleeps, and nobody can set it. Only the answer of before a start is judged by the wall clock, as its dates are.
+asks meanwhile is answered), SIGHUP makes it read everything again now and send nothing. The clock is CLOCK_BOOTTIME: it
+counts the time a machine sleeps, and nobody can set it. Only the answer of before a start is judged by the wall clock, as
+its dates are.
 """
 
 import math
@@ -27,7 +28,7 @@ from opanel_agent.daemon.connection import Timeouts
 from opanel_agent.daemon.connections import ClientSockets, ConnectionLimits
 from opanel_agent.daemon.job_process import JobLimits, JobProcess, JobResult
 from opanel_agent.daemon.job_queue import (
-    TICK,
+    LOOK,
     JobQueue,
     QueuedJob,
     Replies,
@@ -276,7 +277,7 @@ class Daemon:
             elif number == signal.SIGIO:
                 self._check_socket(now_s)
             elif number == signal.SIGHUP:
-                self._job_queue.ask(TICK)
+                self._job_queue.ask(LOOK)
             else:
                 self._stop(now_s)
 

@@ -1,5 +1,9 @@
-"""The administrator's word: a report cut under way, one that arrives with its receipt kept, and both taken back."""
+"""The administrator's word: a report cut under way, one that arrives with its receipt kept, and both taken back.
 
+And the panel's, which can only narrow; and a change that is seen at once although no command told of it.
+"""
+
+import json
 import re
 import time
 
@@ -7,6 +11,16 @@ from boot.checks import until
 from boot.guest import AGENT
 from boot.scenario import Scenario
 
+PYTHON = "/opt/opanel-agent/env/bin/python"
+ASK = """
+import socket, sys
+body = sys.argv[1].encode()
+with socket.socket(socket.AF_UNIX) as asked:
+    asked.connect("/run/opanel-agent/agent.sock")
+    head = "POST /v1/withdraw HTTP/1.1\\r\\nHost: agent\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n"
+    asked.sendall((head % len(body)).encode() + body)
+    print(b"".join(iter(lambda: asked.recv(65536), b"")).partition(b"\\r\\n\\r\\n")[2].decode())
+"""
 REPORTS = "/v1/reports/usage_statistics"
 CONSENT = "/etc/opanel-agent/consent.toml"
 
@@ -16,6 +30,8 @@ def is_kept(scene: Scenario) -> None:
     _cut(scene)
     _reported(scene)
     _withdrawn(scene)
+    _withdrawn_by_panel(scene)
+    _noticed(scene)
 
 
 def _cut(scene: Scenario) -> None:
@@ -81,3 +97,51 @@ def _withdrawn(scene: Scenario) -> None:
     kinds = [each["kind"] for each in guest.agent("consent", "history", "--json").json["entries"]]
     found = {"ConsentGiven", "ConsentWithdrawn"} <= set(kinds)
     checks.true("the ledger has both words", found=found, told=str(kinds))
+
+
+def _why(scene: Scenario) -> list[tuple[str, str]]:
+    told = scene.guest.agent("consent", "why", "usage_statistics", "--json").json
+    return [(each["reason"], each["place"]) for each in told["reasons"]]
+
+
+def _withdrawn_by_panel(scene: Scenario) -> None:
+    """By a process of the group, which is nobody else's: the file goes on saying yes."""
+    checks, guest = scene.checks, scene.guest
+    checks.succeeds("it is allowed again", guest.agent("consent", "allow", "usage_statistics"))
+    group = guest.sh("getent group opanel").split(":")[2]
+    body = json.dumps({"purpose": "usage_statistics"})
+    asked = guest.run("setpriv", "--reuid=65534", f"--regid={group}", "--clear-groups", PYTHON, "-I", "-c", ASK, body)
+    checks.true("the panel's group withdraws it", found='"ok":true' in asked.out, told=asked.both)
+    checks.same("the file goes on saying yes, and it is denied", [("withdrawn", "the panel")], _why(scene))
+    guest.must("systemctl", "restart", "opanel-agent.service")
+    checks.soon("also after a restart", lambda: guest.answers() and _why(scene) == [("withdrawn", "the panel")])
+    record = "/var/lib/opanel-agent-withdrawals/agent/agent.json"
+    read = guest.run("setpriv", "--reuid=opanel-courier", "--regid=opanel-courier", "--clear-groups", "cat", record)
+    checks.succeeds("the courier's user reads the record", read)
+    checks.succeeds("only root grants again", guest.agent("consent", "allow", "usage_statistics"))
+    checks.same("which it does", [], _why(scene))
+    checks.succeeds("and takes back", guest.agent("consent", "deny", "--all"))
+
+
+def _noticed(scene: Scenario) -> None:
+    """The status is read from memory: it changes only where a pass was made, and no command asked for one."""
+    checks, guest = scene.checks, scene.guest
+
+    def signals() -> list[str]:
+        return [each["what"] for each in guest.status()["consent"]["do_not_track"]]
+
+    for file in ("/etc/do-not-track", "/etc/opanel-agent/do-not-track"):
+        begun_s = time.monotonic()
+        guest.must("touch", file)
+        checks.soon(f"{file} comes, and is seen without a command", lambda: signals() == ["do-not-track"])
+        checks.say(f"--      after {time.monotonic() - begun_s:.1f} s")
+        guest.must("rm", file)
+        checks.soon(f"{file} goes, and that is seen, too", lambda: signals() == [])
+    seen = [each["kind"] for each in guest.agent("consent", "history", "--json").json["entries"]]
+    checks.true(
+        "and the ledger has both", found=min(seen.count("OptOutSeen"), seen.count("OptOutGone")) > 1, told=str(seen)
+    )
+    for number in range(30):
+        guest.must("touch", f"/etc/opanel-agent/{number}")
+        guest.must("rm", f"/etc/opanel-agent/{number}")
+    checks.same("many changes do not end the watch", "active", guest.unit("opanel-agent-changed.path", "ActiveState"))

@@ -21,7 +21,9 @@ def installs(scene: Scenario) -> None:
     )
     checks.true("it says that it contacts nobody", found="Bağlanılacak sunucu: yok." in seen, told=seen)
     checks.same(
-        "each unit runs", "active active active active", " ".join(guest.unit(unit, "ActiveState") for unit in UNITS)
+        "each unit runs",
+        "active active active active active",
+        " ".join(guest.unit(unit, "ActiveState") for unit in UNITS),
     )
     checks.soon("it answers on its socket", guest.answers)
     checks.same("it finds every wall of its cage standing", STANDS, scene.isolation())

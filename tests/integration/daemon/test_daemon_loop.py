@@ -200,6 +200,14 @@ def test_hup_evaluates_now(place: Path) -> None:
         until(lambda: daemon.ask("GET", "/v1/license").body != before)
 
 
+def test_hup_sends_nothing(place: Path) -> None:
+    """A change of consent or settings is read at once; only the passage of time sends by itself."""
+    with running(place, "say(reasons=[asked['intent']])") as daemon:
+        daemon.wait()
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda: b'"narrowed"' in daemon.ask("GET", "/v1/license").body)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_without_a_socket_or_a_child(place: Path, number: int) -> None:
     with running(place, "time.sleep(60)", stop_s=0.2) as daemon:

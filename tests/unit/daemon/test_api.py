@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from opanel_agent.core.commands import OPTION_TYPES, ROUTES, Route
+from opanel_agent.core.consent.purposes import CONSENT_BASED
 from opanel_agent.daemon.api import (
     PROBLEMS,
     Peer,
@@ -262,7 +263,7 @@ TAKEN: dict[str, dict[str, Any]] = {
 }
 for options in TAKEN.values():
     options["do_not_track"] = ["d" * 64] * 2  # the asker's own opt-outs: every pass takes them
-TAKEN["/v1/withdraw"] = {"purpose": "p" * 64, "do_not_track": True}
+TAKEN["/v1/withdraw"] = {"purpose": "usage_statistics", "do_not_track": True}
 TAKEN |= {path: {"do_not_track": ["d" * 64] * 64} for path in ("/v1/narrowed", "/v1/refresh", "/v1/remove")}
 LONGER: dict[type, Any] = {
     bool: [0, "true", None],
@@ -292,6 +293,14 @@ def test_an_option_of_another_type_or_longer_is_refused(path: str) -> None:
         for each in bad:
             wrong = TAKEN[path] | {option: each}
             assert name(respond(route("POST", path), json.dumps(wrong).encode(), ANSWER)) == "options_refused", wrong
+
+
+def test_a_panel_withdraws_what_consent_is_asked_for_and_nothing_else() -> None:
+    """Else whoever may connect could queue as many different jobs as there are texts."""
+    assert set(route("POST", "/v1/withdraw").one_of) == set(CONSENT_BASED)
+    for purpose in ("license_status", "everything", ""):
+        body = json.dumps({"purpose": purpose}).encode()
+        assert name(respond(route("POST", "/v1/withdraw"), body, ANSWER)) == "options_refused"
 
 
 def test_every_option_belongs_somewhere() -> None:

@@ -222,6 +222,38 @@ def test_narrowing_with_nothing_running_only_evaluates() -> None:
     assert not work.narrowed
 
 
+def withdraw(work: JobQueue, asker: Connection, now_s: float) -> None:
+    assert post(work, "/v1/withdraw", asker, now_s, b'{"purpose": "usage_statistics"}') is None
+
+
+def test_the_group_withdraws_before_all_others_and_ends_what_runs() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    post(work, "/v1/remove", connection(owner=True), 0)
+    work.next_task(0)
+    post(work, "/v1/release", connection(owner=True), 1)
+    withdraw(work, connection(), 1)
+    assert narrowed(work)
+    work.finished(ended(error=job_narrowed()), 1)
+    assert intents(work, 1) == ["withdraw", "release"]
+
+
+def test_the_group_ends_what_runs_once_a_minute_and_the_owner_always() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    for now_s, asker, ends in (
+        (0.0, connection(), True),
+        (59.0, connection(), False),
+        (59.0, connection(owner=True), True),
+        (60.0, connection(), True),
+        (61.0, connection(), False),
+    ):
+        post(work, "/v1/remove", connection(owner=True), now_s)
+        work.next_task(now_s)
+        withdraw(work, asker, now_s)
+        assert narrowed(work) is ends
+        work.finished(ended(frame()), now_s)
+        assert intents(work, now_s)[0] == "withdraw", "first either way"
+
+
 def test_at_the_end_those_who_wait_hear_so() -> None:
     work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
     post(work, "/v1/release", asker, 0)

@@ -27,8 +27,10 @@ AGENT, FETCH, COURIER = "opanel-agent.service", "opanel-agent-fetch@.service", "
 SOCKETS = {"fetch": "opanel-agent-fetch.socket", "courier": "opanel-agent-courier.socket"}
 OWN_SOCKET = "opanel-agent.socket"
 SERVICES = (AGENT, FETCH, COURIER)
+WATCH, CHANGED = "opanel-agent-changed.path", "opanel-agent-changed.service"
+CONFINED = (*SERVICES, CHANGED)
 SYSUSERS, TMPFILES = "opanel-agent.sysusers.conf", "opanel-agent.tmpfiles.conf"
-EVERY = sorted((*SERVICES, *SOCKETS.values(), OWN_SOCKET, SYSUSERS, TMPFILES))
+EVERY = sorted((*SERVICES, *SOCKETS.values(), OWN_SOCKET, WATCH, CHANGED, SYSUSERS, TMPFILES))
 PLACES = Paths(
     system=True,
     owner=0,
@@ -109,12 +111,12 @@ def test_each_runs_the_installed_program_and_no_other(name: str, program: str) -
         ("UMask", "0077"),
     ],
 )
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", CONFINED)
 def test_each_wall_stands_in_every_service(name: str, key: str, value: str) -> None:
     assert unit(name)["Service"][key] == [value]
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", CONFINED)
 def test_the_filter_of_system_calls(name: str) -> None:
     """The second line takes from the first; fchown among what it takes, so nothing here relies on it."""
     allowed, denied = unit(name)["Service"]["SystemCallFilter"]
@@ -183,7 +185,9 @@ def test_the_agent_s_state_is_its_own() -> None:
     assert Path("/var/lib", service["StateDirectory"][0]) == paths.SYSTEM_STATE
     assert service["StateDirectoryMode"] == ["0700"]
     assert "RuntimeDirectory" not in service  # it vanishes at a stop, and has no setgid
-    assert "ReadWritePaths" not in service  # one that is missing stops the start
+    assert service["ReadWritePaths"] == [
+        f"-{PLACES.withdrawals_of_agent.parent}"
+    ]  # with the minus, none stops the start
 
 
 def test_the_hardware_s_name_comes_as_a_credential_and_its_absence_is_no_failure() -> None:
@@ -198,7 +202,7 @@ def test_the_hardware_s_name_comes_as_a_credential_and_its_absence_is_no_failure
 
 def test_enabling_the_agent_enables_the_doors_and_starting_it_opens_none_that_was_closed() -> None:
     told = unit(AGENT)
-    assert told["Install"]["Also"][0].split() == [OWN_SOCKET, *SOCKETS.values()]
+    assert told["Install"]["Also"][0].split() == [OWN_SOCKET, *SOCKETS.values(), WATCH]
     assert told["Unit"]["Wants"] == [OWN_SOCKET]
     assert not {"Requires", "BindsTo"} & told["Unit"].keys()
 
@@ -289,7 +293,45 @@ def test_only_the_agent_may_connect(program: str) -> None:
     assert not any(key.startswith("Condition") for key in told["Unit"])  # the door stays; who knocks is refused
 
 
+# ---- a change
+
+
+def test_a_change_of_what_an_administrator_writes_reloads_the_agent() -> None:
+    watch, changed = unit(WATCH), unit(CHANGED)
+    watched = {Path(path) for path in watch["Path"]["PathChanged"]}
+    assert {PLACES.config_dir, PLACES.consent_dir, PLACES.machine_do_not_track, PLACES.environment_dir} <= watched
+    assert PLACES.do_not_track.parent in watched
+    assert PLACES.offline.parent in watched
+    assert watched - {
+        PLACES.config_dir,
+        PLACES.consent_dir,
+        PLACES.machine_do_not_track,
+        PLACES.environment_dir,
+    } <= set(PLACES.environment_files)
+    assert watch["Path"]["Unit"] == [CHANGED]
+    assert watch["Install"]["WantedBy"] == ["paths.target"]
+    assert changed["Service"]["ExecStart"] == [f"systemctl --no-block try-reload-or-restart {AGENT}"]
+    assert "ExecReload" in unit(AGENT)["Service"], "else it would be a restart"
+
+
+def test_no_number_of_changes_ends_the_watch() -> None:
+    assert unit(WATCH)["Path"]["TriggerLimitIntervalSec"] == ["0"]
+    assert unit(CHANGED)["Unit"]["StartLimitIntervalSec"] == ["0"]
+
+
+def test_what_reloads_has_no_network_and_sees_no_state() -> None:
+    service = unit(CHANGED)["Service"]
+    assert service["PrivateNetwork"] == ["yes"]
+    assert service["RestrictAddressFamilies"] == ["AF_UNIX"]
+    assert f"-{paths.SYSTEM_STATE}" in service["InaccessiblePaths"][0].split()
+
+
 # ---- users and directories
+
+
+def test_whoever_sends_reads_the_record_of_withdrawals() -> None:
+    hidden = {word.lstrip("-") for name in (FETCH, COURIER) for word in words(unit(name), "InaccessiblePaths")}
+    assert not {str(PLACES.withdrawals), *map(str, PLACES.withdrawals.parents)} & hidden, "who sends reads it"
 
 
 def test_the_users_are_made_without_a_shell_or_a_home() -> None:
@@ -311,6 +353,8 @@ def test_the_directories_are_who_may_come_in() -> None:
         str(paths.SYSTEM_CONFIG): ["2755", "root", "opanel-agent"],  # setgid: 0640 is readable by the agent
         str(PLACES.import_dir): ["2750", "root", "opanel-agent"],
         "/run/opanel-machine": ["0700", "root", "root"],
+        str(PLACES.withdrawals): ["0755", "root", "root"],
+        str(PLACES.withdrawals_of_agent.parent): ["0755", "opanel-agent", "opanel-agent"],
     }
     assert all(row[5] == "-" for row in rows(TMPFILES))  # no age: a socket is not swept away
 
