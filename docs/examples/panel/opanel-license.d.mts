@@ -77,3 +77,9 @@ export function opanelLicense(file: string, options?: Options): Promise<License>
 
 /** Returns the one thing to do, for a person; null where there is nothing. */
 export function opanelHint(license: Pick<Answer, 'next_action'>, language: string): string | null;
+
+/** What a panel may withdraw: the consent to a purpose, or everything that tells this server apart. */
+export type Withdrawable = 'usage_statistics' | 'crash_reports' | 'do_not_track';
+
+/** Resolves to whether the agent has kept the withdrawal; never rejects. `timeoutMs` is 40000 where it is left out. */
+export function opanelWithdraw(what: Withdrawable, options?: Pick<Options, 'socket' | 'timeoutMs'>): Promise<boolean>;

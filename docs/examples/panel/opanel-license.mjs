@@ -122,6 +122,24 @@ export function opanelHint(license, language) {
   return action.code === 'none' ? null : action[language === 'tr' ? 'tr' : 'en'];
 }
 
+/**
+ * Withdraws the consent to "usage_statistics" or "crash_reports", or asks for "do_not_track". Resolves to true only where the
+ * agent has said that the withdrawal is kept; asking again for the same does no harm. Never rejects.
+ *
+ * @type {typeof import('./opanel-license.d.mts').opanelWithdraw}
+ */
+export async function opanelWithdraw(what, { socket = SOCKET, timeoutMs = 40000 } = {}) {
+  const json = JSON.stringify(what === 'do_not_track' ? { [what]: true } : { purpose: what });
+  const head = `POST /v1/withdraw HTTP/1.1\r\nHost: agent\r\nConnection: close\r\nContent-Length: ${Buffer.byteLength(json)}\r\n\r\n`;
+  const { outcome } = await ask(socket, timeoutMs, head + json);
+  if (!('body' in outcome)) return false;
+  try {
+    return JSON.parse(outcome.body.toString())?.ok === true;
+  } catch {
+    return false; // no reply of the agent's: nothing says that it is kept
+  }
+}
+
 /** @param {string} file @param {number} now @param {string} socket @param {number} timeoutMs @returns {Promise<License>} */
 async function judge(file, now, socket, timeoutMs) {
   const { heard, seen, last } = await recall(file);
@@ -261,13 +279,14 @@ function isFailure(text) {
  * Resolves to the response, or to why there is none, and whether the whole time-out has passed. Asks again while the agent
  * is overloaded or restarts.
  *
- * @param {string} socket @param {number} timeoutMs @returns {Promise<{ outcome: Outcome, waited: boolean }>}
+ * @param {string} socket @param {number} timeoutMs @param {string} [request]
+ * @returns {Promise<{ outcome: Outcome, waited: boolean }>}
  */
-async function ask(socket, timeoutMs) {
+async function ask(socket, timeoutMs, request = REQUEST) {
   const end = performance.now() + timeoutMs;
   for (;;) {
     const begun = performance.now();
-    let outcome = await get(socket, Math.max(1, end - begun));
+    let outcome = await get(socket, Math.max(1, end - begun), request);
     if ('body' in outcome) {
       if (outcome.status === 200) return { outcome, waited: false };
       outcome = { failure: refusal(outcome.body) };
@@ -293,8 +312,12 @@ function refusal(body) {
   return code === 'busy' ? 'busy' : code === 'not_yet' ? 'not_ready' : 'invalid_answer';
 }
 
-/** Resolves to the response of one request, or to what failed. @param {string} socket @param {number} timeoutMs @returns {Promise<Outcome>} */
-function get(socket, timeoutMs) {
+/**
+ * Resolves to the response of one request, or to what failed.
+ *
+ * @param {string} socket @param {number} timeoutMs @param {string} request @returns {Promise<Outcome>}
+ */
+function get(socket, timeoutMs, request) {
   return new Promise((resolve) => {
     let got = Buffer.alloc(0);
     const end = performance.now() + timeoutMs;
@@ -314,7 +337,7 @@ function get(socket, timeoutMs) {
     connection.on('error', (/** @type {NodeJS.ErrnoException} */ error) => {
       finish({ failure: REFUSED[error.code ?? ''] ?? 'unreachable' });
     });
-    connection.on('connect', () => connection.write(REQUEST));
+    connection.on('connect', () => connection.write(request));
     connection.on('data', (/** @type {Buffer} */ more) => {
       got = Buffer.concat([got, more]);
       const outcome = response(got) ?? (got.length > MAX_BYTES ? { failure: 'invalid_answer' } : null);

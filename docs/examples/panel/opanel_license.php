@@ -19,7 +19,7 @@ namespace OPanel\Agent {
 
     if (!class_exists(LicenseClient::class, false)) {
         /**
-         * Client of GET /v1/license: one deadline, retries while the agent is overloaded, and a last answer on disk.
+         * Client of GET /v1/license and POST /v1/withdraw: one deadline, retries while the agent is overloaded, and a last answer on disk.
          *
          * Raises nothing of its own: no exception, no warning, also where warnings are made exceptions or functions are
          * disabled. An exception that a signal handler of the panel raises meanwhile passes through.
@@ -28,6 +28,8 @@ namespace OPanel\Agent {
         {
             public const SOCKET = '/run/opanel-agent/agent.sock';
             public const TIMEOUT_S = 1.0;
+            /** The agent answers a withdrawal once it is kept and what waits is purged. */
+            public const WITHDRAWAL_S = 40.0;
 
             private const MAX_BYTES = 262144;
             private const HOUR_S = 3600;
@@ -117,6 +119,8 @@ namespace OPanel\Agent {
             private $timeoutNs;
             /** @var int monotonic, in nanoseconds */
             private $end;
+            /** @var string */
+            private $request = self::REQUEST;
 
             public function __construct(string $file, string $socket = self::SOCKET, float $timeoutS = self::TIMEOUT_S)
             {
@@ -135,7 +139,38 @@ namespace OPanel\Agent {
              */
             public function license(?int $now = null): array
             {
-                // Handlers of the panel may raise exceptions from warnings, also from those that @ silences.
+                return self::quietly(function () use ($now): array {
+                    return $this->judge($now ?? time());
+                });
+            }
+
+            /**
+             * Withdraws the consent to "usage_statistics" or "crash_reports", or asks for "do_not_track"; returns true
+             * only where the agent has said that the withdrawal is kept. Asking again for the same does no harm.
+             */
+            public function withdraw(string $what): bool
+            {
+                return self::quietly(function () use ($what): bool {
+                    $said = $what === 'do_not_track' ? [$what => true] : ['purpose' => $what];
+                    $json = (string) json_encode($said);
+                    $this->request = "POST /v1/withdraw HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n"
+                        . 'Content-Length: ' . strlen($json) . "\r\n\r\n" . $json;
+                    $body = $this->ask()[0];
+                    $reply = $body === null ? null : json_decode($body, true, 16);
+                    return is_array($reply) && ($reply['ok'] ?? null) === true;
+                });
+            }
+
+            /**
+             * Returns what $do returns. Handlers of the panel may raise exceptions from warnings, also from those that
+             * @ silences.
+             *
+             * @template T
+             * @param callable(): T $do
+             * @return T
+             */
+            private static function quietly(callable $do)
+            {
                 $quiet = function_exists('set_error_handler') && function_exists('restore_error_handler');
                 if ($quiet) {
                     set_error_handler(static function (): bool {
@@ -143,7 +178,7 @@ namespace OPanel\Agent {
                     });
                 }
                 try {
-                    return $this->judge($now ?? time());
+                    return $do();
                 } finally {
                     if ($quiet) {
                         restore_error_handler();
@@ -368,7 +403,7 @@ namespace OPanel\Agent {
                 }
                 try {
                     stream_set_blocking($stream, false);
-                    @fwrite($stream, self::REQUEST);
+                    @fwrite($stream, $this->request);
                     return $this->read($stream, $begun);
                 } finally {
                     fclose($stream);
@@ -565,6 +600,15 @@ namespace {
         {
             $action = $license['next_action'];
             return $action['code'] === 'none' ? null : $action[$language === 'tr' ? 'tr' : 'en'];
+        }
+
+        /** Withdraws a consent, see LicenseClient::withdraw(); returns whether the agent has kept it. */
+        function opanel_withdraw(
+            string $what,
+            string $socket = LicenseClient::SOCKET,
+            float $timeoutS = LicenseClient::WITHDRAWAL_S
+        ): bool {
+            return (new LicenseClient('', $socket, $timeoutS))->withdraw($what);
         }
     }
 }

@@ -22,7 +22,7 @@ from fixtures import wire_server
 from fixtures.fake_daemon import DAY, NOW, fake_daemon, license_, problem
 from fixtures.live_agent import live_agent
 from fixtures.live_daemon import running
-from fixtures.panel import LANGUAGES, ROOT, Panel, Program, installed, permits, started
+from fixtures.panel import LANGUAGES, ROOT, Panel, Program, in_turn, installed, permits, started
 from fixtures.wire_server import Script
 from opanel_agent.core.license.states import PERMITS, Permits, State
 
@@ -448,3 +448,64 @@ def test_a_whole_agent_with_a_license_of_an_authority(panel: Panel) -> None:
         good_until = told.license["good_until"]
         later = panel.ask(good_until, good_until + 14 * DAY)
         assert [each.gist for each in later] == [("file", "grace"), ("file", "expired")]
+
+
+# withdrawing a consent
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("usage_statistics", {"purpose": "usage_statistics"}),
+        ("crash_reports", {"purpose": "crash_reports"}),
+        ("do_not_track", {"do_not_track": True}),
+    ],
+)
+def test_a_withdrawal_is_one_post_and_is_confirmed(panel: Panel, what: str, body: dict[str, Any]) -> None:
+    with fake_daemon(panel.socket) as daemon:
+        daemon.done("/v1/withdraw", {"withdrawn": what, "at": NOW})
+        assert panel.withdraw(what)
+    assert [(asked.method, asked.path, json.loads(asked.body)) for asked in daemon.asked] == [
+        ("POST", "/v1/withdraw", body)
+    ]
+
+
+def test_a_withdrawal_that_the_agent_has_not_kept_is_not_confirmed(panel: Panel) -> None:
+    goes_on = wire_server.answer("202 Accepted", JSON, body=b'{"schema":1,"ok":null}')
+    refused = wire_server.answer("200 OK", JSON, body=b'{"schema":1,"ok":false,"error":{}}')
+    nonsense = wire_server.answer("200 OK", JSON, body=b"[]")
+    for reply in (goes_on, refused, nonsense):
+        with in_turn(panel.socket, saying(reply)):
+            assert not panel.withdraw("usage_statistics", timeout_s=0.5)
+    assert not panel.withdraw("usage_statistics", timeout_s=0.1), "and no agent keeps none"
+
+
+def saying(reply: bytes) -> Script:
+    def script(connection: socket.socket) -> None:
+        wire_server.read_request(connection)
+        connection.sendall(reply)
+
+    return script
+
+
+def test_a_withdrawal_waits_its_turn_while_too_many_ask(panel: Panel) -> None:
+    with fake_daemon(panel.socket) as daemon:
+        daemon.says_raw("/v1/withdraw", problem(503, "busy"))
+        daemon.done("/v1/withdraw", {"withdrawn": "crash_reports", "at": NOW})
+        assert panel.withdraw("crash_reports")
+    assert len(daemon.asked) == 2
+
+
+def test_the_real_agent_keeps_what_the_panel_withdraws_and_names_the_panel(panel: Panel) -> None:
+    with live_agent() as home:
+        panel.socket = home.run / "agent.sock"
+        with home.daemon():
+            assert home.type("consent", "allow", "usage_statistics").status == 0
+            assert home.type("consent", "why", "usage_statistics").status == 0
+            assert panel.withdraw("usage_statistics", timeout_s=60)
+            why = home.type("consent", "why", "usage_statistics", "--lang", "en")
+            assert (why.status, "withdrawn in the panel on" in why.out) == (1, True)
+            kinds = [each["kind"] for each in home.type("consent", "history", "--json").json["result"]["entries"]]
+            assert "ConsentWithdrawn" in kinds
+            assert home.type("consent", "allow", "usage_statistics").status == 0
+            assert home.type("consent", "why", "usage_statistics").status == 0

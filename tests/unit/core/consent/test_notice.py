@@ -84,7 +84,7 @@ ITEMS = {
         # GDPR, apart
         "GDPR uyarınca haklarınız", "erişim (15)", "düzeltme (16)", "silme (17)", "kısıtlama (18)",
         "taşınabilirlik (20)", "itiraz (21)", "bir ay içinde", "(77)", "önce başvuru şart değildir",
-        "Rızayı her an, gerekçe göstermeden", "aşağıdaki komutla", "önceki\nişlemler hukuka uygun kalır",
+        "Rızayı her an, gerekçe göstermeden", "panelden veya komutla", "önceki\nişlemler hukuka uygun kalır",
         "otomatik karar", "iki sistem kullanıcısı", "giden HTTPS", "kimliklerini okumak", "Bir hizmet",
         "Reddedebilirsiniz", "takma adlı", "tek bir sunucuyu gösterebilir", "Türkçesi\ngeçerlidir",
     ],
@@ -101,8 +101,8 @@ ITEMS = {
         "(art. 14): after an application", "30 days of learning the answer", "60 days of the application",
         "Personal Data Protection\n  Board", "Your rights under the GDPR", "access (15)", "rectification\n(16)",
         "erasure (17)", "restriction (18)", "portability (20)", "objection (21)", "within a month", "(77)",
-        "supervisory authority; no application", "withdraw a consent at any time", "by the command below",
-        "stays lawful", "automated decisions", "two system users", "outbound HTTPS", "reading machine\nidentifiers",
+        "supervisory authority; no application", "withdraw a consent at any time", "in the panel or by a command",
+        "stays\nlawful", "automated decisions", "two system users", "outbound HTTPS", "reading machine\nidentifiers",
         "A service", "You can refuse", "pseudonymous", "point to one server", "Turkish prevails",
     ],
 }  # fmt: skip
