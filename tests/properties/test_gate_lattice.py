@@ -28,7 +28,7 @@ from opanel_agent.core.consent.withdrawals import (
     AgentRecord,
     Origin,
     OwnerRecord,
-    Subject,
+    Withdrawable,
     Withdrawal,
     Withdrawals,
     grant_id,
@@ -175,8 +175,8 @@ DOUBT = Signal(kind=SignalKind.SETTING, what="do_not_track", place="/f", line=3)
 
 
 def withdrawal(subject: str, grants: tuple[str, ...] | None) -> Withdrawal:
-    name = f"{list(Subject).index(Subject(subject)):016x}"
-    return Withdrawal(id=name, subject=Subject(subject), by=Origin.PANEL, at=1, grants=grants)
+    name = f"{list(Withdrawable).index(Withdrawable(subject)):016x}"
+    return Withdrawal(id=name, subject=Withdrawable(subject), by=Origin.PANEL, at=1, grants=grants)
 
 
 def withdrawals(withdrawn: str) -> Withdrawals:

@@ -11,7 +11,7 @@ from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.consent import rights
 from opanel_agent.core.consent.rights import RightsRequest
-from opanel_agent.core.consent.withdrawals import AgentRecord, Origin, OwnerRecord, Subject, Withdrawal
+from opanel_agent.core.consent.withdrawals import AgentRecord, Origin, OwnerRecord, Withdrawable, Withdrawal
 from opanel_agent.core.ledger.chain import ChainHead
 from opanel_agent.core.license import effective_time, schedule
 from opanel_agent.core.license.effective_time import ClockState
@@ -150,7 +150,7 @@ def test_a_reply() -> None:
 def test_the_record_of_withdrawals() -> None:
     by_command = Withdrawal(
         id="00000000000000ab",
-        subject=Subject.USAGE_STATISTICS,
+        subject=Withdrawable.USAGE_STATISTICS,
         by=Origin.COMMAND,
         at=1,
         grants=("b" * 64,),
@@ -159,7 +159,7 @@ def test_the_record_of_withdrawals() -> None:
     owner = OwnerRecord(withdrawals=(by_command,), ended=("00000000000000cd",))
     assert owner.encode() == BY_COMMAND
     assert OwnerRecord.decode(BY_COMMAND) == owner
-    by_panel = Withdrawal(id="00000000000000cd", subject=Subject.DO_NOT_TRACK, by=Origin.PANEL, at=2)
+    by_panel = Withdrawal(id="00000000000000cd", subject=Withdrawable.DO_NOT_TRACK, by=Origin.PANEL, at=2)
     agent = AgentRecord(withdrawals=(by_panel,), recorded=("00000000000000ab",), given={"crash_reports": ("a" * 64,)})
     assert agent.encode() == BY_PANEL
     assert AgentRecord.decode(BY_PANEL) == agent

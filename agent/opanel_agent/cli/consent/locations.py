@@ -15,7 +15,12 @@ _NAMED: Final = {
     "body": "place.body",
 }
 # What withdrew, which says when instead of where.
-_WITHDRAWN: Final = {origin.value: f"withdrawn.{origin.name.lower()}" for origin in Origin}
+_WITHDRAWN: Final = {
+    Origin.COMMAND.value: "withdrawn.command",
+    Origin.FILE.value: "withdrawn.file",
+    Origin.PANEL.value: "withdrawn.panel",
+    Origin.DAMAGE.value: "withdrawn.damage",
+}
 
 
 class Placed(Protocol):

@@ -12,14 +12,14 @@ from opanel_agent.cli.consent import signals, write
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import CommandResult
 from opanel_agent.core.consent.gate import Signal
-from opanel_agent.core.consent.withdrawals import Subject
+from opanel_agent.core.consent.withdrawals import Withdrawable
 
 FILE_MODE = 0o644
 _TOLD = ("cut", "pending", "unsaved")  # of what a command that narrows tells
 
 
 # By the first word of the command.
-SUBJECTS = {"dnt": Subject.DO_NOT_TRACK, "offline": Subject.OFFLINE}
+SUBJECTS = {"dnt": Withdrawable.DO_NOT_TRACK, "offline": Withdrawable.OFFLINE}
 
 
 def on(world: Context, path: Path, name: str) -> CommandResult:

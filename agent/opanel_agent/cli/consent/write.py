@@ -25,7 +25,7 @@ from opanel_agent.core.consent import consent_file, withdrawals
 from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading
 from opanel_agent.core.consent.edit import with_answers
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
-from opanel_agent.core.consent.withdrawals import Origin, OwnerRecord, Subject, Withdrawal, Withdrawals
+from opanel_agent.core.consent.withdrawals import Origin, OwnerRecord, Withdrawable, Withdrawal, Withdrawals
 from opanel_agent.core.errors import AgentError, Misconfigured
 from opanel_agent.core.ledger.requests import Stage
 from opanel_agent.core.values import frozen
@@ -115,7 +115,7 @@ def replace_file(
         return file
 
 
-def switched_on(world: Context, subject: Subject) -> None:
+def switched_on(world: Context, subject: Withdrawable) -> None:
     """Leaves a trace of an opt-out that its own file puts into force, for the ledger, should the file be gone again."""
     with _alone(world):
         known = _known(world)
@@ -125,7 +125,7 @@ def switched_on(world: Context, subject: Subject) -> None:
         _store(world).write_owner(withdrawals.owner_withdraws(known, new))
 
 
-def switched_off(world: Context, subject: Subject) -> None:
+def switched_off(world: Context, subject: Withdrawable) -> None:
     """Ends what the panel withdrew in an opt-out's place."""
     with _alone(world):
         known = _known(world)
@@ -156,7 +156,7 @@ def _withdraw(world: Context, purposes: list[Purpose]) -> None:
     """Keeps the withdrawal of each purpose that may have been granted."""
     for purpose in purposes:
         reading, known = _reading(world), _known(world)
-        subject, file = Subject(purpose.value), reading.file
+        subject, file = Withdrawable(purpose.value), reading.file
         grant = file.grant if file is not None and file.allows(purpose) else None
         if reading.refused is None and grant is None and not known.agent.given.get(subject):
             continue  # neither said yes now, nor ever
@@ -177,7 +177,7 @@ def _grant(world: Context, purposes: list[Purpose]) -> None:
     """Ends every withdrawal of these purposes."""
     for purpose in purposes:
         known = _known(world)
-        record = withdrawals.owner_grants(known, Subject(purpose.value))
+        record = withdrawals.owner_grants(known, Withdrawable(purpose.value))
         if record != known.owner:
             _store(world).write_owner(record)
 
@@ -188,7 +188,7 @@ def _known(world: Context) -> Withdrawals:
     path = world.paths.withdrawals_of_owner
     if not any(fault.values.get("file") == str(path) for fault in _reading(world).withdrawals_refused):
         return known
-    subjects = [Subject(purpose.value) for purpose in CONSENT_BASED]
+    subjects = [Withdrawable(purpose.value) for purpose in CONSENT_BASED]
     damaged = withdrawals.of_damage([_new_id() for _ in subjects], subjects, int(world.now_s()))
     world.files.move(path, path.with_name(f"{path.name}.broken"))
     _store(world).write_owner(OwnerRecord(withdrawals=damaged))

@@ -31,7 +31,7 @@ from opanel_agent.core.codec.strict_toml import Table, boolean, loads, string
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
-from opanel_agent.core.consent.withdrawals import Subject, Withdrawal, Withdrawals, grant_id
+from opanel_agent.core.consent.withdrawals import Withdrawable, Withdrawal, Withdrawals, grant_id
 from opanel_agent.core.errors import Misconfigured
 from opanel_agent.core.text_safety import is_safe
 from opanel_agent.core.units import DAY_S, HOUR_S
@@ -159,7 +159,7 @@ class ConsentReading:
         """
         if self.refused is None and (self.file is None or not self.file.allows(purpose)):
             return None
-        return self.withdrawals.covering(Subject(purpose.value), None if self.file is None else self.file.grant)
+        return self.withdrawals.covering(Withdrawable(purpose.value), None if self.file is None else self.file.grant)
 
     def signals(self) -> Iterator[Signal]:
         """Yields every place at which these files ask, or may ask, not to be tracked."""
@@ -169,7 +169,7 @@ class ConsentReading:
             if policy.do_not_track:
                 yield policy.said("do_not_track = true", "do_not_track")
         yield from self.in_doubt
-        for withdrawal in self.withdrawals.standing(Subject.DO_NOT_TRACK):
+        for withdrawal in self.withdrawals.standing(Withdrawable.DO_NOT_TRACK):
             yield Signal(kind=SignalKind.WITHDRAWAL, what=withdrawal.day_and_time, place=withdrawal.by.value)
 
     def hold_s(self, purpose: Purpose) -> int:

@@ -43,7 +43,7 @@ _LAST_SECOND: Final = 253_402_300_799  # of the year 9999, which a calendar stil
 
 
 @unique
-class Subject(StrEnum):
+class Withdrawable(StrEnum):
     """Names what can be withdrawn: a purpose by its own name, and the two opt-outs, which a command may set."""
 
     USAGE_STATISTICS = "usage_statistics"
@@ -79,7 +79,7 @@ class Withdrawal:
     """
 
     id: Annotated[str, Text(pattern=_ID)]
-    subject: Subject
+    subject: Withdrawable
     by: Origin
     at: Annotated[int, Integer(high=_LAST_SECOND)]
     grants: Annotated[tuple[str, ...] | None, Items(most=MAX_GRANTS), Text(pattern=SHA256_HEX)] = None
@@ -161,11 +161,11 @@ class Withdrawals:
         for each in self.agent.withdrawals:
             yield replace(each, stands=each.stands and each.id not in self.owner.ended)
 
-    def standing(self, subject: Subject) -> tuple[Withdrawal, ...]:
+    def standing(self, subject: Withdrawable) -> tuple[Withdrawal, ...]:
         """Returns the withdrawals of a subject that no grant ended."""
         return tuple(each for each in self.every() if each.subject is subject and each.stands)
 
-    def covering(self, subject: Subject, grant: str | None) -> Withdrawal | None:
+    def covering(self, subject: Withdrawable, grant: str | None) -> Withdrawal | None:
         """Returns the latest withdrawal that stands against this grant, None for none; `grant` None is an unknown one."""
         found = (each for each in self.standing(subject) if each.covers(grant))
         return max(found, key=lambda each: each.at, default=None)
@@ -175,7 +175,7 @@ class Withdrawals:
         known = frozenset(self.agent.recorded)
         return tuple(sorted((each for each in self.every() if each.id not in known), key=lambda each: each.at))
 
-    def grants(self, subject: Subject, current: str | None) -> tuple[str, ...] | None:
+    def grants(self, subject: Withdrawable, current: str | None) -> tuple[str, ...] | None:
         """Returns the grants that a withdrawal of now ends: all that ever were, and `current`, where the file has one.
 
         None where they are more than can be listed: then any.
@@ -194,7 +194,7 @@ def grant_id(granted: Mapping[str, str] | None) -> str:
     return hashlib.sha256(dumps(members)).hexdigest()
 
 
-def of_damage(ids: Iterable[str], subjects: Iterable[Subject], at: int) -> tuple[Withdrawal, ...]:
+def of_damage(ids: Iterable[str], subjects: Iterable[Withdrawable], at: int) -> tuple[Withdrawal, ...]:
     """Returns what takes the place of a record that could not be read: each of these subjects withdrawn, any grant."""
     pairs = zip(ids, subjects, strict=True)
     return tuple(Withdrawal(id=name, subject=subject, by=Origin.DAMAGE, at=at) for name, subject in pairs)
@@ -215,7 +215,7 @@ def owner_withdraws(known: Withdrawals, new: Withdrawal) -> OwnerRecord:
     return _pruned_owner(known, (*earlier, new), known.owner.ended)
 
 
-def owner_grants(known: Withdrawals, subject: Subject) -> OwnerRecord:
+def owner_grants(known: Withdrawals, subject: Withdrawable) -> OwnerRecord:
     """Returns owner.json with every withdrawal of the subject ended, its own and the agent's."""
     own = tuple(_ended(each) if each.subject is subject else each for each in known.owner.withdrawals)
     ended = (each.id for each in known.agent.withdrawals if each.subject is subject)
@@ -246,7 +246,7 @@ def agent_records(known: Withdrawals, ids: Iterable[str]) -> AgentRecord:
     return _pruned_agent(replace(known, agent=recorded))
 
 
-def agent_gave(known: Withdrawals, subject: Subject, grant: str) -> AgentRecord:
+def agent_gave(known: Withdrawals, subject: Withdrawable, grant: str) -> AgentRecord:
     """Returns agent.json with a grant that is in force, the latest MAX_GRANTS of the subject."""
     given = (*(each for each in known.agent.given.get(subject, ()) if each != grant), grant)
     return replace(known.agent, given={**known.agent.given, subject.value: given[-MAX_GRANTS:]})

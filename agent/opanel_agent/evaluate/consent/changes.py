@@ -18,7 +18,7 @@ from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Signal, Signals
 from opanel_agent.core.consent.opt_outs import SignalKind
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
-from opanel_agent.core.consent.withdrawals import Subject, Withdrawal
+from opanel_agent.core.consent.withdrawals import Withdrawable, Withdrawal
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.license import binding, schedule
@@ -184,7 +184,7 @@ def _record_withdrawals(context: PassContext, withdrawn: Withdrawn) -> None:
     def reversed_(subject: str, each: Withdrawal) -> None:
         """An opt-out that is gone again; one that stood at an earlier pass is known to be gone by its name."""
         paths = context.outbox.paths
-        file = paths.do_not_track if subject == Subject.DO_NOT_TRACK else paths.offline
+        file = paths.do_not_track if subject == Withdrawable.DO_NOT_TRACK else paths.offline
         known = {_signal_name(Signal(kind=SignalKind.FILE, what=file.name, place=str(file.parent)))}
         known.add(_signal_name(Signal(kind=SignalKind.WITHDRAWAL, what=each.day_and_time, place=each.by.value)))
         if known & (standing | set(context.state.signals)):

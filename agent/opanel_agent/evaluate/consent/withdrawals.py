@@ -17,7 +17,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent import withdrawals
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
-from opanel_agent.core.consent.withdrawals import AgentRecord, Origin, Subject, Withdrawal
+from opanel_agent.core.consent.withdrawals import AgentRecord, Origin, Withdrawable, Withdrawal
 from opanel_agent.core.errors import Misconfigured, Usage
 from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.evaluate import state_files
@@ -27,13 +27,13 @@ from opanel_agent.system.log import log_event
 
 Result = dict[str, Json]
 
-_CONSENTS: Final = tuple(Subject(purpose.value) for purpose in CONSENT_BASED)
+_CONSENTS: Final = tuple(Withdrawable(purpose.value) for purpose in CONSENT_BASED)
 # Of a record of the agent's that could not be read, all of these may have been withdrawn.
-_OF_THE_AGENT: Final = (*_CONSENTS, Subject.DO_NOT_TRACK)
+_OF_THE_AGENT: Final = (*_CONSENTS, Withdrawable.DO_NOT_TRACK)
 UNGRANTED: Final = frozenset({"none", "refused", "withdrawn"})
 
 
-def by_panel(context: PassContext, intent: Members) -> Subject:
+def by_panel(context: PassContext, intent: Members) -> Withdrawable:
     """Withdraws what a peer names, durably; returns what it was. Raises Usage, and Storage where it could not be kept.
 
     What stands withdrawn already is left as it is.
@@ -63,7 +63,7 @@ def note_edits(context: PassContext, answer: Callable[[Purpose], str]) -> None:
     known = context.inputs.consent.withdrawals
     unrecorded = {each.subject for each in known.unrecorded()}
     for purpose in CONSENT_BASED:
-        subject = Subject(purpose.value)
+        subject = Withdrawable(purpose.value)
         was_granted = context.state.answers.get(purpose, "none") not in UNGRANTED
         if not was_granted or answer(purpose) not in UNGRANTED or subject in unrecorded:
             continue
@@ -82,10 +82,10 @@ def record(context: PassContext, purge: Callable[[Purpose], None], reverse: Call
             purpose = Purpose(each.subject.value)
             purge(purpose)
             _append(context, purpose, each)
-            context.state.answers[purpose] = "withdrawn"
+            before, context.state.answers[purpose] = context.state.answers.get(purpose, "none"), "withdrawn"
+            log_event("consent_changed", purpose=purpose.value, was=before, now="withdrawn")
         elif not each.stands:
             reverse(each.subject.value, each)
-        log_event("consent_withdrawn", subject=each.subject.value, by=each.by.name.lower(), stands=each.stands)
     if waiting:
         known = context.inputs.consent.withdrawals
         _write(context, withdrawals.agent_records(known, (each.id for each in waiting)))
@@ -95,7 +95,7 @@ def note_grant(context: PassContext, purpose: Purpose) -> None:
     """Keeps which grant is in force, so that a withdrawal of later ends it, too. Raises Storage."""
     file, known = context.inputs.consent.file, context.inputs.consent.withdrawals
     if file is not None and file.grant not in known.agent.given.get(purpose, ()):
-        _write(context, withdrawals.agent_gave(known, Subject(purpose.value), file.grant))
+        _write(context, withdrawals.agent_gave(known, Withdrawable(purpose.value), file.grant))
 
 
 def _append(context: PassContext, purpose: Purpose, each: Withdrawal) -> None:
@@ -108,7 +108,7 @@ def _append(context: PassContext, purpose: Purpose, each: Withdrawal) -> None:
     context.ledger.append(kind, context.now, purpose=purpose.value, **data)
 
 
-def _add(context: PassContext, subject: Subject, by: Origin) -> None:
+def _add(context: PassContext, subject: Withdrawable, by: Origin) -> None:
     reading = context.inputs.consent
     file = reading.file
     new = Withdrawal(
@@ -122,7 +122,7 @@ def _add(context: PassContext, subject: Subject, by: Origin) -> None:
     _write(context, withdrawals.agent_withdraws(reading.withdrawals, new))
 
 
-def _ended_grants(context: PassContext, subject: Subject) -> tuple[str, ...] | None:
+def _ended_grants(context: PassContext, subject: Withdrawable) -> tuple[str, ...] | None:
     """What a withdrawal of now ends; None, any grant, where it is not known what was granted."""
     reading = context.inputs.consent
     was_granted = context.state.answers.get(subject.value, "none") not in UNGRANTED
@@ -131,14 +131,14 @@ def _ended_grants(context: PassContext, subject: Subject) -> tuple[str, ...] | N
     return reading.withdrawals.grants(subject, _grant(reading, subject))
 
 
-def _stands_already(context: PassContext, subject: Subject) -> bool:
+def _stands_already(context: PassContext, subject: Withdrawable) -> bool:
     """Whether one that stands ended all that a withdrawal of now would end."""
     ends = _ended_grants(context, subject)
     standing = context.inputs.consent.withdrawals.standing(subject)
     return any(each.grants is None or (ends is not None and {*ends} <= {*each.grants}) for each in standing)
 
 
-def _grant(reading: ConsentReading, subject: Subject) -> str | None:
+def _grant(reading: ConsentReading, subject: Withdrawable) -> str | None:
     """The grant that the file gives for a purpose; None where it gives none, or cannot be read."""
     file = reading.file
     if file is None or subject not in _CONSENTS or not file.allows(Purpose(subject.value)):
@@ -146,14 +146,14 @@ def _grant(reading: ConsentReading, subject: Subject) -> str | None:
     return file.grant
 
 
-def _subject(intent: Members) -> Subject:
+def _subject(intent: Members) -> Withdrawable:
     """Exactly one purpose that consent is asked for, or do-not-track."""
     named = intent.text("purpose", max_length=64) if intent.has("purpose") else None
     everything = intent.has("do_not_track") and intent.boolean("do_not_track")
     if everything and named is None:
-        return Subject.DO_NOT_TRACK
+        return Withdrawable.DO_NOT_TRACK
     if not intent.has("do_not_track") and named in CONSENT_BASED:
-        return Subject(named)
+        return Withdrawable(named)
     raise Usage(Fault.USAGE, "withdraw_what", purposes=", ".join(CONSENT_BASED))
 
 

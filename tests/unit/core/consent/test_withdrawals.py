@@ -11,7 +11,7 @@ from opanel_agent.core.consent.withdrawals import (
     AgentRecord,
     Origin,
     OwnerRecord,
-    Subject,
+    Withdrawable,
     Withdrawal,
     Withdrawals,
     agent_gave,
@@ -23,11 +23,13 @@ from opanel_agent.core.consent.withdrawals import (
     owner_withdraws,
 )
 
-USAGE, CRASH = Subject.USAGE_STATISTICS, Subject.CRASH_REPORTS
+USAGE, CRASH = Withdrawable.USAGE_STATISTICS, Withdrawable.CRASH_REPORTS
 THIS, OTHER = grant_id(None), grant_id({"by": "Ada", "role": "admin", "on": "2026-12-05"})
 
 
-def made(number: int, subject: Subject = USAGE, *, grants: tuple[str, ...] | None = (THIS,), at: int = 0) -> Withdrawal:
+def made(
+    number: int, subject: Withdrawable = USAGE, *, grants: tuple[str, ...] | None = (THIS,), at: int = 0
+) -> Withdrawal:
     return Withdrawal(id=f"{number:016x}", subject=subject, by=Origin.COMMAND, at=at or number, grants=grants)
 
 
@@ -38,7 +40,7 @@ def both(
 
 
 def test_every_purpose_that_consent_is_asked_for_can_be_withdrawn() -> None:
-    assert set(CONSENT_BASED) <= set(Subject)
+    assert set(CONSENT_BASED) <= set(Withdrawable)
 
 
 def test_a_grant_is_what_its_table_says_and_nothing_else_of_the_file() -> None:
