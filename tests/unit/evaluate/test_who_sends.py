@@ -37,6 +37,7 @@ QUIET: dict[str, dict[str, Any]] = {
     "bundle": {"document": base64url(signing.bundle())},
     "remove": {},
     "narrowed": {},
+    "withdraw": {"purpose": "usage_statistics"},
     "reset": {"preview": True},
     "preview": {"purpose": "usage_statistics"},
     "held": {"action": "list"},
