@@ -242,7 +242,7 @@ def agent_withdraws(known: Withdrawals, new: Withdrawal) -> AgentRecord:
 
 def agent_records(known: Withdrawals, ids: Iterable[str]) -> AgentRecord:
     """Returns agent.json once the ledger has these withdrawals."""
-    recorded = replace(known.agent, recorded=(*known.agent.recorded, *ids))
+    recorded = replace(known.agent, recorded=tuple(dict.fromkeys((*known.agent.recorded, *ids))))
     return _pruned_agent(replace(known, agent=recorded))
 
 

@@ -195,8 +195,8 @@ def _record_withdrawals(context: PassContext, withdrawn: Withdrawn) -> None:
         context.ledger.append(EntryKind.OPT_OUT_GONE, context.now, ids=(f"{subject} in {each.by.value}",))
         _restart_holds(context.outbox, context.now)
 
-    withdrawals.note_edits(context, lambda purpose: _answer_now(context, purpose))
-    withdrawals.record(context, lambda purpose: _purge(context, purpose, withdrawn), reversed_)
+    again = withdrawals.note_edits(context, lambda purpose: _answer_now(context, purpose))
+    withdrawals.record(context, again, lambda purpose: _purge(context, purpose, withdrawn), reversed_)
 
 
 def _answer_now(context: PassContext, purpose: Purpose) -> str:

@@ -55,11 +55,13 @@ def repair(context: PassContext) -> None:
     _write(context, AgentRecord(withdrawals=withdrawals.of_damage(ids, _OF_THE_AGENT, context.now)))
 
 
-def note_edits(context: PassContext, answer: Callable[[Purpose], str]) -> None:
+def note_edits(context: PassContext, answer: Callable[[Purpose], str]) -> tuple[Withdrawal, ...]:
     """Keeps what consent.toml itself withdrew since the last pass: it said yes, and says no or is gone. Raises Storage.
 
-    `answer` gives the answer of now, in the words of the state.
+    `answer` gives the answer of now, in the words of the state. Returns the withdrawals that stand already and are recorded,
+    of which an older state that was put back knows nothing.
     """
+    again: list[Withdrawal] = []
     known = context.inputs.consent.withdrawals
     unrecorded = {each.subject for each in known.unrecorded()}
     for purpose in CONSENT_BASED:
@@ -67,16 +69,25 @@ def note_edits(context: PassContext, answer: Callable[[Purpose], str]) -> None:
         was_granted = context.state.answers.get(purpose, "none") not in UNGRANTED
         if not was_granted or answer(purpose) not in UNGRANTED or subject in unrecorded:
             continue
-        if not _stands_already(context, subject):
+        standing = known.covering(subject, None)
+        if standing is not None and _stands_already(context, subject):
+            again.append(standing)
+        else:
             _add(context, subject, Origin.FILE)
+    return tuple(again)
 
 
-def record(context: PassContext, purge: Callable[[Purpose], None], reverse: Callable[[str, Withdrawal], None]) -> None:
+def record(
+    context: PassContext,
+    again: tuple[Withdrawal, ...],
+    purge: Callable[[Purpose], None],
+    reverse: Callable[[str, Withdrawal], None],
+) -> None:
     """Purges for each withdrawal that the ledger has not yet, and records it, whether it stands or was reversed.
 
     `purge` is for a purpose; `reverse` is for an opt-out that came and went, by its subject. Raises Storage.
     """
-    waiting = context.inputs.consent.withdrawals.unrecorded()
+    waiting = (*again, *context.inputs.consent.withdrawals.unrecorded())
     for each in waiting:
         if each.subject in _CONSENTS:
             purpose = Purpose(each.subject.value)
