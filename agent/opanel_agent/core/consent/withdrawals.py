@@ -23,7 +23,6 @@ was reversed at once leaves its trace, too. Pure. Left out: the files
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum, unique
 from typing import Annotated, Final
@@ -33,6 +32,7 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.record import Integer, Items, Text
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.documents.claims import SHA256_HEX
+from opanel_agent.core.values import field, frozen, replace
 
 MAX_BYTES: Final = 256 * 1024
 MAX_WITHDRAWALS: Final = 64
@@ -66,7 +66,7 @@ class Origin(StrEnum):
     DAMAGE = "the damaged record"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Withdrawal:
     """Holds one withdrawal.
 
@@ -100,7 +100,7 @@ Withdrawn = Annotated[tuple[Withdrawal, ...], Items(most=MAX_WITHDRAWALS)]
 Ids = Annotated[tuple[str, ...], Items(most=4 * MAX_WITHDRAWALS), Text(pattern=_ID)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OwnerRecord:
     """Holds owner.json: withdrawals by command, and in `ended` the ids of the agent's that a grant ended."""
 
@@ -120,7 +120,7 @@ class OwnerRecord:
         return record.decode(OwnerRecord, data, "owner.json", max_bytes=MAX_BYTES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AgentRecord:
     """Holds agent.json.
 
@@ -148,7 +148,7 @@ class AgentRecord:
         return record.decode(AgentRecord, data, "agent.json", max_bytes=MAX_BYTES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Withdrawals:
     """Holds both files as one reading."""
 
