@@ -7,7 +7,6 @@ never.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.consent.withdrawals import AgentRecord, Origin, Withdrawable, Withdrawal
 from opanel_agent.core.errors import Misconfigured, Usage
 from opanel_agent.core.ledger.chain import Datum, EntryKind
+from opanel_agent.core.values import replace
 from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.system.consent.withdrawal_store import WithdrawalStore
