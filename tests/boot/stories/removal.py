@@ -60,11 +60,11 @@ def is_upgraded(scene: Scenario) -> None:
     for command in (("license", "install", "/root/fourth.jws"), ("license", "activate"), ("license", "refresh")):
         checks.succeeds(f"the previous build does: {' '.join(command)}", guest.agent(*command))
     before, kept = _memory(scene), {path: guest.must("cat", path) for path in KEPT}
-    with scene.heard() as lines, herd(scene) as asked:
+    with scene.heard() as lines, herd(scene) as answered:
         ran = guest.run(*install("current", "--lang", "en"))
         checks.succeeds("this build installs over it", ran)
         checks.soon("it answers", guest.answers)
-    says(scene, "an upgrade", asked)
+    says(scene, "an upgrade", answered)
     checks.same("nothing was asked of anyone by that", [], lines)
     told = guest.run("/usr/local/bin/opanel-agent", "--version").out.strip()
     current = version_of(scene.guest.path(f"{TOOLS}/current"))

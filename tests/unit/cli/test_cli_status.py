@@ -94,7 +94,7 @@ def test_the_renewal_has_a_row_once_there_was_one(terminal: Terminal, told: dict
         assert row(terminal.type("status").out, "Renewal") == text
 
 
-TERMS: Final[Json] = {
+TERMS: Final[dict[str, Json]] = {
     "id": "0f8fad5b-d9cb-469f-a165-70867728950e",
     "product": "opanel",
     "tier": "pro",
@@ -126,7 +126,7 @@ Opt-outs     none
 def test_in_ordinary_times_status_has_fifteen_lines_of_eighty_columns(terminal: Terminal) -> None:
     for purpose in ("usage_statistics", "crash_reports"):
         terminal.type("consent", "deny", purpose)
-    parts = {"reports": {"held": 0, "next": NOW + 2 * DAY}}
+    parts: dict[str, Json] = {"reports": {"held": 0, "next": NOW + 2 * DAY}}
     with fake_daemon(terminal.paths.socket) as told:
         told.says("/v1/answer", answer(license=TERMS) | parts)
         printed = terminal.type("status")
