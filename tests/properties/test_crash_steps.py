@@ -63,7 +63,13 @@ def test_an_older_list_is_refused_though_the_memory_of_the_newer_was_lost(agent:
     agent.clock.advance(HOUR)
     agent.publish({})
     newer = signing.status_list({}, iat=agent.clock.wall_s, exp=agent.clock.wall_s + 7 * signing.DAY)
-    stop(agent, "create", PATHS.state)
+
+    def once_the_list_is_kept(at: str, of: Path) -> None:
+        if (at, of) == ("create", PATHS.state) and agent.files.durable(PATHS.status_list) == newer:
+            agent.files.fault = None
+            raise Stopped
+
+    agent.files.fault = once_the_list_is_kept
     with pytest.raises(Stopped):
         agent.run("refresh")
     agent.files.crash()

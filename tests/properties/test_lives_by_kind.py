@@ -11,14 +11,15 @@ BY_NAME = {kind.live.__name__: kind for kind in KINDS}
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_a_kind_of_life_stays_within_its_bound(name: str) -> None:
-    found = lives.row(BY_NAME[name], range(1, 3))
+    found = lives.row(BY_NAME[name], range(1, 2))
     assert found.holds, found
 
 
+@pytest.mark.once  # 6 more lives of each kind are the same on every interpreter
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BY_NAME)
 def test_many_lives_of_a_kind_stay_within_its_bound(name: str) -> None:
-    found = lives.row(BY_NAME[name], range(100, 130))
+    found = lives.row(BY_NAME[name], range(100, 106))
     assert found.holds, found
 
 

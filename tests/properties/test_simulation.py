@@ -160,7 +160,9 @@ class Life:
 
     def administrator_allows(self) -> None:
         hold = self.draw.choice(["0h", "1h", "72h"])
-        self.says(CONSENT.format(allow="true", hold=hold, notice=resources.installed_notice(), dnt="false"))
+        text = CONSENT.format(allow="true", hold=hold, notice=resources.installed_notice(), dnt="false")
+        # Each time a new grant: the same yes in the same words counts no more after a withdrawal (ADR 29).
+        self.says(text + f'[granted]\nby = "Administrator {len(self.story)}"\nrole = "owner"\non = "2026-11-29"\n')
 
     def administrator_answers_an_old_notice(self) -> None:
         self.says(CONSENT.format(allow="true", hold="0h", notice="2020-01-01", dnt="false"))

@@ -35,7 +35,6 @@ MESSAGE_IDS: Final[Mapping[str, str]] = {
     "job_failed": "c07189323be7830107d517000edff0e8",
     "job_recovered": "d07ad5e35e3a34409cf1026aaf4e739e",
     "ledger_broken": "dbb0caf5ca2a3d143bd2d4d670f258b0",
-    "ledger_not_read": "b15180683ee4c3148eb72cb07dde90cc",
     "ledger_not_written": "3fd20f753379895649e97c4ace636973",
     "ledger_torn_line_cut": "aa15a32a39ad5e313972a96943e462a6",
     "ledger_unusable": "4a5f47a58acadac7f08d2f7699b34a0b",

@@ -202,7 +202,7 @@ def test_hup_evaluates_now(place: Path) -> None:
 
 def test_hup_sends_nothing(place: Path) -> None:
     """A change of consent or settings is read at once; only the passage of time sends by itself."""
-    with running(place, "say(reasons=[asked['intent']])") as daemon:
+    with running(place, "say(reasons=[told['intent']])") as daemon:
         daemon.wait()
         daemon.process.send_signal(signal.SIGHUP)
         until(lambda: b'"narrowed"' in daemon.ask("GET", "/v1/license").body)

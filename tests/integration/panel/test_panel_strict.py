@@ -191,7 +191,7 @@ def test_it_may_be_loaded_twice_and_from_two_places(folder: Path) -> None:
     assert once(folder, code) == "none stopped 0"
 
 
-def test_it_leaves_nothing_but_two_functions_in_the_global_namespace(folder: Path) -> None:
+def test_it_leaves_nothing_but_three_functions_in_the_global_namespace(folder: Path) -> None:
     code = """
     $before = get_declared_classes();
     require $argv[1];
@@ -200,7 +200,7 @@ def test_it_leaves_nothing_but_two_functions_in_the_global_namespace(folder: Pat
     """
     functions, constants, classes = json.loads(once(folder, code))
     assert (functions, constants, classes) == (
-        ["opanel_license", "opanel_hint"],
+        ["opanel_license", "opanel_hint", "opanel_withdraw"],
         [],
         ["OPanel\\Agent\\LicenseClient"],
     )

@@ -21,7 +21,6 @@ was reversed at once leaves its trace, too. Pure. Left out: the files
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum, unique
@@ -38,7 +37,7 @@ MAX_BYTES: Final = 256 * 1024
 MAX_WITHDRAWALS: Final = 64
 MAX_GRANTS: Final = 64
 ID_BYTES: Final = 8
-_ID: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_ID: Final = "[0-9a-f]{16}"
 _LAST_SECOND: Final = 253_402_300_799  # of the year 9999, which a calendar still has
 
 

@@ -6,7 +6,7 @@ are purged first and recorded then; for reports that had left, an erasure reques
 cannot be written, the next pass finds the same changes again, and nothing leaves meanwhile.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.consent.withdrawals import Withdrawable, Withdrawal
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger.chain import Datum, EntryKind
+from opanel_agent.core.ledger.requests import RequestRecord
 from opanel_agent.core.license import binding, schedule
 from opanel_agent.core.license.binding import Identity
 from opanel_agent.core.values import field, mutable, replace
@@ -49,9 +50,18 @@ class Withdrawn:
     ready: str | None = None
     unsaved: list[str] = field(default_factory=list)
 
+    def name_gone(self, purpose: Purpose, records: Sequence[RequestRecord]) -> None:
+        """Names requests that left or may have, each once: what could not be recorded is looked at twice in a pass."""
+        named = {row["id"] for row in self.gone if isinstance(row, dict)}
+        self.gone += [
+            {"id": record.id, "purpose": str(purpose), "at": record.at, "stage": str(record.stage)}
+            for record in records
+            if record.id not in named
+        ]
+
     def to_json(self) -> dict[str, Json]:
         """Returns it as the frame carries it."""
-        purged: list[Json] = [*self.purged]
+        purged: list[Json] = [*dict.fromkeys(self.purged)]
         unsaved: list[Json] = [*dict.fromkeys(self.unsaved)]
         return {"purged": purged, "gone": self.gone, "ready": self.ready, "unsaved": unsaved}
 
@@ -214,8 +224,10 @@ def _record_answer(context: PassContext, purpose: Purpose, withdrawn: Withdrawn)
         if now == "given" and context.ledger.latest(EntryKind.CONSENT_GIVEN, purpose) is None:
             _record(context.outbox, inputs, EntryKind.CONSENT_GIVEN, purpose)
         return
-    if now in withdrawals.UNGRANTED and before != "withdrawn":
+    if now in withdrawals.UNGRANTED and before not in withdrawals.UNGRANTED:
+        # A withdrawal that could not be recorded: it is purged for all the same, and the next pass finds it again.
         _purge(context, purpose, withdrawn)
+        return
     if now == "given":
         _purge_before_grant(context, purpose, withdrawn)
     kind = _KINDS.get((before in withdrawals.UNGRANTED, now))
@@ -285,9 +297,7 @@ def _purge(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None
     left = {record.id for record in gone}
     failed: Storage | None = None
     if gone:
-        withdrawn.gone += [
-            {"id": record.id, "purpose": str(purpose), "at": record.at, "stage": str(record.stage)} for record in gone
-        ]
+        withdrawn.name_gone(purpose, gone)
         try:
             ready = context.rights.make_ready(left)
             withdrawn.ready = withdrawn.ready if ready is None else str(ready)

@@ -17,7 +17,7 @@ from opanel_agent.core.consent import withdrawals
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.consent.withdrawals import AgentRecord, Origin, Withdrawable, Withdrawal
-from opanel_agent.core.errors import Misconfigured, Usage
+from opanel_agent.core.errors import Misconfigured, Storage, Usage
 from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.values import replace
 from opanel_agent.evaluate import state_files
@@ -87,19 +87,28 @@ def record(
 
     `purge` is for a purpose; `reverse` is for an opt-out that came and went, by its subject. Raises Storage.
     """
-    waiting = (*again, *context.inputs.consent.withdrawals.unrecorded())
-    for each in waiting:
-        if each.subject in _CONSENTS:
-            purpose = Purpose(each.subject.value)
-            purge(purpose)
-            _append(context, purpose, each)
-            before, context.state.answers[purpose] = context.state.answers.get(purpose, "none"), "withdrawn"
-            log_event("consent_changed", purpose=purpose.value, was=before, now="withdrawn")
-        elif not each.stands:
-            reverse(each.subject.value, each)
-    if waiting:
-        known = context.inputs.consent.withdrawals
-        _write(context, withdrawals.agent_records(known, (each.id for each in waiting)))
+    recorded: list[str] = []
+    failed: Storage | None = None
+    for each in (*again, *context.inputs.consent.withdrawals.unrecorded()):
+        try:
+            if each.subject in _CONSENTS:
+                _record_one(context, Purpose(each.subject.value), each, purge)
+            elif not each.stands:
+                reverse(each.subject.value, each)
+            recorded.append(each.id)
+        except Storage as trouble:  # what the ledger does not take for one purpose keeps no other from being purged
+            failed = failed or trouble
+    if recorded:
+        _write(context, withdrawals.agent_records(context.inputs.consent.withdrawals, recorded))
+    if failed is not None:
+        raise failed
+
+
+def _record_one(context: PassContext, purpose: Purpose, each: Withdrawal, purge: Callable[[Purpose], None]) -> None:
+    purge(purpose)
+    _append(context, purpose, each)
+    before, context.state.answers[purpose] = context.state.answers.get(purpose, "none"), "withdrawn"
+    log_event("consent_changed", purpose=purpose.value, was=before, now="withdrawn")
 
 
 def note_grant(context: PassContext, purpose: Purpose) -> None:

@@ -117,7 +117,7 @@ def test_what_would_be_forgotten_is_said_and_changes_nothing() -> None:
         "receipts": 1,
         "entries": entries,
         "stays": [str(PATHS.license), str(PATHS.consent)],
-        "consent": {"gone": [], "purged": [], "ready": None},  # of every pass
+        "consent": {"gone": [], "purged": [], "ready": None, "unsaved": []},  # of every pass
     }
 
 
