@@ -20,11 +20,8 @@ def installs(scene: Scenario) -> None:
         told=seen,
     )
     checks.true("it says that it contacts nobody", found="Bağlanılacak sunucu: yok." in seen, told=seen)
-    checks.same(
-        "each unit runs",
-        "active active active active active",
-        " ".join(guest.unit(unit, "ActiveState") for unit in UNITS),
-    )
+    # Soon: the agent reads the answers anew that were just written, and is `reloading` meanwhile.
+    checks.soon("each unit runs", lambda: all(guest.unit(unit, "ActiveState") == "active" for unit in UNITS))
     checks.soon("it answers on its socket", guest.answers)
     checks.same("it finds every wall of its cage standing", STANDS, scene.isolation())
     checks.same(
