@@ -163,15 +163,22 @@ class JobQueue:
         stamps = {path: self._stamp(path) for path in self._watch}
         if stamps == self._watch:
             return made
-        jobs = (*self._queue, *([self.running] if self.running else []))
-        job = next((known for known in jobs if known.start == LOOK and known.stamps == stamps), None)
-        if job is None:
-            job = QueuedJob(LOOK)
-            job.stamps = stamps
-            self._queue.insert(0, job)
+        job = self._look_after(stamps)
         job.readers.append((connection, route))
         connection.wait(now_s + self._retry_policy.look_s)
         return None
+
+    def _look_after(self, stamps: Mapping[str, str]) -> QueuedJob:
+        """Returns a job that reads the files as these stamps have them: one that waits, the running one, or one more."""
+        running = self.running
+        if running is not None and running.start == LOOK and running.stamps == stamps:
+            return running
+        job = next((known for known in self._queue if known.start == LOOK), None)
+        if job is None:
+            job = QueuedJob(LOOK)
+            self._queue.insert(0, job)
+        job.stamps = stamps  # it has read nothing yet
+        return job
 
     def late(self, connection: Connection) -> Response:
         """Returns the response to a client whose job goes on without it: 202 to a POST, the answer of before to a GET."""

@@ -676,3 +676,14 @@ def test_a_frame_that_names_no_files_is_none(watch: Any) -> None:
     told = frame(watch={str(key): value for key, value in watch.items()} if isinstance(watch, dict) else watch)
     taken = run(work, 0, ended(told))
     assert (taken.trouble == "") == (watch == {1: "a"})
+
+
+def test_files_that_go_on_changing_queue_one_job(fresh: JobQueue, disk: Disk) -> None:
+    """One that waits has read nothing yet, so whoever asks after a further change joins it."""
+    askers = [connection() for _ in range(5)]
+    for number, asker in enumerate(askers):
+        disk.stamps = disk.stamps | {"/etc/do-not-track": str(number)}
+        assert ask(fresh, "/v1/consent", asker, 10) is None
+    effects = run(fresh, 10, consented(permitted=False, disk=disk))
+    assert {connected for connected, _ in effects.replies} == {*askers}
+    assert fresh.next_task(10) is None
