@@ -95,9 +95,9 @@ def deny(options: Options, world: Context) -> CommandResult:
     if ("--all" in options.flags) == bool(options.operands):
         raise Usage(Fault.USAGE, "purposes_or_all")
     purposes = CONSENT_BASED if "--all" in options.flags else _consents(options.operands)
-    unchanged = _write_denial(world, purposes)
+    unwritten = write.deny(world, purposes)
     effect = write.tell(world)
-    said = "consent.denied" if unchanged is None else "consent.denied_beside"
+    said = "consent.denied" if unwritten.file is None else "consent.denied_beside"
     lines = [
         world.say(said, purposes=_names(world, purposes), file=str(world.paths.consent)),
         *_not_running(world, effect),
@@ -110,23 +110,7 @@ def deny(options: Options, world: Context) -> CommandResult:
         "file": str(world.paths.consent),
     }
     outcome = _outcome(world, effect, result, lines)
-    beside = () if unchanged is None else tuple(_unchanged_file(world, unchanged))
-    return outcome._replace(warnings=(*outcome.warnings, *beside))
-
-
-def _write_denial(world: Context, purposes: tuple[Purpose, ...]) -> Misconfigured | None:
-    """Withdraws durably, and in consent.toml as well; returns why that could not be changed, None where it was."""
-    try:
-        write.answer(world, dict.fromkeys(purposes, False))
-    except Misconfigured as refused:
-        return refused
-    return None
-
-
-def _unchanged_file(world: Context, refused: Misconfigured) -> Iterator[Warned]:
-    """What is wrong with a consent.toml that a withdrawal left as it is, and how to mend it."""
-    title, hint = describe_error(refused, world.lang)
-    yield Warned(code=str(refused.code), title=f"{title}. {hint}")
+    return outcome._replace(warnings=(*outcome.warnings, *write.failures(world, filter(None, unwritten))))
 
 
 def check(options: Options, world: Context) -> CommandResult:

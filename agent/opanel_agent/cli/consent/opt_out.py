@@ -29,15 +29,14 @@ def on(world: Context, path: Path, name: str) -> CommandResult:
         new = not world.files.exists(path)
         if new:
             world.files.write(path, b"", mode=FILE_MODE)
-    if new:
-        write.switched_on(world, SUBJECTS[name])
+    unrecorded = write.switched_on(world, SUBJECTS[name]) if new else None
     lines = (world.say(f"{name}.on", file=str(path)), world.say(f"{name}.meaning"))
     effect = write.tell(world)
     told = effect.to_json()
     return CommandResult(
         result={name: True, "file": str(path), **{member: told[member] for member in _TOLD}},
         lines=lines,
-        warnings=write.warnings(world, effect),
+        warnings=(*write.warnings(world, effect), *write.failures(world, filter(None, (unrecorded,)))),
         exit_status=write.exit_status(effect),
     )
 

@@ -8,9 +8,9 @@ withdrawals after the file says yes. So what is cut short in between is a no.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import tomli_w
 
@@ -26,7 +26,7 @@ from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading
 from opanel_agent.core.consent.edit import with_answers
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.consent.withdrawals import Origin, OwnerRecord, Withdrawable, Withdrawal, Withdrawals
-from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.core.errors import AgentError, Misconfigured, Storage
 from opanel_agent.core.ledger.requests import Stage
 from opanel_agent.core.values import frozen
 from opanel_agent.messages import describe_error
@@ -85,16 +85,55 @@ def answer(world: Context, answers: Mapping[Purpose, bool]) -> None:
     Raises Misconfigured with the line to type, or Storage. What is withdrawn is withdrawn even where it raises.
     """
     installed = resources.installed_notice()
-
-    def made(before: bytes | None) -> bytes:
-        if before is None:
-            return tomli_w.dumps(consent_file.fresh(installed, answers)).encode()
-        return with_answers(before, answers, installed)
-
     with _alone(world):
         _withdraw(world, [purpose for purpose, allow in answers.items() if not allow])
-        _put(world, made)
+        _put(world, lambda before: _with(before, answers, installed))
         _grant(world, [purpose for purpose, allow in answers.items() if allow])
+
+
+class Unwritten(NamedTuple):
+    """Holds what kept a denial from its record, and what from consent.toml; None for what was written."""
+
+    record: AgentError | None
+    file: AgentError | None
+
+
+def deny(world: Context, purposes: tuple[Purpose, ...]) -> Unwritten:
+    """Withdraws these purposes durably, in the record and in consent.toml, each of which holds by itself.
+
+    Raises Misconfigured or Storage where neither could be written.
+    """
+    installed = resources.installed_notice()
+    answers = dict.fromkeys(purposes, False)
+    with _alone(world):
+        unwritten = Unwritten(
+            record=_failure(lambda: _withdraw(world, [*purposes])),
+            file=_failure(lambda: _put(world, lambda before: _with(before, answers, installed))),
+        )
+    if unwritten.record is not None and unwritten.file is not None:
+        raise unwritten.record
+    return unwritten
+
+
+def failures(world: Context, found: Iterable[AgentError]) -> Iterator[Warned]:
+    """Yields what could not be written although the "no" holds, with its cure."""
+    for failure in found:
+        title, hint = describe_error(failure, world.lang)
+        yield Warned(code=str(failure.code), title=f"{title}. {hint}")
+
+
+def _failure(step: Callable[[], None]) -> AgentError | None:
+    try:
+        step()
+    except (Misconfigured, Storage) as failure:
+        return failure
+    return None
+
+
+def _with(before: bytes | None, answers: Mapping[Purpose, bool], installed: str) -> bytes:
+    if before is None:
+        return tomli_w.dumps(consent_file.fresh(installed, answers)).encode()
+    return with_answers(before, answers, installed)
 
 
 def replace_file(
@@ -115,14 +154,18 @@ def replace_file(
         return file
 
 
-def switched_on(world: Context, subject: Withdrawable) -> None:
-    """Leaves a trace of an opt-out that its own file puts into force, for the ledger, should the file be gone again."""
-    with _alone(world):
-        known = _known(world)
-        new = Withdrawal(
-            id=_new_id(), subject=subject, by=Origin.COMMAND, at=int(world.now_s()), grants=(), stands=False
-        )
-        _store(world).write_owner(withdrawals.owner_withdraws(known, new))
+def switched_on(world: Context, subject: Withdrawable) -> AgentError | None:
+    """Leaves a trace of an opt-out that its own file puts into force, for the ledger, should the file be gone again.
+
+    Returns why it could not: the opt-out is in force all the same.
+    """
+    new = Withdrawal(id=_new_id(), subject=subject, by=Origin.COMMAND, at=int(world.now_s()), grants=(), stands=False)
+
+    def keep() -> None:
+        with _alone(world):
+            _store(world).write_owner(withdrawals.owner_withdraws(_known(world), new))
+
+    return _failure(keep)
 
 
 def switched_off(world: Context, subject: Withdrawable) -> None:

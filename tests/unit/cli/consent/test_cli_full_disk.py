@@ -1,0 +1,79 @@
+"""A "no" on a disk that takes nothing: it holds by whichever of its two places could be written, and says what could not."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fixtures.command_line import Printed, Terminal
+from fixtures.fake_daemon import NOW
+from fixtures.memory_files import MemoryFiles
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.core.consent.withdrawals import Withdrawable
+from opanel_agent.core.errors import Storage
+from opanel_agent.system.consent.consent_store import LocalConsents
+
+USAGE = Purpose.USAGE_STATISTICS
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    terminal = Terminal(folder=tmp_path, now_s=NOW)
+    terminal.files = MemoryFiles(uid=terminal.paths.owner)
+    assert terminal.type("consent", "allow", USAGE).status == 0
+    return terminal
+
+
+def full(terminal: Terminal, *below: Path) -> None:
+    def fault(step: str, path: Path) -> None:
+        if step in ("create", "write") and any(path.is_relative_to(folder) for folder in below):
+            raise Storage(Fault.DISK_FULL, "disk_full", file=str(path))
+
+    terminal.files.fault = fault  # type: ignore[attr-defined]
+
+
+def codes(printed: Printed) -> set[str]:
+    return {warning["code"] for warning in printed.json()["warnings"]}
+
+
+def is_withdrawn(terminal: Terminal) -> bool:
+    """By the record or by the file, as every process that decides reads both."""
+    reading = LocalConsents(terminal.files, terminal.paths).read()
+    grant = reading.file.grant if reading.file is not None and reading.file.allows(USAGE) else None
+    return grant is None or reading.withdrawals.covering(Withdrawable.USAGE_STATISTICS, grant) is not None
+
+
+PLACES: tuple[Callable[[Terminal], Path], ...] = (
+    lambda terminal: terminal.paths.withdrawals,
+    lambda terminal: terminal.paths.config_dir,
+)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=["no room for the record", "no room for consent.toml"])
+def test_a_denial_holds_where_one_of_its_two_places_is_full(
+    terminal: Terminal, place: Callable[[Terminal], Path]
+) -> None:
+    full(terminal, place(terminal))
+    printed = terminal.type("consent", "deny", USAGE, "--json")
+    assert printed.status == 0
+    assert "disk_full" in codes(printed)
+    assert is_withdrawn(terminal)
+
+
+def test_a_denial_that_neither_place_takes_is_an_error_and_no_claim(terminal: Terminal) -> None:
+    full(terminal, terminal.paths.withdrawals, terminal.paths.config_dir)
+    printed = terminal.type("consent", "deny", USAGE)
+    assert printed.status == 74
+    assert printed.out == ""
+    assert "disk_full" in printed.err
+    assert not is_withdrawn(terminal)
+
+
+@pytest.mark.parametrize("name", ["dnt", "offline"])
+def test_an_opt_out_is_in_force_though_its_trace_cannot_be_kept(terminal: Terminal, name: str) -> None:
+    full(terminal, terminal.paths.withdrawals)
+    printed = terminal.type(name, "on", "--json")
+    assert printed.status == 0
+    assert "disk_full" in codes(printed)
+    assert terminal.files.exists(terminal.paths.offline if name == "offline" else terminal.paths.do_not_track)
