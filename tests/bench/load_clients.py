@@ -168,23 +168,17 @@ SAYS_GUZZLE: Final = "echo GuzzleHttp\\ClientInterface::MAJOR_VERSION, ', PHP ';
 OF_GUZZLE: Final = ("-r", f"include 'GuzzleHttp/autoload.php'; {SAYS_GUZZLE} {SAYS_CURL}")
 CLIENTS: Final = (
     Client(name="PHP stream", program="php", before=(*PHP, "{folder}/stream.php"), package="php-cli", processes=True),
-    Client(
-        name="PHP curl, new",
-        program="php",
-        before=(*PHP, "{folder}/curl.php"),
-        arguments=("new",),
-        package="php-curl",
-        probe=OF_CURL,
-        processes=True,
-    ),
-    Client(
-        name="PHP curl, kept",
-        program="php",
-        before=(*PHP, "{folder}/curl.php"),
-        arguments=("kept",),
-        package="php-curl",
-        probe=OF_CURL,
-        processes=True,
+    *(
+        Client(
+            name=f"PHP curl, {connections}",
+            program="php",
+            before=(*PHP, "{folder}/curl.php"),
+            arguments=(connections,),
+            package="php-curl",
+            probe=OF_CURL,
+            processes=True,
+        )
+        for connections in ("new", "kept")
     ),
     Client(
         name="Guzzle",

@@ -29,19 +29,10 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someo
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "r"
-
-
-@pytest.fixture
 def public() -> Iterator[Running]:
     """A daemon whose socket everyone reaches, as the group does in a system installation."""
     with TemporaryDirectory() as base, running(Path(base) / "r", timeouts={"request_s": 4.0}) as daemon:
-        daemon.wait()
-        Path(base).chmod(0o755)
-        daemon.directory.chmod(0o755)
-        daemon.socket.chmod(0o666)
-        yield daemon
+        yield daemon.wait().open_to_all()
 
 
 def descriptors(daemon: Running) -> int:
@@ -56,10 +47,6 @@ def queued(daemon: Running) -> socket.socket:
     return connected
 
 
-def alive(daemon: Running) -> bool:
-    return daemon.ask("GET", "/v1/license").status == 200
-
-
 # one uid and the others
 
 
@@ -69,9 +56,7 @@ def test_who_pipelines_without_end_gets_every_answer_in_the_end() -> None:
     """On all its connections; meanwhile another uid is answered."""
     count = 300
     with TemporaryDirectory() as base, running(Path(base) / "r") as daemon:
-        daemon.wait()
-        for directory, mode in ((Path(base), 0o755), (daemon.directory, 0o755), (daemon.socket, 0o666)):
-            directory.chmod(mode)
+        daemon.wait().open_to_all()
         with ExitStack() as stack:
             with as_uid(2001):
                 greedy = [stack.enter_context(closing(daemon.connect())) for _ in range(4)]
@@ -139,7 +124,7 @@ def test_a_thousand_connections_are_served_and_leave_nothing_behind(place: Path)
     """More than there is room for: each is answered, and those that nobody used for longest are ended."""
     with running(place, connection_limits={"at_once": 200}) as daemon:
         daemon.wait()
-        until(lambda: alive(daemon))
+        until(daemon.answers)
         before = descriptors(daemon)
         with ExitStack() as stack:
             for _ in range(1000):
@@ -148,7 +133,7 @@ def test_a_thousand_connections_are_served_and_leave_nothing_behind(place: Path)
                 assert read_one(client).status == 200
             assert descriptors(daemon) <= before + 200
         until(lambda: descriptors(daemon) == before)
-        assert alive(daemon)
+        assert daemon.answers()
 
 
 @pytest.mark.slow
@@ -178,6 +163,12 @@ def test_a_uid_that_takes_all_it_can_get_keeps_neither_root_nor_the_panel_out(pu
 # no descriptor left
 
 
+def served(selector: DefaultSelector, listener: ListeningSocket) -> ClientSockets:
+    queue = JobQueue(RetryPolicy(), 0)
+    limits, timeouts = ConnectionLimits(), Timeouts()
+    return ClientSockets(selector, [listener], queue, connection_limits=limits, timeouts=timeouts)
+
+
 class Starved(ListeningSocket):
     """A listener for whose clients the kernel has no descriptor."""
 
@@ -194,13 +185,7 @@ def test_without_a_descriptor_it_does_not_ask_again_at_once(place: Path, fault: 
         listener.bind(str(place))
         listener.listen()
         client.connect(str(place))
-        clients = ClientSockets(
-            selector,
-            [listener],
-            JobQueue(RetryPolicy(), 0),
-            connection_limits=ConnectionLimits(),
-            timeouts=Timeouts(),
-        )
+        clients = served(selector, listener)
         assert len(selector.select(0)) == 1
         clients.turn(100.0)
         assert selector.select(0) == []  # although somebody waits
@@ -216,13 +201,7 @@ def test_nobody_is_accepted_after_the_end_however_it_stood(place: Path) -> None:
         listener.bind(str(place))
         listener.listen()
         client.connect(str(place))
-        clients = ClientSockets(
-            selector,
-            [listener],
-            JobQueue(RetryPolicy(), 0),
-            connection_limits=ConnectionLimits(),
-            timeouts=Timeouts(),
-        )
+        clients = served(selector, listener)
         clients.turn(100.0)
         clients.stop_accepting()
         clients.stop_accepting()

@@ -26,15 +26,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield daemon.wait()
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "r"
-
-
-def alive(daemon: Running) -> bool:
-    return daemon.ask("GET", "/v1/license").status == 200
-
-
 # what it refuses
 
 
@@ -64,7 +55,7 @@ def test_a_wrong_request_gets_a_4xx_that_can_be_read_and_the_end(shared: Running
         got = read_all(client)
     assert got.startswith(b"HTTP/1.1 " + status)
     assert got.count(b"HTTP/1.1 4") == 1
-    assert alive(shared)
+    assert shared.answers()
 
 
 def test_a_client_that_floods(shared: Running) -> None:
@@ -77,7 +68,7 @@ def test_a_client_that_floods(shared: Running) -> None:
             client.sendall(endless)
         assert read_all(client).startswith(b"HTTP/1.1 413")
     assert time.monotonic() < begun + 5
-    assert alive(shared)
+    assert shared.answers()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +105,7 @@ def test_a_client_that_takes_nothing_holds_nobody_up(shared: Running) -> None:
         except (BlockingIOError, BrokenPipeError):
             pass
         begun = time.monotonic()
-        assert alive(shared)
+        assert shared.answers()
         assert time.monotonic() - begun < 0.5
         rude.settimeout(10)
         read_all(rude)  # it is cut off in the end
@@ -126,7 +117,7 @@ def test_clients_that_leave(shared: Running) -> None:
     for sent in (b"", b"GET /v1", request("GET", "/v1/license"), request("POST", "/v1/release")):
         with closing(shared.connect()) as client:
             client.sendall(sent)
-    until(lambda: alive(shared))
+    until(shared.answers)
 
 
 def test_two_hundred_workers_of_one_uid_are_all_answered(shared: Running) -> None:
@@ -146,7 +137,7 @@ def test_idle_connections_keep_nobody_out(place: Path) -> None:
         for client in (*clients, clients[0]):
             client.sendall(request("GET", "/v1/license"))
             assert read_one(client).status == 200
-        assert alive(daemon)
+        assert daemon.answers()
         assert read_all(clients[1]) == b""  # 0 has asked since
         clients[0].sendall(request("GET", "/v1/license"))
         assert read_one(clients[0]).status == 200
@@ -189,11 +180,7 @@ def test_a_client_that_asks_before_it_sends(shared: Running) -> None:
 def public() -> Iterator[Running]:
     """A daemon whose socket everyone reaches, as the group does in a system installation."""
     with TemporaryDirectory() as base, running(Path(base) / "r", timeouts={"request_s": 10.0}) as daemon:
-        daemon.wait()
-        Path(base).chmod(0o755)
-        daemon.directory.chmod(0o755)
-        daemon.socket.chmod(0o666)
-        yield daemon
+        yield daemon.wait().open_to_all()
 
 
 def connect_as(daemon: Running, uid: int) -> socket.socket:

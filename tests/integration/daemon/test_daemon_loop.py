@@ -33,15 +33,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield daemon.wait()
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "r"
-
-
-def alive(daemon: Running) -> bool:
-    return daemon.ask("GET", "/v1/license").status == 200
-
-
 # what it serves
 
 
@@ -148,7 +139,7 @@ def test_it_answers_while_a_job_hangs(place: Path) -> None:
         reply = daemon.ask("POST", "/v1/activate")
         assert (reply.status, reply.json["ok"]) == (202, None)
         begun = time.monotonic()
-        assert alive(daemon)
+        assert daemon.answers()
         assert time.monotonic() - begun < 0.5
 
 
@@ -242,7 +233,7 @@ def test_a_second_daemon_is_refused_and_the_first_serves_on(shared: Running) -> 
     second = Running(shared.directory)
     assert second.process.wait(10) == 69
     assert "already_running/daemon_running" in second.log
-    assert alive(shared)
+    assert shared.answers()
 
 
 def test_after_a_kill_the_next_one_takes_over(place: Path) -> None:

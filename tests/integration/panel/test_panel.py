@@ -8,12 +8,9 @@ import json
 import os
 import re
 import socket
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -22,25 +19,13 @@ from fixtures import wire_server
 from fixtures.fake_daemon import DAY, NOW, fake_daemon, license_, problem
 from fixtures.live_agent import live_agent
 from fixtures.live_daemon import running
-from fixtures.panel import LANGUAGES, ROOT, Panel, Program, in_turn, installed, permits, started
+from fixtures.panel import ROOT, Panel, in_turn, permits, started
 from fixtures.wire_server import Script
 from opanel_agent.core.license.states import PERMITS, Permits, State
 
 HOUR: Final = 3600
 GOOD_UNTIL: Final = NOW + 7 * DAY
 GRACE_ENDS: Final = GOOD_UNTIL + 14 * DAY
-
-
-@pytest.fixture(scope="module", params=sorted(LANGUAGES))
-def program(request: pytest.FixtureRequest) -> Iterator[Program]:
-    with started(installed(LANGUAGES[request.param])) as running_program:
-        yield running_program
-
-
-@pytest.fixture
-def panel(program: Program) -> Iterator[Panel]:
-    with tempfile.TemporaryDirectory(prefix="panel-") as folder:
-        yield Panel(program=program, folder=Path(folder))
 
 
 # the page about them

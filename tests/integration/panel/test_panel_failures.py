@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,13 +23,10 @@ from fixtures.fake_daemon import NOW
 from fixtures.live_daemon import until
 from fixtures.panel import (
     ANSWER,
-    LANGUAGES,
     REFUSAL,
     Panel,
-    Program,
     answers,
     in_turn,
-    installed,
     is_silent,
     resets,
     started,
@@ -39,18 +35,6 @@ from fixtures.wire_server import Script
 
 NOBODY: Final = "65534"
 PAUSE_S: Final = 5  # the libraries' own
-
-
-@pytest.fixture(scope="module", params=sorted(LANGUAGES))
-def program(request: pytest.FixtureRequest) -> Iterator[Program]:
-    with started(installed(LANGUAGES[request.param])) as running_program:
-        yield running_program
-
-
-@pytest.fixture
-def panel(program: Program) -> Iterator[Panel]:
-    with tempfile.TemporaryDirectory(prefix="panel-") as folder:
-        yield Panel(program=program, folder=Path(folder))
 
 
 # overload is not death

@@ -11,7 +11,15 @@ from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.consent import rights
 from opanel_agent.core.consent.rights import RightsRequest
-from opanel_agent.core.consent.withdrawals import AgentRecord, Origin, OwnerRecord, Withdrawable, Withdrawal
+from opanel_agent.core.consent.withdrawals import (
+    AgentRecord,
+    Origin,
+    OwnerRecord,
+    Withdrawable,
+    Withdrawal,
+    decode,
+    encode,
+)
 from opanel_agent.core.ledger.chain import ChainHead
 from opanel_agent.core.license import effective_time, schedule
 from opanel_agent.core.license.effective_time import ClockState
@@ -157,9 +165,9 @@ def test_the_record_of_withdrawals() -> None:
         file_sha256="a" * 64,
     )
     owner = OwnerRecord(withdrawals=(by_command,), ended=("00000000000000cd",))
-    assert owner.encode() == BY_COMMAND
-    assert OwnerRecord.decode(BY_COMMAND) == owner
+    assert encode(owner) == BY_COMMAND
+    assert decode(OwnerRecord, BY_COMMAND) == owner
     by_panel = Withdrawal(id="00000000000000cd", subject=Withdrawable.DO_NOT_TRACK, by=Origin.PANEL, at=2)
     agent = AgentRecord(withdrawals=(by_panel,), recorded=("00000000000000ab",), given={"crash_reports": ("a" * 64,)})
-    assert agent.encode() == BY_PANEL
-    assert AgentRecord.decode(BY_PANEL) == agent
+    assert encode(agent) == BY_PANEL
+    assert decode(AgentRecord, BY_PANEL) == agent

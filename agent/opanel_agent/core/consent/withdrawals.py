@@ -24,7 +24,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum, unique
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from opanel_agent.core.codec import record
 from opanel_agent.core.codec.json_value import Json
@@ -106,18 +106,6 @@ class OwnerRecord:
     withdrawals: Withdrawn = ()
     ended: Ids = ()
 
-    def encode(self) -> bytes:
-        """Returns the content of owner.json."""
-        return record.encode(self) + b"\n"
-
-    @staticmethod
-    def decode(data: bytes) -> "OwnerRecord":
-        """Returns what owner.json holds.
-
-        Raises Untrusted for anything but what `encode` writes.
-        """
-        return record.decode(OwnerRecord, data, "owner.json", max_bytes=MAX_BYTES)
-
 
 @frozen
 class AgentRecord:
@@ -134,17 +122,21 @@ class AgentRecord:
         default_factory=dict
     )
 
-    def encode(self) -> bytes:
-        """Returns the content of agent.json."""
-        return record.encode(self) + b"\n"
 
-    @staticmethod
-    def decode(data: bytes) -> "AgentRecord":
-        """Returns what agent.json holds.
+Kept = TypeVar("Kept", OwnerRecord, AgentRecord)
 
-        Raises Untrusted for anything but what `encode` writes.
-        """
-        return record.decode(AgentRecord, data, "agent.json", max_bytes=MAX_BYTES)
+
+def encode(kept: OwnerRecord | AgentRecord) -> bytes:
+    """Returns the content of the file."""
+    return record.encode(kept) + b"\n"
+
+
+def decode(kind: type[Kept], data: bytes) -> Kept:
+    """Returns what the file holds.
+
+    Raises Untrusted for anything but what `encode` writes.
+    """
+    return record.decode(kind, data, "withdrawals", max_bytes=MAX_BYTES)
 
 
 @frozen

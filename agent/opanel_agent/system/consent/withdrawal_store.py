@@ -4,21 +4,17 @@ owner.json is the owner's alone, since it says what a grant ended: another's, or
 agent.json can only narrow. A write is durable when it returns, as every write of `Files`.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind
-from opanel_agent.core.consent.withdrawals import MAX_BYTES, AgentRecord, OwnerRecord, Withdrawals
+from opanel_agent.core.consent.withdrawals import MAX_BYTES, AgentRecord, Kept, OwnerRecord, Withdrawals, decode, encode
 from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
 READABLE: int = 0o644
 DIRECTORY: int = 0o755
-
-Record = TypeVar("Record", OwnerRecord, AgentRecord)
 
 
 class WithdrawalStore:
@@ -37,12 +33,12 @@ class WithdrawalStore:
         doubts: list[Signal] = []
         owner, agent = OwnerRecord(), AgentRecord()
         try:
-            owner = self._load(self._paths.withdrawals_of_owner, OwnerRecord.decode, self._paths.owners) or owner
+            owner = self._load(self._paths.withdrawals_of_owner, OwnerRecord, self._paths.owners) or owner
         except Misconfigured as fault:
             faults.append(fault)
         path = self._paths.withdrawals_of_agent
         try:
-            agent = self._load(path, AgentRecord.decode, None) or agent
+            agent = self._load(path, AgentRecord, None) or agent
         except Misconfigured as fault:
             faults.append(fault)
             doubts.append(Signal(kind=SignalKind.FILE, what=path.name, place=str(path.parent)))
@@ -51,18 +47,18 @@ class WithdrawalStore:
     def write_owner(self, record: OwnerRecord) -> None:
         """Writes owner.json durably, as its owner. Raises Storage."""
         self._files.make_dir(self._paths.withdrawals, mode=DIRECTORY)
-        self._files.write(self._paths.withdrawals_of_owner, record.encode(), mode=READABLE)
+        self._files.write(self._paths.withdrawals_of_owner, encode(record), mode=READABLE)
 
     def write_agent(self, record: AgentRecord) -> None:
         """Writes agent.json durably, as the agent's user. Raises Storage."""
         self._files.make_dir(self._paths.withdrawals_of_agent.parent, mode=DIRECTORY)
-        self._files.write(self._paths.withdrawals_of_agent, record.encode(), mode=READABLE)
+        self._files.write(self._paths.withdrawals_of_agent, encode(record), mode=READABLE)
 
-    def _load(self, path: Path, decode: Callable[[bytes], Record], owners: frozenset[int] | None) -> Record | None:
+    def _load(self, path: Path, kind: type[Kept], owners: frozenset[int] | None) -> Kept | None:
         """Raises Misconfigured for a file that is there and cannot be read, or was not written by this agent."""
         try:
             data = self._files.read(path, max_bytes=MAX_BYTES, owners=owners)
-            return None if data is None else decode(data)
+            return None if data is None else decode(kind, data)
         except Untrusted as fault:
             raise Misconfigured(Reason.CONSENT_REFUSED, "withdrawals_refused", file=str(path)) from fault
         except AgentError as fault:

@@ -12,7 +12,7 @@ from fixtures.fake_network import ok
 from fixtures.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.consent_receipt import STATES
-from opanel_agent.core.consent.withdrawals import AgentRecord, OwnerRecord
+from opanel_agent.core.consent.withdrawals import AgentRecord, OwnerRecord, decode, encode
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.wire.message import Reply, Sealed
 from opanel_agent.system.storage.resources import installed_notice
@@ -418,7 +418,7 @@ def test_a_record_of_the_agents_that_cannot_be_read_withdraws_everything(agent: 
 def test_a_record_of_the_owners_that_cannot_be_trusted_withdraws_every_consent(
     agent: Simulated, tmp_path: Path, lay_: dict[str, Any]
 ) -> None:
-    agent.files.put(PATHS.withdrawals_of_owner, **{"data": OwnerRecord().encode(), **lay_})
+    agent.files.put(PATHS.withdrawals_of_owner, **{"data": encode(OwnerRecord()), **lay_})
     assert reasons(agent) == ["consent_refused"]
     assert command(agent, tmp_path, "consent", "allow", CRASH).status == 0
     assert reasons(agent, CRASH) == []
@@ -431,8 +431,8 @@ def test_the_records_stay_small(agent: Simulated, tmp_path: Path) -> None:
         assert command(agent, tmp_path, "consent", "allow", USAGE).status == 0
         lay(agent, text(granted=f"2026-10-{number % 30 + 1:02}", comment=f"#{number}\n"))
         agent.run("narrowed")
-    owner = OwnerRecord.decode(agent.files.read(PATHS.withdrawals_of_owner, max_bytes=10**6) or b"")
-    mine = AgentRecord.decode(agent.files.read(PATHS.withdrawals_of_agent, max_bytes=10**6) or b"")
+    owner = decode(OwnerRecord, agent.files.read(PATHS.withdrawals_of_owner, max_bytes=10**6) or b"")
+    mine = decode(AgentRecord, agent.files.read(PATHS.withdrawals_of_agent, max_bytes=10**6) or b"")
     assert len(owner.ended) <= 2
     assert len(mine.withdrawals) <= 2
     assert len(mine.recorded) <= 2
