@@ -27,15 +27,16 @@ GOOD_FOR_S: Final = 7 * DAY_S
 class Outlook:
     """What waits on this machine, and when it acts next. Moments are effective seconds, None for never.
 
-    `next_check_s` is when the status list is checked, `next_report_s` when a report or the advisories want a pass,
-    `next_renewal_s` when a renewal does, `next_license_s` when the
-    license that waits begins. `newest` is what left last, and what may have left since (`request_records.newest_json`).
+    `next_check_s` is when the status list is checked, `next_report_s` when a report is made or ready,
+    `next_advisories_s` and `next_renewal_s` when those are asked for, `next_license_s` when the license that waits begins.
+    `newest` is what left last, and what may have left since (`request_records.newest_json`).
     """
 
     held_reports: int
     newest: Mapping[str, Json]
     next_check_s: int
     next_report_s: int | None
+    next_advisories_s: int | None
     next_license_s: int | None
     next_renewal_s: int | None
     renewal: Json

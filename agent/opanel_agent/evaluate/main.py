@@ -22,7 +22,7 @@ from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.commands import WITHDRAW
 from opanel_agent.core.consent.gate import Permit
-from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents.bundle import shards
 from opanel_agent.core.errors import AgentError, Bug, Storage, Usage
 from opanel_agent.core.license import schedule
@@ -165,7 +165,10 @@ def outlook(context: PassContext, permissions: Permissions) -> Outlook:
         held_reports=len(held),
         newest={} if context.reset else request_records.newest_json(context.outbox),
         next_check_s=now + schedule.wait_s(context.schedule, now),
-        next_report_s=report.next_s(state, held, context.gate, permissions, now),
+        next_report_s=report.next_s(state, held, context.gate, permissions, now, purposes=CONSENT_BASED),
+        next_advisories_s=report.next_s(
+            state, (), context.gate, permissions, now, purposes=(Purpose.SECURITY_ADVISORIES,)
+        ),
         next_license_s=install.waiting_until(context.ports.files, context.ports.paths, inputs.root),
         next_renewal_s=renew.next_s(plan, state, now, permitted=may_renew),
         renewal=renew.renewal_json(plan, permitted=may_renew),
@@ -247,8 +250,8 @@ def sleep_s(found: Verdict, outlook: Outlook, planned: Schedule, now: int) -> in
     due = schedule.due(planned, now)  # still due: the gate denied it
     check_s = DENIED_SLEEP_S if due else schedule.wait_s(planned, now)
     moments = [now + check_s, now + LONGEST_SLEEP_S]
-    wanted = (found.until, outlook.next_license_s, outlook.next_report_s, outlook.next_renewal_s)
-    moments += [moment for moment in wanted if moment is not None]
+    wanted = (outlook.next_license_s, outlook.next_report_s, outlook.next_advisories_s, outlook.next_renewal_s)
+    moments += [moment for moment in (found.until, *wanted) if moment is not None]
     if Reason.CLOCK_SUSPECT in found.reasons:
         moments.append(now + SUSPECT_SLEEP_S)
     return max(1, min(moments) - now)

@@ -35,7 +35,7 @@ def show(_: Options, world: Context) -> CommandResult:
         lines += ["", world.say("consent.purpose", purpose=world.say(f"purpose.{purpose}"), code=str(purpose))]
         lines.append(_answer_line(world, purpose, consent))
         lines.append(world.say("consent.may_not" if grounds else _let_out(purpose, consent)))
-        lines += gate_view.ground_lines(world, grounds)
+        lines += gate_view.ground_lines(world, purpose, grounds)
     result = {
         "file": consent.place,
         "notice": None if consent.file is None else consent.file.notice,
@@ -56,7 +56,7 @@ def why(options: Options, world: Context) -> CommandResult:
     if not grounds:
         lines = [world.say("why.permitted", purpose=name), *_waits(world, purpose, consent), *_ignored(world, consent)]
         return CommandResult(result=_told(purpose, consent, grounds), lines=tuple(lines), warnings=warnings)
-    lines = [world.say("why.denied", purpose=name), *gate_view.ground_lines(world, grounds)]
+    lines = [world.say("why.denied", purpose=name), *gate_view.ground_lines(world, purpose, grounds)]
     lines += [f"  {line}" for fault in consent.faults() for line in describe_error(fault, world.lang)]
     lines += _ignored(world, consent)
     result = _told(purpose, consent, grounds)
@@ -76,7 +76,7 @@ def allow(options: Options, world: Context) -> CommandResult:
     for purpose, grounds in denied.items():
         if grounds:
             lines.append(world.say("consent.still", purpose=world.say(f"purpose.{purpose}")))
-            lines += gate_view.ground_lines(world, grounds)
+            lines += gate_view.ground_lines(world, purpose, grounds)
         else:
             lines += _waits(world, purpose, consent)
     result: dict[str, Shown] = {

@@ -112,15 +112,15 @@ def shown(grounds_: tuple[Objection, ...]) -> Shown:
     return [*objections_json(grounds_)]
 
 
-def ground_lines(world: Context, grounds_: tuple[Objection, ...]) -> tuple[str, ...]:
-    """Each with the place that it comes from."""
-    return tuple(_ground_line(world, each) for each in grounds_)
+def ground_lines(world: Context, purpose: Purpose, grounds_: tuple[Objection, ...]) -> tuple[str, ...]:
+    """Each objection to a purpose, with the place that it comes from."""
+    return tuple(_ground_line(world, purpose, each) for each in grounds_)
 
 
-def _ground_line(world: Context, ground: Objection) -> str:
+def _ground_line(world: Context, purpose: Purpose, ground: Objection) -> str:
     """A withdrawal with the way to grant again, since the file that says yes does not tell it."""
     if ground.reason is Reason.WITHDRAWN:
-        return world.say("ground.withdrawn", withdrawn=where(world, ground))
+        return world.say("ground.withdrawn", withdrawn=where(world, ground), purpose=str(purpose))
     return world.say("ground.line", reason=world.named("reason", ground.reason), where=where(world, ground))
 
 

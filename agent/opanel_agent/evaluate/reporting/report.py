@@ -6,7 +6,7 @@ whoever can show them may ask for its erasure without giving an identity.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -42,19 +42,24 @@ ERASURE_BYTES: Final = 32
 
 
 def next_s(
-    state: AgentState, held: Iterable[Sealed], sources: GateSources, permissions: Permissions, now: int
+    state: AgentState,
+    held: Iterable[Sealed],
+    sources: GateSources,
+    permissions: Permissions,
+    now: int,
+    *,
+    purposes: Collection[Purpose],
 ) -> int | None:
-    """Returns the effective second at which a report, or the advisories, want the next pass; None for never.
+    """Returns the effective second at which one of these purposes wants the next pass; None for never.
 
-    A report is due to be made, or a held one's hold and retry end.
+    One that is permitted is due by then, or a held report's hold and retry end.
     """
     quiet = state.quiet_until or 0
-    due = (
-        (moment, Purpose(name))
+    moments = [
+        max(moment, quiet)
         for name, moment in state.reports.items()
-        if sources.destinations(name) and isinstance(permissions[Purpose(name)], Permit)
-    )
-    moments = [max(moment, quiet) for moment, _ in due]
+        if Purpose(name) in purposes and sources.destinations(name) and isinstance(permissions[Purpose(name)], Permit)
+    ]
     for sealed in held:
         ready_s = (sealed.held_since or now) + sources.consent.hold_s(Purpose(sealed.purpose))
         moments.append(max(ready_s, state.retries.get(sealed.purpose, 0), quiet))

@@ -9,7 +9,9 @@ from fixtures.simulated_agent import PATHS, Simulated
 from opanel_agent.evaluate.context import PassContext, begin_pass
 from opanel_agent.evaluate.license import install
 from opanel_agent.evaluate.reporting import advisories
+from opanel_agent.system.storage import resources
 
+NOTICE = resources.installed_notice().encode()
 STATE = PATHS.advisories.with_suffix(".json")
 HIGH = signing.advisory()
 LOW = signing.advisory(jti="advisory-2", seq=2, severity="low", fixed_in=None)
@@ -151,3 +153,13 @@ def test_a_crash_leaves_the_old_set_or_the_new_and_the_floor(
     install.advisory_set(after, signing.lines(HIGH, LOW))
     with refused("advisories_older"):
         install.advisory_set(after, signing.lines(HIGH))
+
+
+def test_their_next_request_is_no_report_s(agent: Simulated) -> None:
+    """While reports are denied none is due, whatever else wants a pass; allowed, theirs is."""
+    agent.run("tick")
+    assert "security_advisories" in begin_pass(agent.world).state.reports
+    assert agent.run("tick")["answer"]["reports"] == {"held": 0, "next": None}
+    agent.files.put(PATHS.consent, b'schema = 1\nnotice = "%s"\n[purposes.usage_statistics]\nallow = true\n' % NOTICE)
+    agent.run("narrowed")
+    assert agent.run("tick")["answer"]["reports"]["next"] is not None
