@@ -34,7 +34,13 @@ allow = false
 [purposes.crash_reports]
 allow = false
 """
-UNITS = ("opanel-agent.socket", "opanel-agent-fetch.socket", "opanel-agent-courier.socket", "opanel-agent.service")
+UNITS = (
+    "opanel-agent.socket",
+    "opanel-agent-fetch.socket",
+    "opanel-agent-courier.socket",
+    "opanel-agent.service",
+    "opanel-agent-changed.path",
+)
 MUTATING = ("enable", "start", "restart", "try-restart", "daemon-reload", "stop", "disable", "sysusers", "tmpfiles")
 
 
@@ -357,7 +363,9 @@ def test_uninstalling_leaves_what_is_the_administrator_s(stage: Container, insta
     ran = server.install("--uninstall", source=PLACE)
     assert ran.status == 0, ran.err
     left = [path for path in server.beyond() if not re.match("/etc/(passwd|group|shadow|gshadow|sub.id)-?$", path)]
-    assert left == [CONFIG, f"{CONFIG}/agent.toml", f"{CONFIG}/import.d", STATE, f"{STATE}/ledger.jsonl"]
+    of_config = [CONFIG, f"{CONFIG}/agent.toml", f"{CONFIG}/import.d"]
+    of_state = [STATE, f"{STATE}/ledger.jsonl", f"{STATE}-withdrawals", f"{STATE}-withdrawals/agent"]
+    assert sorted(left) == sorted(of_config + of_state)
     assert server.sh("ls /played/active") == ""
     again = server.install("--wheels", "/wheels")
     assert again.status == 0, again.err
