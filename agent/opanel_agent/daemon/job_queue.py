@@ -42,7 +42,7 @@ from opanel_agent.system import file_stamp
 START = Start(intent="start")
 TICK = Start(intent="tick")
 LOOK = Start(intent=NARROWED.intent)  # reads all again and sends nothing: only the passage of time sends by itself
-PEERS_END_JOBS_EVERY_S = 60.0
+PEERS_OVERTAKE_EVERY_S = 60.0
 _ROUTINE = ("start", "tick")
 
 Replies = list[tuple[Connection, Response]]
@@ -107,7 +107,8 @@ class JobQueue:
         self._next_s = -math.inf
         self._failures = 0
         self._refreshed_s = -math.inf
-        self._ended_s = -math.inf  # when a peer's request last ended a job
+        self._overtook_s = -math.inf  # when a peer's request last went before others
+        self._gave_way = False  # the routine was due and another job ran instead
         self._stopping = False
         self._stamp = stamp
         self._watch: Mapping[str, str] = {}  # what the answer was computed from
@@ -132,11 +133,11 @@ class JobQueue:
         made = respond(route, body, self.answer, self._trouble, owner=connection.peer.owner)
         if isinstance(made, Response):
             return self._as_of_now(route, made, connection, now_s) if route.member in OF_CONSENT else made
-        if made.ends_running_job and self._runs_under_wider_permission():
-            self._end_running(connection.peer, now_s)
+        ahead = made.ends_running_job and self._may_overtake(connection.peer, now_s)
+        self.narrowed = self.narrowed or (ahead and self._runs_under_wider_permission())
         if self._stopping:
             return self._stopped_reply()
-        if not self.ask(made, connection, always=connection.peer.owner or made.ends_running_job):
+        if not self.ask(made, connection, always=connection.peer.owner or made.ends_running_job, ahead=ahead):
             return problem("jobs_taken", headers=(("Retry-After", "60"),))
         if route.min_interval_s and not connection.peer.owner:
             self._refreshed_s = now_s
@@ -147,14 +148,17 @@ class JobQueue:
         """Tells whether the running job may do what no longer holds. One that narrows, too, sends nothing."""
         return self.running is not None and not self.running.start.ends_running_job
 
-    def _end_running(self, peer: Peer, now_s: float) -> None:
-        """Has the running job ended; for group members once a minute, who else could keep every job from its end.
+    def _may_overtake(self, peer: Peer, now_s: float) -> bool:
+        """Tells whether what narrows ends the running job and goes before those that wait.
 
-        The job that narrows goes before all others either way, and nothing runs beside it.
+        For group members once a minute: who asks without end would keep every other job from its turn. Later ones queue.
         """
-        if peer.owner or now_s - self._ended_s >= PEERS_END_JOBS_EVERY_S:
-            self.narrowed = True
-            self._ended_s = self._ended_s if peer.owner else now_s
+        if peer.owner:
+            return True
+        if now_s - self._overtook_s < PEERS_OVERTAKE_EVERY_S:
+            return False
+        self._overtook_s = now_s
+        return True
 
     def _as_of_now(self, route: Route, made: Response, connection: Connection, now_s: float) -> Response | None:
         """Returns the response where nothing changed since; else None, and the connection waits for a job that reads all."""
@@ -191,17 +195,22 @@ class JobQueue:
                 task.waiting.remove(connection)
         return body_json(ok=None, error=None, result=b"null", answer=self.answer)
 
-    def ask(self, start: Start, connection: Connection | None = None, *, always: bool = True) -> bool:
-        """Queues a job, or joins an equal one that waits; returns False where it may not: the queue is full.
+    def ask(
+        self, start: Start, connection: Connection | None = None, *, always: bool = True, ahead: bool = False
+    ) -> bool:
+        """Queues a job, before all others with `ahead`, or joins an equal one that waits.
 
-        A job that ends the running one goes before all others.
+        Returns False where it may not: the queue is full.
         """
         job = next((known for known in self._queue if known.start == start), None)
         if job is None:
             if not always and len(self._queue) >= self._retry_policy.queued_max:
                 return False
             job = QueuedJob(start)
-            self._queue.insert(0 if start.ends_running_job else len(self._queue), job)
+            self._queue.append(job)
+        if ahead:
+            self._queue.remove(job)
+            self._queue.insert(0, job)
         if connection is not None:
             job.waiting.append(connection)
         return True
@@ -213,10 +222,15 @@ class JobQueue:
         return -math.inf if self._queue else self._next_s
 
     def next_task(self, now_s: float) -> QueuedJob | None:
-        """Returns the job to run now, which is then the running one; None where none is due."""
+        """Returns the job to run now, which is then the running one; None where none is due.
+
+        Requests go first; a routine that is due gives way to one of them.
+        """
         if self.due_s() > now_s:
             return None
-        self.running = self._queue.pop(0) if self._queue else QueuedJob(self._routine)
+        requested = bool(self._queue) and not (self._gave_way and self._next_s <= now_s)
+        self._gave_way = requested and self._next_s <= now_s
+        self.running = self._queue.pop(0) if requested else QueuedJob(self._routine)
         self._routine = TICK if self.running.start == START else self._routine
         return self.running
 
@@ -233,11 +247,11 @@ class JobQueue:
             frame = read_frame(ended)
         except AgentError as error:
             self._watch = {}  # what fails is not tried again for everyone who asks: the answer says that it failed
-            return self._failed(waiting, error, now_s)
+            return self._failed(job, error, now_s)
         if job is not None and _is_callers_error(job.start, frame):
             return JobEffects(replies=self._replies(waiting, frame), trouble=None, lines=frame.lines)
         self._failures = 0
-        self._next_s = now_s + frame.next_run_s
+        self._plan(job, now_s + frame.next_run_s)
         self.answer = frame.answer or self.answer
         self._watch = frame.watch
         self._trouble = frame.error if frame.answer is None else None
@@ -249,14 +263,19 @@ class JobQueue:
             language=frame.language,
         )
 
-    def _failed(self, waiting: Sequence[Connection], error: AgentError, now_s: float) -> JobEffects:
+    def _plan(self, job: QueuedJob | None, at_s: float) -> None:
+        """Plans the next routine. A request may bring it forward, and never puts it off: only it checks and sends."""
+        routine = job is None or job.start.intent in _ROUTINE
+        self._next_s = at_s if routine else min(self._next_s, at_s)
+
+    def _failed(self, job: QueuedJob | None, error: AgentError, now_s: float) -> JobEffects:
         reply = body_json(ok=False, error=error.to_json(), result=b"null", answer=self.answer)
-        replies = [(connection, reply) for connection in waiting]
+        replies = [(connection, reply) for connection in (job.waiting if job else [])]
         if error.detail in _ON_PURPOSE:
             return JobEffects(replies=replies, trouble=None)
         self._failures += 1
         self._trouble = error.to_json()
-        self._next_s = now_s + self._retry_policy.retry_s(self._failures)
+        self._plan(job, now_s + self._retry_policy.retry_s(self._failures))
         return JobEffects(replies=replies, trouble=str(error))
 
     def _shown(self, readers: Sequence[tuple[Connection, Route]]) -> Replies:

@@ -51,6 +51,13 @@ def get(work: JobQueue, path: str) -> Response:
     return response
 
 
+def begun(queued_max: int = 8) -> JobQueue:
+    """A queue whose routine is not due for an hour."""
+    work = JobQueue(RetryPolicy(queued_max=queued_max), OWNER)
+    run(work, 0, ended(frame(next_run_s=3600)))
+    return work
+
+
 def run(work: JobQueue, now_s: float, outcome: JobResult | None = None) -> JobEffects:
     assert work.next_task(now_s) is not None
     return work.finished(outcome or ended(frame()), now_s)
@@ -139,7 +146,7 @@ def test_the_groups_refresh_is_counted_and_the_owners_is_not() -> None:
 
 
 def test_a_full_queue_refuses_the_group_and_never_the_owner() -> None:
-    work, askers = JobQueue(RetryPolicy(queued_max=2), OWNER), [connection(owner=True) for _ in range(5)]
+    work, askers = begun(queued_max=2), [connection(owner=True) for _ in range(5)]
     for asker, path in zip(askers, ("release", "activate", "remove", "narrowed", "narrowed"), strict=True):
         assert post(work, f"/v1/{path}", asker, 0) is None
     refused = post(work, "/v1/refresh", connection(), 0)
@@ -185,7 +192,7 @@ def test_narrowing_ends_what_runs_and_evaluates_anew() -> None:
 
 def test_narrowing_ends_no_job_that_narrows_too() -> None:
     """Whoever waits for that one would be told that it had failed."""
-    work, first, second = JobQueue(RetryPolicy(), OWNER), connection(owner=True), connection(owner=True)
+    work, first, second = begun(), connection(owner=True), connection(owner=True)
     post(work, "/v1/narrowed", first, 0)
     work.next_task(0)
     assert post(work, "/v1/narrowed", second, 1) is None
@@ -195,7 +202,7 @@ def test_narrowing_ends_no_job_that_narrows_too() -> None:
 
 
 def test_whatever_narrows_is_admitted_to_a_full_queue_and_joins_what_waits() -> None:
-    work = JobQueue(RetryPolicy(queued_max=1), OWNER)
+    work = begun(queued_max=1)
     for_peers = NARROWED._replace(who=Who.PEERS)
     assert post(work, "/v1/release", connection(owner=True), 0) is None
     assert post(work, "/v1/refresh", connection(), 0) is not None
@@ -222,12 +229,12 @@ def test_narrowing_with_nothing_running_only_evaluates() -> None:
     assert not work.narrowed
 
 
-def withdraw(work: JobQueue, asker: Connection, now_s: float) -> None:
-    assert post(work, "/v1/withdraw", asker, now_s, b'{"purpose": "usage_statistics"}') is None
+def withdraw(work: JobQueue, asker: Connection, now_s: float, purpose: str = "usage_statistics") -> None:
+    assert post(work, "/v1/withdraw", asker, now_s, json.dumps({"purpose": purpose}).encode()) is None
 
 
 def test_the_group_withdraws_before_all_others_and_ends_what_runs() -> None:
-    work = JobQueue(RetryPolicy(), OWNER)
+    work = begun()
     post(work, "/v1/remove", connection(owner=True), 0)
     work.next_task(0)
     post(work, "/v1/release", connection(owner=True), 1)
@@ -238,7 +245,7 @@ def test_the_group_withdraws_before_all_others_and_ends_what_runs() -> None:
 
 
 def test_the_group_ends_what_runs_once_a_minute_and_the_owner_always() -> None:
-    work = JobQueue(RetryPolicy(), OWNER)
+    work = begun()
     for now_s, asker, ends in (
         (0.0, connection(), True),
         (59.0, connection(), False),
@@ -687,3 +694,35 @@ def test_files_that_go_on_changing_queue_one_job(fresh: JobQueue, disk: Disk) ->
     effects = run(fresh, 10, consented(permitted=False, disk=disk))
     assert {connected for connected, _ in effects.replies} == {*askers}
     assert fresh.next_task(10) is None
+
+
+# who asks without end
+
+
+def flooded(work: JobQueue, now_s: float, jobs: int) -> list[str]:
+    """What runs while a group member asks anew before each job ends."""
+    ran = []
+    for number in range(jobs):
+        for purpose in ("usage_statistics", "crash_reports"):
+            withdraw(work, connection(), now_s + number / 10, purpose)
+        job = work.next_task(now_s + number / 10)
+        assert job is not None
+        ran.append(job.start.intent)
+        work.finished(ended(frame(next_run_s=900)), now_s + number / 10)
+    return ran
+
+
+def test_who_withdraws_without_end_keeps_no_check_from_being_made() -> None:
+    """A routine that is due waits for one request, and no request puts off what was planned."""
+    work = begun()
+    assert "tick" not in flooded(work, 3590, 20)
+    assert flooded(work, 3600, 20).count("tick") == 1
+    assert work.due_s() <= 3600 + 900 + 20
+
+
+def test_who_withdraws_without_end_overtakes_nobody_but_once_a_minute() -> None:
+    work = begun()
+    flooded(work, 1, 2)
+    waiting = connection(owner=True)
+    post(work, "/v1/release", waiting, 2)
+    assert "release" in flooded(work, 2, 3)
