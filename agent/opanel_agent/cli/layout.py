@@ -1,13 +1,14 @@
 """Lays text out on a screen: paragraphs, tables of labels, and bytes on lines as long as they have."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from opanel_agent.cli.output import Style, Styled
 
 COLUMNS: Final = 80
 _GAP: Final = 2
+_NARROWEST_LAST: Final = 16  # a last column of fewer characters goes below its row instead
 
 
 class Row(NamedTuple):
@@ -31,6 +32,22 @@ def _row(row: Row, width: int, columns: int) -> Iterable[str]:
         return ("",)
     lines = _wrap(row.text, columns, row.label.ljust(width), " " * width)
     return (Styled(line, part=row.mark, style=row.style) for line in lines) if row.mark else lines
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]], columns: int = COLUMNS) -> tuple[str, ...]:
+    """Returns rows of cells under a head: each column as wide as its widest cell, the last wrapped in what is left."""
+    listed = (head, *rows)
+    widths = [max(len(row[n]) for row in listed) + _GAP for n in range(len(head) - 1)]
+    return tuple(line for row in listed for line in _cells(row, widths, columns))
+
+
+def _cells(row: Sequence[str], widths: Sequence[int], columns: int) -> Iterator[str]:
+    line = "".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True))
+    if columns - len(line) >= _NARROWEST_LAST:
+        yield from _wrap(row[-1], columns, line, " " * len(line)) or (line.rstrip(),)
+    else:
+        yield line.rstrip()
+        yield from _wrap(row[-1], columns, " " * 2 * _GAP, " " * 2 * _GAP)
 
 
 def paragraph(text: str, *, indent: int = 0, hang: int = 0, columns: int = COLUMNS) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.cli.consent import gate_view, signals, write
+from opanel_agent.cli.consent import gate_view, screen, signals, write
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Options
@@ -27,15 +27,9 @@ DENIED: Final = 1
 
 
 def show(_: Options, world: Context) -> CommandResult:
-    """What each purpose's answer is, from which file and line, and whether the gate would let it out now."""
+    """Each purpose in a row: what decides it, whether the gate would let it out now, and why not."""
     consent = gate_view.consents(world)
     found = {purpose: gate_view.grounds(world, purpose, consent) for purpose in POLICIES}
-    lines = list(_file_lines(world, consent))
-    for purpose, grounds in found.items():
-        lines += ["", world.say("consent.purpose", purpose=world.say(f"purpose.{purpose}"), code=str(purpose))]
-        lines.append(_answer_line(world, purpose, consent))
-        lines.append(world.say("consent.may_not" if grounds else _let_out(purpose, consent)))
-        lines += gate_view.ground_lines(world, purpose, grounds)
     result = {
         "file": consent.place,
         "notice": None if consent.file is None else consent.file.notice,
@@ -43,7 +37,8 @@ def show(_: Options, world: Context) -> CommandResult:
         "purposes": {str(purpose): _told(purpose, consent, grounds) for purpose, grounds in found.items()},
     }
     obeyed = gate_view.do_not_track(world, consent)
-    return CommandResult(result=result, lines=tuple(lines), warnings=signals.shell_alone(world, obeyed))
+    lines = tuple(screen.lines(world, consent, found))
+    return CommandResult(result=result, lines=lines, warnings=signals.shell_alone(world, obeyed))
 
 
 def why(options: Options, world: Context) -> CommandResult:
@@ -54,11 +49,15 @@ def why(options: Options, world: Context) -> CommandResult:
     name = world.say(f"purpose.{purpose}")
     warnings = signals.shell_alone(world, gate_view.do_not_track(world, consent))
     if not grounds:
-        lines = [world.say("why.permitted", purpose=name), *_waits(world, purpose, consent), *_ignored(world, consent)]
+        lines = [
+            world.say("why.permitted", purpose=name),
+            *_waits(world, purpose, consent),
+            *screen.ignored(world, consent),
+        ]
         return CommandResult(result=_told(purpose, consent, grounds), lines=tuple(lines), warnings=warnings)
     lines = [world.say("why.denied", purpose=name), *gate_view.ground_lines(world, purpose, grounds)]
     lines += [f"  {line}" for fault in consent.faults() for line in describe_error(fault, world.lang)]
-    lines += _ignored(world, consent)
+    lines += screen.ignored(world, consent)
     result = _told(purpose, consent, grounds)
     return CommandResult(result=result, lines=tuple(lines), warnings=warnings, exit_status=DENIED)
 
@@ -167,46 +166,6 @@ def _outcome(world: Context, effect: write.Effect, result: dict[str, Shown], lin
         warnings=write.warnings(world, effect),
         exit_status=write.exit_status(effect),
     )
-
-
-def _file_lines(world: Context, consent: ConsentReading) -> Iterator[str]:
-    if consent.file is not None:
-        yield world.say("consent.file", file=consent.place, notice=consent.file.notice)
-        if consent.file.granted is not None:
-            granted = consent.file.granted
-            yield world.say("consent.granted", by=granted.by, role=granted.role, on=granted.on)
-    elif consent.refused is None:
-        yield world.say("consent.no_file", file=consent.place)
-    for fault in consent.faults():
-        title, hint = describe_error(fault, world.lang)
-        yield world.say("consent.refused", problem=title)
-        yield f"  {hint}"
-    yield from _ignored(world, consent)
-
-
-def _ignored(world: Context, consent: ConsentReading) -> Iterator[str]:
-    """What lies in consent.d and counts for nothing."""
-    for path in consent.ignored:
-        yield world.say("consent.ignored", file=path)
-
-
-def _answer_line(world: Context, purpose: Purpose, consent: ConsentReading) -> str:
-    """What decides about a purpose: its answer with file and line, the setting, or the command."""
-    if purpose not in CONSENT_BASED:
-        return world.say("consent.governed", by=world.named("governor", POLICIES[purpose].governor.name.lower()))
-    choice = None if consent.file is None else consent.file.purposes.get(purpose)
-    if choice is None:
-        return world.say("consent.unanswered")
-    said = consent.said("allow", f"purposes.{purpose}.allow")
-    return world.say(
-        "consent.answer", answer=world.say(f"yesno.{choice.allow}"), file=said.place, line=said.line or "?"
-    )
-
-
-def _let_out(purpose: Purpose, consent: ConsentReading) -> str:
-    if purpose not in CONSENT_BASED:
-        return "consent.may"
-    return "consent.may_reviewed" if consent.review(purpose) else "consent.may_held"
 
 
 def _waits(world: Context, purpose: Purpose, consent: ConsentReading) -> Iterator[str]:

@@ -11,6 +11,7 @@ from fixtures.written_consents import NOTICE, write
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
+from opanel_agent.core.units import LANGUAGES, Language
 
 USAGE, CRASH = Purpose.USAGE_STATISTICS, Purpose.CRASH_REPORTS
 
@@ -51,22 +52,51 @@ def test_show_tells_every_purpose_with_file_line_and_reasons(terminal: Terminal)
     assert told["purposes"]["license_status"]["permitted"]
     assert told["notice"] == told["installed_notice"] == NOTICE
     assert "allow" not in told["purposes"]["license_status"]
-    assert f"answer: yes ({file}, line 5)" in printed.out
-    assert printed.out.count("may leave now: yes, each report after its waiting time\n") == 1
-    assert printed.out.count("may leave now: yes\n") == 5
-    assert printed.out.count("may leave now: no\n") == 1
-    assert "decided by: a setting, “check” under [license]" in printed.out
+    assert rows(printed.out) == {
+        "license_status": "[license] check yes",
+        "security_advisories": "advisories yes",
+        "license_renewal": "[license] renew yes",
+        "license_activation": "your command yes",
+        "usage_statistics": "consent.toml, line 5 yes each report waits 24 hours",
+        "crash_reports": "consent.toml, line 9 no the administrator denied it",
+        "data_rights": "your command yes",
+    }
+
+
+def rows(out: str) -> dict[str, str]:
+    """The table below its head: each purpose, and the other cells with one space between them."""
+    table = [line for line in out.split("\n\n")[-2].splitlines()[1:] if not line.startswith(" ")]
+    return {line.split()[0]: " ".join(line.split()[1:]) for line in table}
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_show_is_a_table_of_seven_rows_that_fit_on_a_terminal(terminal: Terminal, lang: Language) -> None:
+    terminal.lang = lang
+    for answers in ({}, {"usage": "true"}, {"crash": "true"}):
+        if answers:
+            write(terminal, **answers)
+        out = terminal.type("consent", "show").out
+        assert list(rows(out)) == [*Purpose]
+        assert max(map(len, out.split("\n\n")[-2].splitlines())) <= 80
 
 
 def test_show_says_that_a_crash_report_is_looked_at_first(terminal: Terminal) -> None:
     write(terminal, crash="true")
-    assert "may leave now: yes, each report after you have seen it\n" in terminal.type("consent", "show").out
+    assert rows(terminal.type("consent", "show").out)[CRASH] == "consent.toml, line 9 yes you review each report"
+
+
+def test_show_counts_the_reasons_that_it_does_not_name(terminal: Terminal) -> None:
+    write(terminal, notice="2020-01-01")
+    terminal.optouts = SetSignals()
+    terminal.optouts.signals = Signals(do_not_track=(signal("/etc/environment", 3),))
+    found = terminal.type("consent", "show").out
+    assert rows(found)[USAGE].endswith("no do-not-track is in force (+2)")
 
 
 def test_show_where_nobody_answered(terminal: Terminal) -> None:
     printed = terminal.type("consent", "show")
     assert "Nobody has answered yet" in printed.out
-    assert printed.out.count("answer: none yet, which counts as a no") == len(CONSENT_BASED)
+    assert [rows(printed.out)[each].startswith("nobody yet no") for each in CONSENT_BASED] == [True, True]
     assert terminal.type("consent", "show", "--json").json()["result"]["notice"] is None
 
 
