@@ -276,7 +276,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(("data", "purge"), "data.commands:purge", valued=_WAIT, asks=(PURGE,)),
     Command(("verify",), "data.export:verify", operands=_ONE, operand="FILE"),
-    Command(("doctor",), "doctor.command:doctor", frozenset({"--report"}), asks=(ANSWER,)),
+    Command(("doctor",), "doctor.command:doctor", frozenset({"--report", "--verbose"}), asks=(ANSWER,)),
     Command(("prove-silence",), "silence:prove", valued=frozenset({"--days"})),
     Command(("setup",), "consent.setup:setup", valued=frozenset({"--preseed"}), asks=(NOTICED, NARROWED)),
     Command(("reset",), "data.reset:reset", frozenset({"--image", "--dry-run"}), frozenset({"-o"}), asks=(RESET,)),

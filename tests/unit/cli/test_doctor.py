@@ -59,22 +59,53 @@ def test_a_sound_installation(sick: DoctorHost) -> None:
     assert set(sick.checks()) == EVERY
     order = [each["check"] for each in sick.see("--json").json()["result"]["checks"]]
     assert [*dict.fromkeys(order)] == [str(check) for check in Check]
-    assert seen.out.splitlines()[-1] == "Nothing was found. Not looked at: 0."
-    assert not re.search("FAILED|warning|not looked at]", seen.out)
+    passed = len({each["check"] for each in sick.see("--json").json()["result"]["checks"] if each["status"] == "ok"})
+    assert seen.out == f"No problems found; {passed} checks passed (--verbose lists them)\n"
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_check_has_its_own_line_in_words(sick: DoctorHost, lang: Language) -> None:
     sick.lang = lang
-    lines = sick.see().out.splitlines()
+    lines = sick.see("--verbose").out.splitlines()
     for check in Check:
         assert sum(translate(f"examined.{check}", lang) in line for line in lines) >= 1, check
     assert all(len(line) <= 80 for line in lines)
 
 
-def test_what_leaves_is_shown_before_and_is_what_left(sick: DoctorHost) -> None:
-    sick.settings(f'mirrors = ["{SECOND}"]\n')
+def test_problems_stand_first_and_what_passed_is_a_number(sick: DoctorHost) -> None:
+    _mirror(Reason.UNREACHABLE_TCP, "connect_failed")(sick)
+    _licensed("active", "renew_soon")(sick)
+    lines = sick.see().out.splitlines()
+    assert lines[0] == f"[FAILED] connection (TCP) ({STATUS_URL})"
+    assert "[warning] License" in lines
+    assert "[not checked]" not in "".join(lines)  # the steps behind the one that failed
+    assert lines[-1].endswith(" checks passed (--verbose lists them)")
+    assert sum("checks passed" in line for line in lines) == 1
+    listed = sick.see("--verbose").out
+    assert listed.startswith("[FAILED] connection (TCP)")
+    assert "[ok] Settings\n" in listed
+    assert "  [not checked] answer (HTTP): not reached\n" in listed
+
+
+def test_a_check_that_failed_in_one_place_is_not_counted_as_passed(sick: DoctorHost) -> None:
+    def passed() -> int:
+        return int(re.search(r"(\d+) checks passed", sick.see().out)[1])  # type: ignore[index]
+
+    before = passed()
+    _room(PATHS.state_dir, bytes_free=0)(sick)
+    assert passed() == before - 1
+
+
+def test_without_verbose_the_request_is_announced_by_its_address_alone(sick: DoctorHost) -> None:
     seen = sick.see()
+    assert seen.err.count("\n") == 1
+    assert fixed_get("status", signing.MIRROR).url in seen.err
+    assert "User-Agent" not in seen.err
+
+
+def test_the_bytes_are_shown_before_they_leave_and_are_what_left(sick: DoctorHost) -> None:
+    sick.settings(f'mirrors = ["{SECOND}"]\n')
+    seen = sick.see("--verbose")
     sent = [fixed_get("status", base) for base in (signing.MIRROR, SECOND)]
     assert sick.agent.network.sent == sent
     for each in sent:
@@ -335,7 +366,7 @@ def test_under_offline_nothing_is_asked_and_the_place_is_said(sick: DoctorHost) 
     assert (seen.status, seen.err, sick.agent.network.sent, sick.doors.fetched) == (0, "", [], [])
     assert "offline is in force, so nothing was asked" in re.sub(r"\s+", " ", seen.out)
     assert "/etc/opanel-agent" in seen.out
-    assert seen.out.count("[not looked at]") == 1  # one line for the whole way
+    assert seen.out.count("[not checked]") == 1  # one line for the whole way
     assert ("fetch", True) in sick.doors.pinged
 
 

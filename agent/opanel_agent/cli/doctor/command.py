@@ -1,9 +1,8 @@
-"""Runs the command `doctor`: a line with code and cure for each check, or `--report`, which names nothing of the server.
+"""Runs the command `doctor`: what is wrong, with code and cure, and how many checks passed; `--verbose` lists them all.
 
-`cli.doctor.probes` looks and `core.diagnosis` concludes. The report is made of this code's own words alone: codes, the
-labels of
-files and mirrors, a date, a version, and eight digits of a digest. Nothing that was read is copied into it, so that there is
-nothing to redact; a test plants values in every field all the same.
+`cli.doctor.probes` looks and `core.diagnosis` concludes. `--report` is for the reseller and made of this code's own words
+alone: codes, the labels of files and mirrors, a date, a version, and eight digits of a digest. Nothing that was read is
+copied into it, so that there is nothing to redact; a test plants values in every field all the same.
 """
 
 import time
@@ -14,19 +13,22 @@ from typing import Final
 from opanel_agent import __version__
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.doctor.probes import Probes, run_checks
-from opanel_agent.cli.layout import paragraph
+from opanel_agent.cli.layout import paragraph, verbatim
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
-from opanel_agent.cli.output import CommandResult, Shown
-from opanel_agent.cli.parser import Options
+from opanel_agent.cli.output import CommandResult, Shown, Style, Styled
+from opanel_agent.cli.parser import Options, one_of
 from opanel_agent.core import diagnosis, route_diagnosis
 from opanel_agent.core.codes import Fault, Reason
-from opanel_agent.core.diagnosis import CheckStatus, Finding
+from opanel_agent.core.diagnosis import CheckStatus, Finding, SkipReason
 from opanel_agent.core.documents import bundle
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.license import license_key
 from opanel_agent.core.license.states import State
+from opanel_agent.core.text_safety import escape
 from opanel_agent.core.values import replace
+from opanel_agent.core.wire.message import fixed_get, head
+from opanel_agent.core.wire.mirror_probe import PROBE
 from opanel_agent.messages import describe_error
 
 DIGITS: Final = 8
@@ -36,23 +38,93 @@ MAX_BUNDLE_BYTES: Final = 64 * 1024
 
 def doctor(options: Options, world: Context, means: Probes | None = None) -> CommandResult:
     """Runs every check. `means` are what looks; a test has its own. Exit 1 where a check failed."""
-    findings = run_checks(world, means or Probes())
+    mode = one_of(options, "--verbose", "--report")
+    findings = run_checks(world, means or Probes(), show=_show_bytes if mode == "--verbose" else _show_urls)
     status = 0 if diagnosis.sound(findings) else 1
-    if "--report" in options.flags:
+    if mode == "--report":
         return _report(world, findings, status)
-    lines = tuple(_screen(world, findings))
+    lines = tuple(_screen(world, findings, verbose=mode == "--verbose"))
     result: dict[str, Shown] = {
         "good": status == 0,
         "checks": [_json(world, finding) for finding in findings],
     }
-    return CommandResult(result=result, lines=(*lines, *_sum(world, findings)), exit_status=status)
+    return CommandResult(result=result, lines=lines, exit_status=status)
+
+
+# ---- what leaves, before it does
+
+
+def _show_urls(world: Context, bases: tuple[str, ...]) -> None:
+    for base in bases:
+        world.note("doctor.asks", url=fixed_get(PROBE, base).url)
+
+
+def _show_bytes(world: Context, bases: tuple[str, ...]) -> None:
+    """The very bytes, as the commands that send show theirs."""
+    for base in bases:
+        sealed = fixed_get(PROBE, base)
+        world.note("doctor.leaves", url=sealed.url)
+        for line in verbatim(head(sealed).decode("ascii")):
+            world.console.note(escape(line))
+    world.note("leaves.address")
 
 
 # ---- the screen
 
 
-def _screen(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
-    """Those of a mirror stand together under its address; where none was asked, one line says so for all of its layers."""
+def _screen(world: Context, findings: tuple[Finding, ...], *, verbose: bool) -> Iterator[str]:
+    """What is wrong, the broken before the doubtful; what was not looked at, and why; how many checks passed."""
+    for status in (CheckStatus.FAILED, CheckStatus.WARNING):
+        for finding in findings:
+            if finding.status is status:
+                yield from _problem(world, finding)
+                yield ""
+    yield from _unseen(world, findings)
+    yield _sum(world, findings, verbose=verbose)
+    if verbose:
+        yield ""
+        yield from _every(world, findings)
+
+
+def _problem(world: Context, finding: Finding) -> Iterator[str]:
+    """One that failed, with its code and what to do."""
+    name = world.named("examined", finding.check)
+    if finding.address is not None:
+        name = world.say("doctor.at_address", name=name, address=finding.address)
+    level = world.named("level", finding.status)
+    style = Style.BAD if finding.status is CheckStatus.FAILED else Style.WARNING
+    for line in _line(world, finding, name, indent=0):
+        yield Styled(line, part=level, style=style)
+    yield from _cure(world, finding, indent=4)
+
+
+def _unseen(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
+    """What was not looked at, in a line for each reason and place, but what a step that failed is reason enough for."""
+    found: dict[tuple[SkipReason, str | None], list[str]] = {}
+    for each in findings:
+        if each.status is CheckStatus.NOT_LOOKED_AT and each.why not in (None, SkipReason.NOT_REACHED):
+            name = "doctor.mirrors" if each.check in route_diagnosis.LAYERS else f"examined.{each.check}"
+            found.setdefault((each.why, each.subject), []).append(world.say(name))
+    for (why, subject), names in found.items():
+        level = world.named("level", CheckStatus.NOT_LOOKED_AT)
+        where = f" ({subject})" if subject else ""
+        text = f"[{level}] {', '.join(dict.fromkeys(names))}: {world.named('skipped', why)}{where}"
+        yield from paragraph(text, hang=4, columns=world.console.columns)
+    if found:
+        yield ""
+
+
+def _sum(world: Context, findings: tuple[Finding, ...], *, verbose: bool) -> str:
+    """How many checks passed, each counted once however many things it looked at. Those not needed are neither."""
+    looked = {each.check for each in findings if each.status is not CheckStatus.NOT_NEEDED}
+    passed = looked - {each.check for each in findings if each.status not in (CheckStatus.OK, CheckStatus.NOT_NEEDED)}
+    sound = all(each.error is None for each in findings)
+    text = world.say("doctor.sound" if sound else "doctor.passed", count=len(passed))
+    return text if verbose else world.say("doctor.verbose", text=text)
+
+
+def _every(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
+    """Each check in a line; those of a mirror under its address, or in one line where no mirror was asked."""
     for (subject, layered), group in groupby(
         findings, lambda each: (each.subject, each.check in route_diagnosis.LAYERS)
     ):
@@ -62,39 +134,34 @@ def _screen(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
             yield from (
                 line
                 for each in together
-                for line in _lines(world, replace(each, subject=None), indent=4 if each.address else 2)
+                for line in _brief(world, replace(each, subject=None), indent=4 if each.address else 2)
             )
         elif layered and together[0].error is None:
             yield from _line(world, together[0], world.say("doctor.mirrors"), indent=0)
         else:
-            yield from (line for each in together for line in _lines(world, each, indent=0))
+            yield from (line for each in together for line in _brief(world, each, indent=0))
 
 
-def _lines(world: Context, finding: Finding, *, indent: int) -> Iterator[str]:
-    yield from _line(world, finding, _name(world, finding), indent=indent)
-    if finding.error is not None:
-        title, cure = describe_error(finding.error, world.lang)
-        yield from paragraph(f"{title} [{finding.error.code}]", indent=indent + 4)
-        yield from paragraph(world.say("doctor.cure", cure=cure), indent=indent + 4)
-
-
-def _name(world: Context, finding: Finding) -> str:
+def _brief(world: Context, finding: Finding, *, indent: int) -> Iterator[str]:
     if finding.address is not None:
-        return world.say("doctor.address", address=finding.address)
-    return world.named("examined", finding.check)
+        name = world.say("doctor.address", address=finding.address)
+    else:
+        name = world.named("examined", finding.check)
+    return _line(world, finding, name, indent=indent)
 
 
 def _line(world: Context, finding: Finding, name: str, *, indent: int) -> Iterator[str]:
     level = world.named("level", finding.status)
     why = "" if finding.why is None else f": {world.named('skipped', finding.why)}"
     where = f" ({finding.subject})" if finding.subject else ""
-    yield from paragraph(f"[{level}] {name}{why}{where}", indent=indent, hang=4)
+    yield from paragraph(f"[{level}] {name}{why}{where}", indent=indent, hang=4, columns=world.console.columns)
 
 
-def _sum(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
-    found = sum(finding.error is not None for finding in findings)
-    unseen = sum(finding.status is CheckStatus.NOT_LOOKED_AT for finding in findings)
-    yield world.say("doctor.found", count=found, unseen=unseen) if found else world.say("doctor.sound", unseen=unseen)
+def _cure(world: Context, finding: Finding, *, indent: int) -> Iterator[str]:
+    if finding.error is not None:
+        title, cure = describe_error(finding.error, world.lang)
+        for text in (f"{title} [{finding.error.code}]", world.say("doctor.cure", cure=cure)):
+            yield from paragraph(text, indent=indent, columns=world.console.columns)
 
 
 def _json(world: Context, finding: Finding) -> Shown:

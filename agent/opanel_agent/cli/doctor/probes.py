@@ -1,8 +1,8 @@
 """Makes the observations for `doctor`: each check looks at one thing and hands what it saw to `core.diagnosis`.
 
 It works without the daemon, without root and without a network, and says of each what it could not look at. The one thing
-that leaves is what `fetch` always sends, asked of `fetch` itself: the GET of the status list, once at each mirror, shown on
-stderr first. Where the gate would deny it, or a server has asked for silence, nothing is asked.
+that leaves is what `fetch` always sends, asked of `fetch` itself: the GET of the status list, once at each mirror, which the
+command shows first. Where the gate would deny it, or a server has asked for silence, nothing is asked.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from opanel_agent.cli.consent.gate_view import consents, grounds
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.doctor import ownership
-from opanel_agent.cli.layout import verbatim
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import AnswerView
@@ -25,10 +24,9 @@ from opanel_agent.core.diagnosis import Check, Finding, SkipReason, failed, unse
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
 from opanel_agent.core.license import effective_time, schedule
 from opanel_agent.core.route_diagnosis import MirrorRoute
-from opanel_agent.core.text_safety import escape
 from opanel_agent.core.values import field, frozen
 from opanel_agent.core.wire.endpoints import address, is_exempt, is_loopback
-from opanel_agent.core.wire.message import fixed_get, head
+from opanel_agent.core.wire.message import fixed_get
 from opanel_agent.core.wire.mirror_probe import EACH_MIRROR, PROBE, MirrorProbe, decode
 from opanel_agent.network import gate_inputs
 from opanel_agent.network.client import LocalNetworkClient, NetworkProbe
@@ -60,6 +58,9 @@ class Probes:
     doors: Callable[[Paths], NetworkProbe] = _quietly
 
 
+Show = Callable[[Context, tuple[str, ...]], None]
+
+
 @frozen
 class CheckInputs:
     """What several checks stand on: None where it is not to be had, which one of them says."""
@@ -68,8 +69,11 @@ class CheckInputs:
     settings: Settings | None
 
 
-def run_checks(world: Context, means: Probes) -> tuple[Finding, ...]:
-    """Every check, in the order of `Check`. Raises nothing that a fault of this machine causes."""
+def run_checks(world: Context, means: Probes, *, show: Show) -> tuple[Finding, ...]:
+    """Every check, in the order of `Check`. `show` is given the mirrors before any is asked.
+
+    Raises nothing that a fault of this machine causes.
+    """
     answer, of_daemon = _daemon(world)
     settings, of_settings = _settings(world)
     known = CheckInputs(answer=answer, settings=settings)
@@ -78,7 +82,7 @@ def run_checks(world: Context, means: Probes) -> tuple[Finding, ...]:
         of_doors.append(_door(world, known, doors, check, program))
     # Without systemd's door evaluate starts fetch itself, and so does this.
     asks = of_doors[0].error is None or of_doors[0].error.detail == "door_absent"
-    trials, of_mirrors = _mirrors(world, means, known, doors, open_=asks)
+    trials, of_mirrors = _mirrors(world, means, known, doors, show if asks else None)
     served = [trial.served_s for trial in trials if trial.served_s is not None]
     return (
         *of_daemon,
@@ -264,12 +268,12 @@ def _door(world: Context, known: CheckInputs, doors: NetworkProbe, check: Check,
 
 
 def _mirrors(
-    world: Context, means: Probes, known: CheckInputs, doors: NetworkProbe, *, open_: bool
+    world: Context, means: Probes, known: CheckInputs, doors: NetworkProbe, show: Show | None
 ) -> tuple[tuple[MirrorProbe, ...], list[Finding]]:
-    """What became of the GET at each mirror; or why none was asked."""
+    """What became of the GET at each mirror; or why none was asked. `show` is None where fetch cannot be asked."""
     settings = known.settings
-    why, place = _why_not(world, means, settings, open_=open_)
-    if why is not None or settings is None:
+    why, place = _why_not(world, means, settings, open_=show is not None)
+    if why is not None or settings is None or show is None:
         return (), [
             unseen(layer, why or SkipReason.SETTINGS_REFUSED, subject=place) for layer in route_diagnosis.LAYERS
         ]
@@ -281,7 +285,7 @@ def _mirrors(
         bases = gate_inputs.destinations(FIXED_GETS[PROBE].purpose, settings, root)
         if not bases:
             raise Unavailable(Reason.DESTINATION, "no_mirror")
-        _show(world, bases)
+        show(world, bases)
         reply = doors.fetch(EACH_MIRROR, signalled=False)
         if not reply.ok:
             raise Unavailable(_reason(reply.code), reply.detail or "reply_failed")
@@ -305,16 +309,6 @@ def _why_not(
     if not open_:
         return SkipReason.DOOR, None
     return (SkipReason.HELD_OFF if _held_off_s(world, means) else None), None
-
-
-def _show(world: Context, bases: tuple[str, ...]) -> None:
-    """On stderr, before anything is asked: the very bytes, as the commands that send show theirs."""
-    for base in bases:
-        sealed = fixed_get(PROBE, base)
-        world.note("doctor.leaves", url=sealed.url)
-        for line in verbatim(head(sealed).decode("ascii")):
-            world.console.note(escape(line))
-    world.note("leaves.address")
 
 
 def _way(number: int, base: str, trials: tuple[MirrorProbe, ...], settings: Settings) -> Iterator[Finding]:
