@@ -113,10 +113,16 @@ def deny(options: Options, world: Context) -> CommandResult:
 
 
 def check(options: Options, world: Context) -> CommandResult:
-    """Judges a file, and says what it would change. Exit 78 with line and cure (for Ansible's `validate`)."""
+    """Judges a file, and says what it would change. Exit 78 with line and cure (for Ansible's `validate`).
+
+    Without one, those in force: consent.toml and what counts beside it.
+    """
     name = options.operands[0] if options.operands else str(world.paths.consent)
     after = _judged(world, name, in_force=not options.operands)
-    before = gate_view.consents(world).file
+    reading = gate_view.consents(world)
+    before = reading.file
+    if not options.operands:
+        _judge_beside(reading)
     would = changes(before, after)
     lines = [world.say("check.good", file=name)]
     if options.operands:
@@ -129,6 +135,12 @@ def check(options: Options, world: Context) -> CommandResult:
         "changes": [{"key": each.key, "before": each.before, "after": each.after} for each in would],
     }
     return CommandResult(result=result, lines=tuple(lines), warnings=tuple(_stale(world, after)))
+
+
+def _judge_beside(reading: ConsentReading) -> None:
+    """Raises what is wrong with the policies and the record of withdrawals, which count together with the file in force."""
+    for fault in reading.faults():
+        raise fault
 
 
 def _judged(world: Context, name: str, *, in_force: bool) -> ConsentFile:

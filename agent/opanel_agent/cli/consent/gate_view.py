@@ -16,8 +16,8 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Denial, GateInputs, Objection, SettingsView, decide
-from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT, Signal
-from opanel_agent.core.consent.purposes import POLICIES, Purpose
+from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT, Signal, Signals
+from opanel_agent.core.consent.purposes import POLICIES, Basis, Purpose
 from opanel_agent.core.errors import AgentError, Misconfigured
 from opanel_agent.system.consent.consent_store import LocalConsents
 from opanel_agent.system.consent.settings_view import settings_view
@@ -49,7 +49,7 @@ def grounds_beside(
 ) -> tuple[Objection, ...]:
     """Everything that objects by the files as they lie there, and what an answer says that only the agent knows."""
     snapshot = GateInputs(
-        signals=world.optouts.read(),
+        signals=_signals(world, purpose),
         standing=_standing(world),
         destinations=(),  # nobody is asked to go anywhere yet
         commanded=True,
@@ -122,6 +122,14 @@ def _ground_line(world: Context, purpose: Purpose, ground: Objection) -> str:
     if ground.reason is Reason.WITHDRAWN:
         return world.say("ground.withdrawn", withdrawn=where(world, ground), purpose=str(purpose))
     return world.say("ground.line", reason=world.named("reason", ground.reason), where=where(world, ground))
+
+
+def _signals(world: Context, purpose: Purpose) -> Signals:
+    """The opt-outs that decide: what is sent by a command alone is sent under those of its shell, too."""
+    found = world.optouts.read()
+    if POLICIES[purpose].governor is not Basis.COMMAND:
+        return found
+    return found._replace(do_not_track=(*found.do_not_track, *signals.of_shell(world)))
 
 
 def _standing(world: Context) -> SettingsView:

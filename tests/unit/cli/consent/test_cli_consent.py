@@ -279,3 +279,16 @@ def test_two_commands_do_not_lose_each_others_word(terminal: Terminal) -> None:
     assert printed.status == 74
     assert "(locked)" in printed.err
     assert files.entry(terminal.paths.consent) is None
+
+
+@pytest.mark.parametrize("name", ["00-fleet.conf", "00-fleet.TOML", "00-fleet.toml"])
+def test_what_is_in_force_is_not_good_where_a_policy_beside_it_is_refused(terminal: Terminal, name: str) -> None:
+    terminal.paths.consent.write_text(f'schema = 1\nnotice = "{NOTICE}"\n[purposes.usage_statistics]\nallow = true\n')
+    assert terminal.type("consent", "check").status == 0
+    policy = terminal.paths.config_dir / "consent.d" / name
+    policy.parent.mkdir(mode=0o755)
+    policy.write_text("not a policy")
+    printed = terminal.type("consent", "check")
+    assert (printed.status, printed.out) == (78, "")
+    assert str(policy) in printed.err
+    assert terminal.type("consent", "check", str(terminal.paths.consent)).status == 0  # this file alone

@@ -217,6 +217,22 @@ def test_what_only_this_shell_has_is_said_to_hold_here_with_the_cure(terminal: T
     assert [warning["code"] for warning in explained["warnings"]] == ["opt_out"]
 
 
+@pytest.mark.parametrize("purpose", ["license_activation", "data_rights"])
+def test_what_only_commands_send_is_denied_where_the_shell_that_types_them_says_so(
+    terminal: Terminal, purpose: str
+) -> None:
+    terminal.environ = {"DO_NOT_TRACK": "1"}
+    with fake_daemon(terminal.paths.socket) as told:
+        told.says("/v1/answer", told_by_daemon())
+        printed = terminal.type("consent", "why", purpose)
+        result = terminal.type("consent", "why", purpose, "--json").json()["result"]
+        terminal.environ = {}
+        assert terminal.type("consent", "why", purpose).status == 0
+    assert printed.status == 1
+    assert "DO_NOT_TRACK=1 in this shell’s environment" in printed.out
+    assert [reason["reason"] for reason in result["reasons"]] == ["opt_out"]
+
+
 def test_what_the_daemon_has_is_in_force_whatever_this_shell_has(terminal: Terminal) -> None:
     with fake_daemon(terminal.paths.socket) as told:
         told.says("/v1/answer", told_by_daemon(DAEMON))
