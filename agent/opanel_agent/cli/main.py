@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Options, "Context"], CommandResult]
 
+# What the first page names beside the commands; without an option each is started before this is loaded.
+PROCESSES: Final = frozenset({"daemon", "evaluate", "fetch", "courier"})
 INTERRUPTED: Final = 130
 OUTPUT_GONE: Final = 74
 
@@ -155,6 +157,8 @@ def _ending(act: Callable[[], int], console: Console, lang: Language, *, as_json
 
 def _outcome(argv: Sequence[str], world: "Context") -> CommandResult:
     argv = spelled_out(argv)
+    if argv and argv[0] in PROCESSES and HELP.intersection(argv):
+        return _page(translate("help.processes", world.lang))
     command, rest = find(COMMANDS, argv)
     if command is None:
         return _without_command(argv, rest, world.lang)
@@ -175,7 +179,10 @@ def _without_command(argv: Sequence[str], words: Sequence[str], lang: Language) 
 
 
 def _help(topic: str, lang: Language) -> CommandResult:
-    text = translate(f"help.{topic}", lang)
+    return _page(translate(f"help.{topic}", lang))
+
+
+def _page(text: str) -> CommandResult:
     return CommandResult(result={"help": text}, lines=tuple(text.splitlines()))
 
 

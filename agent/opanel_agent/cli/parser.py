@@ -30,7 +30,7 @@ class Options(NamedTuple):
         """Returns the value of an option, a whole number from 0 to `high`. Raises Usage."""
         text = self.values.get(name, str(default))
         if not (text.isascii() and text.isdigit() and len(text) <= MAX_NUMBER_DIGITS and int(text) <= high):
-            raise Usage(Fault.USAGE, "option_number", option=name, high=high)
+            raise Usage(Fault.USAGE, "option_number", option=name, low=0, high=high)
         return int(text)
 
 

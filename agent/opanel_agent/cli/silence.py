@@ -85,7 +85,7 @@ def prove(options: Options, world: Context, means: ProofTools | None = None) -> 
     """Runs the proof. `means` are the programs and scenarios; a test has its own. Raises Usage for a number of no days."""
     days = options.number("--days", DAYS, high=MOST_DAYS)
     if days == 0:
-        raise Usage(Fault.USAGE, "option_number", option="--days", high=MOST_DAYS)
+        raise Usage(Fault.USAGE, "option_number", option="--days", low=1, high=MOST_DAYS)
     world.note("prove.running", days=days)
     proof = runner.prove(world.files, world.paths, days, means or ProofTools())
     lines = tuple(part for line in _lines(world, proof.result) for part in line)

@@ -4,6 +4,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import opanel_agent
 from fixtures.command_line import Terminal, environment
 from fixtures.fake_daemon import answer, fake_daemon
 from fixtures.live_daemon import until
-from opanel_agent.cli.main import main, run
+from opanel_agent.cli.main import PROCESSES, main, run
 from opanel_agent.cli.output import CommandResult, Console, envelope
 from opanel_agent.cli.parser import Options, read
 from opanel_agent.core.codes import Fault
@@ -27,6 +28,7 @@ from opanel_agent.core.errors import Storage, Usage
 from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.messages import translate
 
+AFTER: dict[Language, str] = {"en": "rarely typed: ", "tr": "süreç komutları: "}
 AGENT = Path(opanel_agent.__file__).parent.parent
 
 
@@ -140,6 +142,23 @@ def test_the_first_page_names_every_command(terminal: Terminal, lang: Language) 
 def test_help_is_a_word_too(terminal: Terminal, argv: tuple[str, ...]) -> None:
     assert terminal.type(*argv) == terminal.type(*argv[1:], "--help")
     assert terminal.type(*argv).status == 0
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_each_process_that_the_first_page_names_has_a_page(terminal: Terminal, lang: Language) -> None:
+    terminal.lang = lang
+    named = set(re.findall(r"[a-z]+", terminal.type("--help").out.partition(AFTER[lang])[2].partition(".")[0]))
+    assert named == PROCESSES
+    for process in PROCESSES:
+        for argv in ((process, "--help"), ("help", process)):
+            printed = terminal.type(*argv)
+            assert printed.status == 0
+            assert f"  {process}  " in printed.out
+
+
+def test_a_number_that_is_refused_is_outside_of_the_range_that_is_named(terminal: Terminal) -> None:
+    assert "from 1 to 366" in terminal.type("prove-silence", "--days", "0").err
+    assert "from 0 to 30" in terminal.type("license", "refresh", "--wait", "31").err
 
 
 def test_a_group_alone_shows_its_usage(terminal: Terminal) -> None:

@@ -49,6 +49,19 @@ def test_history_tells_each_entry(terminal: Terminal) -> None:
     assert result == {"entries": entries, "of": 5}
 
 
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("kind", ["OptOutSeen", "OptOutGone"])
+def test_an_opt_out_is_not_called_by_the_name_of_another(terminal: Terminal, lang: Language, kind: str) -> None:
+    data: Json = {"signal": "offline", "place": "/etc/opanel-agent", "line": 0}
+    entry: Json = {"seq": 1, "at": 1_795_000_000, "kind": kind, "purpose": None, "data": data, "sha256": "0" * 64}
+    terminal.lang = lang
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/history", {"entries": [entry]})
+        printed = terminal.type("consent", "history")
+    assert "signal: offline" in printed.out
+    assert not any(name in printed.out for name in ("do-not-track", "do not track", "izleme yok"))
+
+
 def test_history_and_receipts_where_there_is_nothing(terminal: Terminal) -> None:
     with fake_daemon(terminal.paths.socket) as told:
         told.done("/v1/history", {"entries": []})

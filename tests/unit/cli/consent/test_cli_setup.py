@@ -261,8 +261,8 @@ def test_without_a_terminal_one_line_says_how_to_change_it(terminal: Terminal, l
     printed = terminal.type("setup")
     assert printed.status == 0
     assert len(printed.out.splitlines()) == 1
-    assert all(len(translate("setup.unasked", lang, why=translate(f"silence.{why}", lang))) <= 80 for why in SILENCES)
-    assert "opanel-agent setup" in printed.out
+    assert all(len(translate("setup.unasked", lang, why=translate(f"silence.{why}", lang))) <= 100 for why in SILENCES)
+    assert "opanel-agent consent allow" in printed.out  # typed here, setup would say the same again
     assert translate("silence.no_terminal", lang) in printed.out
     assert not terminal.paths.consent.exists()
     assert terminal.type("consent", "why", "usage_statistics").status == 1
