@@ -217,7 +217,7 @@ def clock(wall_s: int, effective_s: int | None, served: Iterable[int], *, unknow
         return failed(Check.CLOCK, error)
     # The server that agrees best: one with a wrong clock of its own must not
     # accuse this one.
-    apart_s = min((abs(wall_s - told_s) for told_s in served), default=None)
+    apart_s = min((abs(wall_s - server_s) for server_s in served), default=None)
     if apart_s is not None and apart_s > SERVER_APART_S:
         return warned(Check.CLOCK, Misconfigured(Fault.CLOCK_WRONG, "clock_from_server", minutes=apart_s // 60))
     known = effective_s is not None or apart_s is not None

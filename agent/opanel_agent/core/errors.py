@@ -56,17 +56,17 @@ class AgentError(Exception):
         return {"kind": kind, "code": str(self.code), "detail": self.detail, "values": values}
 
     @staticmethod
-    def from_json(told: Mapping[str, object]) -> "AgentError":
+    def from_json(error_json: Mapping[str, object]) -> "AgentError":
         """Returns the error that another process of ours told.
 
         Total: a code or kind of a newer version reads as `internal`, since an
         error about an error would hide the first.
         """
-        kind = _KINDS.get(str(told.get("kind")), Bug)
-        code = _CODES.get(str(told.get("code")), Reason.INTERNAL)
-        values = told.get("values")
+        kind = _KINDS.get(str(error_json.get("kind")), Bug)
+        code = _CODES.get(str(error_json.get("code")), Reason.INTERNAL)
+        values = error_json.get("values")
         known = {str(k): v for k, v in values.items() if isinstance(v, str | int)} if isinstance(values, dict) else {}
-        return kind(code, str(told.get("detail", "internal")), **known)
+        return kind(code, str(error_json.get("detail", "internal")), **known)
 
     def but(self, **values: Value) -> Self:
         """Returns the same error with more values: which file, which line."""

@@ -104,7 +104,7 @@ class PassContext:
         """Puts changed documents in the place of those that were read."""
         self.inputs = replace(self.inputs, documents=documents)
 
-    def tell_time(self, clock_state: ClockState) -> None:
+    def set_clock(self, clock_state: ClockState) -> None:
         """Takes over the clock once a signed date was heard; it may have gone back by what only the wall clock said."""
         went_back = effective_time.now(clock_state) < self.now
         self.inputs = replace(self.inputs, clock_state=clock_state)

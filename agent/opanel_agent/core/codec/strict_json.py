@@ -103,10 +103,10 @@ def _distinct(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     RFC 8259 section 4 leaves open which of two of one name counts: none does
     here.
     """
-    said = dict(pairs)
-    if len(said) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise Untrusted(Reason.FORMAT_INVALID, "json_duplicate")
-    return said
+    return members
 
 
 def _no_float(_digits: str) -> NoReturn:

@@ -65,15 +65,15 @@ def _toml(text: str, reason: Reason) -> Mapping[str, object]:
         raise Misconfigured(reason, "toml_syntax", line=_line_in(str(exc), text)) from exc
 
 
-def _line_in(told: str, text: str) -> int:
+def _line_in(message: str, text: str) -> int:
     """The line at which the parser stopped.
 
     It names none at the end, nor for what is too long or too deep for it.
     """
     lines = text.split("\n")
-    if found := re.search(_TOML_LINE, told):
+    if found := re.search(_TOML_LINE, message):
         return int(found[1])
-    if "end of document" in told:
+    if "end of document" in message:
         return len(lines)
     return lines.index(max(lines, key=len)) + 1
 

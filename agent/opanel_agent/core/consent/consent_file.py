@@ -42,7 +42,7 @@ MAX_HOLD_S: Final = 30 * DAY_S
 _HOLD: Final = r"(?a)(\d{1,4})([hd])"
 _DAY: Final = r"(?a)\d{4}-\d{2}-\d{2}"
 _LITERAL: Final = r"(?a)\b(?:true|false)\b"
-_SAYS_NO_OPT_OUT: Final = r"""(?a)\s*(?:#.*|["']?do_not_track["']?\s*=\s*false\s*(?:#.*)?)"""
+_NO_OPT_OUT: Final = r"""(?a)\s*(?:#.*|["']?do_not_track["']?\s*=\s*false\s*(?:#.*)?)"""
 _MAX_NAME: Final = 200
 
 
@@ -214,9 +214,9 @@ def parse(data: bytes) -> ConsentFile:
     and the same bytes say the same.
     """
     table = loads(data, Reason.CONSENT_REFUSED)
-    told = table.table("purposes")
-    rows = {purpose: told.table(purpose) for purpose in CONSENT_BASED if told.has(purpose)}
-    told.end()
+    purposes = table.table("purposes")
+    rows = {purpose: purposes.table(purpose) for purpose in CONSENT_BASED if purposes.has(purpose)}
+    purposes.end()
     file = ConsentFile(
         notice=table.need("notice", _day),
         do_not_track=table.take("do_not_track", boolean) or False,
@@ -237,9 +237,9 @@ def parse_policy(data: bytes, place: str) -> Policy:
     `consent_policy_grants`.
     """
     table = loads(data, Reason.CONSENT_REFUSED)
-    told = table.table("purposes")
-    rows = {purpose: told.table(purpose) for purpose in CONSENT_BASED if told.has(purpose)}
-    told.end()
+    purposes = table.table("purposes")
+    rows = {purpose: purposes.table(purpose) for purpose in CONSENT_BASED if purposes.has(purpose)}
+    purposes.end()
     policy = Policy(
         place=place,
         denied=frozenset(purpose for purpose, row in rows.items() if _denies(row)),
@@ -264,7 +264,7 @@ def in_doubt(data: bytes) -> int | None:
         return 1
     lines = data.decode("latin-1").split("\n")
     named = (number for number, line in enumerate(lines, start=1) if "do_not_track" in line)
-    return next((number for number in named if not re.fullmatch(_SAYS_NO_OPT_OUT, lines[number - 1])), None)
+    return next((number for number in named if not re.fullmatch(_NO_OPT_OUT, lines[number - 1])), None)
 
 
 def edit(data: bytes, purpose: Purpose, *, allow: bool) -> bytes:
@@ -318,13 +318,13 @@ def fresh(notice: str, answers: Mapping[Purpose, bool], *, granted: Granted | No
     A purpose without an answer is denied, so a file that this makes never
     grants what was not asked.
     """
-    told: dict[str, object] = {"schema": 1, "notice": notice, "do_not_track": False}
+    content: dict[str, object] = {"schema": 1, "notice": notice, "do_not_track": False}
     if granted is not None:
-        told["granted"] = {"by": granted.by, "role": granted.role, "on": granted.on}
-    told["purposes"] = {
+        content["granted"] = {"by": granted.by, "role": granted.role, "on": granted.on}
+    content["purposes"] = {
         str(purpose): {"allow": answers.get(purpose, False), **_DEFAULTS[purpose]} for purpose in CONSENT_BASED
     }
-    return told
+    return content
 
 
 _DEFAULTS: Final[Mapping[Purpose, Mapping[str, object]]] = {

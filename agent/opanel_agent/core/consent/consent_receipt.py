@@ -92,25 +92,28 @@ def build(subject: ReceiptSubject, entries: Iterable[Entry]) -> dict[str, Json]:
     }
 
 
-def readable(subject: ReceiptSubject, entries: Iterable[Entry], say: Translate) -> tuple[str, ...]:
-    """Returns the receipt for a person, line by line, in the language of `say`; fields are described in the notice's.
+def readable(subject: ReceiptSubject, entries: Iterable[Entry], translate: Translate) -> tuple[str, ...]:
+    """Returns the receipt for a person, line by line, in the language of `translate`; fields are described in the notice's.
 
     Raises Untrusted (`receipt_none`) where nothing was answered.
     """
     events = _answers(subject, entries)
     days_here, days_there = _days(subject.sheet)
     lines = [
-        say("receipt.title", purpose=say(f"purpose.{subject.purpose}")),
-        say("receipt.id", id=events[-1].digest),
-        say("receipt.notice", version=subject.notice.version, sha256=subject.notice.sha256 or "-"),
-        *(say("receipt.event", time=_iso(entry.at), state=say(f"receipt.state.{entry.kind}")) for entry in events),
-        say("receipt.controller", name=subject.root.sub),
-        *(say("receipt.place", url=each.url, region=each.region) for each in _places(subject)),
-        say("receipt.fields"),
+        translate("receipt.title", purpose=translate(f"purpose.{subject.purpose}")),
+        translate("receipt.id", id=events[-1].digest),
+        translate("receipt.notice", version=subject.notice.version, sha256=subject.notice.sha256 or "-"),
+        *(
+            translate("receipt.event", time=_iso(entry.at), state=translate(f"receipt.state.{entry.kind}"))
+            for entry in events
+        ),
+        translate("receipt.controller", name=subject.root.sub),
+        *(translate("receipt.place", url=each.url, region=each.region) for each in _places(subject)),
+        translate("receipt.fields"),
         *(f"  {name}: {field.description[subject.notice.language]}" for name, field in _live(subject.sheet)),
-        say("receipt.retention", days_here=days_here, days_there=days_there),
-        say("receipt.withdraw", command=_withdraw(subject)),
-        say("receipt.rights"),
+        translate("receipt.retention", days_here=days_here, days_there=days_there),
+        translate("receipt.withdraw", command=_withdraw(subject)),
+        translate("receipt.rights"),
     ]
     return tuple(lines)
 

@@ -57,7 +57,7 @@ def with_answers(data: bytes, answers: Mapping[Purpose, bool], notice: str) -> b
 
 def changes(before: ConsentFile | None, after: ConsentFile) -> tuple[Edit, ...]:
     """Returns what would be different once `after` is in force, in the order of the file, removed keys last."""
-    was, now = {} if before is None else dict(_said(before)), dict(_said(after))
+    was, now = {} if before is None else dict(_key_values(before)), dict(_key_values(after))
     keys = [*now, *(key for key in was if key not in now)]
     return tuple(Edit(key=key, before=was.get(key), after=now.get(key)) for key in keys if was.get(key) != now.get(key))
 
@@ -74,7 +74,7 @@ def _to_notice(data: bytes, file: ConsentFile, notice: str) -> bytes:
     raise Misconfigured(Reason.CONSENT_REFUSED, "consent_notice_edit", line=line, type=f'notice = "{notice}"')
 
 
-def _said(file: ConsentFile) -> Iterator[tuple[str, str]]:
+def _key_values(file: ConsentFile) -> Iterator[tuple[str, str]]:
     """Every key of a file with its value, as TOML writes it."""
     yield "notice", f'"{file.notice}"'
     yield "do_not_track", _literal(file.do_not_track)

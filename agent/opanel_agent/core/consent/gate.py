@@ -217,12 +217,12 @@ def _setting(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
     Of a refused file nothing is known, and `_settings_refused` objects to that.
     """
     standing, governor = snapshot.standing, POLICIES[purpose].governor
-    says_yes = {
+    enabled = {
         Basis.CHECK_SETTING: standing.check,
         Basis.RENEW_SETTING: standing.renew,
         Basis.ADVISORIES_SETTING: standing.advisories,
     }[governor]
-    if standing.refused is None and not says_yes:
+    if standing.refused is None and not enabled:
         yield Objection(reason=Reason.DENIED_BY_FILE, place=governor.value)
 
 
@@ -339,9 +339,9 @@ def _base(url: str, paths: frozenset[str]) -> str | None:
     return next((url.removesuffix(path) for path in paths if url.endswith(path)), None)
 
 
-def _ground(reason: Reason, said: Signal) -> Objection:
+def _ground(reason: Reason, signal: Signal) -> Objection:
     """An objection at the place of an opt-out or of a key."""
-    return Objection(reason=reason, place=said.place, line=said.line, what=said.what)
+    return Objection(reason=reason, place=signal.place, line=signal.line, what=signal.what)
 
 
 # ---- the table: what may object to a purpose, by what governs it

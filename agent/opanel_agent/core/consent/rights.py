@@ -65,12 +65,12 @@ def body(catalog: Catalog, kind: str, secrets: Iterable[bytes], text: str | None
         raise Usage(Fault.USAGE, "rights_nothing")
     if len(reveals) > MAX_REVEALS:
         raise Usage(Fault.USAGE, "rights_too_many", max_items=MAX_REVEALS)
-    said: dict[str, Json] = {"schema": 1, "kind": right.value}
+    facts: dict[str, Json] = {"schema": 1, "kind": right.value}
     if reveals:
-        said["reveals"] = [*reveals]
+        facts["reveals"] = [*reveals]
     if text is not None:
-        said["text"] = text
-    return catalog.build(Purpose.DATA_RIGHTS, said)
+        facts["text"] = text
+    return catalog.build(Purpose.DATA_RIGHTS, facts)
 
 
 @frozen
@@ -101,7 +101,7 @@ class RightsRequest:
             return self.due
         return self.sent_at + ANSWER_WITHIN_S
 
-    def told(self, receipt: Receipt) -> "RightsRequest":
+    def with_receipt(self, receipt: Receipt) -> "RightsRequest":
         """Returns the request after a receipt for its body came.
 
         An answer stays one, whatever comes after it, and a later receipt can

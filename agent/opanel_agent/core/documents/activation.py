@@ -103,29 +103,29 @@ def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Activation:
     return activation
 
 
-def read_components(said: Members, name: str) -> Mapping[str, bytes]:
+def read_components(members: Members, name: str) -> Mapping[str, bytes]:
     """Returns an object from component types to digests, at most 16 of DIGEST_BYTES bytes each.
 
     Types are names of the format (NAME); a type that this version does not know
     is kept, since it may match on a newer one. Raises Untrusted for anything
     else.
     """
-    inner = said.members(name)
+    inner = members.members(name)
     types = inner.names()
     if len(types) > _MAX_COMPONENTS or not all(re.fullmatch(NAME, each) for each in types):
-        raise said.refuse(name)
+        raise members.refuse(name)
     return {each: inner.b64(each, size=DIGEST_BYTES) for each in types}
 
 
-def _bind(said: Members) -> Bind:
+def _bind(members: Members) -> Bind:
     """The binding.
 
     Raises Untrusted for k = 0, which would match any machine, and for p over k,
     which none could match.
     """
-    components = read_components(said, "components")
+    components = read_components(members, "components")
     # k = 0 would match any machine.
-    k = said.integer("k", low=1, high=len(components))
-    bind = Bind(salt=said.b64("salt", size=SALT_BYTES), k=k, p=said.integer("p", high=k), components=components)
-    said.end()
+    k = members.integer("k", low=1, high=len(components))
+    bind = Bind(salt=members.b64("salt", size=SALT_BYTES), k=k, p=members.integer("p", high=k), components=components)
+    members.end()
     return bind

@@ -152,10 +152,10 @@ def _read(envelope: Envelope, keys: Mapping[str, PublicKey], root: Root) -> Advi
     return advisory
 
 
-def _texts(said: Members, max_length: int) -> Mapping[str, str]:
+def _texts(members: Members, max_length: int) -> Mapping[str, str]:
     """A text in every language, none of them empty: a reader of either language must get the same news."""
     texts: dict[str, str] = {
-        language: said.text(language, max_length=max_length, pattern=_FILLED) for language in LANGUAGES
+        language: members.text(language, max_length=max_length, pattern=_FILLED) for language in LANGUAGES
     }
-    said.end()
+    members.end()
     return texts

@@ -56,7 +56,7 @@ class Range:
         return other.start <= self.start and self.end <= other.end
 
 
-def read_contact(said: Members) -> Contact:
+def read_contact(members: Members) -> Contact:
     """Returns the contact members of an object:
 
     `email`, `phone` and `url`, each optional.
@@ -66,12 +66,12 @@ def read_contact(said: Members) -> Contact:
     printed and dialled, not every address of RFC 5322.
     """
     contact = Contact(
-        email=said.text("email", pattern=EMAIL) if said.has("email") else None,
-        phone=said.text("phone", pattern=_PHONE) if said.has("phone") else None,
-        url=said.text("url", pattern=WEB) if said.has("url") else None,
+        email=members.text("email", pattern=EMAIL) if members.has("email") else None,
+        phone=members.text("phone", pattern=_PHONE) if members.has("phone") else None,
+        url=members.text("url", pattern=WEB) if members.has("url") else None,
     )
     if contact.email is contact.phone is contact.url is None:
-        raise said.refuse("email")
+        raise members.refuse("email")
     return contact
 
 
@@ -88,22 +88,22 @@ def read_status(claims: Members) -> StatusRef:
     return ref
 
 
-def read_range(said: Members, name: str) -> Range:
+def read_range(members: Members, name: str) -> Range:
     """Returns a range.
 
     Shape: [start, end] with start < end; an empty range would permit nothing
     and is refused.
     """
-    match said.value(name):
+    match members.value(name):
         case [start, end] if type(start) is int and type(end) is int and start < end:
             return Range(start=start, end=end)
         case _:
-            raise said.refuse(name)
+            raise members.refuse(name)
 
 
-def read_days(said: Members, name: str) -> int:
+def read_days(members: Members, name: str) -> int:
     """Returns a number of days, 0 to MAX_DAYS: a hundred years, so that no sum of times overflows 2^53 seconds."""
-    return said.integer(name, high=MAX_DAYS)
+    return members.integer(name, high=MAX_DAYS)
 
 
 def read_span(claims: Members) -> tuple[int, int]:

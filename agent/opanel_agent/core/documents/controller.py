@@ -69,15 +69,15 @@ def read_controller(claims: Members) -> Controller | None:
     """
     if not claims.has("controller"):
         return None
-    said = claims.members("controller")
+    members = claims.members("controller")
     controller = Controller(
-        name=said.text("name"),
-        address=said.text("address"),
-        email=said.text("email", pattern=EMAIL),
-        kep=said.text("kep", pattern=EMAIL) if said.has("kep") else None,
-        url=said.text("url", pattern=WEB) if said.has("url") else None,
+        name=members.text("name"),
+        address=members.text("address"),
+        email=members.text("email", pattern=EMAIL),
+        kep=members.text("kep", pattern=EMAIL) if members.has("kep") else None,
+        url=members.text("url", pattern=WEB) if members.has("url") else None,
     )
-    said.end()
+    members.end()
     return controller
 
 
@@ -89,16 +89,16 @@ def read_transfers(claims: Members) -> Mapping[str, Mechanism]:
     """
     if not claims.has("transfers"):
         return {}
-    said = claims.members("transfers")
-    names = said.names()
+    members = claims.members("transfers")
+    names = members.names()
     if len(names) > _MAX_TRANSFERS or not all(re.fullmatch(REGION, each) for each in names):
         raise claims.refuse("transfers")
-    return {name: _mechanism(said, name) for name in names}
+    return {name: _mechanism(members, name) for name in names}
 
 
-def _mechanism(said: Members, name: str) -> Mechanism:
+def _mechanism(members: Members, name: str) -> Mechanism:
     """The mechanism of one region."""
     try:
-        return Mechanism(said.text(name))
+        return Mechanism(members.text(name))
     except ValueError:
-        raise said.refuse(name) from None
+        raise members.refuse(name) from None

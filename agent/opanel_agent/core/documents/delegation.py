@@ -119,8 +119,8 @@ def read(envelope: Envelope, keys: Mapping[str, PublicKey]) -> Delegation:
         exp=exp,
         status=read_status(claims),
     )
-    for said in (contact, confirmation, claims):
-        said.end()
+    for members in (contact, confirmation, claims):
+        members.end()
     return delegation
 
 
@@ -156,24 +156,24 @@ def limits_within(child: Mapping[str, int], parent: Mapping[str, int]) -> bool:
     return all(name in child and child[name] <= limit for name, limit in parent.items())
 
 
-def _may(said: Members) -> Permissions:
+def _may(members: Members) -> Permissions:
     """The permissions.
 
     A member that this version does not know refuses the document: it might
     widen them.
     """
     may = Permissions(
-        products=said.texts("products", pattern=NAME),
-        features=said.texts("features", pattern=NAME),
-        tiers=said.texts("tiers", pattern=NAME),
-        limits=said.integers("limits"),
-        max_term_days=read_days(said, "max_term_days"),
-        grace_days=read_days(said, "grace_days"),
-        stale_days=read_days(said, "stale_days"),
-        issue_until=said.integer("issue_until"),
-        slots=read_range(said, "slots"),
-        depth=said.integer("depth"),
-        status_range=read_range(said, "status_range"),
+        products=members.texts("products", pattern=NAME),
+        features=members.texts("features", pattern=NAME),
+        tiers=members.texts("tiers", pattern=NAME),
+        limits=members.integers("limits"),
+        max_term_days=read_days(members, "max_term_days"),
+        grace_days=read_days(members, "grace_days"),
+        stale_days=read_days(members, "stale_days"),
+        issue_until=members.integer("issue_until"),
+        slots=read_range(members, "slots"),
+        depth=members.integer("depth"),
+        status_range=read_range(members, "status_range"),
     )
-    said.end()
+    members.end()
     return may

@@ -162,8 +162,8 @@ def _header(header: bytes) -> tuple[str, str]:
     if own := re.fullmatch(_OWN_HEADER, header):
         kid, typ = own.groups()
         return typ.decode(), kid.decode()
-    said = loads(header, max_bytes=_MAX_HEADER_BYTES)
-    match said:
+    parsed = loads(header, max_bytes=_MAX_HEADER_BYTES)
+    match parsed:
         case {"alg": "EdDSA", "kid": str(kid), "typ": str(typ), **others} if not others and re.fullmatch(
             THUMBPRINT, kid
         ):

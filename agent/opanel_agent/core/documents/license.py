@@ -178,21 +178,21 @@ def _product(claims: Members) -> str:
     return product
 
 
-def _activation(said: Members) -> ActivationTerms:
+def _activation(members: Members) -> ActivationTerms:
     """What the license asks of an activation."""
     terms = ActivationTerms(
-        required=said.boolean("required"),
-        within_days=read_days(said, "within_days"),
-        min_p=said.integer("min_p"),
-        seats=said.integer("seats", low=1),
+        required=members.boolean("required"),
+        within_days=read_days(members, "within_days"),
+        min_p=members.integer("min_p"),
+        seats=members.integer("seats", low=1),
     )
-    said.end()
+    members.end()
     return terms
 
 
-def _reseller(said: Members) -> Reseller:
+def _reseller(members: Members) -> Reseller:
     """Who sold the license."""
-    contact = read_contact(said)
-    reseller = Reseller(name=said.text("name"), email=contact.email, phone=contact.phone, url=contact.url)
-    said.end()
+    contact = read_contact(members)
+    reseller = Reseller(name=members.text("name"), email=contact.email, phone=contact.phone, url=contact.url)
+    members.end()
     return reseller

@@ -33,7 +33,7 @@ class Receipt:
     - `sub`: SHA-256 of the body that arrived, in hex.
     - `kind`: the purpose of a report, or what a rights request asked for.
     - `iat`, `due`: when it arrived, and by when what follows is owed.
-    - `told`: what the authority answers in words of its own (`x`), for a person
+    - `answer`: what the authority answers in words of its own (`x`), for a person
       to read: nothing here depends on it.
     """
 
@@ -43,7 +43,7 @@ class Receipt:
     sub: str
     kind: str
     due: int
-    told: Json = field(default=None, hash=False)
+    answer: Json = field(default=None, hash=False)
 
     def answers(self, body: bytes) -> bool:
         """Tells whether these are the bytes that the receipt was given for, compared in constant time."""
@@ -65,7 +65,7 @@ def verify(token: bytes, root: Root) -> Receipt:
         sub=claims.text("sub", pattern=SHA256_HEX),
         kind=claims.text("kind", pattern=NAME),
         due=claims.integer("due", low=iat),
-        told=claims.value("x") if claims.has("x") else None,
+        answer=claims.value("x") if claims.has("x") else None,
     )
     claims.end()
     if receipt.iss != root.sub:

@@ -264,39 +264,39 @@ def _ip_retention_days(claims: Members) -> int | None:
     return claims.integer("ip_retention_days", high=MAX_IP_RETENTION_DAYS)
 
 
-def _keys(said: Members) -> Mapping[str, tuple[PublicKey, ...]]:
+def _keys(members: Members) -> Mapping[str, tuple[PublicKey, ...]]:
     """Keys by role.
 
     There is no `end` here: a role that this version does not know is ignored,
     and so are its keys.
     """
-    keys = {role: tuple(map(PublicKey.from_jwk, said.each(role, _MAX_KEYS))) for role in ROLES if said.has(role)}
+    keys = {role: tuple(map(PublicKey.from_jwk, members.each(role, _MAX_KEYS))) for role in ROLES if members.has(role)}
     if "root" not in keys:
-        raise Untrusted(Reason.FORMAT_INVALID, "member_missing", where=said.where, name="root")
+        raise Untrusted(Reason.FORMAT_INVALID, "member_missing", where=members.where, name="root")
     every = [key.raw for of_role in keys.values() for key in of_role]
     # Across roles too: a key signs only the documents of its role, so it can
     # have only one.
     if len(set(every)) != len(every):
-        raise Untrusted(Reason.CHAIN_INVALID, "key_duplicate", where=said.where)
+        raise Untrusted(Reason.CHAIN_INVALID, "key_duplicate", where=members.where)
     return keys
 
 
-def _endpoints(said: Members) -> Mapping[str, tuple[Destination, ...]]:
+def _endpoints(members: Members) -> Mapping[str, tuple[Destination, ...]]:
     """Destinations by purpose.
 
     A purpose that this version does not know is kept, and never asked.
     """
-    if not all(re.fullmatch(NAME, purpose) for purpose in said.names()):
-        raise said.refuse("purpose")
-    return {purpose: _destinations(said, purpose) for purpose in said.names()}
+    if not all(re.fullmatch(NAME, purpose) for purpose in members.names()):
+        raise members.refuse("purpose")
+    return {purpose: _destinations(members, purpose) for purpose in members.names()}
 
 
-def _destinations(said: Members, name: str) -> tuple[Destination, ...]:
-    return tuple(_destination(each) for each in said.each(name, _MAX_DESTINATIONS))
+def _destinations(members: Members, name: str) -> tuple[Destination, ...]:
+    return tuple(_destination(each) for each in members.each(name, _MAX_DESTINATIONS))
 
 
-def _destination(said: Members) -> Destination:
+def _destination(members: Members) -> Destination:
     """One base URL with its region."""
-    destination = Destination(url=said.text("url", pattern=_BASE_URL), region=said.text("region", pattern=REGION))
-    said.end()
+    destination = Destination(url=members.text("url", pattern=_BASE_URL), region=members.text("region", pattern=REGION))
+    members.end()
     return destination

@@ -87,7 +87,7 @@ class RequestClaims:
 
 def claims_json(request: RequestClaims) -> bytes:
     """Returns the payload to sign, with `jws.signing_input(Typ.REQUEST, request.jwk.kid, payload)`."""
-    said: dict[str, Json] = {
+    claims: dict[str, Json] = {
         "ver": 1,
         "iss": ISSUER,
         "iat": request.iat,
@@ -101,10 +101,10 @@ def claims_json(request: RequestClaims) -> bytes:
         "nonce": base64url(request.nonce),
     }
     if request.right is not None:
-        said["right"] = request.right.value
+        claims["right"] = request.right.value
     if request.text is not None:
-        said["text"] = request.text
-    return dumps(said)
+        claims["text"] = request.text
+    return dumps(claims)
 
 
 def verify(token: bytes) -> RequestClaims:

@@ -190,16 +190,16 @@ def _admit_foreign(claims: Members) -> None:
             claims.text(name)
 
 
-def _list(said: Members) -> tuple[int, str]:
+def _list(members: Members) -> tuple[int, str]:
     """The width and the compressed entries.
 
     Raises Untrusted for another width than two bits, which Status needs.
     """
-    if said.has("aggregation_uri"):  # sections 4.2 and 9.2
-        said.text("aggregation_uri")
-    lst = said.text("lst", max_length=MAX_TOKEN_BYTES)
-    bits = said.integer("bits")
-    said.end()
+    if members.has("aggregation_uri"):  # sections 4.2 and 9.2
+        members.text("aggregation_uri")
+    lst = members.text("lst", max_length=MAX_TOKEN_BYTES)
+    bits = members.integer("bits")
+    members.end()
     if bits != BITS:
         raise Untrusted(Reason.FORMAT_INVALID, "status_list_bits")
     return bits, lst

@@ -316,8 +316,8 @@ def decode(line: bytes) -> Entry:
 
     Raises Untrusted where it is not canonical, or not what its digest says.
     """
-    entry, said, real = _read(line)
-    if said != real:
+    entry, declared, real = _read(line)
+    if declared != real:
         raise Untrusted(Reason.LEDGER, "ledger_line")
     return entry
 
@@ -400,10 +400,10 @@ class _Growing:
     def take(self, line: bytes) -> FlawKind | None:
         """Takes the next line; what is wrong with it, None where it holds."""
         try:
-            entry, said, real = _read(line)
+            entry, declared, real = _read(line)
         except Untrusted:
             return FlawKind.FORM
-        if said != real:
+        if declared != real:
             return FlawKind.DIGEST
         if entry.seq != self.head.seq + 1:
             return FlawKind.ORDER
@@ -485,23 +485,23 @@ def _read(line: bytes) -> tuple[Entry, str, str]:
     The line is compared with what `encode` would write, so two lines never
     differ and mean the same.
     """
-    told = Members(loads(line, max_bytes=MAX_LINE_BYTES), "ledger")
-    if not isinstance(data := told.value("data"), dict):
-        raise told.refuse("data")
+    members = Members(loads(line, max_bytes=MAX_LINE_BYTES), "ledger")
+    if not isinstance(data := members.value("data"), dict):
+        raise members.refuse("data")
     entry = Entry(
-        seq=told.integer("seq", low=1),
-        at=told.integer("at"),
-        kind=told.text("kind", pattern=_KIND),
-        purpose=told.optional_text("purpose", pattern=NAME),
+        seq=members.integer("seq", low=1),
+        at=members.integer("at"),
+        kind=members.text("kind", pattern=_KIND),
+        purpose=members.optional_text("purpose", pattern=NAME),
         data=data,
-        prev=told.text("prev", pattern=SHA256_HEX),
+        prev=members.text("prev", pattern=SHA256_HEX),
     )
-    said = told.text("sha256", pattern=SHA256_HEX)
-    told.end()
+    declared = members.text("sha256", pattern=SHA256_HEX)
+    members.end()
     body = _body(entry)
-    if _with_digest(body, said) != line:
+    if _with_digest(body, declared) != line:
         raise Untrusted(Reason.LEDGER, "ledger_line")
-    return entry, said, hashlib.sha256(body).hexdigest()
+    return entry, declared, hashlib.sha256(body).hexdigest()
 
 
 def _datum(name: str, value: Datum) -> Json:

@@ -165,7 +165,7 @@ def assemble(parts: Iterable[Part], *, as_of: int, version: str) -> bytes:
     `as_of` is when the ledger's last entry was made.
     """
     header: dict[str, Json] = {"schema": 1, "export": _FORMAT, "as_of": as_of, "agent": version}
-    lines = [dumps(header), *(dumps(_told(part)) for part in parts)]
+    lines = [dumps(header), *(dumps(_part_json(part)) for part in parts)]
     body = b"".join(line + b"\n" for line in lines)
     return body + dumps({"parts": len(lines) - 1, "sha256": _sha256(body)}) + b"\n"
 
@@ -236,9 +236,9 @@ class _Case:
 
     def judge_ledger(self) -> None:
         """The chain, its end against the head that was written, and a torn last line."""
-        data, told = self.only(PartKind.LEDGER), self.only(PartKind.HEAD)
+        data, head_data = self.only(PartKind.LEDGER), self.only(PartKind.HEAD)
         try:
-            head = ChainHead.decode(told)
+            head = ChainHead.decode(head_data)
         except Untrusted:
             head = ChainHead()
         self.ledger = chain.verify(chain.lines(data), head)
@@ -320,8 +320,8 @@ class _Case:
 
 def _attempts(entries: Iterable[Entry]) -> frozenset[tuple[str, str]]:
     """Id and digest of every request that was about to leave."""
-    said = (entry.data for entry in entries if entry.kind == EntryKind.REQUEST_ATTEMPTED)
-    return frozenset((str(data.get("id")), str(data.get("sha256"))) for data in said)
+    attempts = (entry.data for entry in entries if entry.kind == EntryKind.REQUEST_ATTEMPTED)
+    return frozenset((str(data.get("id")), str(data.get("sha256"))) for data in attempts)
 
 
 def _readable(data: bytes) -> Iterator[Entry]:
@@ -339,11 +339,11 @@ def _header(line: bytes) -> tuple[int, str]:
     Raises Untrusted (`export_none`).
     """
     try:
-        told = Members(loads(line, max_bytes=1024), "export")
-        told.constant("schema", 1)
-        told.constant("export", _FORMAT)
-        as_of, version = told.integer("as_of"), told.text("agent")
-        told.end()
+        members = Members(loads(line, max_bytes=1024), "export")
+        members.constant("schema", 1)
+        members.constant("export", _FORMAT)
+        as_of, version = members.integer("as_of"), members.text("agent")
+        members.end()
     except Untrusted as error:
         raise Untrusted(Reason.FORMAT_INVALID, "export_none") from error
     return as_of, version
@@ -371,15 +371,15 @@ def _read(data: bytes, case: _Case) -> Mapping[tuple[str, str], Part]:
     return parts
 
 
-def _told(part: Part) -> Json:
+def _part_json(part: Part) -> Json:
     """A part as a line of the file."""
-    told: dict[str, Json] = {"part": str(part.holds), "name": part.name, "sha256": part.sha256}
+    part_json: dict[str, Json] = {"part": str(part.holds), "name": part.name, "sha256": part.sha256}
     if part.data is not None:
         try:
-            told["text"] = part.data.decode("utf-8")
+            part_json["text"] = part.data.decode("utf-8")
         except UnicodeDecodeError:
-            told["base64"] = base64url(part.data)
-    return told
+            part_json["base64"] = base64url(part.data)
+    return part_json
 
 
 def _part(line: bytes) -> tuple[Part, bool]:
@@ -387,24 +387,24 @@ def _part(line: bytes) -> tuple[Part, bool]:
 
     Raises Untrusted for a line that is no part.
     """
-    told = Members(loads(line, max_bytes=MAX_BYTES), "export")
-    holds, name = told.text("part", pattern=NAME), told.text("name", max_length=_MAX_NAME)
-    sha256 = told.text("sha256", pattern=SHA256_HEX)
+    members = Members(loads(line, max_bytes=MAX_BYTES), "export")
+    holds, name = members.text("part", pattern=NAME), members.text("name", max_length=_MAX_NAME)
+    sha256 = members.text("sha256", pattern=SHA256_HEX)
     data: bytes | None = None
-    if told.has("text"):
-        data = _text(told)
-    elif told.has("base64"):
-        data = unbase64url(told.text("base64", max_length=MAX_BYTES))
-    told.end()
+    if members.has("text"):
+        data = _text(members)
+    elif members.has("base64"):
+        data = unbase64url(members.text("base64", max_length=MAX_BYTES))
+    members.end()
     part = Part(holds=holds, name=name, data=data, sha256=sha256)
     return part, data is None or _sha256(data) == sha256
 
 
-def _text(told: Members) -> bytes:
+def _text(members: Members) -> bytes:
     """The text of a part, of any characters: a consent file is shown as it was written, line ends and all."""
-    value = told.value("text")
+    value = members.value("text")
     if not isinstance(value, str):
-        raise told.refuse("text")
+        raise members.refuse("text")
     return value.encode("utf-8")
 
 

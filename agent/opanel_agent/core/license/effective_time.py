@@ -177,7 +177,7 @@ def to_json(mark: ClockState) -> dict[str, Json]:
     `behind` are the lifts below 0, as how far behind; it, `disagreed_s` and
     `unwitnessed_s` are absent where there is nothing to tell.
     """
-    told: dict[str, Json] = {
+    clock_json: dict[str, Json] = {
         "schema": 1,
         "own_s": mark.own_s,
         "boottime_s": mark.boottime_s,
@@ -187,31 +187,31 @@ def to_json(mark: ClockState) -> dict[str, Json]:
     }
     behind: dict[str, Json] = {kid: -ahead_s for kid, ahead_s in mark.lifts.items() if ahead_s < 0}
     if behind:
-        told["behind"] = behind
+        clock_json["behind"] = behind
     if mark.disagreed_s is not None:
-        told["disagreed_s"] = mark.disagreed_s
+        clock_json["disagreed_s"] = mark.disagreed_s
     if mark.unwitnessed_s:
-        told["unwitnessed_s"] = mark.unwitnessed_s
-    return told
+        clock_json["unwitnessed_s"] = mark.unwitnessed_s
+    return clock_json
 
 
-def from_json(told: Members) -> ClockState:
-    """The mark that `to_json` told; Untrusted for anything else, and the caller starts with `first`."""
-    told.constant("schema", 1)
-    lifts = told.members("lifts")
+def from_json(members: Members) -> ClockState:
+    """The mark that `to_json` wrote; Untrusted for anything else, and the caller starts with `first`."""
+    members.constant("schema", 1)
+    lifts = members.members("lifts")
     ahead = {kid: lifts.integer(kid) for kid in lifts.names()}  # a thumbprint may begin with - or _
-    behind = told.members("behind") if told.has("behind") else None
+    behind = members.members("behind") if members.has("behind") else None
     late = {} if behind is None else {kid: -behind.integer(kid, low=1) for kid in behind.names()}
     mark = ClockState(
-        own_s=told.integer("own_s"),
-        boottime_s=told.integer("boottime_s"),
-        boot_id=told.text("boot_id"),
+        own_s=members.integer("own_s"),
+        boottime_s=members.integer("boottime_s"),
+        boot_id=members.text("boot_id"),
         lifts={**ahead, **late},
-        allowance_s=told.integer("allowance_s", high=FAR_S),
-        disagreed_s=told.integer("disagreed_s") if told.has("disagreed_s") else None,
-        unwitnessed_s=told.integer("unwitnessed_s", low=1) if told.has("unwitnessed_s") else 0,
+        allowance_s=members.integer("allowance_s", high=FAR_S),
+        disagreed_s=members.integer("disagreed_s") if members.has("disagreed_s") else None,
+        unwitnessed_s=members.integer("unwitnessed_s", low=1) if members.has("unwitnessed_s") else 0,
     )
-    told.end()
+    members.end()
     return mark
 
 

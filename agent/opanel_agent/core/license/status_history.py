@@ -63,11 +63,11 @@ def mark_installed(rows: StatusRecords, bundle: Bundle) -> StatusRecords:
     known = {row.entry for row in rows}
     kept: list[StatusRecord] = []
     for row in rows:
-        told = None if row.jti is None else entries.get(row.jti)
-        if told is None:
+        bundle_entry = None if row.jti is None else entries.get(row.jti)
+        if bundle_entry is None:
             kept.append(replace(row, installed=row.entry in own))
-        elif told not in known:
-            kept.append(replace(row, entry=told, jti=None, installed=True))
+        elif bundle_entry not in known:
+            kept.append(replace(row, entry=bundle_entry, jti=None, installed=True))
     return tuple(kept)
 
 

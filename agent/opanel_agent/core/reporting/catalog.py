@@ -116,7 +116,7 @@ class Field:
                 texts = [item for item in value if isinstance(item, str)]
                 return self.type is Type.TEXTS and len(texts) == len(value) and self._permits_all(texts)
             case dict():
-                items = [f"{name}={said}" for name, said in value.items() if isinstance(said, str)]
+                items = [f"{name}={text}" for name, text in value.items() if isinstance(text, str)]
                 return self.type is Type.OBJECT and len(items) == len(value) and self._permits_all(items)
             case _:
                 return False
@@ -124,8 +124,8 @@ class Field:
     def admitted(self) -> int:
         """Returns how many different things the field can say, its absence included; for objects an upper bound."""
         one = 2 if self.type is Type.BOOLEAN else len(self.values) or count(self.pattern or "")
-        said = powers(one, 0, self.max_items) if self.type in (Type.TEXTS, Type.OBJECT) else one
-        return said if self.required else said + 1
+        total = powers(one, 0, self.max_items) if self.type in (Type.TEXTS, Type.OBJECT) else one
+        return total if self.required else total + 1
 
     def permits(self, value: str | int) -> bool:
         """Tells whether one value, or one item of several, is among the permitted ones."""
@@ -169,11 +169,11 @@ class Catalog:
         if not fields:
             raise Untrusted(Reason.FIELD_UNDECLARED, "purpose_undeclared", purpose=purpose)
         constants = {name: field.values[0] for name, field in fields.items() if field.constant}
-        said: dict[str, Json] = {**constants, **facts}
-        _refuse("field_undeclared", purpose, [name for name in said if name not in fields or fields[name].until])
-        _refuse("field_missing", purpose, self._missing(purpose, said))
-        _refuse("field_value", purpose, self._wrong(purpose, said))
-        return dumps(said)
+        report: dict[str, Json] = {**constants, **facts}
+        _refuse("field_undeclared", purpose, [name for name in report if name not in fields or fields[name].until])
+        _refuse("field_missing", purpose, self._missing(purpose, report))
+        _refuse("field_value", purpose, self._wrong(purpose, report))
+        return dumps(report)
 
     def check(self, purpose: str, body: bytes) -> tuple[str, ...]:
         """Returns the names of the fields that are undeclared, missing, or of another type or value; () for a good body.
@@ -184,14 +184,14 @@ class Catalog:
         either.
         """
         try:
-            said = loads(body, max_bytes=MAX_BODY_BYTES)
+            report = loads(body, max_bytes=MAX_BODY_BYTES)
         except Untrusted:
             return ("body",)
         fields = self.fields(purpose)
-        if not isinstance(said, dict) or dumps(said) != body or not fields:
+        if not isinstance(report, dict) or dumps(report) != body or not fields:
             return ("body",)
-        undeclared = [name if re.fullmatch(NAME, name) else "?" for name in said if name not in fields]
-        return tuple(dict.fromkeys([*undeclared, *self._missing(purpose, said), *self._wrong(purpose, said)]))
+        undeclared = [name if re.fullmatch(NAME, name) else "?" for name in report if name not in fields]
+        return tuple(dict.fromkeys([*undeclared, *self._missing(purpose, report), *self._wrong(purpose, report)]))
 
     def bits(self, purpose: str) -> float:
         """Returns how much a report can tell about its server at most: log2 of what each field can say, summed.
@@ -204,17 +204,17 @@ class Catalog:
 
     def freeze(self) -> bytes:
         """Returns the catalog as a notice keeps it: readable, and the same bytes for the same declarations."""
-        sheets = {purpose: _told(sheet) for purpose, sheet in self.sheets.items()}
+        sheets = {purpose: _sheet_json(sheet) for purpose, sheet in self.sheets.items()}
         return (json.dumps(sheets, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode("utf-8")
 
-    def _missing(self, purpose: str, said: Mapping[str, Json]) -> list[str]:
+    def _missing(self, purpose: str, report: Mapping[str, Json]) -> list[str]:
         """The required fields that a report lacks."""
-        return [name for name, field in self.fields(purpose).items() if field.required and name not in said]
+        return [name for name, field in self.fields(purpose).items() if field.required and name not in report]
 
-    def _wrong(self, purpose: str, said: Mapping[str, Json]) -> list[str]:
+    def _wrong(self, purpose: str, report: Mapping[str, Json]) -> list[str]:
         """The declared fields whose value is not permitted."""
         fields = self.fields(purpose)
-        return [name for name, value in said.items() if name in fields and not fields[name].admits(value)]
+        return [name for name, value in report.items() if name in fields and not fields[name].admits(value)]
 
 
 def _refuse(detail: str, purpose: str, names: list[str]) -> None:
@@ -300,9 +300,9 @@ def _toml(purpose: str, text: bytes) -> Members:
         table: dict[str, Json] = tomllib.loads(text.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Untrusted(Reason.FORMAT_INVALID, "catalog_toml", where=purpose) from error
-    told = Members(table, purpose)
-    told.constant("schema", 1)
-    told.constant("purpose", purpose)
+    members = Members(table, purpose)
+    members.constant("schema", 1)
+    members.constant("purpose", purpose)
     every, fields = table.get("every", {}), table.get("fields")
     if isinstance(every, dict) and isinstance(fields, dict):
         # what [every] says holds for each field that does not say otherwise
@@ -311,99 +311,99 @@ def _toml(purpose: str, text: bytes) -> Members:
     return Members({**rest, "fields": fields}, purpose)
 
 
-def _sheet(purpose: str, told: Members) -> PurposeSchema:
+def _sheet(purpose: str, members: Members) -> PurposeSchema:
     """One purpose from its declarations.
 
     Raises Untrusted for a purpose without recipients.
     """
-    recipients = told.texts("recipients", pattern=_NAME)
-    fields = told.members("fields")
+    recipients = members.texts("recipients", pattern=_NAME)
+    fields = members.members("fields")
     sheet = PurposeSchema(
         recipients=tuple(sorted(recipients)),
         fields={name: _field(name, fields.members(name)) for name in fields.names()},
     )
-    told.end()
+    members.end()
     if not recipients or not all(re.fullmatch(_NAME, name) for name in sheet.fields):
         raise Untrusted(Reason.FORMAT_INVALID, "catalog_field", where=purpose, name="recipients, fields")
     return sheet
 
 
-def _field(name: str, told: Members) -> Field:
+def _field(name: str, members: Members) -> Field:
     """One declaration.
 
     Raises Untrusted naming the field and the member that is wrong.
     """
-    description = told.members("description")
-    kind = told.text("type")
+    description = members.members("description")
+    kind = members.text("type")
     if kind not in list(Type):
-        raise told.refuse("type")
+        raise members.refuse("type")
     field = Field(
         name=name,
-        source=told.text("source"),
-        transform=told.text("transform", pattern=_NAME),
+        source=members.text("source"),
+        transform=members.text("transform", pattern=_NAME),
         type=Type(kind),
-        values=_values(told),
-        pattern=told.text("pattern", max_length=512) if told.has("pattern") else None,
-        max_items=told.integer("max_items", high=64) if told.has("max_items") else 1,
-        example=told.value("example"),
-        retention_days_here=told.integer("retention_days_here", low=1, high=3650),
-        retention_days_there=told.integer("retention_days_there", low=1, high=3650),
-        since=told.text("since", pattern=_DAY),
-        until=told.text("until", pattern=_DAY) if told.has("until") else None,
-        optional=told.has("optional") and told.boolean("optional"),
-        drawn=told.has("drawn") and told.boolean("drawn"),
+        values=_values(members),
+        pattern=members.text("pattern", max_length=512) if members.has("pattern") else None,
+        max_items=members.integer("max_items", high=64) if members.has("max_items") else 1,
+        example=members.value("example"),
+        retention_days_here=members.integer("retention_days_here", low=1, high=3650),
+        retention_days_there=members.integer("retention_days_there", low=1, high=3650),
+        since=members.text("since", pattern=_DAY),
+        until=members.text("until", pattern=_DAY) if members.has("until") else None,
+        optional=members.has("optional") and members.boolean("optional"),
+        drawn=members.has("drawn") and members.boolean("drawn"),
         description={language: description.text(language, max_length=600) for language in LANGUAGES},
-        label=_label(told),
+        label=_label(members),
     )
     description.end()
-    told.end()
-    _consistent(field, told)
+    members.end()
+    _consistent(field, members)
     return field
 
 
-def _label(told: Members) -> Mapping[str, str]:
-    if not told.has("label"):
+def _label(members: Members) -> Mapping[str, str]:
+    if not members.has("label"):
         return {}
-    said = told.members("label")
-    label: dict[str, str] = {language: said.text(language, max_length=80) for language in LANGUAGES}
-    said.end()
+    texts = members.members("label")
+    label: dict[str, str] = {language: texts.text(language, max_length=80) for language in LANGUAGES}
+    texts.end()
     return label
 
 
-def _values(told: Members) -> tuple[str | int, ...]:
+def _values(members: Members) -> tuple[str | int, ...]:
     """The permitted values: distinct strings or integers."""
-    said = told.value("values") if told.has("values") else []
-    values = [value for value in said if isinstance(value, str | int)] if isinstance(said, list) else []
-    if said != values or len(set(values)) != len(values):
-        raise told.refuse("values")
+    listed = members.value("values") if members.has("values") else []
+    values = [value for value in listed if isinstance(value, str | int)] if isinstance(listed, list) else []
+    if listed != values or len(set(values)) != len(values):
+        raise members.refuse("values")
     return tuple(values)
 
 
-def _consistent(field: Field, told: Members) -> None:
+def _consistent(field: Field, members: Members) -> None:
     """Either values or a pattern (a boolean has neither), values of the type, and an example that is admitted."""
     if [bool(field.values), field.pattern is not None].count(True) != (0 if field.type is Type.BOOLEAN else 1):
-        raise told.refuse("values")
+        raise members.refuse("values")
     if not all(type(value) is (int if field.type is Type.INTEGER else str) for value in field.values):
-        raise told.refuse("values")
+        raise members.refuse("values")
     try:
         field.admitted()
     except (ValueError, re.error) as error:
-        raise told.refuse("pattern") from error
+        raise members.refuse("pattern") from error
     if not field.admits(field.example):
-        raise told.refuse("example")
+        raise members.refuse("example")
 
 
-def _told(sheet: PurposeSchema) -> Json:
+def _sheet_json(sheet: PurposeSchema) -> Json:
     """As `_sheet` reads it."""
     return {
         "recipients": list(sheet.recipients),
-        "fields": {name: _said(field) for name, field in sheet.fields.items()},
+        "fields": {name: _field_json(field) for name, field in sheet.fields.items()},
     }
 
 
-def _said(field: Field) -> Json:
+def _field_json(field: Field) -> Json:
     """A field as a notice keeps it, members that say nothing left out."""
-    said: dict[str, Json] = {
+    field_json: dict[str, Json] = {
         "source": field.source,
         "transform": field.transform,
         "type": field.type.value,
@@ -422,4 +422,4 @@ def _said(field: Field) -> Json:
         "until": field.until,
         "label": dict(field.label),
     }
-    return said | {name: value for name, value in where_given.items() if value}
+    return field_json | {name: value for name, value in where_given.items() if value}

@@ -59,12 +59,12 @@ def scrub(type_name: str, frames: Sequence[StackFrame], agent_version: str, pyth
     (`builtins.ValueError`), `python` major.minor. At most MAX_FRAMES frames,
     the innermost ones, outermost first.
     """
-    told = [f"{each.module}:{each.function}:{each.line}" for each in frames if _ours(each)]
+    lines = [f"{each.module}:{each.function}:{each.line}" for each in frames if _ours(each)]
     return {
         "agent_version": fingerprint.release(agent_version),
         "python": python,
         "exception": _KNOWN_TYPES.get(type_name, OTHER),
-        "frames": [*told[-MAX_FRAMES:]],
+        "frames": [*lines[-MAX_FRAMES:]],
     }
 
 

@@ -115,29 +115,29 @@ def os_release(text: str | None) -> Mapping[str, str]:
     return MappingProxyType({match[1]: match[2] for match in found if match})
 
 
-def os_id(told: Mapping[str, str]) -> str:
+def os_id(os_release: Mapping[str, str]) -> str:
     """Returns the distribution, `other` for one that is not listed."""
-    return told["ID"] if told.get("ID") in OS_IDS else OTHER
+    return os_release["ID"] if os_release.get("ID") in OS_IDS else OTHER
 
 
-def os_version(told: Mapping[str, str]) -> str:
+def os_version(os_release: Mapping[str, str]) -> str:
     """Returns the major version of a distribution that is listed, `unknown` for every other.
 
     The version of a rare distribution would say more than its name may.
     """
-    found = re.fullmatch(_OS_VERSION, told.get("VERSION_ID", ""))
-    return found[1] if found and told.get("ID") in OS_IDS else UNKNOWN
+    found = re.fullmatch(_OS_VERSION, os_release.get("VERSION_ID", ""))
+    return found[1] if found and os_release.get("ID") in OS_IDS else UNKNOWN
 
 
-def kernel(told: str) -> str:
+def kernel(kernel_release: str) -> str:
     """Returns `major.minor` of the kernel's release; the rest names a build."""
-    found = re.fullmatch(_KERNEL, told)
+    found = re.fullmatch(_KERNEL, kernel_release)
     return UNKNOWN if found is None else found[1]
 
 
-def architecture(told: str) -> str:
+def architecture(machine: str) -> str:
     """Returns the machine's architecture as uname(2) names it, `other` for a rare one."""
-    return told if told in ARCHITECTURES else OTHER
+    return machine if machine in ARCHITECTURES else OTHER
 
 
 def cpu_class(processors: int | None) -> str:

@@ -144,7 +144,7 @@ def use_right(context: PassContext, intent: Members) -> Result:
         context.ledger.append(
             EntryKind.RECEIPT_KEPT, context.now, purpose=sealed.purpose, id=sealed.id, due=receipt.due
         )
-        return {"due": receipt.due, "answer": receipt.told}
+        return {"due": receipt.due, "answer": receipt.answer}
 
     return carry_out(context, Purpose.DATA_RIGHTS, prepare, options_of(intent), install)
 

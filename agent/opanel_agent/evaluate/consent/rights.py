@@ -170,7 +170,7 @@ class DataRights:
         """
         receipt = receipt_document.verify(token.strip(), self.root)
         known = self._load()
-        mine = [self._with_sending(request).told(receipt) for request in known if request.sha256 == receipt.sub]
+        mine = [self._with_sending(request).with_receipt(receipt) for request in known if request.sha256 == receipt.sub]
         if not mine:
             return None
         answered = receipt.due == receipt.iat

@@ -168,7 +168,7 @@ def status(context: PassContext, token: bytes, *, shard: int | None = None) -> N
     if new.exp <= effective_time.now(clock_state):  # by the time that holds once its own date was heard
         raise Untrusted(Reason.STATUS_STALE, "status_list_expired")
     _keep_list(context, new, token)
-    context.tell_time(clock_state)
+    context.set_clock(clock_state)
     sight(state, inputs.bundle, [new], context.now)
 
 
@@ -267,7 +267,7 @@ def _verified(context: PassContext, text: bytes) -> Bundle:
     if inputs.bundle is None or dated.license.iat > inputs.bundle.license.iat:
         clock_state = effective_time.corroborate(clock_state, dated.license.iat, inputs.clock)
     new = bundle_document.verify(text, inputs.root, now=effective_time.now(clock_state))
-    context.tell_time(clock_state)
+    context.set_clock(clock_state)
     return new
 
 

@@ -26,9 +26,9 @@ def test_a_receipt_reads_as_it_was_written_and_answers_its_bytes_alone() -> None
         sub=signing.receipt_claims(BODY)["sub"],
         kind="usage_statistics",
         due=signing.NOW + 180 * signing.DAY,
-        told={"found": 1},
+        answer={"found": 1},
     )
-    assert verify().told is None
+    assert verify().answer is None
     assert read.answers(BODY)
     assert not read.answers(BODY + b"\n")
     assert not verify(sub="ab" * 32).answers(BODY)

@@ -432,7 +432,7 @@ def test_a_later_date_does_not_delay_an_earlier_one() -> None:
     request = RightsRequest(id=named(1), kind="erase", at=1, sha256="0" * 64, reports=frozenset())
     due = [Receipt(jti="receipt-1", iss="a", iat=5, sub="0" * 64, kind="erase", due=due) for due in (90, 70, 80)]
     for each in due:
-        request = request.told(each)
+        request = request.with_receipt(each)
     assert request.due_at == 70
 
 
@@ -440,7 +440,7 @@ def test_the_first_answer_is_when_it_was_answered() -> None:
     request = RightsRequest(id=named(1), kind="erase", at=1, sha256="0" * 64, reports=frozenset())
     for moment in (5, 9):
         told = Receipt(jti="receipt-1", iss="a", iat=moment, sub="0" * 64, kind="erase", due=moment)
-        request = request.told(told)
+        request = request.with_receipt(told)
     assert request.answered_at == 5
 
 
