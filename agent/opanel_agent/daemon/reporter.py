@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from opanel_agent.core.units import DAY_S, HOUR_S
 
-Tell = Callable[..., None]
+LogEvent = Callable[..., None]
 _LINES_MAX: Final = 64
 SENTENCES: Final[Mapping[str, tuple[str, str]]] = {  # English, Turkish
     "started": ("The license agent is running.", "Lisans ajanı çalışıyor."),
@@ -53,8 +53,8 @@ class Reported(NamedTuple):
 class Reporter:
     """Reports events, each with the license's state. `language`: of `SENTENCES`, until evaluate names another."""
 
-    def __init__(self, tell: Tell, language: str) -> None:
-        self._tell = tell
+    def __init__(self, log_event: LogEvent, language: str) -> None:
+        self._log_event = log_event
         self._turkish = language == "tr"
         self._state = "unknown"
         self._license = Reported("", -math.inf)
@@ -70,7 +70,7 @@ class Reporter:
     def event(self, event: str, *, level: str = "info", **fields: object) -> None:
         """Reports an event of the daemon's own, now."""
         message = SENTENCES[event][self._turkish].format_map({"state": self._state, **fields})
-        self._tell(event, level=level, message=message, state=self._state, **fields)
+        self._log_event(event, level=level, message=message, state=self._state, **fields)
 
     def license(self, state: str, reasons: str, now_s: float) -> None:
         """Reports the license's state and its reasons where they changed."""
@@ -112,4 +112,4 @@ class Reporter:
         if len(self._lines) > _LINES_MAX:
             del self._lines[next(iter(self._lines))]
         if not known:
-            self._tell(event, level=level, message=message, state=self._state, **fields)
+            self._log_event(event, level=level, message=message, state=self._state, **fields)

@@ -74,7 +74,7 @@ def _runtime_without_session(code: str) -> str:
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _tell_runtime(code, theirs)
+        _write_runtime_dir(code, theirs)
     os.close(theirs)
     with open(ours, "rb") as pipe:  # noqa: PTH123 - a descriptor
         found = os.fsdecode(pipe.read())
@@ -84,7 +84,7 @@ def _runtime_without_session(code: str) -> str:
     return found
 
 
-def _tell_runtime(code: str, pipe: int) -> NoReturn:
+def _write_runtime_dir(code: str, pipe: int) -> NoReturn:
     directory, status = b"", 1
     try:
         from opanel_agent.system.storage.paths import find

@@ -45,8 +45,8 @@ class ScenarioFiles:
         self._paths = server_copy.paths_in(folder, os.geteuid(), system=True)
         self._settings, self._refused = self._read_settings()
         self._root = root_document.first((folder / server_copy.ROOT_FILE).read_bytes())
-        told: list[str] = json.loads((folder / server_copy.DESTINATIONS).read_text("utf-8"))
-        urls = [urlsplit(url) for url in told if endpoints.admissible(url)]
+        destinations: list[str] = json.loads((folder / server_copy.DESTINATIONS).read_text("utf-8"))
+        urls = [urlsplit(url) for url in destinations if endpoints.admissible(url)]
         self.hosts = frozenset(url.hostname or "" for url in urls) | {LOCALHOST}
         self.ports = frozenset(_port(url.scheme, url.port) for url in urls)
         self.addresses = namespace.documentation_addresses(

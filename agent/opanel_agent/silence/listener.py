@@ -159,8 +159,8 @@ def whole(data: bytes | bytearray) -> bool:
     if not end:
         return False
     lines = (line.lower() for line in head.split(b"\r\n"))
-    told = next((line[15:].strip() for line in lines if line.startswith(b"content-length:")), b"0")
-    return not told.isdigit() or len(body) >= int(told)
+    length = next((line[15:].strip() for line in lines if line.startswith(b"content-length:")), b"0")
+    return not length.isdigit() or len(body) >= int(length)
 
 
 def _door(port: int, *, has_v6: bool) -> socket.socket:

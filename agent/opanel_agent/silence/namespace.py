@@ -50,10 +50,10 @@ _ATTRIBUTE_OIF: Final = 4
 class NamespaceRefused(Exception):
     """The kernel does not let us make a chamber here. `step` is what it refused, in a word."""
 
-    def __init__(self, step: str, told: str) -> None:
-        super().__init__(step, told)
+    def __init__(self, step: str, detail: str) -> None:
+        super().__init__(step, detail)
         self.step = step
-        self.told = told
+        self.detail = detail
 
 
 @frozen
@@ -149,8 +149,8 @@ def _table(text: str) -> dict[str, int]:
     lines = text.splitlines()
     for names, figures in zip(lines[::2], lines[1::2], strict=True):
         group, _, rest = names.partition(":")
-        told = figures.partition(":")[2].split()
-        found |= {f"{group}.{name}": int(figure) for name, figure in zip(rest.split(), told, strict=True)}
+        values = figures.partition(":")[2].split()
+        found |= {f"{group}.{name}": int(figure) for name, figure in zip(rest.split(), values, strict=True)}
     return found
 
 
@@ -174,8 +174,8 @@ def _judge_namespaces() -> None:
 
 def _flags(name: str) -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        told = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("=16sH14x", name.encode(), 0))
-    (flags,) = struct.unpack_from("=H", told, 16)
+        ifreq = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("=16sH14x", name.encode(), 0))
+    (flags,) = struct.unpack_from("=H", ifreq, 16)
     return int(flags)
 
 
@@ -226,12 +226,12 @@ def _lay_etc(folder: Path, hosts: bytes) -> None:
             _relay(ETC / name, folder / f"{name}.real", without={NAME})
     (ETC / "hosts").write_bytes(hosts)
     (ETC / "nsswitch.conf").write_bytes(b"hosts: files dns\n")
-    for said in sorted((folder / "etc").rglob("*")):
-        target = ETC / said.relative_to(folder / "etc")
-        if said.is_dir():
+    for source in sorted((folder / "etc").rglob("*")):
+        target = ETC / source.relative_to(folder / "etc")
+        if source.is_dir():
             target.mkdir(exist_ok=True)
         else:
-            target.write_bytes(said.read_bytes())
+            target.write_bytes(source.read_bytes())
 
 
 def _lay_programs(folder: Path, layout: Layout) -> None:

@@ -36,7 +36,7 @@ TRACED_DAYS: Final = 1
 _PROBE_S: Final = 20
 _BASE_S: Final = 120
 _DAY_S: Final = 30  # a generous share of a noisy machine's time for each day of the month, strace included
-_TOLD_CHARACTERS: Final = 200
+_ERROR_MAX_CHARACTERS: Final = 200
 _OUTPUT_MAX_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -58,10 +58,10 @@ _WEEK_DAYS: Final = 7
 class MissingPrerequisite(Exception):
     """What kept it from being run. `code` is published: one of `MISSING`, or RUN_FAILED where a chamber gave no result."""
 
-    def __init__(self, code: str, told: str = "") -> None:
-        super().__init__(code, told)
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code, detail)
         self.code = code
-        self.told = told
+        self.detail = detail
 
 
 @frozen
@@ -93,7 +93,7 @@ def prove(files: Files, paths: Paths, days: int, means: ProofTools) -> Proof:
         not_run += [{"code": unseen}] if unseen else []
         controls, scenarios = _run(server, days, means, traced=unseen is None)
     except MissingPrerequisite as missing:
-        not_run.append({"code": missing.code, "told": missing.told})
+        not_run.append({"code": missing.code, "told": missing.detail})
         status = IMPOSSIBLE if missing.code in MISSING else NOT_PROVEN
         return Proof(result=_result(days, (), {"controls": []}, not_run), exit_status=status)
     not_run += [] if controls["has_v6"] else [{"code": "ipv6_absent"}]
@@ -131,14 +131,16 @@ def _judge_unshare(means: ProofTools) -> None:
     except OSError as exc:  # TimeoutError is one
         raise MissingPrerequisite("unshare_refused", str(exc)) from exc
     if ran.status != 0:
-        raise MissingPrerequisite("unshare_refused", ran.errors.decode("utf-8", "replace").strip()[:_TOLD_CHARACTERS])
+        raise MissingPrerequisite(
+            "unshare_refused", ran.errors.decode("utf-8", "replace").strip()[:_ERROR_MAX_CHARACTERS]
+        )
 
 
 def _server(files: Files, paths: Paths) -> server_copy.Server:
     try:
         return server_copy.look(files, paths)
     except server_copy.NoRoot as exc:
-        raise MissingPrerequisite("root_absent", str(exc.__cause__ or "")[:_TOLD_CHARACTERS]) from exc
+        raise MissingPrerequisite("root_absent", str(exc.__cause__ or "")[:_ERROR_MAX_CHARACTERS]) from exc
 
 
 def _run(
@@ -203,9 +205,9 @@ def _in_chamber(folder: Path, scenario: str, days: int, means: ProofTools, *, tr
     except OSError as exc:  # TimeoutError is one
         raise MissingPrerequisite(RUN_FAILED, f"{scenario}: {type(exc).__name__}") from exc
     if ran.status != 0:
-        said = ran.errors.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise MissingPrerequisite(RUN_FAILED, f"{scenario}: {said}"[:_TOLD_CHARACTERS])
-    told: dict[str, Any] = json.loads(ran.output)
-    if "refused" in told:
-        raise MissingPrerequisite("chamber_refused", f"{told['refused']}: {told['told']}"[:_TOLD_CHARACTERS])
-    return told
+        last_line = ran.errors.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise MissingPrerequisite(RUN_FAILED, f"{scenario}: {last_line}"[:_ERROR_MAX_CHARACTERS])
+    result: dict[str, Any] = json.loads(ran.output)
+    if "refused" in result:
+        raise MissingPrerequisite("chamber_refused", f"{result['refused']}: {result['told']}"[:_ERROR_MAX_CHARACTERS])
+    return result

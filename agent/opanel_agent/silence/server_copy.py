@@ -156,52 +156,52 @@ def lay_out(server: Server, scenario: Scenario, folder: Path) -> None:
         FILES.write(folder / ANSWERS / path.rpartition("/")[2], body)
     for name, data in server.kept.items():
         FILES.write(folder / KEPT / name, data, mode=0o600)
-    for place, file in _said(server, scenario, folder).items():
+    for place, file in _scenario_files(server, scenario, folder).items():
         target = folder / place
         FILES.make_dir(target.parent)
         FILES.write(target, file.data, mode=NOBODYS if file.refused else 0o600)
 
 
-def _said(server: Server, scenario: Scenario, folder: Path) -> dict[str, File]:
+def _scenario_files(server: Server, scenario: Scenario, folder: Path) -> dict[str, File]:
     license_ = {
         name: file for name, file in server.files.items() if name.startswith(("config/license", "config/import"))
     }
     if scenario is Scenario.AS_IT_STANDS:
         return {**server.files, "config/agent.toml": _own_settings(server, folder)}
-    said = {
+    files = {
         **license_,
         "config/agent.toml": _loud_settings(server, folder),
         "config/consent.toml": _consent(allow=True),
     }
     match scenario:
         case Scenario.OFFLINE:
-            said["config/offline"] = File(data=b"")
+            files["config/offline"] = File(data=b"")
         case Scenario.DENIED:
-            said["config/consent.toml"] = _consent(allow=False)
+            files["config/consent.toml"] = _consent(allow=False)
         case Scenario.COMMANDS:
-            said["config/consent.toml"] = _consent(allow=True, hold="72h", review=True)
+            files["config/consent.toml"] = _consent(allow=True, hold="72h", review=True)
         case Scenario.DO_NOT_TRACK:
-            said["config/do-not-track"] = File(data=b"")
+            files["config/do-not-track"] = File(data=b"")
         case Scenario.ALLOWED:
             pass
-    return said
+    return files
 
 
 def _own_settings(server: Server, folder: Path) -> File:
     if server.settings_file is not None and server.settings_file.refused:
         return server.settings_file
-    told = {} if server.settings_file is None else _table(server.settings_file.data)
-    told.pop("proxy", None)
-    told.pop("no_proxy", None)
-    return _settings({**told, **_places(folder)})
+    settings = {} if server.settings_file is None else _table(server.settings_file.data)
+    settings.pop("proxy", None)
+    settings.pop("no_proxy", None)
+    return _settings({**settings, **_places(folder)})
 
 
 def _loud_settings(server: Server, folder: Path) -> File:
     return _settings({"mirrors": list(server.settings.mirrors), **_places(folder)})
 
 
-def _settings(told: dict[str, object]) -> File:
-    return File(data=tomli_w.dumps({"schema": 1, **told}).encode("utf-8"))
+def _settings(settings: dict[str, object]) -> File:
+    return File(data=tomli_w.dumps({"schema": 1, **settings}).encode("utf-8"))
 
 
 def _places(folder: Path) -> dict[str, object]:
@@ -214,12 +214,12 @@ def _table(data: bytes) -> dict[str, object]:
 
 
 def _consent(*, allow: bool, hold: str = "0h", review: bool = False) -> File:
-    told = consent_file.fresh(installed_notice(), dict.fromkeys(CONSENT_BASED, allow))
-    purposes = told["purposes"]
+    content = consent_file.fresh(installed_notice(), dict.fromkeys(CONSENT_BASED, allow))
+    purposes = content["purposes"]
     if isinstance(purposes, dict):
         purposes[Purpose.USAGE_STATISTICS.value]["hold"] = hold
         purposes[Purpose.CRASH_REPORTS.value]["review"] = review
-    return File(data=tomli_w.dumps(told).encode("utf-8"))
+    return File(data=tomli_w.dumps(content).encode("utf-8"))
 
 
 # ---- reading

@@ -45,12 +45,12 @@ class ScenarioTask:
 def main(arguments: Sequence[str]) -> int:
     """Runs one role and writes its result as a line of JSON. Returns the exit status."""
     task = ScenarioTask(**json.loads(arguments[0]))
-    told: dict[str, Json] = {}
+    result: dict[str, Json] = {}
     if task.role == "warden":
-        told = _warden(task)
+        result = _warden(task)
     else:
         controls.attempt(task.probe)
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps(result) + "\n")
     return 0
 
 
@@ -60,7 +60,7 @@ def _warden(task: ScenarioTask) -> dict[str, Json]:
     try:
         has_v6 = namespace.prepare(folder, _layout(task, ground))
     except namespace.NamespaceRefused as refused:
-        return {"refused": refused.step, "told": refused.told}
+        return {"refused": refused.step, "told": refused.detail}
     simulate.keep(folder)
     if task.scenario == RAW:
         seen = controls.run(

@@ -21,7 +21,7 @@ from opanel_agent.system.storage.paths import Paths
 
 MAX_BYTES: Final = 64 * 1024
 _NAMED: Final = r"(?a)(?<!\w)(?:OPANEL_AGENT_)?DO_NOT_TRACK(?!\w)"
-_SAYS_NOTHING: Final = r"""(?a)\s*(?:export\s+)?(?:OPANEL_AGENT_)?DO_NOT_TRACK=(?:0|""|''|"0"|'0')?\s*"""
+_OFF_ASSIGNMENT: Final = r"""(?a)\s*(?:export\s+)?(?:OPANEL_AGENT_)?DO_NOT_TRACK=(?:0|""|''|"0"|'0')?\s*"""
 _COMMENT: Final = r"\s*[#;]"
 _LINE_END: Final = r"\r\n|\n|\r"  # a lone carriage return ends a comment for systemd
 _ASSIGNMENT: Final = r"(?a)(?:export\s+)?(\w+=\S{1,32})"
@@ -103,7 +103,7 @@ def in_text(text: str, place: str) -> Iterator[Signal]:
     """Signals among the lines of an environment file: `NAME=value`, `export NAME=value`, or anything odder."""
     for number, line in enumerate(re.split(_LINE_END, text), start=1):
         named = re.search(_NAMED, line)
-        if named is None or re.match(_COMMENT, line) or re.fullmatch(_SAYS_NOTHING, line):
+        if named is None or re.match(_COMMENT, line) or re.fullmatch(_OFF_ASSIGNMENT, line):
             continue
         yield Signal(kind=SignalKind.ENVIRONMENT, what=_shown(line.strip(), named[0]), place=place, line=number)
 

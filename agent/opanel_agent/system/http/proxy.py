@@ -168,11 +168,11 @@ def _response(connection: h11.Connection, stream: Stream, timeout_s: float) -> h
 
 def _is_page(response: h11.Response, early: bytes) -> bool:
     """Tells whether a 2xx is no tunnel: that has no body (RFC 9110 9.3.6), and what is at its end waits to be spoken to."""
-    said = {name: value.strip().lower() for name, value in response.headers}
+    headers = {name: value.strip().lower() for name, value in response.headers}
     return (
-        said.get(b"content-length", b"0") != b"0"
-        or b"transfer-encoding" in said
-        or said.get(b"content-type", b"").startswith(b"text/html")
+        headers.get(b"content-length", b"0") != b"0"
+        or b"transfer-encoding" in headers
+        or headers.get(b"content-type", b"").startswith(b"text/html")
         or early.lstrip().startswith(b"<")
     )
 
