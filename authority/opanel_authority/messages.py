@@ -232,12 +232,12 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-def say(detail: str, values: Mapping[str, Value]) -> str:
+def sentence(detail: str, values: Mapping[str, Value]) -> str:
     """The sentence."""
     if detail in _TABLE:
         return _TABLE[detail][0].format_map(values)
-    told = " ".join(f"{name}={value}" for name, value in values.items())
-    return f"cannot accept the document: {detail}" + (f" ({told})" if told else "")
+    pairs = " ".join(f"{name}={value}" for name, value in values.items())
+    return f"cannot accept the document: {detail}" + (f" ({pairs})" if pairs else "")
 
 
 def cure(detail: str, values: Mapping[str, Value]) -> str:

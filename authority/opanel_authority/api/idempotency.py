@@ -83,11 +83,11 @@ class Caller:
             before = find(books, self.holder.key_id, self.key, asked, now=now)
             if before is None:
                 made = act()
-                told = {} if made is None else json.loads(canonical(made))
-                keep(books, self.holder.key_id, self.key, asked, json.dumps(_without_license(told)), now=now)
+                reply = {} if made is None else json.loads(canonical(made))
+                keep(books, self.holder.key_id, self.key, asked, json.dumps(_without_license(reply)), now=now)
             else:
-                told = _with_license(books, json.loads(before.body))
-        return Response(json.dumps(told) if told else b"", status_code=status, media_type="application/json")
+                reply = _with_license(books, json.loads(before.body))
+        return Response(json.dumps(reply) if reply else b"", status_code=status, media_type="application/json")
 
 
 def caller_of(managed: Managed, writer: Any) -> Any:  # noqa: ANN401 - FastAPI's marker of a dependency
@@ -105,8 +105,8 @@ def caller_of(managed: Managed, writer: Any) -> Any:  # noqa: ANN401 - FastAPI's
     return Depends(caller)
 
 
-def _without_license(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: None if name == "bundle" else value for name, value in told.items()}
+def _without_license(reply: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if name == "bundle" else value for name, value in reply.items()}
 
 
 def _with_license(books: Books, kept: dict[str, Any]) -> dict[str, Any]:

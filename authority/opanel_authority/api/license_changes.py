@@ -126,5 +126,5 @@ def _changed(managed: Managed, license_id: str, holder: Holder) -> LicenseDetail
     """The license after the change; one that was given away is told to the vendor alone."""
     with managed.authority.store.reading() as books:
         row = find_license(books, license_id, delegation=holder.delegation)
-        told: Mapping[str, Any] = listing.detail(books, row, now=managed.now())
-        return LicenseDetail(**told)
+        detail: Mapping[str, Any] = listing.detail(books, row, now=managed.now())
+        return LicenseDetail(**detail)

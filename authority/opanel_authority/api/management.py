@@ -38,7 +38,7 @@ from opanel_authority.documents.claims import LicenseTerms
 from opanel_authority.lifecycle import listing
 from opanel_authority.lifecycle.api_keys import READ, WRITE, Holder
 from opanel_authority.lifecycle.handles import find_license
-from opanel_authority.messages import say
+from opanel_authority.messages import sentence
 
 PREFIX: Final = "/api/v1"
 JSON: Final = "application/json"
@@ -138,14 +138,14 @@ def _add_sales(app: FastAPI, managed: Managed, writer: Any) -> None:  # noqa: AN
                 return _sold_before(books, json.loads(before.body))
             row = _seller(books, holder, order.reseller)
             made = issue.sell_once(managed.authority, books, row, _terms(order), now=now, actor=who_asks(holder).actor)
-            told: dict[str, Any] = {
+            record: dict[str, Any] = {
                 "status": 200 if made.again else 201,
                 "id": made.jti,
                 "issued_before": made.again,
-                "warnings": [say(each, {}) for each in made.warnings],
+                "warnings": [sentence(each, {}) for each in made.warnings],
             }
-            idempotency.keep(books, holder.key_id, idempotency_key, asked, json.dumps(told), now=now)
-            return _sold_before(books, told)
+            idempotency.keep(books, holder.key_id, idempotency_key, asked, json.dumps(record), now=now)
+            return _sold_before(books, record)
 
 
 def _sold_before(books: Books, kept: dict[str, Any]) -> Response:

@@ -9,7 +9,7 @@ from opanel_agent.core import problems
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted, Usage, Value
-from opanel_authority.messages import cure, say
+from opanel_authority.messages import cure, sentence
 
 _NOT_FOUND: Final = frozenset({"license_unknown", "id_unknown", "reseller_unknown"})
 
@@ -19,7 +19,7 @@ def problem(
 ) -> Response:
     """`title` is the sentence; with `hint` `detail` says what to do about it."""
     known = {} if values is None else values
-    body: dict[str, Json] = {"type": problems.type_of(code), "title": say(detail, known), "status": status}
+    body: dict[str, Json] = {"type": problems.type_of(code), "title": sentence(detail, known), "status": status}
     if hint:
         body["detail"] = cure(detail, known)
     if "fields" in known:

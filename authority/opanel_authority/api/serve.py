@@ -134,7 +134,7 @@ def _purge(served: Served, line: Line) -> int | None:
 @contextmanager
 def _publishing(served: Served, directory: Path, line: Line, *, every_s: float = _PUBLISH_EVERY_S) -> Iterator[None]:
     """Keep the static files up to date. A failure is said once, until another comes or it goes well again."""
-    said: list[str] = [""]
+    reported: list[str] = [""]
 
     def write() -> None:
         try:
@@ -142,9 +142,9 @@ def _publishing(served: Served, directory: Path, line: Line, *, every_s: float =
             failure = ""
         except (AgentError, OSError) as error:
             failure = f"error publish {error}"
-        if failure != said[0]:
+        if failure != reported[0]:
             line(failure or "published again")
-            said[0] = failure
+            reported[0] = failure
 
     with _repeating("publish", every_s, write):
         yield

@@ -156,9 +156,9 @@ class Store:
         try:
             cursor = raw.cursor()
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            told = cursor.fetchone()  # (busy, pages in the log, pages copied)
+            checkpoint = cursor.fetchone()  # (busy, pages in the log, pages copied)
             cursor.close()
-            if told is None or told[0]:
+            if checkpoint is None or checkpoint[0]:
                 raise Storage(Fault.IO_FAILED, "store_failed", path=self.shown)
         except sqlite3.Error as error:
             raise Storage(Fault.IO_FAILED, "store_failed", path=self.shown) from error

@@ -191,8 +191,8 @@ class StatusRepository(Rows):
         return [int(row.number) for row in self._connection.execute(query)]
 
     def set_signed_shard(self, shard: int, *, iat: int, kid: str, token: str) -> None:
-        told = {"iat": iat, "kid": kid, "token": token, "signed_changes": _shards.c.changes}
-        signed = _shards.update().where(_shards.c.number == shard).values(**told)
+        columns = {"iat": iat, "kid": kid, "token": token, "signed_changes": _shards.c.changes}
+        signed = _shards.update().where(_shards.c.number == shard).values(**columns)
         if not self._connection.execute(signed).rowcount:
             fresh = {"number": shard, "changes": 0, "signed_changes": 0, "iat": iat, "kid": kid, "token": token}
             self._connection.execute(_shards.insert().values(**fresh))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from opanel_agent.core.codec.json_value import Json
 from opanel_authority.authority import Authority, open_home
 from opanel_authority.lifecycle.changes import ChangedBy
-from opanel_authority.messages import say
+from opanel_authority.messages import sentence
 
 Result = Mapping[str, Json]
 Command = Callable[[argparse.Namespace], Result]
@@ -50,7 +50,7 @@ def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 def warned(details: Iterable[str]) -> dict[str, Json]:
     """The member of a result that warns; none where nothing does."""
-    sentences: list[Json] = [say(each, {}) for each in details]
+    sentences: list[Json] = [sentence(each, {}) for each in details]
     return {"warnings": sentences} if sentences else {}
 
 

@@ -50,7 +50,7 @@ from opanel_authority.documents.keys import Role
 from opanel_authority.lifecycle import changes, retention
 from opanel_authority.lifecycle.changes import Change
 from opanel_authority.lifecycle.handles import find_license
-from opanel_authority.messages import cure, say
+from opanel_authority.messages import cure, sentence
 from opanel_authority.requests import licensing, networks, reports
 
 _RIGHT_ID: Final = re.compile("[0-9a-f]{32}")
@@ -284,10 +284,10 @@ def _show(result: Result, *, as_json: bool) -> None:
 
 
 def _fail(error: AgentError, *, as_json: bool) -> int:
-    sentence, hint = say(error.detail, error.values), cure(error.detail, error.values)
-    print("\n  ".join(map(escape, (sentence, hint, f"code: {error.code}"))), file=sys.stderr)
+    title, hint = sentence(error.detail, error.values), cure(error.detail, error.values)
+    print("\n  ".join(map(escape, (title, hint, f"code: {error.code}"))), file=sys.stderr)
     if as_json:
-        arguments: Json = {"code": str(error.code), "title": sentence, "hint": hint}
+        arguments: Json = {"code": str(error.code), "title": title, "hint": hint}
         print(_envelope(None, [arguments]))
     return error.exit_status
 

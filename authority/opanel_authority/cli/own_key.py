@@ -71,9 +71,9 @@ def _sign(arguments: argparse.Namespace) -> Result:
         limits=dict(arguments.limit), **given(arguments, "tier", "features", "days", "seats", "min_p", "within_days")
     )
     number = new_license_key()
-    said = claims.license_(parent, terms, now_s())
-    said |= {"jti": reserved["id"], "sub": number, "slot": reserved["slot"], "status": reserved["status"]}
-    line = key.sign(Typ.LICENSE, said)
+    license_claims = claims.license_(parent, terms, now_s())
+    license_claims |= {"jti": reserved["id"], "sub": number, "slot": reserved["slot"], "status": reserved["status"]}
+    line = key.sign(Typ.LICENSE, license_claims)
     bundles.verify(f"{reserved['chain']}{line}\n".encode("ascii"), root, now=now_s())
     keys.write_private(arguments.output, json.dumps({"line": line}).encode() + b"\n")
     return {"license_key": number, "id": str(reserved["id"]), "file": str(arguments.output)}

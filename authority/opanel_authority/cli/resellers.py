@@ -102,12 +102,12 @@ def _reseller(arguments: argparse.Namespace) -> Result:
         if controller is not None:
             terms["controller"] = controller
         made = delegate.change(authority, arguments.name, now=now, actor=actor(), reason=arguments.reason, **terms)
-    told: dict[str, Json] = {
+    result: dict[str, Json] = {
         "reseller": made.name,
         "id": made.jti,
         "issues_until": shown_time(made.may.issue_until),
     }
-    return told | warned(delegate.warnings_of(authority))
+    return result | warned(delegate.warnings_of(authority))
 
 
 def _relocate(arguments: argparse.Namespace) -> Result:

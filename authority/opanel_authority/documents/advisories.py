@@ -33,21 +33,21 @@ def advise(authority: Authority, draft: bytes, *, now: int) -> Advisory:
 
     Shape: {severity, title{tr,en}, body{tr,en}, fixed_in?, days?, replaces[jti]?}; line breaks in texts become spaces.
     """
-    said = Members(_parsed(draft), "advisory")
-    days = said.integer("days", low=1, high=_MAX_DAYS) if said.has("days") else USUAL_DAYS
-    replaced = said.texts("replaces", pattern=JTI) if said.has("replaces") else frozenset()
+    members = Members(_parsed(draft), "advisory")
+    days = members.integer("days", low=1, high=_MAX_DAYS) if members.has("days") else USUAL_DAYS
+    replaced = members.texts("replaces", pattern=JTI) if members.has("replaces") else frozenset()
     claims: dict[str, Json] = {
         "ver": 1,
         "iss": authority.root.sub,
         "jti": secrets.token_hex(16),
         "iat": now,
         "exp": now + days * DAY_S,
-        "severity": said.text("severity", max_length=16),
-        "title": _texts(said.members("title")),
-        "body": _texts(said.members("body")),
-        "fixed_in": said.text("fixed_in", max_length=32) if said.has("fixed_in") else None,
+        "severity": members.text("severity", max_length=16),
+        "title": _texts(members.members("title")),
+        "body": _texts(members.members("body")),
+        "fixed_in": members.text("fixed_in", max_length=32) if members.has("fixed_in") else None,
     }
-    said.end()
+    members.end()
     with authority.writing(now) as books:
         reports_kept = ReportRepository(books)
         claims["seq"] = max((row.seq for row in reports_kept.advisories()), default=0) + 1
@@ -78,19 +78,19 @@ def _parsed(draft: bytes) -> Json:
     if draft.lstrip().startswith(b"{"):
         return loads(draft.strip(), max_bytes=MAX_DRAFT_BYTES)
     try:
-        told: dict[str, Json] = tomllib.loads(draft.decode("utf-8"))
+        table: dict[str, Json] = tomllib.loads(draft.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Untrusted(Reason.FORMAT_INVALID, "draft_toml", why=str(error)) from error
-    return told
+    return table
 
 
-def _texts(said: Members) -> dict[str, Json]:
+def _texts(members: Members) -> dict[str, Json]:
     """In each language one paragraph."""
     texts: dict[str, Json] = {}
     for language in LANGUAGES:
-        text = said.value(language)
+        text = members.value(language)
         if not isinstance(text, str):
-            raise said.refuse(language)
+            raise members.refuse(language)
         texts[language] = " ".join(text.split())
-    said.end()
+    members.end()
     return texts

@@ -193,8 +193,11 @@ def same_again(old: License) -> dict[str, Json]:
 
 def seller(parent: Delegation) -> dict[str, Json]:
     """The `reseller` claim: whom the end user calls."""
-    said = parent.contact
-    return {"name": parent.name, **contact(email=said.email, phone=said.phone, url=said.url)}
+    parent_contact = parent.contact
+    return {
+        "name": parent.name,
+        **contact(email=parent_contact.email, phone=parent_contact.phone, url=parent_contact.url),
+    }
 
 
 def contact(*, email: str | None, phone: str | None, url: str | None) -> dict[str, Json]:

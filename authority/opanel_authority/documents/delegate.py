@@ -238,10 +238,10 @@ def _sign(
     idx: int,
     now: int,
 ) -> str:
-    said = {**claims.delegation(authority, terms, status_range, now), "jti": jti}
-    said["cnf"] = {"jwk": dict(key.jwk())}
-    said["status"] = claims.status(authority, idx)
-    return authority.key(Role.ISSUER).sign(Typ.DELEGATION, said)
+    delegation_claims = {**claims.delegation(authority, terms, status_range, now), "jti": jti}
+    delegation_claims["cnf"] = {"jwk": dict(key.jwk())}
+    delegation_claims["status"] = claims.status(authority, idx)
+    return authority.key(Role.ISSUER).sign(Typ.DELEGATION, delegation_claims)
 
 
 def _try_out(authority: Authority, terms: DelegationTerms, status_range: tuple[int, int], now: int) -> None:
@@ -252,8 +252,8 @@ def _try_out(authority: Authority, terms: DelegationTerms, status_range: tuple[i
     key = PrivateKey.make(Role.RESELLER)
     line = _sign(authority, terms, status_range, key.public, jti=secrets.token_hex(16), idx=0, now=now)
     delegation = last(authority, f"{line}\n")
-    said = claims.license_(delegation, LicenseTerms(), now)
-    said |= {"jti": secrets.token_hex(16), "sub": new_license_key(), "slot": delegation.may.slots.start}
-    said["status"] = claims.status(authority, delegation.may.status_range.start)
-    text = f"{line}\n{key.sign(Typ.LICENSE, said)}\n"
+    license_claims = claims.license_(delegation, LicenseTerms(), now)
+    license_claims |= {"jti": secrets.token_hex(16), "sub": new_license_key(), "slot": delegation.may.slots.start}
+    license_claims["status"] = claims.status(authority, delegation.may.status_range.start)
+    text = f"{line}\n{key.sign(Typ.LICENSE, license_claims)}\n"
     bundles.verify(text.encode("ascii"), authority.root, now=now)

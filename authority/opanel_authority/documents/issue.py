@@ -93,9 +93,9 @@ def _sell(
     slots = parent.may.slots
     slot = books.draw_slot(row, slots.start, slots.end, now)
     idx = books.draw(row.jti, now)
-    said = claims.license_(parent, terms, now)
-    said |= {"jti": jti, "sub": key, "slot": slot, "status": claims.status(authority, idx)}
-    text, verified = _sign(authority, row, said, now)
+    license_claims = claims.license_(parent, terms, now)
+    license_claims |= {"jti": jti, "sub": key, "slot": slot, "status": claims.status(authority, idx)}
+    text, verified = _sign(authority, row, license_claims, now)
     books.add_license(
         jti=jti,
         delegation=row.number,
@@ -109,11 +109,11 @@ def _sell(
     )
     keep_edition(books, jti, row.version, text, verified.license)
     books.log_change(at=now, actor=actor, act="issue", kind=Kind.LICENSE, subject=jti, delegation=row.number)
-    _tell(books, jti, "issue", now)
+    _emit_event(books, jti, "issue", now)
     return Issued(jti=jti, key=key, text=text, warnings=warnings_of(books, row, slots.end - slots.start))
 
 
-def _tell(books: Books, license_id: str, act: str, now: int) -> None:
+def _emit_event(books: Books, license_id: str, act: str, now: int) -> None:
     row = books.license(license_id)
     if row is not None:
         webhooks.emit(books, webhooks.OF_ACTS[act], row, now=now)
@@ -199,7 +199,7 @@ def renew(
         books.log_change(
             at=now, actor=actor, act=act, kind=Kind.LICENSE, subject=row.id, delegation=row.delegation, reason=reason
         )
-        _tell(books, row.id, act, now)
+        _emit_event(books, row.id, act, now)
         fresh = bundles.verify(text.encode("ascii"), authority.root, now=None).license
         made = Issued(jti=fresh.jti, key=fresh.sub, text=text)
         if deliver is not None:
@@ -226,11 +226,16 @@ def edition(
 ) -> str:
     """The next edition, signed under the newest delegation, with the same license key."""
     old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
-    said = claims.same_again(old) | {"jti": secrets.token_hex(16), "iat": now, "nbf": now, "exp": now + term_s}
-    said |= {"status": claims.status(authority, row.idx or 0)} | dict(changed or {})
+    license_claims = claims.same_again(old) | {
+        "jti": secrets.token_hex(16),
+        "iat": now,
+        "nbf": now,
+        "exp": now + term_s,
+    }
+    license_claims |= {"status": claims.status(authority, row.idx or 0)} | dict(changed or {})
     if reseller.version != row.version:
-        said |= {"reseller": claims.seller(last(authority, reseller.text))}
-    text, verified = _sign(authority, reseller, said, now)
+        license_claims |= {"reseller": claims.seller(last(authority, reseller.text))}
+    text, verified = _sign(authority, reseller, license_claims, now)
     keep_edition(books, row.id, reseller.version, text, verified.license)
     return text
 
@@ -249,7 +254,7 @@ def keep_edition(books: Books, license_id: str, version: int, text: str, fresh: 
     )
 
 
-def _sign(authority: Authority, row: DelegationRow, said: Mapping[str, Json], now: int) -> tuple[str, Bundle]:
-    line = key_of(row).sign(Typ.LICENSE, said)
+def _sign(authority: Authority, row: DelegationRow, license_claims: Mapping[str, Json], now: int) -> tuple[str, Bundle]:
+    line = key_of(row).sign(Typ.LICENSE, license_claims)
     text = f"{row.text}{line}\n"
     return text, bundles.verify(text.encode("ascii"), authority.root, now=now)

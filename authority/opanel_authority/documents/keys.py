@@ -103,8 +103,8 @@ class PrivateKey:
         """As `sign`, for a root: several keys sign byte-identical payloads."""
         if typ not in SIGNS[self.role]:
             raise Bug(Reason.INTERNAL, "role_signs_not", role=self.role.value, typ=typ.value)
-        said = jws.signing_input(typ, self.public.kid, payload)
-        token = jws.assemble(said, self.secret.sign(said))
+        signing_input = jws.signing_input(typ, self.public.kid, payload)
+        token = jws.assemble(signing_input, self.secret.sign(signing_input))
         jws.parse(token, max_bytes=_MAX_SIGNED_BYTES).open({self.public.kid: self.public}, typ)
         return token.decode("ascii")
 

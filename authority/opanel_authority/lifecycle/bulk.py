@@ -16,7 +16,7 @@ from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
 from opanel_authority.authority import Authority
 from opanel_authority.documents import issue
 from opanel_authority.documents.claims import LicenseTerms
-from opanel_authority.messages import say
+from opanel_authority.messages import sentence
 
 COLUMNS: Final = ("order_id", "tier", "days", "seats", "features", "limits", "renews", "activation")
 RESULT: Final = ("order_id", "id", "license_key", "error")
@@ -55,11 +55,11 @@ def issue_all(
             writer.writerow(RESULT)
         for number, row in enumerate(_orders(file), start=1):
             if row["order_id"] not in done:
-                told = _issue_one(authority, reseller, row, now=now(), actor=actor)
-                writer.writerow(told)
+                outcome = _issue_one(authority, reseller, row, now=now(), actor=actor)
+                writer.writerow(outcome)
                 out.flush()
                 os.fsync(out.fileno())
-                counts["refused" if told[-1] else "issued"] += 1
+                counts["refused" if outcome[-1] else "issued"] += 1
             progress(number)
     return counts
 
@@ -71,11 +71,11 @@ def _issue_one(
     try:
         made = issue.issue(authority, reseller, _terms(row), now=now, actor=actor)
     except (Untrusted, NotPermitted) as refused:
-        return order_id, "", "", say(refused.detail, refused.values)
+        return order_id, "", "", sentence(refused.detail, refused.values)
     except Usage as wrong:
         if wrong.detail not in {"order_line", "order_id"}:
             raise
-        return order_id, "", "", say(wrong.detail, wrong.values)
+        return order_id, "", "", sentence(wrong.detail, wrong.values)
     return order_id, made.jti, made.key, ""
 
 

@@ -19,7 +19,7 @@ from opanel_authority.books.tables import licenses as _licenses
 from opanel_authority.documents.delegate import last, warnings_of
 from opanel_authority.documents.keys import Role
 from opanel_authority.documents.publish import LIFETIME_S
-from opanel_authority.messages import say
+from opanel_authority.messages import sentence
 
 _NEEDED: Final = (Role.ACTIVATION, Role.STATUS, Role.RECEIPT)
 _SOON_S: Final = 90 * DAY_S
@@ -65,7 +65,7 @@ def examine(authority: Authority, *, now: int) -> Health:
         if any(iat > now + DAY_S for iat in dates):
             found.problems.append("a status list is dated ahead: see docs/authority.md, The clock")
         found.figures |= _figures(books)
-    found.problems += [say(each, {}) for each in warnings_of(authority)]
+    found.problems += [sentence(each, {}) for each in warnings_of(authority)]
     return found
 
 

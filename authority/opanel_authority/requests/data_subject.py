@@ -31,7 +31,7 @@ from opanel_authority.books.tables import answers as _answers
 from opanel_authority.requests.licensing import COUNTED, MAX_REQUEST_BYTES, MOVES_WITHIN_S, license_row
 
 # A receipt has at most 4 KiB; what does not fit is for a person to send.
-MAX_TOLD_BYTES: Final = 2100
+MAX_HELD_BYTES: Final = 2100
 _GROUND: Final = "GDPR 6(1)(b), KVKK m.5/2-c"
 
 
@@ -74,14 +74,14 @@ def held(books: Books, row: ActivationRow) -> dict[str, Json]:
     }
 
 
-def told(books: Books, rows: Iterable[ActivationRow]) -> list[Json]:
+def newest_held(books: Books, rows: Iterable[ActivationRow]) -> list[Json]:
     """As many as a receipt can hold, the newest first."""
-    said: list[Json] = []
+    entries: list[Json] = []
     for row in reversed([*rows]):
-        if len(dumps([*said, held(books, row)])) > MAX_TOLD_BYTES:
+        if len(dumps([*entries, held(books, row)])) > MAX_HELD_BYTES:
             break
-        said.append(held(books, row))
-    return said
+        entries.append(held(books, row))
+    return entries
 
 
 def kept(one: Installation) -> dict[str, Json]:

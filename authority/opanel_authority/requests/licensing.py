@@ -108,14 +108,14 @@ def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: in
     try:
         return _signed(authority, token, claims, now=now, peer=peer)
     except NotPermitted as refused:
-        event = _told_refusal(claims.kind, refused)
+        event = _refusal_event(claims.kind, refused)
         if event is not None:
             with authority.writing(now) as books:
                 webhooks.emit(books, event, license_row(books, claims.key_sha256), now=now, detail=refused.detail)
         raise
 
 
-def _told_refusal(kind: RequestKind, refused: NotPermitted) -> webhooks.Event | None:
+def _refusal_event(kind: RequestKind, refused: NotPermitted) -> webhooks.Event | None:
     if refused.code == Fault.SEATS_TAKEN:
         return webhooks.Event.SEATS_TAKEN
     failed = refused.code in {Reason.SUSPENDED, Reason.REVOKED, Reason.EXPIRED} or refused.detail == "address_outside"
@@ -240,7 +240,7 @@ def _sign(case: _Case, quorum: tuple[int, int], seat: int, idx: int) -> Activati
     jti = secrets.token_hex(16)
     root, claims = case.authority.root, case.claims
     components: dict[str, Json] = {name: base64url(digest) for name, digest in claims.components.items()}
-    said: dict[str, Json] = {
+    activation_claims: dict[str, Json] = {
         "ver": 1,
         "iss": root.sub,
         "jti": jti,
@@ -253,7 +253,7 @@ def _sign(case: _Case, quorum: tuple[int, int], seat: int, idx: int) -> Activati
         "seat": seat,
         "status": documents.status(case.authority, idx),
     }
-    line = case.authority.key(Role.ACTIVATION).sign(Typ.ACTIVATION, said)
+    line = case.authority.key(Role.ACTIVATION).sign(Typ.ACTIVATION, activation_claims)
     bundles.verify(f"{case.row.text}{line}\n".encode("ascii"), root, now=case.now)
     return ActivationRow(jti=jti, license=case.row.id, jkt=case.jkt, seat=seat, idx=idx, iat=case.now, line=line)
 

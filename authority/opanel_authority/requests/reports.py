@@ -72,8 +72,8 @@ def report(
     that one says. One under a notice that is not known here is judged by the newest, which refuses its `notice`.
     """
     catalog = catalogs.get(_notice_of(body), catalogs[max(catalogs)])
-    said = _declared(catalog, purpose, body)
-    erasure, digest, day = said.text("erasure", pattern=SHA256_HEX), hashlib.sha256(body).hexdigest(), now // DAY_S
+    members = _declared(catalog, purpose, body)
+    erasure, digest, day = members.text("erasure", pattern=SHA256_HEX), hashlib.sha256(body).hexdigest(), now // DAY_S
     admit("reports")
     with authority.writing(now) as books:
         reports_kept = ReportRepository(books)
@@ -111,9 +111,9 @@ def right(
     text, access, rectification) is owed within 30 days, until he answers: with this request as a file (`by_person`), or
     with its id (`settle`); from then on the same request gets the answer.
     """
-    said = _declared(catalog, Purpose.DATA_RIGHTS, body)
-    _about_reports(said)
-    revealed = said.texts("reveals") if said.has("reveals") else frozenset()
+    members = _declared(catalog, Purpose.DATA_RIGHTS, body)
+    _about_reports(members)
+    revealed = members.texts("reveals") if members.has("reveals") else frozenset()
     erasures = {hashlib.sha256(bytes.fromhex(secret)).hexdigest() for secret in revealed}
     admit(_bucket(authority, erasures))
     with authority.writing(now) as books:
@@ -121,7 +121,7 @@ def right(
         meant = reports_kept.reports_of(erasures)
         row = reports_kept.right(sha256=hashlib.sha256(body).hexdigest())
         if row is None:
-            row = _new_right(said, body, meant, now // DAY_S)
+            row = _new_right(members, body, meant, now // DAY_S)
             reports_kept.add_right(row)
         _act(reports_kept, row.kind, erasures, meant, now // DAY_S)
         if by_person:
@@ -179,7 +179,7 @@ def _new_license_right(
 ) -> RightRow:
     if not one.activations:
         raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
-    whole = len(data_subject.told(books, one.activations)) == len(one.activations)
+    whole = len(data_subject.newest_held(books, one.activations)) == len(one.activations)
     at_once = claims.text is None and (claims.right is Right.ERASE or (claims.right is Right.ACCESS and whole))
     meant = one.running if claims.right is Right.ERASE else one.activations
     return RightRow(
@@ -199,7 +199,7 @@ def _license_extra(books: Books, row: RightRow, one: Installation) -> dict[str, 
     extra: dict[str, Json] = {"found": row.found}
     match row.kind:
         case Right.ACCESS:
-            return extra | {"held": data_subject.told(books, one.activations)}
+            return extra | {"held": data_subject.newest_held(books, one.activations)}
         case Right.ERASE:
             return extra | data_subject.kept(one)
         case _:
@@ -219,7 +219,7 @@ def settle(authority: Authority, right_id: str, *, now: int) -> Answer:
 def _settled_extra(books: Books, row: RightRow) -> dict[str, Json]:
     activations = _activations_meant(books, row)
     if row.kind == Right.ACCESS and activations:
-        return {"found": row.found, "held": data_subject.told(books, activations)}
+        return {"found": row.found, "held": data_subject.newest_held(books, activations)}
     return _extra(row, _meant(ReportRepository(books), row))
 
 
@@ -228,9 +228,9 @@ def _activations_meant(books: Books, row: RightRow) -> tuple[ActivationRow, ...]
     return tuple(each for each in found if each is not None)
 
 
-def _new_right(said: Members, body: bytes, meant: Collection[ReportRow], day: int) -> RightRow:
-    kind = said.text("kind")
-    text = said.text("text", max_length=2000) if said.has("text") else None
+def _new_right(members: Members, body: bytes, meant: Collection[ReportRow], day: int) -> RightRow:
+    kind = members.text("kind")
+    text = members.text("text", max_length=2000) if members.has("text") else None
     return RightRow(
         id=secrets.token_hex(16),
         sha256=hashlib.sha256(body).hexdigest(),
@@ -293,8 +293,8 @@ def _right_claims(row: RightRow, extra: dict[str, Json], now: int) -> dict[str, 
 
 
 def _receipt(authority: Authority, claims: dict[str, Json]) -> Answer:
-    said: dict[str, Json] = {"ver": 1, "iss": authority.root.sub, **claims}
-    token = authority.key(Role.RECEIPT).sign(Typ.RECEIPT, said).encode("ascii")
+    receipt_claims: dict[str, Json] = {"ver": 1, "iss": authority.root.sub, **claims}
+    token = authority.key(Role.RECEIPT).sign(Typ.RECEIPT, receipt_claims).encode("ascii")
     receipt.verify(token, authority.root)
     return Answer(content_type=JOSE, body=token, status=ACCEPTED)
 
@@ -308,11 +308,11 @@ def _declared(catalog: Catalog, purpose: Purpose, body: bytes) -> Members:
     return Members(loads(body, max_bytes=MAX_REQUEST_BYTES), "body")
 
 
-def _about_reports(said: Members) -> None:
+def _about_reports(members: Members) -> None:
     """Raises Untrusted for what belongs to a signed request only: nobody has shown that it is his."""
-    wrong = {*said.names()} - {"schema", "kind", "reveals", "text"}
-    wrong |= {"schema"} - {*said.names()}
-    wrong |= {"kind"} if said.text("kind") not in list(Right) else set()
+    wrong = {*members.names()} - {"schema", "kind", "reveals", "text"}
+    wrong |= {"schema"} - {*members.names()}
+    wrong |= {"kind"} if members.text("kind") not in list(Right) else set()
     if wrong:
         fields = ", ".join(sorted(wrong))
         raise Untrusted(Reason.FIELD_UNDECLARED, "fields_refused", purpose=Purpose.DATA_RIGHTS.value, fields=fields)
@@ -321,10 +321,10 @@ def _about_reports(said: Members) -> None:
 def _notice_of(body: bytes) -> str:
     """What the body says it is under; whether it may be that is judged afterwards, as everything in it."""
     try:
-        said = loads(body, max_bytes=MAX_REQUEST_BYTES)
+        parsed = loads(body, max_bytes=MAX_REQUEST_BYTES)
     except Untrusted:
         return ""
-    return str(said.get("notice", "")) if isinstance(said, dict) else ""
+    return str(parsed.get("notice", "")) if isinstance(parsed, dict) else ""
 
 
 def _days(day: int, due: int) -> dict[str, Json]:
