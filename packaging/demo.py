@@ -151,7 +151,7 @@ class Story:
             "PATH": f"{BIN}:{os.environ.get('PATH', '/usr/bin:/bin')}",
         }
 
-    def say(self, word: str, **values: object) -> None:
+    def narrate(self, word: str, **values: object) -> None:
         turkish, english = WORDS[word]
         print("\n" + (turkish if self.lang == "tr" else english).format(**values), flush=True)
 
@@ -222,13 +222,13 @@ class Story:
 
     def license(self) -> dict[str, Any]:
         """What the panel would be told now, read apart from the transcript to hold a step to its promise."""
-        told: dict[str, Any] = json.loads(self.quietly("opanel-agent status --json"))["result"]
-        return told
+        result: dict[str, Any] = json.loads(self.quietly("opanel-agent status --json"))["result"]
+        return result
 
     def expect(self, *, state: str, reason: str | None = None) -> None:
-        told = self.license()["license"]
-        if told["state"] != state or (reason is not None and reason not in told["reasons"]):
-            raise Broken(f"the state is {told['state']} {told['reasons']} instead of {state} {reason or ''}")
+        license_ = self.license()["license"]
+        if license_["state"] != state or (reason is not None and reason not in license_["reasons"]):
+            raise Broken(f"the state is {license_['state']} {license_['reasons']} instead of {state} {reason or ''}")
 
     def requests(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
@@ -239,7 +239,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def tell(story: Story) -> None:
+def run_story(story: Story) -> None:
     port = free_port()
     authority(story, port)
     agent(story)
@@ -258,7 +258,7 @@ def tell(story: Story) -> None:
 
 
 def authority(story: Story, port: int) -> None:
-    story.say("authority")
+    story.narrate("authority")
     story.run(f"opanel-authority init authority --url http://127.0.0.1:{port} --region tr --name 'Demo'")
     story.run(
         f"opanel-authority delegate '{RESELLER}' --email destek@hosting.example --phone '+90 212 000 00 00'"
@@ -284,7 +284,7 @@ def agent(story: Story) -> None:
         f'schema = 1\nlanguage = "{story.lang}"\ntrust_root = "{story.folder / "authority" / "root.jws"}"\n'
     )
     (settings.parent / "consent.toml").write_text(CONSENT)
-    story.say("daemon")
+    story.narrate("daemon")
     story.run(f"cat {settings}")
     story.start("agent", "opanel-agent daemon")
     story.until("agent", (story.folder / "run" / "opanel-agent" / "answer.json").exists)
@@ -293,25 +293,25 @@ def agent(story: Story) -> None:
 
 
 def install(story: Story) -> None:
-    story.say("install")
+    story.narrate("install")
     before = len(story.requests())
     story.run("opanel-agent license install license.jws")
     story.expect(state="active", reason="activation_due")
     if len(story.requests()) != before or before != 0:
         raise Broken(f"the authority has seen {story.requests()}")
-    story.say("silent")
+    story.narrate("silent")
     story.run(f"cat {story.log} 2>/dev/null || true")
 
 
 def activate(story: Story) -> None:
     signals = story.license()["consent"]["do_not_track"]
     if signals:
-        story.say("carried", place=signals[0]["place"])
+        story.narrate("carried", place=signals[0]["place"])
         story.run("opanel-agent license activate -o request.jws")
         story.run("opanel-authority answer request.jws -o activation.jws")
         story.run("opanel-agent license install activation.jws")
     else:
-        story.say("activate")
+        story.narrate("activate")
         story.run("opanel-agent license activate")
     story.expect(state="active", reason=None)
     if "activation_due" in story.license()["license"]["reasons"]:
@@ -319,27 +319,27 @@ def activate(story: Story) -> None:
 
 
 def refresh(story: Story) -> None:
-    story.say("refresh")
+    story.narrate("refresh")
     story.run("opanel-agent license refresh")
     story.run(f"tail -n 2 {story.log}")
     story.expect(state="active")
 
 
 def panel(story: Story) -> None:
-    story.say("panel")
+    story.narrate("panel")
     if shutil.which("curl"):
         ask = "curl -sS --unix-socket run/opanel-agent/agent.sock http://opanel/v1/license"
     else:  # the same request with what Python brings along
         (story.folder / "ask.py").write_text(ASK)
         ask = "python3 ask.py run/opanel-agent/agent.sock"
-    told = json.loads(story.run(f"{ask} | python3 -m json.tool --no-ensure-ascii"))
-    if told["permits"] != {"run": True, "change": True, "create": True, "paid_features": True}:
-        raise Broken(f"the panel may only {told['permits']}")
+    answer = json.loads(story.run(f"{ask} | python3 -m json.tool --no-ensure-ascii"))
+    if answer["permits"] != {"run": True, "change": True, "create": True, "paid_features": True}:
+        raise Broken(f"the panel may only {answer['permits']}")
 
 
 def suspend(story: Story) -> None:
     jti = license_id(story)
-    story.say("suspend")
+    story.narrate("suspend")
     permits = story.license()["license"]["permits"]
     story.run(f"opanel-authority suspend {jti}")
     story.run("opanel-agent license refresh")
@@ -347,7 +347,7 @@ def suspend(story: Story) -> None:
     story.expect(state="grace", reason="suspended")
     if story.license()["license"]["permits"] != permits:
         raise Broken("the permits changed")
-    story.say("resume")
+    story.narrate("resume")
     story.run(f"opanel-authority resume {jti}")
     story.run("opanel-agent license refresh")
     story.expect(state="active")
@@ -355,19 +355,19 @@ def suspend(story: Story) -> None:
 
 def resell(story: Story, port: int) -> None:
     """What a reseller's billing system does, over HTTP, and what the vendor sees of it."""
-    story.say("api_key")
+    story.narrate("api_key")
     made = story.run(f"opanel-authority api-key billing --as '{RESELLER}'")
     story.environment["KEY"] = next(line for line in made.splitlines() if line.startswith("api key")).split()[-1]
-    story.say("order")
+    story.narrate("order")
     order = '{"order_id":"4711","tier":"pro","days":30,"renews":false}'
     sold = [post(story, port, "/licenses", order, shown="id") for _ in range(2)]
     if sold[0]["id"] != sold[1]["id"]:
         raise Broken(f"one order is {sold[0]['id']} and {sold[1]['id']}")
-    story.say("unpaid")
+    story.narrate("unpaid")
     stopped = post(story, port, "/licenses/4711/suspend", '{"reason":"unpaid"}', shown="state")
     if stopped["state"] != "suspended":
         raise Broken(f"the license of order 4711 is {stopped['state']}")
-    story.say("audit")
+    story.narrate("audit")
     story.run("opanel-authority log 4711")
     story.run(f"opanel-authority audit --as '{RESELLER}'")
     audited = json.loads(story.quietly(f"opanel-authority audit --as '{RESELLER}' --json"))["result"]
@@ -385,12 +385,12 @@ def post(story: Story, port: int, path: str, body: str, *, shown: str) -> dict[s
         (story.folder / "post.py").write_text(POST)
         ask = f"python3 post.py {url} '{body}'"
     story.run(f'{ask} > reply.json; python3 -c \'import json; print(json.load(open("reply.json"))["{shown}"])\'')
-    told: dict[str, Any] = json.loads((story.folder / "reply.json").read_text())
-    return told
+    reply: dict[str, Any] = json.loads((story.folder / "reply.json").read_text())
+    return reply
 
 
 def edit(story: Story) -> None:
-    story.say("edit")
+    story.narrate("edit")
     text = (story.folder / "license.jws").read_text()
     place = len(text) // 2
     (story.folder / "edited.jws").write_text(text[:place] + ("A" if text[place] != "A" else "B") + text[place + 1 :])
@@ -400,7 +400,7 @@ def edit(story: Story) -> None:
 
 
 def unreachable(story: Story) -> None:
-    story.say("stopped")
+    story.narrate("stopped")
     print(f"\n  $ kill {story.processes['authority'].pid}", flush=True)
     story.stop("authority")
     story.run("opanel-agent license refresh", status=69)
@@ -411,15 +411,15 @@ def unreachable(story: Story) -> None:
 def report(story: Story, port: int) -> None:
     serve(story, port)
     before = len(story.requests())
-    story.say("preview")
+    story.narrate("preview")
     story.run("opanel-agent data preview usage_statistics")
-    story.say("why")
+    story.narrate("why")
     story.run("opanel-agent consent why usage_statistics", status=1)
     if len(story.requests()) != before:
         raise Broken(f"the authority has seen {story.requests()[before:]}")
     if story.license()["consent"]["do_not_track"]:
         return  # this machine asks not to be tracked: nothing more may leave, not even for a story
-    story.say("allow")
+    story.narrate("allow")
     story.run("opanel-agent consent allow usage_statistics")
     story.run("opanel-agent data preview usage_statistics")
     held = json.loads(story.quietly("opanel-agent data held --json"))["result"]["held"]
@@ -432,23 +432,23 @@ def report(story: Story, port: int) -> None:
     if len(ids) != 1:
         raise Broken(f"what left is {sent}")
     story.run(f"opanel-agent data sent {ids[0]}")
-    story.say("received")
+    story.narrate("received")
     story.run("opanel-authority received")
     story.run("opanel-agent consent receipt")
 
 
 def deny(story: Story) -> None:
-    story.say("deny")
+    story.narrate("deny")
     story.run("opanel-agent consent deny usage_statistics")
     story.run("opanel-agent consent history")
 
 
 def opt_out(story: Story) -> None:
-    story.say("dnt")
+    story.narrate("dnt")
     story.run("opanel-agent dnt on")
     story.run("opanel-agent consent why usage_statistics", status=1)
     story.run("opanel-agent license refresh")
-    story.say("offline")
+    story.narrate("offline")
     before = len(story.requests())
     story.run("opanel-agent offline on")
     story.run("opanel-agent license refresh", status=77)
@@ -458,7 +458,7 @@ def opt_out(story: Story) -> None:
 
 def silence(story: Story) -> None:
     """Where the kernel lets nobody make a network of his own, the command says so, and that is a true end too."""
-    story.say("silence")
+    story.narrate("silence")
     story.run("opanel-agent prove-silence --days 1", status=0 if may_unshare() else 69)
 
 
@@ -523,12 +523,12 @@ def free_port() -> int:
 
 
 def explain_keep(story: Story) -> None:
-    story.say("keep")
+    story.narrate("keep")
     for name, path in story.variables.items():
         print(f"    export {name}={shlex.quote(str(path))}")
     print(f'    export PATH={shlex.quote(str(BIN))}:"$PATH"')
     print("    opanel-agent status")
-    story.say("stop")
+    story.narrate("stop")
     pids = " ".join(str(process.pid) for process in story.processes.values())
     print(f"    kill {pids}; rm -r {shlex.quote(str(story.folder))}", flush=True)
 
@@ -536,12 +536,12 @@ def explain_keep(story: Story) -> None:
 @contextlib.contextmanager
 def cleaned_up(story: Story, *, keep: bool) -> Iterator[None]:
     """Whatever ends the story, no process and no file outlives it, unless it was told to its end with --keep."""
-    told = False
+    completed = False
     try:
         yield
-        told = True
+        completed = True
     finally:
-        if not (told and keep):
+        if not (completed and keep):
             for name in list(story.processes):
                 story.stop(name)
             shutil.rmtree(story.folder, ignore_errors=True)
@@ -555,15 +555,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="install.sh --demo")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--lang", choices=("tr", "en"))
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupted)
     locale = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
-    story = Story(new_folder(), told.lang or ("tr" if locale.startswith("tr") else "en"))
+    story = Story(new_folder(), arguments.lang or ("tr" if locale.startswith("tr") else "en"))
     begun = time.monotonic()
     try:
-        with cleaned_up(story, keep=told.keep):
-            tell(story)
-            if told.keep:
+        with cleaned_up(story, keep=arguments.keep):
+            run_story(story)
+            if arguments.keep:
                 story.run("opanel-agent offline off")
                 story.run("opanel-agent dnt off")
     except Broken as broken:
@@ -571,10 +571,10 @@ def main() -> int:
         return FAILED
     except KeyboardInterrupt:
         return 130
-    if told.keep:
+    if arguments.keep:
         explain_keep(story)
     else:
-        story.say("end", count=story.count, seconds=round(time.monotonic() - begun))
+        story.narrate("end", count=story.count, seconds=round(time.monotonic() - begun))
     return 0
 
 

@@ -171,8 +171,8 @@ def beside(out: Path) -> Iterator[Path]:
 def fetch(making: Path, locks: Sequence[Path], pythons: Sequence[str]) -> None:
     allowed, proxies = hosts()
     refused = guard([*allowed, *proxies])
-    for told in [target(version) for version in pythons] or [()]:
-        status = download(making, locks, *told, "--disable-pip-version-check", "--no-cache-dir", run=pip)
+    for options in [target(version) for version in pythons] or [()]:
+        status = download(making, locks, *options, "--disable-pip-version-check", "--no-cache-dir", run=pip)
         if refused:
             elsewhere = ", ".join(sorted(set(refused)))
             sentence = f"cannot fetch the packages: the index sends to {elsewhere}, which was not announced"
@@ -194,12 +194,12 @@ def target(version: str) -> tuple[str, ...]:
     """What pip must be told to choose for another Python, on a Debian of this processor."""
     machine, tag = platform.machine(), f"cp{version.replace('.', '')}"
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC_MINOR, 4, -1)]
-    told = ["--python-version", version, "--implementation", "cp"]
+    options = ["--python-version", version, "--implementation", "cp"]
     for abi in (tag, "abi3", "none"):
-        told += ["--abi", abi]
+        options += ["--abi", abi]
     for each in (*platforms, f"manylinux2014_{machine}"):
-        told += ["--platform", each]
-    return tuple(told)
+        options += ["--platform", each]
+    return tuple(options)
 
 
 def download(where: Path, locks: Sequence[Path], *arguments: str, run: Any) -> int:  # noqa: ANN401 - pip or offline_pip
@@ -347,8 +347,8 @@ def version_of(python: str) -> str:
     """Of an interpreter, what it is; of a version, itself."""
     if re.fullmatch(r"3\.\d+", python):
         return python
-    told = "import sys; print('%d.%d' % sys.version_info[:2])"
-    ran = subprocess.run([python, "-I", "-c", told], capture_output=True, text=True, check=False)
+    program = "import sys; print('%d.%d' % sys.version_info[:2])"
+    ran = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True, check=False)
     if ran.returncode != 0:
         sentence = f"cannot run {python}"
         raise CannotError(sentence, 64)

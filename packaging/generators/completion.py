@@ -110,18 +110,18 @@ def script() -> str:
 
 def _case(path: tuple[str, ...], paths: set[tuple[str, ...]], command: "Command | None") -> Iterator[str]:
     following = _words({words[len(path)] for words in paths if words[: len(path)] == path and len(words) > len(path)})
-    said = {"next": following}
+    variables = {"next": following}
     if command is not None:
-        said |= {
+        variables |= {
             "options": _words(command.flags | command.valued),
             "valued": _words(command.valued),
             "operands": operands(command),
         }
     if not path:
-        said["options"] = "--version"
-    told = " ".join(f"{name}='{value}'" for name, value in said.items() if value)
-    if told:
-        yield f"    '{' '.join(path)}') {told} ;;"
+        variables["options"] = "--version"
+    assignments = " ".join(f"{name}='{value}'" for name, value in variables.items() if value)
+    if assignments:
+        yield f"    '{' '.join(path)}') {assignments} ;;"
 
 
 def operands(command: "Command") -> str:

@@ -180,10 +180,10 @@ def messages(lang: "Language") -> Iterator[str]:
     from opanel_agent.system.journal import MESSAGE_IDS
 
     catalog = catalogs.LOCALE / lang / "LC_MESSAGES" / "opanel-agent.po"
-    said = catalogs.entries(catalog.read_text("utf-8"))
+    sentences = catalogs.entries(catalog.read_text("utf-8"))
     for event, message_id in sorted(MESSAGE_IDS.items()):
         own = SENTENCES.get(event)
-        sentence = said[f"journal.{event}"] if own is None else own[0 if lang == "en" else 1]
+        sentence = sentences[f"journal.{event}"] if own is None else own[0 if lang == "en" else 1]
         yield ".TP"
         yield bold(event)
         yield message_id
@@ -307,12 +307,12 @@ def _block(block: list[str], lang: "Language") -> Iterator[str]:
 
 
 def _list(lines: list[str], every: str | None) -> Iterator[str]:
-    told = [_term(line) for line in lines]
-    named = {code for term, _ in told for code in re.findall("`([^`]+)`", term)}
+    terms = [_term(line) for line in lines]
+    named = {code for term, _ in terms for code in re.findall("`([^`]+)`", term)}
     if every is not None and named != EVERY[every]():
         message = f"every {every}: the code and the page differ in {sorted(named ^ EVERY[every]())}"
         raise ValueError(message)
-    for term, text in told:
+    for term, text in terms:
         yield from item(inline(term), text)
 
 
