@@ -39,9 +39,9 @@ def objection(requirement: Requirement) -> str | None:
 
 def main() -> int:
     requirements = list(required())
-    objections = [told for told in map(objection, requirements) if told]
-    for told in objections:
-        sys.stderr.write(f"{told}\n")
+    objections = [sentence for sentence in map(objection, requirements) if sentence]
+    for sentence in objections:
+        sys.stderr.write(f"{sentence}\n")
     if objections or not requirements:
         return 1
     shown = sorted({f"{r.name} {metadata.version(r.name)}" for r in requirements})

@@ -35,8 +35,8 @@ def test_every_layer_is_told() -> None:
 def test_what_a_layer_may_import_is_what_the_rules_say(name: str) -> None:
     layer = RULES[name]
     cell = LAYERS[name.removeprefix("opanel_")].replace("and in functions: ", "")
-    told = {each.strip() for each in re.split("[,;]", cell)} - {"standard modules of values"}
-    assert told == {*layer.own, *layer.only_lazily, *layer.foreign} - {name}
+    permitted = {each.strip() for each in re.split("[,;]", cell)} - {"standard modules of values"}
+    assert permitted == {*layer.own, *layer.only_lazily, *layer.foreign} - {name}
 
 
 def test_it_is_one_page() -> None:

@@ -79,8 +79,8 @@ def test_a_wrong_option_is_refused(tmp_path: Path, options: list[str], capsys: C
 
 def test_help_names_every_option(capsys: Capture) -> None:
     assert command.main(["--help"]) == 0
-    told = capsys.readouterr().out
-    assert all(option in told for options in command.OPTIONS for option in options)
+    printed = capsys.readouterr().out
+    assert all(option in printed for options in command.OPTIONS for option in options)
 
 
 @pytest.mark.once
@@ -115,8 +115,8 @@ def test_locks_are_checked_and_their_cure_is_named(tmp_path: Path, capsys: Captu
         text = (ROOT / name).read_text("utf-8").replace('"h11>=0.14"', '"h11>=99"')
         (tmp_path / name).write_text(text, "utf-8")
     assert lock.check(tmp_path)
-    told = capsys.readouterr().err.splitlines()
-    assert told == [
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
         f"packaging/{name}: h11>=99 (locked: {version}) is not pinned: run packaging/generate --locks"
         for name, version in (("agent.lock", pinned("agent.lock")), ("demo.lock", pinned("demo.lock")))
     ]
@@ -185,11 +185,11 @@ def test_a_source_that_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
 
     right = po.read_text("utf-8")
     po.write_text(f"nonsense\n{right}", "utf-8")
-    status, told = run()
-    assert (status, told.partition(" line 1:")[0]) == (65, f"cannot generate: {po.relative_to(tmp_path)},")
+    status, printed = run()
+    assert (status, printed.partition(" line 1:")[0]) == (65, f"cannot generate: {po.relative_to(tmp_path)},")
     po.write_text(right, "utf-8")
     page.write_text(page.read_text("utf-8").replace("- `region`", "- `regions`"), "utf-8")
-    status, told = run()
+    status, printed = run()
     assert status == 65
-    assert told.startswith(f"cannot generate: {page.relative_to(tmp_path)}, every setting:")
-    assert "'region', 'regions'" in told
+    assert printed.startswith(f"cannot generate: {page.relative_to(tmp_path)}, every setting:")
+    assert "'region', 'regions'" in printed

@@ -121,10 +121,10 @@ sys.stdout.write(json.dumps(sorted(set(sys.modules) - started)))
 
 def loaded_to_run(*argv: str, home: Path) -> frozenset[str]:
     code = RUN.format(agent=str(ROOT / "agent"), argv=argv)
-    told = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-I", "-c", code], env=environment(home), capture_output=True, check=True, timeout=60
     )
-    names: list[str] = json.loads(told.stdout)
+    names: list[str] = json.loads(finished.stdout)
     return frozenset(names)
 
 
@@ -308,10 +308,10 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("module", "source", "told"), BAD)
-def test_a_violation_is_found(module: str, source: str, told: str) -> None:
-    said = import_rules.violations({**SMALL, module: source})
-    assert any(told in line and line.startswith(f"{module}:") for line in said), said
+@pytest.mark.parametrize(("module", "source", "expected"), BAD)
+def test_a_violation_is_found(module: str, source: str, expected: str) -> None:
+    violations = import_rules.violations({**SMALL, module: source})
+    assert any(expected in line and line.startswith(f"{module}:") for line in violations), violations
 
 
 GOOD = [

@@ -37,10 +37,10 @@ def main() -> int:
             cuts.append(cut(home))
             reads.append(timed(lambda: home.type("consent", "check")))
     middle, alone = statistics.median(cuts), statistics.median(reads)
-    told = f"goal < {GOAL_S:.0f} s: {'met' if middle < GOAL_S else 'MISSED'}"
+    outcome = f"goal < {GOAL_S:.0f} s: {'met' if middle < GOAL_S else 'MISSED'}"
     sys.stdout.write(
         f'a "no" cuts a report under way\n  {middle:.2f} s from the command\'s start to the closed connection'
-        f" ({min(cuts):.2f} to {max(cuts):.2f}, {ROUNDS} rounds), {told}\n"
+        f" ({min(cuts):.2f} to {max(cuts):.2f}, {ROUNDS} rounds), {outcome}\n"
         f"  {middle / alone:.2f} times a command that only reads ({alone:.2f} s)\n"
     )
     return 0

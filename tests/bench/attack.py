@@ -31,10 +31,10 @@ from bench.daemon import (
     listens,
     memory_kb,
     of_unit,
+    print_line,
     process,
     quantile_ms,
     ratio,
-    say,
     settle,
     timed,
     verdict,
@@ -269,13 +269,13 @@ def compare(daemon: Path, pid: int, echo: Path, size: int) -> None:
             _, of_root = waits(daemon, size, anew=True)
             during_mb = rss_mb(pid)
         for which, (mine, failed), (before, _), (bare, _) in zip(("kept", "new"), found, alone, busy, strict=True):
-            say(
+            print_line(
                 f"p99 on a {which} connection under attack, {name}: {ratio(mine, before, 'ms')} alone, "
                 f"{mine / bare:.2f} × a bare echo on as busy a machine; "
                 f"goal < {P99_GOAL_MS} ms: {verdict(mine < P99_GOAL_MS)}; "
                 f"failed {failed} of {BATCHES * CALLS}, goal 0: {verdict(failed == 0)}"
             )
-        say(
+        print_line(
             f"root meanwhile, on new connections: failed {of_root} of {BATCHES * CALLS}, goal 0: {verdict(of_root == 0)}; "
             f"the attacker was refused {REFUSED.value} connections; "
             f"memory {before_mb:.1f} MB before all, {during_mb:.1f} MB under it, {left_mb(daemon, pid):.1f} MB after it"
@@ -290,7 +290,7 @@ def second_round(daemon: Path, pid: int) -> None:
         with under(attack, daemon):
             time.sleep(AGAIN_S)
     second_mb = left_mb(daemon, pid)
-    say(
+    print_line(
         f"memory after every attack {first_mb:.1f} MB, after a second round {second_mb:.1f} MB; "
         f"goal ≤ {GROWTH_GOAL_MB} MB more: {verdict(second_mb - first_mb <= GROWTH_GOAL_MB)}"
     )
@@ -321,14 +321,14 @@ def before_others() -> None:
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     except PermissionError:
-        say(
+        print_line(
             "no real-time priority here: the figures of the local API under attack are those of this machine's load, too"
         )
 
 
 def main() -> int:
     if os.geteuid() != 0:
-        say("the local API under attack: not measured (it needs root, for attackers of another user)")
+        print_line("the local API under attack: not measured (it needs root, for attackers of another user)")
         return 0
     before_others()
     with ExitStack() as stack:

@@ -130,11 +130,11 @@ def operations(made: Vendor) -> dict[str, float]:
             made.authority, license_key.digest(issued[0].key), now=made.now
         ),
     }
-    told = {name: cost(act) for name, act in acts.items()}
+    costs = {name: cost(act) for name, act in acts.items()}
     asks = [made.request(each, RequestKind.ACTIVATION) for each in issued]
-    told["activation"] = cost(lambda: made.answer(asks.pop()))
+    costs["activation"] = cost(lambda: made.answer(asks.pop()))
     moves = [made.request(each, RequestKind.ACTIVATION, "server b") for each in issued]
-    told["activation that moves a seat"] = cost(lambda: made.answer(moves.pop()))
+    costs["activation that moves a seat"] = cost(lambda: made.answer(moves.pop()))
     made.now += 9 * 86_400
     renewals = [
         made.request(
@@ -145,13 +145,13 @@ def operations(made: Vendor) -> dict[str, float]:
         )
         for each in issued
     ]
-    told["renewal"] = cost(lambda: made.answer(renewals.pop()))
-    told["status list, unchanged"] = cost(lambda: publish.current_status_list(made.authority, now=made.now))
+    costs["renewal"] = cost(lambda: made.answer(renewals.pop()))
+    costs["status list, unchanged"] = cost(lambda: publish.current_status_list(made.authority, now=made.now))
     suspended = [each.jti for each in issued]
-    told["suspend, and sign the list"] = cost(
+    costs["suspend, and sign the list"] = cost(
         lambda: lifecycle.change(made.authority, Change.SUSPEND, suspended.pop(), now=made.now)
     )
-    return told
+    return costs
 
 
 def main() -> None:

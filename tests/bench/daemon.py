@@ -137,7 +137,7 @@ def speed(daemon: Path, echo: Path, size: int) -> None:
         for which, at in (("p50", 0.5), ("p99", 0.99)):
             mine, bare = (quantile_ms(side, at) for side in zip(*pairs, strict=True))
             goal = f"; goal < {P99_GOAL_MS} ms: {verdict(mine < P99_GOAL_MS)}" if which == "p99" else ""
-            say(f"GET /v1/license on {name}, {which} to a bare echo: {ratio(mine, bare, 'ms')}{goal}")
+            print_line(f"GET /v1/license on {name}, {which} to a bare echo: {ratio(mine, bare, 'ms')}{goal}")
 
 
 def quantile_ms(batches: Iterable[list[float]], at: float) -> float:
@@ -156,14 +156,14 @@ def ready(home: Path, environment: dict[str, str]) -> None:
             with ExitStack() as stack:
 
                 def start(stack: ExitStack = stack) -> None:
-                    told = {**environment, "NOTIFY_SOCKET": str(place)}
-                    stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "daemon", env=told))
+                    with_socket = {**environment, "NOTIFY_SOCKET": str(place)}
+                    stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "daemon", env=with_socket))
                     assert manager.recv(1000).startswith(b"READY=1")
 
                 mine.append(timed(start))
             drained(manager)
     took, base = (statistics.median(side) * 1e3 for side in (mine, bare))
-    say(
+    print_line(
         f"READY, to a bare interpreter's start: {ratio(took, base, 'ms')}; "
         f"goal ≤ {READY_GOAL} ×: {verdict(took <= READY_GOAL * base)}"
     )
@@ -182,7 +182,7 @@ def idle(pid: int) -> None:
     before = switches(pid)
     time.sleep(IDLE_S)
     woken = switches(pid) - before
-    say(f"wake-ups in {IDLE_S} idle seconds: {woken}; goal ≤ 1, the watchdog's: {verdict(woken <= 1)}")
+    print_line(f"wake-ups in {IDLE_S} idle seconds: {woken}; goal ≤ 1, the watchdog's: {verdict(woken <= 1)}")
 
 
 def switches(pid: int) -> int:
@@ -228,7 +228,7 @@ def weigh(daemon: int, bare: Path, exporter: int | None) -> None:
         goals = (RSS_GOAL if kind == "RSS" else None, 1.0)
         for name, base, goal in zip(list(weighed)[1:], others, goals, strict=False):
             judged = f"; goal ≤ {goal} ×: {verdict(mine / base <= goal)}" if goal else ""
-            say(f"daemon {kind} after {REQUESTS} requests, to {name}: {ratio(mine, base, 'MB')}{judged}")
+            print_line(f"daemon {kind} after {REQUESTS} requests, to {name}: {ratio(mine, base, 'MB')}{judged}")
 
 
 @contextmanager
@@ -253,10 +253,10 @@ def settle(home: Path) -> None:
 
 def of_unit() -> dict[str, str]:
     """What the unit sets for the daemon."""
-    said = [
+    assignments = [
         line.removeprefix("Environment=") for line in UNIT.read_text().splitlines() if line.startswith("Environment=")
     ]
-    return dict(word.split("=", 1) for line in said for word in line.split())
+    return dict(word.split("=", 1) for line in assignments for word in line.split())
 
 
 def ratio(mine: float, base: float, unit: str) -> str:
@@ -267,7 +267,7 @@ def verdict(reached_goal: bool) -> str:
     return "reached" if reached_goal else "MISSED"
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 

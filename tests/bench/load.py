@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.daemon import ASK, of_unit, say, settle, verdict
+from bench.daemon import ASK, of_unit, print_line, settle, verdict
 from bench.load_clients import (
     CLIENTS,
     GOOD,
@@ -133,9 +133,9 @@ def compare(name: str, workers: int, mine: Outcome, base: Outcome) -> None:
     goals = [f"goal 0 failed: {verdict(mine.failed == 0)}"]
     if workers == 50:  # what the goal is set for
         goals.append(f"p99 ≤ {P99_GOAL:.0f} ×: {verdict(times <= P99_GOAL and mine.failed == 0)}")
-    say(f"{name:16} {workers:4d}  agent {mine.line()}")
-    say(f"{'':21}  nginx {base.line()}")
-    say(f"{'':21}  p99 {times:.2f} ×, {mine.per_s / base.per_s:.2f} × the rate; {'; '.join(goals)}")
+    print_line(f"{name:16} {workers:4d}  agent {mine.line()}")
+    print_line(f"{'':21}  nginx {base.line()}")
+    print_line(f"{'':21}  p99 {times:.2f} ×, {mine.per_s / base.per_s:.2f} × the rate; {'; '.join(goals)}")
 
 
 def clients(options: argparse.Namespace, place: Place, target: Path, static: Path) -> None:
@@ -143,9 +143,9 @@ def clients(options: argparse.Namespace, place: Place, target: Path, static: Pat
         if not chosen(options, client.name):
             continue
         if missing := client.missing(place):
-            say(f"{client.name}: left out, {missing} is not installed")
+            print_line(f"{client.name}: left out, {missing} is not installed")
             continue
-        say(f"{client.name} {client.version(place)}; {machine_load()}")
+        print_line(f"{client.name} {client.version(place)}; {machine_load()}")
         for workers in options.workers:
             mine, base = (measured(client, place, str(path), workers, options.seconds) for path in (target, static))
             compare(client.name, workers, mine, base)
@@ -157,9 +157,9 @@ def proxies(options: argparse.Namespace, place: Place, target: Path, static: Pat
         if not chosen(options, name):
             continue
         if missing := OF_PROXIES.missing(place) or made.missing():
-            say(f"{name} as a proxy: left out, {missing} is not installed")
+            print_line(f"{name} as a proxy: left out, {missing} is not installed")
             continue
-        say(f"{name} {made.version()} as a proxy; {machine_load()}")
+        print_line(f"{name} {made.version()} as a proxy; {machine_load()}")
         for workers in options.workers:
             outcomes = []
             for path in (target, static):
@@ -192,9 +192,9 @@ def second_user(options: argparse.Namespace, place: Place, running: Agent, idle:
         with working(GREEDY, place, str(running.socket), 200, 2 * options.seconds):
             beside = as_second(running.socket, options.seconds)
             elsewhere = as_second(idle.socket, options.seconds)
-    say(f"a second uid alone: {alone.line()}")
-    say(f"a second uid at an idle daemon, 200 workers of {GREEDY.name} ask another one: {elsewhere.line()}")
-    say(
+    print_line(f"a second uid alone: {alone.line()}")
+    print_line(f"a second uid at an idle daemon, 200 workers of {GREEDY.name} ask another one: {elsewhere.line()}")
+    print_line(
         f"a second uid beside 200 workers of {GREEDY.name}: {beside.line()}; "
         f"{beside.p99_ms / alone.p99_ms:.1f} × alone, {beside.p99_ms / elsewhere.p99_ms:.1f} × at the idle daemon; "
         f"goal 0 failed: {verdict(beside.failed == 0)}; < {SECOND_GOAL_MS} ms: {verdict(beside.p99_ms < SECOND_GOAL_MS)}"
@@ -232,7 +232,7 @@ def first(pids: list[int]) -> Iterator[None]:
         for pid in changed:
             os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
     except PermissionError:
-        say("no real-time priority here: the second user's figures are those of this machine's load, too")
+        print_line("no real-time priority here: the second user's figures are those of this machine's load, too")
     try:
         yield
     finally:
@@ -254,7 +254,7 @@ def restarts(options: argparse.Namespace, place: Place, home: Path) -> None:
                 held = stack.enter_context(held_socket(home))
             running = stack.enter_context(agent(home, held))
             if held is not None and not takes(running):
-                say(f"restarts with {how}: left out, the daemon does not take it")
+                print_line(f"restarts with {how}: left out, the daemon does not take it")
                 continue
             running.ready()
             for number in (signal.SIGTERM, signal.SIGKILL):
@@ -263,7 +263,7 @@ def restarts(options: argparse.Namespace, place: Place, home: Path) -> None:
                     running.end(number)
                     running.start()
                     found = finish()
-                say(
+                print_line(
                     f"{how}, {number.name} under 50 workers: {found.line()}; goal 0 failed: {verdict(found.failed == 0)}"
                 )
 
@@ -303,7 +303,7 @@ def main() -> int:
     options = read_options()
     root = os.geteuid() == 0
     if not root:
-        say("the clients are the owner: a uid of their own needs root")
+        print_line("the clients are the owner: a uid of their own needs root")
     with ExitStack() as stack:
         home, folder = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2))
         home.chmod(0o755)
@@ -312,10 +312,10 @@ def main() -> int:
         place.fill()
         with agent(home) as running:
             path = running.ready().socket
-            told, body = ask(path)
-            assert told == GOOD, told
+            status, body = ask(path)
+            assert status == GOOD, status
             with static_nginx(place, body) as static:
-                say(
+                print_line(
                     f"GET /v1/license, {len(body)} bytes, {options.seconds} s each, and nginx {PROXIES['nginx'].version()}"
                 )
                 clients(options, place, path, static)

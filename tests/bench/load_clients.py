@@ -162,10 +162,10 @@ class Run:
 
 
 PHP: Final = ("-d", "opcache.enable_cli=0")
-SAYS_CURL: Final = "echo PHP_VERSION, ', curl ', curl_version()['version'];"
-OF_CURL: Final = ("-r", f"extension_loaded('curl') || exit(1); {SAYS_CURL}")
-SAYS_GUZZLE: Final = "echo GuzzleHttp\\ClientInterface::MAJOR_VERSION, ', PHP ';"
-OF_GUZZLE: Final = ("-r", f"include 'GuzzleHttp/autoload.php'; {SAYS_GUZZLE} {SAYS_CURL}")
+PRINT_CURL: Final = "echo PHP_VERSION, ', curl ', curl_version()['version'];"
+OF_CURL: Final = ("-r", f"extension_loaded('curl') || exit(1); {PRINT_CURL}")
+PRINT_GUZZLE: Final = "echo GuzzleHttp\\ClientInterface::MAJOR_VERSION, ', PHP ';"
+OF_GUZZLE: Final = ("-r", f"include 'GuzzleHttp/autoload.php'; {PRINT_GUZZLE} {PRINT_CURL}")
 CLIENTS: Final = (
     Client(name="PHP stream", program="php", before=(*PHP, "{folder}/stream.php"), package="php-cli", processes=True),
     *(
@@ -318,8 +318,8 @@ class Proxy:
 
     def version(self) -> str:
         """The first number with a dot that it says of itself."""
-        said = subprocess.run([self.program, self.probe], capture_output=True, text=True, check=False)
-        words = [word.strip("v,()") for word in (said.stdout + said.stderr).replace("/", " ").split()]
+        finished = subprocess.run([self.program, self.probe], capture_output=True, text=True, check=False)
+        words = [word.strip("v,()") for word in (finished.stdout + finished.stderr).replace("/", " ").split()]
         return next(word for word in words if word[:1].isdecimal() and "." in word).partition("-")[0]
 
 

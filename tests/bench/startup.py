@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.daemon import ratio, say, settle, verdict
+from bench.daemon import print_line, ratio, settle, verdict
 from fixtures import fake_daemon, signing
 
 ROUNDS = 40
@@ -49,7 +49,7 @@ def compare(
     """In turn, so that a noisy machine disturbs both alike."""
     pairs = [(cpu_ms(command, environment, stdin), cpu_ms(BARE, environment)) for _ in range(ROUNDS + 1)][1:]
     mine, base = (sum(side) / len(side) for side in zip(*pairs, strict=True))
-    say(
+    print_line(
         f"{name}, user CPU to a bare interpreter's start: {ratio(mine, base, 'ms')}; "
         f"goal ≤ {goal:g} ×: {verdict(mine <= goal * base)}"
     )

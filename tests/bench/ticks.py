@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import opanel_agent
-from bench.daemon import say, verdict
+from bench.daemon import print_line, verdict
 
 TICKS = int(os.environ.get("TICKS", "1000000"))
 PROGRAM = Path(__file__).parents[1] / "fixtures/daemon_clock_program.py"
@@ -25,7 +25,7 @@ GROWTH_GOAL = 1.02
 
 def lived(ticks: int, next_run_s: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
-        told = {
+        options = {
             "agent": str(Path(opanel_agent.__file__).parents[1]),
             "directory": f"{place}/r",
             "ticks": ticks,
@@ -35,7 +35,10 @@ def lived(ticks: int, next_run_s: int) -> dict[str, Any]:
         # A manager that nobody reads for: messages to it are lost, as they may be.
         environment = {**os.environ, "NOTIFY_SOCKET": f"{place}/none", "WATCHDOG_USEC": "60000000"}
         ran = subprocess.run(
-            [sys.executable, "-I", str(PROGRAM), json.dumps(told)], env=environment, stdout=subprocess.PIPE, check=True
+            [sys.executable, "-I", str(PROGRAM), json.dumps(options)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            check=True,
         )
     cost: dict[str, Any] = json.loads(ran.stdout)
     return cost
@@ -45,14 +48,14 @@ def main() -> int:
     day = lived(2, DAY_S)
     due = DAY_S // 30 + 1
     woken = day["sleeps"]
-    say(
+    print_line(
         f"wake-ups in a day, to the watchdog's and what is due: {woken / due:.3f} × ({woken} to {due}); "
         f"goal ≤ 1.0 ×: {verdict(woken <= due)}"
     )
     cost = lived(TICKS, 60)
     for name in ("rss_kb", "objects", "descriptors"):
         late, early = cost["late"][name], cost["early"][name]
-        say(
+        print_line(
             f"daemon {name} after {TICKS} ticks, to after a tenth of them: {late / early:.3f} × ({late} to {early}); "
             f"goal ≤ {GROWTH_GOAL} ×: {verdict(late <= early * GROWTH_GOAL)}"
         )

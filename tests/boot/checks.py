@@ -50,25 +50,25 @@ class Checks:
     suite: str
     cases: list[tuple[str, str | None]] = field(default_factory=list)
 
-    def true(self, what: str, *, found: bool, told: str = "it is not so") -> None:
-        self.cases.append((what, None if found else told))
-        self.say(f"ok      {what}" if found else f"FAILED  {what}: {told}")
+    def true(self, what: str, *, found: bool, reason: str = "it is not so") -> None:
+        self.cases.append((what, None if found else reason))
+        self.print_line(f"ok      {what}" if found else f"FAILED  {what}: {reason}")
 
     def same(self, what: str, expected: object, found: object) -> None:
-        self.true(what, found=found == expected, told=f"expected {expected!r}, found {found!r}")
+        self.true(what, found=found == expected, reason=f"expected {expected!r}, found {found!r}")
 
     def like(self, what: str, pattern: str, found: str) -> None:
         """`pattern` has to match all of it."""
-        told = f"expected {pattern!r}, found {found!r}"
-        self.true(what, found=re.fullmatch(pattern, found, re.DOTALL) is not None, told=told)
+        reason = f"expected {pattern!r}, found {found!r}"
+        self.true(what, found=re.fullmatch(pattern, found, re.DOTALL) is not None, reason=reason)
 
     def succeeds(self, what: str, ran: Ran) -> None:
-        self.true(what, found=ran.status == 0, told=f"exit {ran.status}: {ran.both.strip()}")
+        self.true(what, found=ran.status == 0, reason=f"exit {ran.status}: {ran.both.strip()}")
 
     def soon(self, what: str, true: Callable[[], bool], within_s: float = 20) -> None:
-        self.true(what, found=until(true, within_s), told=f"not within {within_s} s")
+        self.true(what, found=until(true, within_s), reason=f"not within {within_s} s")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         sys.stdout.write(f"{self.suite:8}  {text}\n")
         sys.stdout.flush()
 
@@ -79,9 +79,9 @@ class Checks:
         try:
             yield
         except Exception:
-            self.true(f"the story '{name}' came to its end", found=False, told=traceback.format_exc())
+            self.true(f"the story '{name}' came to its end", found=False, reason=traceback.format_exc())
             raise
-        self.say(f"--      {name}: {time.monotonic() - begun_s:.0f} s")
+        self.print_line(f"--      {name}: {time.monotonic() - begun_s:.0f} s")
 
     @property
     def passed(self) -> int:

@@ -15,8 +15,8 @@ def fake(file: str) -> None:
 
     def ahead_s() -> int:
         try:
-            with open(file, encoding="ascii") as told:  # noqa: PTH123 - it loads into the daemon, whose size is measured
-                return int(told.read())
+            with open(file, encoding="ascii") as file_:  # noqa: PTH123 - it loads into the daemon, whose size is measured
+                return int(file_.read())
         except FileNotFoundError:
             return 0
 

@@ -17,12 +17,12 @@ PATIENCE_S = 100
 
 
 def daemon() -> int:
-    told = subprocess.run(
+    shown = subprocess.run(
         ["/usr/bin/systemctl", "show", "-p", "MainPID", "--value", "opanel-agent.service"],
         check=True,
         capture_output=True,
     )
-    return int(told.stdout)
+    return int(shown.stdout)
 
 
 def wake() -> None:

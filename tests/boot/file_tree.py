@@ -19,7 +19,7 @@ Tree = Mapping[str, tuple[object, ...]]
 
 
 def read(root: Path) -> Tree:
-    return {name: _told(root / name) for name in _names(root, "")}
+    return {name: _facts(root / name) for name in _names(root, "")}
 
 
 def changed(before: Tree, after: Tree) -> list[str]:
@@ -40,7 +40,7 @@ def _names(root: Path, folder: str) -> Iterator[str]:
             yield from _names(root, name)
 
 
-def _told(path: Path) -> tuple[object, ...]:
+def _facts(path: Path) -> tuple[object, ...]:
     """Kind and mode, owner, content. Not the times: reading alone changes some."""
     status = path.lstat()
     content: object = None

@@ -132,8 +132,8 @@ class Guest:
         return self.agent("status", "--json").json
 
     def state(self) -> tuple[str, list[str]]:
-        told = self.status()["license"]
-        return told["state"], told["reasons"]
+        license_ = self.status()["license"]
+        return license_["state"], license_["reasons"]
 
     def unit(self, unit: str, name: str) -> str:
         return self.must("systemctl", "show", "-p", name, "--value", unit)

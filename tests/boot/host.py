@@ -97,8 +97,8 @@ def _archive() -> str:
 def _take_proxy(address: str) -> None:
     scheme = address.partition(":")[0]
     shown = ["apt-config", "shell", "PROXY", f"Acquire::{scheme}::Proxy"]
-    told = subprocess.run(shown, check=False, capture_output=True, text=True).stdout.strip()
-    if match := re.fullmatch("PROXY='(http[^']+)'", told):
+    printed = subprocess.run(shown, check=False, capture_output=True, text=True).stdout.strip()
+    if match := re.fullmatch("PROXY='(http[^']+)'", printed):
         os.environ.setdefault(f"{scheme}_proxy", match[1])
 
 

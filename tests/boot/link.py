@@ -38,14 +38,14 @@ class Link:
     namespace: Path
 
     def count(self) -> Count:
-        told = counters(_in(self.namespace, "cat", "/proc/net/snmp"))
-        told6 = dict(line.split() for line in _in(self.namespace, "cat", "/proc/net/snmp6").splitlines())
+        tcp_and_udp = counters(_in(self.namespace, "cat", "/proc/net/snmp"))
+        ip6 = dict(line.split() for line in _in(self.namespace, "cat", "/proc/net/snmp6").splitlines())
         return Count(
             packets=packets(Path("/proc/net/dev").read_text("ascii"), "outside"),
-            connections=told["Tcp", "ActiveOpens"],
-            datagrams=told["Udp", "OutDatagrams"],
-            ip=told["Ip", "OutRequests"] + told["Ip", "InReceives"],
-            ip6=int(told6["Ip6OutRequests"]),
+            connections=tcp_and_udp["Tcp", "ActiveOpens"],
+            datagrams=tcp_and_udp["Udp", "OutDatagrams"],
+            ip=tcp_and_udp["Ip", "OutRequests"] + tcp_and_udp["Ip", "InReceives"],
+            ip6=int(ip6["Ip6OutRequests"]),
         )
 
 

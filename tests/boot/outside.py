@@ -141,8 +141,8 @@ class Outside:
     def type(self, *argv: str) -> dict[str, Any]:
         """One command of opanel-authority's; its result."""
         ran = subprocess.run([*_command(self.clock), *argv, "--json"], cwd=self.folder, check=True, capture_output=True)
-        told: dict[str, Any] = json.loads(ran.stdout)["result"]
-        return told
+        result: dict[str, Any] = json.loads(ran.stdout)["result"]
+        return result
 
     def issue(self, name: str) -> dict[str, Any]:
         """A license; its key, and its bundle as a file in the folder. A container shows no platform's identity."""

@@ -50,20 +50,20 @@ STORIES: Final = (
 )
 
 
-def tell(suite: str, builds: Path, report: Path, root: Path | None) -> int:
+def run_suite(suite: str, builds: Path, report: Path, root: Path | None) -> int:
     """One suite, in its own namespaces. Every check is in the report, whatever ends it."""
     checks = Checks(suite=suite)
     name = f"opanel-boot-{os.getpid()}"
     try:
         with ExitStack() as stack:
             scene = _scene(stack, checks, name, builds, root)
-            for story, told in STORIES:
+            for story, act in STORIES:
                 with checks.story(story):
-                    told(scene)
+                    act(scene)
     except Exception as error:  # noqa: BLE001 - already a failed check, or one now
         if not checks.failed:
-            checks.true("the system boots", found=False, told=str(error))
-    checks.say(f"{checks.passed} passed, {checks.failed} failed")
+            checks.true("the system boots", found=False, reason=str(error))
+    checks.print_line(f"{checks.passed} passed, {checks.failed} failed")
     checks.write(report)
     return FAILED if checks.failed else 0
 
@@ -80,7 +80,7 @@ def _scene(stack: ExitStack, checks: Checks, name: str, builds: Path, root: Path
     guest = Guest(root=made, name=name, namespace=cable.namespace, console=folder / "console")
     stack.callback(guest.power_off)
     guest.boot(PERMIT_NETWORKS)
-    checks.say(f"--      booted: {guest.must('systemctl', '--version').splitlines()[0]}")
+    checks.print_line(f"--      booted: {guest.must('systemctl', '--version').splitlines()[0]}")
     return Scenario(checks=checks, guest=guest, outside=world, link=cable, before=read(made))
 
 
@@ -104,9 +104,9 @@ def run(suites: list[str], report: Path | None, root: Path | None) -> int:
 
 
 def _start(suite: str, builds: Path, report: Path, root: Path | None) -> "subprocess.Popen[bytes]":
-    told = ["--tell", suite, "--builds", str(builds), "--junit", str(report)]
+    options = ["--run-here", suite, "--builds", str(builds), "--junit", str(report)]
     kept = [] if root is None else ["--root", str(root)]
-    return subprocess.Popen(["unshare", "--net", sys.executable, "-m", "boot.proof", *told, *kept])
+    return subprocess.Popen(["unshare", "--net", sys.executable, "-m", "boot.proof", *options, *kept])
 
 
 def _wait(processes: "list[subprocess.Popen[bytes]]") -> list[int]:
@@ -130,19 +130,19 @@ def _sum_up(reports: list[Path], report: Path | None, took_s: float) -> None:
 
 def main(words: list[str]) -> int:
     try:
-        told = _arguments(words)
+        arguments = _arguments(words)
     except SystemExit:  # argparse has said what is wrong, and would end with 2
         return USAGE
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    if told.tell is not None:
-        return tell(told.tell, told.builds, told.junit, told.root)
-    suites = list(host.SUITES) if told.suite == "all" else [told.suite]
+    if arguments.run_here is not None:
+        return run_suite(arguments.run_here, arguments.builds, arguments.junit, arguments.root)
+    suites = list(host.SUITES) if arguments.suite == "all" else [arguments.suite]
     why = host.cannot(suites)
     if why is not None:
         sys.stderr.write(f"cannot boot a system here: {why}\n")
         return CANNOT
-    return 0 if told.probe else run(suites, told.junit, told.root)
+    return 0 if arguments.probe else run(suites, arguments.junit, arguments.root)
 
 
 def _arguments(words: list[str]) -> argparse.Namespace:
@@ -152,13 +152,13 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--junit", type=Path)
     parser.add_argument("--probe", action="store_true")
     parser.add_argument(
-        "--tell", choices=tuple(host.SUITES), help="one suite, in the namespace that this was started in"
+        "--run-here", choices=tuple(host.SUITES), help="one suite, in the namespace that this was started in"
     )
     parser.add_argument("--builds", type=Path)
-    told = parser.parse_args(words)
-    if told.root is not None and told.suite == "all" and told.tell is None:
+    arguments = parser.parse_args(words)
+    if arguments.root is not None and arguments.suite == "all" and arguments.run_here is None:
         parser.error("--root is for one suite")
-    return told
+    return arguments
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

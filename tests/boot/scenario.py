@@ -59,9 +59,9 @@ class Scenario:
         return self.guest.must(*as_user, PYTHON, "-I", f"{TOOLS}/probe.py", "ping", path, "status")
 
     def isolation(self) -> str:
-        told = self.guest.agent("status").out.splitlines()
+        lines = self.guest.agent("status").out.splitlines()
         return next(
-            (line.removeprefix("Isolation").strip() for line in told if line.startswith("Isolation  ")), "not said"
+            (line.removeprefix("Isolation").strip() for line in lines if line.startswith("Isolation  ")), "not said"
         )
 
     # time
@@ -81,11 +81,11 @@ class Scenario:
 
     def _pass(self, hours: int, step_s: int) -> int:
         steps = hours * 3600 // step_s
-        told = self.guest.run(PYTHON, "-I", f"{TOOLS}/days.py", CLOCK, str(step_s), str(steps), timeout_s=900)
-        if told.status != 0:
-            raise RuntimeError(told.both)
+        passed = self.guest.run(PYTHON, "-I", f"{TOOLS}/days.py", CLOCK, str(step_s), str(steps), timeout_s=900)
+        if passed.status != 0:
+            raise RuntimeError(passed.both)
         self.outside.set_clock(int(self.guest.must("cat", CLOCK)))
-        return int(told.out)
+        return int(passed.out)
 
     # the wire
 
@@ -119,5 +119,5 @@ def hosts(root: Path) -> None:
 
 
 def version_of(tree: Path) -> str:
-    told: str = tomllib.loads((tree / "pyproject.toml").read_text())["project"]["version"]
-    return told
+    version: str = tomllib.loads((tree / "pyproject.toml").read_text())["project"]["version"]
+    return version

@@ -36,10 +36,10 @@ OWNER = api.Peer(uid=0, owner=True)
 class Server:
     """A command line whose daemon is the API's table in front of the real evaluate."""
 
-    def __init__(self, terminal: Terminal, told: FakeDaemon) -> None:
+    def __init__(self, terminal: Terminal, daemon: FakeDaemon) -> None:
         self.agent = Simulated()
         self.terminal = terminal
-        told.relay = self._relay
+        daemon.relay = self._relay
         for path in ("/v1/reports/usage_statistics", "/v1/rights"):
             self.agent.network.on("POST", signing.ENDPOINT + path, _receipt)
 
@@ -76,8 +76,8 @@ def _receipt(sealed: Sealed) -> Reply:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     terminal = Terminal(folder=tmp_path)
-    with contextlib.chdir(tmp_path), fake_daemon(terminal.paths.socket) as told:
-        yield Server(terminal, told)
+    with contextlib.chdir(tmp_path), fake_daemon(terminal.paths.socket) as daemon:
+        yield Server(terminal, daemon)
 
 
 def lines_of(sealed: Sealed) -> str:
@@ -161,7 +161,7 @@ def test_a_right_is_used_on_what_left(server: Server) -> None:
 def test_under_do_not_track_a_right_goes_to_a_file_and_nowhere_else(server: Server) -> None:
     server.answers(YES)
     server.type("data", "held", "send", server.held())
-    server.agent.opt_outs.say(do_not_track=True)
+    server.agent.opt_outs.set_signals(do_not_track=True)
     used = server.type("data", "request", "access")
     (left,) = server.sent()
     (file,) = Path().glob("rights-*.json")

@@ -53,13 +53,13 @@ def left_over(place: Path) -> list[str]:
 @pytest.mark.parametrize("lang", ["tr", "en"])
 def test_it_is_told_to_its_end_and_nothing_stays(place: Path, lang: str) -> None:
     process = start(place, "--lang", lang)
-    told, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    for said in {
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    for expected in {
         "tr": ("etkin, opanel, kademe", "api:billing", "violations  0", "ek süre", "Hiçbir istek", "kanıtlandı"),
         "en": ("active, opanel, tier", "api:billing", "violations  0", "grace period", "unreachable_tcp", "proven"),
     }[lang]:
-        assert said.lower() in told.lower(), said
+        assert expected.lower() in printed.lower(), expected
     assert list(place.iterdir()) == []
     assert left_over(place) == []
 
@@ -80,11 +80,11 @@ def test_stopped_in_the_middle_it_leaves_no_process_and_no_file(place: Path, num
 
 def test_kept_it_goes_on_and_says_how_to_stop_it(place: Path) -> None:
     process = start(place, "--lang", "en", "--keep")
-    told, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, told
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
     try:
-        stop = next(line.strip() for line in told.splitlines() if line.strip().startswith("kill "))
-        exports = [line.strip() for line in told.splitlines() if line.strip().startswith("export ")]
+        stop = next(line.strip() for line in printed.splitlines() if line.strip().startswith("kill "))
+        exports = [line.strip() for line in printed.splitlines() if line.strip().startswith("export ")]
         status = subprocess.run(
             ["/bin/sh", "-c", "; ".join([*exports, "opanel-agent status --check"])],
             capture_output=True,

@@ -90,7 +90,7 @@ def newer(server: Server, version: str, where: str = "/newer") -> str:
 
 
 @pytest.mark.parametrize(
-    ("given", "options", "status", "told"),
+    ("given", "options", "status", "expected"),
     [
         ("rm -r /run/systemd", (), 78, "systemd does not run this machine"),
         ("printf '#!/bin/sh\necho 2019-01-01\n' >/played/bin/date; chmod 755 /played/bin/date", (), 78, "timedatectl"),
@@ -109,12 +109,12 @@ def newer(server: Server, version: str, where: str = "/newer") -> str:
     ],
 )
 def test_what_is_not_as_it_must_be_is_told_and_nothing_is_changed(
-    bare: Server, given: str, options: tuple[str, ...], status: int, told: str
+    bare: Server, given: str, options: tuple[str, ...], status: int, expected: str
 ) -> None:
     bare.sh(given)
     before = bare.changed()
     ran = bare.install(*options)
-    assert (ran.status, told in ran.err) == (status, True), ran.err
+    assert (ran.status, expected in ran.err) == (status, True), ran.err
     assert bare.changed() == before
     assert mutating(bare.calls()) == []
 
@@ -166,9 +166,9 @@ def test_a_dry_run_says_every_change_and_makes_none(supplied: Server, installed:
     assert supplied.changed() == before
     assert mutating(supplied.calls()) == []
     assert "Hosts that will be contacted: none." in ran.err
-    said = {word for line in ran.err.splitlines() for word in line.split() if word.startswith("/")}
+    named = {word for line in ran.err.splitlines() for word in line.split() if word.startswith("/")}
     made = {re.sub(f"^{PLACE}/(env|wheels)(-[^/]*|/.*)?(/.*)?$", rf"{PLACE}/\1", path) for path in installed.beyond()}
-    untold = {path for path in made - said if not path.startswith(f"{PLACE}/env")}
+    untold = {path for path in made - named if not path.startswith(f"{PLACE}/env")}
     accounts = {f"/etc/{name}{end}" for name in ("passwd", "group", "shadow", "gshadow") for end in ("", "-")}
     wants = {f"/etc/systemd/system/played.wants{name}" for name in ("", *(f"/{unit}" for unit in UNITS))}
     assert untold - accounts - wants == {f"{PLACE}/manifest"}
@@ -200,10 +200,10 @@ def test_it_is_installed_as_it_must_be(installed: Server) -> None:
     }
     for path, form in forms.items():
         assert installed.sh(f"stat -c '%U:%G %a' {path}").strip() == form, path
-    told = installed.sh(
+    printed = installed.sh(
         f"cd {PLACE}/env && bin/python -I -c 'from opanel_agent.system.storage import paths; print(paths.find().system)'"
     )
-    assert told.strip() == "True"
+    assert printed.strip() == "True"
     assert installed.sh(f"find {PLACE}/env/ -name 'errors.*.pyc' -path '*opanel_agent*'")
     assert installed.sh(f"find {PLACE} ! -user root -o ! -type l -perm /022") == ""
     assert sorted(installed.sh("ls /played/active").split()) == sorted(UNITS)
@@ -298,13 +298,13 @@ def test_one_that_does_not_run_leaves_the_old_one_as_it_was(stage: Container, in
 
 def kinds(server: Server) -> dict[str, str]:
     """What lies in the installer's places: kind, mode, owner and content, no times."""
-    told = server.sh(
+    printed = server.sh(
         f"cd /; find {PLACE} /etc/systemd/system /usr/lib/sysusers.d /usr/lib/tmpfiles.d /usr/local/bin {CONFIG} "
         "-name __pycache__ -prune -o -printf '%p %y %m %U:%G %l\\n';"
         f"find {PLACE} /etc/systemd/system {CONFIG} -name __pycache__ -prune -o -type f -exec cksum {{}} +"
     )
     found: dict[str, str] = {}
-    for line in sorted(told.splitlines()):
+    for line in sorted(printed.splitlines()):
         words = line.split()
         path = words[0] if line.startswith("/") else words[2]
         found[path] = found.get(path, "") + line

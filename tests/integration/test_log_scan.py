@@ -64,11 +64,11 @@ def test_a_leak_fails_the_test_that_leaked(tmp_path: Path) -> None:
     tests.append(f"def test_inherited():\n    {LEAKS['inherited']}\n")
     tests.append("def test_good():\n    line('sealed', id='usage-1', bytes=len(BODY), sha256=64 * 'a')\n")
     (tmp_path / "test_planted.py").write_text(HEAD + "\n".join(tests))
-    status, said = run(["-p", "conftest", "-rfE", "-W", "ignore", "test_planted.py"], tmp_path)
-    failed = set(re.findall(r"^(?:FAILED|ERROR) test_planted\.py::test_(\w+)", said, re.MULTILINE))
-    assert (status, failed) == (1, set(LEAKS)), said
-    assert "AssertionError" not in said  # each failed for what was found, and for nothing else
-    assert f"{len(LEAKS) + 1} passed" in said
+    status, printed = run(["-p", "conftest", "-rfE", "-W", "ignore", "test_planted.py"], tmp_path)
+    failed = set(re.findall(r"^(?:FAILED|ERROR) test_planted\.py::test_(\w+)", printed, re.MULTILINE))
+    assert (status, failed) == (1, set(LEAKS)), printed
+    assert "AssertionError" not in printed  # each failed for what was found, and for nothing else
+    assert f"{len(LEAKS) + 1} passed" in printed
 
 
 @pytest.mark.slow
@@ -80,9 +80,9 @@ def test_a_leak_after_the_last_test_fails_the_run(tmp_path: Path) -> None:
         "    logs.LOGS.keep('whoever was late', BODY)\n"
     )
     for more in ([], ["-n", "1"]):
-        status, said = run(["-p", "conftest", "-p", "late", "test_late.py", *more], tmp_path)
-        assert status == 1, said
-        assert "the log of whoever was late holds a report" in said
+        status, printed = run(["-p", "conftest", "-p", "late", "test_late.py", *more], tmp_path)
+        assert status == 1, printed
+        assert "the log of whoever was late holds a report" in printed
 
 
 @pytest.mark.slow
@@ -93,9 +93,9 @@ def test_what_the_suite_logs_is_really_collected() -> None:
         "tests/unit/authority/requests/test_authority_erasure.py",
         "tests/integration/daemon/test_daemon_loop.py",
     ]
-    status, said = run(["-m", "not root and not slow", *chosen], TESTS.parent)
-    assert status == 0, said
-    (summary,) = (each for each in said.splitlines() if each.startswith("logs searched for values of payloads: "))
+    status, printed = run(["-m", "not root and not slow", *chosen], TESTS.parent)
+    assert status == 0, printed
+    (summary,) = (each for each in printed.splitlines() if each.startswith("logs searched for values of payloads: "))
     counted = {
         kind: (int(octets), int(sinks)) for octets, sinks, kind in re.findall(r"(\d+) bytes of (\d+) ([^,]+)", summary)
     }

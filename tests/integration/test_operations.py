@@ -49,9 +49,9 @@ def playbook() -> dict[str, Any]:
 def typed(play: dict[str, Any]) -> Iterator[list[str]]:
     """Every command of the playbook, what is filled in as a word."""
     for task in play["tasks"]:
-        for name, told in task.items():
+        for name, arguments in task.items():
             if name == "ansible.builtin.command":
-                yield [re.sub(r"\{\{.*?\}\}", "filled-in", word) for word in told["argv"]]
+                yield [re.sub(r"\{\{.*?\}\}", "filled-in", word) for word in arguments["argv"]]
 
 
 def understood(words: list[str]) -> None:
@@ -91,11 +91,11 @@ def test_a_task_either_says_when_it_changes_something_or_asks_first() -> None:
 def test_the_playbook_says_whose_every_file_is_and_reads_it_again() -> None:
     play = playbook()
     for task in play["tasks"]:
-        told = task.get("ansible.builtin.copy")
-        if told is not None:
-            assert (told["owner"], told["group"]) == ("root", "root")
-            assert not int(told["mode"], 8) & 0o022
-            assert told["dest"].startswith("{{ source }}") or task["notify"] == play["handlers"][0]["name"]
+        copy = task.get("ansible.builtin.copy")
+        if copy is not None:
+            assert (copy["owner"], copy["group"]) == ("root", "root")
+            assert not int(copy["mode"], 8) & 0o022
+            assert copy["dest"].startswith("{{ source }}") or task["notify"] == play["handlers"][0]["name"]
 
 
 def test_what_the_playbook_unpacks_was_packed() -> None:
@@ -107,22 +107,22 @@ def test_what_the_playbook_unpacks_was_packed() -> None:
 
 def test_the_answers_and_the_policy_would_be_accepted() -> None:
     answers, policy = blocks("toml")
-    told = consent_file.parse(answers.encode())
-    assert told.notice == installed_notice()
-    assert told.granted is not None
-    assert [purpose for purpose, choice in told.purposes.items() if choice.allow] == [Purpose.USAGE_STATISTICS]
+    consent = consent_file.parse(answers.encode())
+    assert consent.notice == installed_notice()
+    assert consent.granted is not None
+    assert [purpose for purpose, choice in consent.purposes.items() if choice.allow] == [Purpose.USAGE_STATISTICS]
     assert consent_file.parse_policy(policy.encode(), "50-fleet.toml").denied == {Purpose.CRASH_REPORTS}
 
 
 def test_the_units_are_units_that_run_what_exists() -> None:
     service, timer = blocks("ini")
-    told = [configparser.RawConfigParser(), configparser.RawConfigParser()]
-    for parser, text in zip(told, (service, timer), strict=True):
+    parsers = [configparser.RawConfigParser(), configparser.RawConfigParser()]
+    for parser, text in zip(parsers, (service, timer), strict=True):
         parser.optionxform = str  # type: ignore[assignment]
         parser.read_string(text)
-    assert {*told[0]} >= {"Unit", "Service"}
-    assert {*told[1]} >= {"Timer", "Install"}
-    script = shlex.split(told[0]["Service"]["ExecStart"])[2]
+    assert {*parsers[0]} >= {"Unit", "Service"}
+    assert {*parsers[1]} >= {"Timer", "Install"}
+    script = shlex.split(parsers[0]["Service"]["ExecStart"])[2]
     understood(re.search(r"/usr/local/bin/opanel-agent[^>]*", script)[0].split())  # type: ignore[index]
     (nagios,) = re.findall(r"command\[\w+\]=([^']*)'", PAGE)
     understood(nagios.split())
@@ -137,15 +137,15 @@ def test_the_rules_speak_of_gauges_that_exist() -> None:
 
 
 def test_every_file_is_told() -> None:
-    told = paths.Paths(
+    places = paths.Paths(
         system=True,
         owner=0,
         config_dir=paths.SYSTEM_CONFIG,
         state_dir=paths.SYSTEM_STATE,
         runtime_dir=paths.SYSTEM_RUNTIME,
     )
-    own = (told.config_dir, told.state_dir, told.runtime_dir, told.courier_dir)
-    every = [value for name in dir(paths.Paths) if name[0] != "_" and isinstance(value := getattr(told, name), Path)]
+    own = (places.config_dir, places.state_dir, places.runtime_dir, places.courier_dir)
+    every = [value for name in dir(paths.Paths) if name[0] != "_" and isinstance(value := getattr(places, name), Path)]
     mine = [path for path in every if any(path.is_relative_to(folder) for folder in own) and path not in own]
     assert len(mine) > 20
     assert [path for path in mine if f"`{path}`" not in PAGE] == []

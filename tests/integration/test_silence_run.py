@@ -56,14 +56,14 @@ def test_this_code_is_silent(server: Server) -> None:
     assert (offline["packets"], offline["connections"], offline["udp"], offline["requests"]) == (0, 0, 0, [])
     assert offline["passes"] >= 3 * 8 - 4  # it looked whether it may, as often as it was woken
     for name in ("denied", "do_not_track"):
-        told = part(proof, name)
-        assert {each["line"] for each in told["requests"]} == {
+        result = part(proof, name)
+        assert {each["line"] for each in result["requests"]} == {
             f"GET /v1/{document} HTTP/1.1" for document in ("roots.jws", "status.jwt", "advisories.jws")
         }
-        assert told["connections"] == sum(each["count"] for each in told["requests"])
-        processes = {name: told["processes"][name] for name in ("daemon", "fetch", "courier", "command")}
-        assert processes == {"daemon": 2, "fetch": told["connections"], "courier": 0, "command": 1}
-        assert told["udp"] == 0
+        assert result["connections"] == sum(each["count"] for each in result["requests"])
+        processes = {name: result["processes"][name] for name in ("daemon", "fetch", "courier", "command")}
+        assert processes == {"daemon": 2, "fetch": result["connections"], "courier": 0, "command": 1}
+        assert result["udp"] == 0
     control = part(proof, "allowed")
     posts = {each["line"] for each in control["requests"] if each["line"].startswith("POST")}
     assert posts == {f"POST /v1/reports/{name} HTTP/1.1" for name in ("usage_statistics", "crash_reports")}
@@ -168,15 +168,15 @@ def test_a_leak_in_what_only_a_command_sends_is_found(server: Server) -> None:
 def test_commands_send_what_they_show_and_nothing_else(server: Server) -> None:
     proof = server.prove(Scenario.COMMANDS, use_strace=False)
     assert proof.exit_status == 0, shown(proof)
-    told = part(proof, "commands")
-    posted = {each["line"]: each["posted"] for each in told["requests"] if each["posted"]}
+    result = part(proof, "commands")
+    posted = {each["line"]: each["posted"] for each in result["requests"] if each["posted"]}
     assert posted.keys() >= {
         "POST /v1/bundles HTTP/1.1",
         "POST /v1/rights HTTP/1.1",
         "POST /v1/reports/usage_statistics HTTP/1.1",
     }
     assert '"key_sha256":"' in posted["POST /v1/bundles HTTP/1.1"]
-    assert {each["line"].rpartition(" ")[0] for each in told["commands"]} >= {"data held send", "license install"}
+    assert {each["line"].rpartition(" ")[0] for each in result["commands"]} >= {"data held send", "license install"}
 
 
 def activated(server: Server) -> None:

@@ -87,8 +87,8 @@ class Life:
         for _ in range(count):
             each()
             self.agent.clock.advance(DAY)
-            told = self.lists() if listed else self.noted()
-            if self._counts and told["permits"]["create"]:
+            license_ = self.lists() if listed else self.noted()
+            if self._counts and license_["permits"]["create"]:
                 self.create_s += DAY
 
     def block(self) -> None:
@@ -257,8 +257,8 @@ def _suspended(life: Life, status: int) -> None:
     life.entries = {signing.LICENSE_IDX: status}
     for later_s in (HOUR, 2 * HOUR, 73 * HOUR):
         life.agent.clock.advance(later_s)
-        told = life.lists()
-    assert not told["permits"]["create"]
+        answered = life.lists()
+    assert not answered["permits"]["create"]
     life.counts()
     life.block()
 

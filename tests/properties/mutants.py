@@ -92,8 +92,8 @@ def _of(node: ast.AST) -> Iterator[tuple[str, Change]]:
                 yield f"drop {ast.unparse(operand)} of {ast.unparse(node)}", _dropping(operands, place)
         case ast.UnaryOp(op=ast.Not()):
             yield f"turn {ast.unparse(node)}", lambda: setattr(node, "operand", ast.UnaryOp(ast.Not(), node.operand))
-        case ast.Constant(value=bool(said)):
-            yield f"turn {said}", lambda: setattr(node, "value", not said)
+        case ast.Constant(value=bool(constant)):
+            yield f"turn {constant}", lambda: setattr(node, "value", not constant)
     for _, body in ast.iter_fields(node):
         if isinstance(body, list):
             yield from _statements(body)
@@ -101,8 +101,8 @@ def _of(node: ast.AST) -> Iterator[tuple[str, Change]]:
 
 def _tests(node: ast.If | ast.IfExp) -> Iterator[tuple[str, Change]]:
     for always in (True, False):
-        told = f"{'always' if always else 'never'} {ast.unparse(node.test)}"
-        yield told, lambda always=always: setattr(node, "test", ast.Constant(always))  # type: ignore[misc]
+        name = f"{'always' if always else 'never'} {ast.unparse(node.test)}"
+        yield name, lambda always=always: setattr(node, "test", ast.Constant(always))  # type: ignore[misc]
 
 
 def _statements(body: list[ast.AST]) -> Iterator[tuple[str, Change]]:
@@ -150,20 +150,20 @@ def _load(tree: ast.Module) -> None:
 def main(argv: list[str]) -> int:
     source = Path(loaded_before.__file__).with_name("gate.py").read_text("utf-8")
     if argv == ["--list"]:
-        _say(name for name, _ in mutants(source))
+        _print_lines(name for name, _ in mutants(source))
         return 0
     if dies(ast.parse(source)):
-        _say(["the tests fail with the module as it is"])
+        _print_lines(["the tests fail with the module as it is"])
         return 1
     fates = {name: dies(tree) for name, tree in mutants(source)}
     survived = [f"survived: {name}" for name, dead in fates.items() if not dead and name not in EQUIVALENT]
     stale = [f"not equivalent: {name}" for name in EQUIVALENT if fates.get(name, True)]
-    told = f"mutants {len(fates)}, died {sum(fates.values())}, equivalent {len(EQUIVALENT)}"
-    _say([*survived, *stale, told])
+    counts = f"mutants {len(fates)}, died {sum(fates.values())}, equivalent {len(EQUIVALENT)}"
+    _print_lines([*survived, *stale, counts])
     return 1 if survived or stale else 0
 
 
-def _say(lines: Iterable[str]) -> None:
+def _print_lines(lines: Iterable[str]) -> None:
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 

@@ -120,9 +120,9 @@ def test_a_no_that_ends_a_request_under_way_is_a_withdrawal(agent: Simulated) ->
     (cut,) = (sealed.id for sealed in reports(agent))
     agent.network.on("POST", REPORTS, _receipt)
     agent.files.put(PATHS.consent, AT_ONCE.replace(b"true", b"false"))
-    told = agent.change_consent()["result"]["consent"]
-    assert told["purged"] == []  # it may have left, and is named as that alone
-    assert [each["id"] for each in told["gone"]] == [cut]
+    withdrawal = agent.change_consent()["result"]["consent"]
+    assert withdrawal["purged"] == []  # it may have left, and is named as that alone
+    assert [each["id"] for each in withdrawal["gone"]] == [cut]
     assert "ConsentWithdrawn" in kinds(agent)
     agent.files.put(PATHS.consent, AT_ONCE)
     agent.change_consent()
@@ -148,10 +148,10 @@ def test_what_could_not_be_recorded_lets_nothing_leave_in_that_pass(agent: Simul
     for _ in range(3):
         agent.clock.advance(23 * HOUR)
         agent.run("tick")
-    agent.opt_outs.say(do_not_track=True)
+    agent.opt_outs.set_signals(do_not_track=True)
     agent.run("tick")
     agent.clock.advance(4 * HOUR)
-    agent.opt_outs.say()
+    agent.opt_outs.set_signals()
 
     def full(step: str, path: Path) -> None:
         if step == "write" and path == PATHS.ledger:
@@ -186,8 +186,8 @@ def test_a_confirmation_is_for_its_own_command(agent: Simulated) -> None:
         ("exchange", {"key": signing.KEY}),
         ("rights", {"kind": "access", "text": "x"}),
     ):
-        told = agent.run(intent, confirm=shown["id"], **extra)
-        assert told["error"]["detail"] == "held_unknown", told
+        frame = agent.run(intent, confirm=shown["id"], **extra)
+        assert frame["error"]["detail"] == "held_unknown", frame
     assert agent.network.sent == []
 
 

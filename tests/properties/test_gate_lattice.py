@@ -94,7 +94,7 @@ def specified(purpose: str, state: State) -> list[str]:
     consent_based = purpose in REPORTS
     why = ["offline"] if state.offline else []  # "never offline"
     if purpose not in {"license_status", "security_advisories"}:  # those go on under do-not-track
-        why += ["opt_out"] * signals_said(state)
+        why += ["opt_out"] * opt_outs_set(state)
     if state.settings_refused:  # "a refused file denies every request"
         why += ["settings_refused"]
     if consent_based:
@@ -110,7 +110,7 @@ def specified(purpose: str, state: State) -> list[str]:
     return why
 
 
-def signals_said(state: State) -> int:
+def opt_outs_set(state: State) -> int:
     """Any one denies: the signals outside, `do_not_track = true` in the file (in a refused one, perhaps), a policy's."""
     outside = {"none": 0, "all": 3}.get(state.signals, 1)
     doubted = state.withdrawn in {"dnt", "refused"}  # a record that cannot be read may have held it
@@ -132,9 +132,9 @@ def consent_missing(state: State) -> list[str]:
 
 def is_withdrawn(state: State) -> bool:
     """A yes, or what may be one, of before the withdrawal: any where it is not known what was granted."""
-    may_say_yes = state.file.startswith(("yes", "refused"))
+    may_grant = state.file.startswith(("yes", "refused"))
     of_this = {"its grant", "any grant"} | ({"another grant"} if state.file.startswith("refused") else set())
-    return may_say_yes and state.withdrawn in of_this
+    return may_grant and state.withdrawn in of_this
 
 
 def waiting(purpose: str, state: State, request: Request) -> list[str]:
@@ -217,9 +217,9 @@ READINGS = {
 
 
 def signals(kinds: str, *, offline: bool) -> Signals:
-    said = [kind for kind in OUTSIDE if kinds in (kind, "all")]
+    kinds_set = [kind for kind in OUTSIDE if kinds in (kind, "all")]
     return Signals(
-        do_not_track=tuple(Signal(kind=kind, what=kind, place="somewhere") for kind in said),
+        do_not_track=tuple(Signal(kind=kind, what=kind, place="somewhere") for kind in kinds_set),
         offline=(Signal(kind=SignalKind.FILE, what="offline", place="somewhere"),) if offline else (),
     )
 
@@ -314,11 +314,11 @@ def differences(purpose: str, states: Iterator[State]) -> tuple[Counter[str], li
         if state.request not in known:
             known[state.request] = asked(purpose, state.request) if state.request else None
         decided = decide(purpose, snapshot(state, known[state.request]))
-        told = [] if isinstance(decided, Permit) else [ground.reason.value for ground in decided.grounds]
+        reasons = [] if isinstance(decided, Permit) else [ground.reason.value for ground in decided.grounds]
         expected = specified(purpose, state)
         counted["permitted" if isinstance(decided, Permit) else "denied"] += 1
-        if sorted(told) != sorted(expected) or isinstance(decided, Permit) == bool(expected):
-            wrong.append(f"{purpose} {state}: told {told}, specified {expected}")
+        if sorted(reasons) != sorted(expected) or isinstance(decided, Permit) == bool(expected):
+            wrong.append(f"{purpose} {state}: told {reasons}, specified {expected}")
     return counted, wrong
 
 

@@ -13,7 +13,7 @@ TESTS = Path(__file__).parents[1]
 SMALL = """
 @dataclass(slots=True)
 class A:
-    said: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     yes: bool = True
 
 def f(a: int) -> tuple[int, ...]:
@@ -60,10 +60,10 @@ def test_every_mutant_of_the_gate_dies(record_property: Callable[[str, object], 
         check=False,
         timeout=1800,
     )
-    told = re.search(r"mutants (\d+), died (\d+), equivalent (\d+)", ran.stdout)
+    counts = re.search(r"mutants (\d+), died (\d+), equivalent (\d+)", ran.stdout)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert told
-    mutants, died, equivalent = map(int, told.groups())
+    assert counts
+    mutants, died, equivalent = map(int, counts.groups())
     record_property("mutants", mutants)
     record_property("died", died)
     assert mutants == died + equivalent

@@ -93,7 +93,7 @@ class Life:
             self.agent.clock.advance(6 * 86_400)
 
     def nothing_objects_any_more(self) -> None:
-        self.agent.opt_outs.say()
+        self.agent.opt_outs.set_signals()
         self.settings_mend()
         self.agent.files.take_away(PATHS.consent_dir / "fleet.toml")
 
@@ -140,7 +140,7 @@ class Life:
         self.agent.machine.parts = dict(FULL)
 
     def opt_out_flips(self) -> None:
-        self.agent.opt_outs.say(do_not_track=self.draw.random() < 0.4, offline=self.draw.random() < 0.4)
+        self.agent.opt_outs.set_signals(do_not_track=self.draw.random() < 0.4, offline=self.draw.random() < 0.4)
 
     def settings_break(self) -> None:
         broken = self.draw.choice([b"schema = 2", b"schema = 1\nshell = 1", b"\xff", b"schema = 1\nadvisories = 1"])
@@ -162,21 +162,23 @@ class Life:
         hold = self.draw.choice(["0h", "1h", "72h"])
         text = CONSENT.format(allow="true", hold=hold, notice=resources.installed_notice(), dnt="false")
         # Each time a new grant: the same yes in the same words counts no more after a withdrawal (ADR 29).
-        self.says(text + f'[granted]\nby = "Administrator {len(self.story)}"\nrole = "owner"\non = "2026-11-29"\n')
+        self.write_consent(
+            text + f'[granted]\nby = "Administrator {len(self.story)}"\nrole = "owner"\non = "2026-11-29"\n'
+        )
 
     def administrator_answers_an_old_notice(self) -> None:
-        self.says(CONSENT.format(allow="true", hold="0h", notice="2020-01-01", dnt="false"))
+        self.write_consent(CONSENT.format(allow="true", hold="0h", notice="2020-01-01", dnt="false"))
 
     def administrator_denies(self) -> None:
-        self.says(CONSENT.format(allow="false", hold="0h", notice=resources.installed_notice(), dnt="false"))
+        self.write_consent(CONSENT.format(allow="false", hold="0h", notice=resources.installed_notice(), dnt="false"))
 
     def administrator_mistypes(self) -> None:
-        self.says(CONSENT.format(allow='"true"', hold="0h", notice=resources.installed_notice(), dnt="false"))
+        self.write_consent(CONSENT.format(allow='"true"', hold="0h", notice=resources.installed_notice(), dnt="false"))
 
     def administrator_asks_not_to_be_tracked_there(self) -> None:
-        self.says(CONSENT.format(allow="true", hold="0h", notice=resources.installed_notice(), dnt="true"))
+        self.write_consent(CONSENT.format(allow="true", hold="0h", notice=resources.installed_notice(), dnt="true"))
 
-    def says(self, text: str) -> None:
+    def write_consent(self, text: str) -> None:
         self.agent.files.put(PATHS.consent, text.encode())
         self.run("narrowed", {})
 
@@ -247,10 +249,10 @@ class Life:
         for sealed in self.agent.network.sent[sent_before:]:
             if sealed.purpose not in CONSENT_BASED:
                 continue
-            said = self.agent.files.read(PATHS.consent, max_bytes=10**5) or b""
-            assert b"allow = true" in said, self.story
-            assert resources.installed_notice().encode() in said, self.story
-            assert b"do_not_track = true" not in said, self.story
+            consent = self.agent.files.read(PATHS.consent, max_bytes=10**5) or b""
+            assert b"allow = true" in consent, self.story
+            assert resources.installed_notice().encode() in consent, self.story
+            assert b"do_not_track = true" not in consent, self.story
             assert not self.agent.files.exists(PATHS.consent_dir / "fleet.toml"), self.story
             assert CATALOG.check(sealed.purpose, sealed.body) == (), self.story
             recorded = self.agent.files.durable(PATHS.ledger) or b""
@@ -341,8 +343,8 @@ HAPPENS: tuple[Callable[[Life], None], ...] = (
 )
 
 
-def level(told: dict[str, Any]) -> int:
-    return sum(LEVEL[name] for name, permitted in told["permits"].items() if permitted)
+def level(license_: dict[str, Any]) -> int:
+    return sum(LEVEL[name] for name, permitted in license_["permits"].items() if permitted)
 
 
 def _b64(text: bytes) -> dict[str, str]:
@@ -393,18 +395,18 @@ def test_many_lives(seed: int) -> None:
 
 @pytest.mark.slow
 def test_many_lives_see_every_state() -> None:
-    told = "\n".join(line for seed in range(100, 140) for line in live(seed))
-    assert [state for state in State if f": {state} " not in told] == []
+    lines = "\n".join(line for seed in range(100, 140) for line in live(seed))
+    assert [state for state in State if f": {state} " not in lines] == []
     assert sum(_reports(seed) for seed in range(100, 140)) >= 10
 
 
 def test_the_lives_see_every_state_and_are_no_idyll() -> None:
     """What the invariants are held against must be worth it."""
-    told = "\n".join(line for seed in SEEDS for line in live(seed))
+    lines = "\n".join(line for seed in SEEDS for line in live(seed))
     for state in ("active", "grace", "unlicensed"):
-        assert f": {state} " in told, state
-    assert "Stopped" in told
-    assert "Storage" in told
+        assert f": {state} " in lines, state
+    assert "Stopped" in lines
+    assert "Storage" in lines
     assert any(_reports(seed) for seed in SEEDS)
 
 
@@ -436,7 +438,7 @@ def test_the_invariants_can_fail() -> None:
     life.agent.files.put(PATHS.bundle, b"rot", mode=0o600)
     with pytest.raises((AssertionError, Untrusted)):
         life.never_lost(active)
-    life.agent.opt_outs.say(offline=True)
+    life.agent.opt_outs.set_signals(offline=True)
     with pytest.raises(AssertionError):
         life.holds_about_requests(0)
     life.agent.network.sent.append(

@@ -78,9 +78,9 @@ def test_every_command_stands_where_the_list_says(command: Command) -> None:
     """In the table, in both catalogs, and its function in a file of its group; nowhere that the list has no line for."""
     words = ", ".join(map(json.dumps, command.words))
     mark = re.compile(rf"Command\(\s*\({words},?\)|\"help\.{'.'.join(command.words)}\"")
-    told = {name for name, text in sources().items() if mark.search(text) and not FOLLOWS.match(name)}
+    named = {name for name, text in sources().items() if mark.search(text) and not FOLLOWS.match(name)}
     catalogs = {f"{AGENT}locale/{lang}/LC_MESSAGES/opanel-agent.po" for lang in LANGUAGES}
-    assert told == {f"{AGENT}core/commands.py", *catalogs}
+    assert named == {f"{AGENT}core/commands.py", *catalogs}
     module = command.handler.partition(":")[0].replace(".", "/")
     assert f"{AGENT}cli/{module}.py" in sources()
 

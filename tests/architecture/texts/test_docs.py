@@ -53,8 +53,8 @@ def section(text: str, title: str) -> str:
 def rows(text: str) -> list[list[str]]:
     """The cells of every table row, headings and rules left out."""
     lines = text.split("\n")
-    told = [line for line, after in pairwise([*lines, ""]) if line.startswith("|") and not after.startswith("| ---")]
-    return [[cell.strip() for cell in line[1:-1].split("|")] for line in told if not line.startswith("| ---")]
+    content = [line for line, after in pairwise([*lines, ""]) if line.startswith("|") and not after.startswith("| ---")]
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in content if not line.startswith("| ---")]
 
 
 def table(text: str, first: str) -> list[list[str]]:
@@ -111,15 +111,15 @@ def paths(value: Any, at: str = "") -> Iterator[str]:
                 yield from paths(each, here + ("[]" if isinstance(inner, list) else ""))
 
 
-def told_answer() -> dict[str, Any]:
+def answer_of_every_member() -> dict[str, Any]:
     """A real answer in which every member has something to say: warned, denied, with a reseller."""
     agent = Simulated()
     lines = (EXAMPLES / "bundle.jws").read_bytes().splitlines(keepends=True)
     agent.install(b"".join(lines[:2]))  # without its activation
     agent.publish({signing.LICENSE_IDX: 2})
     agent.run("refresh")
-    said = Signal(kind=SignalKind.ENVIRONMENT, what="DO_NOT_TRACK=1", place="/etc/environment", line=3)
-    agent.opt_outs.signals = Signals(do_not_track=(said,), offline=())
+    signal = Signal(kind=SignalKind.ENVIRONMENT, what="DO_NOT_TRACK=1", place="/etc/environment", line=3)
+    agent.opt_outs.signals = Signals(do_not_track=(signal,), offline=())
     parts = agent.run("tick")["answer"]
     return served(parts)
 
@@ -131,11 +131,11 @@ def served(parts: dict[str, Any], trouble: Any = None) -> dict[str, Any]:
     )
     response = api.respond(ROUTES["/v1/answer"]["GET"], b"", whole, trouble, owner=True)
     assert isinstance(response, api.Response)
-    told: dict[str, Any] = json.loads(response.body)
-    return told
+    answer: dict[str, Any] = json.loads(response.body)
+    return answer
 
 
-TOLD: Final = told_answer()
+ANSWER: Final = answer_of_every_member()
 
 
 # the examples
@@ -167,8 +167,8 @@ def test_the_format_begins_with_that_bundle_and_its_license() -> None:
 
 
 def claims(line: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(unbase64url(line.split(".")[1]))
-    return told
+    claims_json: dict[str, Any] = json.loads(unbase64url(line.split(".")[1]))
+    return claims_json
 
 
 # the format's tables
@@ -193,13 +193,13 @@ OPTIONAL: Final = {
 
 @pytest.mark.parametrize("title", sorted(DOCUMENTS))
 def test_a_table_of_claims_has_every_claim_and_no_other(title: str) -> None:
-    said = {name for row in table(section(FORMAT, title), "claim") for name in names(row[0])}
+    documented = {name for row in table(section(FORMAT, title), "claim") for name in names(row[0])}
     every = {
         path for path in paths(DOCUMENTS[title]) if not path.startswith(("status.", "mirrors[]", "cnf.jwk.", "jwk."))
     }
     # a member that has members of its own is told by them
     leaves = {path for path in every if not any(other.startswith(f"{path}.") for other in every)}
-    assert said == leaves | OPTIONAL.get(title, set())
+    assert documented == leaves | OPTIONAL.get(title, set())
 
 
 def test_the_format_names_every_type_of_document() -> None:
@@ -207,9 +207,9 @@ def test_the_format_names_every_type_of_document() -> None:
 
 
 def test_the_table_of_states_is_the_code_s() -> None:
-    told = table(section(FORMAT, "States"), "state")
-    assert [names(row[0])[0] for row in told] == [str(state) for state in State]
-    for row in told:
+    states = table(section(FORMAT, "States"), "state")
+    assert [names(row[0])[0] for row in states] == [str(state) for state in State]
+    for row in states:
         permits = PERMITS[State(names(row[0])[0])]
         every = ("run", "change", "create", "paid_features")
         assert row[2].split(", ") == [name for name in every if getattr(permits, name)], row
@@ -219,50 +219,50 @@ def test_the_table_of_states_is_the_code_s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "real"), [("GET /v1/license", TOLD["license"]), ("GET /v1/consent", TOLD["consent"])]
+    ("title", "real"), [("GET /v1/license", ANSWER["license"]), ("GET /v1/consent", ANSWER["consent"])]
 )
 def test_the_table_of_members_is_the_real_answer_s(title: str, real: dict[str, Any]) -> None:
-    said = {name for row in table(section(CONTRACT, title), "member") for name in names(row[0])}
+    documented = {name for row in table(section(CONTRACT, title), "member") for name in names(row[0])}
     every = set(paths(real))
-    assert said <= every | {"purposes"}, said - every
+    assert documented <= every | {"purposes"}, documented - every
     # an object whose members are told need not stand there itself; `offline[]` is as `do_not_track[]`
-    assert {path for path in every - said if not any(each.startswith(f"{path}.") for each in said)} == set()
+    assert {path for path in every - documented if not any(each.startswith(f"{path}.") for each in documented)} == set()
 
 
 def test_the_rest_of_the_answer_is_told() -> None:
-    said = {name for row in table(section(CONTRACT, "GET /v1/answer"), "member") for name in names(row[0])}
-    whole = served(TOLD, trouble="an error")
+    documented = {name for row in table(section(CONTRACT, "GET /v1/answer"), "member") for name in names(row[0])}
+    whole = served(ANSWER, trouble="an error")
     every = {
         *paths({name: part for name, part in whole.items() if name not in ("license", "consent")}),
         "license",
         "consent",
     }
     leaves = {path for path in every if not any(other.startswith(f"{path}.") for other in every)}
-    assert said == leaves
+    assert documented == leaves
 
 
 def test_the_examples_of_json_have_the_real_members() -> None:
     license_ = json.loads(blocks(section(CONTRACT, "GET /v1/license"), "json")[0])
     whole = json.loads(blocks(section(CONTRACT, "GET /v1/answer"), "json")[0])
-    assert license_ == TOLD["license"]
-    assert set(whole) == set(TOLD)
+    assert license_ == ANSWER["license"]
+    assert set(whole) == set(ANSWER)
     for part in ("isolation", "next_run", "last_check", "advisories"):
-        assert whole[part] == TOLD[part]
-    assert set(whole["root"]) == set(TOLD["root"])
+        assert whole[part] == ANSWER[part]
+    assert set(whole["root"]) == set(ANSWER["root"])
     consent = whole["consent"]
-    known = TOLD["consent"]["purposes"]
-    assert {**TOLD["consent"], "purposes": {name: known[name] for name in consent["purposes"]}} == consent
+    known = ANSWER["consent"]["purposes"]
+    assert {**ANSWER["consent"], "purposes": {name: known[name] for name in consent["purposes"]}} == consent
 
 
 def test_every_action_is_told() -> None:
-    told = {names(row[0])[0]: row[2] for row in table(section(CONTRACT, "GET /v1/license"), "member")}
-    assert names(told["next_action.code"]) == [str(action) for action in Action]
+    documented = {names(row[0])[0]: row[2] for row in table(section(CONTRACT, "GET /v1/license"), "member")}
+    assert names(documented["next_action.code"]) == [str(action) for action in Action]
 
 
 def test_every_path_of_the_socket_is_told() -> None:
-    told = {(names(row[0])[0], row[1], row[2]) for row in table(section(CONTRACT, "The socket"), "request")}
+    documented = {(names(row[0])[0], row[1], row[2]) for row in table(section(CONTRACT, "The socket"), "request")}
     bodies = {Body.NONE: "none", Body.OPTIONS: "options", Body.DOCUMENT: "document or options"}
-    assert told == {
+    assert documented == {
         (f"{method} {path}", route.who.value, bodies[route.body])
         for path, methods in ROUTES.items()
         for method, route in methods.items()
@@ -271,32 +271,32 @@ def test_every_path_of_the_socket_is_told() -> None:
 
 def test_every_option_is_told() -> None:
     kinds = {bool: "boolean", str: "text", list: "texts"}
-    told = dict(re.findall(r"`(\w+)`\s\((boolean|texts?)\)", section(CONTRACT, "POST")))
-    assert told == {name: kinds[kind] for name, kind in OPTION_TYPES.items()}
+    documented = dict(re.findall(r"`(\w+)`\s\((boolean|texts?)\)", section(CONTRACT, "POST")))
+    assert documented == {name: kinds[kind] for name, kind in OPTION_TYPES.items()}
 
 
 def test_every_problem_of_the_socket_is_told() -> None:
-    told = {
+    documented = {
         row[0].strip("`"): (int(row[1]), row[2].strip("`"))
         for row in rows(section(CONTRACT, "Problems"))
         if len(row) == 3
     }
-    assert told == {name: (status, str(code)) for name, (status, code, _) in api.PROBLEMS.items()}
+    assert documented == {name: (status, str(code)) for name, (status, code, _) in api.PROBLEMS.items()}
 
 
 def test_every_problem_of_the_authority_is_told() -> None:
-    told = {row[0].strip("`"): row[1].strip("`") for row in rows(section(CONTRACT, "Problems")) if len(row) == 2}
-    assert told == {problem.name: str(problem.code) for problem in REFUSALS}
+    documented = {row[0].strip("`"): row[1].strip("`") for row in rows(section(CONTRACT, "Problems")) if len(row) == 2}
+    assert documented == {problem.name: str(problem.code) for problem in REFUSALS}
 
 
 def test_every_kind_of_error_is_told_with_its_exit_status() -> None:
-    told = {names(row[0])[0]: int(row[1]) for row in table(CONTRACT, "`kind`")}
-    assert told == {name: kind.exit_status for name, kind in errors._KINDS.items()}
+    documented = {names(row[0])[0]: int(row[1]) for row in table(CONTRACT, "`kind`")}
+    assert documented == {name: kind.exit_status for name, kind in errors._KINDS.items()}
 
 
 def test_every_exit_status_is_told() -> None:
-    told = [int(row[0]) for row in table(section(CONTRACT, "Commands"), "exit")]
-    assert told == sorted({0, 1, INTERRUPTED, *(kind.exit_status for kind in errors._KINDS.values())})
+    documented = [int(row[0]) for row in table(section(CONTRACT, "Commands"), "exit")]
+    assert documented == sorted({0, 1, INTERRUPTED, *(kind.exit_status for kind in errors._KINDS.values())})
 
 
 def codes() -> tuple[dict[str, str], dict[str, str]]:
@@ -318,13 +318,13 @@ def test_every_metric_is_told(tmp_path: Path) -> None:
         daemon.says("/v1/answer", answer())
         printed = terminal.type("status", "--metrics")
     samples = re.findall(r"^(\w+)(?:\{(\w+)=)?", re.sub(r"^#.*\n", "", printed.out, flags=re.MULTILINE), re.MULTILINE)
-    told = {(names(row[0])[0], row[1].strip("`")) for row in table(section(CONTRACT, "Commands"), "metric")}
-    assert told == set(samples)
+    documented = {(names(row[0])[0], row[1].strip("`")) for row in table(section(CONTRACT, "Commands"), "metric")}
+    assert documented == set(samples)
 
 
 def test_every_command_s_result_is_told() -> None:
-    told = {line for row in table(section(CONTRACT, "Commands"), "command") for line in names(row[0])}
-    found = {found.words for line in told if (found := find(COMMANDS, line.split()[1:])[0])}
+    documented = {line for row in table(section(CONTRACT, "Commands"), "command") for line in names(row[0])}
+    found = {found.words for line in documented if (found := find(COMMANDS, line.split()[1:])[0])}
     assert found == {command.words for command in COMMANDS}
 
 
@@ -406,11 +406,11 @@ def test_the_code_refers_to_headings_that_are_there() -> None:
         for top in ("agent", "authority", "tests")
         for path in (ROOT / top).rglob("*.py")
     ]
-    said = {
+    references = {
         found for text in (*texts, *(path.read_text(encoding="utf-8") for path in PROSE)) for found in referred(text)
     }
-    assert ("license-format.md", "States") in said
-    for file, heading in said:
+    assert ("license-format.md", "States") in references
+    for file, heading in references:
         assert section((DOCS / file).read_text(encoding="utf-8"), heading)
 
 

@@ -16,7 +16,7 @@ ROWS: Final = [
 ]
 CODE: Final = re.compile(r"`([^`]+)`")
 # Where a name that is not the code's is told to those who meet it.
-TOLD: Final = "\n".join(
+PROSE: Final = "\n".join(
     path.read_text("utf-8")
     for pattern in ("docs/*.md", "docs/man/en/*.md", "systemd/*")
     for path in ROOT.glob(pattern)
@@ -44,7 +44,7 @@ def test_what_a_row_names_is_there(row: list[str]) -> None:
     assert meaning
     assert CODE.findall(code) != []
     assert [each for each in CODE.findall(code) if not found(each)] == []
-    assert [each for each in CODE.findall(elsewhere) if each not in TOLD] == []
+    assert [each for each in CODE.findall(elsewhere) if each not in PROSE] == []
 
 
 def test_each_name_is_told_once() -> None:

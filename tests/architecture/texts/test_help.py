@@ -24,18 +24,18 @@ def following(words: tuple[str, ...]) -> set[str]:
 
 def listed(lang: Language) -> dict[str, str]:
     """What `--help` alone says: the first word of each command, with all of its lines."""
-    told: dict[str, str] = {}
+    commands: dict[str, str] = {}
     for line in re.findall(r"^ {2}(\S.*)$", translate("help.main", lang), re.MULTILINE):
         first = line.partition(" ")[0]
-        told[first] = f"{told.get(first, '')}\n{line}"
-    return told
+        commands[first] = f"{commands.get(first, '')}\n{line}"
+    return commands
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_the_first_help_lists_every_command_and_nothing_else(lang: Language) -> None:
-    told = listed(lang)
-    assert set(told) == following(())
-    for first, lines in told.items():
+    commands = listed(lang)
+    assert set(commands) == following(())
+    for first, lines in commands.items():
         missing = [
             command.words
             for command in COMMANDS

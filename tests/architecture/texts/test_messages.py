@@ -112,9 +112,9 @@ def of_codes() -> dict[str, Iterable[str]]:
 
 
 def wanted() -> frozenset[str]:
-    said = {f"{family}.{code}" for family, codes in of_codes().items() for code in codes}
+    families = {f"{family}.{code}" for family, codes in of_codes().items() for code in codes}
     errors = {f"{part}.{detail}" for part in ("error", "cure") for detail in DETAILS | {FOREIGN}}
-    return frozenset(said | errors)
+    return frozenset(families | errors)
 
 
 def literals() -> frozenset[str]:
@@ -136,10 +136,12 @@ def test_whatever_can_happen_has_a_sentence(catalog: Mapping[str, str]) -> None:
 def test_whatever_the_commands_say_has_a_sentence() -> None:
     families = of_codes().keys() | {"error", "cure", "value", "claim", "status"}
     unknown = [
-        text_id for text_id in error_details.said() if text_id not in ENGLISH and text_id.rstrip(".") not in families
+        text_id
+        for text_id in error_details.text_ids()
+        if text_id not in ENGLISH and text_id.rstrip(".") not in families
     ]
     assert sorted(unknown) == []
-    assert {"status.renewed", "label.license", "purpose."} <= error_details.said()
+    assert {"status.renewed", "label.license", "purpose."} <= error_details.text_ids()
 
 
 def test_both_languages_say_the_same_things_with_the_same_values() -> None:

@@ -41,12 +41,12 @@ def is_never_refused(scene: Scenario) -> None:
     with herd(scene) as asked:
         for _ in range(RESTARTS):
             guest.must("systemctl", "restart", UNITS[0])
-    says(scene, f"{RESTARTS} restarts", asked)
+    reports_outcome(scene, f"{RESTARTS} restarts", asked)
     checks.same(f"{RESTARTS} restarts: none of them had to ask again", 0, asked["asked again"])
     with herd(scene) as asked:
         for _ in range(KILLS):
             _kill(scene)
-    says(scene, f"kill -9, {KILLS} times", asked)
+    reports_outcome(scene, f"kill -9, {KILLS} times", asked)
     _cures(scene)
 
 
@@ -78,11 +78,11 @@ def herd(scene: Scenario) -> Iterator[dict[str, int]]:
     asked |= json.loads(out)
 
 
-def says(scene: Scenario, what: str, asked: dict[str, int]) -> None:
+def reports_outcome(scene: Scenario, what: str, asked: dict[str, int]) -> None:
     """What became of a herd's requests. Who was cut off by a kill has asked again, as every client may a GET."""
     failed = {outcome: number for outcome, number in asked.items() if outcome not in ("200", "asked again")}
     scene.checks.same(f"{what} under {WORKERS} workers of the panel: no request failed", {}, failed)
-    scene.checks.say(f"--      {what}: {asked['200']} requests answered, {asked['asked again']} asked again")
+    scene.checks.print_line(f"--      {what}: {asked['200']} requests answered, {asked['asked again']} asked again")
 
 
 def _cures(scene: Scenario) -> None:
@@ -116,14 +116,14 @@ def is_served_at_boot(scene: Scenario) -> None:
     scene.put(f"{packages}/opanel-boot-slow.pth", SLOW)
     guest.power_off()
     guest.boot(PERMIT_NETWORKS)
-    status, told = _get(scene, "/v1/license")
+    status, body = _get(scene, "/v1/license")
     checks.same(
         "before the first evaluation after a boot the license is served as it was, and marked",
         (200, before["state"], True, True),
-        (status, told.get("state"), told.get("as_of", 0) >= before["as_of"], told.get("restored")),
+        (status, body.get("state"), body.get("as_of", 0) >= before["as_of"], body.get("restored")),
     )
-    status, told = _get(scene, "/v1/answer")
-    checks.same("nothing else is claimed of before the boot", (503, "not_yet"), (status, told.get("code")))
+    status, body = _get(scene, "/v1/answer")
+    checks.same("nothing else is claimed of before the boot", (503, "not_yet"), (status, body.get("code")))
     guest.sh(f"rm {packages}/opanel-boot-slow.pth")
     guest.must("systemctl", "restart", UNITS[0])
     checks.soon("once it was evaluated it is marked no more", lambda: "restored" not in _get(scene, "/v1/license")[1])

@@ -50,7 +50,7 @@ def _cut(scene: Scenario) -> None:
     ended_s = front.heard[before].ended_s or float("inf")
     checks.succeeds("a no succeeds", denied)
     took = f"{ended_s - typed_s:.2f} s after it was typed; it answered after {answered_s - typed_s:.2f} s"
-    checks.true(f"and cuts the report: {took}", found=ended_s < answered_s + 0.2, told="it went on after the answer")
+    checks.true(f"and cuts the report: {took}", found=ended_s < answered_s + 0.2, reason="it went on after the answer")
     front.held = None
     time.sleep(0.5)
     checks.same("nothing follows it", before + 1, len(front.heard))
@@ -80,28 +80,28 @@ def _held(scene: Scenario) -> list[str]:
 
 
 def _receipts(scene: Scenario) -> list[str]:
-    told = scene.guest.agent("data", "sent", "--json").json["sent"]
-    return [each["id"] for each in told if each["purpose"] == "usage_statistics" and each["receipt"]]
+    sent = scene.guest.agent("data", "sent", "--json").json["sent"]
+    return [each["id"] for each in sent if each["purpose"] == "usage_statistics" and each["receipt"]]
 
 
 def _withdrawn(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     with scene.heard() as lines:
-        told = guest.agent("consent", "deny", "--all", "--json").json
+        withdrawn = guest.agent("consent", "deny", "--all", "--json").json
     checks.same(
         "taken back: no network, and a request to erase what had left lies ready",
         (0, True),
-        (len(lines), bool(told["ready"])),
+        (len(lines), bool(withdrawn["ready"])),
     )
     checks.same("it is denied again", 1, guest.agent("consent", "why", "usage_statistics").status)
     kinds = [each["kind"] for each in guest.agent("consent", "history", "--json").json["entries"]]
     found = {"ConsentGiven", "ConsentWithdrawn"} <= set(kinds)
-    checks.true("the ledger has both words", found=found, told=str(kinds))
+    checks.true("the ledger has both words", found=found, reason=str(kinds))
 
 
 def _why(scene: Scenario) -> list[tuple[str, str]]:
-    told = scene.guest.agent("consent", "why", "usage_statistics", "--json").json
-    return [(each["reason"], each["place"]) for each in told["reasons"]]
+    decision = scene.guest.agent("consent", "why", "usage_statistics", "--json").json
+    return [(each["reason"], each["place"]) for each in decision["reasons"]]
 
 
 def _withdrawn_by_panel(scene: Scenario) -> None:
@@ -111,7 +111,7 @@ def _withdrawn_by_panel(scene: Scenario) -> None:
     group = guest.sh("getent group opanel").split(":")[2]
     body = json.dumps({"purpose": "usage_statistics"})
     asked = guest.run("setpriv", "--reuid=65534", f"--regid={group}", "--clear-groups", PYTHON, "-I", "-c", ASK, body)
-    checks.true("the panel's group withdraws it", found='"ok":true' in asked.out, told=asked.both)
+    checks.true("the panel's group withdraws it", found='"ok":true' in asked.out, reason=asked.both)
     checks.same("the file goes on saying yes, and it is denied", [("withdrawn", "the panel")], _why(scene))
     guest.must("systemctl", "restart", "opanel-agent.service")
     checks.soon("also after a restart", lambda: guest.answers() and _why(scene) == [("withdrawn", "the panel")])
@@ -134,12 +134,12 @@ def _noticed(scene: Scenario) -> None:
         begun_s = time.monotonic()
         guest.must("touch", file)
         checks.soon(f"{file} comes, and is seen without a command", lambda: signals() == ["do-not-track"])
-        checks.say(f"--      after {time.monotonic() - begun_s:.1f} s")
+        checks.print_line(f"--      after {time.monotonic() - begun_s:.1f} s")
         guest.must("rm", file)
         checks.soon(f"{file} goes, and that is seen, too", lambda: signals() == [])
     seen = [each["kind"] for each in guest.agent("consent", "history", "--json").json["entries"]]
     checks.true(
-        "and the ledger has both", found=min(seen.count("OptOutSeen"), seen.count("OptOutGone")) > 1, told=str(seen)
+        "and the ledger has both", found=min(seen.count("OptOutSeen"), seen.count("OptOutGone")) > 1, reason=str(seen)
     )
     for number in range(30):
         guest.must("touch", f"/etc/opanel-agent/{number}")

@@ -23,7 +23,7 @@ def of_do_not_track(scene: Scenario) -> None:
     with scene.heard() as lines:
         scene.pass_time(8 * 24, step_s=14400)
     found = "POST /v1/reports/usage_statistics" in lines
-    checks.true("the signal lifted, within eight days a report goes", found=found, told=str(lines))
+    checks.true("the signal lifted, within eight days a report goes", found=found, reason=str(lines))
 
 
 def _passes(scene: Scenario, word: str) -> None:
@@ -32,12 +32,12 @@ def _passes(scene: Scenario, word: str) -> None:
     before = scene.link.count()
     passes = scene.pass_time(48, step_s=1800)
     count = scene.link.count().since(before)
-    said = [bytes(each.data) for each in front.heard[heard:]]
+    requests = [bytes(each.data) for each in front.heard[heard:]]
     checks.true(f"{word}: in two days it looked {passes} times", found=passes > 1)
     checks.same(f"{word}: the courier never started", courier, guest.accepted("courier"))
-    checks.same(f"{word}: fetch was let in once for each request", len(said), guest.accepted("fetch") - fetch)
+    checks.same(f"{word}: fetch was let in once for each request", len(requests), guest.accepted("fetch") - fetch)
     wanted = {scene.fixed_get(name) for name in WORDS}
-    checks.same(f"{word}: each fixed GET was made, byte for byte, and no other request", wanted, set(said))
-    checks.same(f"{word}: the link saw as many connections", len(said), count.connections)
+    checks.same(f"{word}: each fixed GET was made, byte for byte, and no other request", wanted, set(requests))
+    checks.same(f"{word}: the link saw as many connections", len(requests), count.connections)
     checks.same(f"{word}: no question to a name service, no IPv6", (0, 0), (count.datagrams, count.ip6))
     checks.same(f"{word}: all {count.packets} packets on the link were those connections'", count.ip, count.packets)

@@ -17,9 +17,9 @@ def installs(scene: Scenario) -> None:
     checks.true(
         "it installs, and both questions are answered on a terminal, in Turkish",
         found=(status, asked) == (0, 2),
-        told=seen,
+        reason=seen,
     )
-    checks.true("it says that it contacts nobody", found="Bağlanılacak sunucu: yok." in seen, told=seen)
+    checks.true("it says that it contacts nobody", found="Bağlanılacak sunucu: yok." in seen, reason=seen)
     # Soon: the agent reads the answers anew that were just written, and is `reloading` meanwhile.
     checks.soon("each unit runs", lambda: all(guest.unit(unit, "ActiveState") == "active" for unit in UNITS))
     checks.soon("it answers on its socket", guest.answers)
@@ -32,7 +32,7 @@ def installs(scene: Scenario) -> None:
     owner = guest.must("stat", "-c", "%U %G %a", "/run/opanel-agent/agent.sock")
     checks.same("its socket belongs to the group opanel", "opanel-agent opanel 660", owner)
     answers = guest.agent("consent", "show", "--json").json["purposes"]
-    allowed = [name for name, told in answers.items() if told.get("allow")]
+    allowed = [name for name, answer in answers.items() if answer.get("allow")]
     checks.same("every consent is denied", [], allowed)
     before = read(guest.root)
     again = guest.run(*install("current", "--lang", "tr"))
@@ -55,7 +55,7 @@ def says_nothing_offline(scene: Scenario) -> None:
     guest.agent("offline", "on")
     scene.fake_clock()
     passes = scene.pass_time(27)  # the first check may be planned for any moment of the first day
-    checks.true(f"in a day of offline it looked {passes} times", found=passes > 1, told="it slept")
+    checks.true(f"in a day of offline it looked {passes} times", found=passes > 1, reason="it slept")
     doors = [guest.accepted("fetch"), guest.accepted("courier")]
     checks.same("systemd started neither fetch nor courier", [0, 0], doors)
     count = scene.link.count()
@@ -72,5 +72,5 @@ def control(scene: Scenario) -> None:
     seen = scene.link.count().since(before)
     found = seen.packets > 0 and seen.connections > 0 and seen.datagrams > 0
     scene.checks.true(
-        "the same counters see a connection and a question to a name service", found=found, told=str(seen)
+        "the same counters see a connection and a question to a name service", found=found, reason=str(seen)
     )

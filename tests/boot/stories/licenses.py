@@ -70,7 +70,7 @@ def _by_key(scene: Scenario) -> None:
     with scene.heard() as lines:
         ran: Ran = guest.agent("license", "install", issued["license_key"])
     checks.same("a license is installed by its key", (0, ["POST /v1/bundles"]), (ran.status, lines))
-    checks.true("what leaves is shown before", found="key_sha256" in ran.both, told=ran.both)
+    checks.true("what leaves is shown before", found="key_sha256" in ran.both, reason=ran.both)
     checks.same(
         "it is the new one, and wants to be activated", ("active", ["activation_due"]), _without_ok(guest.state())
     )

@@ -29,8 +29,8 @@ def _killed_on_the_way(scene: Scenario, program: str, path: str, command: tuple[
     guest.sh(f"kill -KILL {guest.unit(unit, 'MainPID')}")
     _, err = typed.communicate(timeout=60)
     front.held = None
-    told = (typed.returncode, b"code: internal" in err)
-    checks.same(f"{program} killed: whoever waited is told", (70, True), told)
+    outcome = (typed.returncode, b"code: internal" in err)
+    checks.same(f"{program} killed: whoever waited is told", (70, True), outcome)
     checks.same(f"{program} killed: the license is what it was", "active", guest.state()[0])
     checks.same(
         f"{program} killed: nothing is left behind",
@@ -92,7 +92,7 @@ def _eaten(scene: Scenario) -> None:
     )
     with short_of_memory(f"{guest.name}-short", guest.seen_from_here(pid), SHORT_BYTES) as killed:
         if killed is None:
-            checks.say("--      the kernel's own killer: not met, memory is not ours to control here")
+            checks.print_line("--      the kernel's own killer: not met, memory is not ours to control here")
         else:
             _ends_hungry(scene, "a job on a machine that has no memory left", pid)
             checks.same("the kernel killed it, and nothing else", 1, killed())
@@ -103,8 +103,8 @@ def _eaten(scene: Scenario) -> None:
 def _ends_hungry(scene: Scenario, what: str, pid: int) -> None:
     checks, guest = scene.checks, scene.guest
     ran = guest.agent("license", "refresh")
-    told = (ran.status, "code: job_failed" in ran.err)
-    checks.same(f"{what} ends, and whoever waited is told", (70, True), told)
+    outcome = (ran.status, "code: job_failed" in ran.err)
+    checks.same(f"{what} ends, and whoever waited is told", (70, True), outcome)
     now = (guest.daemon(), guest.answers(), guest.state()[0])
     checks.same(f"{what} ends: the daemon is the same and answers", (pid, True, "active"), now)
 
@@ -149,8 +149,8 @@ def has_fewer_rights(scene: Scenario) -> None:
     checks.soon("without CAP_NET_ADMIN it answers, too", guest.answers)
     devices = guest.must("cat", f"/proc/{guest.daemon()}/net/dev").splitlines()[2:]
     seen = sorted(line.partition(":")[0].strip() for line in devices)
-    said = STANDS if seen == ["lo"] else "partial; missing: its own empty network"
-    checks.soon(f"without CAP_NET_ADMIN it sees {' '.join(seen)} and says so", lambda: scene.isolation() == said)
+    expected = STANDS if seen == ["lo"] else "partial; missing: its own empty network"
+    checks.soon(f"without CAP_NET_ADMIN it sees {' '.join(seen)} and says so", lambda: scene.isolation() == expected)
     guest.power_off()
     guest.boot(PERMIT_NETWORKS)
     checks.soon("with it, the cage stands again", lambda: scene.isolation() == STANDS)

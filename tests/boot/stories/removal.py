@@ -3,7 +3,7 @@
 from boot.file_tree import changed, read
 from boot.guest import TOOLS
 from boot.scenario import CLOCK, STANDS, Scenario, version_of
-from boot.stories.busy import herd, says
+from boot.stories.busy import herd, reports_outcome
 from boot.stories.install import ENGLISH_YES, install
 
 KEPT = ("/etc/opanel-agent/agent.toml", "/etc/opanel-agent/consent.toml")
@@ -53,7 +53,7 @@ def is_upgraded(scene: Scenario) -> None:
     checks.true(
         "the previous build installs, and the questions are answered in English",
         found=(status, asked) == (0, 2),
-        told=seen,
+        reason=seen,
     )
     scene.outside.issue("fourth.jws")
     scene.put("/root/fourth.jws", (scene.outside.folder / "fourth.jws").read_text("ascii"))
@@ -64,11 +64,11 @@ def is_upgraded(scene: Scenario) -> None:
         ran = guest.run(*install("current", "--lang", "en"))
         checks.succeeds("this build installs over it", ran)
         checks.soon("it answers", guest.answers)
-    says(scene, "an upgrade", answered)
+    reports_outcome(scene, "an upgrade", answered)
     checks.same("nothing was asked of anyone by that", [], lines)
-    told = guest.run("/usr/local/bin/opanel-agent", "--version").out.strip()
+    version = guest.run("/usr/local/bin/opanel-agent", "--version").out.strip()
     current = version_of(scene.guest.path(f"{TOOLS}/current"))
-    checks.same("it is this version", f"opanel-agent {current}", told)
+    checks.same("it is this version", f"opanel-agent {current}", version)
     checks.same(
         "settings and consent are what they were, byte for byte", kept, {path: guest.must("cat", path) for path in KEPT}
     )
@@ -80,7 +80,7 @@ def is_upgraded(scene: Scenario) -> None:
         found="Upgraded" in guest.agent("consent", "history").out + "".join(after[2]),
     )
     checks.soon("its cage stands", lambda: scene.isolation() == STANDS)
-    _rolled_back(scene, told)
+    _rolled_back(scene, version)
     purged = guest.run("sh", "/opt/opanel-agent/install.sh", "--uninstall", "--purge", "--no-export")
     checks.same("it is purged without an archive", (0, ""), (purged.status, guest.sh("ls /root | grep opanel || true")))
 
@@ -90,8 +90,8 @@ def _rolled_back(scene: Scenario, version: str) -> None:
     checks, guest = scene.checks, scene.guest
     before = _memory(scene)[:2]
     ran = guest.run(*install("dying", "--lang", "en"))
-    told = (ran.status, "the one that was here runs again" in ran.err)
-    checks.same("one that dies of its first work is not left there", (70, True), told)
+    outcome = (ran.status, "the one that was here runs again" in ran.err)
+    checks.same("one that dies of its first work is not left there", (70, True), outcome)
     checks.soon("the one before it answers", guest.answers)
     now = (guest.run("/usr/local/bin/opanel-agent", "--version").out.strip(), _memory(scene)[:2])
     checks.same("and version, license and consents are what they were", (version, before), now)
@@ -99,8 +99,8 @@ def _rolled_back(scene: Scenario, version: str) -> None:
 
 def _memory(scene: Scenario) -> tuple[object, object, list[str]]:
     """The license as the panel is told it, who allowed what, and the ledger's entries."""
-    told = scene.guest.status()
-    license_part = {name: told["license"][name] for name in ("state", "reasons", "permits", "limits", "reseller")}
+    status = scene.guest.status()
+    license_part = {name: status["license"][name] for name in ("state", "reasons", "permits", "limits", "reseller")}
     consents = scene.guest.agent("consent", "show", "--json").json["purposes"]
     entries = scene.guest.agent("consent", "history", "--json").json["entries"]
     return (

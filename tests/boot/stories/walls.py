@@ -35,8 +35,8 @@ def stand(scene: Scenario) -> None:
         for name in ("fetch", "courier"):
             _of_what_has_network(scene, name)
     with _hardware(guest, dmi=False):
-        told = _could(scene, "opanel-agent.service")["credential"]
-        scene.checks.same("where there is no DMI, the agent is told so", "absent", told)
+        credential = _could(scene, "opanel-agent.service")["credential"]
+        scene.checks.same("where there is no DMI, the agent is told so", "absent", credential)
     guest.must("rm", ROOTS)
     guest.must("systemctl", "start", "opanel-agent.service")
     _strangers(scene)
@@ -109,10 +109,10 @@ def _could(scene: Scenario, unit: str) -> dict[str, str]:
     scene.put(f"{directory}/probe.conf", DROP_IN)
     guest.must("systemctl", "daemon-reload")
     guest.run("systemctl", "restart", unit)  # the probe's own connection to agent.sock may have started it
-    told = guest.journal("-u", unit, "_TRANSPORT=stdout")
+    printed = guest.journal("-u", unit, "_TRANSPORT=stdout")
     guest.must("rm", "-r", directory)
     guest.must("systemctl", "daemon-reload")
-    return {question: could.strip() for question, _, could in (line.partition(":") for line in told.splitlines())}
+    return {question: could.strip() for question, _, could in (line.partition(":") for line in printed.splitlines())}
 
 
 def _strangers(scene: Scenario) -> None:
@@ -161,7 +161,7 @@ def silence_is_proven(scene: Scenario) -> None:
 
 def _refused(scene: Scenario, where: str, program: str) -> None:
     became = scene.ping(program)
-    scene.checks.true(f"{where}: systemd refuses {program}", found=became in REFUSED, told=became)
+    scene.checks.true(f"{where}: systemd refuses {program}", found=became in REFUSED, reason=became)
 
 
 def _doors(guest: Guest) -> list[str]:

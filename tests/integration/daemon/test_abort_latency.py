@@ -44,8 +44,8 @@ def posts(home: Home) -> list[str]:
 
 def sent(home: Home) -> dict[str, Any]:
     (one,) = home.type("data", "sent", "--json").json["result"]["sent"]
-    told: dict[str, Any] = home.type("data", "sent", one["id"], "--json").json["result"]
-    return told
+    copy: dict[str, Any] = home.type("data", "sent", one["id"], "--json").json["result"]
+    return copy
 
 
 @pytest.mark.parametrize("no", NO)
@@ -57,18 +57,18 @@ def test_a_no_cuts_what_is_under_way(home: Home, no: str, record_property: Calla
         record_property("cut_s", round(ended - begun, 3))
         assert typed.status == 0, typed
         assert ended - begun < WHOLE_S / 2  # nobody waited for a deadline
-        told = sent(home)
-        assert told["body"].encode() in slow.received
-        assert (told["reply_status"], told["receipt"]) == (None, None)
-        assert f'"panel_version":"{PANEL_VERSION.rpartition(".")[0]}"' in told["body"]
-        recorded = entries(home, told["id"])
+        copy = sent(home)
+        assert copy["body"].encode() in slow.received
+        assert (copy["reply_status"], copy["receipt"]) == (None, None)
+        assert f'"panel_version":"{PANEL_VERSION.rpartition(".")[0]}"' in copy["body"]
+        recorded = entries(home, copy["id"])
         assert recorded[:2] == ["RequestSealed", "RequestReviewed"]  # whoever types the sending has looked at it
         assert recorded[2:4] == ["RequestAttempted", "RequestFailed interrupted"]
         home.type("license", "refresh")
         assert len(posts(home)) == 1
         if no == "deny":
-            assert told["id"] in typed.out  # it had gone: named to whoever said no
-            assert entries(home, told["id"])[4:] == ["Purged withdrawn"]
+            assert copy["id"] in typed.out  # it had gone: named to whoever said no
+            assert entries(home, copy["id"])[4:] == ["Purged withdrawn"]
             (ready,) = (home.state / "ready").glob("erase-*.json")
             (secret,) = (home.state / "erasure").iterdir()
             assert json.loads(ready.read_text())["reveals"] == [secret.read_bytes().hex()]

@@ -19,7 +19,7 @@ import pytest
 
 from fixtures.live_agent import AGENT, JOSE, STATUS_LIST, Home, file, live_agent, powerless
 from fixtures.live_daemon import Running, until
-from fixtures.wire_server import Script, answer, dribbles, floods, is_silent, says
+from fixtures.wire_server import Script, answer, dribbles, floods, is_silent, sends
 
 pytestmark = pytest.mark.slow  # each starts processes, a second or two
 Spoil = Callable[[Home], object]
@@ -42,10 +42,10 @@ def home(alive: Home) -> Iterator[Home]:
     before = alive.bundle
     yield alive
     assert alive.bundle == before
-    told = alive.license()
-    assert told["state"] == "active"
-    assert told["permits"] == {"run": True, "change": True, "create": True, "paid_features": True}
-    assert told["good_until"] > alive.now
+    license_ = alive.license()
+    assert license_["state"] == "active"
+    assert license_["permits"] == {"run": True, "change": True, "create": True, "paid_features": True}
+    assert license_["good_until"] > alive.now
 
 
 @pytest.fixture
@@ -211,17 +211,17 @@ def rude(content_type: str) -> dict[str, tuple[Script, int, str]]:
     begun = GOOD + content_type.encode() + b"\r\n"
     return {
         "garbage": (file(content_type, b"\xff\0garbage" * 100), 65, "format_invalid"),
-        "no HTTP": (says(b"\xff\0garbage\r\n" * 10), 69, "server_error"),
+        "no HTTP": (sends(b"\xff\0garbage\r\n" * 10), 69, "server_error"),
         "nothing": (lambda _: None, 69, "server_error"),
         "an endless body": (floods(begun + b"\r\n", piece=b"A" * 65536), 69, "server_error"),
         "endless headers": (floods(begun, piece=b"X-Filler: " + b"A" * 4096 + b"\r\n"), 69, "server_error"),
-        "a body that is cut": (says(begun + b"Content-Length: 1000\r\n\r\nabc"), 69, "server_error"),
+        "a body that is cut": (sends(begun + b"Content-Length: 1000\r\n\r\nabc"), 69, "server_error"),
         "compressed": (
-            says(answer("200 OK", f"Content-Type: {content_type}", "Content-Encoding: gzip", body=b"\x1f\x8b")),
+            sends(answer("200 OK", f"Content-Type: {content_type}", "Content-Encoding: gzip", body=b"\x1f\x8b")),
             69,
             "server_error",
         ),
-        "a redirect": (says(answer("302 Found", "Location: http://127.0.0.1:9/")), 69, "captive_portal"),
+        "a redirect": (sends(answer("302 Found", "Location: http://127.0.0.1:9/")), 69, "captive_portal"),
         "the wrong type": (file("text/html", HTML), 69, "captive_portal"),
         "an error": (file("text/html", HTML, "500 Internal Server Error"), 69, "server_error"),
     }
@@ -233,7 +233,7 @@ RUDE = tuple(rude(""))
 @pytest.mark.parametrize("name", RUDE)
 def test_a_rude_mirror(home: Home, name: str) -> None:
     script, status, code = rude(STATUS_LIST)[name]
-    home.rude.says["/v1/status.jwt"] = script
+    home.rude.scripts["/v1/status.jwt"] = script
     heard = len(home.rude.heard)
     typed = home.type("license", "refresh")
     assert (typed.status, typed.code) == (status, code), typed
@@ -252,7 +252,7 @@ def test_a_rude_authority(home: Home, name: str, command: str) -> None:
         "key": ("/v1/bundles", ("license", "install", home.issued.key)),
     }[command]
     script, status, code = rude(JOSE)[name]
-    home.rude.says[path] = script
+    home.rude.scripts[path] = script
     heard = len(home.rude.heard)
     typed = home.type(*words)
     assert (typed.status, typed.code) == (status, code), typed
@@ -261,15 +261,15 @@ def test_a_rude_authority(home: Home, name: str, command: str) -> None:
 
 def test_a_list_of_another_authority(home: Home) -> None:
     with live_agent() as other:
-        home.rude.says["/v1/status.jwt"] = other.rude.says["/v1/status.jwt"]
+        home.rude.scripts["/v1/status.jwt"] = other.rude.scripts["/v1/status.jwt"]
     typed = home.type("license", "refresh")
     assert (typed.status, typed.code) == (65, "chain_invalid")
 
 
 @pytest.mark.parametrize("name", ["key_unknown", "seats_taken", "revoked"])
 def test_a_refusal_by_name(home: Home, name: str) -> None:
-    told = json.dumps({"type": f"urn:opanel:problem:{name}", "title": "cannot", "status": 403}).encode()
-    home.rude.says["/v1/activations"] = file("application/problem+json", told, "403 Forbidden")
+    problem = json.dumps({"type": f"urn:opanel:problem:{name}", "title": "cannot", "status": 403}).encode()
+    home.rude.scripts["/v1/activations"] = file("application/problem+json", problem, "403 Forbidden")
     typed = home.type("license", "activate")
     assert (typed.status, typed.code) == (65, name)
 
@@ -280,7 +280,7 @@ def test_a_refusal_by_name(home: Home, name: str) -> None:
     ids=["silent", "a byte now and then"],
 )
 def test_a_slow_mirror_is_left_and_the_panel_does_not_wait_for_it(home: Home, script: Script, longest_s: int) -> None:
-    home.rude.says["/v1/status.jwt"] = script
+    home.rude.scripts["/v1/status.jwt"] = script
     typed = home.type("license", "refresh", "--wait", "1")
     assert (typed.status, typed.code) == (75, "not_yet")
     begun = time.monotonic()
@@ -389,8 +389,8 @@ def test_no_permission_on_the_socket(home: Home) -> None:
 
 
 def refusal(process: "subprocess.Popen[bytes]") -> tuple[int, list[str]]:
-    _, said = process.communicate(timeout=30)
-    return process.returncode, said.decode().splitlines()
+    _, errors = process.communicate(timeout=30)
+    return process.returncode, errors.decode().splitlines()
 
 
 def test_a_second_daemon(home: Home) -> None:
@@ -423,10 +423,10 @@ def test_no_permission_for_a_daemon(still: Home) -> None:
 
 
 BY_INTENT = """
-if told["intent"] == "refresh":
+if request["intent"] == "refresh":
     {}
 else:
-    say()
+    reply()
 """
 
 

@@ -227,10 +227,10 @@ def test_the_last_descriptor_costs_nobody_his_connection(place: Path) -> None:
 def test_it_lives_through_the_want_of_descriptors(place: Path) -> None:
     """Who waits in the queue is served when there is room; a job that cannot be started is said so."""
     job = (
-        "if told['intent'] == 'release':\n"
+        "if request['intent'] == 'release':\n"
         "    open(sys.argv[0] + '.on', 'w')\n"
         "    while not os.path.exists(sys.argv[0] + '.go'): time.sleep(0.01)\n"
-        "say()"
+        "reply()"
     )
     with running(place, job, timeouts={"request_s": 20.0}) as daemon, closing(daemon.wait().connect()) as asker:
         asker.sendall(ASK)

@@ -72,15 +72,15 @@ def test_a_client_that_floods(shared: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("sent", "head"),
     [(b"", b""), (b"GET /v1/lic", b"HTTP/1.1 408"), (b"POST /v1/bundle HTTP/1.1\r\n", b"HTTP/1.1 408")],
 )
-def test_a_slow_client(shared: Running, said: bytes, told: bytes) -> None:
+def test_a_slow_client(shared: Running, sent: bytes, head: bytes) -> None:
     begun = time.monotonic()
     with closing(shared.connect()) as client:
-        client.sendall(said)
+        client.sendall(sent)
         got = read_all(client)
-    assert got[:12] == told
+    assert got[:12] == head
     assert 0.7 < time.monotonic() - begun < 3
 
 
@@ -213,8 +213,10 @@ def test_others_read_and_refresh_but_change_nothing(public: Running) -> None:
 def test_the_panel_does_not_see_what_left(public: Running) -> None:
     with closing(connect_as(public, 65534)) as client:
         client.sendall(request("GET", "/v1/answer", close=True))
-        told = read_one(client).json
-    assert told == {name: value for name, value in public.ask("GET", "/v1/answer").json.items() if name != "last_left"}
+        answer = read_one(client).json
+    assert answer == {
+        name: value for name, value in public.ask("GET", "/v1/answer").json.items() if name != "last_left"
+    }
 
 
 @root

@@ -17,12 +17,12 @@ from fixtures.live_daemon import Reply, Running, gone, read_all, read_one, reque
 
 # Does what the intent says, so that one job serves many tests.
 BY_INTENT = """
-if told["intent"] == "tick":
-    say(result="ticked")
-elif told["intent"] == "activate":
+if request["intent"] == "tick":
+    reply(result="ticked")
+elif request["intent"] == "activate":
     {}
 else:
-    say(result=told)
+    reply(result=request)
 """
 
 
@@ -117,7 +117,7 @@ def test_before_the_first_answer_it_says_so(place: Path) -> None:
         ("os.kill(os.getpid(), 9)", "job_killed"),
         ("bytearray(1 << 30)", "job_failed"),
         ("print('nonsense')", "job_frame"),
-        ("say(); say()", "job_frame"),
+        ("reply(); reply()", "job_frame"),
         ("pass", "job_frame"),
     ],
 )
@@ -161,20 +161,20 @@ def test_narrowing_ends_the_running_job_and_all_it_started(place: Path) -> None:
 
 def test_a_failed_job_is_tried_again(place: Path) -> None:
     """And what failed once for want of anything works then."""
-    job = "seen = sys.argv[0] + '.seen'\nif os.path.exists(seen): say()\nelse: open(seen, 'w'); sys.exit(1)"
+    job = "seen = sys.argv[0] + '.seen'\nif os.path.exists(seen): reply()\nelse: open(seen, 'w'); sys.exit(1)"
     with running(place, job, retry_policy={"retry_first_s": 0.2}) as daemon:
         daemon.wait()
 
 
 def test_evaluate_runs_again_when_it_said(place: Path) -> None:
-    job = "open(sys.argv[0] + '.runs', 'a').write('x'); say(next_run_s=1)"
+    job = "open(sys.argv[0] + '.runs', 'a').write('x'); reply(next_run_s=1)"
     with running(place, job):
         runs = place.parent / "r.job.py.runs"
         until(lambda: runs.exists() and len(runs.read_text()) >= 2)
 
 
 def test_a_changed_answer_is_one_line_in_the_log(place: Path) -> None:
-    with running(place, "say(state='grace' if told['intent'] == 'refresh' else 'active')") as daemon:
+    with running(place, "reply(state='grace' if request['intent'] == 'refresh' else 'active')") as daemon:
         daemon.wait()
         for path in ("/v1/release", "/v1/refresh", "/v1/refresh"):
             daemon.ask("POST", path)
@@ -185,7 +185,7 @@ def test_a_changed_answer_is_one_line_in_the_log(place: Path) -> None:
 
 
 def test_hup_evaluates_now(place: Path) -> None:
-    with running(place, "say(reasons=[str(time.monotonic_ns())])") as daemon:
+    with running(place, "reply(reasons=[str(time.monotonic_ns())])") as daemon:
         before = daemon.wait().ask("GET", "/v1/license").body
         daemon.process.send_signal(signal.SIGHUP)
         until(lambda: daemon.ask("GET", "/v1/license").body != before)
@@ -193,7 +193,7 @@ def test_hup_evaluates_now(place: Path) -> None:
 
 def test_hup_sends_nothing(place: Path) -> None:
     """A change of consent or settings is read at once; only the passage of time sends by itself."""
-    with running(place, "say(reasons=[told['intent']])") as daemon:
+    with running(place, "reply(reasons=[request['intent']])") as daemon:
         daemon.wait()
         daemon.process.send_signal(signal.SIGHUP)
         until(lambda: b'"narrowed"' in daemon.ask("GET", "/v1/license").body)
@@ -213,7 +213,7 @@ def test_it_ends_without_a_socket_or_a_child(place: Path, number: int) -> None:
 
 
 def test_a_job_that_is_nearly_done_may_finish_and_its_asker_hears_it(place: Path) -> None:
-    job = BY_INTENT.format("open(sys.argv[0] + '.on', 'w'); time.sleep(0.4); say(result='done')")
+    job = BY_INTENT.format("open(sys.argv[0] + '.on', 'w'); time.sleep(0.4); reply(result='done')")
     with (
         running(place, job) as daemon,
         closing(daemon.wait().connect()) as asker,
@@ -322,9 +322,11 @@ def sockets(daemon: Running) -> int:
     return sum(str(each.readlink()).startswith("socket:") for each in Path(f"/proc/{daemon.process.pid}/fd").iterdir())
 
 
-@pytest.mark.parametrize("told", [{"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": "x"}, {"LISTEN_FDS": "-1"}])
-def test_what_is_meant_for_another_process_is_not_taken(place: Path, told: dict[str, str]) -> None:
-    with running(place, env=told) as daemon:
+@pytest.mark.parametrize(
+    "environment", [{"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": "x"}, {"LISTEN_FDS": "-1"}]
+)
+def test_what_is_meant_for_another_process_is_not_taken(place: Path, environment: dict[str, str]) -> None:
+    with running(place, env=environment) as daemon:
         daemon.wait()
 
 
@@ -378,22 +380,22 @@ def test_systemd_is_told(place: Path, tmp_path: Path) -> None:
         manager.bind(str(tmp_path / "n"))
         manager.settimeout(10)
         environment = {"NOTIFY_SOCKET": str(tmp_path / "n"), "WATCHDOG_USEC": "400000"}
-        job = "say(state='active' if 'NOTIFY_SOCKET' not in os.environ else 'leaked')"
+        job = "reply(state='active' if 'NOTIFY_SOCKET' not in os.environ else 'leaked')"
         with running(place, job, env=environment) as daemon:
             daemon.wait()
             time.sleep(1)
             daemon.stop()
         manager.setblocking(False)
-        told = []
+        messages = []
         while True:
             try:
-                told.append(manager.recv(1000).decode())
+                messages.append(manager.recv(1000).decode())
             except BlockingIOError:
                 break
-    assert told[0] == "READY=1\nSTATUS=no answer yet"
-    assert "STATUS=license active (ok)" in told
-    assert 5 <= told.count("WATCHDOG=1") <= 8
-    assert told[-1] == "STOPPING=1\nSTATUS=stopping"
+    assert messages[0] == "READY=1\nSTATUS=no answer yet"
+    assert "STATUS=license active (ok)" in messages
+    assert 5 <= messages.count("WATCHDOG=1") <= 8
+    assert messages[-1] == "STOPPING=1\nSTATUS=stopping"
 
 
 def test_an_idle_daemon_does_nothing(place: Path) -> None:

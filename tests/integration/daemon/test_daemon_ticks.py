@@ -19,8 +19,14 @@ DAY_S = 86_400
 
 
 def command(directory: Path, *, ticks: int, next_run_s: int, hangs: int = 0) -> list[str]:
-    told = {"agent": str(AGENT), "directory": str(directory), "ticks": ticks, "next_run_s": next_run_s, "hangs": hangs}
-    return [sys.executable, "-I", str(TICKS), json.dumps(told)]
+    options = {
+        "agent": str(AGENT),
+        "directory": str(directory),
+        "ticks": ticks,
+        "next_run_s": next_run_s,
+        "hangs": hangs,
+    }
+    return [sys.executable, "-I", str(TICKS), json.dumps(options)]
 
 
 @contextmanager
@@ -75,14 +81,14 @@ def test_a_turn_that_hangs_does_not_feed_the_watchdog(tmp_path: Path, hangs: int
     ):
         assert hanging.stdout is not None
         assert hanging.stdout.readline() == b"hangs\n"
-        before = told(heard)
+        before = messages_of(heard)
         hanging.kill()
         hanging.wait()
     assert before.count("WATCHDOG=1") == fed
     assert before[0].startswith("READY=1")
 
 
-def told(heard: socket.socket) -> list[str]:
+def messages_of(heard: socket.socket) -> list[str]:
     messages = []
     try:
         while True:

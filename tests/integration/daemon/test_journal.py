@@ -30,7 +30,7 @@ OF_JOBS = set(MESSAGE_IDS) - set(SENTENCES)
 class Heard(list[dict[str, Any]]):
     """A journal that remembers what it was told."""
 
-    def tell(self, event: str, **fields: Any) -> None:
+    def log_event(self, event: str, **fields: Any) -> None:
         self.append({"event": event, **fields})
 
     @property
@@ -80,9 +80,9 @@ def test_the_table_is_documented() -> None:
 
 @pytest.mark.parametrize("event", sorted(OF_JOBS))
 def test_every_event_of_a_job_has_a_sentence_in_both_languages(event: str) -> None:
-    said = {messages.translate_event(event, lang, {}) for lang in LANGUAGES}
-    assert len(said) == 2
-    assert "" not in said
+    sentences = {messages.translate_event(event, lang, {}) for lang in LANGUAGES}
+    assert len(sentences) == 2
+    assert "" not in sentences
 
 
 def test_an_event_of_tomorrow_has_no_sentence() -> None:
@@ -109,8 +109,8 @@ def test_an_entry_of_the_journal_s_own(tmp_path: Path) -> None:
     with (tmp_path / "stderr").open("wb") as stderr, journald(tmp_path / "j") as heard:
         journal = Journal(stream(stderr.fileno()), address=str(tmp_path / "j"), stderr=stderr.fileno())
         journal.write("license", level="warning", message="Süresi doldu.\nBaşka satır.", state="expired", count=2)
-        told = fields(heard.recv(65536))
-    assert told == {
+        entry_fields = fields(heard.recv(65536))
+    assert entry_fields == {
         "MESSAGE": "Süresi doldu.\\u000aBaşka satır.",
         "PRIORITY": "4",
         "SYSLOG_IDENTIFIER": "opanel-agent",
@@ -123,9 +123,9 @@ def test_an_entry_of_the_journal_s_own(tmp_path: Path) -> None:
 
 
 def test_without_a_sentence_the_text_is_the_line() -> None:
-    told = fields(entry("of_tomorrow", "info", "", {"file": "a b"}))
-    assert told["MESSAGE"] == 'event=of_tomorrow file="a b"'
-    assert "MESSAGE_ID" not in told
+    entry_fields = fields(entry("of_tomorrow", "info", "", {"file": "a b"}))
+    assert entry_fields["MESSAGE"] == 'event=of_tomorrow file="a b"'
+    assert "MESSAGE_ID" not in entry_fields
 
 
 @pytest.mark.parametrize("environment", [{}, {"JOURNAL_STREAM": "1:1"}, {"JOURNAL_STREAM": "nonsense"}])
@@ -163,7 +163,7 @@ def test_the_lines_of_a_job_are_kept_for_the_daemon(capsys: pytest.CaptureFixtur
 
 def test_a_state_is_told_at_once_and_once() -> None:
     heard = Heard()
-    reporter = Reporter(heard.tell, "en")
+    reporter = Reporter(heard.log_event, "en")
     for at_s, state in enumerate(["active", "active", "grace", "active", "active"]):
         reporter.license(state, "ok", float(at_s))
     assert [(each["state"], each["was"]) for each in heard] == [
@@ -177,7 +177,7 @@ def test_a_state_is_told_at_once_and_once() -> None:
 
 def test_reasons_that_come_and_go_are_told_once_an_hour_and_the_last_word_is_true() -> None:
     heard = Heard()
-    reporter = Reporter(heard.tell, "tr")
+    reporter = Reporter(heard.log_event, "tr")
     for quarter in range(96):
         reporter.license("active", "ok" if quarter % 2 else "unreachable_tcp", quarter * HOUR / 4)
     reporter.license("active", "ok", DAY)
@@ -189,7 +189,7 @@ def test_reasons_that_come_and_go_are_told_once_an_hour_and_the_last_word_is_tru
 
 def test_trouble_is_told_when_it_comes_and_when_it_goes() -> None:
     heard = Heard()
-    reporter = Reporter(heard.tell, "en")
+    reporter = Reporter(heard.log_event, "en")
     for quarter in range(96):
         reporter.trouble("disk_full/disk_full" if 0 < quarter < 90 else "", quarter * HOUR / 4)
     assert [(each["event"], each.get("error")) for each in heard] == [
@@ -200,7 +200,7 @@ def test_trouble_is_told_when_it_comes_and_when_it_goes() -> None:
 
 def test_what_a_job_keeps_finding_is_told_once() -> None:
     heard = Heard()
-    reporter = Reporter(heard.tell, "en")
+    reporter = Reporter(heard.log_event, "en")
     for at in range(200):
         reporter.job_event("ledger_unusable", "error", "m", {"code": "io_failed"}, at * HOUR)
         reporter.job_event("purged", "info", "m", {"id": at}, at * HOUR)
@@ -213,7 +213,7 @@ def test_what_a_job_keeps_finding_is_told_once() -> None:
 
 def test_the_language_is_the_settings() -> None:
     heard = Heard()
-    reporter = Reporter(heard.tell, "en")
+    reporter = Reporter(heard.log_event, "en")
     for language in (None, "tr", None, "en"):
         reporter.set_language(language)
         reporter.event("job_recovered")
@@ -243,7 +243,7 @@ def test_a_good_day_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     agent, heard = Simulated(), Heard()
     agent.install(signing.bundle())
     capsys.readouterr()
-    lived(agent, Reporter(heard.tell, "en"), days=3)
+    lived(agent, Reporter(heard.log_event, "en"), days=3)
     assert heard.events == ["license"]
     assert capsys.readouterr().err == ""  # fetch and courier, whose stderr is their own unit's
 
@@ -257,7 +257,7 @@ def test_a_bad_day_does_not_flood(capsys: pytest.CaptureFixture[str]) -> None:
     agent.network.serve(STATUS_URL, b"<html>", "text/html")
     capsys.readouterr()
     asked = len(agent.network.sent)
-    lived(agent, Reporter(heard.tell, "en"))
+    lived(agent, Reporter(heard.log_event, "en"))
     assert len(agent.network.sent) - asked > 50
     assert len(heard) <= 6  # the state, and each reason as it comes
     assert capsys.readouterr().err == ""
@@ -283,7 +283,7 @@ print(json.dumps(frame))
 """
     with running(place, job) as daemon:
         daemon.wait()
-    found = said(daemon)
+    found = log_lines(daemon)
     assert found == [
         "event=started state=unknown",
         "event=purged state=unknown id=x",
@@ -291,7 +291,7 @@ print(json.dumps(frame))
     ]
 
 
-def said(daemon: Running) -> list[str]:
+def log_lines(daemon: Running) -> list[str]:
     return [line.partition(": ")[2] for line in daemon.log.splitlines()]
 
 

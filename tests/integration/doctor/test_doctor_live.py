@@ -18,7 +18,7 @@ import pytest
 import opanel_agent
 from fixtures import wire_server as w
 from fixtures.live_agent import Home, Typed, live_agent
-from fixtures.wire_server import answer, says, wire
+from fixtures.wire_server import answer, sends, wire
 from opanel_agent.core.license import license_key
 
 pytestmark = pytest.mark.slow  # each types commands at real processes
@@ -37,10 +37,10 @@ def still() -> Iterator[Home]:
 def checks(typed: Typed, label: str | None = None) -> dict[str, tuple[str, str | None]]:
     """Status, and code or why, of each check, of that label where one is named."""
     assert "Traceback" not in typed.err
-    told: list[dict[str, Any]] = typed.json["result"]["checks"]
+    rows: list[dict[str, Any]] = typed.json["result"]["checks"]
     return {
         each["check"]: (each["status"], each["code"] or each["why"])
-        for each in told
+        for each in rows
         if (label is None or each["label"] == label) and each["address"] is None
     }
 
@@ -64,9 +64,9 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Type
     with (
         live_agent() as home,
         wire(w.is_silent) as hanging,
-        wire(says(html), w.server_context(interceptor, folder, "localhost")) as intercepted,
-        wire(says(html)) as portal,
-        wire(says(elsewhere)) as redirecting,
+        wire(sends(html), w.server_context(interceptor, folder, "localhost")) as intercepted,
+        wire(sends(html)) as portal,
+        wire(sends(elsewhere)) as redirecting,
     ):
         mirrors = (
             DEAD,
@@ -95,13 +95,13 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Type
 )
 def test_the_layer_that_broke_is_named(seven: tuple[Home, Typed], number: int, layer: str, code: str) -> None:
     _, typed = seven
-    told = checks(typed, f"mirror-{number}")
-    order = [*told]
+    by_check = checks(typed, f"mirror-{number}")
+    order = [*by_check]
     assert order == ["dns", "tcp", "proxy", "tls", "certificate", "http", "type", "content"]
-    assert told[layer] == ("warning", code)  # the first mirror is well
-    after = {told[each] for each in order[order.index(layer) + 1 :]}
+    assert by_check[layer] == ("warning", code)  # the first mirror is well
+    after = {by_check[each] for each in order[order.index(layer) + 1 :]}
     assert after <= {("not_looked_at", "not_reached"), ("not_needed", "no_proxy"), ("not_needed", "no_tls")}
-    before = {each: told[each] for each in order[: order.index(layer)]}
+    before = {each: by_check[each] for each in order[: order.index(layer)]}
     assert {status for status, _ in before.values()} <= {"ok", "not_needed"}
 
 
@@ -116,14 +116,14 @@ def test_the_one_that_is_well_is_well_and_each_was_asked_once(seven: tuple[Home,
 @pytest.mark.parametrize(
     ("script", "layer", "code"),
     [
-        (says(answer("503 Service Unavailable")), "http", "server_error"),
-        (says(answer("200 OK", "Content-Type: text/html", body=HTML)), "type", "captive_portal"),
-        (says(answer("511 Network Authentication Required")), "http", "captive_portal"),
-        (says(b"SSH-2.0-OpenSSH\r\n"), "http", "server_error"),
+        (sends(answer("503 Service Unavailable")), "http", "server_error"),
+        (sends(answer("200 OK", "Content-Type: text/html", body=HTML)), "type", "captive_portal"),
+        (sends(answer("511 Network Authentication Required")), "http", "captive_portal"),
+        (sends(b"SSH-2.0-OpenSSH\r\n"), "http", "server_error"),
     ],
 )
 def test_where_no_mirror_is_well_it_has_failed(still: Home, script: w.Script, layer: str, code: str) -> None:
-    still.rude.says["/v1/status.jwt"] = script
+    still.rude.scripts["/v1/status.jwt"] = script
     typed = still.type("doctor", "--json")
     assert checks(typed)[layer] == ("failed", code)
     assert typed.status == 1
@@ -133,27 +133,27 @@ def test_a_handshake_that_hangs_is_a_fault_of_tls(still: Home) -> None:
     with wire(w.is_silent) as hanging:
         mirrors = [f"https://localhost:{hanging.port}", *(f"http://127.0.0.1:{refused_port()}" for _ in range(8))]
         still.settings.write_text(f"{still.good_settings}mirrors = {mirrors}\n".replace("'", '"'))
-        told = checks(still.type("doctor", "--json"), "mirror-2")
-    assert told["tcp"] == ("ok", None)
-    assert told["tls"] == ("warning", "server_error")
+        by_check = checks(still.type("doctor", "--json"), "mirror-2")
+    assert by_check["tcp"] == ("ok", None)
+    assert by_check["tls"] == ("warning", "server_error")
 
 
 @pytest.mark.parametrize(
-    "said", [b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", b"HTTP/1.1 403 Forbidden\r\n\r\n", None]
+    "refusal", [b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", b"HTTP/1.1 403 Forbidden\r\n\r\n", None]
 )
-def test_a_proxy_that_refuses_or_is_not_there(still: Home, said: bytes | None) -> None:
-    with wire(says(said or b"")) as proxy:
-        port = proxy.port if said else refused_port()
+def test_a_proxy_that_refuses_or_is_not_there(still: Home, refusal: bytes | None) -> None:
+    with wire(sends(refusal or b"")) as proxy:
+        port = proxy.port if refusal else refused_port()
         still.settings.write_text(
             f'{still.good_settings}mirrors = ["{DEAD}"]\nproxy = "http://user:hunter2@127.0.0.1:{port}"\n'
         )
         typed = still.type("doctor", "--json")
-        told = checks(typed, "mirror-2")
+        by_check = checks(typed, "mirror-2")
         asked = [*proxy.received]
-    assert told["dns"] == told["tcp"] == ("not_needed", "by_proxy")  # the name is the proxy's to resolve
-    assert told["proxy"] == ("warning", "proxy_error")
-    assert told["tls"] == ("not_looked_at", "not_reached")
-    assert [each.split(b" ")[0] for each in asked] == ([b"CONNECT"] if said else [])
+    assert by_check["dns"] == by_check["tcp"] == ("not_needed", "by_proxy")  # the name is the proxy's to resolve
+    assert by_check["proxy"] == ("warning", "proxy_error")
+    assert by_check["tls"] == ("not_looked_at", "not_reached")
+    assert [each.split(b" ")[0] for each in asked] == ([b"CONNECT"] if refusal else [])
     assert "hunter2" not in typed.out + typed.err
 
 
@@ -170,10 +170,10 @@ def test_nothing_is_asked_under_offline(still: Home) -> None:
 
 def test_with_the_agent_stopped_it_says_so_and_looks_at_the_rest(still: Home) -> None:
     typed = still.type("doctor", "--json")
-    told = checks(typed)
-    assert told["daemon"] == ("failed", "not_running")
-    assert told["license"] == told["isolation"] == ("not_looked_at", "no_answer")
-    assert told["http"] == told["fetch_door"] == told["courier_door"] == told["files"] == ("ok", None)
+    by_check = checks(typed)
+    assert by_check["daemon"] == ("failed", "not_running")
+    assert by_check["license"] == by_check["isolation"] == ("not_looked_at", "no_answer")
+    assert by_check["http"] == by_check["fetch_door"] == by_check["courier_door"] == by_check["files"] == ("ok", None)
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +187,9 @@ def alive() -> Iterator[Home]:
 
 def found(home: Home, *before: str) -> dict[str, tuple[str, str | None]]:
     """What is not in order beside the license, which was not activated."""
-    told = checks(home.type("doctor", "--json", before=before))
-    assert told.pop("license") == ("warning", "activation_due")
-    return {name: each for name, each in told.items() if each[0] in ("warning", "failed")}
+    by_check = checks(home.type("doctor", "--json", before=before))
+    assert by_check.pop("license") == ("warning", "activation_due")
+    return {name: each for name, each in by_check.items() if each[0] in ("warning", "failed")}
 
 
 def test_a_living_agent_is_in_order(alive: Home) -> None:
@@ -201,21 +201,21 @@ def test_an_agent_that_hangs() -> None:
     with live_agent() as home, home.daemon() as process:
         process.send_signal(signal.SIGSTOP)
         try:
-            told = checks(home.type("doctor", "--json"))
+            by_check = checks(home.type("doctor", "--json"))
         finally:
             process.send_signal(signal.SIGCONT)
-    assert told["daemon"] == ("failed", "not_yet")
-    assert told["license"] == ("not_looked_at", "no_answer")
-    assert told["http"] == ("ok", None)
+    assert by_check["daemon"] == ("failed", "not_yet")
+    assert by_check["license"] == ("not_looked_at", "no_answer")
+    assert by_check["http"] == ("ok", None)
 
 
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
 @pytest.mark.parametrize("offset", ["+3d", "-3d"])
 def test_a_wrong_clock(alive: Home, offset: str) -> None:
     faked = ("env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-f", offset)
-    told = found(alive, *faked)
-    assert told.pop("clock") == ("failed", "clock_wrong")
-    assert told.keys() <= {"status_list"}  # by a clock that is ahead, the next check is overdue
+    faults = found(alive, *faked)
+    assert faults.pop("clock") == ("failed", "clock_wrong")
+    assert faults.keys() <= {"status_list"}  # by a clock that is ahead, the next check is overdue
 
 
 @pytest.mark.parametrize(
@@ -229,18 +229,18 @@ def test_a_mode_that_lets_others_in(alive: Home, name: str, mode: int) -> None:
     before = path.stat().st_mode
     path.chmod(mode)
     try:
-        told = wrong_file(alive)
+        wrong = wrong_file(alive)
     finally:
         path.chmod(before)
-    assert told["subject"] == str(path)
-    assert f"its mode is {mode:04o}, not {before & 0o7700:04o}" in told["title"]
-    assert f"chmod {before & 0o7700:04o} {path}" in told["hint"]
+    assert wrong["subject"] == str(path)
+    assert f"its mode is {mode:04o}, not {before & 0o7700:04o}" in wrong["title"]
+    assert f"chmod {before & 0o7700:04o} {path}" in wrong["hint"]
 
 
 def wrong_file(home: Home) -> dict[str, Any]:
     """The one thing that is found."""
-    told: list[dict[str, Any]] = home.type("doctor", "--json").json["result"]["checks"]
-    (wrong,) = [each for each in told if each["code"] not in (None, "activation_due")]
+    rows: list[dict[str, Any]] = home.type("doctor", "--json").json["result"]["checks"]
+    (wrong,) = [each for each in rows if each["code"] not in (None, "activation_due")]
     assert (wrong["check"], wrong["status"], wrong["code"]) == ("files", "failed", "file_refused")
     return wrong
 
@@ -250,10 +250,10 @@ def test_a_file_of_another_user(alive: Home) -> None:
     path = alive.state / "bundle.jws"
     os.chown(path, 65534, -1)
     try:
-        told = wrong_file(alive)
+        wrong = wrong_file(alive)
     finally:
         os.chown(path, 0, -1)
-    assert (told["subject"], f"chown 0 {path}" in told["hint"]) == (str(path), True)
+    assert (wrong["subject"], f"chown 0 {path}" in wrong["hint"]) == (str(path), True)
 
 
 @contextlib.contextmanager
@@ -335,12 +335,12 @@ def laid_out() -> Iterator[dict[str, str]]:
         )
         assert "Traceback" not in ran.stderr
         assert ran.returncode == 0, ran.stderr
-        told = {name: (home.place / name).read_text("utf-8") for name in ("stopped", "nobody", "running")}
-        yield told | {"heard": "\n".join(home.rude.heard)}
+        outputs = {name: (home.place / name).read_text("utf-8") for name in ("stopped", "nobody", "running")}
+        yield outputs | {"heard": "\n".join(home.rude.heard)}
 
 
-def in_the_namespace(said: str) -> dict[str, tuple[str, str | None]]:
-    return checks(Typed(status=1, out=said, err=""))
+def in_the_namespace(output: str) -> dict[str, tuple[str, str | None]]:
+    return checks(Typed(status=1, out=output, err=""))
 
 
 @pytest.mark.root
@@ -358,10 +358,10 @@ def test_a_system_installation_without_its_isolation(laid_out: dict[str, str]) -
 def test_without_root_it_says_what_it_could_not_look_at(laid_out: dict[str, str]) -> None:
     if not laid_out["nobody"]:
         pytest.skip("nobody may run this interpreter, which lies in root's home")
-    told = in_the_namespace(laid_out["nobody"])
+    by_check = in_the_namespace(laid_out["nobody"])
     for check in ("clock", "files", "fetch_door", "courier_door", "dns", "http"):
-        assert told[check] == ("not_looked_at", "need_root"), check
-    assert told["settings"] == told["consent"] == ("ok", None)
+        assert by_check[check] == ("not_looked_at", "need_root"), check
+    assert by_check["settings"] == by_check["consent"] == ("ok", None)
 
 
 # the report

@@ -18,7 +18,7 @@ import pytest
 
 from fixtures import wire_server as w
 from fixtures.live_agent import Home, Typed, live_agent
-from fixtures.wire_server import answer, says, wire
+from fixtures.wire_server import answer, sends, wire
 
 pytestmark = pytest.mark.slow  # each types commands at real processes
 
@@ -48,10 +48,10 @@ def configure(home: Home, *lines: str, mirror: str = MIRROR) -> None:
 def steps(typed: Typed) -> dict[str, tuple[str, str | None]]:
     """Status, and detail or why, of each step to the second mirror: the first, the root's, is served by the home."""
     assert "Traceback" not in typed.err
-    told: list[dict[str, Any]] = typed.json["result"]["checks"]
+    rows: list[dict[str, Any]] = typed.json["result"]["checks"]
     found = {
         each["check"]: (each["status"], each["detail"] or each["why"])
-        for each in told
+        for each in rows
         if each["label"] == "mirror-2" and each["address"] is None
     }
     assert tuple(found) == STEPS
@@ -59,8 +59,8 @@ def steps(typed: Typed) -> dict[str, tuple[str, str | None]]:
 
 
 def addresses(typed: Typed) -> list[tuple[str, str, str | None]]:
-    told: list[dict[str, Any]] = typed.json["result"]["checks"]
-    mine = [each for each in told if each["label"] == "mirror-2" and each["address"] is not None]
+    rows: list[dict[str, Any]] = typed.json["result"]["checks"]
+    mine = [each for each in rows if each["label"] == "mirror-2" and each["address"] is not None]
     return [(each["address"], each["status"], each["detail"] or each["why"]) for each in mine]
 
 
@@ -96,15 +96,15 @@ def test_a_proxy_that_speaks_tls_with_a_company_s_certificate(home: Home, compan
         ("https", w.is_silent, "proxy_no_tls"),
         (
             "http",
-            says(answer("407 No", "Proxy-Authenticate: NTLM", "Proxy-Authenticate: Negotiate")),
+            sends(answer("407 No", "Proxy-Authenticate: NTLM", "Proxy-Authenticate: Negotiate")),
             "proxy_login_scheme",
         ),
-        ("http", says(answer("407 No", 'Proxy-Authenticate: Basic realm="x"')), "proxy_login_missing"),
-        ("http", says(answer("403 No")), "proxy_refused"),
-        ("http", says(answer("504 No")), "proxy_onward"),
-        ("http", says(PAGE), "proxy_page"),
-        ("http", says(b"SSH-2.0-OpenSSH\r\n\r\n"), "proxy_not_http"),
-        ("http", says(b""), "proxy_closed"),
+        ("http", sends(answer("407 No", 'Proxy-Authenticate: Basic realm="x"')), "proxy_login_missing"),
+        ("http", sends(answer("403 No")), "proxy_refused"),
+        ("http", sends(answer("504 No")), "proxy_onward"),
+        ("http", sends(PAGE), "proxy_page"),
+        ("http", sends(b"SSH-2.0-OpenSSH\r\n\r\n"), "proxy_not_http"),
+        ("http", sends(b""), "proxy_closed"),
     ],
     ids=["https:// for a plain one", "NTLM", "login", "refused", "onward", "page", "no HTTP", "closed"],
 )
@@ -114,10 +114,10 @@ def test_a_proxy_is_where_it_ends_and_nothing_behind_is_ok(
     with wire(script) as proxy:
         configure(home, f'proxy = "{scheme}://127.0.0.1:{proxy.port}"')
         typed = home.type("doctor", "--json")
-    told = steps(typed)
-    assert told["dns"] == told["tcp"] == ("not_needed", "by_proxy")
-    assert told["proxy"] == ("warning", detail)
-    assert [told[step] for step in STEPS[3:]] == [NOT_REACHED] * 5
+    by_step = steps(typed)
+    assert by_step["dns"] == by_step["tcp"] == ("not_needed", "by_proxy")
+    assert by_step["proxy"] == ("warning", detail)
+    assert [by_step[step] for step in STEPS[3:]] == [NOT_REACHED] * 5
     assert addresses(typed) == [("127.0.0.1", "ok", None)]
 
 
@@ -129,13 +129,13 @@ def test_a_scheme_that_is_written_wrongly_is_said(home: Home) -> None:
 
 
 def test_an_exception_goes_past_the_proxy(home: Home) -> None:
-    with wire(says(answer("403 No"))) as proxy:
+    with wire(sends(answer("403 No"))) as proxy:
         configure(home, f'proxy = "http://127.0.0.1:{proxy.port}"', 'no_proxy = ["invalid"]')
-        told = steps(home.type("doctor", "--json"))
+        by_step = steps(home.type("doctor", "--json"))
         assert proxy.received == []
-    assert told["proxy"] == ("not_needed", "no_proxy")
-    assert told["dns"][0] == "warning"
-    assert {told[step] for step in ("tcp", "tls", "http")} == {NOT_REACHED}
+    assert by_step["proxy"] == ("not_needed", "no_proxy")
+    assert by_step["dns"][0] == "warning"
+    assert {by_step[step] for step in ("tcp", "tls", "http")} == {NOT_REACHED}
 
 
 @pytest.mark.parametrize(
@@ -158,19 +158,19 @@ def test_interception_ends_where_it_shows(  # noqa: PLR0917 - pytest's own way t
 ) -> None:
     with wire(tunnels(w.server_context(company, tmp_path, "mirror.invalid"), reply)) as proxy:
         configure(home, f'proxy = "http://127.0.0.1:{proxy.port}"', *([f'ca_file = "{company.file}"'] if known else []))
-        told = steps(home.type("doctor", "--json"))
+        by_step = steps(home.type("doctor", "--json"))
     place = STEPS.index(step)
-    assert told[step] == ("warning", detail)
-    assert {told[each] for each in STEPS[2:place]} == {("ok", None)}
-    assert {told[each] for each in STEPS[place + 1 :]} <= {NOT_REACHED}
+    assert by_step[step] == ("warning", detail)
+    assert {by_step[each] for each in STEPS[2:place]} == {("ok", None)}
+    assert {by_step[each] for each in STEPS[place + 1 :]} <= {NOT_REACHED}
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "", "binary/octet-stream", "application/octet-stream"])
 def test_a_plain_web_server_is_a_mirror_whatever_it_calls_its_files(home: Home, kind: str) -> None:
-    with wire(says(answer("200 OK", *([f"Content-Type: {kind}"] if kind else []), body=b"a.b.c\n"))) as server:
+    with wire(sends(answer("200 OK", *([f"Content-Type: {kind}"] if kind else []), body=b"a.b.c\n"))) as server:
         configure(home, mirror=f"http://127.0.0.1:{server.port}")
-        told = steps(home.type("doctor", "--json"))
-    assert told["type"] == told["content"] == ("ok", None)
+        by_step = steps(home.type("doctor", "--json"))
+    assert by_step["type"] == by_step["content"] == ("ok", None)
 
 
 # ---- what only root can lay out
@@ -195,9 +195,9 @@ def test_a_name_service_that_hangs_is_named_and_the_other_mirror_is_asked(
     configure(home, mirror="https://license.example")
     bind = 'mount --bind "$0" "$(readlink -f /etc/resolv.conf)" && exec "$@"'
     typed = home.type("doctor", "--json", before=("unshare", "-m", "sh", "-c", bind, str(resolv)))
-    told = steps(typed)
-    assert told["dns"] == ("warning", "resolver_silent")
-    assert [told[step] for step in ("tcp", "tls", "http", "content")] == [NOT_REACHED] * 4
+    by_step = steps(typed)
+    assert by_step["dns"] == ("warning", "resolver_silent")
+    assert [by_step[step] for step in ("tcp", "tls", "http", "content")] == [NOT_REACHED] * 4
     first = [each for each in typed.json["result"]["checks"] if each["label"] == "mirror-1"]
     assert {each["status"] for each in first} == {"ok", "not_needed"}
 
@@ -219,13 +219,13 @@ ASKS: Final = """
     from opanel_agent.system.http import dialing
 
     server = socket.create_server(("192.0.2.10", 8443))
-    told = []
+    timings = []
     for every in (False, True):
         trace, began = RequestTrace(every_address=every), time.monotonic()
         addresses = dialing.resolve("mirror.example", 8443, 10)
         dialing.connect(addresses, 10, trace).close()
-        told.append([time.monotonic() - began, [[each.address, each.outcome] for each in trace.attempts]])
-    print(json.dumps(told))
+        timings.append([time.monotonic() - began, [[each.address, each.outcome] for each in trace.attempts]])
+    print(json.dumps(timings))
 """
 
 
@@ -236,7 +236,7 @@ def test_six_blackholed_addresses_leave_the_good_one_to_be_reached_at_once(tmp_p
     hosts = tmp_path / "hosts"
     names = [f"2001:db8:5::{n} mirror.example" for n in range(1, 7)]
     hosts.write_text("\n".join([*names, "192.0.2.10 mirror.example", ""]))
-    told = subprocess.run(
+    finished = subprocess.run(
         [
             *("unshare", "-n", "-m", "sh", "-c", textwrap.dedent(BLACKHOLED), "sh"),
             *(str(hosts), sys.executable, textwrap.dedent(ASKS)),
@@ -247,9 +247,9 @@ def test_six_blackholed_addresses_leave_the_good_one_to_be_reached_at_once(tmp_p
         check=False,
         timeout=60,
     )
-    if "v0" in told.stderr:
+    if "v0" in finished.stderr:
         pytest.skip("this kernel makes no veth")
-    (racing_s, racing), (whole_s, whole) = json.loads(told.stdout)
+    (racing_s, racing), (whole_s, whole) = json.loads(finished.stdout)
     assert racing_s < 2
     assert ["192.0.2.10", "connected"] in racing
     assert whole_s < 8

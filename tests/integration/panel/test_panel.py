@@ -61,11 +61,11 @@ def test_every_action_needs_one_permit_and_what_is_always_allowed_is_there() -> 
 
 
 def test_the_answer_is_passed_on_whole(panel: Panel) -> None:
-    said = license_(state="grace", reasons=["suspended"], invented_by_a_later_version=[1])
+    sent = license_(state="grace", reasons=["suspended"], invented_by_a_later_version=[1])
     with fake_daemon(panel.socket) as daemon:
-        daemon.says("/v1/license", said)
-        told = panel.at(NOW)
-    assert told.license == {**said, "source": "agent", "failure": None, "kept": True}
+        daemon.says("/v1/license", sent)
+        answer = panel.at(NOW)
+    assert answer.license == {**sent, "source": "agent", "failure": None, "kept": True}
     assert [(asked.method, asked.path, asked.body) for asked in daemon.asked] == [("GET", "/v1/license", b"")]
 
 
@@ -75,8 +75,8 @@ def test_the_hint_is_the_agent_s_own_in_the_reader_s_language(panel: Panel) -> N
         assert (panel.at(NOW).tr, panel.at(NOW).en) == (None, None)
     with fake_daemon(panel.socket) as daemon:
         daemon.says("/v1/license", license_(next_action={"code": "renew", "tr": "Yenileyin.", "en": "Renew."}))
-        told = panel.at(NOW)
-    assert (told.tr, told.en) == ("Yenileyin.", "Renew.")
+        answer = panel.at(NOW)
+    assert (answer.tr, answer.en) == ("Yenileyin.", "Renew.")
 
 
 def test_it_asks_again_while_too_many_ask(panel: Panel) -> None:
@@ -138,8 +138,8 @@ def test_many_pages_at_once_leave_one_whole_file(panel: Panel) -> None:
         daemon = stack.enter_context(fake_daemon(panel.socket))
         threads = stack.enter_context(ThreadPoolExecutor(4))
         daemon.says("/v1/license", license_())
-        told = [*threads.map(lambda each: each.ask(*range(NOW, NOW + 40 * HOUR, HOUR)), panels)]
-    assert {answer.gist for answers in told for answer in answers} == {("agent", "active")}
+        pages = [*threads.map(lambda each: each.ask(*range(NOW, NOW + 40 * HOUR, HOUR)), panels)]
+    assert {answer.gist for answers in pages for answer in answers} == {("agent", "active")}
     assert panel.at(NOW).gist == ("file", "active")
     assert [path.name for path in panel.folder.iterdir()] == ["license.last"]
 
@@ -150,25 +150,25 @@ def test_many_pages_at_once_leave_one_whole_file(panel: Panel) -> None:
 def test_the_ladder_of_silence(panel: Panel) -> None:
     panel.remember()
     steps = panel.ask(NOW, GOOD_UNTIL - 1, GOOD_UNTIL, GRACE_ENDS - 1, GRACE_ENDS, GRACE_ENDS + 4000 * DAY)
-    assert [told.gist[1] for told in steps] == ["active", "active", "grace", "grace", "expired", "expired"]
-    for told in steps:
-        assert told.license["source"] == "file"
-        assert told.license["permits"] == permits(State(told.license["state"]))
-        assert told.license["reasons"] == ["agent_silent"]
-        assert told.failed("stopped")
+    assert [answer.gist[1] for answer in steps] == ["active", "active", "grace", "grace", "expired", "expired"]
+    for answer in steps:
+        assert answer.license["source"] == "file"
+        assert answer.license["permits"] == permits(State(answer.license["state"]))
+        assert answer.license["reasons"] == ["agent_silent"]
+        assert answer.failed("stopped")
         # what the license holds stays: whom to call, what it limits
-        assert {name: told.license[name] for name in ("features", "limits", "reseller")} == {
+        assert {name: answer.license[name] for name in ("features", "limits", "reseller")} == {
             name: license_()[name] for name in ("features", "limits", "reseller")
         }
-    spans = [(told.license["since"], told.license["until"]) for told in steps]
+    spans = [(answer.license["since"], answer.license["until"]) for answer in steps]
     assert spans[1:5:2] == [(NOW - DAY, NOW + 300 * DAY), (GOOD_UNTIL, GRACE_ENDS)]
     assert spans[4] == (GRACE_ENDS, None)
 
 
 def test_an_answer_that_ends_sooner_is_relied_on_no_longer(panel: Panel) -> None:
     panel.remember(until=NOW + HOUR, good_until=NOW + HOUR)
-    told = panel.ask(NOW + HOUR - 1, NOW + HOUR, NOW + HOUR + 14 * DAY)
-    assert [each.gist[1] for each in told] == ["active", "grace", "expired"]
+    answers = panel.ask(NOW + HOUR - 1, NOW + HOUR, NOW + HOUR + 14 * DAY)
+    assert [each.gist[1] for each in answers] == ["active", "grace", "expired"]
 
 
 def test_an_answer_that_was_old_when_it_was_heard_grows_no_younger(panel: Panel) -> None:
@@ -184,23 +184,23 @@ def test_an_answer_that_was_old_when_it_was_heard_grows_no_younger(panel: Panel)
 def test_silence_never_permits_more_than_the_last_answer(panel: Panel, state: State) -> None:
     panel.remember(state=str(state), permits=permits(state), reasons=["expired"])
     last = PERMITS[state]
-    for told in panel.ask(NOW, GOOD_UNTIL, GRACE_ENDS):
-        now = told.permits
+    for answer in panel.ask(NOW, GOOD_UNTIL, GRACE_ENDS):
+        now = answer.permits
         assert now.run
         assert not now.change or last.change
         assert not now.create or last.create
         assert not now.paid_features or last.paid_features
-        assert told.license["reasons"] == ["agent_silent", "expired"]
-        assert told.failed("stopped")
+        assert answer.license["reasons"] == ["agent_silent", "expired"]
+        assert answer.failed("stopped")
         if not last.create:
-            assert (told.license["state"], now) == (str(state), last)
+            assert (answer.license["state"], now) == (str(state), last)
 
 
 def test_every_permit_is_taken_away_by_itself(panel: Panel) -> None:
     panel.remember(permits={"run": False, "change": False, "create": True, "paid_features": False})
-    told = panel.ask(NOW, GOOD_UNTIL, GRACE_ENDS)
+    answers = panel.ask(NOW, GOOD_UNTIL, GRACE_ENDS)
     # Sites run all the same, whatever was told.
-    assert [each.permits for each in told] == [Permits(create=True), Permits(create=True), Permits()]
+    assert [each.permits for each in answers] == [Permits(create=True), Permits(create=True), Permits()]
     panel.remember(permits={"run": True, "change": True, "create": False, "paid_features": True})
     assert panel.at(GRACE_ENDS).permits == Permits(change=True)
 
@@ -213,12 +213,12 @@ def test_the_agent_s_next_answer_ends_it(panel: Panel) -> None:
 
 
 def test_a_server_that_never_heard_from_its_agent_runs_and_changes(panel: Panel) -> None:
-    told = panel.at(NOW)
-    assert told.gist == ("none", "expired")
-    assert told.license["permits"] == permits(State.EXPIRED)
-    assert told.license["kept"] is False
-    assert told.failed("stopped")
-    assert told.license.keys() == license_().keys() | {"source", "failure", "kept"}
+    answer = panel.at(NOW)
+    assert answer.gist == ("none", "expired")
+    assert answer.license["permits"] == permits(State.EXPIRED)
+    assert answer.license["kept"] is False
+    assert answer.failed("stopped")
+    assert answer.license.keys() == license_().keys() | {"source", "failure", "kept"}
 
 
 # clocks
@@ -226,8 +226,8 @@ def test_a_server_that_never_heard_from_its_agent_runs_and_changes(panel: Panel)
 
 def test_a_clock_set_back_gains_nothing(panel: Panel) -> None:
     panel.remember()
-    told = panel.ask(GOOD_UNTIL + DAY, NOW, 0, GRACE_ENDS, NOW, GOOD_UNTIL)
-    assert [each.gist[1] for each in told] == ["grace", "grace", "grace", "expired", "expired", "expired"]
+    answers = panel.ask(GOOD_UNTIL + DAY, NOW, 0, GRACE_ENDS, NOW, GOOD_UNTIL)
+    assert [each.gist[1] for each in answers] == ["grace", "grace", "grace", "expired", "expired", "expired"]
 
 
 def test_a_clock_that_was_back_already_when_the_agent_answered_gains_nothing_either(panel: Panel) -> None:
@@ -235,8 +235,8 @@ def test_a_clock_that_was_back_already_when_the_agent_answered_gains_nothing_eit
     wall = NOW - 400 * DAY
     panel.remember(wall)
     ends = wall + 7 * DAY
-    told = panel.ask(wall, ends - 1, ends, ends + HOUR, wall, ends + 14 * DAY - 1, ends + 14 * DAY, NOW + DAY)
-    assert [each.gist[1] for each in told] == ["active"] * 2 + ["grace"] * 4 + ["expired"] * 2
+    answers = panel.ask(wall, ends - 1, ends, ends + HOUR, wall, ends + 14 * DAY - 1, ends + 14 * DAY, NOW + DAY)
+    assert [each.gist[1] for each in answers] == ["active"] * 2 + ["grace"] * 4 + ["expired"] * 2
 
 
 def test_a_clock_set_forward_by_mistake_costs_nothing_once_the_agent_answers(panel: Panel) -> None:
@@ -253,7 +253,7 @@ JSON: Final = "Content-Type: application/json"
 
 
 def http(body: bytes, status: str = "200 OK", length: int | None = None) -> Script:
-    return wire_server.says(wire_server.answer(status, JSON, body=body, length=length))
+    return wire_server.sends(wire_server.answer(status, JSON, body=body, length=length))
 
 
 def changed(**members: Any) -> bytes:
@@ -262,15 +262,15 @@ def changed(**members: Any) -> bytes:
 
 RUDE: Final[dict[str, Script]] = {
     "silent": wire_server.is_silent,
-    "closes": wire_server.says(b""),
-    "garbage": wire_server.says(bytes(range(256)) * 40),
-    "another protocol": wire_server.says(b"220 mail.example ESMTP\r\n"),
+    "closes": wire_server.sends(b""),
+    "garbage": wire_server.sends(bytes(range(256)) * 40),
+    "another protocol": wire_server.sends(b"220 mail.example ESMTP\r\n"),
     "a head without end": wire_server.floods(b"HTTP/1.1 200 OK\r\n", piece=b"X-Filler: " + b"x" * 4000 + b"\r\n"),
     "a body without end": wire_server.floods(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n", piece=b" " * 65536),
     "a byte now and then": wire_server.dribbles(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", piece=b" "),
     "cut short": http(GOOD, length=len(GOOD) + 1),
-    "no length": wire_server.says(b"HTTP/1.1 200 OK\r\n\r\n" + GOOD),
-    "a huge length": wire_server.says(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n" + GOOD),
+    "no length": wire_server.sends(b"HTTP/1.1 200 OK\r\n\r\n" + GOOD),
+    "a huge length": wire_server.sends(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n" + GOOD),
     "not yet": http(b'{"status": 503, "code": "not_yet"}', "503 Service Unavailable"),
     "busy for ever": http(b'{"status": 503, "code": "busy"}', "503 Service Unavailable"),
     "an error with a license": http(GOOD, "500 Internal Server Error"),
@@ -316,9 +316,9 @@ def test_what_is_no_answer_is_silence(panel: Panel, name: str) -> None:
     panel.remember()
     kept = panel.file.read_bytes()
     with wire_server.wire(RUDE[name], at=panel.socket):
-        told = panel.at(NOW + 1, timeout_s=0.2)
-    assert told.gist == ("file", "active")
-    assert told.failed(FAILURES.get(name, "invalid_answer"))
+        answer = panel.at(NOW + 1, timeout_s=0.2)
+    assert answer.gist == ("file", "active")
+    assert answer.failed(FAILURES.get(name, "invalid_answer"))
     assert panel.file.read_bytes() == kept
 
 
@@ -360,9 +360,9 @@ DAMAGED: Final = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_file_is_no_answer_and_the_next_one_mends_it(panel: Panel, name: str) -> None:
     panel.file.write_bytes(DAMAGED[name])
-    told = panel.at(NOW)
-    assert (told.gist, told.license["permits"]) == (("none", "expired"), permits(State.EXPIRED))
-    assert told.failed("stopped")
+    answer = panel.at(NOW)
+    assert (answer.gist, answer.license["permits"]) == (("none", "expired"), permits(State.EXPIRED))
+    assert answer.failed("stopped")
     panel.remember()
     assert panel.at(NOW).gist == ("file", "active")
 
@@ -371,8 +371,8 @@ def test_a_file_that_cannot_be_kept_is_said(panel: Panel) -> None:
     panel.file.mkdir()
     with fake_daemon(panel.socket) as daemon:
         daemon.says("/v1/license", license_())
-        told = panel.at(NOW)
-    assert (told.gist, told.license["kept"]) == (("agent", "active"), False)
+        answer = panel.at(NOW)
+    assert (answer.gist, answer.license["kept"]) == (("agent", "active"), False)
     assert [path.name for path in panel.folder.iterdir()] == ["license.last"]
     panel.file = panel.folder / "nowhere" / "license.last"
     assert panel.at(NOW).gist == ("none", "expired")
@@ -392,10 +392,10 @@ def test_a_last_answer_that_lies_where_nothing_can_be_written_counts(panel: Pane
 
 # real daemons
 
-SAYS_LICENSE: Final = """
+PRINTS_LICENSE: Final = """
 import sys
-told_license = json.loads({text!r})
-answer = {{"schema": 1, "license": told_license, "consent": {{}}, "advisories": []}}
+license_ = json.loads({text!r})
+answer = {{"schema": 1, "license": license_, "consent": {{}}, "advisories": []}}
 print(json.dumps({{"schema": 1, "ok": True, "error": None, "answer": answer, "next_run_s": 3600, "result": None}}))
 """
 
@@ -403,10 +403,10 @@ print(json.dumps({{"schema": 1, "ok": True, "error": None, "answer": answer, "ne
 def test_a_real_daemon_is_understood(panel: Panel) -> None:
     directory = panel.folder / "run"
     panel.socket = directory / "agent.sock"
-    with running(directory, SAYS_LICENSE.format(text=json.dumps(license_()))) as daemon:
+    with running(directory, PRINTS_LICENSE.format(text=json.dumps(license_()))) as daemon:
         daemon.wait()
-        told = panel.at(NOW)
-        assert told.license == {**license_(), "source": "agent", "failure": None, "kept": True}
+        answer = panel.at(NOW)
+        assert answer.license == {**license_(), "source": "agent", "failure": None, "kept": True}
     assert panel.at(NOW).gist == ("file", "active")
 
 
@@ -424,13 +424,13 @@ def test_a_whole_agent_with_a_license_of_an_authority(panel: Panel) -> None:
         with home.daemon():
             assert panel.at(None).gist == ("agent", "unlicensed")
             home.type("license", "install", home.file("bundle.jws", home.issued.text.encode()))
-            told = panel.at(None)
-            assert told.gist == ("agent", "active")
-            assert told.license["reasons"] == home.license()["reasons"]
-            assert told.permits == PERMITS[State.ACTIVE]
-            assert told.en == home.license()["next_action"]["en"]
+            answer = panel.at(None)
+            assert answer.gist == ("agent", "active")
+            assert answer.license["reasons"] == home.license()["reasons"]
+            assert answer.permits == PERMITS[State.ACTIVE]
+            assert answer.en == home.license()["next_action"]["en"]
         assert panel.at(home.now).gist == ("file", "active")
-        good_until = told.license["good_until"]
+        good_until = answer.license["good_until"]
         later = panel.ask(good_until, good_until + 14 * DAY)
         assert [each.gist for each in later] == [("file", "grace"), ("file", "expired")]
 
@@ -460,12 +460,12 @@ def test_a_withdrawal_that_the_agent_has_not_kept_is_not_confirmed(panel: Panel)
     refused = wire_server.answer("200 OK", JSON, body=b'{"schema":1,"ok":false,"error":{}}')
     nonsense = wire_server.answer("200 OK", JSON, body=b"[]")
     for reply in (goes_on, refused, nonsense):
-        with in_turn(panel.socket, saying(reply)):
+        with in_turn(panel.socket, replies_with(reply)):
             assert not panel.withdraw("usage_statistics", timeout_s=0.5)
     assert not panel.withdraw("usage_statistics", timeout_s=0.1), "and no agent keeps none"
 
 
-def saying(reply: bytes) -> Script:
+def replies_with(reply: bytes) -> Script:
     def script(connection: socket.socket) -> None:
         wire_server.read_request(connection)
         connection.sendall(reply)

@@ -53,7 +53,7 @@ def in_pieces(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    "turned_away", [resets, half, wire_server.says(b""), wire_server.says(REFUSAL), wire_server.says(REFUSAL[:40])]
+    "turned_away", [resets, half, wire_server.sends(b""), wire_server.sends(REFUSAL), wire_server.sends(REFUSAL[:40])]
 )
 def test_whoever_is_turned_away_asks_again(panel: Panel, turned_away: Script) -> None:
     with in_turn(panel.socket, *[turned_away] * 5, answers) as server:

@@ -32,9 +32,9 @@ def run(capsys: Captured, *arguments: str | Path) -> dict[str, Any]:
     """A command that must succeed; its result."""
     assert main([*map(str, arguments), "--json"]) == 0
     out, err = capsys.readouterr()
-    told = json.loads(out)
-    assert (told["schema"], told["warnings"], told["errors"], err) == (1, [], [], "")
-    result: dict[str, Any] = told["result"]
+    printed = json.loads(out)
+    assert (printed["schema"], printed["warnings"], printed["errors"], err) == (1, [], [], "")
+    result: dict[str, Any] = printed["result"]
     return result
 
 
@@ -96,9 +96,9 @@ def test_a_license_is_renewed_by_command(tmp_path: Path, capsys: Captured) -> No
     made = vendors.vendor(tmp_path, now=int(time.time()) - vendors.DAY)
     issued = made.issue()
     there = ("--dir", tmp_path / "vendor")
-    told = run(capsys, "renew", issued.jti, *there, "--days", "30", "-o", tmp_path / "new.jws")
+    result = run(capsys, "renew", issued.jti, *there, "--days", "30", "-o", tmp_path / "new.jws")
     new = bundles.verify((tmp_path / "new.jws").read_bytes(), made.authority.root, now=None).license
-    assert (new.jti, new.sub, new.exp - new.nbf) == (told["id"], issued.key, 30 * vendors.DAY)
+    assert (new.jti, new.sub, new.exp - new.nbf) == (result["id"], issued.key, 30 * vendors.DAY)
     assert fail(capsys, 64, "renew", "nothing", *there, "-o", tmp_path / "none.jws") == "usage"
     assert not (tmp_path / "none.jws").exists()
 
@@ -142,8 +142,8 @@ def test_a_rights_request_that_came_as_a_file(tmp_path: Path, capsys: Captured, 
     body = catalog_bodies.right("erase", "key_sha256")
     (tmp_path / "request").write_bytes(sealed("/v1/rights", body, "application/json") if wrapped else body + b"\n")
     assert run(capsys, "answer", tmp_path / "request", "-o", tmp_path / "reply", *there)["answered"] == "data_rights"
-    told = receipt.verify((tmp_path / "reply").read_bytes(), made.authority.root)
-    assert (told.kind, told.answers(body), told.due) == ("erase", True, told.iat)
+    reply = receipt.verify((tmp_path / "reply").read_bytes(), made.authority.root)
+    assert (reply.kind, reply.answers(body), reply.due) == ("erase", True, reply.iat)
     assert run(capsys, "received", *there)["usage_statistics"] == 0
 
 
@@ -156,8 +156,8 @@ def test_a_person_answers_what_is_owed(tmp_path: Path, capsys: Captured, by_id: 
     (tmp_path / "request").write_bytes(body)
     request = receipt.verify(owed, made.authority.root).jti if by_id else tmp_path / "request"
     run(capsys, "answer", request, "-o", tmp_path / "reply", *there)
-    told = receipt.verify((tmp_path / "reply").read_bytes(), made.authority.root)
-    assert (told.due, told.answers(body)) == (told.iat, True)
+    reply = receipt.verify((tmp_path / "reply").read_bytes(), made.authority.root)
+    assert (reply.due, reply.answers(body)) == (reply.iat, True)
     assert run(capsys, "received", *there)["rights"][0]["answer_by"] == "-"
 
 
@@ -250,11 +250,11 @@ def test_each_failure_is_a_sentence_a_hint_and_a_code(tmp_path: Path, capsys: Ca
 
 def test_a_failure_is_json_too(tmp_path: Path, capsys: Captured) -> None:
     assert main(["publish", str(tmp_path), "--dir", str(tmp_path), "--json"]) == 78
-    told = json.loads(capsys.readouterr().out)
-    assert (told["schema"], told["result"]) == (1, None)
-    assert told["errors"][0]["code"] == "file_refused"
-    assert told["errors"][0]["title"].startswith("cannot ")
-    assert told["errors"][0]["hint"]
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["schema"], printed["result"]) == (1, None)
+    assert printed["errors"][0]["code"] == "file_refused"
+    assert printed["errors"][0]["title"].startswith("cannot ")
+    assert printed["errors"][0]["hint"]
 
 
 def test_a_port_in_use_is_told(tmp_path: Path, capsys: Captured) -> None:

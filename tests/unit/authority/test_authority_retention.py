@@ -55,8 +55,8 @@ def test_a_license_is_erased_when_its_time_has_passed_and_not_before(tmp_path: P
     assert retention.purge(made.authority, now=made.now) == 0
     reports.purge(made.authority, CATALOG, now=made.now)
     written = b"".join(path.read_bytes() for path in (tmp_path / "vendor").glob("authority.sqlite*"))
-    for said in (license_key.digest(issued.key), "the customer's own number", "198.51.100.0/24"):
-        assert said.encode() not in written, said
+    for trace in (license_key.digest(issued.key), "the customer's own number", "198.51.100.0/24"):
+        assert trace.encode() not in written, trace
 
 
 def test_its_slot_and_entries_are_used_again(tmp_path: Path) -> None:
@@ -102,16 +102,16 @@ def test_the_command_shows_and_sets_the_days(tmp_path: Path, capsys: pytest.Capt
     made = vendor(tmp_path)
     here = ["--dir", str(made.authority.directory), "--json"]
 
-    def told(*arguments: str) -> dict[str, int]:
+    def retention_of(*arguments: str) -> dict[str, int]:
         assert main(["retention", *arguments, *here]) == 0
         found: dict[str, int] = json.loads(capsys.readouterr().out)["result"]
         return found
 
-    assert told() == {"licenses_days": 1095, "changes_days": 1095}
+    assert retention_of() == {"licenses_days": 1095, "changes_days": 1095}
     with made.authority.store.transaction() as books:
         books.remove_fact("clock")
-    assert told("--licenses", "10") == {"licenses_days": 10, "changes_days": 1095}
-    assert told() == {"licenses_days": 10, "changes_days": 1095}
+    assert retention_of("--licenses", "10") == {"licenses_days": 10, "changes_days": 1095}
+    assert retention_of() == {"licenses_days": 10, "changes_days": 1095}
     assert main(["retention", "--changes", "-1", *here]) == 64
 
 

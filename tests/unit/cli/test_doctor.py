@@ -360,7 +360,7 @@ def test_a_door_that_a_signal_keeps_shut_is_no_fault(sick: DoctorHost, program: 
 
 
 def test_under_offline_nothing_is_asked_and_the_place_is_said(sick: DoctorHost) -> None:
-    sick.agent.opt_outs.say(offline=True)
+    sick.agent.opt_outs.set_signals(offline=True)
     assert sick.found() == not_asked("offline")
     seen = sick.see()
     assert (seen.status, seen.err, sick.agent.network.sent, sick.doors.fetched) == (0, "", [], [])
@@ -377,7 +377,7 @@ def test_where_the_settings_turn_the_check_off_nothing_is_asked(sick: DoctorHost
 
 
 def test_do_not_track_does_not_keep_it_from_asking_what_is_the_same_for_everyone(sick: DoctorHost) -> None:
-    sick.agent.opt_outs.say(do_not_track=True)
+    sick.agent.opt_outs.set_signals(do_not_track=True)
     assert sick.found() == {}
     assert [each.purpose for each in sick.agent.network.sent] == [Purpose.LICENSE_STATUS]
 
@@ -445,7 +445,7 @@ def test_a_mark_that_makes_no_sense_is_as_none(sick: DoctorHost) -> None:
     sick.agent.files.put(PATHS.clock, b"?")
     sick.agent.files.put(PATHS.schedule, b'{"schema": 1}')
     assert sick.found() == {}  # the mirror's date is left
-    sick.agent.opt_outs.say(offline=True)
+    sick.agent.opt_outs.set_signals(offline=True)
     assert sick.found() == {"clock": ("not_looked_at", "no_answer"), **not_asked("offline")}
 
 

@@ -16,7 +16,7 @@ from opanel_agent.core.wire.steps import Attempt, Outcome, Step
 NOW = 1_795_510_800
 
 
-def told(finding: Finding) -> tuple[CheckStatus, str | None, str | None]:
+def outcome(finding: Finding) -> tuple[CheckStatus, str | None, str | None]:
     error = finding.error
     return finding.status, None if error is None else str(error.code), None if error is None else error.detail
 
@@ -59,12 +59,12 @@ def test_what_was_not_looked_at_is_no_fault_and_a_warning_is_one() -> None:
     ],
 )
 def test_the_license(state: str, reasons: list[str], wanted: tuple[CheckStatus, str | None, str | None]) -> None:
-    assert told(diagnosis.license_state(state, reasons)) == wanted
+    assert outcome(diagnosis.license_state(state, reasons)) == wanted
 
 
 def test_the_root_until_its_last_second() -> None:
-    assert told(diagnosis.root_age(NOW + 1, NOW)) == OK
-    assert told(diagnosis.root_age(NOW, NOW)) == (CheckStatus.WARNING, "root_old", "root_ended")
+    assert outcome(diagnosis.root_age(NOW + 1, NOW)) == OK
+    assert outcome(diagnosis.root_age(NOW, NOW)) == (CheckStatus.WARNING, "root_old", "root_ended")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_root_until_its_last_second() -> None:
 def test_the_last_check(
     failure: str | None, next_run_at: int | None, as_of: int, wanted: tuple[CheckStatus, str | None, str | None]
 ) -> None:
-    assert told(diagnosis.status_list(failure, next_run_at, as_of, NOW)) == wanted
+    assert outcome(diagnosis.status_list(failure, next_run_at, as_of, NOW)) == wanted
 
 
 # the clock
@@ -106,7 +106,7 @@ def test_the_clock(
     effective_s: int | None, served: list[int], wanted: tuple[CheckStatus, str | None, str | None]
 ) -> None:
     found = diagnosis.clock(NOW, effective_s, served, unknown=SkipReason.NEED_ROOT)
-    assert told(found) == wanted
+    assert outcome(found) == wanted
     assert found.why == (SkipReason.NEED_ROOT if wanted[0] is CheckStatus.NOT_LOOKED_AT else None)
 
 
@@ -160,9 +160,9 @@ def test_a_mode_is_told_with_the_one_that_it_should_be() -> None:
 
 def test_each_wrong_file_has_a_line_and_many_are_counted() -> None:
     wrong = (RULE, replace(FILE, uid=5))
-    assert [told(each) for each in diagnosis.files([(RULE, FILE)], denied=False)] == [OK]
+    assert [outcome(each) for each in diagnosis.files([(RULE, FILE)], denied=False)] == [OK]
     (one,) = diagnosis.files([wrong, (RULE, FILE)], denied=False)
-    assert (told(one), one.subject, one.label) == (
+    assert (outcome(one), one.subject, one.label) == (
         (CheckStatus.FAILED, "file_refused", "place_owner"),
         RULE.path,
         "config/agent.toml",
@@ -200,7 +200,7 @@ ROOM = DiskSpace(bytes_free=diagnosis.STATE_BYTES, files_free=diagnosis.LEAST_FI
 )
 def test_the_room(space: DiskSpace, wanted: tuple[CheckStatus, str | None, str | None]) -> None:
     found = diagnosis.disk("/var/lib/x", "state", space, least_bytes=diagnosis.STATE_BYTES)
-    assert told(found) == wanted
+    assert outcome(found) == wanted
     assert (found.subject, found.label) == ("/var/lib/x", "state")
 
 
@@ -219,7 +219,7 @@ def test_the_room(space: DiskSpace, wanted: tuple[CheckStatus, str | None, str |
     ],
 )
 def test_the_isolation(level: str, system: bool, wanted: tuple[CheckStatus, str | None, str | None]) -> None:
-    assert told(diagnosis.isolation(level, ["devices", "read_only"], system=system)) == wanted
+    assert outcome(diagnosis.isolation(level, ["devices", "read_only"], system=system)) == wanted
 
 
 def test_the_walls_that_do_not_hold_are_named() -> None:
@@ -241,12 +241,12 @@ def test_the_walls_that_do_not_hold_are_named() -> None:
     ],
 )
 def test_a_door(code: str | None, detail: str | None, wanted: tuple[CheckStatus, str | None, str | None]) -> None:
-    assert told(diagnosis.door(Check.FETCH_DOOR, "fetch", code, detail)) == wanted
+    assert outcome(diagnosis.door(Check.FETCH_DOOR, "fetch", code, detail)) == wanted
 
 
 def test_a_door_that_is_not_there() -> None:
     found = diagnosis.door_absent(Check.COURIER_DOOR, "courier", "/run/x")
-    assert told(found) == (CheckStatus.FAILED, "isolation_none", "door_absent")
+    assert outcome(found) == (CheckStatus.FAILED, "isolation_none", "door_absent")
 
 
 # the way to a mirror
@@ -390,4 +390,4 @@ def test_a_mirror_that_was_not_tried_and_a_name_service_that_swallows_the_questi
     assert {(each.status, each.why, each.label) for each in untried} == {
         (CheckStatus.NOT_LOOKED_AT, SkipReason.NO_TIME, "mirror-9")
     }
-    assert told(route_diagnosis.fetch_silent()) == (CheckStatus.FAILED, "unreachable_dns", "resolver_silent")
+    assert outcome(route_diagnosis.fetch_silent()) == (CheckStatus.FAILED, "unreachable_dns", "resolver_silent")

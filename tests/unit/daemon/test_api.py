@@ -130,9 +130,9 @@ def test_head_is_get(path: str) -> None:
 )
 def test_options_say_what_a_path_takes(target: str, allowed: str) -> None:
     """Of health checks: haproxy's `option httpchk` asks OPTIONS / and wants a 2xx."""
-    told = admit("OPTIONS", target, PANEL, since_refresh_s=math.inf)
-    assert isinstance(told, Response)
-    assert (told.status, told.body, dict(told.headers)["Allow"]) == (200, b"", allowed)
+    response = admit("OPTIONS", target, PANEL, since_refresh_s=math.inf)
+    assert isinstance(response, Response)
+    assert (response.status, response.body, dict(response.headers)["Allow"]) == (200, b"", allowed)
 
 
 def test_options_of_no_path_are_none() -> None:

@@ -27,10 +27,10 @@ def start() -> Iterator[Start]:
     """Starts a Python program as a job; whatever still runs at the end is ended."""
     started: list[tuple[JobProcess, list[JobResult]]] = []
 
-    def one(program: str, told: bytes = b"", env: dict[str, str] | None = None, **limits: Any) -> JobProcess:
+    def one(program: str, stdin: bytes = b"", env: dict[str, str] | None = None, **limits: Any) -> JobProcess:
         kernel = KernelLimits(cpu_s=limits.pop("cpu_s", KernelLimits().cpu_s))
         limited = JobLimits(**limits, kernel=kernel)
-        child = JobProcess([sys.executable, "-I", "-c", program], env or {}, told, limited, now_s=0)
+        child = JobProcess([sys.executable, "-I", "-c", program], env or {}, stdin, limited, now_s=0)
         started.append((child, []))
         return child
 
@@ -66,9 +66,9 @@ def test_a_job_hears_and_says(start: Start) -> None:
 
 
 def test_more_than_a_pipe_holds_goes_both_ways(start: Start) -> None:
-    told = b"0123456789" * 30_000
-    ended = drive(start("import sys; sys.stdout.write(sys.stdin.read())", told))
-    assert (ended.output, ended.error) == (told, None)
+    data = b"0123456789" * 30_000
+    ended = drive(start("import sys; sys.stdout.write(sys.stdin.read())", data))
+    assert (ended.output, ended.error) == (data, None)
 
 
 def test_a_job_that_does_not_listen(start: Start) -> None:
@@ -197,14 +197,14 @@ sys.stdout.buffer.write(ended.output)
 
 def test_limits_that_are_tighter_than_ours_stay() -> None:
     """As under `ulimit -Hn 64`: what may not be raised is not an error that ends the daemon."""
-    told = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", TIGHT],
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         check=False,
         timeout=20,
     )
-    assert (told.stdout, told.stderr) == (b"64\n5\n", b"")
+    assert (finished.stdout, finished.stderr) == (b"64\n5\n", b"")
 
 
 def test_a_job_for_which_there_are_no_pipes_is_one_that_did_not_start() -> None:
@@ -221,11 +221,11 @@ try:
 except Bug as error:
     print(error.detail, os.listdir("/proc/self/fd") == before)
 """
-    told = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", program],
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         check=False,
         timeout=20,
     )
-    assert (told.stdout, told.stderr) == (b"job_not_started True\n", b"")
+    assert (finished.stdout, finished.stderr) == (b"job_not_started True\n", b"")

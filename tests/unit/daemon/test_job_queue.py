@@ -29,8 +29,8 @@ def frame(**changes: Any) -> dict[str, Any]:
     return {"schema": 1, "ok": True, "error": None, "answer": answer, "next_run_s": 100, "result": 7} | changes
 
 
-def ended(told: Any = None, error: AgentError | None = None) -> JobResult:
-    return JobResult(output=told if isinstance(told, bytes) else json.dumps(told).encode(), error=error)
+def ended(output: Any = None, error: AgentError | None = None) -> JobResult:
+    return JobResult(output=output if isinstance(output, bytes) else json.dumps(output).encode(), error=error)
 
 
 def connection(*, owner: bool = False) -> Connection:
@@ -85,10 +85,10 @@ def test_a_start_at_once_and_then_a_tick_when_evaluate_said() -> None:
     assert intents(work, 110) == ["tick"]
 
 
-@pytest.mark.parametrize(("said_s", "due_s"), [(0, 1), (-5, 1), (86_400, 86_400), (10**12, 86_400)])
-def test_evaluate_is_asked_within_a_day_and_not_in_a_circle(said_s: int, due_s: int) -> None:
+@pytest.mark.parametrize(("next_run_s", "due_s"), [(0, 1), (-5, 1), (86_400, 86_400), (10**12, 86_400)])
+def test_evaluate_is_asked_within_a_day_and_not_in_a_circle(next_run_s: int, due_s: int) -> None:
     work = JobQueue(RetryPolicy(), OWNER)
-    run(work, 0, ended(frame(next_run_s=said_s)))
+    run(work, 0, ended(frame(next_run_s=next_run_s)))
     assert work.due_s() == due_s
 
 
@@ -264,8 +264,8 @@ def test_the_group_ends_what_runs_once_a_minute_and_the_owner_always() -> None:
 def test_at_the_end_those_who_wait_hear_so() -> None:
     work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
     post(work, "/v1/release", asker, 0)
-    ((told_whom, response),) = work.abandon()
-    assert told_whom is asker
+    ((asker_of_it, response),) = work.abandon()
+    assert asker_of_it is asker
     assert json.loads(response.body)["error"]["detail"] == "daemon_stopping"
     assert work.abandon() == []
 
@@ -292,8 +292,8 @@ def test_what_left_is_the_owner_s_to_see() -> None:
     assert outcome.answer is not None
     assert json.loads(outcome.answer.whole) == frame()["answer"] | mine
     assert json.loads(outcome.answer.peers) == frame()["answer"]
-    told = {asker: json.loads(reply.body)["result"] for asker, reply in outcome.replies}
-    assert told == {owner: done, peer: {"asked": ["status"]}}
+    results = {asker: json.loads(reply.body)["result"] for asker, reply in outcome.replies}
+    assert results == {owner: done, peer: {"asked": ["status"]}}
 
 
 def test_a_job_that_says_no_brings_its_answer_all_the_same() -> None:
@@ -372,13 +372,13 @@ GARBAGE: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("told", GARBAGE, ids=range(len(GARBAGE)))
-def test_a_frame_that_is_none_changes_nothing(told: Any) -> None:
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
+def test_a_frame_that_is_none_changes_nothing(garbage: Any) -> None:
     work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
     run(work, 0)
     before = work.answer
     post(work, "/v1/release", asker, 1)
-    outcome = run(work, 1, ended(told))
+    outcome = run(work, 1, ended(garbage))
     assert outcome.answer is None
     assert outcome.trouble == "protocol/job_frame"
     assert work.answer is before
@@ -413,13 +413,13 @@ def with_each_place_replaced(value: Any, by: Any) -> Iterator[Any]:
 def test_whatever_evaluate_prints_in_whatever_place_it_is_taken_whole_or_refused_and_all_are_answered(
     nasty: str,
 ) -> None:
-    for told in with_each_place_replaced(whole_frame(), "PLACE"):
+    for whole in with_each_place_replaced(whole_frame(), "PLACE"):
         work, askers = JobQueue(RetryPolicy(), OWNER), [connection(owner=True), connection()]
         for asker in askers:
             post(work, "/v1/refresh", asker, 0)
-        effects = run(work, 0, ended(json.dumps(told).replace('"PLACE"', nasty).encode()))
+        effects = run(work, 0, ended(json.dumps(whole).replace('"PLACE"', nasty).encode()))
         effects = (
-            effects if effects.replies else run(work, 0, ended(json.dumps(told).replace('"PLACE"', nasty).encode()))
+            effects if effects.replies else run(work, 0, ended(json.dumps(whole).replace('"PLACE"', nasty).encode()))
         )
         replies = [response for _, response in effects.replies]
         replies += [get(work, path) for path in ("/v1/license", "/v1/consent", "/v1/answer")]
@@ -478,9 +478,9 @@ def test_a_command_that_was_refused_for_what_its_caller_sent_is_no_failed_evalua
     assert json.loads(outcome.replies[0][1].body)["error"] == error
     assert outcome.trouble is None
     assert work.due_s() == 100, "the next evaluation is due when it was"
-    told = work.take(Route("GET", "/", who=Who.PEERS, member=""), b"", connection(owner=True), 2)
-    assert told is not None
-    assert "trouble" not in json.loads(told.body)
+    response = work.take(Route("GET", "/", who=Who.PEERS, member=""), b"", connection(owner=True), 2)
+    assert response is not None
+    assert "trouble" not in json.loads(response.body)
 
 
 def test_an_evaluation_that_nobody_asked_for_and_that_fails_is_one() -> None:
@@ -492,9 +492,9 @@ def test_an_evaluation_that_nobody_asked_for_and_that_fails_is_one() -> None:
 def test_a_command_at_the_end_is_refused_at_once() -> None:
     work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
     work.abandon()
-    told = post(work, "/v1/remove", asker, 0)
-    assert told is not None
-    assert json.loads(told.body)["error"]["detail"] == "daemon_stopping"
+    response = post(work, "/v1/remove", asker, 0)
+    assert response is not None
+    assert json.loads(response.body)["error"]["detail"] == "daemon_stopping"
 
 
 # the answer of before a start
@@ -605,9 +605,9 @@ def fresh(disk: Disk) -> JobQueue:
 
 
 def consented(*, permitted: bool, disk: Disk) -> JobResult:
-    told = frame(watch=disk.stamps)
-    told["answer"]["consent"] = {"permitted": permitted}
-    return ended(told)
+    output = frame(watch=disk.stamps)
+    output["answer"]["consent"] = {"permitted": permitted}
+    return ended(output)
 
 
 @pytest.mark.parametrize("path", ["/v1/consent", "/v1/answer"])
@@ -653,9 +653,9 @@ def test_a_job_that_takes_too_long_leaves_the_answer_of_before_which_says_so(fre
     for path in ("/v1/consent", "/v1/answer"):
         asker = connection()
         assert ask(fresh, path, asker, 10) is None
-        told = json.loads(fresh.late(asker).body)
-        assert told["outdated"] is True
-        assert told.get("license", told) == told["license"] if path == "/v1/answer" else "asked" in told
+        answer = json.loads(fresh.late(asker).body)
+        assert answer["outdated"] is True
+        assert answer.get("license", answer) == answer["license"] if path == "/v1/answer" else "asked" in answer
     assert run(fresh, 10, consented(permitted=False, disk=disk)).replies == []
 
 
@@ -680,8 +680,8 @@ def test_at_the_end_whoever_waits_for_what_may_leave_is_answered(fresh: JobQueue
 @pytest.mark.parametrize("watch", [1, [], {"a": 1}, {1: "a"}, {str(number): "" for number in range(129)}])
 def test_a_frame_that_names_no_files_is_none(watch: Any) -> None:
     work = JobQueue(RetryPolicy(), OWNER)
-    told = frame(watch={str(key): value for key, value in watch.items()} if isinstance(watch, dict) else watch)
-    taken = run(work, 0, ended(told))
+    output = frame(watch={str(key): value for key, value in watch.items()} if isinstance(watch, dict) else watch)
+    taken = run(work, 0, ended(output))
     assert (taken.trouble == "") == (watch == {1: "a"})
 
 

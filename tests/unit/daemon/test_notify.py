@@ -54,7 +54,7 @@ def test_a_full_socket_does_not_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "min_interval_s"),
+    ("environment", "min_interval_s"),
     [
         ({"WATCHDOG_USEC": "30000000"}, 15.0),
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "7"}, 15.0),
@@ -64,8 +64,8 @@ def test_a_full_socket_does_not_block(tmp_path: Path) -> None:
         ({}, None),
     ],
 )
-def test_the_watchdog_is_fed_twice_in_its_time(told: dict[str, str], min_interval_s: float | None) -> None:
-    notifier = Notifier({"NOTIFY_SOCKET": "/nowhere", **told}, pid=7)
+def test_the_watchdog_is_fed_twice_in_its_time(environment: dict[str, str], min_interval_s: float | None) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": "/nowhere", **environment}, pid=7)
     assert notifier.watchdog_s == min_interval_s
     notifier.close()
 

@@ -221,16 +221,16 @@ def test_the_ground_is_that_of_the_paths(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", session or str(tmp_path))
-    told = find(code)
+    paths = find(code)
     assert find_instance_paths(code) == InstancePaths(
-        directory=str(told.runtime_dir),
-        lock=str(told.daemon_lock),
-        socket=str(told.socket),
-        answer=str(told.answer),
-        saved=f"{told.runtime_dir}/answer.saved.json",
-        owner=told.owner,
-        make=not told.system,
-        last_license=str(told.last_license) if told.system else "",
+        directory=str(paths.runtime_dir),
+        lock=str(paths.daemon_lock),
+        socket=str(paths.socket),
+        answer=str(paths.answer),
+        saved=f"{paths.runtime_dir}/answer.saved.json",
+        owner=paths.owner,
+        make=not paths.system,
+        last_license=str(paths.last_license) if paths.system else "",
     )
 
 

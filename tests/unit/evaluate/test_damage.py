@@ -57,9 +57,9 @@ def test_the_copy_of_what_left_may_be_damaged(agent: Simulated, name: str, end: 
     (left,) = (sealed for sealed in agent.network.sent if sealed.method == "POST")
     agent.files.put(PATHS.sent / f"{name}.{end}", data)
     assert agent.run("tick")["ok"]
-    told = agent.run("sent")
-    assert told["ok"], told["error"]
-    assert [each["id"] for each in told["result"]["sent"]] == [left.id]
+    frame = agent.run("sent")
+    assert frame["ok"], frame["error"]
+    assert [each["id"] for each in frame["result"]["sent"]] == [left.id]
     agent.files.put(PATHS.consent, NO)
     withdrawn = agent.change_consent()
     assert withdrawn["ok"]
@@ -128,11 +128,11 @@ def test_what_can_be_no_file_of_the_state_ends_no_pass(
         agent.clock.advance(86_400)
         assert agent.run("tick")["ok"]
         assert agent.run("receipts")["ok"]
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     if name == "bundle.jws":
         assert agent.license()["state"] == "grace"  # and not unlicensed: what was accepted has its 14 days
         return
-    assert said.count("state_set_aside") == 1
+    assert printed.count("state_set_aside") == 1
     assert agent.files.entry(PATHS.state_dir / f"{name}.broken") is not None
     assert agent.license()["state"] == "active"
 
@@ -141,8 +141,8 @@ def test_a_bundle_that_is_none_gives_way_to_the_previous_one_and_to_the_next(age
     agent.install(FRESH)
     agent.install(signing.lines(signing.delegation(), signing.license(jti="license-2", iat=signing.NOW)))
     agent.files.put(PATHS.bundle, bytes(70_000))
-    told = agent.license()
-    assert (told["state"], "format_invalid" in told["reasons"]) == ("active", True)
+    license_ = agent.license()
+    assert (license_["state"], "format_invalid" in license_["reasons"]) == ("active", True)
     agent.install(FRESH)
     assert "format_invalid" not in agent.license()["reasons"]
 
@@ -166,8 +166,8 @@ def test_a_kept_document_that_holds_no_more_is_said_once(agent: Simulated, capsy
     capsys.readouterr()
     for _ in range(3):
         agent.run("tick")
-    said = capsys.readouterr().err
-    assert (said.count("status_list_refused"), said.count("advisories_refused")) == (1, 1)
+    printed = capsys.readouterr().err
+    assert (printed.count("status_list_refused"), printed.count("advisories_refused")) == (1, 1)
     agent.files.put(PATHS.status_list, signing.status_list(by=stranger, iat=signing.NOW))
     agent.run("tick")
     assert capsys.readouterr().err.count("status_list_refused") == 1
@@ -328,8 +328,8 @@ def test_a_disk_that_takes_nothing_leaves_a_judged_license_that_goes_on_in_time(
     agent.files.fault = full
     frame = agent.run("start")
     assert frame["ok"], frame["error"]
-    told = frame["answer"]["license"]
-    assert (told["state"], told["reasons"][-1]) == (before, "state_not_saved")
+    license_ = frame["answer"]["license"]
+    assert (license_["state"], license_["reasons"][-1]) == (before, "state_not_saved")
     assert 0 < frame["next_run_s"] <= 3600
     agent.files.put(PATHS.consent, YES.replace(b"true", b"false"))
     unsaved = agent.run("narrowed")["result"]["consent"]["unsaved"]

@@ -44,11 +44,11 @@ def activate(agent: Simulated) -> None:
 
 
 def test_a_new_server_is_unlicensed_and_says_what_to_do(agent: Simulated) -> None:
-    told = agent.license()
-    assert told["state"] == "unlicensed"
-    assert told["permits"] == {"run": True, "change": False, "create": False, "paid_features": False}
-    assert told["next_action"]["code"] == "install_license"
-    assert told["next_action"]["tr"] != told["next_action"]["en"]
+    license_ = agent.license()
+    assert license_["state"] == "unlicensed"
+    assert license_["permits"] == {"run": True, "change": False, "create": False, "paid_features": False}
+    assert license_["next_action"]["code"] == "install_license"
+    assert license_["next_action"]["tr"] != license_["next_action"]["en"]
 
 
 def test_the_journal_hears_by_when_something_new_is_needed(agent: Simulated) -> None:
@@ -57,9 +57,10 @@ def test_the_journal_hears_by_when_something_new_is_needed(agent: Simulated) -> 
         agent.run("tick")
     (fields,) = [fields for event, _, fields in lines if event == "license_warning"]
     day = time.strftime("%Y-%m-%d", time.gmtime(int(str(fields["until"]))))
-    said = f"The license's state changes on {day} unless something new comes: activation_due."
+    expected = f"The license's state changes on {day} unless something new comes: activation_due."
     assert (
-        messages.translate_event("license_warning", "en", {name: str(value) for name, value in fields.items()}) == said
+        messages.translate_event("license_warning", "en", {name: str(value) for name, value in fields.items()})
+        == expected
     )
 
 
@@ -69,8 +70,8 @@ def test_where_there_is_no_day_to_tell_the_journal_hears_of_none(agent: Simulate
         PATHS.import_dir / "status.jwt", signing.status_list({signing.LICENSE_IDX: 2}, iat=signing.NOW - 7200)
     )
     with log.kept() as lines:
-        told = agent.license()
-    assert (told["state"], told["warnings"][0]["end"]) == ("grace", None)
+        license_ = agent.license()
+    assert (license_["state"], license_["warnings"][0]["end"]) == ("grace", None)
     assert [event for event, _, _ in lines if event == "license_warning"] == []
 
 
@@ -82,12 +83,12 @@ def test_a_start_asks_nothing_of_the_world(agent: Simulated) -> None:
 def test_a_bundle_is_verified_without_a_request(agent: Simulated) -> None:
     frame = agent.install(DUE)
     assert frame["ok"], frame["error"]
-    told = frame["answer"]["license"]
-    assert (told["state"], told["reasons"][0]) == ("active", "activation_due")
-    assert told["features"] == ["backup", "mail"]
-    assert told["limits"] == {"accounts": 100}
-    assert told["reseller"]["name"] == "Örnek Hosting"
-    assert told["reseller"]["controller"] is None
+    license_ = frame["answer"]["license"]
+    assert (license_["state"], license_["reasons"][0]) == ("active", "activation_due")
+    assert license_["features"] == ["backup", "mail"]
+    assert license_["limits"] == {"accounts": 100}
+    assert license_["reseller"]["name"] == "Örnek Hosting"
+    assert license_["reseller"]["controller"] is None
     assert agent.network.sent == []
 
 
@@ -147,7 +148,7 @@ def test_another_machines_activation_is_refused(agent: Simulated) -> None:
 @pytest.mark.parametrize("signal", ["do_not_track", "offline"])
 def test_an_opt_out_gives_the_activation_to_carry_instead(agent: Simulated, signal: str) -> None:
     agent.install(DUE)
-    agent.opt_outs.say(**{signal: True})
+    agent.opt_outs.set_signals(**{signal: True})
     frame = agent.run("activate")
     assert frame["ok"]
     assert frame["result"]["sent"] is False
@@ -158,7 +159,7 @@ def test_an_opt_out_gives_the_activation_to_carry_instead(agent: Simulated, sign
 
 def test_offline_means_no_request_at_all(agent: Simulated) -> None:
     agent.install(FREE)
-    agent.opt_outs.say(offline=True)
+    agent.opt_outs.set_signals(offline=True)
     for _ in range(60):
         agent.clock.advance(signing.DAY // 2)
         agent.run("tick")
@@ -168,7 +169,7 @@ def test_offline_means_no_request_at_all(agent: Simulated) -> None:
 
 
 def test_do_not_track_leaves_the_fixed_gets_and_nothing_else(agent: Simulated) -> None:
-    agent.opt_outs.say(do_not_track=True)
+    agent.opt_outs.set_signals(do_not_track=True)
     assert agent.run("refresh")["ok"]
     assert [sealed.url for sealed in agent.network.sent] == [ROOTS_URL, STATUS_URL, ADVISORIES_URL]
 
@@ -192,8 +193,8 @@ def test_a_settings_file_that_is_refused_denies_every_request_and_the_answer_sta
     assert (frame["error"]["code"], frame["error"]["detail"]) == ("settings_refused", "toml_unknown")
     assert (frame["error"]["values"]["line"], frame["error"]["values"]["name"]) == (2, "shell")
     assert agent.run("activate")["error"] == frame["error"]
-    told = frame["answer"]["license"]
-    assert (told["state"], told["reasons"]) == ("active", ["settings_refused"])
+    license_ = frame["answer"]["license"]
+    assert (license_["state"], license_["reasons"]) == ("active", ["settings_refused"])
     assert agent.network.sent == []
 
 
@@ -211,13 +212,13 @@ def test_suspension_warns_first_and_holds_after_a_second_list(agent: Simulated) 
     agent.clock.advance(60)
     agent.publish({signing.LICENSE_IDX: 2})
     seen_at = agent.clock.wall_s
-    told = agent.run("refresh")["answer"]["license"]
-    assert (told["state"], told["reasons"][0]) == ("grace", "suspended")
-    assert told["until"] == seen_at + 44 * signing.DAY, (
+    license_ = agent.run("refresh")["answer"]["license"]
+    assert (license_["state"], license_["reasons"][0]) == ("grace", "suspended")
+    assert license_["until"] == seen_at + 44 * signing.DAY, (
         "a second list has no date; without any list the license ends then"
     )
-    assert told["permits"]["create"] is True
-    assert told["next_action"]["code"] == "contact_reseller"
+    assert license_["permits"]["create"] is True
+    assert license_["next_action"]["code"] == "contact_reseller"
     agent.clock.advance(3600)
     assert agent.license()["state"] == "grace"  # no second list, no suspension
     agent.publish({signing.LICENSE_IDX: 2})
@@ -258,10 +259,10 @@ def test_a_failed_check_is_a_reason_and_never_a_state(agent: Simulated, answer: 
     agent.run("refresh")
     agent.network.on("GET", STATUS_URL, answer)
     frame = agent.run("refresh")
-    told = frame["answer"]["license"]
-    assert told["state"] == "active"
-    assert len(told["reasons"]) == 1
-    assert told["reasons"] != ["ok"]
+    license_ = frame["answer"]["license"]
+    assert license_["state"] == "active"
+    assert len(license_["reasons"]) == 1
+    assert license_["reasons"] != ["ok"]
     assert frame["next_run_s"] <= 6 * 3600
     agent.publish({})
     agent.clock.advance(1)
@@ -328,16 +329,16 @@ def test_a_bundle_that_rots_on_disk_gives_way_to_the_previous_one(agent: Simulat
     )
     agent.install(renewed)
     agent.files.put(PATHS.bundle, renewed[:-90], owner=0, mode=0o600)
-    told = agent.license()
-    assert told["state"] == "active"
-    assert "format_invalid" in told["reasons"]
+    license_ = agent.license()
+    assert license_["state"] == "active"
+    assert "format_invalid" in license_["reasons"]
 
 
 def test_when_no_bundle_verifies_any_more_there_are_two_weeks(agent: Simulated) -> None:
     agent.install(FREE)
     agent.files.put(PATHS.bundle, b"rot", owner=0, mode=0o600)
-    told = agent.license()
-    assert (told["state"], told["until"]) == ("grace", agent.clock.wall_s + 14 * signing.DAY)
+    license_ = agent.license()
+    assert (license_["state"], license_["until"]) == ("grace", agent.clock.wall_s + 14 * signing.DAY)
     agent.clock.advance(14 * signing.DAY)
     assert agent.license()["state"] == "expired"
     agent.install(FREE)
@@ -400,12 +401,12 @@ def test_files_of_root_are_adopted_once_and_stay(agent: Simulated) -> None:
 
 
 def test_an_import_may_be_any_signed_document(agent: Simulated) -> None:
-    agent.opt_outs.say(offline=True)
+    agent.opt_outs.set_signals(offline=True)
     agent.files.put(PATHS.license, FREE)
     agent.files.put(PATHS.import_dir / "status.jwt", signing.status_list({signing.LICENSE_IDX: 2}))
     agent.files.put(PATHS.import_dir / "junk", b"\x00\xff")
-    told = agent.license()
-    assert (told["state"], told["reasons"][0]) == ("grace", "suspended")
+    license_ = agent.license()
+    assert (license_["state"], license_["reasons"][0]) == ("grace", "suspended")
     assert agent.network.sent == []
 
 
@@ -421,13 +422,13 @@ def test_broken_state_is_set_aside_and_said_not_replaced_in_silence(
 
 def test_a_list_held_nowhere_grows_stale_then_ends_the_license(agent: Simulated) -> None:
     agent.install(FREE)
-    agent.opt_outs.say(offline=True)
+    agent.opt_outs.set_signals(offline=True)
     agent.clock.advance(30 * signing.DAY)
     assert agent.license()["reasons"][0] == "status_stale"
     agent.clock.advance(14 * signing.DAY)
-    told = agent.license()
-    assert (told["state"], told["reasons"][0]) == ("expired", "status_stale")
-    assert told["permits"] == {"run": True, "change": True, "create": False, "paid_features": False}
+    license_ = agent.license()
+    assert (license_["state"], license_["reasons"][0]) == ("expired", "status_stale")
+    assert license_["permits"] == {"run": True, "change": True, "create": False, "paid_features": False}
 
 
 def test_another_region_is_never_contacted(agent: Simulated) -> None:

@@ -39,11 +39,11 @@ def agent() -> Simulated:
 def exported(agent: Simulated) -> bytes:
     data, more = b"", ""
     while True:
-        told: dict[str, Any] = agent.run("export", **({"id": more} if more else {}))["result"]
-        data += unbase64url(told["export"])
-        if told["more"] is None:
+        page: dict[str, Any] = agent.run("export", **({"id": more} if more else {}))["result"]
+        data += unbase64url(page["export"])
+        if page["more"] is None:
             return data
-        more = told["more"]
+        more = page["more"]
 
 
 def checked(agent: Simulated) -> Checked:
@@ -62,18 +62,18 @@ def live(agent: Simulated, days: int) -> None:
 
 def test_a_server_that_says_no_exports_its_silence(agent: Simulated) -> None:
     live(agent, 1)
-    told = checked(agent)
-    assert told.findings == ()
-    assert (told.sent, told.receipts) == (0, 0)
+    checkup = checked(agent)
+    assert checkup.findings == ()
+    assert (checkup.sent, checkup.receipts) == (0, 0)
 
 
 def test_a_report_checks_as_good_with_its_receipt(agent: Simulated) -> None:
     agent.files.put(PATHS.consent, AT_ONCE)
     live(agent, 1)
     left = [sealed for sealed in agent.network.sent if sealed.purpose == "usage_statistics"]
-    told = checked(agent)
-    assert told.findings == ()
-    assert told.sent == told.receipts == len(left) == 1
+    checkup = checked(agent)
+    assert checkup.findings == ()
+    assert checkup.sent == checkup.receipts == len(left) == 1
 
 
 def test_what_was_purged_by_its_age_is_missed_by_nobody(agent: Simulated) -> None:
@@ -82,9 +82,9 @@ def test_what_was_purged_by_its_age_is_missed_by_nobody(agent: Simulated) -> Non
     assert checked(agent).sent == 1
     agent.clock.advance(90 * signing.DAY)  # switched off for so long
     agent.run("tick")
-    told = checked(agent)
-    assert told.findings == ()
-    assert (told.sent, told.receipts, told.gaps) == (0, 1, 1)
+    checkup = checked(agent)
+    assert checkup.findings == ()
+    assert (checkup.sent, checkup.receipts, checkup.gaps) == (0, 1, 1)
 
 
 def test_a_withdrawal_and_a_broken_ledger_are_told_by_the_export(agent: Simulated) -> None:

@@ -191,12 +191,12 @@ def test_a_stop_at_any_step_of_an_append_leaves_a_chain_that_goes_on(*, step: in
 def test_a_failure_at_any_step_is_told_and_the_same_book_goes_on(step: int, fault: Fault) -> None:
     files, book = written()
     files.stop_at(step, Storage(fault, "write_failed"))
-    told = refusal(book, NOW)
+    error = refusal(book, NOW)
     files.crash(keep=True)  # where the step lies beyond the last, nothing is to fail later
-    assert book.good == (told is None)
-    assert told is None or (told.code == fault and book.trouble is told)
+    assert book.good == (error is None)
+    assert error is None or (error.code == fault and book.trouble is error)
     assert whole(files)
-    assert len(kept(files)) in ((5,) if told is None else (4, 5))
+    assert len(kept(files)) in ((5,) if error is None else (4, 5))
     book.append(EntryKind.PURGED, NOW)
     assert book.good
     assert book.trouble is None
@@ -455,11 +455,11 @@ def test_on_a_real_disk_a_failure_at_any_call_leaves_a_ledger_that_verifies(tmp_
     files = LocalFiles(calls)
     book = open_ledger(files, paths, NOW)
     calls.armed = True
-    told = [error for error in (refusal(book, NOW), refusal(book, NOW + 1)) if error]
-    assert len(told) == (calls.count >= at)
-    assert all(error.code is (Fault.DISK_FULL if code == errno.ENOSPC else Fault.IO_FAILED) for error in told)
+    errors = [error for error in (refusal(book, NOW), refusal(book, NOW + 1)) if error]
+    assert len(errors) == (calls.count >= at)
+    assert all(error.code is (Fault.DISK_FULL if code == errno.ENOSPC else Fault.IO_FAILED) for error in errors)
     assert whole(files, paths)
-    assert len(kept(files, paths)) >= 3 - len(told)
+    assert len(kept(files, paths)) >= 3 - len(errors)
     again = open_ledger(files, paths, NOW + 60)
     again.append(EntryKind.REVIEWED, NOW + 60)
     assert again.good

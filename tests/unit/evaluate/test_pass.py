@@ -42,11 +42,11 @@ def agent() -> Simulated:
 
 def test_the_license_s_part_of_every_answer_is_kept_through_a_reboot(agent: Simulated) -> None:
     for intent in ("start", "tick", "remove"):
-        told = agent.run(intent)["answer"]["license"]
+        license_ = agent.run(intent)["answer"]["license"]
         kept = agent.files.entry(PATHS.last_license)
         assert kept is not None
-        assert json.loads(kept.data) == told
-    assert told["state"] == "unlicensed"
+        assert json.loads(kept.data) == license_
+    assert license_["state"] == "unlicensed"
 
 
 @pytest.mark.parametrize("consent", [YES, None], ids=["allowed", "never asked"])

@@ -11,9 +11,9 @@ from opanel_agent.evaluate.reply_errors import error_of
 
 def failure(code: Code, detail: str) -> AgentError:
     """As evaluate reads it from the courier's frame."""
-    told = error_of(Reply.decode(Reply(ok=False, code=str(code), detail=detail, status=409).encode()))
-    assert told is not None
-    return told
+    error = error_of(Reply.decode(Reply(ok=False, code=str(code), detail=detail, status=409).encode()))
+    assert error is not None
+    return error
 
 
 @pytest.mark.parametrize("problem", REFUSALS, ids=lambda problem: str(problem.name))

@@ -69,7 +69,7 @@ def withdrawing(agent: Simulated) -> None:
 
 def opted_out(agent: Simulated) -> None:
     ready(agent)
-    agent.opt_outs.say(do_not_track=True)
+    agent.opt_outs.set_signals(do_not_track=True)
 
 
 STATES: dict[str, Callable[[Simulated], None]] = {

@@ -83,7 +83,7 @@ def test_a_request_under_way_ends_when_its_asker_is_gone(tmp_path: Path) -> None
 def test_what_nobody_foresaw_is_a_reply_too(tmp_path: Path) -> None:
     """And neither a traceback nor what was in it: fetch and courier answer whatever happens."""
     program = "from opanel_agent.network.fetch import serve; serve('fetch', 16, lambda word, _: {}[word])"
-    told = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", program],
         env={"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)},
         input=b"secret\n",
@@ -91,11 +91,11 @@ def test_what_nobody_foresaw_is_a_reply_too(tmp_path: Path) -> None:
         check=False,
         timeout=20,
     )
-    reply = Reply.decode(told.stdout)
-    assert (told.returncode, reply.ok, reply.code, reply.detail) == (0, False, "internal", "reply_failed")
-    assert b"kind=KeyError place=" in told.stderr
-    assert b"secret" not in told.stderr
-    assert b"Traceback" not in told.stderr
+    reply = Reply.decode(finished.stdout)
+    assert (finished.returncode, reply.ok, reply.code, reply.detail) == (0, False, "internal", "reply_failed")
+    assert b"kind=KeyError place=" in finished.stderr
+    assert b"secret" not in finished.stderr
+    assert b"Traceback" not in finished.stderr
 
 
 def living(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalNetworkClient:
@@ -133,9 +133,9 @@ def test_a_door_that_nobody_opens_is_told_by_the_signal_that_explains_it(tmp_pat
         assert outlet.isolated
         with pytest.raises(NotPermitted):
             outlet.ping("fetch", signalled=True)
-        with pytest.raises(Bug) as told:
+        with pytest.raises(Bug) as caught:
             outlet.ping("fetch", signalled=False)
-    assert told.value.detail == "outlet_silent"
+    assert caught.value.detail == "outlet_silent"
 
 
 def test_a_missing_socket_does_not_take_the_other_program_out_of_its_cage(tmp_path: Path) -> None:

@@ -83,10 +83,10 @@ def test_a_date_that_is_none_is_not_told_as_one(agent: Simulated, date: str) -> 
 def test_the_gate_is_asked_and_under_offline_nothing_leaves(agent: Simulated, word: str) -> None:
     four = SETTINGS + f'mirrors = ["{SECOND}", "{THIRD}", "https://fourth.example"]\n'.encode()
     agent.files.put(agent.world.paths.settings, four)
-    agent.opt_outs.say(offline=True)
+    agent.opt_outs.set_signals(offline=True)
     reply = ask(agent, f"{word}\n".encode())
     assert (reply.ok, reply.code, agent.network.sent) == (False, "offline", [])
-    agent.opt_outs.say()
+    agent.opt_outs.set_signals()
     agent.files.put(agent.world.paths.settings, SETTINGS_OF_THREE + b"[license]\ncheck = false\n")
     reply = ask(agent)
     assert (reply.ok, reply.code, agent.network.sent) == (False, "denied_by_file", [])
@@ -94,7 +94,7 @@ def test_the_gate_is_asked_and_under_offline_nothing_leaves(agent: Simulated, wo
 
 def test_a_no_in_between_ends_it(agent: Simulated) -> None:
     def and_then_offline(sealed: Sealed) -> Reply:
-        agent.opt_outs.say(offline=True)
+        agent.opt_outs.set_signals(offline=True)
         return ok(b"a.b.c", LIST)
 
     agent.network.on("GET", STATUS_URL, and_then_offline)

@@ -104,9 +104,9 @@ def _blanks(sealed: Sealed) -> Sealed:
 
 def _as_jws(sealed: Sealed) -> Sealed:
     """The declared fields in the middle of a JWS, and something else around them."""
-    told = _with_body(sealed, f"{base64url(b'web1')}.{base64url(sealed.body)}.{base64url(b'root')}".encode())
-    headers = tuple((name, JOSE if name == "Content-Type" else text) for name, text in told.headers)
-    return replace(told, headers=headers)
+    edited = _with_body(sealed, f"{base64url(b'web1')}.{base64url(sealed.body)}.{base64url(b'root')}".encode())
+    headers = tuple((name, JOSE if name == "Content-Type" else text) for name, text in edited.headers)
+    return replace(edited, headers=headers)
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,6 @@ def test_children_are_found() -> None:
 
 def test_it_says_why_nothing_can_be_booted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    told = host.cannot(["bookworm"])
-    assert told is not None
-    assert ("needs root" if os.geteuid() != 0 else "not installed (apt install") in told
+    reason = host.cannot(["bookworm"])
+    assert reason is not None
+    assert ("needs root" if os.geteuid() != 0 else "not installed (apt install") in reason

@@ -78,7 +78,7 @@ def script(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "expected"),
     [
         (("--keep",), 64, "cannot use --keep here"),
         (("--frobnicate",), 64, "cannot understand --frobnicate"),
@@ -99,12 +99,12 @@ def script(path: Path, text: str) -> None:
         (("--lang=tr", "--frobnicate"), 64, "--frobnicate anlaşılamıyor"),
     ],
 )
-def test_what_it_cannot_do_changes_nothing(clone: Path, arguments: tuple[str, ...], status: int, told: str) -> None:
+def test_what_it_cannot_do_changes_nothing(clone: Path, arguments: tuple[str, ...], status: int, expected: str) -> None:
     before = snapshot(clone)
     ran = run(clone, *arguments)
     assert ran.returncode == status
     sentence, cure, code = ran.stderr.splitlines()[-3:]
-    assert told in sentence
+    assert expected in sentence
     assert cure.startswith("  ")
     assert re.fullmatch(r"  (code|kod): [a-z_]+", code)
     assert ran.stdout == ""
@@ -125,18 +125,18 @@ def test_every_sentence_is_there_in_both_languages_and_said_somewhere() -> None:
     problems = re.findall(r"^    (\w+)\) cannot (\d+) (.*) ;;$", text, re.MULTILINE)
     assert len(sentences) > 40
     assert len(problems) > 25
-    for name, said in sentences:
-        assert len(shlex.split(said)) == 2, name
+    for name, sentence in sentences:
+        assert len(shlex.split(sentence)) == 2, name
         assert re.search(rf"(tell|sentence) {name}\b", text), name
-    for name, status, said in problems:
+    for name, status, sentence in problems:
         assert status in {"64", "69", "70", "74", "77", "78"}, name
-        english, _, turkish, _ = shlex.split(said)
+        english, _, turkish, _ = shlex.split(sentence)
         assert english.startswith("cannot "), name
         assert not turkish.startswith("cannot"), name
         assert re.search(rf"(fail|abandon) {name}\b", text), name
     for verb, found in (("tell|sentence", {each[0] for each in sentences}), ("fail", {each[0] for each in problems})):
-        said_here = re.findall(rf"(?:^|[^\w-])(?:{verb}) ([a-z_]+)", code, re.MULTILINE)
-        assert set(said_here) <= found, verb
+        used = re.findall(rf"(?:^|[^\w-])(?:{verb}) ([a-z_]+)", code, re.MULTILINE)
+        assert set(used) <= found, verb
 
 
 def test_the_day_of_the_package_is_a_day_that_has_been() -> None:

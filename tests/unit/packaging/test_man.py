@@ -96,9 +96,11 @@ def test_the_example_of_a_consent_file_is_one(lang: str) -> None:
     prose = (man.PROSE / lang / "opanel-agent.5.md").read_text("utf-8")
     example = re.search(r"```\n(schema = 1.*?)```", prose, re.DOTALL)
     assert example is not None
-    told = consent_file.parse(example[1].encode())
-    assert (told.notice, told.do_not_track) == (installed_notice(), False)
-    assert {purpose: choice.allow for purpose, choice in told.purposes.items()} == dict.fromkeys(CONSENT_BASED, False)
+    consent = consent_file.parse(example[1].encode())
+    assert (consent.notice, consent.do_not_track) == (installed_notice(), False)
+    assert {purpose: choice.allow for purpose, choice in consent.purposes.items()} == dict.fromkeys(
+        CONSENT_BASED, False
+    )
 
 
 def test_both_languages_say_the_same_parts() -> None:

@@ -38,7 +38,7 @@ PLACES = Paths(
     state_dir=paths.SYSTEM_STATE,
     runtime_dir=paths.SYSTEM_RUNTIME,
 )
-TOLD = ("What it does", "When", "What it contacts", "How to switch it off")
+HEADINGS = ("What it does", "When", "What it contacts", "How to switch it off")
 NO_SYSTEMD = "systemd-analyze is not installed (apt install systemd)"
 
 Unit = dict[str, dict[str, list[str]]]
@@ -60,8 +60,8 @@ def unit(name: str) -> Unit:
     return found
 
 
-def words(told: Unit, key: str) -> list[str]:
-    return [word for value in told["Service"].get(key, []) for word in value.split()]
+def words(unit_file: Unit, key: str) -> list[str]:
+    return [word for value in unit_file["Service"].get(key, []) for word in value.split()]
 
 
 def rows(name: str) -> list[list[str]]:
@@ -77,8 +77,10 @@ def test_every_file_is_known_here() -> None:
 def test_each_opens_with_what_it_does_when_what_it_contacts_and_how_to_switch_it_off(name: str) -> None:
     opening = (UNITS / name).read_text("utf-8").partition("\n\n")[0].splitlines()
     assert all(line.startswith("#") for line in opening)
-    told = [found[1] for line in opening if (found := re.match(r"# (\w[\w ]+): +\S", line)) and found[1] in TOLD]
-    assert told == list(TOLD)
+    headings = [
+        found[1] for line in opening if (found := re.match(r"# (\w[\w ]+): +\S", line)) and found[1] in HEADINGS
+    ]
+    assert headings == list(HEADINGS)
 
 
 # ---- all three services
@@ -147,34 +149,34 @@ def test_no_variable_reaches_a_process_from_a_unit(name: str) -> None:
     """But glibc's own, in the one process that stays."""
     service = unit(name)["Service"]
     assert not {"EnvironmentFile", "PassEnvironment"} & service.keys()
-    said = {word.partition("=")[0] for word in words(unit(name), "Environment")}
-    assert said == ({"MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_"} if name == AGENT else set())
+    names = {word.partition("=")[0] for word in words(unit(name), "Environment")}
+    assert names == ({"MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_"} if name == AGENT else set())
 
 
 # ---- the agent
 
 
 def test_the_agent_has_no_network_and_no_way_to_another_service() -> None:
-    told = unit(AGENT)
-    service = told["Service"]
+    unit_file = unit(AGENT)
+    service = unit_file["Service"]
     assert service["PrivateNetwork"] == ["yes"]
     assert service["RestrictAddressFamilies"] == ["AF_UNIX"]
     assert service["IPAddressDeny"] == ["any"]
     assert service["TemporaryFileSystem"] == ["/run:ro"]
-    assert words(told, "BindPaths") == [str(paths.SYSTEM_RUNTIME)]
-    assert f"-{paths.COURIER_RUNTIME}" in words(told, "BindReadOnlyPaths")
+    assert words(unit_file, "BindPaths") == [str(paths.SYSTEM_RUNTIME)]
+    assert f"-{paths.COURIER_RUNTIME}" in words(unit_file, "BindReadOnlyPaths")
 
 
 def test_the_agent_is_watched_and_outlives_its_jobs() -> None:
-    told = unit(AGENT)
-    service = told["Service"]
+    unit_file = unit(AGENT)
+    service = unit_file["Service"]
     assert service["Type"] == ["notify"]
     assert service["NotifyAccess"] == ["main"]
     assert service["WatchdogSec"] == ["20s"]
     assert service["OOMPolicy"] == ["continue"]
     assert service["Restart"] == ["always"]
     assert service["RestartSec"] == ["200ms"]  # clients wait for it
-    assert told["Unit"]["StartLimitIntervalSec"] == ["0"]
+    assert unit_file["Unit"]["StartLimitIntervalSec"] == ["0"]
     assert "HUP" in service["ExecReload"][0]
     assert int(service["MemoryMax"][0].removesuffix("M")) * 1024**2 > JobLimits().kernel.memory_max_bytes
 
@@ -201,15 +203,15 @@ def test_the_hardware_s_name_comes_as_a_credential_and_its_absence_is_no_failure
 
 
 def test_enabling_the_agent_enables_the_doors_and_starting_it_opens_none_that_was_closed() -> None:
-    told = unit(AGENT)
-    assert told["Install"]["Also"][0].split() == [OWN_SOCKET, *SOCKETS.values(), WATCH]
-    assert told["Unit"]["Wants"] == [OWN_SOCKET]
-    assert not {"Requires", "BindsTo"} & told["Unit"].keys()
+    unit_file = unit(AGENT)
+    assert unit_file["Install"]["Also"][0].split() == [OWN_SOCKET, *SOCKETS.values(), WATCH]
+    assert unit_file["Unit"]["Wants"] == [OWN_SOCKET]
+    assert not {"Requires", "BindsTo"} & unit_file["Unit"].keys()
 
 
 def test_systemd_holds_the_agent_s_socket_for_the_group_and_never_closes_it() -> None:
-    told = unit(OWN_SOCKET)
-    socket = told["Socket"]
+    unit_file = unit(OWN_SOCKET)
+    socket = unit_file["Socket"]
     assert socket["ListenStream"] == [str(PLACES.socket)]
     assert "Accept" not in socket  # one daemon for all connections
     assert (socket["SocketUser"], socket["SocketGroup"], socket["SocketMode"]) == (
@@ -219,7 +221,7 @@ def test_systemd_holds_the_agent_s_socket_for_the_group_and_never_closes_it() ->
     )
     assert socket["Backlog"] == [str(BACKLOG)]
     assert socket["TriggerLimitIntervalSec"] == ["0"]
-    assert told["Install"]["WantedBy"] == ["sockets.target"]
+    assert unit_file["Install"]["WantedBy"] == ["sockets.target"]
     assert OWN_SOCKET in unit(AGENT)["Unit"]["After"][0].split()
     assert int(unit(AGENT)["Service"]["FileDescriptorStoreMax"][0]) >= 1
     assert "Nice" not in unit(AGENT)["Service"]  # what an unprivileged container may not have stops no start
@@ -230,12 +232,12 @@ def test_systemd_holds_the_agent_s_socket_for_the_group_and_never_closes_it() ->
 
 @pytest.mark.parametrize("name", [FETCH, COURIER])
 def test_who_reaches_the_network_knows_nothing_of_the_machine(name: str) -> None:
-    told = unit(name)
-    service = told["Service"]
+    unit_file = unit(name)
+    service = unit_file["Service"]
     assert service["User"] == service["Group"] == ["opanel-courier"]
     assert service["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]  # no AF_NETLINK, no AF_PACKET
     assert service["ProcSubset"] == ["pid"]
-    hidden = words(told, "InaccessiblePaths")
+    hidden = words(unit_file, "InaccessiblePaths")
     assert all(path.startswith("-/") for path in hidden)  # without the minus, one that is absent stops the start
     assert {
         *("-/sys", "-/etc/machine-id", "-/etc/hostname", "-/var/lib/dbus", "-/run/dbus", "-/run/udev"),
@@ -248,13 +250,13 @@ def test_who_reaches_the_network_knows_nothing_of_the_machine(name: str) -> None
 
 @pytest.mark.parametrize("name", [FETCH, COURIER])
 def test_a_request_is_a_connection_and_leaves_nothing(name: str) -> None:
-    told = unit(name)
-    service = told["Service"]
+    unit_file = unit(name)
+    service = unit_file["Service"]
     assert service["StandardInput"] == service["StandardOutput"] == ["socket"]
     assert service["StandardError"] == ["journal"]
-    assert told["Unit"]["CollectMode"] == ["inactive-or-failed"]
+    assert unit_file["Unit"]["CollectMode"] == ["inactive-or-failed"]
     assert "Restart" not in service
-    assert "Install" not in told
+    assert "Install" not in unit_file
     assert int(service["RuntimeMaxSec"][0].removesuffix("s")) > DEADLINE_S > WHOLE_S
 
 
@@ -283,14 +285,14 @@ def test_systemd_refuses_the_courier_under_every_signal_that_it_can_see() -> Non
 
 @pytest.mark.parametrize("program", SOCKETS)
 def test_only_the_agent_may_connect(program: str) -> None:
-    told = unit(SOCKETS[program])
-    socket = told["Socket"]
+    unit_file = unit(SOCKETS[program])
+    socket = unit_file["Socket"]
     assert socket["Accept"] == ["yes"]
     assert socket["SocketUser"] == ["opanel-agent"]
     assert socket["SocketMode"] == ["0600"]
     assert Path(socket["ListenStream"][0]) == {"fetch": PLACES.fetch_socket, "courier": PLACES.courier_socket}[program]
-    assert told["Install"]["WantedBy"] == ["sockets.target"]
-    assert not any(key.startswith("Condition") for key in told["Unit"])  # the door stays; who knocks is refused
+    assert unit_file["Install"]["WantedBy"] == ["sockets.target"]
+    assert not any(key.startswith("Condition") for key in unit_file["Unit"])  # the door stays; who knocks is refused
 
 
 # ---- a change
@@ -397,9 +399,9 @@ def analyze() -> Analyze:
 
 @pytest.mark.parametrize(("name", "most"), [(AGENT, 0.6), (FETCH, 1.3), (COURIER, 1.3)])
 def test_the_exposure_is_low(analyze: Analyze, name: str, most: float) -> None:
-    told = analyze("security", "--offline=true", str(UNITS / name))
-    found = re.search(r"Overall exposure level for \S+: ([\d.]+) ", told.stdout)
-    assert found is not None, told.stderr
+    printed = analyze("security", "--offline=true", str(UNITS / name))
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+) ", printed.stdout)
+    assert found is not None, printed.stderr
     assert 0 < float(found[1]) <= most
 
 
@@ -408,8 +410,8 @@ def test_systemd_understands_every_line(analyze: Analyze, name: str, tmp_path: P
     """It names what it ignores. What it cannot find here is the installed program and its manual."""
     for path in UNITS.glob("opanel-agent*"):
         (tmp_path / path.name).write_text(path.read_text("utf-8"))
-    told = analyze("verify", "--man=no", str(tmp_path / name))
-    ours = [line for line in told.stderr.splitlines() if "opanel" in line and "is not executable" not in line]
+    printed = analyze("verify", "--man=no", str(tmp_path / name))
+    ours = [line for line in printed.stderr.splitlines() if "opanel" in line and "is not executable" not in line]
     assert ours == []
 
 

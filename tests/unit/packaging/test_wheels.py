@@ -130,8 +130,8 @@ def test_what_leaves_is_one_user_agent_and_nothing_about_the_machine(copy: Path,
     for _, headers in index.heard:
         assert headers["User-Agent"] == "opanel-agent-install"
         assert headers.keys() <= HARMLESS
-        said = " ".join(headers.values())
-        assert not [word for word in (platform.release(), platform.python_version(), "pip/", "mine") if word in said]
+        sent = " ".join(headers.values())
+        assert not [word for word in (platform.release(), platform.python_version(), "pip/", "mine") if word in sent]
     digest = hashlib.sha256((copy / "wheels" / OWN).read_bytes()).hexdigest()
     assert names(copy / "out") == ["opanel-agent.lock", OWN, TINY]
     assert (copy / "out/opanel-agent.lock").read_text("ascii") == f"opanel-agent==0.1.0 --hash=sha256:{digest}\n"
@@ -140,8 +140,8 @@ def test_what_leaves_is_one_user_agent_and_nothing_about_the_machine(copy: Path,
 @pytest.mark.slow
 def test_a_host_that_was_not_announced_is_not_contacted(copy: Path, index: Index, tiny: bytes) -> None:
     index.offer("tiny", {TINY: tiny}, at=f"http://localhost:{index.server_port}")
-    told = run(copy, "--hosts", PIP_INDEX_URL=f"{index.url}/simple")
-    assert told.stdout.split() == ["127.0.0.1"]
+    hosts = run(copy, "--hosts", PIP_INDEX_URL=f"{index.url}/simple")
+    assert hosts.stdout.split() == ["127.0.0.1"]
     ran = run(copy, "-o", "out", PIP_INDEX_URL=f"{index.url}/simple")
     assert (ran.returncode, "sends to localhost, which was not announced" in ran.stderr) == (69, True), ran.stderr
     assert [path for path, _ in index.heard] == ["/simple/tiny/"]
@@ -157,7 +157,7 @@ def test_what_is_not_as_pinned_is_refused(copy: Path, index: Index, tiny: bytes)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "hosts"),
     [
         ({}, ["pypi.org", "files.pythonhosted.org"]),
         ({"PIP_EXTRA_INDEX_URL": "https://u:p@own.example/"}, ["pypi.org", "own.example", "files.pythonhosted.org"]),
@@ -169,10 +169,10 @@ def test_what_is_not_as_pinned_is_refused(copy: Path, index: Index, tiny: bytes)
     ],
 )  # fmt: skip
 def test_the_hosts_are_those_of_the_administrator_s_settings(
-    copy: Path, settings: dict[str, str], told: list[str]
+    copy: Path, settings: dict[str, str], hosts: list[str]
 ) -> None:
     ran = run(copy, "--hosts", **settings)
-    assert (ran.returncode, [line for line in ran.stdout.splitlines() if line]) == (0, told), ran.stderr
+    assert (ran.returncode, [line for line in ran.stdout.splitlines() if line]) == (0, hosts), ran.stderr
 
 
 @pytest.mark.slow
@@ -213,18 +213,18 @@ def test_from_what_was_kept_nobody_is_contacted(copy: Path, index: Index, tiny: 
 @pytest.mark.slow
 def test_what_is_missing_or_damaged_does_not_fit(copy: Path, tiny: bytes) -> None:
     wheels = copy / "wheels"
-    told = run(copy, "--fit", wheels)
-    assert (told.returncode, "agent.lock pins" in told.stderr) == (69, True)
+    fitted = run(copy, "--fit", wheels)
+    assert (fitted.returncode, "agent.lock pins" in fitted.stderr) == (69, True)
     (wheels / TINY).write_bytes(tiny + b"!")
     assert run(copy, "--fit", wheels).returncode == 69
     (wheels / TINY).write_bytes(tiny)
     assert run(copy, "--fit", wheels).returncode == 0
     (wheels / "opanel-agent.lock").write_text("opanel-agent==0.1.0 --hash=sha256:00\n", encoding="ascii")
-    told = run(copy, "--fit", wheels)
-    assert (told.returncode, "is not the one that opanel-agent.lock names" in told.stderr) == (69, True)
+    fitted = run(copy, "--fit", wheels)
+    assert (fitted.returncode, "is not the one that opanel-agent.lock names" in fitted.stderr) == (69, True)
     (wheels / OWN).unlink()
-    told = run(copy, "--fit", wheels)
-    assert (told.returncode, f"cannot find {OWN}" in told.stderr) == (69, True)
+    fitted = run(copy, "--fit", wheels)
+    assert (fitted.returncode, f"cannot find {OWN}" in fitted.stderr) == (69, True)
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,9 @@ def copied(server: Server, scenario: Scenario = Scenario.AS_IT_STANDS) -> Paths:
 
 def permitted(paths: Paths) -> set[Purpose]:
     """What the gate permits of the word that lies there."""
-    told = settings.load(FILES, paths)
+    loaded = settings.load(FILES, paths)
     sources = gate_inputs.GateSources(
-        settings=told,
+        settings=loaded,
         refused=None,
         signals=LocalOptOuts(FILES, paths, {}).read(),
         consent=LocalConsents(FILES, paths).read(),
@@ -58,10 +58,10 @@ def permitted(paths: Paths) -> set[Purpose]:
 def test_the_copy_says_what_the_server_says(server: Server) -> None:
     server.settings("advisories = false", 'region = "eu"', "[license]", "renew = false")
     server.write(server.config / "consent.toml", YES)
-    told = settings.load(FILES, copied(server))
-    assert (told.advisories, told.region, told.license_renew) == (False, "eu", False)
-    assert told.ca_file is not None
-    assert told.ca_file.name == "ca.pem"
+    loaded = settings.load(FILES, copied(server))
+    assert (loaded.advisories, loaded.region, loaded.license_renew) == (False, "eu", False)
+    assert loaded.ca_file is not None
+    assert loaded.ca_file.name == "ca.pem"
     assert permitted(server.paths) == {Purpose.LICENSE_STATUS, Purpose.USAGE_STATISTICS}
     folder = server.folder / "copy-as_it_stands"
     assert permitted(server_copy.paths_in(folder, server.paths.owner, system=False)) == permitted(server.paths)

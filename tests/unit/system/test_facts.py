@@ -142,12 +142,12 @@ def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
         processors=lambda: None, memory_bytes=lambda: None, uname=lambda: os.uname_result(("", "", "", "", ""))
     )
     local = LocalMachine({}, tmp_path, kernel=kernel, code=Path("/home/x.py"))
-    told = dict(local.facts(FACTS, panel_version_file=None))
-    assert (told.pop("agent_version"), told.pop("install_channel")) == ("0.1", "user")
-    assert (told.pop("architecture"), told.pop("os_id")) == ("other", "other")
-    assert set(told.values()) == {"unknown"}
+    facts = dict(local.facts(FACTS, panel_version_file=None))
+    assert (facts.pop("agent_version"), facts.pop("install_channel")) == ("0.1", "user")
+    assert (facts.pop("architecture"), facts.pop("os_id")) == ("other", "other")
+    assert set(facts.values()) == {"unknown"}
     fields = load_catalog().fields("usage_statistics")
-    assert [name for name, value in told.items() if not fields[name].admits(value)] == []
+    assert [name for name, value in facts.items() if not fields[name].admits(value)] == []
 
 
 @pytest.mark.parametrize(
@@ -166,12 +166,12 @@ def test_whatever_a_collector_raises_its_value_is_unknown_and_a_line_says_so(
 
     kernel = Kernel(processors=fails, memory_bytes=fails, uname=fails_to_name)
     local = LocalMachine({}, tmp_path, kernel=kernel, code=Path("/home/x.py"))
-    told = local.facts(FACTS, panel_version_file=None)
+    facts = local.facts(FACTS, panel_version_file=None)
     wrong = {"kernel", "architecture", "cpu_class", "memory_class"}
-    assert {name: told[name] for name in wrong} == {**dict.fromkeys(wrong, "unknown"), "architecture": "other"}
-    assert told["agent_version"] == "0.1"
+    assert {name: facts[name] for name in wrong} == {**dict.fromkeys(wrong, "unknown"), "architecture": "other"}
+    assert facts["agent_version"] == "0.1"
     fields = load_catalog().fields("usage_statistics")
-    assert [name for name, value in told.items() if not fields[name].admits(value)] == []
+    assert [name for name, value in facts.items() if not fields[name].admits(value)] == []
     lines = capsys.readouterr().err.splitlines()
     assert {line.partition("collector=")[2].split(" ")[0] for line in lines} == wrong
     assert all(f"kind={error.__name__}" in line for line in lines)
@@ -183,8 +183,8 @@ def test_folders_that_may_not_be_entered_or_lead_in_a_circle_are_unknown(tmp_pat
     (tmp_path / "etc").symlink_to("etc")
     (tmp_path / "sys").symlink_to("sys")
     local = LocalMachine({}, tmp_path, code=Path("/home/x.py"))
-    told = local.facts({"virtualization", "os_id", "panel_version"}, panel_version_file=Path("/etc/panel"))
-    assert told == {"virtualization": "unknown", "os_id": "other", "panel_version": "unknown"}
+    facts = local.facts({"virtualization", "os_id", "panel_version"}, panel_version_file=Path("/etc/panel"))
+    assert facts == {"virtualization": "unknown", "os_id": "other", "panel_version": "unknown"}
     assert local.components() == {}
 
 
@@ -204,7 +204,7 @@ def test_an_odd_meminfo_is_an_unknown_memory_class(tmp_path: Path, content: str)
     if unshare is None:
         pytest.skip("unshare is not installed")
     odd.write_text(content)
-    told = subprocess.run(
+    finished = subprocess.run(
         [
             *(unshare, "-m", "sh", "-c", 'mount --bind "$1" /proc/meminfo && exec "$2" -c "$3"', "sh"),
             *(str(odd), sys.executable, MEMINFO),
@@ -215,8 +215,8 @@ def test_an_odd_meminfo_is_an_unknown_memory_class(tmp_path: Path, content: str)
         check=False,
         timeout=60,
     )
-    assert (told.stdout, told.returncode) == ("unknown\n", 0), told.stderr
-    assert "collector=memory_class" in told.stderr
+    assert (finished.stdout, finished.returncode) == ("unknown\n", 0), finished.stderr
+    assert "collector=memory_class" in finished.stderr
 
 
 @pytest.mark.parametrize("mark", ["run/systemd/container", ".dockerenv", "run/.containerenv", "proc/vz"])
@@ -267,11 +267,11 @@ def test_the_install_channel_follows_from_where_the_code_lies(
 
 
 def test_this_machine_tells_every_fact_as_the_catalog_permits() -> None:
-    told = LocalMachine(os.environ).facts(FACTS, panel_version_file=None)
+    facts = LocalMachine(os.environ).facts(FACTS, panel_version_file=None)
     fields = load_catalog().fields("usage_statistics")
-    assert set(told) == set(FACTS)
-    assert [name for name, value in told.items() if not fields[name].admits(value)] == []
-    assert "unknown" not in (told["cpu_class"], told["memory_class"])
+    assert set(facts) == set(FACTS)
+    assert [name for name, value in facts.items() if not fields[name].admits(value)] == []
+    assert "unknown" not in (facts["cpu_class"], facts["memory_class"])
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ def _no_journal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     log.log_event("job ended", level="warning", status=1, path="/run/a.sock")
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", 'warning: event="job ended" status=1 path=/run/a.sock\n')
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", 'warning: event="job ended" status=1 path=/run/a.sock\n')
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_nobody_reading_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_nobody_may_be_there_to_read() -> None:
     """A process that was started with its stderr closed has none at all."""
-    told = subprocess.run(
+    finished = subprocess.run(
         [
             "/bin/sh",
             "-c",
@@ -78,4 +78,4 @@ def test_nobody_may_be_there_to_read() -> None:
         check=False,
         timeout=20,
     )
-    assert (told.returncode, told.stdout) == (0, b"2\n")
+    assert (finished.returncode, finished.stdout) == (0, b"2\n")

@@ -61,11 +61,11 @@ def test_a_signal_that_ended_it_is_its_status() -> None:
 
 
 def test_what_it_says_on_its_other_stream_is_shown_captured_or_discarded(capfd: pytest.CaptureFixture[str]) -> None:
-    says = "import sys; sys.stderr.write('why')"
-    assert heard(says, stderr="capture") == Finished(0, b"", b"why")
-    assert heard(says, stderr="discard") == Finished(0, b"")
+    program = "import sys; sys.stderr.write('why')"
+    assert heard(program, stderr="capture") == Finished(0, b"", b"why")
+    assert heard(program, stderr="discard") == Finished(0, b"")
     assert capfd.readouterr().err == ""
-    assert heard(says) == Finished(0, b"")
+    assert heard(program) == Finished(0, b"")
     assert capfd.readouterr().err == "why"
 
 

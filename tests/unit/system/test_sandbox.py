@@ -142,23 +142,23 @@ def test_this_test_runs_in_no_cage() -> None:
 
 
 def test_an_answer_from_the_whole_cage_says_kernel() -> None:
-    told = Simulated().run("tick")["answer"]
-    assert told["isolation"] == {"level": "kernel", "missing": []}
-    assert not {"isolation_partial", "isolation_none"} & set(told["license"]["reasons"])
+    answer = Simulated().run("tick")["answer"]
+    assert answer["isolation"] == {"level": "kernel", "missing": []}
+    assert not {"isolation_partial", "isolation_none"} & set(answer["license"]["reasons"])
 
 
 def test_an_answer_says_what_is_missing() -> None:
     agent = Simulated()
     agent.cage.without = ("network_namespace", "devices")
-    told = agent.run("tick")["answer"]
-    assert told["isolation"] == {"level": "partial", "missing": ["network_namespace", "devices"]}
-    assert "isolation_partial" in told["license"]["reasons"]
+    answer = agent.run("tick")["answer"]
+    assert answer["isolation"] == {"level": "partial", "missing": ["network_namespace", "devices"]}
+    assert "isolation_partial" in answer["license"]["reasons"]
 
 
 def test_without_systemd_s_sockets_the_walls_do_not_count() -> None:
     agent = Simulated()
     agent.outlet.isolated = False
-    told = agent.run("tick")["answer"]
-    assert told["isolation"] == {"level": "none", "missing": ["systemd_sockets"]}
-    assert "isolation_none" in told["license"]["reasons"]
-    assert "isolation_partial" not in told["license"]["reasons"]
+    answer = agent.run("tick")["answer"]
+    assert answer["isolation"] == {"level": "none", "missing": ["systemd_sockets"]}
+    assert "isolation_none" in answer["license"]["reasons"]
+    assert "isolation_partial" not in answer["license"]["reasons"]

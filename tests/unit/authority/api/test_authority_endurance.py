@@ -45,10 +45,10 @@ def test_a_crowd_that_says_nothing_shuts_nobody_out(served: Served) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("said", [b"", b"GET /v1/status.jwt HTTP/1.1\r\nHost: x\r\n", b"GET "])
-def test_who_does_not_ask_in_time_is_cut_off(served: Served, said: bytes) -> None:
+@pytest.mark.parametrize("partial", [b"", b"GET /v1/status.jwt HTTP/1.1\r\nHost: x\r\n", b"GET "])
+def test_who_does_not_ask_in_time_is_cut_off(served: Served, partial: bytes) -> None:
     with connected(served) as slow:
-        slow.sendall(said)
+        slow.sendall(partial)
         begun = time.monotonic()
         assert slow.recv(1024) == b""
         assert time.monotonic() - begun < HEADERS_S + 5

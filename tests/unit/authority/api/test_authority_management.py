@@ -295,8 +295,8 @@ def test_the_description_names_every_path_and_reply(served: Served) -> None:
         assert described["operationId"]
         assert {"401", "403", "404", "422"} <= set(described["responses"]), (method, path)
         # as described: without a key each is refused as the document says, none is unknown
-        told, _ = Client(port=served.port, key="").ask(method, path.replace("{", "").replace("}", ""), {})
-        assert told == 401, (method, path)
+        refused_status, _ = Client(port=served.port, key="").ask(method, path.replace("{", "").replace("}", ""), {})
+        assert refused_status == 401, (method, path)
 
 
 def test_wrong_keys_are_limited_and_right_ones_are_not(served: Served) -> None:

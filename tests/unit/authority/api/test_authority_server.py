@@ -75,8 +75,8 @@ def test_a_license_that_has_ended_is_told_by_name(tmp_path: Path) -> None:
     changes.change(made.authority, Change.REVOKE, revoked.jti, now=made.now)
     with serving(tmp_path, made) as running:
         for issued, name in ((revoked, "revoked"), (ended, "expired")):
-            told = running.signed("/v1/activations", issued, RequestKind.ACTIVATION)
-            assert (told.status, told.problem) == (403, name)
+            reply = running.signed("/v1/activations", issued, RequestKind.ACTIVATION)
+            assert (reply.status, reply.problem) == (403, name)
 
 
 def test_a_license_through_its_life(served: Served) -> None:
@@ -96,8 +96,8 @@ def test_a_license_through_its_life(served: Served) -> None:
     assert (renewed.status, renewed.body) == (200, newer.text.encode() + activated.body)
     suspended = served.vendor.issue(activation=False)
     changes.change(served.vendor.authority, Change.SUSPEND, suspended.jti, now=served.vendor.now)
-    told = served.signed("/v1/renewals", suspended, RequestKind.RENEWAL)
-    assert (told.status, told.problem) == (403, "suspended")
+    reply = served.signed("/v1/renewals", suspended, RequestKind.RENEWAL)
+    assert (reply.status, reply.problem) == (403, "suspended")
     released = served.signed("/v1/releases", issued, RequestKind.RELEASE)
     assert (released.headers["content-type"], loads(released.body, max_bytes=1024)) == (
         JSON,

@@ -80,8 +80,8 @@ def test_half_of_all_entries_is_told_when_they_are_reserved(tmp_path: Path, caps
     made = vendor(tmp_path, now=int(time.time()))
     half = MAX_ENTRIES // 2
     for name, entries, warns in (("Small", 1 << 14, False), ("Huge", half, True), ("Small too", 1, True)):
-        told = ["--dir", str(made.authority.directory), "--email", "a@b.example", "--status-entries", str(entries)]
-        assert cli.main(["delegate", name, *told, "-o", str(tmp_path / name), "--json"]) == 0
+        arguments = ["--dir", str(made.authority.directory), "--email", "a@b.example", "--status-entries", str(entries)]
+        assert cli.main(["delegate", name, *arguments, "-o", str(tmp_path / name), "--json"]) == 0
         result = json.loads(capsys.readouterr().out)["result"]
         assert ("warnings" in result) == warns, name
     assert cli.main(["health", "--dir", str(made.authority.directory)]) == 1

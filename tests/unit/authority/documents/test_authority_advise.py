@@ -91,8 +91,8 @@ def test_no_more_than_agents_take(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     first = sign(made)
     (line,) = advisories.published(made.authority, now=NOW).split()
-    said = jws.parse(line, max_bytes=4096)
-    claims = json.loads(said.payload)
+    signed = jws.parse(line, max_bytes=4096)
+    claims = json.loads(signed.payload)
     key = made.authority.key(Role.ADVISORY)
     with made.authority.store.transaction() as books:
         for seq in range(2, MAX_ADVISORIES + 1):

@@ -33,8 +33,8 @@ def newest(there: Path, name: str = "R") -> Any:
 
 
 def test_a_root_names_what_init_was_told_and_its_successor_what_did_not_change(there: Path) -> None:
-    told = [*NAMED, "--transfer", "eu=standard_contract", "--ip-retention-days", "30"]
-    assert init(there, *told) == 0
+    options = [*NAMED, "--transfer", "eu=standard_contract", "--ip-retention-days", "30"]
+    assert init(there, *options) == 0
     root = home.open_home(there).root
     assert (root.controller, root.transfers, root.ip_retention_days) == (
         ORNEK,

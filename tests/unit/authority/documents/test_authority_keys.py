@@ -120,16 +120,16 @@ def test_a_key_shows_its_thumbprint_only() -> None:
 
 
 def test_under_a_passphrase_keys_are_written_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = tmp_path / "passphrase"
-    said.write_text("correct horse\n")
-    monkeypatch.setenv(keys.PASSPHRASE_VARIABLE, str(said))
+    passphrase_file = tmp_path / "passphrase"
+    passphrase_file.write_text("correct horse\n")
+    monkeypatch.setenv(keys.PASSPHRASE_VARIABLE, str(passphrase_file))
     path = saved(tmp_path)
     assert path.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
     kept = keys.load(path, Role.STATUS)
     assert keys.load(path, Role.STATUS).public == kept.public
-    said.write_text("wrong")
+    passphrase_file.write_text("wrong")
     assert refusal(path) == "passphrase_wrong"
-    said.write_text(" \n")
+    passphrase_file.write_text(" \n")
     assert refusal(path) == "passphrase_empty"
     monkeypatch.delenv(keys.PASSPHRASE_VARIABLE)
     assert refusal(path) == "passphrase_missing"

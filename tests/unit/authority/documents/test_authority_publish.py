@@ -65,11 +65,11 @@ def test_suspending_and_resuming_publish_at_once(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     issued, other = made.issue(), made.issue()
     idx, others = (made.bundle(each).license.status.idx for each in (issued, other))
-    told = [made.status(idx)]
+    statuses = [made.status(idx)]
     for change in (Change.SUSPEND, Change.RESUME, Change.REVOKE, Change.RESUME):
         changes.change(made.authority, change, issued.jti, now=NOW)
-        told.append(made.status(idx))
-    assert told == [0, 2, 0, 1, 0]
+        statuses.append(made.status(idx))
+    assert statuses == [0, 2, 0, 1, 0]
     assert made.status(others) == 0
 
 

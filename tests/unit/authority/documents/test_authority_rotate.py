@@ -124,9 +124,9 @@ def test_fewer_root_keys_than_the_threshold_make_no_root(made: Vendor) -> None:
     for number in (1, 2):
         (made.authority.directory / f"keys/root-{number}.pem").unlink()
     before = made.authority.root
-    with pytest.raises(Misconfigured, match="root_keys_missing") as told:
+    with pytest.raises(Misconfigured, match="root_keys_missing") as caught:
         turned(made, Role.STATUS)
-    assert (told.value.values["found"], told.value.values["threshold"]) == (1, 2)
+    assert (caught.value.values["found"], caught.value.values["threshold"]) == (1, 2)
     assert made.authority.root == before
 
 
@@ -142,9 +142,9 @@ def test_a_stolen_issuer_key(made: Vendor, customer: Customer) -> None:
     assert customer.agent.run("activate")["ok"]
     thief = made.authority.key(Role.ISSUER)
     turned(made, Role.ISSUER, compromised=True)
-    told = customer.check()
-    assert (told["state"], told["permits"]["create"]) == ("grace", True)
-    assert told["next_action"]["code"] == "reinstall_bundle"
+    license_ = customer.check()
+    assert (license_["state"], license_["permits"]["create"]) == ("grace", True)
+    assert license_["next_action"]["code"] == "reinstall_bundle"
     assert thief.public not in made.authority.root.keys["issuer"]
     with made.authority.store.transaction() as books:
         row = books.license_of_key(license_key.digest(issued.key))
@@ -161,15 +161,15 @@ def test_a_stolen_issuer_key_and_nobody_does_anything(made: Vendor, customer: Cu
     turned(made, Role.ISSUER, compromised=True)
     customer.check()
     assert customer.days(13)["state"] == "grace"
-    told = customer.days(2)
-    assert (told["state"], told["permits"]["run"], told["permits"]["create"]) == ("expired", True, False)
+    license_ = customer.days(2)
+    assert (license_["state"], license_["permits"]["run"], license_["permits"]["create"]) == ("expired", True, False)
 
 
 def test_a_stolen_activation_key(made: Vendor, customer: Customer) -> None:
     """The license alone goes on, and is activated again."""
     turned(made, Role.ACTIVATION, compromised=True)
-    told = customer.check()
-    assert (told["state"], "activation_due" in told["reasons"]) == ("active", True)
+    license_ = customer.check()
+    assert (license_["state"], "activation_due" in license_["reasons"]) == ("active", True)
     assert customer.agent.run("activate")["ok"]
     assert customer.check()["reasons"] == ["ok"]
 
@@ -197,10 +197,10 @@ def test_a_list_that_is_lost_expires_nobody(made: Vendor, customer: Customer, lo
         assert agent.run("bundle", document=base64url(publish.roots_text(made.authority)))["ok"]
     else:
         agent.files.put(agent.world.paths.status_list, bytes(10**6))
-    agent.opt_outs.say(offline=True)
+    agent.opt_outs.set_signals(offline=True)
     assert (agent.license()["state"], customer.days(28)["state"]) == ("active", "active")
     assert customer.days(3)["state"] == "grace", "and no day is given"
-    agent.opt_outs.say()
+    agent.opt_outs.set_signals()
     assert customer.check()["state"] == "active"
 
 
@@ -268,9 +268,14 @@ def test_the_command(made: Vendor, capsys: pytest.CaptureFixture[str], tmp_path:
     assert main(["rotate", "status", *there]) == 78
     assert "cannot sign a root with 1 of its keys" in capsys.readouterr().err
     assert main(["rotate", "status", *there, "--root-keys", str(away), "--days", "100", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["result"]
-    assert (told["role"], told["seq"], len(told["new_keys"]), len(told["of_no_use_any_more"])) == ("status", 2, 1, 1)
-    assert Path(told["roots"]).read_bytes() == publish.roots_text(made.authority)
+    result = json.loads(capsys.readouterr().out)["result"]
+    assert (result["role"], result["seq"], len(result["new_keys"]), len(result["of_no_use_any_more"])) == (
+        "status",
+        2,
+        1,
+        1,
+    )
+    assert Path(result["roots"]).read_bytes() == publish.roots_text(made.authority)
     assert main(["rotate", "reseller", *there]) == 64
     assert main(["rotate", "root", *there, "--replace", "nobody"]) == 64
     assert "it is no root key" in capsys.readouterr().err

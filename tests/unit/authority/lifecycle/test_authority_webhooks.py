@@ -83,9 +83,9 @@ def test_every_event_is_told_and_signed(tmp_path: Path, receiver: Receiver) -> N
     kinds = ["issued", "activated", "moved", "moved", "moved", "seats_taken", "suspended", "renewal_failed"]
     assert receiver.types == [f"license.{kind}" for kind in kinds]
     for headers, body in receiver.requests:
-        said = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        message = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
         key = base64.b64decode(secret.removeprefix("whsec_"))
-        expected = base64.b64encode(hmac.digest(key, said, hashlib.sha256)).decode()
+        expected = base64.b64encode(hmac.digest(key, message, hashlib.sha256)).decode()
         assert headers["webhook-signature"] == f"v1,{expected}"
         assert issued.key.encode() not in body
         assert json.loads(body)["license"]["order_id"] == "7"

@@ -146,9 +146,9 @@ def test_an_old_release_does_not_free_what_was_taken_since(tmp_path: Path) -> No
     issued = made.issue()
     first = made.activate(issued)
     request = made.request(issued, RequestKind.RELEASE)
-    told = made.answer(request)
+    reply = made.answer(request)
     again = made.activate(issued)
-    assert made.answer(request) == told
+    assert made.answer(request) == reply
     assert [made.status(each.status.idx) for each in (first, again)] == [3, 0]
 
 
@@ -275,20 +275,20 @@ def test_twelve_machines_at_once_get_three_seats(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     issued = made.issue(seats=3)
     asked = [made.request(issued, RequestKind.ACTIVATION, f"server {number}") for number in range(12)]
-    told: list[object] = []
+    outcomes: list[object] = []
 
     def ask(request: bytes) -> None:
         try:
-            told.append(licensing.signed(made.authority, request, requests.verify(request), now=NOW))
+            outcomes.append(licensing.signed(made.authority, request, requests.verify(request), now=NOW))
         except AgentError as error:
-            told.append(str(error.code))
+            outcomes.append(str(error.code))
 
     threads = [threading.Thread(target=ask, args=[request]) for request in asked]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert told.count("seats_taken") == 12 - 3 - licensing.MOVES
+    assert outcomes.count("seats_taken") == 12 - 3 - licensing.MOVES
     with made.authority.store.transaction() as books:
         rows = books.activations(issued.jti)
     live = [row for row in rows if row.ended is None]

@@ -48,8 +48,8 @@ def test_an_erased_report_is_gone_from_every_file(served: Served) -> None:
     ]
     before = everywhere(directory)
     assert all(trace.encode() in before for trace in traces)
-    told = given(served, RIGHTS, catalog_bodies.right("erase", *names))
-    assert (told.kind, told.due) == ("erase", told.iat)  # done: nothing is owed any more
+    owed = given(served, RIGHTS, catalog_bodies.right("erase", *names))
+    assert (owed.kind, owed.due) == ("erase", owed.iat)  # done: nothing is owed any more
     after = everywhere(directory)
     traces += map(catalog_bodies.secret, names)
     assert [trace for trace in traces if trace.encode() in after] == []
@@ -168,18 +168,18 @@ def test_serve_purges_on_every_later_day(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     take(made, "a")
     take(made, "b", Purpose.CRASH_REPORTS)
-    said: list[str] = []
+    lines: list[str] = []
     looks: list[int] = []
 
     def purged() -> list[str]:
         """A look in the very moment in which the test moves its clock may find it wrong, and says so."""
-        return [each for each in said if not each.startswith("error clock_wrong")]
+        return [each for each in lines if not each.startswith("error clock_wrong")]
 
     def now() -> int:
         looks.append(made.now)
         return made.now
 
-    with serve._purging(app.Served(authority=made.authority, now=now), said.append, look_s=0.01):
+    with serve._purging(app.Served(authority=made.authority, now=now), lines.append, look_s=0.01):
         for later in (90, 180):
             made.now = NOW + later * DAY
             wait_for(lambda: len(purged()) == later // 90)  # noqa: B023 - called before the next round

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fixtures import catalog_bodies, log_scan
-from fixtures.authority_records import everywhere, given, kept, receipt_of, take, told_x, use
+from fixtures.authority_records import answer_of, everywhere, given, kept, receipt_of, take, use
 from fixtures.authority_server import JOSE, JSON, Reply, Served, serving
 from fixtures.catalog_bodies import CATALOG, CATALOGS
 from fixtures.vendor import DAY, NOW, vendor
@@ -49,9 +49,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.mark.parametrize(("path", "purpose", "days"), [(USAGE, "usage_statistics", 180), (CRASH, "crash_reports", 90)])
 def test_a_report_gets_a_receipt(served: Served, path: str, purpose: str, days: int) -> None:
-    told = given(served, path, catalog_bodies.report(path, Purpose(purpose)))
-    assert (told.kind, told.iat % DAY, told.due - told.iat) == (purpose, 0, days * DAY)
-    assert 0 <= time.time() - told.iat < 2 * DAY
+    owed = given(served, path, catalog_bodies.report(path, Purpose(purpose)))
+    assert (owed.kind, owed.iat % DAY, owed.due - owed.iat) == (purpose, 0, days * DAY)
+    assert 0 <= time.time() - owed.iat < 2 * DAY
 
 
 def test_the_same_report_is_stored_once(served: Served) -> None:
@@ -64,17 +64,17 @@ def test_the_same_report_is_stored_once(served: Served) -> None:
 
 def test_a_report_is_kept_as_it_came(served: Served) -> None:
     body = catalog_bodies.report("as it came", kernel="6.9")
-    told = given(served, USAGE, body)
-    one = reports.received_one(served.vendor.authority, told.jti)
+    answered = given(served, USAGE, body)
+    one = reports.received_one(served.vendor.authority, answered.jti)
     assert (str(one["body"]).encode(), one["purpose"]) == (body, "usage_statistics")
-    assert one["day"] == time.strftime("%Y-%m-%d", time.gmtime(told.iat))
+    assert one["day"] == time.strftime("%Y-%m-%d", time.gmtime(answered.iat))
     assert set(one) == {"id", "purpose", "day", "erased_by", "body"}
 
 
 def changed(**changes: Any) -> bytes:
-    said = loads(catalog_bodies.report("changed"), max_bytes=4096)
-    assert isinstance(said, dict)
-    return dumps({name: value for name, value in {**said, **changes}.items() if value is not None})
+    report_json = loads(catalog_bodies.report("changed"), max_bytes=4096)
+    assert isinstance(report_json, dict)
+    return dumps({name: value for name, value in {**report_json, **changes}.items() if value is not None})
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_what_is_not_declared_is_refused_by_name_and_not_kept(served: Served, bo
     before = kept(served.vendor)
     reply = served.ask("POST", USAGE, body, JSON)
     assert (reply.status, reply.problem) == (400, "request_refused")
-    told = json.loads(reply.body)
-    assert told["fields"] == fields
-    assert all(name in told["title"] for name in fields)
+    problem = json.loads(reply.body)
+    assert problem["fields"] == fields
+    assert all(name in problem["title"] for name in fields)
     assert kept(served.vendor) == before
     assert PLANTED.encode() not in everywhere(served.log.parent) + reply.body
 
@@ -147,7 +147,7 @@ def test_nobody_erases_what_he_cannot_reveal(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     take(made, "a")
     body = dumps({"schema": 1, "kind": "erase", "reveals": [catalog_bodies.erasure("a")]})
-    assert told_x(reports.right(made.authority, CATALOG, body, now=NOW).body) == {"found": 0}
+    assert answer_of(reports.right(made.authority, CATALOG, body, now=NOW).body) == {"found": 0}
     assert kept(made)["usage_statistics"] == 1
 
 
@@ -173,9 +173,9 @@ def test_what_is_restricted_is_stored_and_nothing_else(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     first, second = take(made, "a"), take(made, "b")
     assert use(made, "restrict", "a")[1] == {"found": 1}
-    told = kept(made)
-    assert (told["usage_statistics"], told["restricted"]) == (1, 1)
-    assert [row["id"] for row in told["reports"]] == [second.jti]
+    stored = kept(made)
+    assert (stored["usage_statistics"], stored["restricted"]) == (1, 1)
+    assert [row["id"] for row in stored["reports"]] == [second.jti]
     with pytest.raises(NotPermitted) as caught:
         reports.received_one(made.authority, first.jti)
     assert caught.value.detail == "report_restricted"
@@ -190,10 +190,10 @@ def test_access_tells_what_is_kept(tmp_path: Path) -> None:
     take(made, "b")
     take(made, "c", Purpose.CRASH_REPORTS)
     take(made, "not meant")
-    asked, told = use(made, "access", "a", "b", "c", "never came")
+    asked, held = use(made, "access", "a", "b", "c", "never came")
     days = [time.strftime("%Y-%m-%d", time.gmtime(at)) for at in (NOW, made.now)]
     shown = [f"{day} {hashlib.sha256(body).hexdigest()[:16]}" for day, body in zip(days, bodies, strict=True)]
-    assert (told["found"], told["kept"]["usage_statistics"], len(told["kept"]["crash_reports"])) == (3, shown, 1)
+    assert (held["found"], held["kept"]["usage_statistics"], len(held["kept"]["crash_reports"])) == (3, shown, 1)
     one = reports.received_one(made.authority, asked.jti)
     assert set(map(str, bodies)) <= {str(str(each).encode()) for each in one["reports"]}  # type: ignore[union-attr]
     assert len(one["reports"]) == 3  # type: ignore[arg-type]
@@ -210,9 +210,9 @@ def test_the_longest_answer_is_still_a_receipt(tmp_path: Path) -> None:
 def test_a_text_is_kept_for_a_person(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     mine = take(made, "a")
-    asked, told = use(made, "rectify", "a", text=log_scan.TEXT)
+    asked, held = use(made, "rectify", "a", text=log_scan.TEXT)
     one = reports.received_one(made.authority, asked.jti)
-    assert (one["text"], one["kind"], one["found"], told) == (log_scan.TEXT, "rectify", 1, {"found": 1})
+    assert (one["text"], one["kind"], one["found"], held) == (log_scan.TEXT, "rectify", 1, {"found": 1})
     assert one["reports"] == [reports.received_one(made.authority, mine.jti)["body"]]
     assert one["answer_by"] == time.strftime("%Y-%m-%d", time.gmtime(NOW + 30 * DAY))
     assert [row["id"] for row in kept(made)["rights"]] == [asked.jti]
@@ -232,8 +232,8 @@ def test_the_same_request_is_one_request(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["erase", "object", "restrict"])
 def test_what_is_done_at_once_is_answered_at_once(tmp_path: Path, kind: str) -> None:
     made = vendor(tmp_path, now=NOW + 12_345)
-    told, _ = use(made, kind, "a")
-    assert told.iat == told.due == made.now
+    done, _ = use(made, kind, "a")
+    assert done.iat == done.due == made.now
     owed, _ = use(made, kind, "a", text="Lisans kaydını da siliniz.")
     assert (owed.iat, owed.due) == (NOW // DAY * DAY, NOW // DAY * DAY + 30 * DAY)
 
@@ -242,13 +242,13 @@ def test_what_is_done_at_once_is_answered_at_once(tmp_path: Path, kind: str) -> 
 def test_what_a_person_must_see_to_is_owed_until_he_answers(tmp_path: Path, kind: str) -> None:
     made = vendor(tmp_path)
     take(made, "a")
-    owed, told = use(made, kind, "a")
+    owed, held = use(made, kind, "a")
     assert (owed.iat, owed.due) == (NOW // DAY * DAY, NOW // DAY * DAY + 30 * DAY)
     made.now += 40 * DAY  # late, which is no reason to say nothing
     assert use(made, kind, "a")[0] == owed
     settled = reports.settle(made.authority, owed.jti, now=made.now).body
     answer = receipt_of(made, catalog_bodies.right(kind, "a"), settled)
-    assert (answer.iat, answer.due, answer.jti, told_x(settled)) == (made.now, made.now, owed.jti, told)
+    assert (answer.iat, answer.due, answer.jti, answer_of(settled)) == (made.now, made.now, owed.jti, held)
     assert use(made, kind, "a")[0] == answer
     assert kept(made)["rights"][0]["answer_by"] == "-"
 
@@ -261,8 +261,8 @@ def test_only_what_came_in_can_be_settled(tmp_path: Path) -> None:
 def test_a_request_without_reports_is_taken(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     body = dumps({"schema": 1, "kind": "access", "text": "Bende ne var?"})
-    told = reports.right(made.authority, CATALOG, body, now=NOW)
-    assert told_x(told.body) == {"found": 0, "kept": {}}
+    signed = reports.right(made.authority, CATALOG, body, now=NOW)
+    assert answer_of(signed.body) == {"found": 0, "kept": {}}
 
 
 def test_what_nobody_sent_cannot_be_shown(tmp_path: Path) -> None:
@@ -316,13 +316,13 @@ EARLIER, LATER = "2026-12-03", "2027-03-01"
 
 def moved_on() -> dict[str, Catalog]:
     """An authority whose newest notice has no memory class any more, keeps a report for less long, and knows the earlier."""
-    told = json.loads(CATALOG.freeze())
-    fields = told["usage_statistics"]["fields"]
+    frozen = json.loads(CATALOG.freeze())
+    fields = frozen["usage_statistics"]["fields"]
     del fields["memory_class"]
     fields["notice"] |= {"values": [LATER], "example": LATER}
     for each in fields.values():
         each["retention_days_there"] = 30
-    return {EARLIER: CATALOG, LATER: thaw(json.dumps(told).encode())}
+    return {EARLIER: CATALOG, LATER: thaw(json.dumps(frozen).encode())}
 
 
 def test_a_report_is_judged_by_the_notice_that_its_sender_was_shown(tmp_path: Path) -> None:
@@ -332,17 +332,23 @@ def test_a_report_is_judged_by_the_notice_that_its_sender_was_shown(tmp_path: Pa
         token = reports.report(made.authority, catalogs, Purpose.USAGE_STATISTICS, body, now=made.now).body
         return receipt_of(made, body, token)
 
-    said, kept_days = json.loads(catalog_bodies.report("a")), reports.retention_days(CATALOG, Purpose.USAGE_STATISTICS)
+    report_json, kept_days = (
+        json.loads(catalog_bodies.report("a")),
+        reports.retention_days(CATALOG, Purpose.USAGE_STATISTICS),
+    )
     assert kept_days > 30
     assert take_(catalog_bodies.report("a")).due == (NOW // DAY + kept_days) * DAY  # as long as that notice said
-    now_said = {**said, "notice": LATER, "erasure": catalog_bodies.erasure("b")}
-    for mixed in (now_said, {**said, "notice": "2025-01-01"}):  # a later notice's report with an earlier one's field
+    newer_json = {**report_json, "notice": LATER, "erasure": catalog_bodies.erasure("b")}
+    for mixed in (
+        newer_json,
+        {**report_json, "notice": "2025-01-01"},
+    ):  # a later notice's report with an earlier one's field
         with pytest.raises(Untrusted) as refused:
             take_(dumps(mixed))
         assert refused.value.code == Reason.FIELD_UNDECLARED
         assert "memory_class" in str(refused.value.values["fields"])
-    del now_said["memory_class"]
-    assert take_(dumps(now_said)).due == (NOW // DAY + 30) * DAY
+    del newer_json["memory_class"]
+    assert take_(dumps(newer_json)).due == (NOW // DAY + 30) * DAY
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"notice":[]}', b'{"notice":"../2026-12-01"}'])

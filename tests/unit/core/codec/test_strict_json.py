@@ -122,8 +122,8 @@ def test_dumps_is_compact_sorted_and_utf8() -> None:
 # ------------------------------------------------------------------------------------------------------------ Members
 
 
-def members(**said: Any) -> Members:
-    return Members(said, "thing")
+def members(**values: Any) -> Members:
+    return Members(values, "thing")
 
 
 def test_a_reader_gives_each_kind() -> None:

@@ -44,10 +44,10 @@ def read(data: bytes) -> None:
 
 
 def refusal(data: bytes) -> tuple[str, int, str]:
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         read(data)
-    assert told.value.code is REASON
-    return told.value.detail, int(told.value.values["line"]), str(told.value.values.get("name", ""))
+    assert caught.value.code is REASON
+    return caught.value.detail, int(caught.value.values["line"]), str(caught.value.values.get("name", ""))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_each_statement_is_found_on_its_own_line(statements: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", ("toml_schema", 1, "schema")),
         ("# a\nschema = 0", ("toml_schema", 2, "schema")),
@@ -120,8 +120,8 @@ def test_each_statement_is_found_on_its_own_line(statements: list[str]) -> None:
         (f"schema = 1\nx = {'[' * 5000}\ny = 1\n", ("toml_syntax", 2, "")),
     ],
 )
-def test_every_fault_has_its_line_and_name(text: str, told: tuple[str, int, str]) -> None:
-    assert refusal(text.encode()) == told
+def test_every_fault_has_its_line_and_name(text: str, expected: tuple[str, int, str]) -> None:
+    assert refusal(text.encode()) == expected
 
 
 def test_a_name_is_not_told_at_any_length() -> None:
@@ -140,13 +140,13 @@ def test_another_schema_can_be_asked_for() -> None:
 
 def test_a_key_that_must_be_there_is_missed_on_its_tables_line() -> None:
     table = loads(b"schema = 1\n\n[within]\n", REASON).table("within")
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         table.need("known", integer)
-    assert (told.value.detail, told.value.values) == ("toml_missing", {"name": "within.known", "line": 3})
+    assert (caught.value.detail, caught.value.values) == ("toml_missing", {"name": "within.known", "line": 3})
     absent = loads(b"\nschema = 1\n", REASON).table("within")
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         absent.need("known", integer)
-    assert told.value.values == {"name": "within.known", "line": 1}
+    assert caught.value.values == {"name": "within.known", "line": 1}
 
 
 def test_what_is_taken_is_what_is_there() -> None:

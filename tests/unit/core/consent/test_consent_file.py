@@ -48,9 +48,9 @@ NO = Choice(allow=False, hold_s=72 * HOUR_S, review=False)
 
 
 def refusal(text: str | bytes) -> tuple[str, int, str]:
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         parse(text.encode() if isinstance(text, str) else text)
-    return named(told.value)
+    return named(caught.value)
 
 
 def named(fault: Misconfigured) -> tuple[str, int, str]:
@@ -109,7 +109,7 @@ def test_a_preseeded_grant_names_a_person() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", ("toml_schema", 1, "schema")),
         (SHIPPED.replace("schema = 1", "schema = 2"), ("toml_schema", 1, "schema")),
@@ -160,8 +160,8 @@ def test_a_preseeded_grant_names_a_person() -> None:
         ("\ufeff" + SHIPPED, ("toml_syntax", 1, "")),
     ],
 )
-def test_every_fault_is_refused_with_its_line_and_its_name(text: str, told: tuple[str, int, str]) -> None:
-    assert refusal(text) == told
+def test_every_fault_is_refused_with_its_line_and_its_name(text: str, expected: tuple[str, int, str]) -> None:
+    assert refusal(text) == expected
 
 
 @pytest.mark.parametrize("value", ['"true"', "1", "0", '"false"', "1.0", "[true]", "{}", '""', "2026-12-01"])
@@ -257,7 +257,7 @@ def test_a_policy_may_say_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (
             POLICY.replace("allow = false", "allow = true", 1),
@@ -280,10 +280,10 @@ def test_a_policy_may_say_nothing(text: str) -> None:
         (POLICY + "x", ("toml_syntax", 8, "")),
     ],
 )
-def test_a_policy_that_grants_or_errs_is_refused_with_its_line(text: str, told: tuple[str, int, str]) -> None:
+def test_a_policy_that_grants_or_errs_is_refused_with_its_line(text: str, expected: tuple[str, int, str]) -> None:
     with pytest.raises(Misconfigured) as fault:
         parse_policy(text.encode(), "x")
-    assert named(fault.value) == told
+    assert named(fault.value) == expected
 
 
 # ---- a reading
@@ -293,9 +293,9 @@ def reading(**changed: object) -> ConsentReading:
     return ConsentReading(**{"place": "/c/consent.toml", "file": parse(SHIPPED.encode()), **changed})  # type: ignore[arg-type]
 
 
-def policy(place: str = "/c/p.toml", **said: object) -> Policy:
+def policy(place: str = "/c/p.toml", **changes: object) -> Policy:
     usual: dict[str, object] = {"place": place, "denied": frozenset(), "holds": {}, "do_not_track": False}
-    return Policy(**(usual | said))  # type: ignore[arg-type]
+    return Policy(**(usual | changes))  # type: ignore[arg-type]
 
 
 def test_the_longest_hold_counts_and_is_named() -> None:
@@ -328,13 +328,13 @@ def test_every_fault_is_told() -> None:
 def test_every_opt_out_in_these_files_is_told() -> None:
     assert list(reading().signals()) == []
     doubt = Signal(kind=SignalKind.FILE, what="consent.toml", place="/c")
-    said = reading(
+    files = reading(
         file=parse(SHIPPED.replace("do_not_track = false", "do_not_track = true").encode()),
         policies=(policy(), parse_policy(POLICY.encode(), "/c/fleet.toml")),
         in_doubt=(doubt,),
     )
     setting = Signal(kind=SignalKind.SETTING, what="do_not_track = true", place="/c/consent.toml", line=3)
-    assert list(said.signals()) == [setting, setting._replace(place="/c/fleet.toml", line=2), doubt]
+    assert list(files.signals()) == [setting, setting._replace(place="/c/fleet.toml", line=2), doubt]
 
 
 CHOICES = st.builds(Choice, allow=st.booleans(), hold_s=st.integers(0, 5), review=st.booleans())
@@ -433,7 +433,7 @@ def test_an_edit_changes_one_literal_and_back(purpose: Purpose) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "purposes",
     [
         "[purposes.usage_statistics]\nallow=false#false",
         "[purposes.usage_statistics]\n\tallow\t=  false  # = false, or false",
@@ -455,8 +455,8 @@ def test_an_edit_changes_one_literal_and_back(purpose: Purpose) -> None:
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_the_literal_is_found_however_it_is_written(said: str, end: str) -> None:
-    data = (LEAST + said).replace("\n", end).encode()
+def test_the_literal_is_found_however_it_is_written(purposes: str, end: str) -> None:
+    data = (LEAST + purposes).replace("\n", end).encode()
     before, after = parse(data), edit(data, USAGE, allow=True)
     expected = replace(before.purposes[USAGE], allow=True)
     assert parse(after) == replace(before, purposes={**before.purposes, USAGE: expected})
@@ -466,25 +466,25 @@ def test_the_literal_is_found_however_it_is_written(said: str, end: str) -> None
 
 def test_a_purpose_without_an_answer_is_refused_with_what_to_type() -> None:
     data = SHIPPED.encode()[: SHIPPED.index("[purposes.crash_reports]")]
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         edit(data, CRASH, allow=True)
-    assert (told.value.code, told.value.detail) == (Reason.CONSENT_REFUSED, "consent_edit")
-    assert told.value.values == {
+    assert (caught.value.code, caught.value.detail) == (Reason.CONSENT_REFUSED, "consent_edit")
+    assert caught.value.values == {
         "line": 9,
         "name": "crash_reports",
         "under": "[purposes.crash_reports]",
         "type": "allow = true",
     }
-    typed = f"{told.value.values['under']}\n{told.value.values['type']}\n".encode()
+    typed = f"{caught.value.values['under']}\n{caught.value.values['type']}\n".encode()
     assert parse(data + typed).purposes[CRASH].allow
 
 
 def test_a_literal_that_is_not_on_its_keys_line_is_left_to_the_administrator() -> None:
     text = LEAST + 'purposes = { usage_statistics = { hold = """\\\n72h""", allow = false } } # false\n'
     assert parse(text.encode()).purposes == {USAGE: NO}
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         edit(text.encode(), USAGE, allow=True)
-    assert (told.value.detail, told.value.values["line"], told.value.values["type"]) == (
+    assert (caught.value.detail, caught.value.values["line"], caught.value.values["type"]) == (
         "consent_edit",
         3,
         "allow = true",
@@ -492,9 +492,9 @@ def test_a_literal_that_is_not_on_its_keys_line_is_left_to_the_administrator() -
 
 
 def test_a_refused_file_is_not_edited() -> None:
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         edit(SHIPPED.replace("schema = 1", "schema = 2").encode(), USAGE, allow=True)
-    assert told.value.detail == "toml_schema"
+    assert caught.value.detail == "toml_schema"
 
 
 def changed_lines(before: bytes, after: bytes) -> list[tuple[bytes, bytes]]:

@@ -30,9 +30,9 @@ def subject(sheet: PurposeSchema = SHEET, notice: Notice = NOTICE, **root: Any) 
     return ReceiptSubject(purpose=PURPOSE, sheet=sheet, notice=notice, root=trusted)
 
 
-def entries(*said: tuple[EntryKind, str | None, dict[str, Any]]) -> list[Entry]:
+def entries(*rows: tuple[EntryKind, str | None, dict[str, Any]]) -> list[Entry]:
     grown, made = ChainState(), []
-    for n, (kind, purpose, data) in enumerate(said):
+    for n, (kind, purpose, data) in enumerate(rows):
         made.append(chain.entry_after(grown, kind, NOW + n * 60, purpose, data))
         grown = chain.after(grown, made[-1])
     return made
@@ -54,8 +54,8 @@ def build(**changes: Any) -> Any:
 
 
 def test_a_receipt_tells_the_answers_of_its_purpose_in_their_order() -> None:
-    told = build()
-    events = told["consent_record"]["event"]
+    receipt = build()
+    events = receipt["consent_record"]["event"]
     assert [(event["event_state"], event["entity_id"]) for event in events] == [
         ("dpv:ConsentRefused", "administrator"),
         ("dpv:ConsentGiven", "Ayşe Yılmaz"),
@@ -67,14 +67,14 @@ def test_a_receipt_tells_the_answers_of_its_purpose_in_their_order() -> None:
         "2026-11-24T09:05:00Z",
     ]
     assert [event["ledger"] for event in events] == [{"seq": n + 1, "sha256": LIFE[n].digest} for n in (1, 3, 5)]
-    assert told["receipt_id"] == LIFE[5].digest
-    assert told["consent_record"]["record_id"] == LIFE[1].digest
+    assert receipt["receipt_id"] == LIFE[5].digest
+    assert receipt["consent_record"]["record_id"] == LIFE[1].digest
 
 
 def test_its_members_are_the_specifications() -> None:
-    told = build()
-    assert set(told) == {"schema_version", "receipt_id", "consent_record"}
-    record = told["consent_record"]
+    receipt = build()
+    assert set(receipt) == {"schema_version", "receipt_id", "consent_record"}
+    record = receipt["consent_record"]
     assert set(record) == {
         "schema_version",
         "record_id",
@@ -104,9 +104,9 @@ def test_it_names_every_field_that_can_leave_and_how_long_it_is_kept() -> None:
 
 
 def test_it_names_where_reports_go_and_no_place_that_the_root_does_not() -> None:
-    told = build()["consent_record"]
-    assert told["party_identification"][0]["party_url"] == ["https://reports.example"]
-    assert told["pii_processing"]["purposes"][0]["storage_locations"] == ["eu"]
+    record = build()["consent_record"]
+    assert record["party_identification"][0]["party_url"] == ["https://reports.example"]
+    assert record["pii_processing"]["purposes"][0]["storage_locations"] == ["eu"]
     nowhere = build(endpoints={})["consent_record"]
     assert nowhere["party_identification"][0]["party_url"] == []
     assert nowhere["pii_processing"]["purposes"][0]["storage_locations"] == []
@@ -116,12 +116,12 @@ def test_the_same_entries_give_the_same_receipt() -> None:
     assert consent_receipt.build(subject(), LIFE) == consent_receipt.build(subject(), list(LIFE))
 
 
-@pytest.mark.parametrize("said", [[], LIFE[:1], [LIFE[2]], [LIFE[4]]])
-def test_where_nothing_was_answered_there_is_no_receipt(said: list[Entry]) -> None:
+@pytest.mark.parametrize("life", [[], LIFE[:1], [LIFE[2]], [LIFE[4]]])
+def test_where_nothing_was_answered_there_is_no_receipt(life: list[Entry]) -> None:
     with refused("receipt_none", purpose=PURPOSE):
-        consent_receipt.build(subject(), said)
+        consent_receipt.build(subject(), life)
     with refused("receipt_none", purpose=PURPOSE):
-        consent_receipt.readable(subject(), said, spoken)
+        consent_receipt.readable(subject(), life, spoken)
 
 
 def test_a_retired_field_is_not_said_to_leave() -> None:
@@ -129,16 +129,16 @@ def test_a_retired_field_is_not_said_to_leave() -> None:
         name: replace(field, until="2027-01-01", retention_days_here=999) for name, field in SHEET.fields.items()
     }
     sheet = PurposeSchema(recipients=("vendor",), fields={**retired, "os_id": SHEET.fields["os_id"]})
-    told = build(sheet=sheet)["consent_record"]["pii_processing"]["purposes"][0]
-    assert [each["pii_type"] for each in told["pii_information"]] == ["os_id"]
-    assert told["retention_period"] == {"here": "P90D", "there": "P180D"}
+    record = build(sheet=sheet)["consent_record"]["pii_processing"]["purposes"][0]
+    assert [each["pii_type"] for each in record["pii_information"]] == ["os_id"]
+    assert record["retention_period"] == {"here": "P90D", "there": "P180D"}
 
 
 def test_a_time_beyond_every_calendar_is_a_number() -> None:
     far = entries((EntryKind.CONSENT_GIVEN, PURPOSE, {}))[0]
     last = Entry(seq=1, at=2**53 - 1, kind=far.kind, purpose=PURPOSE, data={}, prev=far.prev)
-    told: Any = consent_receipt.build(subject(), [last])
-    assert told["consent_record"]["event"][0]["event_time"] == str(2**53 - 1)
+    receipt: Any = consent_receipt.build(subject(), [last])
+    assert receipt["consent_record"]["event"][0]["event_time"] == str(2**53 - 1)
 
 
 # ---- for a person

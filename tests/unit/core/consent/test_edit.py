@@ -86,8 +86,8 @@ def test_what_would_change_is_told_key_by_key() -> None:
 def test_what_a_first_file_says_is_all_new_and_what_is_left_out_is_absent() -> None:
     granted = 'schema = 1\nnotice = "2026-12-01"\n[granted]\nby = "Ayşe"\nrole = "CTO"\non = "2026-12-02"\n'
     asked = parse(tomli_w.dumps(fresh(NEW, {USAGE: True})).encode())
-    told = {each.key: (each.before, each.after) for each in changes(None, asked)}
-    assert told == {
+    changed = {each.key: (each.before, each.after) for each in changes(None, asked)}
+    assert changed == {
         "notice": (None, f'"{NEW}"'),
         "do_not_track": (None, "false"),
         "purposes.usage_statistics.allow": (None, "true"),

@@ -39,7 +39,7 @@ LINE = Signal(kind=SignalKind.ENVIRONMENT, what="DO_NOT_TRACK=1", place="/etc/en
 OFFLINE = Signal(kind=SignalKind.FILE, what="offline", place="/etc/opanel-agent")
 
 
-def said(text: str = TEXT, **more: object) -> ConsentReading:
+def reading(text: str = TEXT, **more: object) -> ConsentReading:
     return ConsentReading(**{"place": PLACE, "file": parse(text.encode()), **more})  # type: ignore[arg-type]
 
 
@@ -54,7 +54,7 @@ def snapshot(purpose: str = "usage_statistics", **changed: object) -> GateInputs
         "standing": SettingsView(),
         "destinations": (ENDPOINT,),
         "asked": report(purpose, reviewed=purpose == "crash_reports"),
-        "consent": said(),
+        "consent": reading(),
         "installed_notice": "2026-12-01",
     }
     return GateInputs(**(usual | changed))  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def test_every_ground_is_told_with_its_place_and_its_line() -> None:
     whole = grounds(
         signals=Signals(do_not_track=(LINE,), offline=(OFFLINE,)),
         standing=SettingsView(refused="toml_syntax"),
-        consent=said(
+        consent=reading(
             no.replace("allow = true", "allow = false", 1),
             policies=(parse_policy(fleet, "/d/a.toml"), parse_policy(b"schema = 1", "/d/c.toml")),
             policies_refused=(fault,),
@@ -127,9 +127,9 @@ def test_every_ground_is_told_with_its_place_and_its_line() -> None:
 def test_a_crash_report_waits_until_it_was_looked_at() -> None:
     pending = report("crash_reports", waited_s=10**9)
     assert grounds("crash_reports", asked=pending) == [ground(Reason.REVIEW_PENDING, f"review in {PLACE}", 11)]
-    unreviewed = said(TEXT.replace("review = true", "review = false"))
+    unreviewed = reading(TEXT.replace("review = true", "review = false"))
     assert grounds("crash_reports", asked=report("crash_reports", waited_s=0), consent=unreviewed) == []
-    untold = said(TEXT.replace("review = true", ""))
+    untold = reading(TEXT.replace("review = true", ""))
     assert grounds("crash_reports", asked=pending, consent=untold) == [
         ground(Reason.REVIEW_PENDING, f"review in {PLACE}")
     ]
@@ -140,8 +140,8 @@ def test_a_hold_is_over_at_its_very_second_or_when_it_is_released() -> None:
     assert grounds(asked=report("usage_statistics", waited_s=72 * HOUR_S - 1)) == held
     assert grounds(asked=report("usage_statistics", waited_s=72 * HOUR_S)) == []
     assert grounds(asked=report("usage_statistics", waited_s=0, reviewed=True)) == []
-    assert grounds(asked=report("usage_statistics", waited_s=0), consent=said(TEXT.replace("72h", "0h"))) == []
-    assert grounds(asked=report("usage_statistics", waited_s=-1), consent=said(TEXT.replace("72h", "0h"))) != []
+    assert grounds(asked=report("usage_statistics", waited_s=0), consent=reading(TEXT.replace("72h", "0h"))) == []
+    assert grounds(asked=report("usage_statistics", waited_s=-1), consent=reading(TEXT.replace("72h", "0h"))) != []
 
 
 def test_a_request_waits_and_is_unreviewed_unless_somebody_says_otherwise() -> None:
@@ -180,8 +180,8 @@ def test_what_the_catalog_objects_to_is_denied_for_other_bodies_too() -> None:
 
 
 def test_a_command_without_a_command_under_refused_settings_has_both_grounds() -> None:
-    told = grounds("license_activation", standing=SettingsView(refused="toml_syntax"), asked=None)
-    assert told == [ground(Reason.SETTINGS_REFUSED, "toml_syntax"), ground(Reason.NOT_ASKED, "command")]
+    objections = grounds("license_activation", standing=SettingsView(refused="toml_syntax"), asked=None)
+    assert objections == [ground(Reason.SETTINGS_REFUSED, "toml_syntax"), ground(Reason.NOT_ASKED, "command")]
 
 
 def test_of_refused_settings_nothing_else_is_told() -> None:
@@ -194,12 +194,12 @@ def test_consent_says_nothing_about_the_license() -> None:
     refused = Misconfigured(Reason.CONSENT_REFUSED, "toml_syntax", file=PLACE, line=1)
     nothing = ConsentReading(place=PLACE, refused=refused, policies_refused=(refused,))
     for purpose in set(POLICIES) - set(CONSENT_BASED):
-        told = grounds(purpose, consent=nothing, ledger="broken", clone=True, commanded=True, asked=None)
-        assert told == []
+        objections = grounds(purpose, consent=nothing, ledger="broken", clone=True, commanded=True, asked=None)
+        assert objections == []
 
 
 def test_an_opt_out_in_the_consent_file_lets_a_command_write_a_file() -> None:
-    opted_out = said(TEXT.replace("do_not_track = false", "do_not_track = true"))
+    opted_out = reading(TEXT.replace("do_not_track = false", "do_not_track = true"))
     for purpose in (Purpose.LICENSE_ACTIVATION, Purpose.DATA_RIGHTS):
         decided = decide(purpose, snapshot(purpose, consent=opted_out, asked=None, commanded=True))
         assert decided == Denial(grounds=(ground(Reason.OPT_OUT, f"do_not_track = true in {PLACE}", 3),), to_file=True)
@@ -226,10 +226,10 @@ def test_an_opt_out_in_the_consent_file_lets_a_command_write_a_file() -> None:
 def test_a_row_that_fails_denies_and_the_others_still_speak(
     purpose: str, broken: dict[str, object], rows: list[str]
 ) -> None:
-    told = grounds(purpose, **broken, clone=purpose in CONSENT_BASED)
-    places = [each.place.partition(":")[0] for each in told if each.reason is Reason.INTERNAL]
+    objections = grounds(purpose, **broken, clone=purpose in CONSENT_BASED)
+    places = [each.place.partition(":")[0] for each in objections if each.reason is Reason.INTERNAL]
     assert places == rows
-    assert (ground(Reason.CLONE, "machine identity") in told) == (purpose in CONSENT_BASED)
+    assert (ground(Reason.CLONE, "machine identity") in objections) == (purpose in CONSENT_BASED)
 
 
 def test_a_fault_of_ours_is_never_carried_by_a_file() -> None:

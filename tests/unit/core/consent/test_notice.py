@@ -132,12 +132,12 @@ def test_its_retentions_are_the_catalogs(language: str) -> None:
         "4": ("crash_reports",),
         "5": ("data_rights",),
     }.items():
-        told = [
+        durations = [
             int(n) * (1 if unit == days else 365)
             for n, unit in re.findall(rf"(\d+) ({days}|{years})\b", paragraphs[number])
         ]
         there = {f.retention_days_there for p in purposes for f in load_catalog().fields(p).values()}
-        assert {told[-1]} == there, number
+        assert {durations[-1]} == there, number
     here = {field.retention_days_here for sheet in load_catalog().sheets.values() for field in sheet.fields.values()}
     assert here == {90}
     (kept,) = (part for part in text(language).split("\n\n") if part.startswith(("3 ve 4", "3 and 4")))
@@ -158,7 +158,7 @@ def test_it_speaks_of_every_purpose() -> None:
 
 @EACH_LANGUAGE
 def test_who_is_responsible_can_be_written_to(language: str) -> None:
-    told = filled(language)
+    notice = filled(language)
     email = {"tr": "e-posta", "en": "e-mail"}[language]
     web = {"tr": "internet", "en": "web"}[language]
     assert of(language, "vendor") == [
@@ -171,8 +171,8 @@ def test_who_is_responsible_can_be_written_to(language: str) -> None:
         "  Örnek Cad. 2, İzmir",
         f"  {email}: kvkk@reseller.example",
     ]
-    assert all(line in told.splitlines() for line in (*of(language, "vendor"), *of(language, "reseller")))
-    assert not re.search(r"\{\w+\}", told)
+    assert all(line in notice.splitlines() for line in (*of(language, "vendor"), *of(language, "reseller")))
+    assert not re.search(r"\{\w+\}", notice)
 
 
 @EACH_LANGUAGE
@@ -230,10 +230,10 @@ def test_for_how_long_mirrors_keep_an_address_is_told(language: str) -> None:
 
 @EACH_LANGUAGE
 def test_what_is_not_known_yet_is_said(language: str) -> None:
-    told = fill(text(language), language, Circumstances())
-    assert not re.search(r"\{\w+\}", told)
-    assert told.count({"tr": "henüz yok", "en": "none yet"}[language]) == 3
-    assert "trust_root" in told
+    notice = fill(text(language), language, Circumstances())
+    assert not re.search(r"\{\w+\}", notice)
+    assert notice.count({"tr": "henüz yok", "en": "none yet"}[language]) == 3
+    assert "trust_root" in notice
 
 
 def test_a_destination_is_named_once() -> None:
@@ -242,6 +242,6 @@ def test_a_destination_is_named_once() -> None:
 
 def test_a_name_that_looks_like_a_placeholder_is_only_a_name() -> None:
     known = Circumstances(vendor=Party(name="{reseller}"), reseller=Party(name="{hosts}"))
-    told = fill("{vendor} {reseller}", "en", known)
-    assert "{reseller}" in told
-    assert "{hosts}" in told
+    notice = fill("{vendor} {reseller}", "en", known)
+    assert "{reseller}" in notice
+    assert "{hosts}" in notice

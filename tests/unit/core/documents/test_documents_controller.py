@@ -26,12 +26,12 @@ def test_documents_of_before_name_nobody() -> None:
     assert delegated() is None
 
 
-@pytest.mark.parametrize("said", [SHORT, WHOLE])
-def test_a_controller_reads_as_it_was_written(said: dict[str, str]) -> None:
-    root = roots.first(signing.root(controller=said, transfers={"eu": "adequacy"}, ip_retention_days=0))
-    assert root.controller == delegated(controller=said) == Controller(**said)
+@pytest.mark.parametrize("controller", [SHORT, WHOLE])
+def test_a_controller_reads_as_it_was_written(controller: dict[str, str]) -> None:
+    root = roots.first(signing.root(controller=controller, transfers={"eu": "adequacy"}, ip_retention_days=0))
+    assert root.controller == delegated(controller=controller) == Controller(**controller)
     assert (root.transfers, root.ip_retention_days) == ({"eu": Mechanism.ADEQUACY}, 0)
-    assert Controller(**said).claim() == said
+    assert Controller(**controller).claim() == controller
 
 
 @pytest.mark.parametrize(

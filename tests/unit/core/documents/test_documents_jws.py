@@ -254,8 +254,8 @@ def test_nothing_of_wycheproofs_own_is_taken(name: str) -> None:
     count = 0
     for group in vectors(f"wycheproof/{name}")["testGroups"]:
         for case in group["tests"]:
-            said = case.get("jws", case.get("jwe", ""))
-            token = said if isinstance(said, str) else json.dumps(said)
+            value = case.get("jws", case.get("jwe", ""))
+            token = value if isinstance(value, str) else json.dumps(value)
             with pytest.raises(Untrusted):
                 parse(token.encode(), max_bytes=64 * 1024)
             count += 1

@@ -13,7 +13,7 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.signed_request import RequestKind, Right, claims_json, verify
 
 
-def said(**changes: Any) -> bytes:
+def request(**changes: Any) -> bytes:
     claims = json.loads(claims_json(signing.request_claims()))
     return signing.AGENT.sign(Typ.REQUEST, signing.overridden(claims, changes))
 
@@ -43,7 +43,7 @@ def test_a_request_about_rights_reads_as_it_was_written(right: Right, text: str 
 )
 def test_which_right_is_said_in_a_request_about_rights_only(changes: dict[str, Any], detail: str) -> None:
     with refused(detail):
-        verify(said(**changes))
+        verify(request(**changes))
 
 
 def test_the_same_request_is_the_same_bytes() -> None:
@@ -64,7 +64,7 @@ def test_the_key_that_signs_is_the_key_that_it_names() -> None:
 
 def test_the_published_key_is_nobodys() -> None:
     with refused("key_published"):
-        verify(said(jwk={"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}))
+        verify(request(jwk={"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}))
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,11 @@ def test_the_published_key_is_nobodys() -> None:
 )
 def test_what_a_request_must_say(changes: dict[str, Any], detail: str) -> None:
     with refused(detail):
-        verify(said(**changes))
+        verify(request(**changes))
 
 
 def test_size_and_type() -> None:
     with refused("jws_size"):
-        verify(said(x={"padding": "a" * 16_384}))
+        verify(request(x={"padding": "a" * 16_384}))
     with refused("jws_typ"):
         verify(signing.AGENT.sign(Typ.ACTIVATION, claims_json(signing.request_claims())))

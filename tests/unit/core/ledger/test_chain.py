@@ -21,9 +21,9 @@ from opanel_agent.core.ledger.chain import ChainHead, ChainState, Entry, EntryKi
 DAY = 86_400
 NOW = 1_795_510_800
 
-Said = tuple[EntryKind, str | None, dict[str, ledger.Datum]]
+Row = tuple[EntryKind, str | None, dict[str, ledger.Datum]]
 
-SAID: tuple[Said, ...] = (
+ROWS: tuple[Row, ...] = (
     (EntryKind.LEDGER_OPENED, None, {}),
     (EntryKind.NOTICE_SHOWN, None, {"notice": "2026-12-01", "lang": "tr"}),
     (EntryKind.CONSENT_GIVEN, "usage_statistics", {"file": "/etc/opanel-agent/consent.toml", "line": 6, "owner": 0}),
@@ -38,10 +38,10 @@ SAID: tuple[Said, ...] = (
 )
 
 
-def chain(said: tuple[Said, ...] = SAID) -> tuple[list[bytes], ChainState]:
+def chain(rows: tuple[Row, ...] = ROWS) -> tuple[list[bytes], ChainState]:
     lines: list[bytes] = []
     grown = ChainState()
-    for n, (kind, purpose, data) in enumerate(said):
+    for n, (kind, purpose, data) in enumerate(rows):
         entry = ledger.entry_after(grown, kind, NOW + n * 60, purpose, data)
         lines.append(ledger.encode(entry))
         grown = ledger.after(grown, entry)
@@ -57,7 +57,7 @@ def test_a_ledger_reads_as_it_was_written() -> None:
     assert read.ok
     assert (read.entries, read.marked_at, read.at) == (7, NOW + 5 * 60, NOW + 6 * 60)
     assert read.latest[EntryKind.CONSENT_GIVEN, "usage_statistics"].data["line"] == 6
-    assert [entry.kind for entry in ledger.entries(LINES)] == [kind for kind, _, _ in SAID]
+    assert [entry.kind for entry in ledger.entries(LINES)] == [kind for kind, _, _ in ROWS]
     assert [entry.to_json() for entry in ledger.entries(LINES)] == [json.loads(line) for line in LINES]
 
 
@@ -65,11 +65,11 @@ def test_a_shell_can_check_a_line() -> None:
     """The digest is over the line without it, and the next line names it: no program of ours is needed."""
     before = "0" * 64
     for line in LINES:
-        said = json.loads(line)
-        bare = line.replace(f',"sha256":"{said["sha256"]}"'.encode(), b"")
-        assert hashlib.sha256(bare).hexdigest() == said["sha256"]
-        assert said["prev"] == before
-        before = said["sha256"]
+        entry_json = json.loads(line)
+        bare = line.replace(f',"sha256":"{entry_json["sha256"]}"'.encode(), b"")
+        assert hashlib.sha256(bare).hexdigest() == entry_json["sha256"]
+        assert entry_json["prev"] == before
+        before = entry_json["sha256"]
     assert before == GROWN.head.digest
 
 
@@ -90,9 +90,9 @@ def flaw_of(lines: list[bytes], head: ChainHead | None = GROWN.head) -> Flaw:
 
 def resealed(line: bytes, **changes: Any) -> bytes:
     """The line changed by somebody who knows how digests are made."""
-    said = {**json.loads(line), **changes}
-    del said["sha256"]
-    return dumps({**said, "sha256": hashlib.sha256(dumps(said)).hexdigest()})
+    entry_json = {**json.loads(line), **changes}
+    del entry_json["sha256"]
+    return dumps({**entry_json, "sha256": hashlib.sha256(dumps(entry_json)).hexdigest()})
 
 
 @settings(max_examples=100)
@@ -146,7 +146,7 @@ def test_one_line_beyond_the_head_is_a_crash_and_two_are_a_stranger() -> None:
 
 
 def test_a_whole_other_ledger_of_the_same_length_is_not_the_one_that_was_written() -> None:
-    others, _ = chain((*SAID[:-1], (EntryKind.CONSENT_GIVEN, "crash_reports", {})))
+    others, _ = chain((*ROWS[:-1], (EntryKind.CONSENT_GIVEN, "crash_reports", {})))
     assert flaw_of(others) == Flaw(line=7, what=FlawKind.HEAD)
 
 
@@ -242,9 +242,9 @@ def test_an_empty_ledger_owes_a_mark_and_has_no_gap() -> None:
 
 
 def test_a_ledger_in_the_place_of_a_broken_one_waits_for_a_review() -> None:
-    broken: Said = (EntryKind.LEDGER_OPENED, None, {"broken": "digest", "line": 3, "kept_as": "ledger.1.broken"})
+    broken: Row = (EntryKind.LEDGER_OPENED, None, {"broken": "digest", "line": 3, "kept_as": "ledger.1.broken"})
     assert chain((broken,))[1].review_due
-    assert chain((broken, SAID[5]))[1].review_due
+    assert chain((broken, ROWS[5]))[1].review_due
     assert not chain((broken, (EntryKind.REVIEWED, None, {})))[1].review_due
     assert not GROWN.review_due
 
@@ -296,9 +296,9 @@ def test_what_turns_a_readers_cursor_is_replaced_and_what_is_too_long_is_shorten
 
 
 def test_the_longest_entry_that_can_be_said_fits_a_line() -> None:
-    told: dict[str, Any] = {}
+    longest: dict[str, Any] = {}
     for name, admitted in ledger._DATA.items():
-        told[name] = {
+        longest[name] = {
             "digest": "a" * 64,
             "code": "a" * 64,
             "text": "\U0001f40d" * 300,
@@ -306,7 +306,7 @@ def test_the_longest_entry_that_can_be_said_fits_a_line() -> None:
             "count": 2**53 - 1,
             "flag": True,
         }[admitted.value]
-    assert len(ledger.encode(entry(**told))) <= ledger.MAX_LINE_BYTES
+    assert len(ledger.encode(entry(**longest))) <= ledger.MAX_LINE_BYTES
 
 
 @pytest.mark.parametrize("change", [{"at": -1}, {"at": 2**53}, {"kind": "two words"}, {"data": {"pair": (1, 2)}}])

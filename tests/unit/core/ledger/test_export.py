@@ -158,10 +158,10 @@ def test_it_holds_what_proves_and_nothing_that_opens() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(PartKind), st.text(max_size=9), st.binary(max_size=40))))
 def test_what_is_written_down_is_read_back(parts: list[tuple[PartKind, str, bytes]]) -> None:
-    said = {(holds, str(n)): Part.of(holds, str(n), data) for n, (holds, _, data) in enumerate(parts)}
+    written = {(holds, str(n)): Part.of(holds, str(n), data) for n, (holds, _, data) in enumerate(parts)}
     case = export._Case()
-    data = export.assemble(said.values(), as_of=NOW, version="0.1.0")
-    assert export._read(data, case) == said
+    data = export.assemble(written.values(), as_of=NOW, version="0.1.0")
+    assert export._read(data, case) == written
     assert case.findings == []
 
 
@@ -375,10 +375,10 @@ def test_a_receipt_for_a_body_that_only_its_copy_tells_is_no_stray() -> None:
 
 
 def test_an_auditor_can_read_it_with_any_json_reader() -> None:
-    told = [json.loads(line) for line in FILE.splitlines()]
-    assert told[0] == {"schema": 1, "export": "opanel-agent", "as_of": NOW, "agent": "0.1.0"}
-    assert told[-1]["parts"] == len(told) - 2
-    by_name = {line["name"]: line for line in told[1:-1]}
+    lines = [json.loads(line) for line in FILE.splitlines()]
+    assert lines[0] == {"schema": 1, "export": "opanel-agent", "as_of": NOW, "agent": "0.1.0"}
+    assert lines[-1]["parts"] == len(lines) - 2
+    by_name = {line["name"]: line for line in lines[1:-1]}
     assert by_name["consent.toml"]["text"] == "schema = 1  # bizim\n"
     assert "base64" in by_name[f"{ONE}.reply"]
     assert set(by_name["bundle.jws"]) == {"part", "name", "sha256"}

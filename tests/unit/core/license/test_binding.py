@@ -43,8 +43,8 @@ def test_the_table_has_three_parts_of_each_class_and_nothing_that_changes_or_nam
 
 
 def test_a_digest_is_as_the_format_defines_it() -> None:
-    said = b"opanel-bind-1" + b"machine_id" + b"\x00" + b"value"
-    assert binding.digest(SALT, "machine_id", "value") == hmac.digest(SALT, said, "sha256")[:16]
+    message = b"opanel-bind-1" + b"machine_id" + b"\x00" + b"value"
+    assert binding.digest(SALT, "machine_id", "value") == hmac.digest(SALT, message, "sha256")[:16]
 
 
 def test_a_digest_known_from_the_command_line() -> None:
@@ -243,10 +243,10 @@ def test_many_disks_are_bound_by_four_and_compared_by_all() -> None:
     ],
 )
 def test_an_identifier_is_the_same_however_it_is_written(component: str, forms: list[str]) -> None:
-    told = [binding.normalize({component: form})[component] for form in forms]
-    assert len({binding.canonical(component, form) for form in told}) == 1
-    for signed in told:
-        for here in told:
+    normalized = [binding.normalize({component: form})[component] for form in forms]
+    assert len({binding.canonical(component, form) for form in normalized}) == 1
+    for signed in normalized:
+        for here in normalized:
             assert binding.match(bound_to({component: signed}), {component: here}).matched == {component}
 
 

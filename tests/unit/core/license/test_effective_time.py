@@ -449,8 +449,8 @@ def test_reading_the_clocks_more_often_changes_nothing_for_an_honest_clock(
 # The file
 
 
-def read(told: Json) -> ClockState:
-    return effective_time.from_json(Members(loads(dumps(told), max_bytes=65536), "clock.json"))
+def read(clock_json: Json) -> ClockState:
+    return effective_time.from_json(Members(loads(dumps(clock_json), max_bytes=65536), "clock.json"))
 
 
 def test_thumbprints_that_begin_with_a_hyphen_or_underscore_are_kept() -> None:
@@ -462,7 +462,7 @@ GOOD = effective_time.to_json(START)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "clock_json",
     [
         {},
         {**GOOD, "schema": 2},
@@ -475,7 +475,7 @@ GOOD = effective_time.to_json(START)
         {name: value for name, value in GOOD.items() if name != "boot_id"},
     ],
 )
-def test_any_other_file_is_refused(told: Json) -> None:
+def test_any_other_file_is_refused(clock_json: Json) -> None:
     with pytest.raises(Untrusted) as caught:
-        read(told)
+        read(clock_json)
     assert caught.value.code is Reason.FORMAT_INVALID

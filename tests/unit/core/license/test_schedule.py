@@ -169,8 +169,8 @@ def test_no_plan_is_further_ahead_than_two_days(before: Schedule, now: int, draw
     assert schedule.due(plan, now + schedule.wait_s(plan, now))
 
 
-def read(told: Json) -> Schedule:
-    return schedule.from_json(Members(loads(dumps(told), max_bytes=4096), "schedule.json"))
+def read(schedule_json: Json) -> Schedule:
+    return schedule.from_json(Members(loads(dumps(schedule_json), max_bytes=4096), "schedule.json"))
 
 
 @pytest.mark.parametrize("kept", [QUIET, Schedule(next_check_s=1, failures=2, not_before_s=3, watching=True)])
@@ -182,7 +182,7 @@ GOOD = schedule.to_json(QUIET)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "schedule_json",
     [
         [],
         {},
@@ -194,7 +194,7 @@ GOOD = schedule.to_json(QUIET)
         {name: value for name, value in GOOD.items() if name != "not_before_s"},
     ],
 )
-def test_any_other_file_is_refused(told: Json) -> None:
+def test_any_other_file_is_refused(schedule_json: Json) -> None:
     with pytest.raises(Untrusted) as caught:
-        read(told)
+        read(schedule_json)
     assert caught.value.code is Reason.FORMAT_INVALID

@@ -151,13 +151,13 @@ def test_rows_of_an_earlier_version_move_to_their_entry() -> None:
 
 def old_state(agent: Simulated) -> None:
     """state.json as the version before this one wrote it: by document, with the jti of the one installed."""
-    told = loads(agent.files.read(PATHS.state, max_bytes=10**6) or b"", max_bytes=10**6)
-    assert isinstance(told, dict)
-    rows = told["seen"]
+    state_json = loads(agent.files.read(PATHS.state, max_bytes=10**6) or b"", max_bytes=10**6)
+    assert isinstance(state_json, dict)
+    rows = state_json["seen"]
     assert isinstance(rows, list)
     numbers = {name: rows[0][name] for name in ("status", "first_iat", "last_iat", "seen_at")}  # type: ignore[call-overload, index]
-    told["seen"] = {"license": {"jti": "license-1", **numbers}}
-    agent.files.put(PATHS.state, dumps(told))
+    state_json["seen"] = {"license": {"jti": "license-1", **numbers}}
+    agent.files.put(PATHS.state, dumps(state_json))
 
 
 def test_an_upgrade_begins_no_count_anew() -> None:
@@ -188,11 +188,11 @@ def test_an_upgrade_while_the_license_is_unreadable_neither() -> None:
 def test_a_memory_that_is_not_ours_is_refused(what: dict[str, Any]) -> None:
     written = AgentState(seen=(row(7),)).encode()
     assert AgentState.decode(written).seen == (row(7),)
-    told = loads(written, max_bytes=10**5)
-    assert isinstance(told, dict)
-    told["seen"][0] |= what  # type: ignore[index, operator]
+    state_json = loads(written, max_bytes=10**5)
+    assert isinstance(state_json, dict)
+    state_json["seen"][0] |= what  # type: ignore[index, operator]
     with pytest.raises(Untrusted):
-        AgentState.decode(dumps(told))
+        AgentState.decode(dumps(state_json))
 
 
 # ---- nobody gains time by what he installs
@@ -206,8 +206,8 @@ def test_toggling_two_editions_of_a_revoked_license_resets_nothing() -> None:
     assert (first["state"], first["until"]) == ("grace", NOW + 72 * HOUR)
     for number in range(1, 8):
         agent.clock.advance(10 * HOUR)
-        told = agent.install(edition(f"license-{1 + number % 2}", iat=NOW + number % 2))["answer"]["license"]
-        assert (told["state"], told["until"]) == ("grace", first["until"]), number
+        license_ = agent.install(edition(f"license-{1 + number % 2}", iat=NOW + number % 2))["answer"]["license"]
+        assert (license_["state"], license_["until"]) == ("grace", first["until"]), number
     agent.clock.advance(2 * HOUR)
     assert agent.license()["state"] == "revoked"
 

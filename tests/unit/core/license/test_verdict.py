@@ -709,17 +709,17 @@ HUNDRED = Period(start_s=NOW, end_s=NOW + 100, state=State.GRACE, reason=Reason.
 
 
 def given_through(period: Period, moments: list[int]) -> list[tuple[int, str]]:
-    told: list[tuple[int, str]] = []
+    given: list[tuple[int, str]] = []
     for now in moments:
-        key = warning(period, now, frozenset(key for _, key in told))
+        key = warning(period, now, frozenset(key for _, key in given))
         if key is not None:
-            told.append((now - period.start_s, key))
-    return told
+            given.append((now - period.start_s, key))
+    return given
 
 
 def test_warnings_come_at_100_50_25_and_10_per_cent_once_each() -> None:
-    told = given_through(HUNDRED, list(range(NOW - 5, NOW + 105)))
-    assert told == [(at, f"grace:suspended:{NOW}:{left}") for at, left in ((0, 100), (50, 50), (75, 25), (90, 10))]
+    given = given_through(HUNDRED, list(range(NOW - 5, NOW + 105)))
+    assert given == [(at, f"grace:suspended:{NOW}:{left}") for at, left in ((0, 100), (50, 50), (75, 25), (90, 10))]
 
 
 def test_who_was_away_gets_the_latest_warning_only() -> None:
@@ -739,13 +739,13 @@ def test_a_wait_without_end_is_warned_of_once() -> None:
 @by_cause
 def test_each_cause_warns_four_times_on_its_way(cause: str) -> None:
     evidence, reason, starts, due, _ = CAUSES[cause]
-    told: list[str] = []
+    given: list[str] = []
     for now in range(starts, due, HOUR):
         period = judge(replace(evidence, now=now)).period
         assert period is not None
-        key = warning(period, now, frozenset(told))
-        told += [] if key is None else [key]
-    assert told == [f"grace:{reason}:{starts}:{left}" for left in (100, 50, 25, 10)]
+        key = warning(period, now, frozenset(given))
+        given += [] if key is None else [key]
+    assert given == [f"grace:{reason}:{starts}:{left}" for left in (100, 50, 25, 10)]
 
 
 def test_states_follow_each_other_as_time_alone_passes() -> None:

@@ -36,8 +36,8 @@ def _node(operation: Any, argument: Any) -> int:
         return len(
             {
                 code
-                for kind, said in argument
-                for code in (range(said[0], said[1] + 1) if kind is node.RANGE else [said])
+                for kind, item in argument
+                for code in (range(item[0], item[1] + 1) if kind is node.RANGE else [item])
             }
         )
     if operation is node.BRANCH:
@@ -109,9 +109,9 @@ def test_what_cannot_be_counted_is_refused(pattern: str) -> None:
 
 def test_the_patterns_that_ship_are_counted_as_python_reads_them() -> None:
     patterns = [field.pattern for sheet in load_catalog().sheets.values() for field in sheet.fields.values()]
-    told = {pattern for pattern in patterns if pattern is not None}
-    assert len(told) > 5
-    for pattern in told:
+    shipped = {pattern for pattern in patterns if pattern is not None}
+    assert len(shipped) > 5
+    for pattern in shipped:
         assert count(pattern) == by_parse_tree(pattern), pattern
 
 

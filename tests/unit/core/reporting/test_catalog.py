@@ -176,8 +176,8 @@ def test_only_required_constants_are_filled_in() -> None:
     assert SHIPPED.build("license_activation", {"key_sha256": "0" * 64}) == dumps({"key_sha256": "0" * 64})
     assert SHIPPED.build("data_rights", {"kind": "access"}) == b'{"kind":"access"}'
     fields = SHIPPED.fields("license_renewal")
-    said = {name: fields[name].example for name in SHIPPED.collected("license_renewal")}
-    assert b'"iss":"opanel-agent"' in SHIPPED.build("license_renewal", said)
+    facts = {name: fields[name].example for name in SHIPPED.collected("license_renewal")}
+    assert b'"iss":"opanel-agent"' in SHIPPED.build("license_renewal", facts)
 
 
 @settings(max_examples=30, deadline=None)
@@ -186,9 +186,9 @@ def test_what_is_built_passes_and_says_what_was_given(report: tuple[str, dict[st
     purpose, facts = report
     body = SHIPPED.build(purpose, facts)
     assert SHIPPED.check(purpose, body) == ()
-    said = json.loads(body)
+    report_json = json.loads(body)
     constants = {n: f.values[0] for n, f in SHIPPED.fields(purpose).items() if f.constant}
-    assert said == {**constants, **facts}
+    assert report_json == {**constants, **facts}
 
 
 @settings(max_examples=60, deadline=None)
@@ -197,15 +197,15 @@ def test_one_value_of_another_kind_is_refused_and_named(
     report: tuple[str, dict[str, Any]], data: st.DataObject
 ) -> None:
     purpose, facts = report
-    said = json.loads(SHIPPED.build(purpose, facts))
-    name = data.draw(st.sampled_from(sorted(said)))
+    report_json = json.loads(SHIPPED.build(purpose, facts))
+    name = data.draw(st.sampled_from(sorted(report_json)))
     field = SHIPPED.fields(purpose)[name]
     wrong = data.draw(
         st.one_of(st.none(), st.booleans(), st.integers(0, 9), st.text(max_size=9), st.just([None]), st.just({"": 1}))
     )
     if field.admits(wrong):
         return
-    assert SHIPPED.check(purpose, dumps({**said, name: wrong})) == (name,)
+    assert SHIPPED.check(purpose, dumps({**report_json, name: wrong})) == (name,)
     with pytest.raises(Untrusted) as caught:
         SHIPPED.build(purpose, {**facts, name: wrong})
     assert (caught.value.code, caught.value.values["name"]) == (Reason.FIELD_UNDECLARED, name)
@@ -291,8 +291,8 @@ def test_an_undeclared_missing_or_wrong_field_cannot_be_built(
 
 
 def test_every_offence_is_named() -> None:
-    said = without({**examples(USAGE), "ip": "192.0.2.1", "kernel": 6, "os_id": "Debian"}, "erasure")
-    assert set(SHIPPED.check(USAGE, dumps(said))) == {"ip", "kernel", "os_id", "erasure"}
+    report_json = without({**examples(USAGE), "ip": "192.0.2.1", "kernel": 6, "os_id": "Debian"}, "erasure")
+    assert set(SHIPPED.check(USAGE, dumps(report_json))) == {"ip", "kernel", "os_id", "erasure"}
 
 
 @pytest.mark.parametrize("purpose", ["license_status", "nothing", ""])

@@ -17,7 +17,7 @@ GIB = 2**30
 
 
 @pytest.mark.parametrize(
-    ("told", "version"),
+    ("text", "version"),
     [
         ("4.2.1", "4.2.1"),
         ("4.2", "4.2.0"),
@@ -34,12 +34,12 @@ GIB = 2**30
         (None, "unknown"),
     ],
 )
-def test_a_release(told: str | None, version: str) -> None:
-    assert fingerprint.release(told) == version
+def test_a_release(text: str | None, version: str) -> None:
+    assert fingerprint.release(text) == version
 
 
 @pytest.mark.parametrize(
-    ("told", "series"),
+    ("text", "series"),
     [
         ("4.2.1", "4.2"),
         ("4.2", "4.2"),
@@ -52,8 +52,8 @@ def test_a_release(told: str | None, version: str) -> None:
         (None, "unknown"),
     ],
 )
-def test_a_series_of_releases(told: str | None, series: str) -> None:
-    assert fingerprint.series(told) == series
+def test_a_series_of_releases(text: str | None, series: str) -> None:
+    assert fingerprint.series(text) == series
 
 
 def test_our_own_version_can_be_told() -> None:
@@ -83,12 +83,12 @@ DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12"\nVERSION_ID="12"\nID=debian\nHOME_UR
     ],
 )
 def test_an_operating_system(text: str | None, os_id: str, os_version: str) -> None:
-    told = fingerprint.os_release(text)
-    assert (fingerprint.os_id(told), fingerprint.os_version(told)) == (os_id, os_version)
+    os_release = fingerprint.os_release(text)
+    assert (fingerprint.os_id(os_release), fingerprint.os_version(os_release)) == (os_id, os_version)
 
 
 @pytest.mark.parametrize(
-    ("told", "kernel"),
+    ("release", "kernel"),
     [
         ("6.1.0-25-amd64", "6.1"),
         ("5.14.0-427.el9.x86_64", "5.14"),
@@ -102,15 +102,15 @@ def test_an_operating_system(text: str | None, os_id: str, os_version: str) -> N
         ("", "unknown"),
     ],
 )
-def test_a_kernel(told: str, kernel: str) -> None:
-    assert fingerprint.kernel(told) == kernel
+def test_a_kernel(release: str, kernel: str) -> None:
+    assert fingerprint.kernel(release) == kernel
 
 
 @pytest.mark.parametrize(
-    ("told", "name"), [("x86_64", "x86_64"), ("aarch64", "aarch64"), ("armv7l", "other"), ("", "other")]
+    ("machine", "name"), [("x86_64", "x86_64"), ("aarch64", "aarch64"), ("armv7l", "other"), ("", "other")]
 )
-def test_an_architecture(told: str, name: str) -> None:
-    assert fingerprint.architecture(told) == name
+def test_an_architecture(machine: str, name: str) -> None:
+    assert fingerprint.architecture(machine) == name
 
 
 @pytest.mark.parametrize(
@@ -184,12 +184,12 @@ OR_NONE = st.none() | st.text(max_size=12)
 def test_whatever_a_machine_tells_the_catalog_admits(data: st.DataObject) -> None:
     text = data.draw(st.one_of(st.text(max_size=20), st.from_regex(r"[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?(-[a-z]*)?")))
     number = data.draw(st.none() | st.integers(0, 2**60))
-    told = {"ID": data.draw(st.sampled_from(sorted(OS_IDS)) | st.text(max_size=9)), "VERSION_ID": text}
+    os_release = {"ID": data.draw(st.sampled_from(sorted(OS_IDS)) | st.text(max_size=9)), "VERSION_ID": text}
     hints = Hints(marked_container=data.draw(st.booleans()), cgroup=data.draw(OR_NONE), maker=data.draw(OR_NONE))
     values = {
         "panel_version": fingerprint.series(text),
-        "os_id": fingerprint.os_id(told),
-        "os_version": fingerprint.os_version(told),
+        "os_id": fingerprint.os_id(os_release),
+        "os_version": fingerprint.os_version(os_release),
         "kernel": fingerprint.kernel(text),
         "architecture": fingerprint.architecture(text),
         "virtualization": fingerprint.virtualization(hints),

@@ -19,8 +19,8 @@ def test_the_fleet_says_something_of_every_field_that_tells_something_about_a_se
 @pytest.mark.parametrize("group", sorted(ORDINARY))
 def test_its_shares_are_of_permitted_values_and_add_up_to_the_whole(group: str) -> None:
     for values in ORDINARY[group]:
-        told = dict(zip(group.split(), values.split(), strict=True))
-        assert [name for name, value in told.items() if not FIELDS[name].admits(value)] == [], values
+        row = dict(zip(group.split(), values.split(), strict=True))
+        assert [name for name, value in row.items() if not FIELDS[name].admits(value)] == [], values
     assert sum(ORDINARY[group].values()) == WHOLE
     assert min(ORDINARY[group].values()) > 0
 

@@ -137,10 +137,10 @@ def test_there_are_three_fixed_gets_and_one_for_each_further_shard() -> None:
 
 
 def test_a_post_tells_its_type_and_length() -> None:
-    told = head(post()).split(b"\r\n")
-    assert told[0] == b"POST /v1/activations HTTP/1.1"
-    assert told[1] == b"Host: license.example:8443"
-    assert told[-4:-2] == [b"Content-Type: application/json", b"Content-Length: 12"]
+    lines = head(post()).split(b"\r\n")
+    assert lines[0] == b"POST /v1/activations HTTP/1.1"
+    assert lines[1] == b"Host: license.example:8443"
+    assert lines[-4:-2] == [b"Content-Type: application/json", b"Content-Length: 12"]
 
 
 def test_an_address_without_a_path_asks_for_the_root() -> None:
@@ -179,5 +179,5 @@ def test_the_longest_address_that_a_root_may_name_can_be_asked() -> None:
     for word in EVERY_GET:
         sealed = fixed_get(word, base)
         assert Sealed.decode(sealed.encode()) == sealed
-        told = Reply(ok=True, url=sealed.url)
-        assert Reply.decode(told.encode()) == told
+        reply = Reply(ok=True, url=sealed.url)
+        assert Reply.decode(reply.encode()) == reply

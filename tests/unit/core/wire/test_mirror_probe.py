@@ -34,14 +34,14 @@ def test_every_mirror_comes_back_as_it_was_told() -> None:
 
 
 def test_what_openssl_says_is_cut_and_made_printable() -> None:
-    (told,) = decode(encode([MirrorProbe(url="u", code="c", values={"why": "a\nb\x1b[31m\u202e" + "x" * 500})]))
-    assert is_safe(told.values["why"])
-    assert len(told.values["why"]) == 128
+    (probe,) = decode(encode([MirrorProbe(url="u", code="c", values={"why": "a\nb\x1b[31m\u202e" + "x" * 500})]))
+    assert is_safe(probe.values["why"])
+    assert len(probe.values["why"]) == 128
 
 
 def test_a_value_that_no_sentence_has_a_place_for_does_not_cross() -> None:
-    (told,) = decode(encode([MirrorProbe(url="u", code="c", values={"page": "<p>", "address": "192.0.2.1"})]))
-    assert told.values == {"address": "192.0.2.1"}
+    (probe,) = decode(encode([MirrorProbe(url="u", code="c", values={"page": "<p>", "address": "192.0.2.1"})]))
+    assert probe.values == {"address": "192.0.2.1"}
 
 
 PLAIN: dict[str, Json] = {
@@ -65,7 +65,7 @@ def test_the_least_probe_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "probes",
     [
         {"schema": 2, "mirrors": []},
         {"schema": 1},
@@ -87,6 +87,6 @@ def test_the_least_probe_is_read() -> None:
         whole(attempts=[{"address": "a", "outcome": "slow"}] * 17),
     ],
 )
-def test_anything_else_is_refused(told: Json) -> None:
+def test_anything_else_is_refused(probes: Json) -> None:
     with pytest.raises(Untrusted):
-        decode(dumps(told))
+        decode(dumps(probes))

@@ -32,8 +32,8 @@ def posted(agent: Simulated) -> list[str]:
     return [sealed.url for sealed in agent.network.sent if sealed.method == "POST"]
 
 
-def places(told: Any) -> list[str]:
-    return [each["place"] for each in told]
+def places(signals: Any) -> list[str]:
+    return [each["place"] for each in signals]
 
 
 @pytest.mark.parametrize("intent", ["activate", "release"])
@@ -59,9 +59,9 @@ def test_no_trace_of_the_shell_is_left(agent: Simulated) -> None:
     assert "OptOutSeen" not in kinds
 
 
-@pytest.mark.parametrize("told", ["DO_NOT_TRACK=1", [1], [], ["x" * 65], ["a\u202e"]])
-def test_what_is_no_list_of_assignments_still_narrows(agent: Simulated, told: Any) -> None:
+@pytest.mark.parametrize("assignments", ["DO_NOT_TRACK=1", [1], [], ["x" * 65], ["a\u202e"]])
+def test_what_is_no_list_of_assignments_still_narrows(agent: Simulated, assignments: Any) -> None:
     """Unclear is a no: what was meant to forbid is never dropped."""
-    frame = agent.run("activate", do_not_track=told)
+    frame = agent.run("activate", do_not_track=assignments)
     assert frame["ok"] is False or frame["result"]["sent"] is False
     assert posted(agent) == []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.authority_records import everywhere, receipt_of, told_x
+from fixtures.authority_records import answer_of, everywhere, receipt_of
 from fixtures.authority_server import JOSE, JSON, Served, serving
 from fixtures.catalog_bodies import CATALOG
 from fixtures.customer import Customer
@@ -38,7 +38,7 @@ def asked(made: Vendor, issued: Issued, right: Right, machine: str = MINE, **cha
 
 def use(made: Vendor, request: bytes) -> tuple[Receipt, dict[str, Any]]:
     token = reports.license_right(made.authority, CATALOG, request, now=made.now).body
-    return receipt_of(made, request, token), told_x(token)
+    return receipt_of(made, request, token), answer_of(token)
 
 
 def refused(made: Vendor, request: bytes) -> str:
@@ -85,11 +85,11 @@ def test_each_right_leaves_as_it_was_shown_and_its_receipt_is_kept(customer: Cus
         "Sözleşme no 7.",
         {},
     )
-    told = agent.run("receipts")["result"]
-    (owed,) = told["owed"]
+    result = agent.run("receipts")["result"]
+    (owed,) = result["owed"]
     assert (owed["license"], owed["kind"], owed["reports"], owed["due"]) == (True, right, 0, frame["result"]["due"])
     assert owed["due"] == agent.clock.wall_s // DAY * DAY + 30 * DAY  # a text is for a person
-    assert [each["sub"] for each in told["receipts"]] == [hashlib.sha256(out.body).hexdigest()]
+    assert [each["sub"] for each in result["receipts"]] == [hashlib.sha256(out.body).hexdigest()]
     copy = agent.run("sent", id=shown["id"])["result"]
     assert (copy["body"], copy["reply_status"]) == (shown["body"], 202)
     kinds = [
@@ -136,7 +136,7 @@ def test_a_copy_that_is_gone_or_damaged_is_not_sent_again(customer: Customer) ->
 
 def test_under_do_not_track_it_is_for_a_file(customer: Customer) -> None:
     agent = customer.agent
-    agent.opt_outs.say(do_not_track=True)
+    agent.opt_outs.set_signals(do_not_track=True)
     before = len(agent.network.sent)
     frame = agent.run("rights", kind="erase", license=True)
     assert (frame["ok"], frame["result"]["sent"], len(agent.network.sent)) == (True, False, before)
@@ -220,7 +220,7 @@ def test_what_a_receipt_cannot_hold_a_person_sends(made: Vendor) -> None:
     assert len(activations) == 12
     assert x["held"] == activations[: -1 - len(x["held"]) : -1]
     token = reports.settle(made.authority, receipt.jti, now=made.now).body
-    assert told_x(token) == x
+    assert answer_of(token) == x
 
 
 @pytest.mark.parametrize("right", [Right.OBJECT, Right.RECTIFY, Right.RESTRICT])
@@ -362,7 +362,7 @@ def test_erased_is_gone_from_every_file_and_the_running_license_goes_on(served: 
     person = served.ask("POST", "/v1/rights", asked(made, issued, Right.RECTIFY), JOSE)
     assert (person.status, person.headers["content-type"]) == (202, JOSE)
     reply = served.ask("POST", "/v1/rights", asked(made, issued, Right.ERASE), JOSE)
-    assert (reply.status, told_x(reply.body)["found"]) == (202, 1)
+    assert (reply.status, answer_of(reply.body)["found"]) == (202, 1)
     assert found() == []
     assert served.signed("/v1/renewals", issued, RequestKind.RENEWAL, OTHERS).problem == "not_yet"
     again = served.ask("POST", "/v1/rights", asked(made, issued, Right.ACCESS), JOSE)
@@ -401,7 +401,7 @@ def test_a_request_that_came_as_a_file_is_answered_as_one(
 ) -> None:
     """Written by a server under do-not-track, answered by the authority's command, taken up by the server."""
     agent = customer.agent
-    agent.opt_outs.say(do_not_track=True)
+    agent.opt_outs.set_signals(do_not_track=True)
     (tmp_path / "request.jwt").write_bytes(sealed(agent.run("rights", kind="rectify", license=True)))
     directory = str(customer.vendor.authority.directory)
     command = ["answer", str(tmp_path / "request.jwt"), "--dir", directory, "-o", str(tmp_path / "answer.jwt")]

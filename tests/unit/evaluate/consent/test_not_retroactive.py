@@ -18,11 +18,11 @@ HELD = "usage-0123456789abcdef"
 
 
 def answers(*, allow: bool, notice: str | None = None) -> bytes:
-    said = str(allow).lower()
+    allowed = str(allow).lower()
     return (
         f'schema = 1\nnotice = "{notice or installed_notice()}"\n'
-        f'[purposes.usage_statistics]\nallow = {said}\nhold = "0h"\n'
-        f"[purposes.crash_reports]\nallow = {said}\nreview = false\n"
+        f'[purposes.usage_statistics]\nallow = {allowed}\nhold = "0h"\n'
+        f"[purposes.crash_reports]\nallow = {allowed}\nreview = false\n"
     ).encode()
 
 

@@ -66,7 +66,7 @@ def left(agent: Simulated, *names: str) -> None:
         agent.files.put(PATHS.sent / f"{name}.attempted", dumps({"schema": 1, "at": signing.NOW}))
 
 
-def said(sealed: Sealed) -> Any:
+def body_of(sealed: Sealed) -> Any:
     return loads(sealed.body, max_bytes=2**16)
 
 
@@ -84,7 +84,7 @@ def test_each_right_reveals_the_secrets_of_the_reports_that_left(
     left(agent, B, A)
     sealed_report(agent, WAITS)
     sealed = context.rights.prepare(kind)
-    assert said(sealed) == {"schema": 1, "kind": str(kind), "reveals": hexed(A, B)}
+    assert body_of(sealed) == {"schema": 1, "kind": str(kind), "reveals": hexed(A, B)}
     assert (sealed.method, sealed.url) == ("POST", signing.ENDPOINT + "/v1/rights")
     assert CATALOG.check("data_rights", sealed.body) == ()
     assert context.outbox.require_held(sealed.id) == sealed
@@ -98,12 +98,12 @@ def test_each_right_reveals_the_secrets_of_the_reports_that_left(
 
 def test_only_what_is_meant_is_revealed(agent: Simulated, context: PassContext) -> None:
     left(agent, A, B, C)
-    assert said(context.rights.prepare("erase", [C, A, C]))["reveals"] == hexed(A, C)
+    assert body_of(context.rights.prepare("erase", [C, A, C]))["reveals"] == hexed(A, C)
 
 
 def test_what_was_written_goes_along_and_nothing_else(agent: Simulated, context: PassContext) -> None:
     left(agent, A)
-    assert said(context.rights.prepare("rectify", [], "Sürüm yanlış: 4.2 değil.")) == {
+    assert body_of(context.rights.prepare("rectify", [], "Sürüm yanlış: 4.2 değil.")) == {
         "schema": 1,
         "kind": "rectify",
         "text": "Sürüm yanlış: 4.2 değil.",
@@ -191,14 +191,14 @@ def test_nobody_to_ask_is_said(agent: Simulated) -> None:
 @pytest.mark.parametrize("signal", ["do_not_track", "offline"])
 def test_under_an_opt_out_the_request_is_for_a_file(agent: Simulated, context: PassContext, signal: str) -> None:
     left(agent, A)
-    agent.opt_outs.say(**{signal: True})
+    agent.opt_outs.set_signals(**{signal: True})
     decided = decide(Purpose.DATA_RIGHTS, context.read_gate().inputs(Purpose.DATA_RIGHTS, commanded=True))
     assert isinstance(decided, Denial)
     assert decided.to_file
-    assert said(context.rights.prepare("erase"))["reveals"] == hexed(A)
+    assert body_of(context.rights.prepare("erase"))["reveals"] == hexed(A)
     assert agent.network.sent == []
-    (told,) = context.rights.owed()
-    assert (told["sent_at"], told["due"], told["overdue"]) == (None, None, False)
+    (owed,) = context.rights.owed()
+    assert (owed["sent_at"], owed["due"], owed["overdue"]) == (None, None, False)
 
 
 @pytest.mark.parametrize("kind", list(Right))
@@ -297,8 +297,8 @@ def test_more_than_one_request_holds_are_parted(agent: Simulated, context: PassC
     revealed: list[str] = []
     for name in agent.files.names(PATHS.ready):
         body = agent.files.read(PATHS.ready / name, max_bytes=2**16)
-        told: Any = loads(body or b"", max_bytes=2**16)
-        revealed += told["reveals"]
+        body_json: Any = loads(body or b"", max_bytes=2**16)
+        revealed += body_json["reveals"]
     assert sorted(revealed) == hexed(*names)
     with pytest.raises(Usage) as caught:
         context.rights.prepare("erase")
@@ -315,7 +315,7 @@ def test_what_was_erased_is_not_asked_for_again(agent: Simulated, context: PassC
         context.rights.prepare("access")
     assert caught.value.detail == "rights_nothing"
     left(agent, B)
-    assert said(context.rights.prepare("access"))["reveals"] == hexed(B)
+    assert body_of(context.rights.prepare("access"))["reveals"] == hexed(B)
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -352,8 +352,8 @@ def answer(body: bytes, **claims: Any) -> bytes:
 
 
 def only(context: PassContext) -> dict[str, Any]:
-    (told,) = context.rights.owed()
-    return dict(told)
+    (owed,) = context.rights.owed()
+    return dict(owed)
 
 
 def test_it_is_shown_who_must_answer_and_by_when(agent: Simulated, context: PassContext) -> None:
@@ -361,8 +361,8 @@ def test_it_is_shown_who_must_answer_and_by_when(agent: Simulated, context: Pass
     sealed = context.rights.prepare("erase")
     assert only(context)["due"] is None
     context.outbox.mark_attempted(sealed, context.now)
-    told = only(context)
-    assert (told["sent_at"], told["due"], told["days_left"]) == (signing.NOW, signing.NOW + ANSWER_WITHIN_S, 30)
+    owed = only(context)
+    assert (owed["sent_at"], owed["due"], owed["days_left"]) == (signing.NOW, signing.NOW + ANSWER_WITHIN_S, 30)
     context.rights.received(receipt(sealed.body, due=signing.NOW + 20 * DAY))
     agent.clock.advance(DAY + 1)
     assert only(begin_pass(agent.world)) == {
@@ -388,8 +388,8 @@ def test_when_the_date_is_past_that_is_said_until_there_is_an_answer(agent: Simu
     agent.clock.advance(30 * DAY)
     late = begin_pass(agent.world)
     assert (only(late)["overdue"], only(late)["days_left"]) == (True, 0)
-    told = late.rights.answered(answer(sealed.body) + b"\n")
-    assert (told["overdue"], told["days_left"], told["answered_at"]) == (False, None, signing.NOW + 5)
+    answered = late.rights.answered(answer(sealed.body) + b"\n")
+    assert (answered["overdue"], answered["days_left"], answered["answered_at"]) == (False, None, signing.NOW + 5)
 
 
 def test_the_receipt_and_the_answer_are_both_kept(agent: Simulated, context: PassContext) -> None:
@@ -439,8 +439,8 @@ def test_a_later_date_does_not_delay_an_earlier_one() -> None:
 def test_the_first_answer_is_when_it_was_answered() -> None:
     request = RightsRequest(id=named(1), kind="erase", at=1, sha256="0" * 64, reports=frozenset())
     for moment in (5, 9):
-        told = Receipt(jti="receipt-1", iss="a", iat=moment, sub="0" * 64, kind="erase", due=moment)
-        request = request.with_receipt(told)
+        later = Receipt(jti="receipt-1", iss="a", iat=moment, sub="0" * 64, kind="erase", due=moment)
+        request = request.with_receipt(later)
     assert request.answered_at == 5
 
 
@@ -452,9 +452,9 @@ def test_of_many_requests_the_answered_go_first(agent: Simulated, context: PassC
         context.rights.prepare("access", [A], str(number))
     assert len(context.rights.owed()) == MAX_REQUESTS
     context.rights.prepare("access", [A], "one more")
-    told = context.rights.owed()
-    assert len(told) == MAX_REQUESTS
-    assert [each for each in told if each["answered_at"]] == []
+    owed = context.rights.owed()
+    assert len(owed) == MAX_REQUESTS
+    assert [each for each in owed if each["answered_at"]] == []
 
 
 @pytest.mark.parametrize(

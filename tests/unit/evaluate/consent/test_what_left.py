@@ -100,7 +100,7 @@ def test_a_withdrawn_report_is_purged_though_the_disk_takes_nothing(agent: Simul
     agent.change_consent()
     assert {name.partition("-")[0] for name in agent.files.names(PATHS.held)} == {"usage", "crash"}
     (attempted,) = (name for name in agent.files.names(PATHS.held) if name.startswith("usage-"))
-    agent.opt_outs.say(do_not_track=True)
+    agent.opt_outs.set_signals(do_not_track=True)
     agent.files.put(PATHS.consent, BOTH.replace(b"true", b"false"))
     _full(agent, *below)
     noted = agent.run("narrowed")["result"]["consent"]

@@ -21,9 +21,9 @@ USAGE, CRASH = "usage_statistics", "crash_reports"
 
 
 def text(*, usage: bool = True, crash: bool = False, granted: str = "", hold: str = "72h", comment: str = "") -> bytes:
-    said = "" if not granted else f'[granted]\nby = "Ada"\nrole = "admin"\non = "{granted}"\n'
+    grant = "" if not granted else f'[granted]\nby = "Ada"\nrole = "admin"\non = "{granted}"\n'
     return (
-        f'{comment}schema = 1\nnotice = "{installed_notice()}"\n{said}'
+        f'{comment}schema = 1\nnotice = "{installed_notice()}"\n{grant}'
         f'[purposes.{USAGE}]\nallow = {str(usage).lower()}\nhold = "{hold}"\n'
         f"[purposes.{CRASH}]\nallow = {str(crash).lower()}\nreview = false\n"
     ).encode()
@@ -57,13 +57,13 @@ def answers(agent: Simulated, purpose: str = USAGE) -> list[str]:
 
 
 def entries(agent: Simulated) -> list[Any]:
-    told: list[Any] = agent.run("history")["result"]["entries"]
-    return told
+    listed: list[Any] = agent.run("history")["result"]["entries"]
+    return listed
 
 
 def reasons(agent: Simulated, purpose: str = USAGE) -> list[str]:
-    told = agent.run("narrowed")["answer"]["consent"]["purposes"][purpose]["reasons"]
-    return [each["reason"] for each in told]
+    listed = agent.run("narrowed")["answer"]["consent"]["purposes"][purpose]["reasons"]
+    return [each["reason"] for each in listed]
 
 
 def posts(agent: Simulated) -> list[Sealed]:
@@ -295,11 +295,11 @@ def signed_bytes(agent: Simulated, name: str) -> bytes:
 
 def test_the_panel_is_named_with_the_time(agent: Simulated, tmp_path: Path) -> None:
     by_panel(agent, tmp_path)
-    (told,) = agent.run("narrowed")["answer"]["consent"]["purposes"][USAGE]["reasons"]
-    assert (told["reason"], told["place"]) == ("withdrawn", "the panel")
+    (reason,) = agent.run("narrowed")["answer"]["consent"]["purposes"][USAGE]["reasons"]
+    assert (reason["reason"], reason["place"]) == ("withdrawn", "the panel")
     why = command(agent, tmp_path, "consent", "why", USAGE)
     assert why.status == 1
-    assert f"withdrawn in the panel on {told['what']}" in why.out
+    assert f"withdrawn in the panel on {reason['what']}" in why.out
     assert "opanel-agent consent allow" in why.out
     withdrawal = next(each for each in entries(agent) if each["kind"] == "ConsentWithdrawn")
     assert withdrawal["data"]["method"] == "panel"
@@ -307,13 +307,13 @@ def test_the_panel_is_named_with_the_time(agent: Simulated, tmp_path: Path) -> N
     assert withdrawal["data"]["file_sha256"]
 
 
-@pytest.mark.parametrize(("way", "said"), [(by_command, "by a command on"), (by_file, "in consent.toml on")])
+@pytest.mark.parametrize(("way", "place"), [(by_command, "by a command on"), (by_file, "in consent.toml on")])
 def test_why_names_what_withdrew_where_configuration_management_lays_the_same_allow_again(
-    agent: Simulated, tmp_path: Path, way: Way, said: str
+    agent: Simulated, tmp_path: Path, way: Way, place: str
 ) -> None:
     way(agent, tmp_path)
     lay(agent, text())
-    assert f"withdrawn {said}" in command(agent, tmp_path, "consent", "why", USAGE).out
+    assert f"withdrawn {place}" in command(agent, tmp_path, "consent", "why", USAGE).out
 
 
 def test_the_panel_withdraws_twice_and_it_is_recorded_once(agent: Simulated, tmp_path: Path) -> None:

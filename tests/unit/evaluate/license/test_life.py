@@ -47,15 +47,15 @@ def reseller(made: Vendor, what: Change, customer: Customer) -> None:
 
 def test_customers_of_a_revoked_reseller_have_thirty_days(made: Vendor, customer: Customer) -> None:
     reseller(made, Change.REVOKE, customer)
-    told = customer.check()
-    assert (told["state"], told["reasons"]) == ("grace", ["reseller_revoked"])
-    assert told["until"] == told["as_of"] + 30 * DAY
-    assert all(told["permits"].values())
-    assert told["next_action"]["code"] == "contact_reseller"
+    license_ = customer.check()
+    assert (license_["state"], license_["reasons"]) == ("grace", ["reseller_revoked"])
+    assert license_["until"] == license_["as_of"] + 30 * DAY
+    assert all(license_["permits"].values())
+    assert license_["next_action"]["code"] == "contact_reseller"
     assert customer.days(29)["state"] == "grace"
-    told = customer.days(1)
-    assert (told["state"], told["reasons"][0]) == ("expired", "reseller_revoked")
-    assert told["permits"] == {"run": True, "change": True, "create": False, "paid_features": False}
+    license_ = customer.days(1)
+    assert (license_["state"], license_["reasons"][0]) == ("expired", "reseller_revoked")
+    assert license_["permits"] == {"run": True, "change": True, "create": False, "paid_features": False}
 
 
 @pytest.mark.slow
@@ -67,8 +67,8 @@ def test_a_reseller_who_is_resumed_is_as_before(made: Vendor, customer: Customer
     assert customer.check()["reasons"] == ["ok"], "an upgrade is instant"
     customer.days(2)
     reseller(made, Change.REVOKE, customer)
-    told = customer.check()
-    assert told["until"] == told["as_of"] + 30 * DAY, "and another revocation has its own thirty days"
+    license_ = customer.check()
+    assert license_["until"] == license_["as_of"] + 30 * DAY, "and another revocation has its own thirty days"
 
 
 def test_a_mistake_is_looked_for_every_fifteen_minutes(made: Vendor, customer: Customer) -> None:
@@ -77,8 +77,8 @@ def test_a_mistake_is_looked_for_every_fifteen_minutes(made: Vendor, customer: C
     reseller(made, Change.RESUME, customer)
     for _ in range(5):  # a run of another purpose may put the look off by up to an hour
         customer.agent.clock.advance(16 * 60)
-        told = customer.agent.license()
-    assert told["reasons"] == ["ok"]
+        license_ = customer.agent.license()
+    assert license_["reasons"] == ["ok"]
 
 
 def test_the_license_ends_when_it_ends(made: Vendor) -> None:
@@ -87,8 +87,8 @@ def test_the_license_ends_when_it_ends(made: Vendor) -> None:
     customer.install(made.issue(days=20, activation=False).text)
     customer.check()
     reseller(made, Change.REVOKE, customer)
-    told = customer.check()
-    assert told["until"] == made.now + 20 * DAY - (made.now - signing.NOW)
+    license_ = customer.check()
+    assert license_["until"] == made.now + 20 * DAY - (made.now - signing.NOW)
     assert customer.days(19)["state"] == "grace"
     assert customer.days(1)["state"] == "expired"
 
@@ -125,8 +125,8 @@ def test_any_link_of_the_chain_counts(revoked: int) -> None:
     )
     assert agent.install(text)["ok"]
     agent.publish({revoked: 1})
-    told = agent.run("refresh")["answer"]["license"]
-    assert (told["state"], told["reasons"][0]) == ("grace", "reseller_revoked")
+    license_ = agent.run("refresh")["answer"]["license"]
+    assert (license_["state"], license_["reasons"][0]) == ("grace", "reseller_revoked")
     agent.clock.advance(HOUR)
     agent.publish({revoked: 2})
     assert agent.run("refresh")["answer"]["license"]["state"] == "active", "of a delegation only a revocation counts"
@@ -142,7 +142,7 @@ class OffTheNet:
         self.made = made
         self.customer = Customer(made)
         self.agent = self.customer.agent
-        self.agent.opt_outs.say(offline=True)
+        self.agent.opt_outs.set_signals(offline=True)
         self.carried = 0
 
     def carry(self, text: bytes) -> None:
@@ -160,9 +160,9 @@ class OffTheNet:
 
     def activate(self) -> None:
         """The request is carried out by hand, and so is its answer."""
-        told = self.agent.run("activate", to_file=True)["result"]
-        assert (told["sent"], [each["reason"] for each in told["why"]]) == (False, ["offline"])
-        body = unbase64url(told["request"])
+        result = self.agent.run("activate", to_file=True)["result"]
+        assert (result["sent"], [each["reason"] for each in result["why"]]) == (False, ["offline"])
+        body = unbase64url(result["request"])
         self.made.now = self.agent.clock.wall_s
         self.carry(licensing.signed(self.made.authority, body, requests.verify(body), now=self.made.now).body)
 
@@ -200,9 +200,9 @@ def test_years_without_a_network(made: Vendor, periods: int) -> None:
             server.renew(issued)
         if three_weeks % 8 == 7:
             server.tidy()
-        told = server.days(21)
-        assert told["state"] == "active", (three_weeks, told)
-        assert set(told["reasons"]) <= {"ok", "renew_soon"}, (three_weeks, told)
+        license_ = server.days(21)
+        assert license_["state"] == "active", (three_weeks, license_)
+        assert set(license_["reasons"]) <= {"ok", "renew_soon"}, (three_weeks, license_)
     assert server.agent.network.sent == []
     assert server.agent.run("tick")["answer"]["root"]["seq"] == (4 if periods == 18 else 10)
 
@@ -212,14 +212,14 @@ def test_a_list_that_does_not_come_is_missed_after_its_days(made: Vendor) -> Non
     server.carry(made.issue(stale_days=30, activation=False).text.encode())
     server.carry(server.list())
     assert server.days(29)["state"] == "active"
-    told = server.days(2)
-    assert (told["state"], told["reasons"][0], told["next_action"]["code"]) == (
+    license_ = server.days(2)
+    assert (license_["state"], license_["reasons"][0], license_["next_action"]["code"]) == (
         "grace",
         "status_stale",
         "check_network",
     )
-    told = server.days(14)
-    assert (told["state"], told["permits"]["run"], told["permits"]["create"]) == ("expired", True, False)
+    license_ = server.days(14)
+    assert (license_["state"], license_["permits"]["run"], license_["permits"]["create"]) == ("expired", True, False)
     server.carry(server.list())
     assert server.agent.license()["reasons"] == ["ok"]
     assert server.agent.network.sent == []
@@ -230,8 +230,8 @@ def test_ten_years_of_patience_are_for_ever(made: Vendor) -> None:
     server = OffTheNet(made)
     server.carry(made.issue(stale_days=3650, activation=False).text.encode())
     assert server.days(300)["state"] == "active"
-    told = server.days(70)
-    assert (told["state"], told["reasons"][0]) == ("grace", "expired")
+    license_ = server.days(70)
+    assert (license_["state"], license_["reasons"][0]) == ("grace", "expired")
 
 
 def test_what_comes_by_file_is_judged_as_what_comes_by_wire(made: Vendor, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,8 +245,8 @@ def test_what_comes_by_file_is_judged_as_what_comes_by_wire(made: Vendor, capsys
         server.carry(text)
     for _ in range(3):
         server.agent.run("tick")
-    said = [row for row in capsys.readouterr().err.splitlines() if "document_" in row]
-    refused = [row for row in said if "document_refused" in row or "document_unreadable" in row]
+    logged = [row for row in capsys.readouterr().err.splitlines() if "document_" in row]
+    refused = [row for row in logged if "document_refused" in row or "document_unreadable" in row]
     assert len(refused) == 5
     for row, (number, detail) in zip(
         refused,

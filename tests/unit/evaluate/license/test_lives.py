@@ -60,8 +60,8 @@ def test_a_first_start_under_a_clock_that_is_ahead_is_forgotten_with_the_first_l
     for _ in range(60):
         agent.publish({})
         assert agent.run("refresh")["ok"]
-        told = agent.license()
-        assert (told["state"], told["as_of"]) == ("active", agent.clock.wall_s)
+        status = agent.license()
+        assert (status["state"], status["as_of"]) == ("active", agent.clock.wall_s)
         agent.clock.advance(DAY)
 
 
@@ -91,8 +91,8 @@ def test_a_server_that_was_off_for_a_weekend_takes_a_license_of_this_morning() -
         agent.run("start")
         issued = agent.clock.wall_s - HOUR
         assert agent.install(license_(jti="license-2", iat=issued, nbf=issued, stale_days=60))["ok"]
-        told = agent.license()
-        assert (told["state"], told["as_of"]) == ("active", agent.clock.wall_s), off_s
+        status = agent.license()
+        assert (status["state"], status["as_of"]) == ("active", agent.clock.wall_s), off_s
 
 
 def test_a_list_of_ten_years_ahead_is_the_publishers_to_cure_and_says_so() -> None:
@@ -110,8 +110,8 @@ def test_a_list_of_ten_years_ahead_is_the_publishers_to_cure_and_says_so() -> No
     token = signing.status_list({}, by=NEXT_STATUS, iat=NOW, exp=NOW + 7 * DAY)
     agent.network.serve(STATUS_URL, token, "application/statuslist+jwt")
     assert all(each["ok"] for each in agent.run("refresh")["result"]["asked"])
-    told = agent.license()
-    assert (told["state"], told["as_of"]) == ("active", NOW)
+    status = agent.license()
+    assert (status["state"], status["as_of"]) == ("active", NOW)
 
 
 # ---- a license that begins later
@@ -134,12 +134,12 @@ def test_next_years_license_waits_while_this_years_is_good(*, by_file: bool) -> 
         agent.files.put(PATHS.license, next_year())
     else:
         assert agent.install(next_year())["ok"]
-    told = agent.run("tick")
-    assert told["answer"]["license"]["permits"]["create"]
+    frame = agent.run("tick")
+    assert frame["answer"]["license"]["permits"]["create"]
     agent.clock.advance(20 * DAY - HOUR)
     agent.publish({})
-    told = agent.run("refresh")
-    assert told["next_run_s"] <= HOUR  # it begins by itself
+    frame = agent.run("refresh")
+    assert frame["next_run_s"] <= HOUR  # it begins by itself
     agent.clock.advance(HOUR)
     assert state(agent) == "active"
     assert not agent.files.exists(PATHS.next_bundle)
@@ -190,8 +190,8 @@ def test_a_waiting_license_that_is_damaged_is_set_aside() -> None:
     agent = Simulated()
     this_year(agent)
     agent.files.put(PATHS.next_bundle, b"rot", mode=0o600)
-    told = agent.run("tick")
-    assert told["ok"]
+    frame = agent.run("tick")
+    assert frame["ok"]
     assert not agent.files.exists(PATHS.next_bundle)
     assert agent.files.exists(PATHS.next_bundle.with_name("bundle.next.jws.broken"))
 

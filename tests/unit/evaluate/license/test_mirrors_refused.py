@@ -41,8 +41,8 @@ def status_asked(agent: Simulated) -> list[str]:
 
 def refresh(agent: Simulated) -> list[tuple[str, str | None]]:
     """Where the list was asked for, and what was wrong with it there."""
-    told = agent.run("refresh")["result"]["asked"]
-    return [(each["url"], each["code"]) for each in told if each["url"] != ROOTS_URL]
+    asked = agent.run("refresh")["result"]["asked"]
+    return [(each["url"], each["code"]) for each in asked if each["url"] != ROOTS_URL]
 
 
 def older(agent: Simulated) -> bytes:
@@ -132,14 +132,14 @@ def test_no_other_word_is_one(agent: Simulated, word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("waits", "told"),
+    ("waits", "retry_after_s"),
     [((7200, 3600, 86400), 3600), ((7200, None, 86400), None), ((None, 60, 60), None), ((5, 5, 5), 5)],
 )
 def test_one_mirror_cannot_silence_the_others(
-    agent: Simulated, waits: tuple[int | None, ...], told: int | None
+    agent: Simulated, waits: tuple[int | None, ...], retry_after_s: int | None
 ) -> None:
     for base, wait_s in zip((signing.MIRROR, SECOND, THIRD), waits, strict=True):
-        said = SLOW_DOWN if wait_s is None else SLOW_DOWN.but(retry_after_s=wait_s)
-        agent.network.on("GET", base + PATH, said)
+        answer = SLOW_DOWN if wait_s is None else SLOW_DOWN.but(retry_after_s=wait_s)
+        agent.network.on("GET", base + PATH, answer)
     reply = ask(agent, "status")
-    assert (reply.retry_after_s, reply.code, reply.url) == (told, "server_error", THIRD + PATH)
+    assert (reply.retry_after_s, reply.code, reply.url) == (retry_after_s, "server_error", THIRD + PATH)

@@ -34,8 +34,8 @@ def activated(market: Market, name: str) -> None:
 
 
 def state(market: Market, name: str) -> tuple[str, str]:
-    told = market.license(name)
-    return told["state"], told["reasons"][0]
+    license_ = market.license(name)
+    return license_["state"], license_["reasons"][0]
 
 
 def superseded(market: Market, name: str) -> None:
@@ -143,8 +143,8 @@ def test_an_activation_whose_reply_was_lost_and_that_moved_meanwhile_is_made_ane
     body = shown["body"].encode()
     licensing.signed(market.vendor.authority, body, requests.verify(body), now=market.vendor.now)  # and nobody heard it
     installed(market, "b", issued)
-    told = server.run("activate")
-    assert told["error"]["code"] == "superseded"
+    frame = server.run("activate")
+    assert frame["error"]["code"] == "superseded"
     assert server.files.names(PATHS.held) == ()
     activated(market, "a")
 
@@ -187,12 +187,12 @@ def test_a_release_is_no_move(market: Market) -> None:
 def test_under_do_not_track_a_release_is_carried(market: Market) -> None:
     issued = market.vendor.issue()
     server = installed(market, "a", issued)
-    server.opt_outs.say(do_not_track=True)
+    server.opt_outs.set_signals(do_not_track=True)
     posts = len(market.log)
-    told = server.run("release")["result"]
-    assert (told["sent"], told["why"][0]["reason"]) == (False, "opt_out")
+    result = server.run("release")["result"]
+    assert (result["sent"], result["why"][0]["reason"]) == (False, "opt_out")
     assert len(market.log) == posts
-    body = unbase64url(told["request"])
+    body = unbase64url(result["request"])
     made = licensing.signed(market.vendor.authority, body, requests.verify(body), now=market.vendor.now)
     assert loads(made.body, max_bytes=1024)["released"]  # type: ignore[index, call-overload]
     superseded(market, "a")  # the fixed GETs go on
@@ -203,10 +203,10 @@ def test_a_release_that_was_carried_is_not_sent_for_the_next_activation(market: 
     """Its answer would be that of the first one: released, and the seat would stay taken."""
     issued = market.vendor.issue()
     server = installed(market, "a", issued)
-    server.opt_outs.say(do_not_track=True)
+    server.opt_outs.set_signals(do_not_track=True)
     first = unbase64url(server.run("release")["result"]["request"])
     licensing.signed(market.vendor.authority, first, requests.verify(first), now=market.vendor.now)
-    server.opt_outs.say()
+    server.opt_outs.set_signals()
     activated(market, "a")
     live = market.vendor.bundle(issued, _activation(server)).activation
     assert live is not None
@@ -217,13 +217,13 @@ def test_a_release_that_was_carried_is_not_sent_for_the_next_activation(market: 
 def test_an_activation_that_was_carried_is_not_asked_for_again(market: Market) -> None:
     issued = market.vendor.issue()
     server = market.server("a")
-    server.opt_outs.say(do_not_track=True)
+    server.opt_outs.set_signals(do_not_track=True)
     server.install(issued.text.encode())
     body = unbase64url(server.run("activate")["result"]["request"])
     made = licensing.signed(market.vendor.authority, body, requests.verify(body), now=market.vendor.now)
     assert server.install(made.body)["ok"]
     assert server.files.names(PATHS.held) == ()
-    server.opt_outs.say()
+    server.opt_outs.set_signals()
     installed(market, "b", issued)
     activated(market, "a")
 

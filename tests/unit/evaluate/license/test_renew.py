@@ -55,7 +55,7 @@ def held(market: Market, name: str = "a") -> Bundle:
     return bundle_document.verify(text, market.vendor.authority.root, now=None)
 
 
-def told(market: Market) -> dict[str, Any]:
+def published_renewal(market: Market) -> dict[str, Any]:
     """As `status` has it; this pass asks nothing."""
     answer: dict[str, Any] = market.servers["a"].run("narrowed")["answer"]["renewal"]
     return answer
@@ -67,7 +67,7 @@ def requested(market: Market) -> list[Sealed]:
 
 def until_due(market: Market) -> None:
     """To the moment of the next request, with no other run due then."""
-    planned = told(market)["next"]
+    planned = published_renewal(market)["next"]
     if planned - market.vendor.now > 2 * HOUR:
         market.pass_time(planned - 2 * HOUR - market.vendor.now)
         market.servers["a"].run("tick")
@@ -129,12 +129,12 @@ def test_a_plan_that_was_lost_asks_no_second_time_on_a_day(market: Market, serve
     today = market.vendor.now // DAY
     for _ in range(50):
         server.files.remove(PATHS.state)
-        planned = told(market)["next"]
+        planned = published_renewal(market)["next"]
         if planned // DAY == today:
             market.pass_time(planned - market.vendor.now)
             server.run("tick")
             assert len(requested(market)) == 1
-            assert told(market)["next"] // DAY == today + 1
+            assert published_renewal(market)["next"] // DAY == today + 1
             return
     pytest.fail("no plan was made for the same day")
 
@@ -158,20 +158,20 @@ def test_what_waits_is_judged_again_before_it_leaves(market: Market, server: Sim
 
 def test_status_says_when_it_asks_next_and_how_the_last_request_ended(market: Market, issued: Issued) -> None:
     begins = renewal.begins_s(held(market).license.nbf, held(market).license.exp)
-    first = told(market)
+    first = published_renewal(market)
     assert begins <= first["next"] < begins + DAY
     assert (first["at"], first["failure"]) == (None, None)
     until_due(market)
     changes.change(market.vendor.authority, Change.SUSPEND, issued.jti, now=market.vendor.now)
     market.servers["a"].run("tick")
     asked = market.vendor.now
-    assert told(market) == {"next": told(market)["next"], "at": asked, "failure": "suspended"}
-    assert told(market)["next"] // DAY == asked // DAY + 1
+    assert published_renewal(market) == {"next": published_renewal(market)["next"], "at": asked, "failure": "suspended"}
+    assert published_renewal(market)["next"] // DAY == asked // DAY + 1
     changes.change(market.vendor.authority, Change.RESUME, issued.jti, now=market.vendor.now)
     until_due(market)
     market.servers["a"].run("tick")
-    assert (told(market)["at"], told(market)["failure"]) == (market.vendor.now, None)
-    assert told(market)["next"] > market.vendor.now + 20 * DAY
+    assert (published_renewal(market)["at"], published_renewal(market)["failure"]) == (market.vendor.now, None)
+    assert published_renewal(market)["next"] > market.vendor.now + 20 * DAY
 
 
 def test_it_wakes_for_the_request_and_for_nothing_else(market: Market, server: Simulated) -> None:
@@ -195,8 +195,8 @@ def test_no_word_no_request(market: Market, server: Simulated) -> None:
     """Offline, do-not-track, a setting, settings that are refused: each by itself, and each is told as no next request."""
     until_due(market)
     words: tuple[Callable[[], None], ...] = (
-        lambda: server.opt_outs.say(offline=True),
-        lambda: server.opt_outs.say(do_not_track=True),
+        lambda: server.opt_outs.set_signals(offline=True),
+        lambda: server.opt_outs.set_signals(do_not_track=True),
         lambda: server.files.put(PATHS.settings, SETTINGS + b"[license]\nrenew = false\n"),
         lambda: server.files.put(PATHS.settings, SETTINGS + b'region = "elsewhere"\n'),
         lambda: server.files.put(PATHS.settings, SETTINGS + b"shell = 1\n"),
@@ -206,7 +206,7 @@ def test_no_word_no_request(market: Market, server: Simulated) -> None:
         frame = server.run("tick")
         assert frame["answer"]["renewal"]["next"] is None
         assert requested(market) == []
-        server.opt_outs.say()
+        server.opt_outs.set_signals()
         server.files.put(PATHS.settings, SETTINGS)
     market.pass_time(2 * HOUR)
     server.run("tick")
@@ -221,7 +221,7 @@ def test_a_license_that_must_be_activated_first_is_not_asked_about(market: Marke
     server.install(made.text.encode())
     market.live(9 * DAY)
     assert market.asked("/v1/renewals") == []
-    assert told(market) == {"next": None, "at": None, "failure": None}
+    assert published_renewal(market) == {"next": None, "at": None, "failure": None}
 
 
 def test_one_that_needs_none_is_renewed_for_who_has_its_key(market: Market) -> None:
@@ -295,7 +295,7 @@ def test_a_request_that_fails_is_made_once_a_day_and_worsens_nothing(market: Mar
         market.pass_time(3 * HOUR)
     asked = [sealed for sealed in server.network.sent if sealed.url == RENEWALS]
     assert 2 <= len(asked) <= len(days)
-    assert told(market)["failure"] not in (None, "not_yet")
+    assert published_renewal(market)["failure"] not in (None, "not_yet")
     assert held(market).text == before
     server.network.on("POST", RENEWALS, market.answer)
     market.pass_time(2 * DAY)
@@ -357,7 +357,7 @@ def test_a_request_about_a_license_that_is_no_more_is_dropped(
     server.install(newer.text.encode())
     server.run("tick")
     assert server.files.names(PATHS.held) == ()
-    assert told(market)["next"] > market.vendor.now + 20 * DAY
+    assert published_renewal(market)["next"] > market.vendor.now + 20 * DAY
 
 
 # ---- what comes back
@@ -368,7 +368,7 @@ def answered(market: Market, text: str) -> str | None:
     server = market.servers["a"]
     server.network.on("POST", RENEWALS, ok(text.encode(), "application/jose"))
     asks(market)
-    failure: str | None = told(market)["failure"]
+    failure: str | None = published_renewal(market)["failure"]
     return failure
 
 

@@ -97,11 +97,11 @@ def test_a_withdrawal_since_is_not_undone(agent: Simulated) -> None:
 
 def test_an_opt_out_since_is_not_undone(agent: Simulated) -> None:
     backup = agent.files.snapshot()
-    agent.opt_outs.say(do_not_track=True)
+    agent.opt_outs.set_signals(do_not_track=True)
     put_back(agent, backup)
     days(agent, 10)
     assert reports(agent) == []
-    agent.opt_outs.say()
+    agent.opt_outs.set_signals()
     passes(agent, HOUR)
     assert "HoldsRestarted" in kinds(agent)
 
@@ -126,8 +126,8 @@ def test_a_dropped_report_that_is_back_has_its_whole_hold_again(agent: Simulated
             agent.change_consent()
     assert [each["id"] for each in waiting(agent)] == [report["id"]]
     assert reports(agent) == []
-    told = kinds(agent)
-    assert told.index("GapFound") < told.index("HoldsRestarted")
+    recorded = kinds(agent)
+    assert recorded.index("GapFound") < recorded.index("HoldsRestarted")
     agent.run("held", action="drop", id=report["id"])
     days(agent, 3)
     assert report["id"] not in [each.id for each in reports(agent)]
@@ -151,10 +151,10 @@ def test_a_ledger_that_is_put_back_alone_denies_until_somebody_looks(agent: Simu
     days(agent, 2)
     agent.files.put(PATHS.ledger, backup[PATHS.ledger].data, mode=0o600)
     days(agent, 10)
-    told = agent.run("tick")["answer"]
-    assert [each["reason"] for each in told["consent"]["purposes"]["usage_statistics"]["reasons"]] == ["ledger"]
+    answer = agent.run("tick")["answer"]
+    assert [each["reason"] for each in answer["consent"]["purposes"]["usage_statistics"]["reasons"]] == ["ledger"]
     assert reports(agent) == []
-    assert told["license"]["reasons"] == ["ok"]
+    assert answer["license"]["reasons"] == ["ok"]
     agent.run("review")
     days(agent, 4)
     assert reports(agent) != []
@@ -167,8 +167,8 @@ def test_a_ledger_that_is_put_back_with_its_head_denies_until_somebody_looks(age
     for path in LEDGER:
         agent.files.put(path, backup[path].data, mode=0o600)
     days(agent, 10)
-    told = agent.run("tick")["answer"]
-    assert [each["reason"] for each in told["consent"]["purposes"]["usage_statistics"]["reasons"]] == ["ledger"]
+    answer = agent.run("tick")["answer"]
+    assert [each["reason"] for each in answer["consent"]["purposes"]["usage_statistics"]["reasons"]] == ["ledger"]
     assert reports(agent) == []
     agent.run("review")
     days(agent, 4)
@@ -219,8 +219,8 @@ def test_an_activation_that_was_younger_is_asked_for_again(tmp_path: Path) -> No
     assert customer.agent.run("activate")["ok"]
     customer.days(5)
     put_back(customer.agent, backup)
-    told = customer.check()
-    assert (told["state"], told["reasons"][0]) == ("active", "activation_due")
+    license_ = customer.check()
+    assert (license_["state"], license_["reasons"][0]) == ("active", "activation_due")
     assert customer.agent.run("activate")["ok"]
     assert customer.days(5)["reasons"] == ["ok"]
 

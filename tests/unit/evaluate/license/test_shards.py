@@ -44,8 +44,8 @@ def test_the_ten_millionth_license_is_suspended_by_its_own_shard(tmp_path: Path)
     assert {URL + path for path in ("/v1/roots.jws", "/v1/status.jwt", "/v1/status/9.jwt")} <= gets
     assert len(gets) == 4, "and the advisories: no other shard's"
     changes.change(made.authority, Change.SUSPEND, issued.jti, now=made.now)
-    told = customer.check()
-    assert (told["state"], told["reasons"][0]) == ("grace", "suspended")
+    license_ = customer.check()
+    assert (license_["state"], license_["reasons"][0]) == ("grace", "suspended")
     customer.agent.clock.advance(2 * 3600)
     assert customer.check()["state"] == "suspended"
     changes.change(made.authority, Change.RESUME, issued.jti, now=made.now)

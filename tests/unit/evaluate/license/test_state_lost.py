@@ -128,13 +128,13 @@ def test_an_old_activation_does_not_come_back_over_a_newer_one() -> None:
     def activate(sealed: Sealed) -> Reply:
         asked = signed_request.verify(sealed.body)
         number = len(given)
-        said: dict[str, Any] = {
+        claims: dict[str, Any] = {
             "jti": f"activation-{number}",
             "iat": NOW + number,
             "status": signing.status(200 + number),
         }
         bind = signing.bind(components=asked.components, salt=asked.salt)
-        given.append(signing.activation(bind=bind, cnf={"jkt": asked.jwk.kid}, **said))
+        given.append(signing.activation(bind=bind, cnf={"jkt": asked.jwk.kid}, **claims))
         return ok(given[-1], "application/jose")
 
     agent.network.on("POST", signing.ENDPOINT + "/v1/activations", activate)
@@ -152,8 +152,8 @@ def test_an_old_activation_does_not_come_back_over_a_newer_one() -> None:
 
 def test_a_key_is_not_exchanged_for_an_older_edition_of_what_is_kept(agent: Simulated) -> None:
     agent.network.on("POST", signing.ENDPOINT + "/v1/bundles", ok(OLD, "application/jose"))
-    told = agent.run("exchange", key=signing.KEY)
-    assert (told["error"]["code"], told["error"]["detail"]) == ("chain_invalid", "bundle_older")
+    frame = agent.run("exchange", key=signing.KEY)
+    assert (frame["error"]["code"], frame["error"]["detail"]) == ("chain_invalid", "bundle_older")
     assert kept(agent) == "license-2"
     newer = license_("license-3", issued=100)
     agent.network.on("POST", signing.ENDPOINT + "/v1/bundles", ok(newer, "application/jose"))

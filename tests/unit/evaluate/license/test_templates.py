@@ -91,8 +91,8 @@ def test_nothing_of_this_server_is_left() -> None:
     left = {path for path in agent.files.snapshot() if path.is_relative_to(PATHS.state_dir)}
     assert {path.name for path in left} <= EVERYONES
     state = json.loads(agent.files.read(PATHS.state, max_bytes=10**5) or b"")
-    said = {name: value for name, value in state.items() if value}
-    assert set(said) == {"schema", "floors", "list_iat", "clone_of"}, "public dates, and whose yes consent.toml holds"
+    kept = {name: value for name, value in state.items() if value}
+    assert set(kept) == {"schema", "floors", "list_iat", "clone_of"}, "public dates, and whose yes consent.toml holds"
     for path in left - {PATHS.state}:
         assert agent.files.entry(path) == before[path], "the same bytes for everyone"
     for path in (PATHS.settings, PATHS.consent):
@@ -104,10 +104,10 @@ def test_what_would_be_forgotten_is_said_and_changes_nothing() -> None:
     agent.files.put(PATHS.license, signing.bundle(activated=False))
     agent.run("tick")
     before = set(agent.files.snapshot())
-    told = agent.run("reset", preview=True)["result"]
+    preview = agent.run("reset", preview=True)["result"]
     assert set(agent.files.snapshot()) == before
     entries = agent.run("history")["result"]["of"]
-    assert told == {
+    assert preview == {
         "forgotten": False,
         "license": True,
         "activated": False,
@@ -148,8 +148,10 @@ def test_a_template_that_boots_twice_is_two_servers(meanwhile: bool, tmp_path: P
         connect(server, made)
         server.run("start")
         plans.add(schedule(server))
-        told = server.license()
-        assert (told["state"], told["reasons"][0]) == ("active", "activation_due"), "licensed by the file in /etc"
+        license_ = server.license()
+        assert (license_["state"], license_["reasons"][0]) == ("active", "activation_due"), (
+            "licensed by the file in /etc"
+        )
         assert server.run("activate")["ok"]
         assert server.run("refresh")["answer"]["license"]["reasons"] == ["ok"]
         keys.add(server.files.read(PATHS.activation_key, max_bytes=32))
@@ -162,8 +164,8 @@ def test_a_server_of_the_template_sends_nothing_by_the_templates_word() -> None:
     server = copied(agent, 5, ELSEWHERE)
     for _ in range(10):
         server.clock.advance(DAY)
-        told = server.run("tick")["answer"]["consent"]["purposes"]["usage_statistics"]
-        assert [each["reason"] for each in told["reasons"]] == ["clone"]
+        consent = server.run("tick")["answer"]["consent"]["purposes"]["usage_statistics"]
+        assert [each["reason"] for each in consent["reasons"]] == ["clone"]
     assert reports(server) == []
     assert server.run("held")["result"]["held"] == []
     kinds = [each["kind"] for each in server.run("history")["result"]["entries"]]
@@ -193,8 +195,8 @@ def test_a_refusal_needs_no_second_look() -> None:
     agent.files.put(PATHS.consent, NO)
     agent.run("reset")
     server = copied(agent, 5, ELSEWHERE)
-    told = server.run("start")["answer"]["consent"]["purposes"]["usage_statistics"]["reasons"]
-    assert [each["reason"] for each in told] == ["denied_by_file"]
+    listed = server.run("start")["answer"]["consent"]["purposes"]["usage_statistics"]["reasons"]
+    assert [each["reason"] for each in listed] == ["denied_by_file"]
 
 
 @pytest.mark.parametrize("step", range(0, 60, 3))
@@ -274,13 +276,18 @@ def together(days: int, *customers: Customer) -> list[dict[str, Any]]:
 
 def test_a_copy_has_fourteen_days_and_the_original_goes_on(made: Vendor, original: Customer) -> None:
     copy = twin(original, made)
-    told = copy.check()
-    assert (told["state"], "machine_mismatch" in told["reasons"], told["permits"]["create"]) == ("grace", True, True)
-    at_home, told = together(13, original, copy)
-    assert (at_home["reasons"], told["state"]) == (["ok"], "grace")
-    at_home, told = together(2, original, copy)
-    assert (told["state"], told["permits"]["run"], told["permits"]["create"]) == ("wrong_machine", True, False)
-    assert told["next_action"]["code"] == "move_back_or_release", "its key is its own"
+    license_ = copy.check()
+    assert (license_["state"], license_["permits"]["create"]) == ("grace", True)
+    assert "machine_mismatch" in license_["reasons"]
+    at_home, license_ = together(13, original, copy)
+    assert (at_home["reasons"], license_["state"]) == (["ok"], "grace")
+    at_home, license_ = together(2, original, copy)
+    assert (license_["state"], license_["permits"]["run"], license_["permits"]["create"]) == (
+        "wrong_machine",
+        True,
+        False,
+    )
+    assert license_["next_action"]["code"] == "move_back_or_release", "its key is its own"
     assert at_home["reasons"] == ["ok"]
 
 
@@ -311,7 +318,7 @@ def test_a_copy_sends_nothing_until_somebody_looks(made: Vendor, original: Custo
 
 def test_a_copy_does_not_send_the_originals_request(made: Vendor, original: Customer) -> None:
     """An activation that waited was signed by a key that the copy has no more."""
-    original.agent.opt_outs.say(do_not_track=True)
+    original.agent.opt_outs.set_signals(do_not_track=True)
     original.agent.run("activate", to_file=True)
     copy = twin(original, made)
     assert copy.agent.run("activate")["ok"]
@@ -339,8 +346,8 @@ def test_a_disk_that_comes_home_is_no_copy(made: Vendor, original: Customer) -> 
 def test_a_machine_that_tells_less_is_no_copy(made: Vendor, original: Customer) -> None:
     """What cannot be read today was not changed: DMI without its credential."""
     original.agent.machine.parts.pop("dmi_product_uuid")
-    told = original.days(3)
-    assert (told["state"], told["reasons"]) == ("active", ["binding_drift"])
+    license_ = original.days(3)
+    assert (license_["state"], license_["reasons"]) == ("active", ["binding_drift"])
     kinds = [each["kind"] for each in original.agent.run("history")["result"]["entries"]]
     assert "CloneFound" not in kinds
 

@@ -32,9 +32,9 @@ def offered(agent: Simulated, *roots: bytes) -> tuple[int, str | None]:
     """A check with this roots.jws: the agent's root after it, and why the file was refused."""
     agent.network.serve(ROOTS_URL, b"".join(roots), JOSE)
     frame = agent.run("refresh")
-    told = frame["result"]["asked"][0]
+    asked = frame["result"]["asked"][0]
     assert frame["answer"]["license"]["state"] == "active"
-    return frame["answer"]["root"]["seq"], None if told["ok"] else told["error"]["detail"]
+    return frame["answer"]["root"]["seq"], None if asked["ok"] else asked["error"]["detail"]
 
 
 def people(indices: Sequence[int]) -> list[signing.Signer]:
@@ -106,8 +106,9 @@ def test_expired_local_root(agent: Simulated) -> None:
     assert offered(agent, signing.root(), signing.root(seq=2, exp=signing.NOW + 60)) == (2, None)
     agent.clock.advance(600)
     agent.publish({})
-    told = agent.run("refresh")["answer"]["license"]
-    assert (told["state"], told["last_success"], "root_old" in told["reasons"]) == ("active", agent.clock.wall_s, True)
+    license_ = agent.run("refresh")["answer"]["license"]
+    assert (license_["state"], license_["last_success"]) == ("active", agent.clock.wall_s)
+    assert "root_old" in license_["reasons"]
     refused = agent.install(signing.lines(signing.delegation(), signing.license(jti="license-2", iat=signing.NOW)))
     assert refused["error"]["detail"] == "root_expired"
     whole = (signing.root(), signing.root(seq=2, exp=signing.NOW + 60), signing.root(seq=3))
@@ -133,8 +134,8 @@ def status(agent: Simulated, by: signing.Signer, iat: int) -> str | None:
     """A check that brings this list: None where it was accepted, else why it was not."""
     token = signing.status_list({}, by=by, iat=iat, exp=iat + 7 * signing.DAY)
     agent.network.serve(STATUS_URL, token, "application/statuslist+jwt")
-    told = agent.run("refresh")["result"]["asked"][1]
-    return None if told["ok"] else str(told["error"]["detail"])
+    asked = agent.run("refresh")["result"]["asked"][1]
+    return None if asked["ok"] else str(asked["error"]["detail"])
 
 
 def test_timestamp_rollback(agent: Simulated) -> None:

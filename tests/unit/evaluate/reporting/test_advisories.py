@@ -114,7 +114,7 @@ def test_a_set_whose_key_the_root_dropped_is_said_and_not_told(
     assert "advisories_refused" in capsys.readouterr().err
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
+def advisory_lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [each for each in capsys.readouterr().err.splitlines() if "security_advisory" in each]
 
 
@@ -122,20 +122,20 @@ def test_the_journal_has_each_once_and_what_is_grave_as_a_warning(
     agent: Simulated, context: PassContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install.advisory_set(context, signing.lines(HIGH, LOW))
-    high, low = told(capsys)
+    high, low = advisory_lines(capsys)
     assert high.startswith("warning: ")
     assert 'id=advisory-1 severity=high title="Please update" fixed_in=0.1.1' in high
     assert low.startswith("info: ")
     assert "fixed_in=none" in low
     install.advisory_set(begin_pass(agent.world), signing.lines(HIGH, LOW, LAST))
-    (last,) = told(capsys)
+    (last,) = advisory_lines(capsys)
     assert last.startswith("warning: ")
     assert "advisory-3" in last
 
 
 def test_one_that_has_ended_is_not_news(context: PassContext, capsys: pytest.CaptureFixture[str]) -> None:
     install.advisory_set(context, signing.lines(signing.advisory(exp=signing.NOW)))
-    assert told(capsys) == []
+    assert advisory_lines(capsys) == []
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -129,8 +129,8 @@ def test_a_frame_that_is_not_declared_is_left_away(frame: StackFrame) -> None:
 
 def test_of_a_deep_stack_the_innermost_frames_are_told() -> None:
     frames = [StackFrame(module="opanel_agent.jobs", function="f", line=n) for n in range(1, MAX_FRAMES + 10)]
-    told = scrub("builtins.RecursionError", frames, "0.1.0", "3.11")["frames"]
-    assert told == [f"opanel_agent.jobs:f:{n}" for n in range(10, MAX_FRAMES + 10)]
+    scrubbed = scrub("builtins.RecursionError", frames, "0.1.0", "3.11")["frames"]
+    assert scrubbed == [f"opanel_agent.jobs:f:{n}" for n in range(10, MAX_FRAMES + 10)]
 
 
 def test_frames_are_read_from_a_traceback_by_where_their_file_lies() -> None:
@@ -179,8 +179,8 @@ def crashed(agent: Simulated, *modules: str) -> None:
 def modules(context: PassContext) -> list[str]:
     """What is pending, without taking it."""
     entry = context.ports.files.read(FILE, max_bytes=2**20)
-    told: Any = {"pending": []} if entry is None else loads(entry, max_bytes=2**20)
-    return [each["frames"][0].split(":")[0].rpartition(".")[2] for each in told["pending"]]
+    stored: Any = {"pending": []} if entry is None else loads(entry, max_bytes=2**20)
+    return [each["frames"][0].split(":")[0].rpartition(".")[2] for each in stored["pending"]]
 
 
 def test_the_latest_three_different_crashes_wait(agent: Simulated, context: PassContext) -> None:
@@ -268,9 +268,9 @@ def test_a_crash_that_cannot_be_noted_is_only_said(capsys: pytest.CaptureFixture
 
     files = MemoryFiles(fault=fault)
     note(files, PATHS, failing())
-    said = capsys.readouterr().err
-    assert "crash_not_noted" in said
-    assert [each for each in PLANTED if each in said] == []
+    printed = capsys.readouterr().err
+    assert "crash_not_noted" in printed
+    assert [each for each in PLANTED if each in printed] == []
     assert not files.locked
 
 

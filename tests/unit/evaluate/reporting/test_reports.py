@@ -42,7 +42,7 @@ def _receipt(sealed: Sealed) -> Reply:
     return ok(signing.receipt(sealed.body, kind=sealed.purpose), "application/jose", status=202)
 
 
-def say(agent: Simulated, text: str) -> dict[str, Any]:
+def write_consent(agent: Simulated, text: str) -> dict[str, Any]:
     agent.files.put(PATHS.consent, text.encode())
     return agent.change_consent()
 
@@ -66,8 +66,8 @@ def kinds(agent: Simulated) -> list[str]:
 
 
 def held(agent: Simulated) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = agent.run("held")["result"]["held"]
-    return told
+    waiting: list[dict[str, Any]] = agent.run("held")["result"]["held"]
+    return waiting
 
 
 def test_without_an_answer_nothing_is_collected_and_nothing_leaves(agent: Simulated) -> None:
@@ -81,7 +81,7 @@ def test_without_an_answer_nothing_is_collected_and_nothing_leaves(agent: Simula
 
 @pytest.mark.parametrize("text", [NO, YES.replace("2026-12-03", "2020-01-01"), YES.replace("true", '"true"'), "{"])
 def test_a_no_an_old_answer_and_a_broken_file_are_a_no(agent: Simulated, text: str) -> None:
-    say(agent, text)
+    write_consent(agent, text)
     for _ in range(10):
         agent.clock.advance(signing.DAY)
         agent.run("tick")
@@ -90,7 +90,7 @@ def test_a_no_an_old_answer_and_a_broken_file_are_a_no(agent: Simulated, text: s
 
 
 def test_a_yes_is_recorded_then_a_report_is_held_and_then_leaves(agent: Simulated) -> None:
-    say(agent, YES)
+    write_consent(agent, YES)
     (waiting,) = held(agent)
     assert waiting["why"] == [{"reason": "held", "what": "hold", "place": str(PATHS.consent), "line": 6}]
     assert reports(agent) == []
@@ -99,9 +99,9 @@ def test_a_yes_is_recorded_then_a_report_is_held_and_then_leaves(agent: Simulate
     wait(agent, 2 * HOUR)
     (left,) = reports(agent)
     assert left.id == waiting["id"]
-    told = kinds(agent)
+    recorded = kinds(agent)
     order = ["ConsentGiven", "RequestSealed", "RequestAttempted", "RequestAnswered", "ReceiptKept"]
-    assert [kind for kind in told if kind in order] == order
+    assert [kind for kind in recorded if kind in order] == order
 
 
 def test_the_preview_is_what_leaves(agent: Simulated) -> None:
@@ -120,34 +120,34 @@ def test_the_preview_is_what_leaves(agent: Simulated) -> None:
 
 
 def test_a_report_says_the_fingerprint_and_nothing_more(agent: Simulated) -> None:
-    say(agent, AT_ONCE)
+    write_consent(agent, AT_ONCE)
     (left,) = reports(agent)
-    said = json.loads(left.body)
-    assert set(said) == {
+    report = json.loads(left.body)
+    assert set(report) == {
         *("schema", "notice", "agent_version", "panel_version", "os_id", "os_version", "kernel", "architecture"),
         *("virtualization", "cpu_class", "memory_class", "install_channel", "license_state", "erasure"),
     }
-    assert said["license_state"] == "unlicensed"
+    assert report["license_state"] == "unlicensed"
     secret = agent.files.read(PATHS.erasure / left.id, max_bytes=32)
     assert secret is not None
-    assert hashlib.sha256(secret).hexdigest() == said["erasure"]
+    assert hashlib.sha256(secret).hexdigest() == report["erasure"]
 
 
 @pytest.mark.slow
 def test_one_report_a_week(agent: Simulated) -> None:
-    say(agent, AT_ONCE)
+    write_consent(agent, AT_ONCE)
     wait(agent, 29 * signing.DAY)
     assert 4 <= len(reports(agent)) <= 5
     assert len({sealed.body for sealed in reports(agent)}) == len(reports(agent))
 
 
 def test_a_withdrawal_purges_what_waits_and_names_what_had_gone(agent: Simulated) -> None:
-    say(agent, AT_ONCE)
+    write_consent(agent, AT_ONCE)
     (left,) = reports(agent)
-    say(agent, YES)
+    write_consent(agent, YES)
     wait(agent, 8 * signing.DAY)
     (waiting,) = held(agent)
-    noted = say(agent, NO)["result"]["consent"]
+    noted = write_consent(agent, NO)["result"]["consent"]
     assert noted["purged"] == [waiting["id"]]
     assert [gone["id"] for gone in noted["gone"]] == [left.id]
     assert noted["ready"]
@@ -161,7 +161,7 @@ def test_a_withdrawal_purges_what_waits_and_names_what_had_gone(agent: Simulated
 
 def test_a_no_between_sealing_and_sending_counts(agent: Simulated) -> None:
     """The courier reads for itself: evaluate decided a moment before."""
-    say(agent, YES)
+    write_consent(agent, YES)
     wait(agent, 71 * HOUR)
     agent.clock.advance(2 * HOUR)
     outlet = agent.world.network
@@ -178,14 +178,14 @@ def test_a_no_between_sealing_and_sending_counts(agent: Simulated) -> None:
 
 @pytest.mark.parametrize("signal", ["do_not_track", "offline"])
 def test_an_opt_out_denies_and_its_end_begins_the_hold_anew(agent: Simulated, signal: str) -> None:
-    say(agent, YES)
+    write_consent(agent, YES)
     wait(agent, 71 * HOUR)
-    agent.opt_outs.say(**{signal: True})
+    agent.opt_outs.set_signals(**{signal: True})
     agent.run("tick")
     agent.clock.advance(10 * HOUR)
     agent.run("tick")
     assert reports(agent) == []
-    agent.opt_outs.say()
+    agent.opt_outs.set_signals()
     agent.run("tick")
     wait(agent, 71 * HOUR)
     assert reports(agent) == []
@@ -195,7 +195,7 @@ def test_an_opt_out_denies_and_its_end_begins_the_hold_anew(agent: Simulated, si
 
 
 def test_days_without_a_mark_begin_the_hold_anew(agent: Simulated) -> None:
-    say(agent, YES)
+    write_consent(agent, YES)
     agent.clock.advance(73 * HOUR)  # no pass in between: as after a restored backup
     agent.run("tick")
     assert reports(agent) == []
@@ -203,18 +203,18 @@ def test_days_without_a_mark_begin_the_hold_anew(agent: Simulated) -> None:
 
 
 def test_another_machine_is_asked_again(agent: Simulated) -> None:
-    say(agent, AT_ONCE)
+    write_consent(agent, AT_ONCE)
     agent.machine.parts |= {"machine_id": "f" * 31 + "0", "dmi_product_uuid": "11111111-2222-4333-8444-555555555555"}
     wait(agent, 8 * signing.DAY)
     assert len(reports(agent)) == 1
-    told = agent.run("tick")["answer"]["consent"]["purposes"][USAGE]
-    assert {each["reason"] for each in told["reasons"]} == {"clone"}
-    say(agent, AT_ONCE + "# answered again, for this machine\n")
+    usage = agent.run("tick")["answer"]["consent"]["purposes"][USAGE]
+    assert {each["reason"] for each in usage["reasons"]} == {"clone"}
+    write_consent(agent, AT_ONCE + "# answered again, for this machine\n")
     assert len(reports(agent)) == 2
 
 
 def test_what_cannot_be_recorded_does_not_leave(agent: Simulated) -> None:
-    say(agent, YES)
+    write_consent(agent, YES)
     wait(agent, 70 * HOUR)
     agent.clock.advance(3 * HOUR)
 
@@ -232,12 +232,12 @@ def test_what_cannot_be_recorded_does_not_leave(agent: Simulated) -> None:
 
 
 def test_a_broken_ledger_denies_until_somebody_looked(agent: Simulated) -> None:
-    say(agent, AT_ONCE)
+    write_consent(agent, AT_ONCE)
     agent.files.put(PATHS.ledger, b"rot\n", mode=0o600)
     wait(agent, 8 * signing.DAY)
     assert len(reports(agent)) == 1
-    told = agent.run("tick")["answer"]["consent"]["purposes"][USAGE]
-    assert {each["reason"] for each in told["reasons"]} == {"ledger"}
+    usage = agent.run("tick")["answer"]["consent"]["purposes"][USAGE]
+    assert {each["reason"] for each in usage["reasons"]} == {"ledger"}
     agent.run("review")
     wait(agent, 2 * HOUR)
     assert len(reports(agent)) == 2
@@ -245,7 +245,7 @@ def test_a_broken_ledger_denies_until_somebody_looked(agent: Simulated) -> None:
 
 def test_a_failure_keeps_the_report_and_tries_hours_later(agent: Simulated) -> None:
     agent.network.on("POST", REPORTS, Unavailable(Reason.UNREACHABLE_TCP, "connect_failed"), _receipt)
-    say(agent, AT_ONCE)
+    write_consent(agent, AT_ONCE)
     assert len(held(agent)) == 1
     wait(agent, 600)
     assert len(reports(agent)) == 1
@@ -257,13 +257,13 @@ def test_a_failure_keeps_the_report_and_tries_hours_later(agent: Simulated) -> N
 
 def test_a_receipt_for_other_bytes_is_not_kept(agent: Simulated) -> None:
     agent.network.on("POST", REPORTS, ok(signing.receipt(sub="0" * 64), "application/jose", status=202))
-    say(agent, AT_ONCE)
+    write_consent(agent, AT_ONCE)
     assert agent.files.names(PATHS.receipts) == ()
     assert len(reports(agent)) == 1
 
 
 def test_a_held_report_is_shown_dropped_or_sent_at_once(agent: Simulated) -> None:
-    say(agent, YES)
+    write_consent(agent, YES)
     (waiting,) = held(agent)
     shown = agent.run("held", action="show", id=waiting["id"])["result"]
     sent = agent.run("held", action="send", id=waiting["id"])
@@ -277,9 +277,9 @@ def test_a_held_report_is_shown_dropped_or_sent_at_once(agent: Simulated) -> Non
 
 
 def test_a_report_that_is_denied_cannot_be_sent_at_once_either(agent: Simulated) -> None:
-    say(agent, YES)
+    write_consent(agent, YES)
     (waiting,) = agent.run("held")["result"]["held"]
-    agent.opt_outs.say(do_not_track=True)
+    agent.opt_outs.set_signals(do_not_track=True)
     frame = agent.run("held", action="send", id=waiting["id"])
     assert frame["error"]["code"] == "opt_out"
     assert reports(agent) == []
@@ -287,15 +287,15 @@ def test_a_report_that_is_denied_cannot_be_sent_at_once_either(agent: Simulated)
 
 @pytest.mark.slow
 def test_a_held_report_goes_after_two_weeks_and_a_copy_after_ninety_days(agent: Simulated) -> None:
-    say(agent, YES)
+    write_consent(agent, YES)
     (waiting,) = agent.run("held")["result"]["held"]
-    agent.opt_outs.say(do_not_track=True)
+    agent.opt_outs.set_signals(do_not_track=True)
     wait(agent, 14 * signing.DAY)
     assert waiting["id"] not in agent.files.names(PATHS.held)
-    agent.opt_outs.say()
-    say(agent, AT_ONCE)
+    agent.opt_outs.set_signals()
+    write_consent(agent, AT_ONCE)
     (left,) = reports(agent)
-    say(agent, NO)
+    write_consent(agent, NO)
     wait(agent, 90 * signing.DAY)
     assert [name for name in agent.files.names(PATHS.sent) if name.startswith("usage")] == []
     assert agent.files.exists(PATHS.erasure / left.id)
@@ -303,7 +303,7 @@ def test_a_held_report_goes_after_two_weeks_and_a_copy_after_ninety_days(agent: 
 
 def test_license_and_report_run_apart(agent: Simulated) -> None:
     """Two requests in a row would tell the wire that they are one server's."""
-    say(agent, AT_ONCE.replace("0h", "1h"))
+    write_consent(agent, AT_ONCE.replace("0h", "1h"))
     agent.run("refresh")
     before = len(agent.network.sent)
     agent.clock.advance(HOUR)
@@ -315,7 +315,7 @@ def test_license_and_report_run_apart(agent: Simulated) -> None:
 
 
 def test_a_report_that_leaves_is_logged_without_its_values(agent: Simulated, capfd: pytest.CaptureFixture[str]) -> None:
-    say(agent, AT_ONCE)
+    write_consent(agent, AT_ONCE)
     (left,) = reports(agent)
     secret = json.loads(left.body)["erasure"]
     logged = capfd.readouterr()
@@ -326,14 +326,14 @@ def test_a_report_that_leaves_is_logged_without_its_values(agent: Simulated, cap
 
 def test_a_pass_that_was_killed_while_sending_is_recorded(agent: Simulated) -> None:
     """And once only: the ledger says what may have gone, before anything is decided about it again."""
-    say(agent, AT_ONCE)
+    write_consent(agent, AT_ONCE)
     (left,) = reports(agent)
     agent.files.remove(PATHS.sent / f"{left.id}.reply")
     agent.run("tick")
     agent.run("tick")
     ledger = agent.files.read(PATHS.ledger, max_bytes=10**6) or b""
-    told = [each for each in map(json.loads, ledger.splitlines()) if each["data"].get("reason") == "interrupted"]
-    assert [(each["kind"], each["data"]["id"]) for each in told] == [("RequestFailed", left.id)]
+    interrupted = [each for each in map(json.loads, ledger.splitlines()) if each["data"].get("reason") == "interrupted"]
+    assert [(each["kind"], each["data"]["id"]) for each in interrupted] == [("RequestFailed", left.id)]
     assert (
         json.loads((agent.files.read(PATHS.sent / f"{left.id}.reply", max_bytes=10**6) or b"").split(b"\n")[0])[
             "detail"
@@ -356,12 +356,12 @@ def test_a_request_that_is_cut_short_a_second_time_is_recorded_again(agent: Simu
         agent.run("held", action="send", id=waiting["id"])
     agent.run("narrowed")
     ledger = agent.files.read(PATHS.ledger, max_bytes=10**6) or b""
-    told = [each for each in map(json.loads, ledger.splitlines()) if each["data"].get("reason") == "interrupted"]
-    assert [(each["kind"], each["data"]["id"]) for each in told] == [("RequestFailed", waiting["id"])] * 2
+    interrupted = [each for each in map(json.loads, ledger.splitlines()) if each["data"].get("reason") == "interrupted"]
+    assert [(each["kind"], each["data"]["id"]) for each in interrupted] == [("RequestFailed", waiting["id"])] * 2
 
 
 def test_rights_over_what_left_are_used_and_answered(agent: Simulated) -> None:
-    say(agent, AT_ONCE)
+    write_consent(agent, AT_ONCE)
     (left,) = reports(agent)
     agent.network.on("POST", signing.ENDPOINT + "/v1/rights", _promised)
     shown = agent.run("rights", kind="erase", preview=True)["result"]
@@ -378,12 +378,12 @@ def test_rights_over_what_left_are_used_and_answered(agent: Simulated) -> None:
 
 @pytest.mark.parametrize("signal", ["do_not_track", "offline"])
 def test_a_right_does_not_depend_on_being_tracked(agent: Simulated, signal: str) -> None:
-    say(agent, AT_ONCE)
-    agent.opt_outs.say(**{signal: True})
+    write_consent(agent, AT_ONCE)
+    agent.opt_outs.set_signals(**{signal: True})
     before = len(agent.network.sent)
-    told = agent.run("rights", kind="access")["result"]
-    assert told["sent"] is False
-    assert told["request"]
+    result = agent.run("rights", kind="access")["result"]
+    assert result["sent"] is False
+    assert result["request"]
     assert len(agent.network.sent) == before
 
 
@@ -404,7 +404,7 @@ def test_crashes_wait_for_review_and_none_from_before_the_consent_is_told(agent:
     fail()
     agent.run("tick")
     assert held(agent) == []
-    say(agent, NO.replace("crash_reports]\nallow = false", "crash_reports]\nallow = true"))
+    write_consent(agent, NO.replace("crash_reports]\nallow = false", "crash_reports]\nallow = true"))
     assert held(agent) == []
     fail()
     agent.run("tick")
@@ -422,9 +422,9 @@ def test_crashes_wait_for_review_and_none_from_before_the_consent_is_told(agent:
 def test_an_export_has_it_all(agent: Simulated) -> None:
     from opanel_agent.core.codec.base64url import unbase64url
 
-    say(agent, AT_ONCE)
-    told = agent.run("export")["result"]
-    assert told["more"] is None
-    data = unbase64url(told["export"])
-    assert len(data) == told["size"]
+    write_consent(agent, AT_ONCE)
+    result = agent.run("export")["result"]
+    assert result["more"] is None
+    data = unbase64url(result["export"])
+    assert len(data) == result["size"]
     assert reports(agent)[0].id.encode() in data

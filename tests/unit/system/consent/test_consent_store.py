@@ -167,8 +167,8 @@ def test_a_directory_that_cannot_be_listed_is_a_fault() -> None:
     files = MemoryFiles(fault=fault)
     files.put(PATHS.consent, GOOD)
     reading = read(files)
-    (told,) = reading.policies_refused
-    assert (told.detail, told.values["file"]) == ("read_failed", "/etc/opanel-agent/consent.d")
+    (policy_fault,) = reading.policies_refused
+    assert (policy_fault.detail, policy_fault.values["file"]) == ("read_failed", "/etc/opanel-agent/consent.d")
     assert reading.in_doubt == (Signal(kind=SignalKind.FILE, what="consent.d", place="/etc/opanel-agent"),)
 
 
@@ -241,9 +241,9 @@ def test_a_folder_that_is_to_be_mounted_and_is_not_is_a_fault(mountinfo: bytes, 
     files = policies()
     files.put(Path("/etc/fstab"), FSTAB)
     files.put(Path("/proc/self/mountinfo"), mountinfo)
-    told = [(fault.detail, fault.values) for fault in read(files).policies_refused]
+    faults = [(fault.detail, fault.values) for fault in read(files).policies_refused]
     place = str(PATHS.consent_dir)
-    assert told == ([("folder_unmounted", {"file": place, "mount": place, "named": "/etc/fstab"})] if refused else [])
+    assert faults == ([("folder_unmounted", {"file": place, "mount": place, "named": "/etc/fstab"})] if refused else [])
 
 
 def test_a_mount_above_the_folder_counts_and_others_do_not() -> None:
@@ -280,17 +280,17 @@ def test_a_policy_that_goes_while_it_is_read_is_none() -> None:
 
 @pytest.mark.parametrize("lay", [{"owner": 1000}, {"mode": 0o666}, {"kind": "link"}])
 def test_an_opt_out_counts_whoever_wrote_it(lay: dict[str, object]) -> None:
-    said = Signal(kind=SignalKind.SETTING, what="do_not_track", place="/etc/opanel-agent/consent.toml", line=3)
-    assert list(read(laid(OPTED_OUT, **lay)).signals()) == [said]
+    signal = Signal(kind=SignalKind.SETTING, what="do_not_track", place="/etc/opanel-agent/consent.toml", line=3)
+    assert list(read(laid(OPTED_OUT, **lay)).signals()) == [signal]
     assert list(read(laid(GOOD, **lay)).signals()) == []
 
 
 def test_an_opt_out_beside_a_typing_error_counts() -> None:
-    (said,) = read(laid(OPTED_OUT + b"x = 1\n")).signals()
-    assert (said.what, said.line) == ("do_not_track", 3)
+    (signal,) = read(laid(OPTED_OUT + b"x = 1\n")).signals()
+    assert (signal.what, signal.line) == ("do_not_track", 3)
     files = policies(a=b"schema = 1\ndo_not_track = true\nx = 1\n")
-    (said,) = read(files).signals()
-    assert (said.place, said.line) == ("/etc/opanel-agent/consent.d/a.toml", 2)
+    (signal,) = read(files).signals()
+    assert (signal.place, signal.line) == ("/etc/opanel-agent/consent.d/a.toml", 2)
 
 
 @pytest.mark.parametrize(
@@ -377,8 +377,8 @@ def test_what_is_wrong_on_a_disk_is_told_with_its_place(
     home: Path, spoil: Callable[[Path], object], detail: str, at: str
 ) -> None:
     spoil(home / "consent.toml")
-    told, file, _ = refusal(on_disk(home))
-    assert (told, file) == (detail, str((home / at).resolve() if at != "consent.toml" else home / at))
+    found, file, _ = refusal(on_disk(home))
+    assert (found, file) == (detail, str((home / at).resolve() if at != "consent.toml" else home / at))
 
 
 def test_another_owner_s_file_is_refused(home: Path) -> None:
@@ -390,10 +390,10 @@ def test_a_fifo_that_others_write_to_is_not_waited_for(home: Path) -> None:
     os.mkfifo(home / "consent.d" / "a.toml")
     writer = os.open(home / "consent.d" / "a.toml", os.O_RDWR | os.O_NONBLOCK)
     try:
-        (told,) = on_disk(home).policies_refused
+        (fault,) = on_disk(home).policies_refused
     finally:
         os.close(writer)
-    assert told.detail == "file_type"
+    assert fault.detail == "file_type"
 
 
 def test_an_unreadable_file_on_a_disk_is_refused(home: Path) -> None:
@@ -405,9 +405,9 @@ def test_an_unreadable_file_on_a_disk_is_refused(home: Path) -> None:
 
 def test_a_policy_directory_that_is_none_is_a_fault(home: Path) -> None:
     (home / "consent.d").write_bytes(b"")
-    (told,) = on_disk(home).policies_refused
-    assert isinstance(told, Misconfigured)
-    assert (told.code, told.detail) == (Reason.CONSENT_REFUSED, "read_failed")
+    (fault,) = on_disk(home).policies_refused
+    assert isinstance(fault, Misconfigured)
+    assert (fault.code, fault.detail) == (Reason.CONSENT_REFUSED, "read_failed")
 
 
 # ---- consent.d on this machine's disk

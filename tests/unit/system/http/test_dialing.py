@@ -167,7 +167,7 @@ except Unavailable as error:
 
 def test_where_no_thread_can_be_made_the_name_service_counts_as_silent() -> None:
     """A unit has room for 16 tasks, and each name that hangs leaves one behind."""
-    told = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", NO_ROOM],
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
@@ -175,7 +175,7 @@ def test_where_no_thread_can_be_made_the_name_service_counts_as_silent() -> None
         check=False,
         timeout=30,
     )
-    assert (told.stdout, told.returncode) == ("resolver_silent\n", 0), told.stderr
+    assert (finished.stdout, finished.returncode) == ("resolver_silent\n", 0), finished.stderr
 
 
 def test_a_real_name_is_resolved() -> None:

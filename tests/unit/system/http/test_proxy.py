@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from fixtures import wire_server as w
-from fixtures.wire_server import answer, says, wire
+from fixtures.wire_server import answer, sends, wire
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import AgentError, Unavailable
 from opanel_agent.core.wire.message import Reply, fixed_get, head
@@ -38,7 +38,7 @@ def fails(proxy: str, ca_file: Path | None = None) -> tuple[AgentError, RequestT
 
 
 def fails_on(data: bytes, login: str = "") -> AgentError:
-    with wire(says(data)) as proxy:
+    with wire(sends(data)) as proxy:
         error, trace = fails(f"http://{login}127.0.0.1:{proxy.port}")
     assert (error.code, trace.failed, trace.passed) == (Reason.PROXY_ERROR, Step.PROXY, [])
     return error
@@ -72,7 +72,7 @@ def test_user_and_password_are_percent_decoded(login: str) -> None:
     import base64
 
     user, _, password = login.partition(":")
-    with wire(says(answer("403 No"))) as proxy:
+    with wire(sends(answer("403 No"))) as proxy:
         fails(f"http://{quote(user, safe='')}:{quote(password, safe='')}@127.0.0.1:{proxy.port}")
     wanted = b"proxy-authorization: basic " + base64.b64encode(login.encode()).lower()
     assert wanted in proxy.received[0].lower()
@@ -133,7 +133,7 @@ def test_a_proxy_that_says_nothing() -> None:
 
 
 def test_a_proxy_that_speaks_tls_and_is_written_without(company: w.Authority, tmp_path: Path) -> None:
-    with wire(says(b""), w.server_context(company, tmp_path, "localhost")) as proxy:
+    with wire(sends(b""), w.server_context(company, tmp_path, "localhost")) as proxy:
         error, _ = fails(f"http://localhost:{proxy.port}", company.file)
     assert error.detail == "proxy_speaks_tls"
 
@@ -152,7 +152,7 @@ def test_a_plain_proxy_that_is_written_with_https(greeting: bytes) -> None:
 
 
 def test_a_proxy_whose_certificate_is_not_trusted_says_why(company: w.Authority, tmp_path: Path) -> None:
-    with wire(says(b""), w.server_context(company, tmp_path, "localhost")) as proxy:
+    with wire(sends(b""), w.server_context(company, tmp_path, "localhost")) as proxy:
         error, _ = fails(f"https://localhost:{proxy.port}")
     assert error.detail == "proxy_certificate"
     assert "certificate" in str(error.values["why"])
@@ -198,7 +198,7 @@ def test_a_proxy_that_intercepts_fails_at_the_certificate_or_at_what_it_answers(
 
 
 def test_a_tunnel_that_is_cut_fails_at_tls_and_not_at_the_proxy() -> None:
-    with wire(says(ESTABLISHED)) as proxy:
+    with wire(sends(ESTABLISHED)) as proxy:
         error, trace = fails(f"http://127.0.0.1:{proxy.port}")
     assert (trace.passed, trace.failed) == ([Step.PROXY], Step.TLS)
     assert error.detail == "tls_cut"

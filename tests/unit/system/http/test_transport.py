@@ -12,7 +12,7 @@ import pytest
 
 from fixtures import wire_server as w
 from fixtures.fake_network import FakeNetwork, ok
-from fixtures.wire_server import answer, says, wire
+from fixtures.wire_server import answer, sends, wire
 from opanel_agent.core.codes import Code, Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable
 from opanel_agent.core.problems import MEDIA_TYPE as PROBLEM
@@ -48,17 +48,17 @@ def send(
 def fails(
     sealed: Sealed, limits: TransferLimits = PATIENT, ca_file: Path | None = None, proxy: str | None = None
 ) -> AgentError:
-    with pytest.raises(AgentError) as told:
+    with pytest.raises(AgentError) as caught:
         send(sealed, limits, ca_file, proxy)
-    return told.value
+    return caught.value
 
 
 def fails_on(data: bytes, limits: TransferLimits = PATIENT) -> AgentError:
-    with wire(says(data)) as server:
+    with wire(sends(data)) as server:
         return fails(get(server.port), limits)
 
 
-def said(error: AgentError) -> tuple[Code, str]:
+def code_and_detail(error: AgentError) -> tuple[Code, str]:
     return error.code, error.detail
 
 
@@ -66,7 +66,7 @@ def said(error: AgentError) -> tuple[Code, str]:
 
 
 def test_the_bytes_of_a_get_are_those_that_were_shown() -> None:
-    with wire(says(GOOD)) as server:
+    with wire(sends(GOOD)) as server:
         sealed = get(server.port)
         reply = send(sealed)
     assert server.received == [head(sealed)]
@@ -77,7 +77,7 @@ def test_the_bytes_of_a_get_are_those_that_were_shown() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"x.y.z", bytes(60_000)])
 def test_the_bytes_of_a_post_are_those_that_were_shown(body: bytes) -> None:
-    with wire(says(answer("200 OK", f"Content-Type: {JOSE}", body=b"a.b.c"))) as server:
+    with wire(sends(answer("200 OK", f"Content-Type: {JOSE}", body=b"a.b.c"))) as server:
         sealed = post(server.port, body)
         send(sealed)
     assert server.received == [head(sealed) + body]
@@ -86,12 +86,12 @@ def test_the_bytes_of_a_post_are_those_that_were_shown(body: bytes) -> None:
 def test_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with wire(says(GOOD)) as server:
+    with wire(sends(GOOD)) as server:
         assert send(get(server.port)).ok
 
 
 def test_one_request_is_one_connection_and_is_never_repeated() -> None:
-    with wire(says(b"")) as server:
+    with wire(sends(b"")) as server:
         fails(get(server.port))
         time.sleep(0.1)
     assert len(server.received) == 1
@@ -99,21 +99,21 @@ def test_one_request_is_one_connection_and_is_never_repeated() -> None:
 
 @pytest.mark.parametrize("headers", [(), (("Host", "a"), ("Bad Name", ""))], ids=["no host is added", "bad name"])
 def test_a_malformed_request_is_our_fault(headers: tuple[tuple[str, str], ...]) -> None:
-    with wire(says(GOOD)) as server:
+    with wire(sends(GOOD)) as server:
         url = f"http://127.0.0.1:{server.port}/"
         error = fails(Sealed(id="1", purpose="p", method="GET", url=url, headers=headers, body=b""))
-    assert (type(error), *said(error)) == (Bug, Reason.INTERNAL, "request_malformed")
+    assert (type(error), *code_and_detail(error)) == (Bug, Reason.INTERNAL, "request_malformed")
     assert server.received == []
 
 
 @pytest.mark.parametrize("declared", [(), (("Content-Length", "2"),), (("Content-Length", "0"),)])
 def test_a_body_of_another_length_than_sealed_does_not_leave(declared: tuple[tuple[str, str], ...]) -> None:
     """Refused, rather than declared by a library or cut off in the middle."""
-    with wire(says(GOOD)) as server:
+    with wire(sends(GOOD)) as server:
         host = f"127.0.0.1:{server.port}"
         headers = (("Host", host), *declared)
         error = fails(Sealed(id="1", purpose="p", method="POST", url=f"http://{host}/", headers=headers, body=b"x"))
-    assert (type(error), *said(error)) == (Bug, Reason.INTERNAL, "request_malformed")
+    assert (type(error), *code_and_detail(error)) == (Bug, Reason.INTERNAL, "request_malformed")
     assert server.received == []
 
 
@@ -124,29 +124,29 @@ def test_a_body_of_another_length_than_sealed_does_not_leave(declared: tuple[tup
     "content_type", [LIST, f"{LIST.upper()}; v=1", "application/octet-stream", "text/plain", "binary/octet-stream", "x"]
 )
 def test_the_named_type_is_taken_and_what_a_plain_web_server_calls_it(content_type: str) -> None:
-    with wire(says(answer("200 OK", f"Content-Type: {content_type}", body=b"a.b.c"))) as server:
+    with wire(sends(answer("200 OK", f"Content-Type: {content_type}", body=b"a.b.c"))) as server:
         assert send(get(server.port)).body == b"a.b.c"
 
 
 def test_chunks_and_an_open_end_are_taken() -> None:
     chunked = f"HTTP/1.1 200 OK\r\nContent-Type: {LIST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    with wire(says(chunked + b"3\r\na.b\r\n2\r\n.c\r\n0\r\n\r\n")) as server:
+    with wire(sends(chunked + b"3\r\na.b\r\n2\r\n.c\r\n0\r\n\r\n")) as server:
         assert send(get(server.port)).body == b"a.b.c"
-    with wire(says(f"HTTP/1.1 200 OK\r\nContent-Type: {LIST}\r\n\r\na.b.c".encode())) as server:
+    with wire(sends(f"HTTP/1.1 200 OK\r\nContent-Type: {LIST}\r\n\r\na.b.c".encode())) as server:
         assert send(get(server.port)).body == b"a.b.c"
 
 
 def test_the_identity_coding_is_taken() -> None:
-    with wire(says(answer("200 OK", f"Content-Type: {LIST}", "Content-Encoding: identity", body=b"a"))) as server:
+    with wire(sends(answer("200 OK", f"Content-Type: {LIST}", "Content-Encoding: identity", body=b"a"))) as server:
         assert send(get(server.port)).ok
 
 
 def test_a_body_as_long_as_admitted_is_taken_and_one_byte_more_is_not() -> None:
     limits = TransferLimits(max_bytes=1000)
-    with wire(says(answer("200 OK", f"Content-Type: {LIST}", body=b"x" * 1000))) as server:
+    with wire(sends(answer("200 OK", f"Content-Type: {LIST}", body=b"x" * 1000))) as server:
         assert len(send(get(server.port), limits).body) == 1000
     error = fails_on(answer("200 OK", f"Content-Type: {LIST}", body=b"x" * 1001), limits)
-    assert (*said(error), error.values) == (Reason.SERVER_ERROR, "reply_too_long", {"max_bytes": 1000})
+    assert (*code_and_detail(error), error.values) == (Reason.SERVER_ERROR, "reply_too_long", {"max_bytes": 1000})
 
 
 @pytest.mark.parametrize(
@@ -194,24 +194,24 @@ def test_every_other_answer_has_its_code(data: bytes, code: Code, detail: str) -
 
 def test_broken_chunks_are_a_broken_reply() -> None:
     start = f"HTTP/1.1 200 OK\r\nContent-Type: {LIST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    assert said(fails_on(start + b"3\r\nabc\r\nzz\r\n")) == (Reason.SERVER_ERROR, "reply_broken")
-    assert said(fails_on(start + b"3\r\nabc\r\n")) == (Reason.SERVER_ERROR, "reply_broken")
+    assert code_and_detail(fails_on(start + b"3\r\nabc\r\nzz\r\n")) == (Reason.SERVER_ERROR, "reply_broken")
+    assert code_and_detail(fails_on(start + b"3\r\nabc\r\n")) == (Reason.SERVER_ERROR, "reply_broken")
 
 
 def test_a_redirect_is_not_followed() -> None:
     with (
-        wire(says(GOOD)) as target,
-        wire(says(answer("301 Moved", f"Location: http://127.0.0.1:{target.port}/"))) as server,
+        wire(sends(GOOD)) as target,
+        wire(sends(answer("301 Moved", f"Location: http://127.0.0.1:{target.port}/"))) as server,
     ):
         error = fails(get(server.port))
-    assert (*said(error), error.values) == (Reason.CAPTIVE_PORTAL, "redirected", {"status": 301})
+    assert (*code_and_detail(error), error.values) == (Reason.CAPTIVE_PORTAL, "redirected", {"status": 301})
     assert target.received == []
 
 
 @pytest.mark.parametrize("content_type", ["application/octet-stream", PROBLEM, LIST])
 def test_a_posts_answer_must_be_what_it_asked_for(content_type: str) -> None:
-    with wire(says(answer("200 OK", f"Content-Type: {content_type}", body=b"{}"))) as server:
-        assert said(fails(post(server.port))) == (Reason.CAPTIVE_PORTAL, "wrong_type")
+    with wire(sends(answer("200 OK", f"Content-Type: {content_type}", body=b"{}"))) as server:
+        assert code_and_detail(fails(post(server.port))) == (Reason.CAPTIVE_PORTAL, "wrong_type")
 
 
 # how long it may take
@@ -232,7 +232,7 @@ def test_a_slow_server_is_left(script: w.Script) -> None:
     with wire(script) as server:
         error = fails(get(server.port), QUICK)
         took_s = time.monotonic() - began
-    assert said(error) == (Reason.SERVER_ERROR, "reply_slow")
+    assert code_and_detail(error) == (Reason.SERVER_ERROR, "reply_slow")
     assert took_s < 2
 
 
@@ -240,19 +240,22 @@ def test_a_slow_server_is_left(script: w.Script) -> None:
 def test_an_endless_body_is_left_at_the_limit(framing: str) -> None:
     start = f"HTTP/1.1 200 OK\r\nContent-Type: {LIST}\r\n{framing}\r\n\r\n".encode()
     with wire(w.floods(start, piece=b"64\r\n" + b"x" * 100 + b"\r\n")) as server:
-        assert said(fails(get(server.port), TransferLimits(max_bytes=5000))) == (Reason.SERVER_ERROR, "reply_too_long")
+        assert code_and_detail(fails(get(server.port), TransferLimits(max_bytes=5000))) == (
+            Reason.SERVER_ERROR,
+            "reply_too_long",
+        )
 
 
 # who is reached
 
 
 def test_an_unknown_name() -> None:
-    assert said(fails(get(80, "https", "status.invalid"))) == (Reason.UNREACHABLE_DNS, "name_unknown")
+    assert code_and_detail(fails(get(80, "https", "status.invalid"))) == (Reason.UNREACHABLE_DNS, "name_unknown")
 
 
 def test_a_name_that_dns_cannot_carry() -> None:
     """A root may name what no settings may: it is an unknown name, not an error of ours."""
-    assert said(fails(get(80, "https", f"{'a' * 64}.invalid"))) == (Reason.UNREACHABLE_DNS, "name_unknown")
+    assert code_and_detail(fails(get(80, "https", f"{'a' * 64}.invalid"))) == (Reason.UNREACHABLE_DNS, "name_unknown")
 
 
 def free_port() -> int:
@@ -261,7 +264,7 @@ def free_port() -> int:
 
 
 def test_a_refused_port() -> None:
-    assert said(fails(get(free_port()))) == (Reason.UNREACHABLE_TCP, "connect_failed")
+    assert code_and_detail(fails(get(free_port()))) == (Reason.UNREACHABLE_TCP, "connect_failed")
 
 
 @pytest.fixture
@@ -280,7 +283,7 @@ def full_port() -> Iterator[int]:
 
 
 def test_a_port_that_never_answers(full_port: int) -> None:
-    assert said(fails(get(full_port), TransferLimits(connect_s=0.3, whole_s=5))) == (
+    assert code_and_detail(fails(get(full_port), TransferLimits(connect_s=0.3, whole_s=5))) == (
         Reason.UNREACHABLE_TCP,
         "connect_slow",
     )
@@ -295,19 +298,19 @@ def trusted(tmp_path_factory: pytest.TempPathFactory) -> w.Authority:
 
 
 def test_a_certificate_of_our_own_authority_is_trusted(trusted: w.Authority, tmp_path: Path) -> None:
-    with wire(says(GOOD), w.server_context(trusted, tmp_path, "localhost")) as server:
+    with wire(sends(GOOD), w.server_context(trusted, tmp_path, "localhost")) as server:
         sealed = get(server.port, "https", "localhost")
         assert send(sealed, ca_file=trusted.file).body == b"a.b.c"
     assert server.received == [head(sealed)]
 
 
-def test_an_unknown_authority_is_not_trusted_whatever_the_environment_says(
+def test_an_unknown_authority_is_not_trusted_whatever_the_environment_sends(
     trusted: w.Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted.file))
-    with wire(says(GOOD), w.server_context(trusted, tmp_path, "localhost")) as server:
+    with wire(sends(GOOD), w.server_context(trusted, tmp_path, "localhost")) as server:
         error = fails(get(server.port, "https", "localhost"))
-    assert said(error) == (Reason.TLS_UNTRUSTED, "tls_certificate")
+    assert code_and_detail(error) == (Reason.TLS_UNTRUSTED, "tls_certificate")
     assert server.received == []
 
 
@@ -315,30 +318,30 @@ def test_an_unknown_authority_is_not_trusted_whatever_the_environment_says(
 def test_a_certificate_for_another_name_or_time_is_not_trusted(
     trusted: w.Authority, tmp_path: Path, name: str, age_days: int, why: str
 ) -> None:
-    with wire(says(GOOD), w.server_context(trusted, tmp_path, name, age_days=age_days)) as server:
+    with wire(sends(GOOD), w.server_context(trusted, tmp_path, name, age_days=age_days)) as server:
         error = fails(get(server.port, "https", "localhost"), ca_file=trusted.file)
-    assert said(error) == (Reason.TLS_UNTRUSTED, "tls_certificate")
+    assert code_and_detail(error) == (Reason.TLS_UNTRUSTED, "tls_certificate")
     assert why in str(error.values["why"])
     assert server.received == []
 
 
 def test_what_speaks_no_tls(trusted: w.Authority) -> None:
-    with wire(says(GOOD), greeting=b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
+    with wire(sends(GOOD), greeting=b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
         error = fails(get(server.port, "https", "localhost"), ca_file=trusted.file)
-    assert said(error) == (Reason.TLS_UNTRUSTED, "tls_not_spoken")
+    assert code_and_detail(error) == (Reason.TLS_UNTRUSTED, "tls_not_spoken")
 
 
 def test_a_server_that_speaks_only_tls_that_is_too_old(trusted: w.Authority) -> None:
-    with wire(says(GOOD), greeting=b"\x15\x03\x01\x00\x02\x02\x46") as server:  # the alert protocol_version
+    with wire(sends(GOOD), greeting=b"\x15\x03\x01\x00\x02\x02\x46") as server:  # the alert protocol_version
         error = fails(get(server.port, "https", "localhost"), ca_file=trusted.file)
-    assert said(error) == (Reason.TLS_UNTRUSTED, "tls_handshake")
+    assert code_and_detail(error) == (Reason.TLS_UNTRUSTED, "tls_handshake")
 
 
 def test_a_silent_handshake_is_left_and_is_no_failed_connection(trusted: w.Authority) -> None:
     """The firewall lets it through, and whoever looks for the fault there looks in the wrong place."""
     with wire(w.is_silent) as server:
         error = fails(get(server.port, "https", "localhost"), TransferLimits(connect_s=0.3), ca_file=trusted.file)
-    assert said(error) == (Reason.SERVER_ERROR, "handshake_slow")
+    assert code_and_detail(error) == (Reason.SERVER_ERROR, "handshake_slow")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
@@ -347,7 +350,7 @@ def test_a_broken_ca_file_is_the_settings_fault(tmp_path: Path, content: bytes |
     if content is not None:
         file.write_bytes(content)
     error = fails(get(9, "https", "localhost"), ca_file=file)
-    assert (type(error), *said(error), error.values) == (
+    assert (type(error), *code_and_detail(error), error.values) == (
         Misconfigured,
         Reason.SETTINGS_REFUSED,
         "ca_file",
@@ -379,7 +382,7 @@ def test_a_proxy_carries_the_same_bytes(trusted: w.Authority, tmp_path: Path) ->
 
 
 def test_a_loopback_address_goes_past_the_proxy() -> None:
-    with wire(says(GOOD)) as server:
+    with wire(sends(GOOD)) as server:
         assert send(get(server.port), proxy=f"http://127.0.0.1:{free_port()}").ok
 
 
@@ -406,7 +409,7 @@ def problem(name: str, *headers: str, status: str = "409 Conflict") -> bytes:
 )
 def test_a_problem_of_ours_is_told_apart(name: str, code: Code) -> None:
     error = fails_on(problem(name))
-    assert (*said(error), error.values) == (code, f"problem_{name}", {"status": 409})
+    assert (*code_and_detail(error), error.values) == (code, f"problem_{name}", {"status": 409})
 
 
 @pytest.mark.parametrize(
@@ -414,12 +417,12 @@ def test_a_problem_of_ours_is_told_apart(name: str, code: Code) -> None:
 )
 def test_any_other_problem_is_a_status(body: bytes) -> None:
     error = fails_on(answer("418 Teapot", f"Content-Type: {PROBLEM}", body=body))
-    assert (*said(error), error.values) == (Reason.SERVER_ERROR, "status_unexpected", {"status": 418})
+    assert (*code_and_detail(error), error.values) == (Reason.SERVER_ERROR, "status_unexpected", {"status": 418})
 
 
 def test_a_problem_that_ends_early_is_a_status() -> None:
     error = fails_on(answer("400 Bad", f"Content-Type: {PROBLEM}", body=b"{", length=50))
-    assert (*said(error), error.values) == (Reason.SERVER_ERROR, "status_unexpected", {"status": 400})
+    assert (*code_and_detail(error), error.values) == (Reason.SERVER_ERROR, "status_unexpected", {"status": 400})
 
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)

@@ -44,18 +44,18 @@ def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
 
 
 def test_the_room_is_what_others_than_root_have(tmp_path: Path) -> None:
-    told, space = os.statvfs(tmp_path), HERE.space(tmp_path)
+    statvfs, space = os.statvfs(tmp_path), HERE.space(tmp_path)
     assert space is not None
-    assert abs(space.bytes_free - told.f_bavail * told.f_frsize) < 2**30  # others write at the same time
-    assert space.read_only == bool(told.f_flag & os.ST_RDONLY)
-    assert (space.files_free is None) == (told.f_files == 0)
+    assert abs(space.bytes_free - statvfs.f_bavail * statvfs.f_frsize) < 2**30  # others write at the same time
+    assert space.read_only == bool(statvfs.f_flag & os.ST_RDONLY)
+    assert (space.files_free is None) == (statvfs.f_files == 0)
 
 
 @pytest.mark.parametrize("act", [HERE.look, HERE.names, HERE.space])
 def test_what_the_kernel_refuses_is_storage_s(act: object) -> None:
-    with pytest.raises(Storage) as told:
+    with pytest.raises(Storage) as caught:
         act(Path("/tmp/" + "x" * 300))  # type: ignore[operator]  # noqa: S108 - nothing is made there
-    assert (told.value.code, told.value.values["errno"]) == (Fault.IO_FAILED, "ENAMETOOLONG")
+    assert (caught.value.code, caught.value.values["errno"]) == (Fault.IO_FAILED, "ENAMETOOLONG")
 
 
 def test_a_user_with_every_group() -> None:

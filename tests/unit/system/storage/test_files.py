@@ -117,9 +117,9 @@ def test_a_write_reaches_the_disk_before_it_is_renamed_and_the_directory_after(p
 @pytest.mark.parametrize("step", WRITE_STEPS)
 def test_a_failing_step_is_told_and_leaves_one_whole_value(path: Path, step: str, torn: bool, number: int) -> None:
     LocalFiles().write(path, OLD)
-    with pytest.raises(Storage) as told:
+    with pytest.raises(Storage) as caught:
         LocalFiles(Broken(step, OSError(number, "broken"), torn=torn and step == "write")).write(path, NEW)
-    assert told.value.values == {"file": str(path), "errno": errno.errorcode[number]}
+    assert caught.value.values == {"file": str(path), "errno": errno.errorcode[number]}
     assert read(path) == (NEW if step == "fsync_dir" else OLD)
     assert on_disk(path.parent) == [path.name], "a failed write cleans up after itself"
     LocalFiles().write(path, NEW)
@@ -170,9 +170,9 @@ def test_sweeping_tells_a_failure(path: Path) -> None:
     ],
 )
 def test_each_failure_has_its_code(path: Path, number: int, code: Fault, detail: str) -> None:
-    with pytest.raises(Storage) as told:
+    with pytest.raises(Storage) as caught:
         LocalFiles(Broken("write", OSError(number, ""))).write(path, NEW)
-    assert (told.value.code, told.value.detail) == (code, detail)
+    assert (caught.value.code, caught.value.detail) == (code, detail)
 
 
 def test_the_mode_is_as_asked_whatever_the_umask(path: Path) -> None:
@@ -441,9 +441,9 @@ def test_a_directory_that_others_can_write_is_refused_at_any_height(tmp_path: Pa
     path.write_bytes(OLD)
     directory = path.parents[above - 1]
     directory.chmod(mode)
-    with pytest.raises(Misconfigured, match="file_writable") as told:
+    with pytest.raises(Misconfigured, match="file_writable") as caught:
         LocalFiles().read(path, max_bytes=100, owners=ME)
-    assert told.value.values["file"] == str(directory)
+    assert caught.value.values["file"] == str(directory)
     directory.chmod(mode | 0o1000)  # sticky, as /tmp is: others cannot replace what is not theirs
     assert LocalFiles().read(path, max_bytes=100, owners=ME) == OLD
 
@@ -452,9 +452,9 @@ def test_a_directory_that_others_can_write_is_refused_at_any_height(tmp_path: Pa
 
 
 def test_a_second_writer_waits_and_is_told(path: Path) -> None:
-    with LocalFiles().lock(path), pytest.raises(Storage) as told, LocalFiles().lock(path, timeout_s=0.1):
+    with LocalFiles().lock(path), pytest.raises(Storage) as caught, LocalFiles().lock(path, timeout_s=0.1):
         pass
-    assert (told.value.code, told.value.detail) == (Fault.BUSY, "locked")
+    assert (caught.value.code, caught.value.detail) == (Fault.BUSY, "locked")
     with LocalFiles().lock(path, timeout_s=0):
         pass
 
@@ -505,9 +505,9 @@ def test_the_fake_reads_writes_and_lists_as_the_real_one(tmp_path: Path) -> None
             files.exists(tmp_path),
         ]
         for owners, max_bytes in ((frozenset({os.geteuid() + 1}), 100), (None, 1)):
-            with pytest.raises(Misconfigured) as told:
+            with pytest.raises(Misconfigured) as caught:
                 files.read(file, max_bytes=max_bytes, owners=owners)
-            seen.append((told.value.code, told.value.detail, told.value.values))
+            seen.append((caught.value.code, caught.value.detail, caught.value.values))
         files.remove(file)
         files.remove(file)
         with files.lock(tmp_path / "lock"), pytest.raises(Storage) as busy, files.lock(tmp_path / "lock", timeout_s=0):
@@ -556,9 +556,13 @@ def test_the_fake_fails_where_told(path: Path) -> None:
 
 def test_a_file_that_the_disk_does_not_give_is_unreadable() -> None:
     """/proc/self/mem has nothing at its beginning: read(2) ends in EIO."""
-    with pytest.raises(Unreadable) as told:
+    with pytest.raises(Unreadable) as caught:
         LocalFiles().read(Path("/proc/self/mem"), max_bytes=100)
-    assert (told.value.code, told.value.detail, told.value.values["errno"]) == (Fault.IO_FAILED, "read_failed", "EIO")
+    assert (caught.value.code, caught.value.detail, caught.value.values["errno"]) == (
+        Fault.IO_FAILED,
+        "read_failed",
+        "EIO",
+    )
 
 
 @pytest.mark.root
@@ -568,11 +572,11 @@ def test_a_file_that_this_user_may_not_read_is_unreadable(tmp_path: Path) -> Non
     path.chmod(0o000)
     os.seteuid(65534)
     try:
-        with pytest.raises(Unreadable) as told:
+        with pytest.raises(Unreadable) as caught:
             LocalFiles().read(path, max_bytes=100)
     finally:
         os.seteuid(0)
-    assert (told.value.code, told.value.values["errno"]) == (Fault.NO_PERMISSION, "EACCES")
+    assert (caught.value.code, caught.value.values["errno"]) == (Fault.NO_PERMISSION, "EACCES")
 
 
 def test_a_process_without_a_descriptor_left_says_nothing_about_the_file(tmp_path: Path) -> None:
@@ -583,18 +587,18 @@ def test_a_process_without_a_descriptor_left_says_nothing_about_the_file(tmp_pat
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
     try:
-        with pytest.raises(Storage) as told:
+        with pytest.raises(Storage) as caught:
             LocalFiles().read(path, max_bytes=100)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert type(told.value) is Storage
+    assert type(caught.value) is Storage
     assert LocalFiles().read(path, max_bytes=100) == b"x"
 
 
 def test_an_unreadable_file_is_a_storage_error_for_others() -> None:
-    told = Unreadable(Fault.IO_FAILED, "read_failed", file="/x", errno="EIO").to_json()
-    assert told["kind"] == "Storage"
-    assert type(AgentError.from_json(told)) is Storage
+    error_json = Unreadable(Fault.IO_FAILED, "read_failed", file="/x", errno="EIO").to_json()
+    assert error_json["kind"] == "Storage"
+    assert type(AgentError.from_json(error_json)) is Storage
 
 
 def test_a_close_that_fails_is_no_failure_of_what_was_done(tmp_path: Path) -> None:

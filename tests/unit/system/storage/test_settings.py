@@ -34,10 +34,10 @@ renew = false
 
 
 def refusal(data: bytes) -> tuple[str, int, str]:
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         parse(data)
-    assert told.value.code is Reason.SETTINGS_REFUSED
-    return told.value.detail, int(told.value.values["line"]), str(told.value.values.get("name", ""))
+    assert caught.value.code is Reason.SETTINGS_REFUSED
+    return caught.value.detail, int(caught.value.values["line"]), str(caught.value.values.get("name", ""))
 
 
 def test_every_key_is_read() -> None:
@@ -165,9 +165,9 @@ def test_the_file_is_read_anew_each_time() -> None:
 def test_a_fault_names_the_file() -> None:
     files = MemoryFiles()
     files.put(PATHS.settings, b"schema = 1\nx = 1\n")
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         load(files, PATHS)
-    assert told.value.values == {"file": "/etc/opanel-agent/agent.toml", "line": 2, "name": "x"}
+    assert caught.value.values == {"file": "/etc/opanel-agent/agent.toml", "line": 2, "name": "x"}
 
 
 @pytest.mark.parametrize(
@@ -182,18 +182,18 @@ def test_a_fault_names_the_file() -> None:
 def test_a_file_that_is_not_the_owners_alone_is_refused(lay: dict[str, object], detail: str) -> None:
     files = MemoryFiles()
     files.put(PATHS.settings, **{"data": WHOLE.encode(), **lay})  # type: ignore[arg-type]
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         load(files, PATHS)
-    assert (told.value.code, told.value.detail) == (Reason.SETTINGS_REFUSED, detail)
+    assert (caught.value.code, caught.value.detail) == (Reason.SETTINGS_REFUSED, detail)
 
 
 def test_an_unreadable_file_is_refused() -> None:
     def fault(name: str, path: Path) -> None:
         raise Storage(Fault.NO_PERMISSION, "read_failed", file=str(path), errno="EACCES")
 
-    with pytest.raises(Misconfigured) as told:
+    with pytest.raises(Misconfigured) as caught:
         load(MemoryFiles(fault=fault), PATHS)
-    assert (told.value.code, told.value.detail) == (Reason.SETTINGS_REFUSED, "read_failed")
+    assert (caught.value.code, caught.value.detail) == (Reason.SETTINGS_REFUSED, "read_failed")
 
 
 def test_a_proxy_s_scheme_may_be_written_in_capitals() -> None:
