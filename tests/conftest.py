@@ -71,12 +71,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker tells its controller; the controller, and a run without workers, judge what came after the last test."""
-    told = {"found": LOGS.look(), "sinks": dict(LOGS.sinks), "octets": dict(LOGS.octets)}
+    findings = {"found": LOGS.look(), "sinks": dict(LOGS.sinks), "octets": dict(LOGS.octets)}
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["logs"] = told
+        output["logs"] = findings
         return
-    _add(told)
+    _add(findings)
     if _found_late:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -87,13 +87,13 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    told = ", ".join(f"{_octets[kind]} bytes of {_sinks[kind]} {kind}" for kind in sorted(_sinks))
-    terminalreporter.write_line(f"logs searched for values of payloads: {told or 'none'}")
+    searched = ", ".join(f"{_octets[kind]} bytes of {_sinks[kind]} {kind}" for kind in sorted(_sinks))
+    terminalreporter.write_line(f"logs searched for values of payloads: {searched or 'none'}")
     for each in _found_late:
         terminalreporter.write_line(f"cannot have values of payloads in a log: {each}")
 
 
-def _add(told: dict[str, Any]) -> None:
-    _found_late.extend(told["found"])
-    _sinks.update(told["sinks"])
-    _octets.update(told["octets"])
+def _add(findings: dict[str, Any]) -> None:
+    _found_late.extend(findings["found"])
+    _sinks.update(findings["sinks"])
+    _octets.update(findings["octets"])

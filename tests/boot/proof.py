@@ -33,7 +33,7 @@ CANNOT: Final = 69
 STORIES: Final = (
     ("installed, in Turkish", install.installs),
     ("offline", install.says_nothing_offline),
-    ("the reseller's", licenses.is_told),
+    ("the reseller's", licenses.is_heard),
     ("the administrator's word", consent.is_kept),
     ("walls", walls.stand),
     ("signals", walls.signals_hold),

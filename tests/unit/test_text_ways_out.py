@@ -35,13 +35,13 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 def _command(text: str, *, as_json: bool) -> str:
     out, err = io.StringIO(), io.StringIO()
-    told = CommandResult(
+    result = CommandResult(
         result={text: text},
         lines=(text,),
         warnings=(Warned(code="c", title=text),),
         failure=Bug(Reason.INTERNAL, text, why=text),
     )
-    publish(Console(out=out, err=err), told, "en", as_json=as_json)
+    publish(Console(out=out, err=err), result, "en", as_json=as_json)
     return out.getvalue() + err.getvalue()
 
 

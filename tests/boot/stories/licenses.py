@@ -6,7 +6,7 @@ from boot.scenario import WORDS, Scenario
 GETS = sorted(f"GET /v1/{name}" for name in WORDS.values())
 
 
-def is_told(scene: Scenario) -> None:
+def is_heard(scene: Scenario) -> None:
     checks, guest = scene.checks, scene.guest
     with scene.heard() as lines:
         checks.succeeds("the license is activated by a command", guest.agent("license", "activate"))
