@@ -296,19 +296,26 @@ def test_a_kept_connection_is_told_that_it_ends(place: Path, held: socket.socket
         assert daemon.process.wait(4) == 0  # nobody is left to wait for
 
 
-def test_who_was_taken_in_and_asks_at_the_last_moment_is_answered(place: Path, held: socket.socket) -> None:
+def test_who_was_taken_in_and_asks_at_the_last_moment_is_answered(
+    place: Path, held: socket.socket, tmp_path: Path
+) -> None:
     """Whoever connects and then asks may be between the two when the daemon is told to end; nobody new is taken in."""
-    with running(place, passed=held, drain_s=0.0, last_s=30.0) as daemon:
-        daemon.wait()
-        before = sockets(daemon)
-        with closing(daemon.connect()) as taken_in:
-            until(lambda: sockets(daemon) == before + 1)
-            daemon.process.send_signal(signal.SIGTERM)
-            with closing(daemon.connect()) as left_to_the_next:
-                taken_in.sendall(request("GET", "/v1/license"))
-                assert read_one(taken_in).status == 200
-                assert daemon.process.wait(20) == 0
-                assert not select([left_to_the_next], [], [], 0)[0]
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind(str(tmp_path / "n"))
+        manager.settimeout(10)
+        notified = {"NOTIFY_SOCKET": str(tmp_path / "n")}
+        with running(place, passed=held, env=notified, drain_s=0.0, last_s=30.0) as daemon:
+            daemon.wait()
+            before = sockets(daemon)
+            with closing(daemon.connect()) as taken_in:
+                until(lambda: sockets(daemon) == before + 1)
+                daemon.process.send_signal(signal.SIGTERM)
+                until(lambda: b"STOPPING=1" in manager.recv(4096))
+                with closing(daemon.connect()) as left_to_the_next:
+                    taken_in.sendall(request("GET", "/v1/license"))
+                    assert read_one(taken_in).status == 200
+                    assert daemon.process.wait(20) == 0
+                    assert not select([left_to_the_next], [], [], 0)[0]
 
 
 def test_who_was_taken_in_and_says_nothing_keeps_it_from_its_end_for_a_moment_only(place: Path) -> None:
