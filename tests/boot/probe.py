@@ -10,7 +10,7 @@ import ctypes
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,9 @@ CONNECT = (
     "/run/systemd/private",
     "/run/systemd/userdb/io.systemd.DynamicUser",
 )
+CUSTOMER = "customer1.example"  # what stories plant where hosting servers have such names
+NOT_WALKED = ("/dev", "/proc", "/sys", "/usr")
+MAX_BYTES = 64 * 1024
 AUTHORITY = ("192.0.2.1", 8443)
 ELSEWHERE = "198.51.100.7"
 
@@ -98,6 +101,22 @@ def interfaces() -> str:
     return " ".join(sorted(line.partition(":")[0].strip() for line in lines))
 
 
+def names_the_customer(path: Path) -> bool:
+    if CUSTOMER in path.name:
+        return True
+    try:
+        return path.is_file() and CUSTOMER.encode() in path.read_bytes()[:MAX_BYTES]
+    except OSError:
+        return False
+
+
+def customers() -> Iterator[Path]:
+    """Every path that says who the customer is, by its name or by its first bytes, in all that can be seen."""
+    for place, folders, files in os.walk("/"):
+        folders[:] = [name for name in folders if str(Path(place, name)) not in NOT_WALKED]
+        yield from filter(names_the_customer, (Path(place, name) for name in (*folders, *files)))
+
+
 def everything() -> dict[str, str]:
     calls = {"priority": stays, "unshare": unshares}  # the second last: it changes who we are
     return {
@@ -107,6 +126,7 @@ def everything() -> dict[str, str]:
         "reads": " ".join(path for path in READ if can(partial(reads, path))),
         "writes": " ".join(path for path in WRITE if can(partial(writes, path))),
         "connects": " ".join(path for path in CONNECT if can(partial(connects, path))),
+        "customers": " ".join(sorted(map(str, customers()))),
         "credential": credential(),
         "calls": " ".join(name for name, call in calls.items() if can(call)),
     }

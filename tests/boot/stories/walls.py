@@ -1,9 +1,11 @@
 """The walls, tried from inside by a program in each unit's place; who may not come in; what systemd itself refuses."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from boot.guest import TOOLS, Guest
+from boot.probe import CUSTOMER
 from boot.scenario import REFUSED, Scenario
 
 DROP_IN = f"""[Service]
@@ -23,6 +25,19 @@ DECIDED_BY = (
     f"/etc/hostname /etc/machine-id /etc/opanel-agent/agent.toml {ROOTS} /proc/sys/kernel/random/boot_id"
     " /sys/class/dmi/id/product_name (/sys/kernel/mm/transparent_hugepage/enabled )?/var/lib/opanel-agent/activation.key"
 )
+PLANTED = (
+    *("/var/www/customer1.example/index.html", "/srv/customer1.example/site", "/var/log/customer1.example.log"),
+    *(
+        "/etc/apache2/sites-enabled/customer1.example.conf",
+        "/etc/ssh/ssh_host_ed25519_key.pub",
+        "/var/mail/customer1.example",
+    ),
+    *(
+        "/etc/letsencrypt/live/customer1.example/cert.pem",
+        "/var/lib/mysql/customer1.example",
+        "/opt/customer1.example/run",
+    ),
+)
 PRODUCT_UUID = "5a1f0c9e-2b7d-4e63-9c84-d1e6a7b3f052"
 
 
@@ -30,7 +45,7 @@ def stand(scene: Scenario) -> None:
     guest = scene.guest
     guest.sh(f"umask 027; echo {{}} >{ROOTS}")
     guest.must("systemctl", "stop", "opanel-agent.service")
-    with _hardware(guest):
+    with _hardware(guest), _customers(guest):
         _of_the_agent(scene)
         for name in ("fetch", "courier"):
             _of_what_has_network(scene, name)
@@ -68,10 +83,34 @@ def _of_what_has_network(scene: Scenario, name: str) -> None:
         "/etc/opanel-agent/agent.toml",
         could["reads"],
     )
+    checks.same(
+        f"{name} sees no customer: no site, account, host key, mail or log, in all that it sees", "", could["customers"]
+    )
     checks.same(f"{name} writes nothing that stays", "/tmp", could["writes"])  # noqa: S108 - its own
     checks.same(f"{name} finds no socket of the agent's, nor of the system's", "", could["connects"])
     checks.same(f"{name} is told no hardware", "none", could["credential"])
     checks.same(f"{name} makes no namespace and sets no priority", "", could["calls"])
+
+
+@contextmanager
+def _customers(guest: Guest) -> Iterator[None]:
+    """What a hosting server has of its customers, and everyone on it may read."""
+    accounts = guest.root / "etc/passwd"
+    kept = accounts.read_bytes()
+    made = []
+    for path in (guest.root / planted.lstrip("/") for planted in PLANTED):
+        missing = [each for each in (path, *path.parents) if not each.exists()]
+        made.append(missing[-1])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(CUSTOMER)
+    with accounts.open("ab") as file:
+        file.write(f"c1:x:4321:4321:{CUSTOMER}:/nonexistent:/bin/false\n".encode())
+    try:
+        yield
+    finally:
+        accounts.write_bytes(kept)
+        for path in made:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager
