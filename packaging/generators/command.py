@@ -5,10 +5,10 @@ usage: packaging/generate             write what is stale, and name it
        packaging/generate --locks     first pin the newest releases in the lock files (needs `uv` and a package index)
        packaging/generate --notice    first freeze the field catalog into the installed privacy notice
 
-Generated are the compiled sentences (.mo), the manual pages, the completion for bash and the signed examples of docs/. A
-generated file that no source accounts for any more is removed, and named by --check. Of the lock files, both of the first
-forms only check that they pin what the distributions ask for. A frozen notice is changed by --notice alone, which refuses
-whatever the notice's text did not say.
+Generated are the compiled sentences (.mo), the manual pages, the completion for bash, and of docs/ the signed examples and
+the words of the panel's page. A generated file that no source accounts for any more is removed, and named by --check. Of
+the lock files, both of the first forms only check that they pin what the distributions ask for. A frozen notice is changed
+by --notice alone, which refuses whatever the notice's text did not say.
 """
 
 import sys
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from generators import catalogs, completion, examples, lock, man
+from generators import catalogs, completion, examples, lock, man, panel_words
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 OPTIONS: Final = (set[str](), {"--check"}, {"--locks"}, {"--notice"}, {"--locks", "--notice"})
@@ -37,6 +37,7 @@ GENERATORS: Final = (
     Generator("packaging/share/man/**/*.[1-9]", man.outputs),
     Generator("packaging/share/bash-completion/completions/*", completion.outputs),
     Generator("docs/examples/*.jw?", examples.outputs),
+    Generator("docs/examples/panel/settings/words.php", panel_words.outputs),
 )
 
 

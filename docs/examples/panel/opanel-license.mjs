@@ -284,16 +284,19 @@ function isFailure(text) {
  */
 async function ask(socket, timeoutMs, request = REQUEST) {
   const end = performance.now() + timeoutMs;
+  /** @type {ReturnType<typeof refusal>} */
+  let refused = 'busy';
   for (;;) {
     const begun = performance.now();
     let outcome = await get(socket, Math.max(1, end - begun), request);
     if ('body' in outcome) {
       if (outcome.status === 200) return { outcome, waited: false };
-      outcome = { failure: refusal(outcome.body) };
+      refused = refusal(outcome.body);
+      outcome = { failure: refused };
     } else if (['stopped', 'forbidden', 'invalid_answer'].includes(outcome.failure)) {
       return { outcome, waited: false };
-    } else if (outcome.failure === 'hung' && performance.now() - begun < timeoutMs / 2) {
-      outcome = { failure: 'busy' }; // refused until now, and then too little time was left to call it hung
+    } else if (outcome.failure === 'busy' || (outcome.failure === 'hung' && performance.now() - begun < timeoutMs / 2)) {
+      outcome = { failure: refused }; // refused until now, and then too little time was left to call it hung
     }
     const pauseMs = 5 + 20 * Math.random();
     if (performance.now() + pauseMs >= end) return { outcome, waited: true };

@@ -19,7 +19,8 @@ namespace OPanel\Agent {
 
     if (!class_exists(LicenseClient::class, false)) {
         /**
-         * Client of GET /v1/license and POST /v1/withdraw: one deadline, retries while the agent is overloaded, and a last answer on disk.
+         * Client of what the agent answers its panel: one deadline, retries while the agent is overloaded, and a last
+         * answer of GET /v1/license on disk.
          *
          * Raises nothing of its own: no exception, no warning, also where warnings are made exceptions or functions are
          * disabled. An exception that a signal handler of the panel raises meanwhile passes through.
@@ -30,6 +31,8 @@ namespace OPanel\Agent {
             public const TIMEOUT_S = 1.0;
             /** The agent answers a withdrawal once it is kept and what waits is purged. */
             public const WITHDRAWAL_S = 40.0;
+            /** The agent reads changed settings and opt-outs first, which takes it three seconds at most. */
+            public const ANSWER_S = 5.0;
 
             private const MAX_BYTES = 262144;
             private const HOUR_S = 3600;
@@ -38,7 +41,8 @@ namespace OPanel\Agent {
             private const PAUSE_S = 5;
             /** The deadline while somebody has missed a longer one, and nobody was answered since. */
             private const AGAIN_NS = 100000000;
-            private const REQUEST = "GET /v1/license HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n";
+            private const HEAD = " HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n";
+            private const REQUEST = 'GET /v1/license' . self::HEAD . "\r\n";
             private const PERMITS = ['run', 'change', 'create', 'paid_features'];
 
             // Linux's numbers: neither ext-sockets nor ext-posix, which name them, need be there.
@@ -151,14 +155,62 @@ namespace OPanel\Agent {
             public function withdraw(string $what): bool
             {
                 return self::quietly(function () use ($what): bool {
-                    $said = $what === 'do_not_track' ? [$what => true] : ['purpose' => $what];
-                    $json = (string) json_encode($said);
-                    $this->request = "POST /v1/withdraw HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n"
-                        . 'Content-Length: ' . strlen($json) . "\r\n\r\n" . $json;
+                    $options = $what === 'do_not_track' ? [$what => true] : ['purpose' => $what];
+                    $this->request = self::post('/v1/withdraw', (string) json_encode($options));
                     $body = $this->ask()[0];
                     $reply = $body === null ? null : json_decode($body, true, 16);
                     return is_array($reply) && ($reply['ok'] ?? null) === true;
                 });
+            }
+
+            /**
+             * Returns GET /v1/answer's members, and null; or null, and why there is none, as license() names it. What
+             * only root may see is absent. A settings page shows `consent` and `advisories` of it.
+             *
+             * @return array{0: array<string, mixed>|null, 1: string|null}
+             */
+            public function answer(): array
+            {
+                return self::quietly(function (): array {
+                    $this->request = 'GET /v1/answer' . self::HEAD . "\r\n";
+                    [$answer, $failure] = $this->decoded();
+                    $valid = $answer !== null && is_array($answer['consent']['purposes'] ?? null);
+                    return $valid ? [$answer, null] : [null, $failure ?? 'invalid_answer'];
+                });
+            }
+
+            /**
+             * Has the agent check now; returns the requests that it made, each with `url`, `ok` and `head`, and null;
+             * or null, and why there are none: "too_soon" within a minute of the last, else as license() names it.
+             *
+             * @return array{0: list<array<string, mixed>>|null, 1: string|null}
+             */
+            public function refresh(): array
+            {
+                return self::quietly(function (): array {
+                    $this->request = self::post('/v1/refresh', '{}');
+                    [$reply, $failure] = $this->decoded();
+                    $result = $reply['result'] ?? null;
+                    if (!is_array($result) || !is_array($result['asked'] ?? null)) {
+                        return [null, $failure ?? 'invalid_answer'];
+                    }
+                    return [array_values(array_filter([...$result['asked'], $result['advisories'] ?? null])), null];
+                });
+            }
+
+            private static function post(string $path, string $json): string
+            {
+                return "POST $path" . self::HEAD . 'Content-Length: ' . strlen($json) . "\r\n\r\n" . $json;
+            }
+
+            /** @return array{0: array<string, mixed>|null, 1: string|null} */
+            private function decoded(): array
+            {
+                [$body, $failure] = self::guarded(function (): array {
+                    return $this->ask();
+                }) ?? [null, 'disabled'];
+                $value = $body === null ? null : json_decode($body, true, 16);
+                return [is_array($value) ? $value : null, $failure];
             }
 
             /**
@@ -347,13 +399,19 @@ namespace OPanel\Agent {
              */
             private function ask(): array
             {
+                $refused = 'busy';
                 while (true) {
                     [$status, $body, $failure] = $this->get();
                     if ($status === 200) {
                         return [$body, null, false];
                     }
+                    if ($status === 429) {
+                        return [null, 'too_soon', false];
+                    }
                     if ($status === 503) {
-                        $failure = self::refusal($body);
+                        $failure = $refused = self::refusal($body);
+                    } elseif ($failure === 'busy') {
+                        $failure = $refused; // and then too little time was left to be told so again
                     } elseif (in_array($failure, ['stopped', 'forbidden', 'invalid_answer', 'disabled'], true)) {
                         return [null, $failure, false];
                     }

@@ -261,3 +261,10 @@ def test_a_folder_that_may_not_be_entered_is_told_from_an_agent_that_is_stopped(
     assert unprivileged.at(NOW).failed("forbidden")
     inner.chmod(0o777)
     assert unprivileged.at(NOW).failed("stopped")
+
+
+def test_a_last_try_that_is_cut_short_says_what_the_agent_said_before(panel: Panel) -> None:
+    json = "Content-Type: application/json"
+    not_yet = wire_server.sends(wire_server.answer("503 Service Unavailable", json, body=b'{"code": "not_yet"}'))
+    with in_turn(panel.socket, not_yet, resets):
+        assert panel.at(NOW, timeout_s=0.3).failed("not_ready")
