@@ -165,7 +165,9 @@ def test_the_agent_has_no_network_and_no_way_to_another_service() -> None:
     assert service["RestrictAddressFamilies"] == ["AF_UNIX"]
     assert service["IPAddressDeny"] == ["any"]
     assert service["TemporaryFileSystem"] == ["/run:ro /run/systemd:ro,mode=0755"]
-    assert {"-/run/dbus", "-/run/systemd/private"} <= set(words(unit_file, "InaccessiblePaths"))  # where /run shows through
+    assert {"-/run/dbus", "-/run/systemd/private"} <= set(
+        words(unit_file, "InaccessiblePaths")
+    )  # where /run shows through
     assert words(unit_file, "BindPaths") == [str(paths.SYSTEM_RUNTIME)]
     assert f"-{paths.COURIER_RUNTIME}" in words(unit_file, "BindReadOnlyPaths")
 
