@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import select
 
-from opanel_authority.books.activation_repository import ActivationRepository
-from opanel_authority.books.delegation_repository import DelegationRepository
-from opanel_authority.books.license_repository import LicenseRepository
+from opanel_authority.books.repositories.activation_repository import ActivationRepository
+from opanel_authority.books.repositories.delegation_repository import DelegationRepository
+from opanel_authority.books.repositories.license_repository import LicenseRepository
+from opanel_authority.books.repositories.status_repository import StatusRepository
 from opanel_authority.books.rows import Kind, Subject
-from opanel_authority.books.status_repository import StatusRepository
 from opanel_authority.books.tables import changes as _changes
 from opanel_authority.books.tables import facts as _facts
 

@@ -1,4 +1,4 @@
-"""Tables of the books. `repository`, `report_repository` and `search` read and write them.
+"""Tables of the books. `repository`, `repositories` and `search` read and write them.
 
 No column holds an address, and reports and rights requests are dated by their day. Their rows are kept in the order of
 random ids (WITHOUT ROWID in SQLite), so that not even their place tells which came first.

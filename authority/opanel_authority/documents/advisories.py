@@ -20,7 +20,7 @@ from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Untrusted, Usage
 from opanel_agent.core.units import DAY_S, LANGUAGES
 from opanel_authority.authority import Authority
-from opanel_authority.books.report_repository import AdvisoryRow, ReportRepository
+from opanel_authority.books.repositories.report_repository import AdvisoryRow, ReportRepository
 from opanel_authority.documents.keys import Role
 
 MAX_DRAFT_BYTES: Final = 64 * 1024

@@ -24,7 +24,7 @@ from opanel_agent.core.license import license_key
 from opanel_agent.core.license.renewal import begins_s
 from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority
-from opanel_authority.books.license_repository import SAFE_S, Edition
+from opanel_authority.books.repositories.license_repository import SAFE_S, Edition
 from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import DelegationRow, Kind, LicenseRow
 from opanel_authority.documents import claims

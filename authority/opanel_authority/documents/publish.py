@@ -22,8 +22,8 @@ from opanel_agent.core.errors import Misconfigured
 from opanel_agent.core.units import DAY_S
 from opanel_authority import clock
 from opanel_authority.authority import Authority, write_public
+from opanel_authority.books.repositories.status_repository import SignedShard
 from opanel_authority.books.repository import Books
-from opanel_authority.books.status_repository import SignedShard
 from opanel_authority.documents import advisories
 from opanel_authority.documents.keys import Role
 

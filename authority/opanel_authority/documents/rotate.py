@@ -31,7 +31,7 @@ from opanel_agent.core.errors import Misconfigured, Usage
 from opanel_agent.core.units import DAY_S
 from opanel_authority import authority as home
 from opanel_authority.authority import Authority
-from opanel_authority.books.report_repository import ReportRepository
+from opanel_authority.books.repositories.report_repository import ReportRepository
 from opanel_authority.books.repository import Books
 from opanel_authority.documents import keys, publish
 from opanel_authority.documents.keys import PrivateKey, Role

@@ -14,8 +14,8 @@ from sqlalchemy import select
 
 from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority
-from opanel_authority.books.delegation_repository import SLOT
-from opanel_authority.books.report_repository import ReportRepository
+from opanel_authority.books.repositories.delegation_repository import SLOT
+from opanel_authority.books.repositories.report_repository import ReportRepository
 from opanel_authority.books.repository import Books
 from opanel_authority.books.tables import activations, answers, changes, deliveries, editions, former_entries, licenses
 

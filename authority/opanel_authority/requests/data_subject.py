@@ -23,7 +23,7 @@ from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.signed_request import RequestClaims
 from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.units import DAY_S
-from opanel_authority.books.report_repository import ReportRepository
+from opanel_authority.books.repositories.report_repository import ReportRepository
 from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import ActivationRow
 from opanel_authority.books.tables import activations as _activations

@@ -37,7 +37,7 @@ from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.license import binding
 from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority
-from opanel_authority.books.report_repository import ReportRepository
+from opanel_authority.books.repositories.report_repository import ReportRepository
 from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import ActivationRow, Ended, LicenseRow
 from opanel_authority.books.status_allocation import VENDOR

@@ -35,7 +35,7 @@ from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority
-from opanel_authority.books.report_repository import ReportRepository, ReportRow, RightRow
+from opanel_authority.books.repositories.report_repository import ReportRepository, ReportRow, RightRow
 from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import ActivationRow
 from opanel_authority.documents.keys import Role

@@ -11,7 +11,7 @@ from opanel_agent.core.documents import advisory, jws
 from opanel_agent.core.documents.advisory import MAX_ADVISORIES, Advisory
 from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import AgentError, Untrusted
-from opanel_authority.books.report_repository import AdvisoryRow, ReportRepository
+from opanel_authority.books.repositories.report_repository import AdvisoryRow, ReportRepository
 from opanel_authority.documents import advisories
 from opanel_authority.documents import advisories as advise
 from opanel_authority.documents.keys import Role

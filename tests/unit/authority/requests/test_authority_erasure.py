@@ -18,7 +18,7 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import Storage
 from opanel_authority.api import app, serve
 from opanel_authority.books.database import Store
-from opanel_authority.books.report_repository import ReportRepository
+from opanel_authority.books.repositories.report_repository import ReportRepository
 from opanel_authority.requests import reports
 
 CRASH = "/v1/reports/crash_reports"
