@@ -181,7 +181,7 @@ def builds(place: Path) -> None:
                 shutil.copy(source, tree)
     _call(place / "previous", PREVIOUS)
     _call(place / "dying", DYING)
-    work = place / "dying/agent/opanel_agent/daemon/job_queue.py"
+    work = place / "dying/agent/opanel_agent/daemon/jobs/job_queue.py"
     _replace(work, r"^(    def finished\(.*:)$", r"\1\n        raise RuntimeError")
     pythons = [word for version in SUITES.values() for word in ("--python", version)]
     _wheels(place / "current", *pythons)

@@ -26,8 +26,8 @@ from opanel_agent.core.text_safety import escape_lines
 from opanel_agent.daemon.api import PublishedAnswer
 from opanel_agent.daemon.connection import Timeouts
 from opanel_agent.daemon.connections import ClientSockets, ConnectionLimits
-from opanel_agent.daemon.job_process import JobLimits, JobProcess, JobResult
-from opanel_agent.daemon.job_queue import (
+from opanel_agent.daemon.jobs.job_process import JobLimits, JobProcess, JobResult
+from opanel_agent.daemon.jobs.job_queue import (
     LOOK,
     JobQueue,
     QueuedJob,

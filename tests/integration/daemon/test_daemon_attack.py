@@ -19,7 +19,7 @@ import pytest
 from fixtures.live_daemon import Running, as_uid, read_all, read_one, request, running, until
 from opanel_agent.daemon.connection import Timeouts
 from opanel_agent.daemon.connections import ClientSockets, ConnectionLimits
-from opanel_agent.daemon.job_queue import JobQueue, RetryPolicy
+from opanel_agent.daemon.jobs.job_queue import JobQueue, RetryPolicy
 from opanel_agent.daemon.listener import ListeningSocket
 
 ASK = request("GET", "/v1/license")

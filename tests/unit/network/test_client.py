@@ -15,7 +15,7 @@ from fixtures.system_paths import PATHS
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Bug, NotPermitted
 from opanel_agent.core.wire.message import Reply
-from opanel_agent.daemon.job_process import JobLimits, JobProcess
+from opanel_agent.daemon.jobs.job_process import JobLimits, JobProcess
 from opanel_agent.network.client import LocalNetworkClient
 from opanel_agent.system import environment
 

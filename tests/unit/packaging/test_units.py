@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from opanel_agent.daemon.job_process import JobLimits
+from opanel_agent.daemon.jobs.job_process import JobLimits
 from opanel_agent.daemon.listener import BACKLOG
 from opanel_agent.network.client import DEADLINE_S
 from opanel_agent.network.fetch import WHOLE_S

@@ -14,7 +14,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT
 from opanel_agent.core.errors import Storage
-from opanel_agent.daemon.job_queue import stopping
+from opanel_agent.daemon.jobs.job_queue import stopping
 from opanel_agent.system.consent.opt_outs import LocalOptOuts
 
 

@@ -16,7 +16,7 @@ import pytest
 from fixtures.live_daemon import gone, until
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Bug
-from opanel_agent.daemon.job_process import JobLimits, JobProcess, JobResult
+from opanel_agent.daemon.jobs.job_process import JobLimits, JobProcess, JobResult
 from opanel_agent.system.process import KernelLimits
 
 Start = Callable[..., JobProcess]
@@ -183,7 +183,7 @@ def test_the_environment_is_what_the_job_sees(start: Start) -> None:
 
 TIGHT = """
 import os, resource, sys
-from opanel_agent.daemon.job_process import JobLimits, JobProcess
+from opanel_agent.daemon.jobs.job_process import JobLimits, JobProcess
 if os.geteuid() == 0:
     os.setuid(65534)  # root may raise what it likes
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -211,7 +211,7 @@ def test_a_job_for_which_there_are_no_pipes_is_one_that_did_not_start() -> None:
     program = """
 import os, resource
 from opanel_agent.core.errors import Bug
-from opanel_agent.daemon.job_process import JobLimits, JobProcess
+from opanel_agent.daemon.jobs.job_process import JobLimits, JobProcess
 first = os.dup(0)
 resource.setrlimit(resource.RLIMIT_NOFILE, (first + 2, first + 2))  # one pair, and no more
 os.close(first)

@@ -35,8 +35,15 @@ from opanel_agent.daemon.api import (
     show_outdated,
 )
 from opanel_agent.daemon.connection import Connection
-from opanel_agent.daemon.job_process import JobResult
-from opanel_agent.daemon.result_frame import Line, ResultFrame, error_text, read_frame, restore_answer, restore_license
+from opanel_agent.daemon.jobs.job_process import JobResult
+from opanel_agent.daemon.jobs.result_frame import (
+    Line,
+    ResultFrame,
+    error_text,
+    read_frame,
+    restore_answer,
+    restore_license,
+)
 from opanel_agent.system import file_stamp
 
 START = Start(intent="start")

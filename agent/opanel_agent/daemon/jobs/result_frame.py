@@ -14,7 +14,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Bug
 from opanel_agent.core.units import DAY_S
 from opanel_agent.daemon.api import OWNER_MEMBERS, PublishedAnswer
-from opanel_agent.daemon.job_process import JobResult
+from opanel_agent.daemon.jobs.job_process import JobResult
 
 WATCHED_MAX: Final = 128  # files that a frame may name: a request for the answer looks at each
 CLOCK_SKEW_MAX_S: Final = 300  # by which a restored answer may seem to be of the future

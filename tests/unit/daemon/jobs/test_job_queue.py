@@ -12,9 +12,9 @@ from opanel_agent.core.commands import NARROWED, Route, Who
 from opanel_agent.core.errors import AgentError, Bug
 from opanel_agent.daemon.api import Peer, Response, Start
 from opanel_agent.daemon.connection import Connection, Phase, Timeouts
-from opanel_agent.daemon.job_process import JobResult
-from opanel_agent.daemon.job_queue import TICK, JobEffects, JobQueue, RetryPolicy, stopping
-from opanel_agent.daemon.job_queue import consent_changed as job_narrowed
+from opanel_agent.daemon.jobs.job_process import JobResult
+from opanel_agent.daemon.jobs.job_queue import TICK, JobEffects, JobQueue, RetryPolicy, stopping
+from opanel_agent.daemon.jobs.job_queue import consent_changed as job_narrowed
 from opanel_agent.daemon.reporter import Reporter
 
 OWNER = 1000
