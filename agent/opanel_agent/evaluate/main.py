@@ -29,7 +29,7 @@ from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, HOUR_S
-from opanel_agent.evaluate import answer, command_signals, decision, request_records, watched
+from opanel_agent.evaluate import answer, command_signals, decision, request_records, state_files, watched
 from opanel_agent.evaluate.answer import Outlook
 from opanel_agent.evaluate.consent import changes
 from opanel_agent.evaluate.context import PassContext, begin_pass
@@ -64,12 +64,13 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
     kind = intent.text("intent", max_length=16)
     command = _handler(kind)
     paths = ports.paths
-    directories = (paths.state_dir, paths.held, paths.sent, paths.receipts, paths.erasure, paths.ready)
+    directories = (paths.held, paths.sent, paths.receipts, paths.erasure, paths.ready)
     unsaved = Unsaved()
-    for directory in directories:
-        unsaved.attempt(directory.name, partial(ports.files.make_dir, directory, mode=0o700))
-    with ports.files.lock(ports.paths.lock):
+    unsaved.attempt(paths.state_dir.name, partial(ports.files.make_dir, paths.state_dir, mode=0o700))
+    with state_files.locked(ports.files, paths.lock):
         for directory in directories:
+            unsaved.attempt(directory.name, partial(state_files.open_folder, ports.files, directory))
+        for directory in (paths.state_dir, *directories):
             unsaved.attempt(directory.name, partial(ports.files.sweep, directory))
         context = begin_pass(ports)
         unsaved.attempt(paths.bundle.name, partial(install.begin_waiting, context))

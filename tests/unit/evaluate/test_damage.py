@@ -310,6 +310,45 @@ def test_one_file_that_cannot_be_read_never_keeps_the_license_from_being_judged(
             assert frame["answer"]["license"]["state"] in {"active", "grace"}, bad
 
 
+@pytest.mark.parametrize("folder", [PATHS.held, PATHS.sent, PATHS.receipts, PATHS.erasure, PATHS.ready])
+def test_a_folder_that_cannot_be_listed_is_moved_aside_as_often_as_it_happens(folder: Path) -> None:
+    agent = Simulated()
+    agent.network.on("POST", REPORTS, _receipt)
+    lived_in(agent)
+    for end in (".broken", ".broken-2"):
+        agent.files.put(folder / "x", b"another's")
+        moved: list[Path] = []
+
+        def fault(step: str, path: Path, moved: list[Path] = moved) -> None:
+            if step == "rename" and path == folder:
+                moved.append(path)
+            if step == "names" and path == folder and not moved:
+                raise Unreadable(Fault.NO_PERMISSION, "read_failed", file=str(path), errno="EACCES")
+
+        agent.files.fault = fault
+        frame = agent.run("start")
+        assert frame["ok"], frame["error"]
+        assert frame["answer"]["license"]["state"] in {"active", "grace"}
+        assert agent.files.exists(folder.with_name(folder.name + end) / "x")
+        assert agent.run("tick")["ok"]
+
+
+def test_a_lock_that_cannot_be_opened_is_moved_aside() -> None:
+    agent = Simulated()
+    lived_in(agent)
+    agent.files.put(PATHS.lock, b"another's")
+
+    def fault(step: str, path: Path) -> None:
+        if step == "lock" and agent.files.entry(path) is not None:
+            raise Unreadable(Fault.NO_PERMISSION, "write_failed", file=str(path), errno="EACCES")
+
+    agent.files.fault = fault
+    frame = agent.run("start")
+    assert frame["ok"], frame["error"]
+    assert frame["answer"]["license"]["state"] in {"active", "grace"}
+    assert agent.files.exists(PATHS.lock.with_name("lock.broken"))
+
+
 @pytest.mark.parametrize("code", [Fault.DISK_FULL, Fault.IO_FAILED])
 def test_a_disk_that_takes_nothing_leaves_a_judged_license_that_goes_on_in_time(code: Fault) -> None:
     agent = Simulated()

@@ -32,6 +32,7 @@ LOCK_POLL_S: Final = 0.05
 TEMPORARY_SUFFIX: Final = ".opanel-tmp"
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _OF_THE_PROCESS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
+_NO_ROOM: Final = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 _READ_CHUNK: Final = 64 * 1024
 _LONGEST_TAIL: Final = 1024 * 1024
 
@@ -70,6 +71,8 @@ class Files(Protocol):
     def names(self, directory: Path, *, owners: frozenset[int] | None = None) -> tuple[str, ...]:
         """What the directory holds, sorted, without our temporary files; () when it does not exist.
 
+        Raises Unreadable where it cannot be listed, or is no directory.
+
         With `owners`, one that is none of theirs, or that others may write, is refused, and so is a link that leads nowhere.
         """
         ...
@@ -91,7 +94,10 @@ class Files(Protocol):
         ...
 
     def lock(self, path: Path, *, timeout_s: float = 10.0) -> AbstractContextManager[None]:
-        """Be the one writer while the context lasts. Raises Storage(busy) after `timeout_s`."""
+        """Be the one writer while the context lasts. Raises Storage(busy) after `timeout_s`.
+
+        Raises Unreadable where what lies there cannot be locked: another's, a link, a folder.
+        """
         ...
 
 
@@ -218,7 +224,7 @@ class LocalFiles:
         except FileNotFoundError:
             return ()
         except OSError as exc:
-            raise _failed("read_failed", directory, exc) from exc
+            raise _not_read(directory, exc) from exc
 
     def exists(self, path: Path) -> bool:
         """Returns whether lstat(2) finds anything, or cannot tell."""
@@ -257,11 +263,11 @@ class LocalFiles:
 
     @contextlib.contextmanager
     def lock(self, path: Path, *, timeout_s: float = 10.0) -> Iterator[None]:
-        """Holds flock(2) on a file, tried every 50 ms. Raises Storage(busy) after `timeout_s`."""
+        """Holds flock(2) on a file, tried every 50 ms. Raises Storage(busy) after `timeout_s`, and Unreadable."""
         try:
             fd = _open_to_lock(path)
         except OSError as exc:
-            raise _failed("write_failed", path, exc) from exc
+            raise _unreadable("write_failed", path, exc) from exc
         with _closing(fd):  # which releases it
             _wait_for_lock(fd, path, timeout_s)
             yield
@@ -350,9 +356,6 @@ def _end_of_whole_lines(fd: int) -> int:
     return size - (len(tail) - (tail.rfind(b"\n") + 1))
 
 
-_NO_ROOM: Final = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
-
-
 def _open_to_lock(path: Path) -> int:
     """The lock file, or, where the file system takes no new file, the one that is there, else its folder."""
     try:
@@ -393,10 +396,14 @@ def _not_opened(path: Path, exc: OSError) -> AgentError:
 
 
 def _not_read(path: Path, exc: OSError) -> Storage:
+    return _unreadable("read_failed", path, exc)
+
+
+def _unreadable(detail: str, path: Path, exc: OSError) -> Storage:
     """Returns Unreadable where it is the file's fault or its file system's; Storage where this process lacks something."""
-    if exc.errno in _OF_THE_PROCESS:
-        return _failed("read_failed", path, exc)
-    return Unreadable(errno_codes.fault_of(exc), "read_failed", file=str(path), errno=errno_codes.name_of(exc))
+    if exc.errno in _OF_THE_PROCESS or exc.errno in _NO_ROOM:
+        return _failed(detail, path, exc)
+    return Unreadable(errno_codes.fault_of(exc), detail, file=str(path), errno=errno_codes.name_of(exc))
 
 
 @contextlib.contextmanager

@@ -614,3 +614,17 @@ def _leads_to(fd: str, path: Path) -> bool:
         return os.readlink(f"/proc/self/fd/{fd}") == str(path)  # noqa: PTH115 - as it is written there
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_no_file_to_lock_is_unreadable_and_not_locked(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "lock"
+    path.mkdir() if kind == "folder" else path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unreadable), LocalFiles().lock(path):
+        pytest.fail("it was locked")
+
+
+def test_a_file_in_a_folder_s_place_is_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "sent").write_bytes(b"x")
+    with pytest.raises(Unreadable):
+        LocalFiles().names(tmp_path / "sent")
