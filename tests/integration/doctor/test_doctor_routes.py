@@ -173,6 +173,16 @@ def test_a_plain_web_server_is_a_mirror_whatever_it_calls_its_files(home: Home, 
     assert by_step["type"] == by_step["content"] == ("ok", None)
 
 
+def test_a_mirror_that_speaks_tls_is_said_where_its_address_says_http(
+    home: Home, company: w.Authority, tmp_path: Path
+) -> None:
+    with wire(sends(GOOD), w.server_context(company, tmp_path, "localhost")) as server:
+        configure(home, mirror=f"http://127.0.0.1:{server.port}")
+        by_step = steps(home.type("doctor", "--json"))
+    assert (by_step["tcp"], by_step["http"]) == (("ok", None), ("warning", "server_speaks_tls"))
+    assert by_step["type"] == by_step["content"] == NOT_REACHED
+
+
 # ---- what only root can lay out
 
 

@@ -18,7 +18,7 @@ from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.steps import RequestTrace
 from opanel_agent.system.http import dialing
 from opanel_agent.system.http.limits import RequestContext
-from opanel_agent.system.http.streams import TLS_RECORD, Pushback, SocketStream, Stream, TlsStream
+from opanel_agent.system.http.streams import PROBE_S, TLS_RECORD, Pushback, SocketStream, Stream, TlsStream, takes_tls
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 _READ_BYTES: Final = 4096
@@ -35,7 +35,6 @@ _USUAL_NAMES: Final = {
     )
 }
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*"?'
-PROBE_S: Final = 2.0
 
 
 @frozen
@@ -99,17 +98,11 @@ def _connect(proxy: Proxy, context: RequestContext) -> Stream:
 
 def _speaks_tls(proxy: Proxy, context: RequestContext) -> bool:
     """Returns whether a proxy that hung up on a plain request takes a TLS handshake; nothing is asked of it over that."""
-    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     try:
         stream = _connect(proxy, replace(context, trace=RequestTrace()))  # not a step of the request
-        try:
-            TlsStream(stream, anyone, proxy.host, min(context.limits.connect_s, PROBE_S))
-        finally:
-            stream.close()
-    except (Unavailable, OSError):
+    except (Unavailable, TimeoutError):
         return False
-    return True
+    return takes_tls(stream, proxy.host, min(context.limits.connect_s, PROBE_S))
 
 
 def _handshake(stream: Stream, proxy: Proxy, context: ssl.SSLContext, timeout_s: float) -> Stream:

@@ -15,6 +15,8 @@ from opanel_agent.system.http.deadline import Deadline
 T = TypeVar("T")
 _RECORD_BYTES = 16 * 1024
 TLS_RECORD: Final = (b"\x15\x03", b"\x16\x03")  # alert or handshake, SSL 3.0 and later (RFC 8446 5.1)
+PROBE_S: Final = 2.0
+"""How long it may take to find out whether a server that was spoken to without TLS speaks it."""
 
 
 class Stream(Protocol):
@@ -53,6 +55,19 @@ class SocketStream:
     def close(self) -> None:
         """Closes the socket."""
         self._socket.close()
+
+
+def takes_tls(stream: Stream, host: str, timeout_s: float) -> bool:
+    """Returns whether the other end takes a TLS handshake, whoever it is; nothing is asked over it. Closes the stream."""
+    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    try:
+        TlsStream(stream, anyone, host, timeout_s)
+    except OSError:
+        return False
+    finally:
+        stream.close()
+    return True
 
 
 class Pushback:

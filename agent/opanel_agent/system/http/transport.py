@@ -20,6 +20,7 @@ import httpx
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Bug, Unavailable
+from opanel_agent.core.values import replace
 from opanel_agent.core.wire.endpoints import is_exempt, is_loopback
 from opanel_agent.core.wire.message import Reply, Sealed
 from opanel_agent.core.wire.steps import RequestTrace, Step
@@ -28,9 +29,10 @@ from opanel_agent.system.http.deadline import Deadline
 from opanel_agent.system.http.limits import RequestContext, TransferLimits
 from opanel_agent.system.http.proxy import Proxy, open_tunnel
 from opanel_agent.system.http.replies import Received
-from opanel_agent.system.http.streams import TLS_RECORD, FirstRead, SocketStream, Stream, TlsStream
+from opanel_agent.system.http.streams import PROBE_S, TLS_RECORD, FirstRead, SocketStream, Stream, TlsStream, takes_tls
 
 _PORTS: Final = {"http": 80, "https": 443}
+_BAD_REQUEST: Final = 400
 
 
 class Transport(Protocol):
@@ -69,6 +71,10 @@ class HttpxTransport:
         stream = self._open(sealed, context)
         try:
             return self._exchange(stream, sealed, context)
+        except Unavailable as exc:
+            if _may_want_tls(sealed, exc) and _speaks_tls(sealed, context):
+                raise Unavailable(Reason.SERVER_ERROR, "server_speaks_tls") from exc
+            raise
         finally:
             stream.close()
 
@@ -107,6 +113,23 @@ class HttpxTransport:
             raise Bug(Reason.INTERNAL, "request_malformed") from exc
         except (httpx.TransportError, OSError) as exc:
             raise Unavailable(Reason.SERVER_ERROR, "reply_broken") from exc
+
+
+def _may_want_tls(sealed: Sealed, refusal: Unavailable) -> bool:
+    """Returns whether this is how a server that speaks TLS takes a plain request: it hangs up, or answers 400."""
+    broken = refusal.detail == "reply_broken" or refusal.values.get("status") == _BAD_REQUEST
+    return broken and urlsplit(sealed.url).scheme == "http"
+
+
+def _speaks_tls(sealed: Sealed, context: RequestContext) -> bool:
+    """Asks by a handshake on a connection of its own, which is no step of the request. The address is a loopback one."""
+    parts = urlsplit(sealed.url)
+    host = parts.hostname or ""
+    try:
+        stream = _connect(host, parts.port or _PORTS[parts.scheme], replace(context, trace=RequestTrace()))
+    except (Unavailable, TimeoutError):
+        return False
+    return takes_tls(stream, host, min(context.limits.connect_s, PROBE_S))
 
 
 def _judge_length(sealed: Sealed) -> None:

@@ -1,7 +1,9 @@
 """The wire, on the wire: what leaves is what was sealed, and every way a server can fail has its own code and an end."""
 
+import contextlib
 import errno
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -323,6 +325,48 @@ def test_a_certificate_for_another_name_or_time_is_not_trusted(
     assert code_and_detail(error) == (Reason.TLS_UNTRUSTED, "tls_certificate")
     assert why in str(error.values["why"])
     assert server.received == []
+
+
+def test_a_server_that_speaks_tls_is_named_where_the_address_says_http(trusted: w.Authority, tmp_path: Path) -> None:
+    with wire(sends(GOOD), w.server_context(trusted, tmp_path, "localhost")) as server:
+        error = fails(get(server.port))
+    assert code_and_detail(error) == (Reason.SERVER_ERROR, "server_speaks_tls")
+    assert server.received == []
+
+
+@pytest.mark.parametrize(
+    ("plain", "detail", "connections"),
+    [
+        (b"\x15\x03\x01\x00\x02\x02\x46", "server_speaks_tls", 2),  # an alert of the protocol's version
+        (answer("400 Bad Request", "Content-Type: text/html", body=b"plain HTTP, to HTTPS"), "server_speaks_tls", 2),
+        (answer("404 Not Found"), "status_unexpected", 1),
+    ],
+    ids=["alert", "400", "404"],
+)
+def test_so_is_one_that_answers_a_plain_request(
+    trusted: w.Authority, tmp_path: Path, plain: bytes, detail: str, connections: int
+) -> None:
+    context = w.server_context(trusted, tmp_path, "localhost")
+    begun: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the test is over
+            while True:
+                connection, _ = listener.accept()
+                begun.append(connection.recv(3, socket.MSG_PEEK))
+                with connection:
+                    if begun[-1] == b"GET":
+                        w.read_request(connection)
+                        connection.sendall(plain)
+                    else:
+                        context.wrap_socket(connection, server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        error = fails(get(listener.getsockname()[1]))
+        listener.shutdown(socket.SHUT_RDWR)
+    assert code_and_detail(error) == (Reason.SERVER_ERROR, detail)
+    assert (begun[0], len(begun)) == (b"GET", connections)
 
 
 def test_what_speaks_no_tls(trusted: w.Authority) -> None:
