@@ -45,6 +45,10 @@ def _short_lived(arguments: Sequence[str]) -> int:
             from opanel_agent.evaluate.export import main as export
 
             return export()
+        case ["records", *words]:
+            from opanel_agent.evaluate.records_at_rest import main as records_at_rest
+
+            return records_at_rest(words)
         case _:
             return _command(arguments)
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 COMPLETION: Final = "packaging/share/bash-completion/completions/opanel-agent"
 FILES: Final = "@files"
+# The commands whose purpose is one that consent is asked for; the others take any.
+OF_CONSENT: Final = (("consent", "allow"), ("consent", "deny"), ("consent", "withdraw"), ("data", "preview"))
 # What an option's value is; of any other nothing can be offered.
 VALUES: Final = {"--lang": "tr en", "-o": FILES, "--preseed": FILES}
 
@@ -130,8 +132,10 @@ def operands(command: "Command") -> str:
     from opanel_agent.core.documents.signed_request import Right
 
     match command.operand:
-        case "PURPOSE":
-            return _words(Purpose if command.words == ("consent", "why") else CONSENT_BASED)
+        case "PURPOSE" if command.words in OF_CONSENT:
+            return _words(CONSENT_BASED)
+        case "PURPOSE" | "ID|PURPOSE":
+            return _words(Purpose)
         case "KIND":
             return f"@one {_words(Right)}"
         case "FILE" | "KEY|FILE":

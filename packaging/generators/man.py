@@ -234,7 +234,7 @@ def signals() -> set[str]:
 
 def processes() -> set[str]:
     source = (ROOT / "agent" / "opanel_agent" / "__main__.py").read_text("utf-8")
-    return set(re.findall(r'case \["(\w+)"\]', source))
+    return set(re.findall(r'case \["(\w+)"[],]', source))
 
 
 def units() -> set[str]:

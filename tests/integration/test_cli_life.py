@@ -124,7 +124,7 @@ def test_what_the_preview_shows_leaves_and_is_found_again(server: Server) -> Non
     assert lines_of(left) in let_go.err
     assert lines_of(left) in found.out
     assert f"  {signing.receipt(left.body, kind=left.purpose).decode().strip()}\n" in found.out
-    assert "sent and answered (status 202); with a receipt" in server.type("data", "sent").out
+    assert "sent and answered (status 202); with a receipt" in server.type("data", "sent", "--verbose").out
     assert server.type("data", "held").out == "No report is waiting.\n"
 
 
@@ -179,7 +179,7 @@ def test_purge_takes_the_copies_and_leaves_a_request_ready(server: Server) -> No
     assert purged.status == 0
     assert f"Purged: {left.id}\n" in purged.out
     assert str(PATHS.ready) in purged.out
-    listed = server.type("data", "sent").out
+    listed = server.type("data", "sent", "--verbose").out
     assert left.id in listed  # the ledger still says that it left
     assert "its copy here was purged" in listed
 

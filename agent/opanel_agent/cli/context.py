@@ -6,7 +6,7 @@ Only `local` builds the real one. What few commands use is imported when it is u
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from opanel_agent.system.terminal import Terminal
 
 
-def _nobody(_: "Mapping[str, Json]") -> "Members":
+def _nobody(_: object) -> "Members":
     raise Unavailable(Fault.NOT_RUNNING, "not_running")
 
 
@@ -41,7 +41,8 @@ class Context(NamedTuple):
 
     `optouts` reads the opt-outs that stand in files; those of this command's environment are the client's, since they hold
     for what is typed here and not for the daemon. `teletype` finds the terminal that a person sits at, if there is one.
-    `at_rest` is the export of a stopped agent, `stand_in` runs one pass where no daemon does.
+    `at_rest` is the export of a stopped agent, `records_at_rest` its records (`history`, `sent`), `stand_in` runs one pass
+    where no daemon does.
     """
 
     paths: Paths
@@ -56,6 +57,7 @@ class Context(NamedTuple):
     environ: Mapping[str, str] = MappingProxyType({})
     teletype: "Callable[[], Terminal | None]" = lambda: None
     at_rest: Callable[[], bytes] = bytes
+    records_at_rest: "Callable[[Sequence[str]], Members]" = _nobody
     stand_in: "Callable[[Mapping[str, Json]], Members]" = _nobody
 
     def say(self, text_id: str, /, **values: Value) -> str:
@@ -107,6 +109,7 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
         environ=environ,
         teletype=_teletype,
         at_rest=lambda: _export(paths),
+        records_at_rest=lambda words: _records(paths, words),
         stand_in=lambda intent: _one_pass(paths, intent),
     )
 
@@ -142,6 +145,12 @@ def _export(paths: Paths) -> bytes:
     from opanel_agent.cli import offline_export
 
     return offline_export.export(paths.state_dir)
+
+
+def _records(paths: Paths, words: Sequence[str]) -> "Members":
+    from opanel_agent.cli import offline_export, oneshot
+
+    return oneshot.result(offline_export.records(paths.state_dir, words))
 
 
 def _one_pass(paths: Paths, intent: "Mapping[str, Json]") -> "Members":

@@ -103,6 +103,10 @@ def _data_group(module: str) -> "ModuleType":
             from opanel_agent.cli.data import export
 
             return export
+        case "data.sent":
+            from opanel_agent.cli.data import sent
+
+            return sent
         case "data.reset":
             from opanel_agent.cli.data import reset
 

@@ -1,4 +1,4 @@
-"""Exports the data of an agent that does not run, in a process of the agent's own user.
+"""Exports the data of an agent that does not run, and reads its records, in a process of the agent's own user.
 
 What lies in the state's folder is that user's, a link in it, too: read by root, it could lead anywhere. Read by its owner it
 leads nowhere that the owner could not go alone. Nothing is written there.
@@ -17,12 +17,17 @@ from opanel_agent.core.ledger.export import MAX_BYTES
 from opanel_agent.system import environment, process
 from opanel_agent.system.process import Credentials
 
-READER: Final = (sys.executable, "-I", "-m", "opanel_agent", "export")
+PROGRAM: Final = (sys.executable, "-I", "-m", "opanel_agent")
+READER: Final = (*PROGRAM, "export")
+RECORDS: Final = (*PROGRAM, "records")
 DEADLINE_S: Final = 60.0
 
 
 def export(state_dir: Path, reader: Sequence[str] = READER) -> bytes:
-    """The whole export. Raises Storage where it cannot be read, NotPermitted for who is neither root nor the owner."""
+    """All that the reader says.
+
+    Raises Storage where it cannot be read, NotPermitted for who is neither root nor the owner.
+    """
     owner = _owner(state_dir)
     if os.geteuid() not in (0, owner.st_uid):
         raise NotPermitted(Fault.NO_PERMISSION, "need_owner")
@@ -40,6 +45,11 @@ def export(state_dir: Path, reader: Sequence[str] = READER) -> bytes:
     if finished.status != 0 or not finished.output:
         raise Storage(Fault.IO_FAILED, "export_unread", file=str(state_dir))
     return finished.output
+
+
+def records(state_dir: Path, words: Sequence[str], reader: Sequence[str] = RECORDS) -> bytes:
+    """The frame that tells the records which the words name; errors as of `export`."""
+    return export(state_dir, (*reader, *words))
 
 
 def _owner(state_dir: Path) -> os.stat_result:

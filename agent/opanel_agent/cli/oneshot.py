@@ -48,7 +48,7 @@ def run(
         )
     except TimeoutError as late:
         raise Unavailable(Fault.JOB_TIMEOUT, "job_timeout", seconds=int(deadline_s)) from late
-    return _result(finished.output)
+    return result(finished.output)
 
 
 def _identity(user: str) -> Credentials:
@@ -59,7 +59,8 @@ def _identity(user: str) -> Credentials:
     return Credentials(uid=found.pw_uid, gid=found.pw_gid)
 
 
-def _result(frame: bytes) -> Members:
+def result(frame: bytes) -> Members:
+    """Returns the result that a frame holds. Raises the job's own error, Bug for what is no frame."""
     try:
         members = Members(loads(frame, max_bytes=_MAX_FRAME_BYTES, max_depth=_DEPTH), "frame")
         if members.boolean("ok"):

@@ -46,7 +46,7 @@ def find(commands: Sequence[Command], arguments: Sequence[str]) -> tuple[Command
             return command, (*arguments[:first], *arguments[first + len(command.words) :])
     if words and (len(words) > 1 or all(command.words[0] != words[0] for command in commands)):
         given = " ".join(words[:2])
-        like = _resembling(given, (" ".join(command.words) for command in commands))
+        like = resembling(given, (" ".join(command.words) for command in commands))
         if like is not None:
             raise Usage(Fault.USAGE, "command_like", command=given, like=like)
         raise Usage(Fault.USAGE, "command_unknown", command=given)
@@ -64,7 +64,7 @@ def spelled_out(arguments: Sequence[str]) -> Sequence[str]:
             return arguments
 
 
-def _resembling(given: str, known: Iterable[str]) -> str | None:
+def resembling(given: str, known: Iterable[str]) -> str | None:
     """Returns the known word that a mistyped one resembles most, or None."""
     import difflib  # for who mistyped alone
 
@@ -105,7 +105,7 @@ def read(command: Command, arguments: Sequence[str]) -> Options:
 
 
 def _strange_option(command: Command, name: str) -> Usage:
-    like = _resembling(name, command.flags | command.valued | EVERYWHERE_FLAGS | EVERYWHERE_VALUED)
+    like = resembling(name, command.flags | command.valued | EVERYWHERE_FLAGS | EVERYWHERE_VALUED)
     if like is not None:
         return Usage(Fault.USAGE, "option_like", option=name, like=like)
     return Usage(Fault.USAGE, "option_unknown", option=name)

@@ -4,6 +4,7 @@ Where a signal forbids sending, or the administrator wishes it (`-o`), the reque
 carried by other ways. The daemon runs as a user of its own and this as root: nothing that it says becomes a path.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,8 @@ from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import Usage
 from opanel_agent.core.text_safety import escape
 from opanel_agent.core.values import frozen
 
@@ -55,6 +58,13 @@ class Leaving:
 
 def wait_s(options: Options) -> int:
     return options.number("--wait", MAX_WAIT_S, high=MAX_WAIT_S)
+
+
+def known_id(operand: str) -> str:
+    """Returns a request's id as it was typed. Raises Usage for what has not the shape of one."""
+    if not re.fullmatch(_ID, operand):
+        raise Usage(Fault.USAGE, "id_shape")
+    return operand
 
 
 def send(

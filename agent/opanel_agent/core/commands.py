@@ -224,7 +224,9 @@ FOR_PROGRAMS: Final = (INDEX, LICENSE, CONSENT, WITHDRAW)
 _NONE: Final[frozenset[str]] = frozenset()
 _WAIT: Final = frozenset({"--wait"})
 _OUTPUT: Final = frozenset({"--wait", "-o"})
+_COUNT: Final = frozenset({"-n"})
 _ALL: Final = frozenset({"--all"})
+_VERBOSE: Final = frozenset({"--verbose"})
 _MAX_PURPOSES: Final = 16
 _MAX_REPORTS: Final = 64
 _SOME: Final = (0, _MAX_PURPOSES)
@@ -247,7 +249,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(("consent", "withdraw"), "consent.commands:deny", _ALL, _NONE, _SOME, "PURPOSE", (NARROWED,)),
     Command(("consent", "why"), "consent.commands:why", operands=_ONE, operand="PURPOSE", asks=(ANSWER,)),
     Command(("consent", "check"), "consent.commands:check", operands=(0, 1), operand="FILE"),
-    Command(("consent", "history"), "consent.history:history", asks=(HISTORY,)),
+    Command(("consent", "history"), "consent.history:history", _VERBOSE, _COUNT, (0, 1), "PURPOSE", (HISTORY,)),
     Command(("consent", "receipt"), "consent.history:receipt", operands=(0, 1), operand="ID", asks=(RECEIPTS, HISTORY)),
     Command(("consent", "review"), "consent.history:review", asks=(REVIEW,)),
     Command(("dnt", "on"), "consent.do_not_track:on", asks=(NARROWED,)),
@@ -257,13 +259,13 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(("offline", "off"), "consent.offline:off", asks=(NARROWED,)),
     Command(("notice",), "consent.notice:show", asks=(ANSWER,)),
     Command(("advisories",), "advisories:show", asks=(ANSWER,)),
-    Command(("data", "catalog"), "data.catalog:show"),
+    Command(("data", "catalog"), "data.catalog:show", _VERBOSE, _NONE, (0, 1), "PURPOSE"),
     Command(("data", "preview"), "data.commands:preview", _NONE, _WAIT, _ONE, "PURPOSE", (PREVIEW,)),
     Command(("data", "held", "show"), "data.commands:held_show", _NONE, _WAIT, _ONE, "ID", (HELD,)),
     Command(("data", "held", "drop"), "data.commands:held_drop", _NONE, _WAIT, _ONE, "ID", (HELD,)),
     Command(("data", "held", "send"), "data.commands:held_send", _NONE, _WAIT, _ONE, "ID", (HELD,)),
     Command(("data", "held"), "data.commands:held", valued=_WAIT, asks=(HELD,)),
-    Command(("data", "sent"), "data.commands:sent", _NONE, _WAIT, (0, 1), "ID", (SENT,)),
+    Command(("data", "sent"), "data.sent:sent", _VERBOSE, _WAIT | _COUNT, (0, 1), "ID|PURPOSE", (SENT,)),
     Command(("data", "export"), "data.commands:export", valued=_OUTPUT, asks=(EXPORT,)),
     Command(
         ("data", "request"),

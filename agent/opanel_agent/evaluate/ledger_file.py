@@ -144,6 +144,15 @@ class LedgerFile:
             self.trouble = error
             log_event("ledger_unusable", level="error", code=str(error.code), detail=error.detail)
 
+    def look(self) -> None:
+        """Reads what is there and writes nothing, for a process that is not the agent. Raises Storage."""
+        try:
+            found = self._read()
+        except Misconfigured as error:
+            raise _as_storage(error) from error
+        self._ledger = found.ledger if found.ledger.flaw is None else None
+        self._requests, self.read = found.requests, True
+
     def _begin(self, now_s: int) -> None:
         found = self._read()
         if found.ledger.flaw is not None:

@@ -101,6 +101,7 @@ def of_codes() -> dict[str, Iterable[str]]:
         "finding": ExportFlawKind,
         "stage": Stage,
         "copy": CopyState,
+        "outcome": Stage,
         "request": KINDS_OF_REQUESTS,
         "consent.gone": {*Stage} - {Stage.SEALED},
         "sent.request": {*CopyState, Stage.ATTEMPTED},

@@ -77,7 +77,7 @@ def is_upgraded(scene: Scenario) -> None:
     checks.same("the ledger goes on where it was", before[2], after[2][: len(before[2])])
     checks.true(
         "and says that there was an upgrade",
-        found="Upgraded" in guest.agent("consent", "history").out + "".join(after[2]),
+        found="Upgraded" in guest.agent("consent", "history", "--json").out + "".join(after[2]),
     )
     checks.soon("its cage stands", lambda: scene.isolation() == STANDS)
     _rolled_back(scene, version)

@@ -22,7 +22,7 @@ from opanel_agent.core.ledger import export
 from opanel_agent.core.ledger.chain import ChainHead
 from opanel_agent.core.ledger.export import Part, PartKind
 from opanel_agent.core.reporting import fleet
-from opanel_agent.core.units import Language
+from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.system.storage.resources import load_catalog
 
 NOW = 1_795_510_800
@@ -73,9 +73,9 @@ def within(lines: list[str], part: list[str]) -> bool:
 @pytest.mark.parametrize("lang", ["tr", "en"])
 def test_the_catalog_tells_every_field_of_every_purpose_without_daemon_or_root(terminal: Terminal, lang: str) -> None:
     terminal.euid = terminal.paths.owner + 1
-    printed = terminal.type("data", "catalog", "--lang", lang)
+    printed = terminal.type("data", "catalog", "--verbose", "--lang", lang)
     terminal.lang = "tr" if lang == "tr" else "en"
-    words = " ".join(terminal.type("data", "catalog").out.split())
+    words = " ".join(terminal.type("data", "catalog", "--verbose").out.split())
     assert (printed.status, printed.err) == (0, "")
     for purpose, sheet in load_catalog().sheets.items():
         assert f"[{purpose}]" in words
@@ -86,7 +86,7 @@ def test_the_catalog_tells_every_field_of_every_purpose_without_daemon_or_root(t
 
 
 def test_the_catalog_says_what_is_permitted_kept_and_how_much_it_can_tell(terminal: Terminal) -> None:
-    lines = terminal.type("data", "catalog").out.splitlines()
+    lines = terminal.type("data", "catalog", "--verbose").out.splitlines()
     bits = f"{load_catalog().bits('usage_statistics'):.1f}"
     at = lines.index("usage statistics [usage_statistics]")
     section = "\n".join(lines[at : lines.index("", at)])
@@ -107,8 +107,26 @@ def test_the_catalog_says_what_is_permitted_kept_and_how_much_it_can_tell(termin
 
 
 def test_of_a_fixed_get_the_catalog_says_that_it_says_nothing(terminal: Terminal) -> None:
-    out = terminal.type("data", "catalog").out
+    out = terminal.type("data", "catalog", "--verbose").out
     assert out.count("A fixed GET, the same bytes for everyone") == len(FIXED)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_catalog_is_a_line_a_field_and_can_be_of_one_purpose(terminal: Terminal, lang: Language) -> None:
+    terminal.lang = lang
+    fields = [each for each in load_catalog().fields("usage_statistics").values() if each.until is None]
+    lines = terminal.type("data", "catalog", "usage_statistics").out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [field.name for field in fields]
+    assert all(field.label[lang] in line for field, line in zip(fields, lines[1:], strict=True))
+    assert max(map(len, terminal.type("data", "catalog").out.splitlines())) <= 80
+    assert list(terminal.type("data", "catalog", "crash_reports", "--json").json()["result"]) == ["crash_reports"]
+
+
+@pytest.mark.parametrize("command", [("data", "catalog"), ("data", "sent"), ("consent", "history"), ("consent", "why")])
+def test_a_mistyped_purpose_is_asked_back(terminal: Terminal, command: tuple[str, str]) -> None:
+    printed = terminal.type(*command, "usage_statistic")
+    assert printed.status == 64
+    assert "did you mean “usage_statistics”?" in printed.err
 
 
 def test_the_catalog_as_json(terminal: Terminal) -> None:
@@ -304,11 +322,27 @@ def test_sent_lists_what_left(terminal: Terminal) -> None:
     ]
     with fake_daemon(terminal.paths.socket) as told:
         told.done("/v1/sent", {"sent": left, "of": 1200})
-        printed = terminal.type("data", "sent")
+        brief = terminal.type("data", "sent").out.splitlines()
+        some = terminal.type("data", "sent", "-n", "1")
+        one_purpose = terminal.type("data", "sent", "license_activation", "--json").json()["result"]["sent"]
+        cut = terminal.type("data", "sent", "-n", "2", "--json").json()["result"]["sent"]
+        printed = terminal.type("data", "sent", "--verbose")
         told.replies.clear()
         told.done("/v1/sent", {"sent": []})
         none = terminal.type("data", "sent")
-        assert told.posts() == [("/v1/sent", {})] * 2
+        assert told.posts() == [("/v1/sent", {})] * 6
+    assert [line.split() for line in brief] == [
+        ["WHEN", "ID", "RECEIPT", "OUTCOME"],
+        [*moment(NOW).split(), ID, "yes", "answered", "(202)"],
+        ["never", "crash-0123456789abcdef", "no", "attempted"],
+        [*moment(NOW).split(), "release-0123456789abcdef", "yes", "not", "taken", "(403);", "its"],
+        ["copy", "here", "was", "purged"],
+        [*moment(NOW).split(), "later-0123456789abcdef", "yes", "attempted", "(202)"],
+    ]
+    assert max(map(len, brief)) <= 80
+    assert some.out.splitlines()[-1] == "1 of 4 shown; -n 0 shows all"
+    assert one_purpose == [left[2]]
+    assert cut == left[:2]
     lines = printed.out.splitlines()
     assert (printed.status, none.status) == (0, 0)
     assert lines[0] == f"{ID}  usage statistics"

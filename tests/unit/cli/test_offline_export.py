@@ -72,6 +72,25 @@ def test_a_stopped_agent_exports_what_it_did_and_nothing_is_written(home: Home) 
 
 
 @pytest.mark.slow
+def test_a_stopped_agent_s_records_are_those_that_the_running_one_tells(home: Home) -> None:
+    commands = (("data", "sent"), ("consent", "history", "-n", "0"))
+    with home.daemon():
+        assert home.type("license", "install", home.file("license.jws", home.issued.text.encode())).status == 0
+        home.type("license", "activate")  # nobody answers: it may have left
+        running = [home.type(*command, "--json").json["result"] for command in commands]
+    before = tree(home.state)
+    stopped = [home.type(*command, "--json").json for command in commands]
+    assert running[0]["sent"]
+    assert stopped[0]["result"]["sent"] == running[0]["sent"]
+    assert stopped[1]["result"]["entries"] == running[1]["entries"]
+    assert [[each["code"] for each in told["warnings"]] for told in stopped] == [["not_running"]] * 2
+    (request_id,) = (each["id"] for each in running[0]["sent"])
+    assert home.type("data", "sent", request_id).out.startswith(request_id)
+    assert home.type("data", "sent", "usage-0123456789abcdef").status == 65
+    assert tree(home.state) == before
+
+
+@pytest.mark.slow
 def test_an_agent_whose_root_is_gone_still_exports(home: Home) -> None:
     with home.daemon():
         pass

@@ -11,6 +11,7 @@ from opanel_agent.cli.consent import gate_view, screen, signals, write
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Options
+from opanel_agent.cli.purposes import any_purpose, consent_purpose
 from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault, Reason
@@ -43,7 +44,7 @@ def show(_: Options, world: Context) -> CommandResult:
 
 def why(options: Options, world: Context) -> CommandResult:
     """Every reason why a purpose's request would not be let out, with its place. Exit 1 where there is one."""
-    (purpose,) = _known(options.operands)
+    purpose = any_purpose(options.operands[0])
     consent = gate_view.consents(world)
     grounds = gate_view.grounds(world, purpose, consent)
     name = world.say(f"purpose.{purpose}")
@@ -210,16 +211,6 @@ def _names(world: Context, purposes: tuple[Purpose, ...]) -> str:
     return ", ".join(world.say(f"purpose.{purpose}") for purpose in purposes)
 
 
-def _known(names: tuple[str, ...]) -> tuple[Purpose, ...]:
-    for name in names:
-        if name not in set(Purpose):
-            raise Usage(Fault.USAGE, "purpose_unknown", purposes=", ".join(Purpose))
-    return tuple(dict.fromkeys(Purpose(name) for name in names))
-
-
 def _consents(names: tuple[str, ...]) -> tuple[Purpose, ...]:
-    """Purposes that consent is asked for; the others have no consent to give. Raises Usage."""
-    purposes = _known(names)
-    if not set(purposes) <= set(CONSENT_BASED):
-        raise Usage(Fault.USAGE, "purpose_no_consent", purposes=", ".join(CONSENT_BASED))
-    return purposes
+    """Purposes that consent is asked for, each once. Raises Usage."""
+    return tuple(dict.fromkeys(map(consent_purpose, names)))

@@ -1,15 +1,17 @@
 """`consent history | receipt | review`: what happened, as the ledger has it. Its owner's to see, so the agent is asked."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final
 
+from opanel_agent.cli import records
 from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import paragraph
+from opanel_agent.cli.layout import grid, paragraph
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.output import CommandResult, Warned
 from opanel_agent.cli.parser import Options
+from opanel_agent.cli.purposes import any_purpose
 from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
@@ -17,26 +19,37 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.consent_receipt import STATES, Notice, ReceiptSubject, build, readable
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import Usage
-from opanel_agent.core.ledger.chain import NOTHING, Entry
+from opanel_agent.core.ledger.chain import NOTHING, Entry, EntryKind
 from opanel_agent.system.storage import resources
 
 MAX_ENTRIES: Final = 1000  # that the agent tells at once
 TOKEN_CHARACTERS: Final = 64 * 1024
+_HEAD: Final = ("head.number", "head.when", "head.event", "head.purpose")
+_WIDE: Final = 200  # an entry is one line, whatever the terminal
 
 
-def history(_: Options, world: Context) -> CommandResult:
-    """The ledger's entries, oldest first: number, time, event, purpose, and what else it says."""
-    done = world.client.post("/v1/history")
+def history(options: Options, world: Context) -> CommandResult:
+    """The ledger's entries, newest first: number, time, event, purpose; `--verbose`: every day's mark, and what each says.
+
+    For a program the entries are in the ledger's own order.
+    """
+    purpose = any_purpose(options.operands[0]) if options.operands else None
+    verbose = "--verbose" in options.flags
+    found = records.read(world, "/v1/history")
     with decode_reply():
-        entries = done.result.each("entries", MAX_ENTRIES)
-        of = done.result.integer("of") if done.result.has("of") else len(entries)
-        lines = [line for entry in entries for line in _entry_lines(world, entry)]
-    warnings: tuple[Warned, ...] = ()
+        entries = found.result.each("entries", MAX_ENTRIES)
+        of = found.result.integer("of") if found.result.has("of") else len(entries)
+        newest = [entry for entry in reversed(entries) if purpose is None or entry.value("purpose") == purpose]
+        wanted = [entry for entry in newest if verbose or entry.text("kind") != EntryKind.DAILY_MARK]
+        shown = wanted[: records.limit(options)]
+        lines = list(_lines(world, shown, verbose=verbose)) or [world.say("history.none")]
+        named: list[Json] = [_plain(entry) for entry in reversed(records.in_json(options, newest))]
+    lines += records.left_out(world, shown=len(shown), of=len(wanted))
+    warnings = found.warnings
     if of > len(entries):
         title = world.say("history.more", shown=len(entries), of=of)
-        warnings = (Warned(code="history_cut", title=title),)
-    result: dict[str, Json] = {"entries": [_plain(entry) for entry in entries], "of": of}
-    return CommandResult(result=result, lines=tuple(lines or [world.say("history.none")]), warnings=warnings)
+        warnings = (*warnings, Warned(code="history_cut", title=title))
+    return CommandResult(result={"entries": named, "of": of}, lines=tuple(lines), warnings=warnings)
 
 
 def receipt(options: Options, world: Context) -> CommandResult:
@@ -109,15 +122,26 @@ def review(_: Options, world: Context) -> CommandResult:
     return CommandResult(result=_plain(done.result), lines=(world.say("review.done"),))
 
 
-def _entry_lines(world: Context, entry: Members) -> Iterator[str]:
-    kind, purpose = entry.text("kind"), entry.value("purpose")
-    what = world.named("event", kind)
-    if isinstance(purpose, str):
-        what = f"{what}: {world.named('purpose', purpose)}"
-    yield f"{entry.integer('seq')}  {moment(entry.integer('at'))}  {what} ({kind})"
-    said = entry.value("data")
-    for name, value in said.items() if isinstance(said, dict) else ():
-        yield f"    {name}: {_shown(value)}"
+def _lines(world: Context, entries: Sequence[Members], *, verbose: bool) -> Iterator[str]:
+    if not entries:
+        return
+    head, *rows = grid([world.say(name) for name in _HEAD], [_row(world, each) for each in entries], columns=_WIDE)
+    yield head
+    for row, entry in zip(rows, entries, strict=True):
+        yield row
+        said = entry.value("data") if verbose else None
+        for name, value in said.items() if isinstance(said, dict) else ():
+            yield f"    {name}: {_shown(value)}"
+
+
+def _row(world: Context, entry: Members) -> Sequence[str]:
+    purpose = entry.value("purpose")
+    return (
+        str(entry.integer("seq")),
+        moment(entry.integer("at")),
+        world.named("event", entry.text("kind")),
+        purpose if isinstance(purpose, str) else "",
+    )
 
 
 def _shown(value: Json) -> str:

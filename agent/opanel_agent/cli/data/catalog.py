@@ -9,6 +9,7 @@ from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import paragraph
 from opanel_agent.cli.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
+from opanel_agent.cli.purposes import any_purpose
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.consent.purposes import FIXED, Purpose
 from opanel_agent.core.reporting import fleet
@@ -16,16 +17,29 @@ from opanel_agent.core.reporting.catalog import Catalog, Field, PurposeSchema
 from opanel_agent.system.storage.resources import load_catalog
 
 
-def show(_: Options, world: Context) -> CommandResult:
+def show(options: Options, world: Context) -> CommandResult:
+    """A line a field, of every purpose or of one; `--verbose`: each as it is declared, and how much a report tells."""
     catalog = load_catalog()
-    lines: list[str] = []
-    for purpose in Purpose:
-        lines += [*_purpose_lines(world, catalog, purpose), ""]
-    result = {str(purpose): _told(catalog, purpose) for purpose in Purpose}
+    purposes = [any_purpose(options.operands[0])] if options.operands else [*Purpose]
+    screen = _whole if "--verbose" in options.flags else _brief
+    lines = [line for purpose in purposes for line in (*screen(world, catalog, purpose), "")]
+    result = {str(purpose): _told(catalog, purpose) for purpose in purposes}
     return CommandResult(result=result, lines=tuple(lines[:-1]))
 
 
-def _purpose_lines(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
+def _brief(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
+    """A line a field: its name and what it says. One that is not sent any more is left out."""
+    yield world.say("catalog.purpose", purpose=world.say(f"brief.{purpose}"), code=str(purpose))
+    if purpose in FIXED:
+        yield from paragraph(world.say("catalog.nothing"), indent=2)
+        return
+    fields = [field for field in catalog.fields(purpose).values() if field.until is None]
+    width = max(len(field.name) for field in fields)
+    for field in fields:
+        yield from paragraph(f"{field.name:{width}}  {field.label[world.lang]}", indent=2, hang=width + 2)
+
+
+def _whole(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
     yield world.say("catalog.purpose", purpose=world.say(f"purpose.{purpose}"), code=str(purpose))
     if purpose in FIXED:
         yield from paragraph(world.say("catalog.nothing"), indent=2)

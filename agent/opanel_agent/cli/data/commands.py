@@ -1,11 +1,10 @@
-"""`data preview | held | sent | export | request | purge`: all that is, was or would be said of this server.
+"""`data preview | held | export | request | purge`: all that is or would be said of this server.
 
 It is the owner's to see and in the daemon's hands; it is shown as it is on the wire, byte for byte, before and after.
-What could ever be said (`data catalog`) is in `cli.data.catalog`.
+What could ever be said (`data catalog`) is in `cli.data.catalog`, what left in `cli.data.sent`.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -15,20 +14,20 @@ from opanel_agent.cli.client import Done, decode_reply
 from opanel_agent.cli.consent.locations import where
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.data import pages
+from opanel_agent.cli.data.sent import stage
 from opanel_agent.cli.layout import paragraph, verbatim
-from opanel_agent.cli.license.screen import request_name
 from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Options
-from opanel_agent.cli.send import Leaving, SendObstacle, wait_s
+from opanel_agent.cli.purposes import consent_purpose
+from opanel_agent.cli.send import Leaving, SendObstacle, known_id, wait_s
 from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent import rights
-from opanel_agent.core.consent.purposes import CONSENT_BASED
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.ledger.export import ExportFlaw
-from opanel_agent.core.ledger.requests import CopyState, Stage
+from opanel_agent.core.ledger.requests import Stage
 from opanel_agent.core.reporting.catalog import Field
 from opanel_agent.core.text_safety import escape
 from opanel_agent.system.storage.resources import load_catalog
@@ -37,14 +36,11 @@ EXPORT_MODE: Final = 0o600
 MAX_IDS: Final = 64
 NO: Final = 1
 SIGNALLED: Final = frozenset({Reason.OPT_OUT, Reason.OFFLINE})
-_ID: Final = re.compile(r"[a-z]{1,16}-[0-9a-f]{16}")
 
 
 def preview(options: Options, world: Context) -> CommandResult:
     """Shows the next report of a purpose, as it would leave. Without a consent nothing of it is kept."""
-    purpose = options.operands[0]
-    if purpose not in CONSENT_BASED:
-        raise Usage(Fault.USAGE, "purpose_unknown", purposes=", ".join(CONSENT_BASED))
+    purpose = consent_purpose(options.operands[0])
     return _report(world, world.client.post("/v1/preview", {"purpose": purpose}, wait_s=wait_s(options)))
 
 
@@ -85,23 +81,6 @@ def held_send(options: Options, world: Context) -> CommandResult:
         if not done.result.boolean("sent"):
             return CommandResult(result=done.plain, lines=(world.say("carry.not_sent"),), exit_status=NO)
         return CommandResult(result=done.plain, lines=(_sent_line(world, done.result),))
-
-
-def sent(options: Options, world: Context) -> CommandResult:
-    """What left or may have: a list; or, of one, the bytes of request and reply as far as they are kept, and the receipt."""
-    if options.operands:
-        return _sent_one(options, world)
-    done = world.client.post("/v1/sent", {}, wait_s=wait_s(options))
-    lines: list[str] = []
-    with decode_reply():
-        rows = done.result.each("sent", 1024)
-        of = done.result.integer("of") if done.result.has("of") else len(rows)
-        for each in rows:
-            lines += _left_lines(world, each)
-    warnings: tuple[Warned, ...] = ()
-    if of > len(rows):
-        warnings = (Warned(code="list_cut", title=world.say("sent.more", shown=len(rows), of=of)),)
-    return CommandResult(result=done.plain, lines=tuple(lines) or (world.say("sent.none"),), warnings=warnings)
 
 
 def export(options: Options, world: Context) -> CommandResult:
@@ -198,80 +177,15 @@ def _held_lines(world: Context, each: Members) -> Iterator[str]:
         world.say("held.times", since=since, ready=ready, bytes=each.integer("body_bytes")), indent=2, hang=2
     )
     if each.text("stage") != Stage.SEALED:
-        said = world.say("held.stage", stage=_stage(world, each), at=moment(each.integer("attempted_at")))
+        said = world.say("held.stage", stage=stage(world, each), at=moment(each.integer("attempted_at")))
         yield from paragraph(said, indent=2, hang=2)
     if each.boolean("edited"):
         yield f"  {world.say('held.edited')}"
     yield from _why_lines(world, send.grounds(each))
 
 
-def _left_lines(world: Context, each: Members) -> Iterator[str]:
-    yield f"{each.text('id')}  {request_name(world, each.text('kind'), each.text('purpose'))}"
-    yield from paragraph(world.say("sent.where", at=_at(world, each), url=each.text("url")), indent=2, hang=2)
-    receipt = "sent.with_receipt" if each.value("receipt") else "sent.no_receipt"  # of one, the receipt itself
-    said = [_stage(world, each), world.say(receipt)]
-    if (copy := each.text("copy")) != CopyState.KEPT:
-        said.append(world.named("copy", copy))
-    yield from paragraph("; ".join(said), indent=2, hang=2)
-
-
-def _stage(world: Context, told: Members) -> str:
-    """How far a request came, and why not further."""
-    said = world.named("stage", told.text("stage"))
-    status, reason = (told.value(name) if told.has(name) else None for name in ("status", "reason"))
-    if isinstance(status, int) and status:
-        said += world.say("sent.status", status=status)
-    return said if not isinstance(reason, str) else said + world.say("sent.reason", reason=_reason(world, reason))
-
-
-def _reason(world: Context, code: str) -> str:
-    """A reason of the gate or the network; `interrupted` is the ledger's own."""
-    return world.say("sent.interrupted") if code == "interrupted" else world.named("reason", code)
-
-
-def _sent_one(options: Options, world: Context) -> CommandResult:
-    done = world.client.post("/v1/sent", {"id": _id(options)}, wait_s=wait_s(options))
-    told = done.result
-    with decode_reply():
-        lines = [*_left_lines(world, told), "", *_bytes_lines(world, told)]
-    return CommandResult(result=done.plain, lines=tuple(lines))
-
-
-def _bytes_lines(world: Context, told: Members) -> Iterator[str]:
-    """The bytes as far as they are kept. Only what has the ledger's digest is called what left."""
-    copy, left = _copy(told, "copy"), told.text("stage") != Stage.ATTEMPTED
-    said = "attempted" if copy is CopyState.KEPT and not left else str(copy)
-    yield from paragraph(world.say(f"sent.request.{said}", sha256=str(told.value("sha256") or "?")))
-    if told.value("head") is not None:
-        yield from verbatim(send.text_of(told, "head") + send.text_of(told, "body"))
-    yield ""
-    if told.value("reply_copy") is None:
-        yield world.say("sent.unanswered")
-    else:
-        yield world.say(f"sent.reply.{_copy(told, 'reply_copy')}", status=str(told.value("reply_status") or "?"))
-    if told.value("reply_body") is not None:
-        yield from verbatim(send.text_of(told, "reply_body"))
-    yield ""
-    if told.value("receipt") is None:
-        yield world.say("sent.receipt_none")
-    else:
-        yield world.say("sent.receipt")
-        yield from verbatim(send.text_of(told, "receipt"))
-
-
-def _copy(told: Members, name: str) -> CopyState:
-    """What a copy is worth. Raises Untrusted for a word that is none."""
-    if told.text(name) not in set(CopyState):
-        raise told.refuse(name)
-    return CopyState(told.text(name))
-
-
 def _sent_line(world: Context, told: Members) -> str:
     return world.say("held.sent", id=told.text("id"), url=told.text("url"), status=told.integer("reply_status"))
-
-
-def _at(world: Context, told: Members) -> str:
-    return world.say("status.never") if told.value("at") is None else moment(told.integer("at"))
 
 
 def _right(options: Options) -> dict[str, Json]:
@@ -285,7 +199,7 @@ def _right(options: Options) -> dict[str, Json]:
         if ids:
             raise Usage(Fault.USAGE, "rights_license_ids")
     if ids:
-        asked["ids"] = [_known(each) for each in ids]
+        asked["ids"] = [known_id(each) for each in ids]
     return asked if text is None else asked | {"text": text}
 
 
@@ -301,10 +215,4 @@ def _promise_lines(world: Context, told: Members) -> Iterator[str]:
 
 
 def _id(options: Options) -> str:
-    return _known(options.operands[0])
-
-
-def _known(operand: str) -> str:
-    if not _ID.fullmatch(operand):
-        raise Usage(Fault.USAGE, "id_shape")
-    return operand
+    return known_id(options.operands[0])

@@ -10,6 +10,7 @@ import pytest
 from fixtures.command_line import Terminal
 from fixtures.fake_daemon import fake_daemon
 from fixtures.written_consents import NOTICE
+from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.units import LANGUAGES, Language
@@ -39,12 +40,16 @@ def test_history_tells_each_entry(terminal: Terminal) -> None:
     ]
     with fake_daemon(terminal.paths.socket) as told:
         told.done("/v1/history", {"entries": entries, "of": 5})
-        printed = terminal.type("consent", "history")
+        brief = terminal.type("consent", "history").out
+        printed = terminal.type("consent", "history", "--verbose")
         result = terminal.type("consent", "history", "--json").json()["result"]
     assert printed.status == 0
-    assert "consent was withdrawn: usage statistics (ConsentWithdrawn)" in printed.out
-    assert f"    ids: a, b\n    notice: {NOTICE}\n" in printed.out
-    assert "the ledger was opened (LedgerOpened)\n" in printed.out
+    assert [line.split() for line in brief.splitlines()] == [
+        ["NO", "WHEN", "EVENT", "PURPOSE"],
+        ["2", *moment(1_795_000_001).split(), "consent", "withdrawn", "usage_statistics"],
+        ["1", *moment(1_795_000_000).split(), "ledger", "opened"],
+    ]
+    assert f"usage_statistics\n    ids: a, b\n    notice: {NOTICE}\n1   " in printed.out
     assert "last 2 of 5" in printed.err
     assert result == {"entries": entries, "of": 5}
 
@@ -57,9 +62,36 @@ def test_an_opt_out_is_not_called_by_the_name_of_another(terminal: Terminal, lan
     terminal.lang = lang
     with fake_daemon(terminal.paths.socket) as told:
         told.done("/v1/history", {"entries": [entry]})
-        printed = terminal.type("consent", "history")
+        printed = terminal.type("consent", "history", "--verbose")
     assert "signal: offline" in printed.out
     assert not any(name in printed.out for name in ("do-not-track", "do not track", "izleme yok"))
+
+
+def test_history_can_be_cut_and_of_one_purpose_and_leaves_the_daily_marks_out(terminal: Terminal) -> None:
+    entries: list[Json] = [
+        {"seq": n, "at": n, "kind": kind, "purpose": purpose, "data": {}, "sha256": "0" * 64}
+        for n, (kind, purpose) in enumerate(
+            [("LedgerOpened", None), ("ConsentGiven", CRASH), ("DailyMark", None), ("ConsentGiven", USAGE)] * 8, start=1
+        )
+    ]
+
+    def numbers(*argv: str) -> list[int]:
+        lines = terminal.type("consent", "history", *argv).out.partition("\n\n")[0].splitlines()
+        return [int(line.split()[0]) for line in lines[1:]]
+
+    def in_json(*argv: str) -> list[int]:
+        told = terminal.type("consent", "history", "--json", *argv).json()["result"]["entries"]
+        return [entry["seq"] for entry in told]
+
+    with fake_daemon(terminal.paths.socket) as told:
+        told.done("/v1/history", {"entries": entries, "of": 32})
+        assert numbers() == [n for n in range(32, 0, -1) if n % 4 != 3][:20]
+        assert "20 of 24 shown; -n 0 shows all" in terminal.type("consent", "history").out
+        assert numbers("-n", "0", "--verbose") == [*range(32, 0, -1)]
+        assert numbers("crash_reports", "-n", "2") == [30, 26]
+        assert in_json() == [*range(1, 33)]
+        assert in_json("usage_statistics", "-n", "2") == [28, 32]
+        assert terminal.type("consent", "history", "-n", "x").status == 64
 
 
 def test_history_and_receipts_where_there_is_nothing(terminal: Terminal) -> None:

@@ -1,0 +1,132 @@
+"""`data sent`: what left this server or may have, as a table of the newest; of one, the bytes as far as they are kept.
+
+With the daemon stopped the files say it. What is due to be sent is `data held`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from opanel_agent.cli import records, send
+from opanel_agent.cli.client import decode_reply
+from opanel_agent.cli.context import Context
+from opanel_agent.cli.layout import grid, paragraph, verbatim
+from opanel_agent.cli.license.screen import request_name
+from opanel_agent.cli.output import CommandResult, Shown, Warned
+from opanel_agent.cli.parser import Options
+from opanel_agent.cli.purposes import any_purpose, is_like_purpose
+from opanel_agent.cli.send import known_id, wait_s
+from opanel_agent.cli.times import moment
+from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.consent.purposes import Purpose
+from opanel_agent.core.ledger.requests import CopyState, Stage
+
+MAX_ROWS: Final = 1024
+_HEAD: Final = ("head.when", "head.id", "head.receipt", "head.outcome")
+
+
+def sent(options: Options, world: Context) -> CommandResult:
+    """The newest of all, or of one purpose; or the one that an id names. What `-n` and PURPOSE leave out, JSON does, too."""
+    operand = options.operands[0] if options.operands else None
+    if operand is None or is_like_purpose(operand):
+        return _list(options, world, None if operand is None else any_purpose(operand))
+    found = records.read(world, "/v1/sent", known_id(operand), wait_s=wait_s(options))
+    with decode_reply():
+        lines = [*_long(world, found.result), "", *_bytes_lines(world, found.result)]
+    return CommandResult(result=found.plain, lines=tuple(lines), warnings=found.warnings)
+
+
+def _list(options: Options, world: Context, purpose: Purpose | None) -> CommandResult:
+    found = records.read(world, "/v1/sent", wait_s=wait_s(options))
+    with decode_reply():
+        rows = found.result.each("sent", MAX_ROWS)
+        of = found.result.integer("of") if found.result.has("of") else len(rows)
+        wanted = [row for row in rows if purpose is None or row.text("purpose") == purpose]
+        shown = wanted[: records.limit(options)]
+        lines = list(_lines(world, shown, verbose="--verbose" in options.flags))
+        named: Shown = [{name: row.value(name) for name in row.names()} for row in records.in_json(options, wanted)]
+    lines += records.left_out(world, shown=len(shown), of=len(wanted))
+    warnings = found.warnings
+    if of > len(rows):
+        warnings = (*warnings, Warned(code="list_cut", title=world.say("sent.more", shown=len(rows), of=of)))
+    return CommandResult(result={**found.plain, "sent": named}, lines=tuple(lines), warnings=warnings)
+
+
+def _lines(world: Context, rows: Sequence[Members], *, verbose: bool) -> Iterator[str]:
+    if not rows:
+        yield world.say("sent.none")
+    elif verbose:
+        for each in rows:
+            yield from _long(world, each)
+    else:
+        yield from grid(
+            [world.say(name) for name in _HEAD], [_row(world, each) for each in rows], world.console.columns
+        )
+
+
+def _row(world: Context, told: Members) -> Sequence[str]:
+    """When, which, whether a receipt came, and how far it got; what is amiss with its copy."""
+    status = told.value("status") if told.has("status") else None
+    outcome = world.named("outcome", told.text("stage"))
+    if isinstance(status, int) and status:
+        outcome = world.say("outcome.status", outcome=outcome, status=status)
+    if (copy := told.text("copy")) != CopyState.KEPT:
+        outcome = f"{outcome}; {world.named('copy', copy)}"
+    return _at(world, told), told.text("id"), world.say(f"yesno.{bool(told.value('receipt'))}"), outcome
+
+
+def _long(world: Context, each: Members) -> Iterator[str]:
+    """A request in three lines: which, when and whereto, how far it came and why not further."""
+    yield f"{each.text('id')}  {request_name(world, each.text('kind'), each.text('purpose'))}"
+    yield from paragraph(world.say("sent.where", at=_at(world, each), url=each.text("url")), indent=2, hang=2)
+    receipt = "sent.with_receipt" if each.value("receipt") else "sent.no_receipt"  # of one, the receipt itself
+    said = [stage(world, each), world.say(receipt)]
+    if (copy := each.text("copy")) != CopyState.KEPT:
+        said.append(world.named("copy", copy))
+    yield from paragraph("; ".join(said), indent=2, hang=2)
+
+
+def stage(world: Context, told: Members) -> str:
+    """Returns how far a request came, and why not further."""
+    said = world.named("stage", told.text("stage"))
+    status, reason = (told.value(name) if told.has(name) else None for name in ("status", "reason"))
+    if isinstance(status, int) and status:
+        said += world.say("sent.status", status=status)
+    return said if not isinstance(reason, str) else said + world.say("sent.reason", reason=_reason(world, reason))
+
+
+def _reason(world: Context, code: str) -> str:
+    """A reason of the gate or the network; `interrupted` is the ledger's own."""
+    return world.say("sent.interrupted") if code == "interrupted" else world.named("reason", code)
+
+
+def _bytes_lines(world: Context, told: Members) -> Iterator[str]:
+    """The bytes as far as they are kept. Only what has the ledger's digest is called what left."""
+    copy, left = _copy(told, "copy"), told.text("stage") != Stage.ATTEMPTED
+    said = "attempted" if copy is CopyState.KEPT and not left else str(copy)
+    yield from paragraph(world.say(f"sent.request.{said}", sha256=str(told.value("sha256") or "?")))
+    if told.value("head") is not None:
+        yield from verbatim(send.text_of(told, "head") + send.text_of(told, "body"))
+    yield ""
+    if told.value("reply_copy") is None:
+        yield world.say("sent.unanswered")
+    else:
+        yield world.say(f"sent.reply.{_copy(told, 'reply_copy')}", status=str(told.value("reply_status") or "?"))
+    if told.value("reply_body") is not None:
+        yield from verbatim(send.text_of(told, "reply_body"))
+    yield ""
+    if told.value("receipt") is None:
+        yield world.say("sent.receipt_none")
+    else:
+        yield world.say("sent.receipt")
+        yield from verbatim(send.text_of(told, "receipt"))
+
+
+def _copy(told: Members, name: str) -> CopyState:
+    """What a copy is worth. Raises Untrusted for a word that is none."""
+    if told.text(name) not in set(CopyState):
+        raise told.refuse(name)
+    return CopyState(told.text(name))
+
+
+def _at(world: Context, told: Members) -> str:
+    return world.say("status.never") if told.value("at") is None else moment(told.integer("at"))
