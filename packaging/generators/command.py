@@ -5,7 +5,7 @@ usage: packaging/generate             write what is stale, and name it
        packaging/generate --locks     first pin the newest releases in the lock files (needs `uv` and a package index)
        packaging/generate --notice    first freeze the field catalog into the installed privacy notice
 
-Generated are the compiled sentences (.mo), the manual pages, the completion for bash, and of docs/ the signed examples and
+Generated are the compiled sentences (.mo), the manual pages, the completions, and of docs/ the signed examples and
 the words of the panel's page. A generated file that no source accounts for any more is removed, and named by --check. Of
 the lock files, both of the first forms only check that they pin what the distributions ask for. A frozen notice is changed
 by --notice alone, which refuses whatever the notice's text did not say.
@@ -35,7 +35,7 @@ class Generator(NamedTuple):
 GENERATORS: Final = (
     Generator("agent/opanel_agent/locale/*/LC_MESSAGES/*.mo", catalogs.outputs),
     Generator("packaging/share/man/**/*.[1-9]", man.outputs),
-    Generator("packaging/share/bash-completion/completions/*", completion.outputs),
+    Generator("packaging/share/[!m]*/*/*opanel-agent*", completion.outputs),
     Generator("docs/examples/*.jw?", examples.outputs),
     Generator("docs/examples/panel/settings/words.php", panel_words.outputs),
 )
