@@ -55,6 +55,12 @@ def paragraph(text: str, *, indent: int = 0, hang: int = 0, columns: int = COLUM
     return _wrap(text, columns, " " * indent, " " * (indent + hang))
 
 
+def wrapped(line: str) -> tuple[str, ...]:
+    """Returns the line as it is where it fits in 80 columns, else several that go on under its first word."""
+    indent = line[: len(line) - len(line.lstrip())]
+    return (line,) if len(line) <= COLUMNS else tuple(textwrap.wrap(line, COLUMNS, subsequent_indent=indent + "  "))
+
+
 def _wrap(text: str, columns: int, first: str, others: str) -> tuple[str, ...]:
     return tuple(
         textwrap.wrap(

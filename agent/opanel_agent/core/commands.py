@@ -226,6 +226,7 @@ _WAIT: Final = frozenset({"--wait"})
 _OUTPUT: Final = frozenset({"--wait", "-o"})
 _COUNT: Final = frozenset({"-n"})
 _ALL: Final = frozenset({"--all"})
+_REMOVES: Final = frozenset({"--yes", "--dry-run"})
 _VERBOSE: Final = frozenset({"--verbose"})
 _MAX_PURPOSES: Final = 16
 _MAX_REPORTS: Final = 64
@@ -240,7 +241,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(("license", "refresh"), "license.commands:refresh", valued=_WAIT, asks=(REFRESH,)),
     Command(("license", "activate"), "license.commands:activate", valued=_OUTPUT, asks=(ACTIVATE,)),
     Command(("license", "release"), "license.commands:release", valued=_OUTPUT, asks=(RELEASE,)),
-    Command(("license", "remove"), "license.commands:remove", valued=_WAIT, asks=(REMOVE,)),
+    Command(("license", "remove"), "license.commands:remove", _REMOVES, _WAIT, asks=(REMOVE, ANSWER)),
     Command(("consent", "show"), "consent.commands:show", asks=(ANSWER,)),
     Command(
         ("consent", "allow"), "consent.commands:allow", _NONE, _NONE, (1, _MAX_PURPOSES), "PURPOSE", (NARROWED, ANSWER)
@@ -276,7 +277,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "KIND",
         (RIGHTS,),
     ),
-    Command(("data", "purge"), "data.commands:purge", valued=_WAIT, asks=(PURGE,)),
+    Command(("data", "purge"), "data.commands:purge", _REMOVES, _WAIT, asks=(PURGE, HELD, SENT)),
     Command(("verify",), "data.export:verify", operands=_ONE, operand="FILE"),
     Command(("doctor",), "doctor.command:doctor", frozenset({"--report", "--verbose"}), asks=(ANSWER,)),
     Command(("prove-silence",), "silence:prove", valued=frozenset({"--days"})),

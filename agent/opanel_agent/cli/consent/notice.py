@@ -3,10 +3,8 @@
 It needs neither root nor the daemon; who is not known yet is said to be so.
 """
 
-import textwrap
-from typing import Final
-
 from opanel_agent.cli.context import Context
+from opanel_agent.cli.layout import wrapped
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.output import CommandResult
@@ -17,8 +15,6 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.units import Language
 from opanel_agent.system.storage.resources import Resources
-
-COLUMNS: Final = 80
 
 
 def show(_: Options, world: Context) -> CommandResult:
@@ -31,12 +27,6 @@ def page(world: Context, lang: Language) -> tuple[str, ...]:
     """The notice's lines, none of them wider than a terminal of 80 columns."""
     text = notice.fill(Resources().notice(lang), lang, _circumstances(world, _root(world)))
     return tuple(line for each in text.splitlines() for line in wrapped(each))
-
-
-def wrapped(line: str) -> tuple[str, ...]:
-    """The line as it is where it fits, else in several that go on under its first word."""
-    indent = line[: len(line) - len(line.lstrip())]
-    return (line,) if len(line) <= COLUMNS else tuple(textwrap.wrap(line, COLUMNS, subsequent_indent=indent + "  "))
 
 
 def _root(world: Context) -> Root | None:

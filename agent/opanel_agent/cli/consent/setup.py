@@ -10,13 +10,13 @@ is a question of its own; where they are to an older one, only what it allowed, 
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
 
 from opanel_agent.cli.consent import gate_view, write
-from opanel_agent.cli.consent.notice import page, wrapped
+from opanel_agent.cli.consent.notice import page
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Options
+from opanel_agent.cli.prompter import Prompter
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent import consent_file
@@ -26,40 +26,9 @@ from opanel_agent.core.errors import AgentError, Misconfigured, Storage
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.text_safety import escape
 from opanel_agent.core.units import Language
-from opanel_agent.core.values import frozen
 from opanel_agent.messages import describe_error
 from opanel_agent.system.storage import resources
 from opanel_agent.system.terminal import Terminal
-
-# Of the language that asks: an “e” typed at an English question may be a slip, and a slip grants nothing.
-YES: Final[Mapping[Language, frozenset[str]]] = {"tr": frozenset({"e", "evet"}), "en": frozenset({"y", "yes"})}
-NO: Final = frozenset({"", "h", "hayır", "hayir", "n", "no", "later", "sonra"})
-TRIES: Final = 3
-
-
-@frozen
-class Prompter:
-    """Where the questions are asked, and in which language."""
-
-    world: Context
-    teletype: Terminal
-
-    def show(self, text: str) -> None:
-        for line in text.split("\n"):
-            for each in wrapped(escape(line)):
-                self.teletype.show(each)
-
-    def agrees(self, prompt: str) -> bool:
-        """True for a plain yes and for nothing else."""
-        for _ in range(TRIES):
-            typed = self.teletype.ask(prompt).strip().lower()
-            if typed in YES[self.world.lang]:
-                return True
-            if typed in NO:
-                return False
-            self.show(self.world.say("setup.not_understood"))
-        self.show(self.world.say("setup.taken_as_no"))
-        return False
 
 
 def setup(options: Options, world: Context) -> CommandResult:

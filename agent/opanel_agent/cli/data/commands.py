@@ -14,10 +14,11 @@ from opanel_agent.cli.client import Done, decode_reply
 from opanel_agent.cli.consent.locations import where
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.data import pages
-from opanel_agent.cli.data.sent import stage
+from opanel_agent.cli.data.sent import MAX_ROWS, stage
 from opanel_agent.cli.layout import paragraph, verbatim
 from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Options
+from opanel_agent.cli.prompter import agreed
 from opanel_agent.cli.purposes import consent_purpose
 from opanel_agent.cli.send import Leaving, SendObstacle, known_id, wait_s
 from opanel_agent.cli.times import moment
@@ -25,16 +26,18 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent import rights
+from opanel_agent.core.consent.purposes import CONSENT_BASED
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.ledger.export import ExportFlaw
-from opanel_agent.core.ledger.requests import Stage
+from opanel_agent.core.ledger.requests import CopyState, Stage
 from opanel_agent.core.reporting.catalog import Field
 from opanel_agent.core.text_safety import escape
 from opanel_agent.system.storage.resources import load_catalog
 
 EXPORT_MODE: Final = 0o600
-MAX_IDS: Final = 64
+MAX_HELD: Final = 256
 NO: Final = 1
+_NO_COPY: Final = frozenset({CopyState.PURGED, CopyState.MISSING})
 SIGNALLED: Final = frozenset({Reason.OPT_OUT, Reason.OFFLINE})
 
 
@@ -48,7 +51,7 @@ def held(options: Options, world: Context) -> CommandResult:
     done = world.client.post("/v1/held", {"action": "list"}, wait_s=wait_s(options))
     lines: list[str] = []
     with decode_reply():
-        for each in done.result.each("held", 256):
+        for each in done.result.each("held", MAX_HELD):
             lines += _held_lines(world, each)
     return CommandResult(result=done.plain, lines=tuple(lines) or (world.say("held.none"),))
 
@@ -117,7 +120,15 @@ def request(options: Options, world: Context) -> CommandResult:
 
 
 def purge(options: Options, world: Context) -> CommandResult:
-    """Takes away every payload that is kept here. The ledger still says that there was one."""
+    """Takes away every payload that is kept here. The ledger still says that there was one.
+
+    A person at a terminal is shown which, and asked. `--dry-run` only shows.
+    """
+    if "--dry-run" in options.flags:
+        kept = _kept(options, world)
+        return CommandResult(result={"purged": [], "would_purge": kept}, lines=tuple(_kept_lines(world, kept)))
+    if not agreed(options, world, lambda: _kept_lines(world, _kept(options, world)), "purge.question"):
+        return CommandResult(result={"purged": []}, lines=(world.say("prompt.nothing_done"),), exit_status=NO)
     done = world.client.post("/v1/purge", {}, wait_s=wait_s(options))
     with decode_reply():
         purged = sorted(done.result.texts("purged", max_items=1024))
@@ -126,6 +137,26 @@ def purge(options: Options, world: Context) -> CommandResult:
     if isinstance(ready, str):
         lines += paragraph(world.say("purge.ready", file=ready))
     return CommandResult(result=done.plain, lines=tuple(lines))
+
+
+def _kept(options: Options, world: Context) -> list[str]:
+    """The ids of the reports that wait, and of those that left and of which a copy is here."""
+    waiting = world.client.post("/v1/held", {"action": "list"}, wait_s=wait_s(options)).result
+    left = world.client.post("/v1/sent", {}, wait_s=wait_s(options)).result
+    with decode_reply():
+        found = {each.text("id") for each in waiting.each("held", MAX_HELD)}
+        found |= {
+            each.text("id")
+            for each in left.each("sent", MAX_ROWS)
+            if each.text("purpose") in set(CONSENT_BASED) and each.text("copy") not in _NO_COPY
+        }
+    return sorted(found)
+
+
+def _kept_lines(world: Context, ids: list[str]) -> Iterator[str]:
+    for name in ids:
+        yield world.say("purge.would", id=name)
+    yield world.say("purge.ledger" if ids else "purge.nothing_kept")
 
 
 def _report(world: Context, done: Done) -> CommandResult:

@@ -19,6 +19,7 @@ from opanel_agent.cli.license.screen import brief_rows, license_rows
 from opanel_agent.cli.license.status import beside
 from opanel_agent.cli.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
+from opanel_agent.cli.prompter import agreed
 from opanel_agent.cli.send import send, wait_s
 from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
@@ -32,6 +33,7 @@ from opanel_agent.network import gate_inputs
 from opanel_agent.system.storage.settings import Settings
 
 MAX_POST_BYTES: Final = 64 * 1024  # what the daemon takes; a larger document goes by way of import.d
+NO: Final = 1
 NOT_YET: Final = 75
 # Long enough that no sensible file name is taken for a mistyped key.
 _LIKE_A_KEY: Final = re.compile(r"[0-9A-Za-z -]{24,48}")
@@ -86,8 +88,23 @@ def release(options: Options, world: Context) -> CommandResult:
 
 
 def remove(options: Options, world: Context) -> CommandResult:
+    """A person at a terminal is shown what is removed, and asked. `--dry-run` only shows."""
+    if "--dry-run" in options.flags:
+        license_id = answers.latest(world).license.terms.get("id")
+        return CommandResult(result={"removed": False, "license": license_id}, lines=_removal_lines(world))
+    if not agreed(options, world, lambda: _removal_lines(world), "remove.question"):
+        return CommandResult(result={"removed": False}, lines=(world.say("prompt.nothing_done"),), exit_status=NO)
     done = world.client.post("/v1/remove", wait_s=wait_s(options))
     return _outcome(world, done, (world.say("license.removed"),))
+
+
+def _removal_lines(world: Context) -> tuple[str, ...]:
+    """Which license would be removed, and what that does not do."""
+    terms = answers.latest(world).license.terms
+    if not isinstance(terms.get("id"), str):
+        return (world.say("remove.none"),)
+    named = {name: str(terms.get(name)) for name in ("id", "product", "tier")}
+    return world.say("remove.what", **named), world.say("remove.seat")
 
 
 def _exchange(options: Options, world: Context, key: str) -> CommandResult:
