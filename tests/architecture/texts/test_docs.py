@@ -18,6 +18,7 @@ from opanel_agent.cli.main import INTERRUPTED
 from opanel_agent.cli.parser import find, read
 from opanel_agent.core import errors
 from opanel_agent.core.codec.base64url import unbase64url
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.commands import COMMANDS, OPTION_TYPES, ROUTES, Body
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
@@ -315,7 +316,9 @@ def test_every_code_is_told_and_no_other() -> None:
 def test_every_metric_is_told(tmp_path: Path) -> None:
     terminal = Terminal(folder=tmp_path)
     with fake_daemon(terminal.paths.socket) as daemon:
-        daemon.says("/v1/answer", answer())
+        terms: Json = dict.fromkeys(("expires", "renews_from", "offline_until"), 1)
+        renewal: Json = {"at": 1, "next": 1, "failure": None}
+        daemon.says("/v1/answer", answer(license=terms) | {"renewal": renewal})
         printed = terminal.type("status", "--metrics")
     samples = re.findall(r"^(\w+)(?:\{(\w+)=)?", re.sub(r"^#.*\n", "", printed.out, flags=re.MULTILINE), re.MULTILINE)
     documented = {(names(row[0])[0], row[1].strip("`")) for row in table(section(CONTRACT, "Commands"), "metric")}

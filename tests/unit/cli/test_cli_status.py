@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.command_line import Printed, Terminal
 from fixtures.fake_daemon import DAY, NOW, CannedReply, answer, fake_daemon, problem
-from opanel_agent.cli.times import moment
+from opanel_agent.cli.times import day, moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
@@ -307,6 +307,37 @@ def test_check_is_one_line_and_a_status(terminal: Terminal, members: dict[str, A
     assert printed.out.startswith(f"OPANEL {word} - ")
     assert printed.out.count("\n") == 1
     assert printed.err == ""
+
+
+def test_check_says_when_the_license_ends_with_figures_and_no_word_of_the_isolation(terminal: Terminal) -> None:
+    terms: Json = {"expires": NOW + 363 * DAY + 5, "offline_until": NOW + 30 * DAY}
+    members: dict[str, Any] = {"license": terms, "tier": "pro", "reasons": ["isolation_none"], "warnings": []}
+    printed = ask(terminal, "--check", last_success=NOW - 600, **members)
+    assert printed.out == (
+        f"OPANEL OK - active; tier pro, valid until {day(NOW + 363 * DAY + 5)} (in 364 days)"
+        " | days_left=364;;;0 offline_days_left=30;;;0 check_age=600s;;;0\n"
+    )
+    grace = ask(terminal, "--check", state="grace", last_success=None, **members | {"reasons": ["suspended"]})
+    assert grace.out.startswith("OPANEL WARNING - grace period: the reseller suspended the license; tier pro")
+    assert "check_age" not in grace.out
+
+
+def test_metrics_tell_when_the_license_ends_and_is_renewed(terminal: Terminal) -> None:
+    terms: Json = {"expires": NOW + 363 * DAY + 5, "renews_from": NOW + 250 * DAY, "offline_until": None}
+    with fake_daemon(terminal.paths.socket) as told:
+        renewal: Json = {"at": NOW - DAY, "next": NOW + DAY, "failure": "rate_limited"}
+        told.says("/v1/answer", answer(license=terms) | {"renewal": renewal})
+        lines = samples(terminal.type("status", "--metrics").out)
+    for line in (
+        f"opanel_agent_license_expires_seconds {NOW + 363 * DAY + 5}",
+        f"opanel_agent_license_expires_left_seconds {363 * DAY + 5}",
+        f"opanel_agent_license_renews_from_seconds {NOW + 250 * DAY}",
+        f"opanel_agent_renewal_seconds {NOW - DAY}",
+        f"opanel_agent_renewal_next_seconds {NOW + DAY}",
+        "opanel_agent_renewal_failed 1",
+    ):
+        assert line in lines
+    assert not any("offline" in line.partition(" ")[0] for line in lines)
 
 
 def test_every_reason_but_three_is_a_warning(terminal: Terminal) -> None:

@@ -1,6 +1,6 @@
 """`status --metrics`: the last answer as OpenMetrics 1.0 text, for node_exporter's textfile collector.
 
-Gauges only: that collector knows no state sets and no infos. A moment is told in seconds since the epoch, and of the two
+Gauges only: that collector knows no state sets and no infos. A moment is told in seconds since the epoch, and of those
 that people alert on also how far away it is, counted when this was printed. What the answer does not say has no sample.
 """
 
@@ -29,7 +29,7 @@ def metrics(world: Context) -> CommandResult:
         lines = (*_gauge("up", "the daemon answers", {"": 0}), "# EOF")
         return CommandResult(result={"up": False, "code": str(error.code)}, lines=lines)
     now_s = int(world.now_s())
-    families = (*_license(answer, now_s), *_agent(answer, now_s), *_promise(answer))
+    families = (*_license(answer, now_s), *_terms(answer, now_s), *_agent(answer, now_s), *_promise(answer))
     lines = tuple(line for family in families for line in family)
     return CommandResult(result=answer.license.told, lines=(*lines, "# EOF"))
 
@@ -38,7 +38,6 @@ def _license(answer: AnswerView, now_s: int) -> Iterator[Family]:
     license_ = answer.license
     known = dict.fromkeys((str(state) for state in State), 0) | {license_.state: 1}
     permits = {name: int(license_.permits[name]) for name in PERMITS}
-    left_s = None if license_.until is None else max(0, license_.until - now_s)
     yield _gauge("license_state", "1 for the state that holds", _labelled("state", known))
     yield _gauge(
         "license_reason", "1 for each reason that holds", _labelled("reason", dict.fromkeys(license_.reasons, 1))
@@ -46,7 +45,22 @@ def _license(answer: AnswerView, now_s: int) -> Iterator[Family]:
     yield _gauge("license_permits", "1 for what the panel may do", _labelled("permit", permits))
     yield _gauge("license_since_seconds", "when the state began, seconds since the epoch", {"": license_.since})
     yield _gauge("license_until_seconds", "when time alone changes the state", _maybe(license_.until))
-    yield _gauge("license_left_seconds", "how long until then", _maybe(left_s))
+    yield _gauge("license_left_seconds", "how long until then", _left(license_.until, now_s))
+
+
+def _terms(answer: AnswerView, now_s: int) -> Iterator[Family]:
+    """When the license ends, is renewed, and needs the next status list; no sample where it says none."""
+    terms, renewal = answer.license.terms, answer.part("renewal")
+    expires, offline_until = number(terms, "expires"), number(terms, "offline_until")
+    refused = None if number(renewal, "at") is None else int(renewal.get("failure") is not None)
+    yield _gauge("license_expires_seconds", "when the license ends, seconds since the epoch", _maybe(expires))
+    yield _gauge("license_expires_left_seconds", "how long until then", _left(expires, now_s))
+    yield _gauge("license_renews_from_seconds", "from when it may be renewed", _maybe(number(terms, "renews_from")))
+    yield _gauge("license_offline_until_seconds", "until when it holds without a check", _maybe(offline_until))
+    yield _gauge("license_offline_left_seconds", "how long until then", _left(offline_until, now_s))
+    yield _gauge("renewal_seconds", "when a renewal was requested last", _maybe(number(renewal, "at")))
+    yield _gauge("renewal_next_seconds", "when one is requested next", _maybe(number(renewal, "next")))
+    yield _gauge("renewal_failed", "1 when the last request brought none", _maybe(refused))
 
 
 def _agent(answer: AnswerView, now_s: int) -> Iterator[Family]:
@@ -97,6 +111,10 @@ def _labelled(label: str, values: Mapping[str, int]) -> dict[str, int]:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _left(at: int | None, now_s: int) -> dict[str, int]:
+    return _maybe(None if at is None else max(0, at - now_s))
 
 
 def _maybe(value: int | None) -> dict[str, int]:

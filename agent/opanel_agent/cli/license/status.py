@@ -3,20 +3,23 @@
 None of them needs root or the network: they read the last answer, from the daemon or from the file that it leaves.
 """
 
+from collections.abc import Iterator
+
 from opanel_agent.cli.consent import gate_view, signals
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import table
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.metrics import metrics
 from opanel_agent.cli.license.screen import ABOUT_ISOLATION, status_rows
-from opanel_agent.cli.license.status_view import AnswerView
+from opanel_agent.cli.license.status_view import AnswerView, number
 from opanel_agent.cli.output import CommandResult, Warned
 from opanel_agent.cli.parser import Options, one_of
-from opanel_agent.cli.times import moment
+from opanel_agent.cli.times import day, moment, relative
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.license.states import State
+from opanel_agent.core.units import DAY_S
 from opanel_agent.messages import describe_error
 
 CHECK_OK, CHECK_WARNING, CHECK_CRITICAL, CHECK_UNKNOWN = range(4)
@@ -57,11 +60,40 @@ def check(world: Context) -> CommandResult:
     license_ = answer.license
     level = _level(answer, int(world.now_s()))
     word = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[level]
-    reasons = ", ".join(world.named("reason", code) for code in license_.reasons)
-    line = f"OPANEL {word} - {world.named('state', license_.state)}: {reasons}"
-    line = "; ".join([line, *(warned.title for warned in beside(world, answer))])
+    text = "; ".join(_check_parts(world, answer))
+    figures = " ".join(_perfdata(answer, int(world.now_s())))
+    line = f"OPANEL {word} - {text} | {figures}" if figures else f"OPANEL {word} - {text}"
     result: dict[str, Json] = {"exit": level, "state": license_.state, "reasons": list(license_.reasons)}
     return CommandResult(result=result, lines=(line,), exit_status=level)
+
+
+def _check_parts(world: Context, answer: AnswerView) -> Iterator[str]:
+    """The state with its causes (how systemd confines the processes is none), when the license ends, what is amiss."""
+    license_ = answer.license
+    state, tier, expires = world.named("state", license_.state), license_.tier, number(license_.terms, "expires")
+    reasons = ", ".join(world.named("reason", code) for code in license_.reasons if code not in ABOUT_ISOLATION)
+    yield f"{state}: {reasons}" if reasons else state
+    if tier is not None and expires is not None:
+        yield world.say("check.valid", tier=tier, day=day(expires), relative=relative(world, expires))
+    for warned in beside(world, answer):
+        yield warned.title.replace("|", "/")  # which would begin the figures
+
+
+def _perfdata(answer: AnswerView, now_s: int) -> Iterator[str]:
+    """Figures for graphs (Monitoring Plugins guidelines, 2.6), without thresholds: the state has decided.
+
+    Days are counted as `relative` counts them.
+    """
+    license_ = answer.license
+    for name, at in (
+        ("days_left", number(license_.terms, "expires")),
+        ("offline_days_left", number(license_.terms, "offline_until")),
+    ):
+        if at is not None:
+            yield f"{name}={max(0, -((now_s - at) // DAY_S))};;;0"
+    succeeded = number(answer.part("license"), "last_success")
+    if succeeded is not None:
+        yield f"check_age={max(0, now_s - succeeded)}s;;;0"
 
 
 def _level(answer: AnswerView, now_s: int) -> int:
