@@ -11,10 +11,13 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PARTS: Final = ("agent", "authority", "packaging", "tests")
 FORBIDDEN: Final = {"told", "said", "say", "tell"}
 NOT_YET: Final = (
-    "agent/opanel_agent/cli/",
-    "agent/opanel_agent/core/consent/consent_file.py",
+    "agent/opanel_agent/cli/context.py",
+    "agent/opanel_agent/cli/data/commands.py",
+    "agent/opanel_agent/cli/license/status.py",
+    "agent/opanel_agent/cli/license/status_view.py",
     "tests/fixtures/doctor_host.py",
-    "tests/unit/cli/",
+    "tests/unit/cli/test_cli_status.py",
+    "tests/unit/cli/test_doctor.py",
 )
 """Where some are left. This list only becomes shorter."""
 

@@ -54,7 +54,7 @@ def _error(text: str) -> str:
 def _raw(text: str) -> str:
     out, err = io.StringIO(), io.StringIO()
     console = Console(out=out, err=err)
-    console.say(text)
+    console.write_line(text)
     console.note(text)
     return out.getvalue() + err.getvalue()
 

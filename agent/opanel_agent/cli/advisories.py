@@ -17,25 +17,25 @@ from opanel_agent.core.documents.advisory import MAX_BODY
 
 def show(_: Options, world: Context) -> CommandResult:
     answer = answers.latest(world)
-    told = answer.advisories
+    advisories = answer.advisories
     lines: list[str] = []
     with decode_reply():
-        for each in told:
+        for each in advisories:
             lines += [*_advisory_lines(world, Members(each, "advisory")), ""]
     lines = lines[:-1] or [world.say("advisories.none")]
     lines += _denied_lines(world, answer)
-    return CommandResult(result={"advisories": list(told)}, lines=tuple(lines), warnings=beside(world, answer))
+    return CommandResult(result={"advisories": list(advisories)}, lines=tuple(lines), warnings=beside(world, answer))
 
 
-def _advisory_lines(world: Context, told: Members) -> Iterator[str]:
-    severity = world.named("severity", told.text("severity"))
-    title = told.members("title").text(world.lang)
-    yield from paragraph(world.say("advisories.title", severity=severity, title=title, id=told.text("id")), hang=2)
-    yield from paragraph(told.members("body").text(world.lang, max_length=MAX_BODY), indent=2)
-    if told.value("fixed_in") is None:
+def _advisory_lines(world: Context, advisory: Members) -> Iterator[str]:
+    severity = world.named("severity", advisory.text("severity"))
+    title = advisory.members("title").text(world.lang)
+    yield from paragraph(world.say("advisories.title", severity=severity, title=title, id=advisory.text("id")), hang=2)
+    yield from paragraph(advisory.members("body").text(world.lang, max_length=MAX_BODY), indent=2)
+    if advisory.value("fixed_in") is None:
         yield from paragraph(world.say("advisories.not_fixed"), indent=2)
     else:
-        yield from paragraph(world.say("advisories.fixed", version=told.text("fixed_in")), indent=2)
+        yield from paragraph(world.say("advisories.fixed", version=advisory.text("fixed_in")), indent=2)
 
 
 def _denied_lines(world: Context, answer: AnswerView) -> Iterator[str]:

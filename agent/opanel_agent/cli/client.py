@@ -95,16 +95,16 @@ class DaemonClient(NamedTuple):
 
         Raises only where it is not known that the daemon took the request.
         """
-        told = self._members(self._exchange("POST", path, body, wait_s + GRACE_S))
+        reply = self._members(self._exchange("POST", path, body, wait_s + GRACE_S))
         error: AgentError | None = None
-        match _value(told, "ok"):
+        match _value(reply, "ok"):
             case True:
                 error = None
             case False:
-                error = AgentError.from_json(_mapping(told, "error"))
+                error = AgentError.from_json(_mapping(reply, "error"))
             case _:
                 error = NotYet(Fault.NOT_YET, "goes_on")
-        return Taken(result=_object(told, "result"), license=_object(told, "license"), error=error)
+        return Taken(result=_object(reply, "result"), license=_object(reply, "license"), error=error)
 
     def _exchange(self, method: str, path: str, body: Body, timeout_s: int) -> bytes:
         request = _request(method, path, self._with_signals(method, body))
@@ -219,17 +219,17 @@ def _failure(exc: Exception, path: str) -> AgentError:
 def _refusal(status: int, read: bytes) -> AgentError:
     """Returns the error that a problem (RFC 9457) of the daemon stands for, or carries."""
     try:
-        told = Members(loads(read, max_bytes=MAX_REPLY_BYTES), "problem")
+        problem = Members(loads(read, max_bytes=MAX_REPLY_BYTES), "problem")
     except Untrusted:
-        told = Members({}, "problem")
+        problem = Members({}, "problem")
     match status:
         case 403:
             return NotPermitted(Fault.NO_PERMISSION, "daemon_refuses")
         case 429:
             return Unavailable(Fault.RATE_LIMITED, "refresh_too_soon")
-        case 503 if _mapping(told, "error"):
-            return AgentError.from_json(_mapping(told, "error"))
-        case 503 if _value(told, "code") == Fault.NOT_YET:
+        case 503 if _mapping(problem, "error"):
+            return AgentError.from_json(_mapping(problem, "error"))
+        case 503 if _value(problem, "code") == Fault.NOT_YET:
             return NotYet(Fault.NOT_YET, "no_answer_yet")
         case 503:
             return Unavailable(Fault.BUSY, "daemon_busy")
@@ -237,14 +237,14 @@ def _refusal(status: int, read: bytes) -> AgentError:
             return Unavailable(Fault.PROTOCOL, "daemon_problem", status=status)
 
 
-def _value(told: Members, name: str) -> Json:
-    return told.value(name) if told.has(name) else None
+def _value(members: Members, name: str) -> Json:
+    return members.value(name) if members.has(name) else None
 
 
-def _mapping(told: Members, name: str) -> dict[str, Json]:
-    value = _value(told, name)
+def _mapping(members: Members, name: str) -> dict[str, Json]:
+    value = _value(members, name)
     return value if isinstance(value, dict) else {}
 
 
-def _object(told: Members, name: str) -> Members:
-    return Members(_mapping(told, name), name)
+def _object(members: Members, name: str) -> Members:
+    return Members(_mapping(members, name), name)

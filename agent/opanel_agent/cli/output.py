@@ -79,7 +79,7 @@ class Console(NamedTuple):
     columns: int = COLUMNS
     colours: bool = False
 
-    def say(self, text: str) -> None:
+    def write_line(self, text: str) -> None:
         """Raises Storage where the reader cannot get it. A reader who has gone (`| head`) is BrokenPipeError."""
         if self.out is None:
             raise Storage(Fault.IO_FAILED, "output_closed")
@@ -108,13 +108,13 @@ class Console(NamedTuple):
 
 def envelope(outcome: CommandResult, errors: Sequence[Mapping[str, Shown]] = ()) -> str:
     """The documented JSON of every command. Members may be added; none changes its meaning."""
-    told = {
+    document = {
         "schema": 1,
         "result": outcome.result,
         "warnings": [{"code": warned.code, "title": warned.title} for warned in outcome.warnings],
         "errors": list(errors),
     }
-    return escape_json(json.dumps(told, ensure_ascii=False, indent=2))
+    return escape_json(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 def publish(console: Console, outcome: CommandResult, lang: Language, *, as_json: bool) -> None:
@@ -123,11 +123,11 @@ def publish(console: Console, outcome: CommandResult, lang: Language, *, as_json
         return
     for line in outcome.lines:
         safe = escape(line)
-        console.say(Styled(safe, part=line.part, style=line.style) if isinstance(line, Styled) else safe)
+        console.write_line(Styled(safe, part=line.part, style=line.style) if isinstance(line, Styled) else safe)
     for warned in outcome.warnings:
         console.note(escape(translate("output.warning", lang, title=warned.title)))
     if outcome.failure is not None:
-        _tell(console, outcome.failure, lang)
+        _print_error(console, outcome.failure, lang)
 
 
 def complain(console: Console, error: AgentError, lang: Language, *, as_json: bool) -> None:
@@ -135,16 +135,16 @@ def complain(console: Console, error: AgentError, lang: Language, *, as_json: bo
     if as_json:
         _complain(console, CommandResult(result=None, failure=error), lang)
     else:
-        _tell(console, error, lang)
+        _print_error(console, error, lang)
 
 
 def _complain(console: Console, outcome: CommandResult, lang: Language) -> None:
     """The envelope on stdout, with the failure in it; and on stderr, for whoever reads the log of a script."""
-    told = [] if outcome.failure is None else [_tell(console, outcome.failure, lang)]
-    console.say(envelope(outcome, told))
+    errors = [] if outcome.failure is None else [_print_error(console, outcome.failure, lang)]
+    console.write_line(envelope(outcome, errors))
 
 
-def _tell(console: Console, error: AgentError, lang: Language) -> Mapping[str, Shown]:
+def _print_error(console: Console, error: AgentError, lang: Language) -> Mapping[str, Shown]:
     """On stderr; returns it as a member of `errors`."""
     title, hint = (escape(text) for text in describe_error(error, lang))
     console.note(title)

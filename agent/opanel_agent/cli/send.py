@@ -86,36 +86,36 @@ def send(
     return world.client.post(path, asked | {"confirm": leaving.id}, wait_s=patience_s)
 
 
-def read(told: Members) -> Leaving:
+def read(members: Members) -> Leaving:
     """What the daemon shows of a request. Raises Untrusted where it is none."""
-    body = text_of(told, "body")
+    body = text_of(members, "body")
     return Leaving(
-        id=told.text("id", pattern=_ID),
-        purpose=told.text("purpose"),
-        url=told.text("url"),
-        raw=text_of(told, "head") + body,
-        names=tuple(sorted(told.texts("leaves"))),
+        id=members.text("id", pattern=_ID),
+        purpose=members.text("purpose"),
+        url=members.text("url"),
+        raw=text_of(members, "head") + body,
+        names=tuple(sorted(members.texts("leaves"))),
         values=_values(body),
-        why=grounds(told),
+        why=grounds(members),
     )
 
 
 def _values(body: str) -> Mapping[str, Json]:
     """The claims of a signed request, or the members of a plain one. The bytes are shown as well, whatever they say."""
     claims = body if body.startswith("{") else unbase64url(body.partition(".")[2].partition(".")[0])
-    said = loads(claims.encode() if isinstance(claims, str) else claims, max_bytes=MAX_REQUEST_CHARACTERS)
-    return said if isinstance(said, dict) else {}
+    parsed = loads(claims.encode() if isinstance(claims, str) else claims, max_bytes=MAX_REQUEST_CHARACTERS)
+    return parsed if isinstance(parsed, dict) else {}
 
 
-def text_of(told: Members, name: str) -> str:
+def text_of(members: Members, name: str) -> str:
     """A text that may have line breaks in it, which `Members.text` refuses."""
-    value = told.value(name)
+    value = members.value(name)
     if not isinstance(value, str):
-        raise told.refuse(name)
+        raise members.refuse(name)
     return value
 
 
-def grounds(told: Members) -> tuple[SendObstacle, ...]:
+def grounds(members: Members) -> tuple[SendObstacle, ...]:
     """The member `why`. Raises Untrusted where it is none."""
     return tuple(
         SendObstacle(
@@ -124,7 +124,7 @@ def grounds(told: Members) -> tuple[SendObstacle, ...]:
             line=each.optional_integer("line"),
             what=each.optional_text("what", max_length=1024) if each.has("what") else None,
         )
-        for each in told.each("why", 64)
+        for each in members.each("why", 64)
     )
 
 
@@ -136,7 +136,7 @@ def show(world: Context, leaving: Leaving) -> None:
     """On stderr, before anything is sent: in words, then the bytes themselves."""
     for line in (
         world.say("leaves.head", purpose=world.named("purpose", leaving.purpose), url=leaving.url),
-        *(_said_line(world, leaving, name) for name in leaving.names),
+        *(_value_line(world, leaving, name) for name in leaving.names),
         *raw_lines(world, leaving),
     ):
         world.console.note(escape(line))
@@ -149,7 +149,7 @@ def raw_lines(world: Context, leaving: Leaving) -> Iterator[str]:
     yield from verbatim(leaving.raw)
 
 
-def _said_line(world: Context, leaving: Leaving, name: str) -> str:
+def _value_line(world: Context, leaving: Leaving, name: str) -> str:
     return world.say("leaves.line", name=name, value=value_of(leaving, name), meaning=world.named("field", name))
 
 

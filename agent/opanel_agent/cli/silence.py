@@ -113,35 +113,35 @@ def _lines(world: Context, result: Part) -> Lines:
         yield paragraph(world.say("prove.strace"), hang=2)
     for each in _each(result["not_run"]):
         text = world.say(LEFT_OUT[str(each["code"])])
-        told = each.get("told")
-        yield paragraph(f"- {text}" + (f" ({told})" if told else ""), hang=2)
+        detail = each.get("told")
+        yield paragraph(f"- {text}" + (f" ({detail})" if detail else ""), hang=2)
     blind_to = result.get("not_covered")
     if isinstance(blind_to, list) and scenarios:
         yield paragraph(world.say("prove.not_covered"))
         yield from (paragraph(f"- {world.say(NOT_COVERED[str(code)])}", hang=2) for code in blind_to)
 
 
-def _scenario(world: Context, told: Part) -> Lines:
-    name = world.say(SCENARIOS[str(told["name"])])
-    judged = world.say("prove.holds" if told["ok"] else "prove.fails")
+def _scenario(world: Context, scenario: Part) -> Lines:
+    name = world.say(SCENARIOS[str(scenario["name"])])
+    judged = world.say("prove.holds" if scenario["ok"] else "prove.fails")
     counts = world.say(
         "prove.counts",
-        packets=str(told["packets"]),
-        connections=str(told["connections"]),
-        datagrams=str(told["udp"]),
+        packets=str(scenario["packets"]),
+        connections=str(scenario["connections"]),
+        datagrams=str(scenario["udp"]),
     )
     yield paragraph(f"{judged}  {name}: {counts}", hang=4)
-    if told["name"] in (Scenario.AS_IT_STANDS, Scenario.COMMANDS):
-        for request in _each(told["requests"]):
+    if scenario["name"] in (Scenario.AS_IT_STANDS, Scenario.COMMANDS):
+        for request in _each(scenario["requests"]):
             yield (f"    {request['count']} × {request['line']} ({request['host']})",)
-    for finding in _each(told["why"]):
+    for finding in _each(scenario["why"]):
         yield paragraph(_finding(world, finding), indent=4, hang=2)
 
 
-def _finding(world: Context, told: Part) -> str:
-    said = world.say(FINDINGS[str(told["code"])], count=str(told["count"]))
-    where = [str(told[name]) for name in ("process", "what") if told[name]]
-    return f"- {said}" + (f" ({': '.join(where)})" if where else "")
+def _finding(world: Context, finding: Part) -> str:
+    sentence = world.say(FINDINGS[str(finding["code"])], count=str(finding["count"]))
+    where = [str(finding[name]) for name in ("process", "what") if finding[name]]
+    return f"- {sentence}" + (f" ({': '.join(where)})" if where else "")
 
 
 def _each(value: Json) -> Iterator[Part]:

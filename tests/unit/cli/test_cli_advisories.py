@@ -27,14 +27,14 @@ def terminal(tmp_path: Path) -> Terminal:
     return Terminal(folder=tmp_path)
 
 
-def told(terminal: Terminal, *argv: str, advisories: Any, **more: Any) -> Any:
+def typed(terminal: Terminal, *argv: str, advisories: Any, **more: Any) -> Any:
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.says("/v1/answer", answer() | {"advisories": advisories} | more)
         return terminal.type("advisories", *argv)
 
 
 def test_each_is_told_in_english_on_80_columns(terminal: Terminal) -> None:
-    printed = told(terminal, advisories=[GRAVE, OPEN])
+    printed = typed(terminal, advisories=[GRAVE, OPEN])
     lines = printed.out.splitlines()
     assert (printed.status, printed.err) == (0, "")
     assert lines[0] == "Remote code execution (critical) [adv-2]"
@@ -47,19 +47,19 @@ def test_each_is_told_in_english_on_80_columns(terminal: Terminal) -> None:
 
 def test_and_in_turkish(terminal: Terminal) -> None:
     terminal.lang = "tr"
-    lines = told(terminal, advisories=[GRAVE]).out.splitlines()
+    lines = typed(terminal, advisories=[GRAVE]).out.splitlines()
     assert lines[0] == "Uzaktan kod çalıştırma (kritik) [adv-2]"
     assert "  Gideren sürüm: 1.2.4." in lines
 
 
 def test_the_envelope_has_both_languages(terminal: Terminal) -> None:
-    assert told(terminal, "--json", advisories=[GRAVE]).json()["result"] == {"advisories": [GRAVE]}
+    assert typed(terminal, "--json", advisories=[GRAVE]).json()["result"] == {"advisories": [GRAVE]}
 
 
 def test_none_and_why_none_may_come(terminal: Terminal) -> None:
-    assert told(terminal, advisories=[]).out == "There is no security advisory.\n"
+    assert typed(terminal, advisories=[]).out == "There is no security advisory.\n"
     denied = {"permitted": False, "reasons": [{"reason": "offline", "what": "offline", "place": "/etc", "line": None}]}
-    printed = told(terminal, advisories=[], consent={"purposes": {"security_advisories": denied}})
+    printed = typed(terminal, advisories=[], consent={"purposes": {"security_advisories": denied}})
     assert printed.status == 0
     assert "Advisories are not fetched now: offline is in force." in printed.out
 
@@ -69,7 +69,7 @@ def test_none_and_why_none_may_come(terminal: Terminal) -> None:
     [{"id": 1}, {"title": "x"}, {"title": {"tr": "x", "en": "a\nb"}}, {"severity": None}, {"body": {"tr": "x"}}],
 )
 def test_an_advisory_that_is_none_is_the_daemon_s_fault(terminal: Terminal, broken: dict[str, Any]) -> None:
-    assert told(terminal, advisories=[GRAVE | broken]).status == 69
+    assert typed(terminal, advisories=[GRAVE | broken]).status == 69
 
 
 def test_the_last_answer_tells_them_with_the_daemon_stopped(terminal: Terminal) -> None:

@@ -28,19 +28,19 @@ def failure(client: DaemonClient, method: str = "GET", *, wait_s: int = 30) -> A
 
 
 def test_an_answer_arrives_whole(client: DaemonClient) -> None:
-    with fake_daemon(client.socket_path) as told:
-        told.says("/v1/answer", answer())
+    with fake_daemon(client.socket_path) as daemon:
+        daemon.says("/v1/answer", answer())
         assert client.get("/v1/answer").value("license") == license_()
-        assert [(each.method, each.path, each.body) for each in told.asked] == [("GET", "/v1/answer", b"")]
+        assert [(each.method, each.path, each.body) for each in daemon.asked] == [("GET", "/v1/answer", b"")]
 
 
 def test_a_document_goes_as_it_is_and_options_as_json(client: DaemonClient) -> None:
-    with fake_daemon(client.socket_path) as told:
-        told.done("/x", {"typ": "y"})
+    with fake_daemon(client.socket_path) as daemon:
+        daemon.done("/x", {"typ": "y"})
         assert client.post("/x", b"\x00doc").result.text("typ") == "y"
         client.post("/x", {"preview": True})
         client.post("/x")
-        assert [(each.media, each.body) for each in told.asked] == [
+        assert [(each.media, each.body) for each in daemon.asked] == [
             ("application/octet-stream", b"\x00doc"),
             ("application/json", b'{"preview":true}'),
             ("", b""),
@@ -88,7 +88,7 @@ def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "code", "detail"),
+    ("reply", "kind", "code", "detail"),
     [
         (problem(403, "no_permission"), NotPermitted, Fault.NO_PERMISSION, "daemon_refuses"),
         (problem(429, "rate_limited"), Unavailable, Fault.RATE_LIMITED, "refresh_too_soon"),
@@ -116,17 +116,17 @@ def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
     ],
 )
 def test_a_reply_that_is_no_answer(
-    client: DaemonClient, said: CannedReply, kind: type[AgentError], code: Fault, detail: str
+    client: DaemonClient, reply: CannedReply, kind: type[AgentError], code: Fault, detail: str
 ) -> None:
-    with fake_daemon(client.socket_path) as told:
-        told.says_raw("/x", said)
+    with fake_daemon(client.socket_path) as daemon:
+        daemon.says_raw("/x", reply)
         error = failure(client)
     assert (type(error), error.code, error.detail) == (kind, code, detail)
 
 
 def test_a_job_that_failed_is_its_own_error(client: DaemonClient) -> None:
-    with fake_daemon(client.socket_path) as told:
-        told.failed("/x", Untrusted(Reason.SIGNATURE_INVALID, "signature", where="license", line=2).to_json())
+    with fake_daemon(client.socket_path) as daemon:
+        daemon.failed("/x", Untrusted(Reason.SIGNATURE_INVALID, "signature", where="license", line=2).to_json())
         error = failure(client, "POST")
     assert isinstance(error, Untrusted)
     assert (error.code, error.detail, error.values) == (
@@ -137,21 +137,21 @@ def test_a_job_that_failed_is_its_own_error(client: DaemonClient) -> None:
 
 
 def test_a_job_that_goes_on_and_one_that_says_nothing_in_time(client: DaemonClient) -> None:
-    with fake_daemon(client.socket_path) as told:
-        told.says("/x", {"schema": 1, "ok": None, "error": None, "result": None, "license": None}, status=202)
-        told.says_raw("/x", CannedReply(after_s=30))
+    with fake_daemon(client.socket_path) as daemon:
+        daemon.says("/x", {"schema": 1, "ok": None, "error": None, "result": None, "license": None}, status=202)
+        daemon.says_raw("/x", CannedReply(after_s=30))
         for _ in range(2):
             error = failure(client, "POST", wait_s=-4)  # one second in all
             assert (type(error), error.detail) == (NotYet, "goes_on")
 
 
 def test_what_is_missing_from_a_reply_is_empty(client: DaemonClient) -> None:
-    with fake_daemon(client.socket_path) as told:
-        told.says("/x", {"ok": True})
+    with fake_daemon(client.socket_path) as daemon:
+        daemon.says("/x", {"ok": True})
         done = client.post("/x")
     assert (done.result.names(), done.license.names()) == ((), ())
-    with fake_daemon(client.socket_path) as told:
-        told.says("/x", {"ok": False, "error": "?"})
+    with fake_daemon(client.socket_path) as daemon:
+        daemon.says("/x", {"ok": False, "error": "?"})
         assert failure(client, "POST").detail == "internal"
 
 

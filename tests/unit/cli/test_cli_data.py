@@ -152,10 +152,10 @@ def export_of_field() -> set[str]:
 
 
 def test_a_preview_shows_the_exact_request_and_what_denies_it(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/preview", SHOWN | {"why": DENIED})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/preview", SHOWN | {"why": DENIED})
         printed = terminal.type("data", "preview", "usage_statistics")
-        assert told.posts() == [("/v1/preview", {"purpose": "usage_statistics"})]
+        assert daemon.posts() == [("/v1/preview", {"purpose": "usage_statistics"})]
     lines = printed.out.splitlines()
     assert (printed.status, printed.err) == (0, "")
     assert lines[0] == f"The next report, usage statistics, as it would go to {URL}:"
@@ -172,8 +172,8 @@ def test_a_preview_shows_the_exact_request_and_what_denies_it(terminal: Terminal
 
 
 def test_a_preview_that_nothing_denies_says_so(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/preview", SHOWN)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/preview", SHOWN)
         printed = terminal.type("data", "preview", "usage_statistics")
         assert "Nothing stands in its way" in printed.out
         assert "because" not in printed.out
@@ -182,8 +182,8 @@ def test_a_preview_that_nothing_denies_says_so(terminal: Terminal) -> None:
 
 def test_a_preview_in_turkish(terminal: Terminal) -> None:
     terminal.lang = "tr"
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/preview", SHOWN | {"why": DENIED})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/preview", SHOWN | {"why": DENIED})
         out = terminal.type("data", "preview", "usage_statistics").out
     assert "Sıradaki rapor (kullanım istatistiği)" in out
     assert "Şu anda dışarı çıkmıyor; nedenleri:" in out
@@ -192,9 +192,9 @@ def test_a_preview_in_turkish(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("purpose", ["license_activation", "x", "usage"])
 def test_only_reports_have_a_preview(terminal: Terminal, purpose: str) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
+    with fake_daemon(terminal.paths.socket) as daemon:
         assert terminal.type("data", "preview", purpose).status == 64
-        assert told.posts() == []
+        assert daemon.posts() == []
 
 
 HELD: dict[str, Any] = {
@@ -211,11 +211,11 @@ HELD: dict[str, Any] = {
 
 def test_held_lists_what_waits_and_why(terminal: Terminal) -> None:
     waiting: Any = [HELD | {"why": [{"reason": "held", "what": "hold", "place": "consent.toml", "line": None}]}]
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/held", {"held": waiting})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/held", {"held": waiting})
         printed = terminal.type("data", "held")
         assert terminal.type("data", "held", "--json").json()["result"] == {"held": waiting}
-        assert told.posts() == [("/v1/held", {"action": "list"})] * 2
+        assert daemon.posts() == [("/v1/held", {"action": "list"})] * 2
     lines = printed.out.splitlines()
     assert lines[0] == f"{ID}  usage statistics"
     times = f"made {moment(NOW)}; ready {moment(NOW + 72 * 3600)}; bytes: 321"
@@ -225,30 +225,36 @@ def test_held_lists_what_waits_and_why(terminal: Terminal) -> None:
 
 
 def test_held_with_nothing_in_it(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/held", {"held": []})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/held", {"held": []})
         assert terminal.type("data", "held").out == "No report is waiting.\n"
 
 
 def test_held_show_and_drop(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/held", SHOWN | {"why": DENIED})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/held", SHOWN | {"why": DENIED})
         assert within(terminal.type("data", "held", "show", ID).out.splitlines(), REQUEST)
-        told.replies.clear()
-        told.done("/v1/held", {"dropped": ID})
+        daemon.replies.clear()
+        daemon.done("/v1/held", {"dropped": ID})
         printed = terminal.type("data", "held", "drop", ID)
-        assert told.posts() == [("/v1/held", {"action": "show", "id": ID}), ("/v1/held", {"action": "drop", "id": ID})]
+        assert daemon.posts() == [
+            ("/v1/held", {"action": "show", "id": ID}),
+            ("/v1/held", {"action": "drop", "id": ID}),
+        ]
     assert printed.out == f"Dropped: {ID}. It does not leave.\n"
 
 
 def test_held_send_shows_the_bytes_before_it_asks_for_them_to_leave(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done(
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done(
             "/v1/held", SHOWN | {"why": [{"reason": "held", "what": "hold", "place": "consent.toml", "line": None}]}
         )
-        told.done("/v1/held", {"sent": True, "id": ID, "url": URL, "reply_status": 202})
+        daemon.done("/v1/held", {"sent": True, "id": ID, "url": URL, "reply_status": 202})
         printed = terminal.type("data", "held", "send", ID)
-        assert told.posts() == [("/v1/held", {"action": "show", "id": ID}), ("/v1/held", {"action": "send", "id": ID})]
+        assert daemon.posts() == [
+            ("/v1/held", {"action": "show", "id": ID}),
+            ("/v1/held", {"action": "send", "id": ID}),
+        ]
     lines = printed.err.splitlines()
     assert lines[0] == f"What leaves, for usage statistics, to {URL}:"
     assert within(
@@ -261,23 +267,23 @@ def test_held_send_shows_the_bytes_before_it_asks_for_them_to_leave(terminal: Te
 
 def test_held_send_that_the_gate_denies(terminal: Terminal) -> None:
     denied = NotPermitted(Reason.OPT_OUT, "gate_denied", purpose="usage_statistics", reason="opt_out", place="x")
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/held", SHOWN)
-        told.failed("/v1/held", denied.to_json())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/held", SHOWN)
+        daemon.failed("/v1/held", denied.to_json())
         assert terminal.type("data", "held", "send", ID).status == 77
-        told.replies.clear()
-        told.done("/v1/held", SHOWN)
-        told.done("/v1/held", {"sent": False, "id": ID, "url": URL, "reply_status": None})
+        daemon.replies.clear()
+        daemon.done("/v1/held", SHOWN)
+        daemon.done("/v1/held", {"sent": False, "id": ID, "url": URL, "reply_status": None})
         printed = terminal.type("data", "held", "send", ID)
         assert (printed.status, printed.out) == (1, "Nothing was sent.\n")
 
 
 @pytest.mark.parametrize("change", [{"id": "../x"}, {"head": None}, {"body": 1}, {"body": "[1"}, {"why": None}])
 def test_what_cannot_be_shown_is_not_sent(terminal: Terminal, change: dict[str, Any]) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/held", SHOWN | change)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/held", SHOWN | change)
         assert terminal.type("data", "held", "send", ID).status == 69
-        assert [body["action"] for _, body in told.posts()] == ["show"]
+        assert [body["action"] for _, body in daemon.posts()] == ["show"]
 
 
 @pytest.mark.parametrize(
@@ -285,10 +291,10 @@ def test_what_cannot_be_shown_is_not_sent(terminal: Terminal, change: dict[str, 
 )
 @pytest.mark.parametrize("name", ["x", "../../etc/passwd", "usage-0123", "usage-0123456789ABCDEF", "a" * 65, "status"])
 def test_an_id_is_one_before_anything_is_asked(terminal: Terminal, command: list[str], name: str) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
+    with fake_daemon(terminal.paths.socket) as daemon:
         printed = terminal.type("data", *command, name)
         assert (printed.status, "(id_shape)" in printed.err) == (64, True)
-        assert told.posts() == []
+        assert daemon.posts() == []
 
 
 # sent
@@ -320,17 +326,17 @@ def test_sent_lists_what_left(terminal: Terminal) -> None:
         | {"stage": "sent", "status": 403, "reason": "server_error"},
         LISTED | {"id": "later-0123456789abcdef", "kind": "later", "stage": "attempted", "reason": "interrupted"},
     ]
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/sent", {"sent": left, "of": 1200})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/sent", {"sent": left, "of": 1200})
         brief = terminal.type("data", "sent").out.splitlines()
         some = terminal.type("data", "sent", "-n", "1")
         one_purpose = terminal.type("data", "sent", "license_activation", "--json").json()["result"]["sent"]
         cut = terminal.type("data", "sent", "-n", "2", "--json").json()["result"]["sent"]
         printed = terminal.type("data", "sent", "--verbose")
-        told.replies.clear()
-        told.done("/v1/sent", {"sent": []})
+        daemon.replies.clear()
+        daemon.done("/v1/sent", {"sent": []})
         none = terminal.type("data", "sent")
-        assert told.posts() == [("/v1/sent", {})] * 6
+        assert daemon.posts() == [("/v1/sent", {})] * 6
     assert [line.split() for line in brief] == [
         ["WHEN", "ID", "RECEIPT", "OUTCOME"],
         [*moment(NOW).split(), ID, "yes", "answered", "(202)"],
@@ -347,14 +353,14 @@ def test_sent_lists_what_left(terminal: Terminal) -> None:
     assert (printed.status, none.status) == (0, 0)
     assert lines[0] == f"{ID}  usage statistics"
     assert f"{moment(NOW)}, to {URL}" in " ".join(" ".join(lines).split())
-    said = " ".join(printed.out.split())
-    assert "sent and answered (status 202); with a receipt" in said
-    assert "attempted, nobody answered: it may have left; because" in said
-    assert "release-0123456789abcdef release of the license" in said
-    assert "sent, but not taken (status 403); because" in said
-    assert "its copy here was purged" in said
-    assert "later-0123456789abcdef usage statistics" in said
-    assert "it was cut short" in said
+    text = " ".join(printed.out.split())
+    assert "sent and answered (status 202); with a receipt" in text
+    assert "attempted, nobody answered: it may have left; because" in text
+    assert "release-0123456789abcdef release of the license" in text
+    assert "sent, but not taken (status 403); because" in text
+    assert "its copy here was purged" in text
+    assert "later-0123456789abcdef usage statistics" in text
+    assert "it was cut short" in text
     assert "Shown are the newest 4 of 1200." in printed.err
     assert none.out.startswith("Nothing that says anything about this server has left")
 
@@ -370,12 +376,12 @@ LEFT: dict[str, Any] = LISTED | {
 
 
 def test_sent_shows_the_same_bytes_as_the_preview(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/preview", SHOWN)
-        told.done("/v1/sent", LEFT)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/preview", SHOWN)
+        daemon.done("/v1/sent", LEFT)
         before = terminal.type("data", "preview", "usage_statistics").out.splitlines()
         after = terminal.type("data", "sent", ID)
-        assert told.posts()[-1] == ("/v1/sent", {"id": ID})
+        assert daemon.posts()[-1] == ("/v1/sent", {"id": ID})
     lines = after.out.splitlines()
     assert within(before, REQUEST)
     assert within(lines, ["The request, byte for byte as it left:", *REQUEST])
@@ -385,8 +391,8 @@ def test_sent_shows_the_same_bytes_as_the_preview(terminal: Terminal) -> None:
 
 def test_sent_without_reply_or_receipt(terminal: Terminal) -> None:
     alone = LEFT | {"reply_status": None, "reply_body": None, "reply_copy": None, "receipt": None}
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/sent", alone)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/sent", alone)
         out = terminal.type("data", "sent", ID).out
         assert terminal.type("data", "sent", ID, "--json").json()["result"] == alone
     assert "There is no reply." in out
@@ -411,35 +417,35 @@ def test_only_what_the_ledger_bears_out_is_called_what_left(
     terminal: Terminal, change: dict[str, Any], sentence: str, lang: Language
 ) -> None:
     terminal.lang = lang
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/sent", LEFT | change)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/sent", LEFT | change)
         printed = terminal.type("data", "sent", ID)
-    said = " ".join(printed.out.split())
+    text = " ".join(printed.out.split())
     assert printed.status == 0
     if lang == "en":
-        assert sentence in said
-        assert ("byte for byte as it left" in said) == ("reply_copy" in change)
+        assert sentence in text
+        assert ("byte for byte as it left" in text) == ("reply_copy" in change)
     else:
-        assert ("dışarı çıktığı biçimiyle" in said) == ("reply_copy" in change)
+        assert ("dışarı çıktığı biçimiyle" in text) == ("reply_copy" in change)
 
 
 @pytest.mark.parametrize("name", ["copy", "reply_copy"])
 def test_a_copy_of_a_worth_that_nobody_knows_is_not_shown(terminal: Terminal, name: str) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/sent", LEFT | {name: "good"})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/sent", LEFT | {name: "good"})
         assert terminal.type("data", "sent", ID).status == 69
 
 
 def test_bytes_that_move_a_cursor_are_shown_as_what_they_are(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/sent", LEFT | {"reply_body": "a\x1b[2Jb\rc\u2028d"})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/sent", LEFT | {"reply_body": "a\x1b[2Jb\rc\u2028d"})
         out = terminal.type("data", "sent", ID).out
     assert "  a\\u001b[2Jb\\u000dc\\u2028d" in out.splitlines()
 
 
 def test_an_id_that_nobody_knows(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.failed("/v1/held", Untrusted(Fault.USAGE, "held_unknown", id=ID).to_json())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.failed("/v1/held", Untrusted(Fault.USAGE, "held_unknown", id=ID).to_json())
         assert terminal.type("data", "held", "show", ID).status == 65
 
 
@@ -456,19 +462,19 @@ def exported() -> bytes:
     return export.assemble(parts, as_of=NOW, version="0.1.0")
 
 
-def lay(told: Any, data: bytes, *, page: int = 3000) -> None:
+def lay(daemon: Any, data: bytes, *, page: int = 3000) -> None:
     for start in range(0, len(data), page):
         end = start + page
         more = str(end) if end < len(data) else None
-        told.done("/v1/export", {"export": base64url(data[start:end]), "more": more, "size": len(data)})
+        daemon.done("/v1/export", {"export": base64url(data[start:end]), "more": more, "size": len(data)})
 
 
 def test_an_export_is_gathered_page_by_page_and_written_as_a_whole(terminal: Terminal) -> None:
     data = exported()
-    with fake_daemon(terminal.paths.socket) as told:
-        lay(told, data)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        lay(daemon, data)
         printed = terminal.type("data", "export", "-o", "export.jsonl", "--json")
-        assert told.posts() == [("/v1/export", {}), ("/v1/export", {"id": "3000"}), ("/v1/export", {"id": "6000"})]
+        assert daemon.posts() == [("/v1/export", {}), ("/v1/export", {"id": "3000"}), ("/v1/export", {"id": "6000"})]
     file = Path("export.jsonl")
     assert file.read_bytes() == data
     assert file.stat().st_mode & 0o777 == 0o600
@@ -477,11 +483,11 @@ def test_an_export_is_gathered_page_by_page_and_written_as_a_whole(terminal: Ter
 
 
 def test_what_is_wrong_with_an_export_is_said_and_it_is_written_all_the_same(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        lay(told, exported(), page=100_000)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        lay(daemon, exported(), page=100_000)
         printed = terminal.type("data", "export", "-o", "export.jsonl")
-        told.replies.clear()
-        lay(told, exported(), page=100_000)
+        daemon.replies.clear()
+        lay(daemon, exported(), page=100_000)
         findings = terminal.type("data", "export", "-o", "export.jsonl", "--json").json()["result"]["findings"]
     assert printed.status == 0
     assert {each["what"] for each in findings} == {"absent", "root"}  # no root is in it
@@ -500,8 +506,8 @@ def test_of_an_agent_that_is_stopped_its_files_are_exported(terminal: Terminal) 
 
 def test_an_agent_that_refuses_is_not_gone_around(terminal: Terminal) -> None:
     terminal.at_rest = exported()
-    with fake_daemon(terminal.paths.socket) as told:
-        told.failed("/v1/export", Unavailable(Fault.BUSY, "busy").to_json())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.failed("/v1/export", Unavailable(Fault.BUSY, "busy").to_json())
         assert terminal.type("data", "export", "-o", "export.jsonl").status == 69
     assert not Path("export.jsonl").exists()
 
@@ -517,9 +523,9 @@ def test_pages_that_make_no_whole_leave_no_file(terminal: Terminal) -> None:
     endless = [{"export": "", "more": "0"}]
     none = [{"export": base64url(b"hello\n"), "more": None}]
     for pages in (torn, strange, endless, none, [mixed[1]]):
-        with fake_daemon(terminal.paths.socket) as told:
+        with fake_daemon(terminal.paths.socket) as daemon:
             for page in pages:
-                told.done("/v1/export", page)
+                daemon.done("/v1/export", page)
             assert terminal.type("data", "export", "-o", "export.jsonl").status == 69
         assert not Path("export.jsonl").exists()
 
@@ -533,13 +539,13 @@ def test_an_export_needs_a_file(terminal: Terminal) -> None:
 
 
 def test_a_right_is_shown_first_and_then_used(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/rights", RIGHT)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/rights", RIGHT)
         answer = {"found": 1, "held": [{"seat": 0}]}
-        told.done("/v1/rights", {"sent": True, "id": RIGHT["id"], "due": NOW, "answer": answer})
+        daemon.done("/v1/rights", {"sent": True, "id": RIGHT["id"], "due": NOW, "answer": answer})
         printed = terminal.type("data", "request", "erase", ID, "--text", "Lütfen silin.")
         asked = {"kind": "erase", "ids": [ID], "text": "Lütfen silin."}
-        assert told.posts() == [
+        assert daemon.posts() == [
             ("/v1/rights", asked | {"preview": True}),
             ("/v1/rights", asked | {"confirm": RIGHT["id"]}),
         ]
@@ -553,22 +559,22 @@ def test_a_right_is_shown_first_and_then_used(terminal: Terminal) -> None:
 
 
 def test_a_right_without_a_valid_receipt_is_still_sent(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/rights", RIGHT)
-        told.done("/v1/rights", {"sent": True, "id": RIGHT["id"], "due": None})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/rights", RIGHT)
+        daemon.done("/v1/rights", {"sent": True, "id": RIGHT["id"], "due": None})
         printed = terminal.type("data", "request", "access")
-        assert told.posts()[0] == ("/v1/rights", {"kind": "access", "preview": True})
+        assert daemon.posts()[0] == ("/v1/rights", {"kind": "access", "preview": True})
     assert (printed.status, "within 30 days" in printed.out) == (0, True)
 
 
 @pytest.mark.parametrize("argv", [["-o", "right.json"], []])
 def test_under_a_signal_or_with_o_a_right_is_written_out(terminal: Terminal, argv: list[str]) -> None:
     why: Any = [] if argv else DENIED[1:]
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/rights", RIGHT | {"why": why})
-        told.done("/v1/rights", {"sent": False, "request": base64url(RIGHT["body"].encode()), "why": why})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/rights", RIGHT | {"why": why})
+        daemon.done("/v1/rights", {"sent": False, "request": base64url(RIGHT["body"].encode()), "why": why})
         printed = terminal.type("data", "request", "erase", *argv)
-        assert [options for _, options in told.posts()] == [
+        assert [options for _, options in daemon.posts()] == [
             {"kind": "erase", "preview": True},
             {"kind": "erase", "to_file": True},
         ]
@@ -598,28 +604,28 @@ def test_under_a_signal_or_with_o_a_right_is_written_out(terminal: Terminal, arg
 def test_a_mistake_in_a_right_is_told_before_anything_is_asked(
     terminal: Terminal, argv: list[str], detail: str
 ) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
+    with fake_daemon(terminal.paths.socket) as daemon:
         printed = terminal.type("data", "request", *argv)
         assert (printed.status, f"({detail})" in printed.err) == (64, True)
-        assert told.posts() == []
+        assert daemon.posts() == []
 
 
 def test_a_right_over_license_data_names_no_report(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/rights", RIGHT | {"why": DENIED[1:]})
-        told.done("/v1/rights", {"sent": False, "request": base64url(b"a.b.c"), "why": DENIED[1:]})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/rights", RIGHT | {"why": DENIED[1:]})
+        daemon.done("/v1/rights", {"sent": False, "request": base64url(b"a.b.c"), "why": DENIED[1:]})
         printed = terminal.type("data", "request", "access", "--license", "--text", "Hepsi.")
         asked = {"kind": "access", "license": True, "text": "Hepsi."}
-        assert [options for _, options in told.posts()] == [asked | {"preview": True}, asked | {"to_file": True}]
+        assert [options for _, options in daemon.posts()] == [asked | {"preview": True}, asked | {"to_file": True}]
     assert printed.status == 0
     assert Path(f"{RIGHT['id']}.jwt").read_bytes() == b"a.b.c"
 
 
 def test_every_right_of_the_catalog_can_be_used(terminal: Terminal) -> None:
     for kind in load_catalog().fields("data_rights")["right"].values:
-        with fake_daemon(terminal.paths.socket) as told:
-            told.done("/v1/rights", RIGHT)
-            told.done("/v1/rights", {"sent": True, "id": RIGHT["id"], "due": NOW})
+        with fake_daemon(terminal.paths.socket) as daemon:
+            daemon.done("/v1/rights", RIGHT)
+            daemon.done("/v1/rights", {"sent": True, "id": RIGHT["id"], "due": NOW})
             assert terminal.type("data", "request", str(kind)).status == 0
 
 
@@ -627,12 +633,12 @@ def test_every_right_of_the_catalog_can_be_used(terminal: Terminal) -> None:
 
 
 def test_purge_names_what_went_and_what_lies_ready(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/purge", {"purged": [ID, "crash-0123456789abcdef"], "ready": "/var/lib/x/ready/erase-1"})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/purge", {"purged": [ID, "crash-0123456789abcdef"], "ready": "/var/lib/x/ready/erase-1"})
         printed = terminal.type("data", "purge")
-        assert told.posts() == [("/v1/purge", {})]
-        told.replies.clear()
-        told.done("/v1/purge", {"purged": []})
+        assert daemon.posts() == [("/v1/purge", {})]
+        daemon.replies.clear()
+        daemon.done("/v1/purge", {"purged": []})
         assert terminal.type("data", "purge").out == "There was nothing to purge.\n"
     assert printed.out.splitlines()[:2] == ["Purged: crash-0123456789abcdef", f"Purged: {ID}"]
     assert "/var/lib/x/ready/erase-1" in printed.out
@@ -655,7 +661,7 @@ ASKING = {
 
 @pytest.mark.parametrize("name", ASKING)
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("reply", "status"),
     [
         (CannedReply(status=202, body=b'{"ok": null}'), 75),
         (problem(403, "no_permission"), 77),
@@ -667,10 +673,10 @@ ASKING = {
         ),
     ],
 )
-def test_what_the_daemon_says_is_the_status(terminal: Terminal, name: str, said: CannedReply, status: int) -> None:
+def test_what_the_daemon_says_is_the_status(terminal: Terminal, name: str, reply: CannedReply, status: int) -> None:
     path, argv = ASKING[name]
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says_raw(path, said)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says_raw(path, reply)
         assert terminal.type("data", *argv).status == status
 
 

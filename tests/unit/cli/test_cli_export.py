@@ -84,10 +84,10 @@ def test_an_edited_ledger_is_named_with_its_line(terminal: Terminal) -> None:
     printed = terminal.type("verify", laid(terminal, edited))
     assert printed.status == 1
     assert "- The ledger does not hold from its line 2 on" in printed.out
-    told = terminal.type("verify", laid(terminal, edited), "--json").json()["result"]
-    assert told["good"] is False
+    result = terminal.type("verify", laid(terminal, edited), "--json").json()["result"]
+    assert result["good"] is False
     assert {"code": "ledger", "name": "ledger", "line": 2} in [
-        {name: each[name] for name in ("code", "name", "line")} for each in told["findings"]
+        {name: each[name] for name in ("code", "name", "line")} for each in result["findings"]
     ]
 
 
@@ -101,11 +101,11 @@ def test_a_root_that_is_none_and_a_gap_are_said(terminal: Terminal) -> None:
 
 def test_as_json_it_says_everything(terminal: Terminal) -> None:
     terminal.trust()
-    told = terminal.type("verify", laid(terminal, made()), "--json").json()["result"]
-    assert told == {
+    result = terminal.type("verify", laid(terminal, made()), "--json").json()["result"]
+    assert result == {
         "good": True,
         "as_of": signing.NOW,
-        "agent": told["agent"],
+        "agent": result["agent"],
         "parts": 6,
         "entries": 2,
         "sent": 0,

@@ -71,14 +71,14 @@ def test_verify_tells_documents_apart_by_content_without_a_daemon(terminal: Term
 
 
 def test_verify_says_what_the_license_says(terminal: Terminal) -> None:
-    told = terminal.type("license", "verify", "-", "--json", stdin=signing.bundle()).json()["result"]
+    result = terminal.type("license", "verify", "-", "--json", stdin=signing.bundle()).json()["result"]
     license_ = signing.verified().license
-    assert told["license"] == license_.jti
-    assert told["exp"] == license_.exp
-    assert told["features"] == sorted(license_.features)
-    assert told["limits"] == dict(license_.limits)
-    assert told["activated"] is True
-    assert told["status_lists"] == [signing.STATUS_URI]
+    assert result["license"] == license_.jti
+    assert result["exp"] == license_.exp
+    assert result["features"] == sorted(license_.features)
+    assert result["limits"] == dict(license_.limits)
+    assert result["activated"] is True
+    assert result["status_lists"] == [signing.STATUS_URI]
     out = terminal.type("license", "verify", "-", stdin=signing.bundle()).out
     assert f"  reseller: {license_.reseller.name}" in out
     assert "  with an activation: yes" in out
@@ -138,10 +138,10 @@ def test_the_owner_verifies_under_the_newest_root_and_others_under_the_first(ter
 
 
 def test_install_hands_the_bytes_to_the_daemon(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/bundle", {"typ": "opanel-delegation+jwt"}, reasons=["activation_due"])
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/bundle", {"typ": "opanel-delegation+jwt"}, reasons=["activation_due"])
         printed = terminal.type("license", "install", lay(terminal, signing.bundle()))
-        assert told.posts() == [("/v1/bundle", signing.bundle())]
+        assert daemon.posts() == [("/v1/bundle", signing.bundle())]
     assert printed.status == 0
     assert printed.out.startswith("Accepted:")
     assert "the license still has to be activated" in printed.out
@@ -149,8 +149,8 @@ def test_install_hands_the_bytes_to_the_daemon(terminal: Terminal) -> None:
 
 
 def test_install_of_what_the_daemon_refuses(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.failed("/v1/bundle", Untrusted(Reason.SIGNATURE_INVALID, "signature", line=2).to_json())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.failed("/v1/bundle", Untrusted(Reason.SIGNATURE_INVALID, "signature", line=2).to_json())
         printed = terminal.type("license", "install", lay(terminal, signing.bundle()))
     assert printed.status == 65
     assert "its signature does not hold" in printed.err
@@ -158,21 +158,21 @@ def test_install_of_what_the_daemon_refuses(terminal: Terminal) -> None:
 
 
 def test_install_of_several_stops_at_the_first_that_is_refused(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/bundle", {"typ": "x"})
-        told.failed("/v1/bundle", Untrusted(Reason.FORMAT_INVALID, "jws_shape").to_json())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/bundle", {"typ": "x"})
+        daemon.failed("/v1/bundle", Untrusted(Reason.FORMAT_INVALID, "jws_shape").to_json())
         documents = [signing.activation(jti=name) for name in ("a", "b", "c")]
         files = [lay(terminal, document, str(number)) for number, document in enumerate(documents)]
         assert terminal.type("license", "install", *files).status == 65
-        assert [body for _, body in told.posts()] == documents[:2]
+        assert [body for _, body in daemon.posts()] == documents[:2]
 
 
 @pytest.mark.parametrize("data", [b"", b'{"key": "x"}', b"\0"])
 def test_what_is_no_document_does_not_reach_the_daemon(terminal: Terminal, data: bytes) -> None:
     """Its API would take it for another request, and the refusal for a fault of the agent's."""
-    with fake_daemon(terminal.paths.socket) as told:
+    with fake_daemon(terminal.paths.socket) as daemon:
         printed = terminal.type("license", "install", "-", stdin=data)
-        assert told.posts() == []
+        assert daemon.posts() == []
     assert (printed.status, "code: format_invalid (" in printed.err) == (65, True)
 
 
@@ -182,8 +182,8 @@ def test_with_the_daemon_stopped_a_bundle_is_verified_and_lies_ready(terminal: T
     assert "at its next start" in printed.out
     assert terminal.paths.license.read_bytes() == signing.bundle()
     assert terminal.paths.license.stat().st_mode & 0o777 == 0o640
-    told = terminal.type("license", "install", "-", "--json", stdin=signing.bundle()).json()["result"]
-    assert (told["adopted"], told["file"]) == (False, str(terminal.paths.license))
+    result = terminal.type("license", "install", "-", "--json", stdin=signing.bundle()).json()["result"]
+    assert (result["adopted"], result["file"]) == (False, str(terminal.paths.license))
 
 
 def test_with_the_daemon_stopped_another_document_lies_in_the_import_folder(terminal: Terminal) -> None:
@@ -209,9 +209,9 @@ def test_only_the_owner_may_lay_a_document_ready(terminal: Terminal) -> None:
 def test_a_document_larger_than_the_socket_takes_goes_by_way_of_the_import_folder(terminal: Terminal) -> None:
     large = signing.status_list(status_list={"bits": 2, "lst": signing.lst(noise(), size=300_000)})
     assert len(large) > 64 * 1024
-    with fake_daemon(terminal.paths.socket) as told:
+    with fake_daemon(terminal.paths.socket) as daemon:
         printed = terminal.type("license", "install", "-", stdin=large)
-        assert told.posts() == []
+        assert daemon.posts() == []
     assert printed.status == 75
     assert "at its next evaluation" in printed.out
     assert len(list(terminal.paths.import_dir.iterdir())) == 1
@@ -242,11 +242,11 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["activate", "release"])
 def test_what_leaves_is_shown_first_and_then_sent_by_its_id(terminal: Terminal, command: str) -> None:
     path = f"/v1/{command}"
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done(path, SHOWN)
-        told.done(path, {"sent": True, "id": SHOWN["id"], "url": SHOWN["url"], "reply_status": 200})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done(path, SHOWN)
+        daemon.done(path, {"sent": True, "id": SHOWN["id"], "url": SHOWN["url"], "reply_status": 200})
         printed = terminal.type("license", command)
-        assert told.posts() == [(path, {"preview": True}), (path, {"confirm": SHOWN["id"]})]
+        assert daemon.posts() == [(path, {"preview": True}), (path, {"confirm": SHOWN["id"]})]
     assert printed.status == 0
     assert re.search(r"^License +active", printed.out, re.MULTILINE)
     for line in (
@@ -266,18 +266,18 @@ def test_what_leaves_is_shown_first_and_then_sent_by_its_id(terminal: Terminal, 
     [{"id": 7}, {"id": "../../etc/x"}, {"head": None}, {"body": 1}, {"body": "?"}, {"leaves": "x"}, {"why": None}],
 )
 def test_nothing_is_sent_where_it_could_not_be_shown(terminal: Terminal, change: dict[str, Any]) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/activate", SHOWN | change)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/activate", SHOWN | change)
         assert terminal.type("license", "activate").status == 69
-        assert [body for _, body in told.posts()] == [{"preview": True}]
+        assert [body for _, body in daemon.posts()] == [{"preview": True}]
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "x", ""])
 def test_nothing_that_the_daemon_says_becomes_a_path(terminal: Terminal, name: str) -> None:
     """It runs as another user, and this as root."""
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/activate", SHOWN | {"why": [FORBIDDEN]})
-        told.done("/v1/activate", WRITTEN | {"id": name})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/activate", SHOWN | {"why": [FORBIDDEN]})
+        daemon.done("/v1/activate", WRITTEN | {"id": name})
         before = set(terminal.folder.rglob("*"))
         assert terminal.type("license", "activate").status == 0
         assert set(terminal.folder.rglob("*")) - before == {terminal.folder / f"{SHOWN['id']}.jwt"}
@@ -286,11 +286,11 @@ def test_nothing_that_the_daemon_says_becomes_a_path(terminal: Terminal, name: s
 @pytest.mark.parametrize("why", [[], [FORBIDDEN]])
 def test_a_request_for_a_file_is_written_and_not_sent(terminal: Terminal, why: list[Any]) -> None:
     argv = ["-o", "request.jwt"] if not why else []
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/activate", {**SHOWN, "why": why})
-        told.done("/v1/activate", {**WRITTEN, "why": why})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/activate", {**SHOWN, "why": why})
+        daemon.done("/v1/activate", {**WRITTEN, "why": why})
         printed = terminal.type("license", "activate", *argv)
-        assert told.posts() == [("/v1/activate", {"preview": True}), ("/v1/activate", {"to_file": True})]
+        assert daemon.posts() == [("/v1/activate", {"preview": True}), ("/v1/activate", {"to_file": True})]
     name = "request.jwt" if not why else f"{SHOWN['id']}.jwt"
     assert printed.status == 0
     assert Path(name).read_bytes() == b"e30.e30.AA"
@@ -300,9 +300,9 @@ def test_a_request_for_a_file_is_written_and_not_sent(terminal: Terminal, why: l
 
 
 def test_a_request_that_may_not_be_sent_says_so_in_json(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/release", {**SHOWN, "why": [FORBIDDEN]})
-        told.done("/v1/release", {**WRITTEN, "why": [FORBIDDEN]})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/release", {**SHOWN, "why": [FORBIDDEN]})
+        daemon.done("/v1/release", {**WRITTEN, "why": [FORBIDDEN]})
         result = terminal.type("license", "release", "--json").json()["result"]
     assert result == {"sent": False, "file": f"{SHOWN['id']}.jwt", "why": [FORBIDDEN]}
 
@@ -312,11 +312,11 @@ def test_a_key_is_exchanged_and_only_its_digest_is_shown(terminal: Terminal, how
     given = KEY.lower().replace("-", " ")
     operand = {"typed": given, "file": lay(terminal, f"{given}\n".encode(), "key"), "stdin": "-"}[how]
     body = f'{{"key_sha256":"{license_key.digest(KEY)}","schema":1}}'
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/bundle", {**SHOWN, "body": body, "leaves": ["key_sha256", "schema"]})
-        told.done("/v1/bundle", {"sent": True})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/bundle", {**SHOWN, "body": body, "leaves": ["key_sha256", "schema"]})
+        daemon.done("/v1/bundle", {"sent": True})
         printed = terminal.type("license", "install", operand, stdin=f"{given}\n".encode())
-        assert told.posts() == [
+        assert daemon.posts() == [
             ("/v1/bundle", {"key": KEY, "preview": True}),
             ("/v1/bundle", {"key": KEY, "confirm": SHOWN["id"]}),
         ]
@@ -343,10 +343,10 @@ def test_refresh_shows_the_requests_as_they_went(terminal: Terminal) -> None:
         {"url": "https://mirror.example/v1/roots.jws", "ok": True, "code": None, "head": head},
         {"url": "https://mirror.example/v1/status.jwt", "ok": True, "code": None, "head": head},
     ]
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/refresh", {"asked": asked})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/refresh", {"asked": asked})
         printed = terminal.type("license", "refresh")
-        assert told.posts() == [("/v1/refresh", b"")]
+        assert daemon.posts() == [("/v1/refresh", b"")]
     assert printed.status == 0
     assert "the same bytes for everyone" in printed.err
     assert "Fetched https://mirror.example/v1/status.jwt" in printed.out
@@ -355,8 +355,8 @@ def test_refresh_shows_the_requests_as_they_went(terminal: Terminal) -> None:
 
 def test_refresh_shows_the_request_for_advisories_too(terminal: Terminal) -> None:
     beside = {"url": "https://mirror.example/v1/advisories.jws", "ok": True, "code": None, "head": "GET /v1/adv\r\n"}
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/refresh", {"asked": [], "advisories": beside})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/refresh", {"asked": [], "advisories": beside})
         printed = terminal.type("license", "refresh")
     assert "Fetched https://mirror.example/v1/advisories.jws\n    GET /v1/adv\n" in printed.out
 
@@ -366,17 +366,17 @@ LIST = Untrusted(Reason.FORMAT_INVALID, "jws_shape")
 
 
 def asked(error: AgentError | None, **more: object) -> dict[str, object]:
-    code, told = (None, None) if error is None else (str(error.code), error.to_json())
-    return {"url": None, "ok": error is None, "code": code, "error": told, "head": "", **more}
+    code, error_json = (None, None) if error is None else (str(error.code), error.to_json())
+    return {"url": None, "ok": error is None, "code": code, "error": error_json, "head": "", **more}
 
 
 def test_a_refresh_that_reached_nobody_is_69_and_the_state_stands(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/refresh", {"asked": [asked(CONNECT)]}, reasons=["unreachable_tcp"])
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/refresh", {"asked": [asked(CONNECT)]}, reasons=["unreachable_tcp"])
         printed = terminal.type("license", "refresh")
         as_json = terminal.type("license", "refresh", "--json")
-        told.replies.clear()
-        told.failed("/v1/refresh", CONNECT.to_json())
+        daemon.replies.clear()
+        daemon.failed("/v1/refresh", CONNECT.to_json())
         assert terminal.type("license", "refresh").status == 69
     assert printed.status == 69
     assert "the server could not be reached [unreachable_tcp]" in printed.out
@@ -403,25 +403,25 @@ def test_a_refresh_that_reached_nobody_is_69_and_the_state_stands(terminal: Term
 def test_the_status_list_decides_what_a_refresh_came_to(
     terminal: Terminal, requests: list[dict[str, object]], status: int
 ) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/refresh", {"asked": requests})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/refresh", {"asked": requests})
         printed = terminal.type("license", "refresh", "--json")
     assert printed.status == status
     assert bool(printed.json()["errors"]) == bool(status)
 
 
 def test_remove_asks_the_daemon(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/remove", {"removed": True}, state="unlicensed", reasons=["no_license"])
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/remove", {"removed": True}, state="unlicensed", reasons=["no_license"])
         printed = terminal.type("license", "remove", "--json")
-        assert told.posts() == [("/v1/remove", b"")]
+        assert daemon.posts() == [("/v1/remove", b"")]
     result = printed.json()["result"]
     assert (result["removed"], result["license"]["state"]) == (True, "unlicensed")
 
 
 @pytest.mark.parametrize("command", ["activate", "release", "remove", "refresh"])
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("reply", "status"),
     [
         (CannedReply(status=202, body=b'{"ok": null}'), 75),
         (problem(403, "no_permission"), 77),
@@ -429,9 +429,9 @@ def test_remove_asks_the_daemon(terminal: Terminal) -> None:
         (CannedReply(body=b"?"), 69),
     ],
 )
-def test_what_the_daemon_says_is_the_status(terminal: Terminal, command: str, said: CannedReply, status: int) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says_raw(f"/v1/{command}", said)
+def test_what_the_daemon_says_is_the_status(terminal: Terminal, command: str, reply: CannedReply, status: int) -> None:
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says_raw(f"/v1/{command}", reply)
         assert terminal.type("license", command).status == status
 
 
@@ -443,21 +443,21 @@ def test_without_a_daemon_it_is_69_with_the_cure(terminal: Terminal, command: st
 
 
 def test_show(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer())
         assert re.search(r"^License +active", terminal.type("license", "show").out, re.MULTILINE)
         assert terminal.type("license", "show", "--json").json()["result"] == license_()
 
 
 def test_show_urls_lists_every_address_by_purpose_without_a_daemon(terminal: Terminal) -> None:
-    told = terminal.type("license", "show", "--urls", "--json").json()["result"]
-    assert set(told) == set(POLICIES)
-    assert told["license_status"] == [
+    result = terminal.type("license", "show", "--urls", "--json").json()["result"]
+    assert set(result) == set(POLICIES)
+    assert result["license_status"] == [
         {"method": "GET", "url": f"{signing.MIRROR}/v1/roots.jws"},
         {"method": "GET", "url": f"{signing.MIRROR}/v1/status.jwt"},
         {"method": "GET", "url": f"{signing.MIRROR}/v1/status/{{shard}}.jwt"},
     ]
-    assert {"method": "POST", "url": f"{signing.ENDPOINT}/v1/activations"} in told["license_activation"]
+    assert {"method": "POST", "url": f"{signing.ENDPOINT}/v1/activations"} in result["license_activation"]
     out = terminal.type("license", "show", "--urls").out
     assert f"  POST {signing.ENDPOINT}/v1/activations" in out
     with terminal.paths.settings.open("a") as settings:
@@ -466,8 +466,10 @@ def test_show_urls_lists_every_address_by_purpose_without_a_daemon(terminal: Ter
 
 
 def test_a_job_done_without_an_answer_is_done(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/remove", {"schema": 1, "ok": True, "error": None, "result": {"removed": True}, "license": None})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says(
+            "/v1/remove", {"schema": 1, "ok": True, "error": None, "result": {"removed": True}, "license": None}
+        )
         assert terminal.type("license", "remove").status == 0
 
 

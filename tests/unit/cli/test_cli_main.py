@@ -112,10 +112,10 @@ def test_settings_that_are_refused_leave_the_locale_to_decide(tmp_path: Path) ->
     folder = tmp_path / "xdg-config" / "opanel-agent"
     folder.mkdir(parents=True)
     (folder / "agent.toml").write_text('schema = 1\nlanguage = "xx"\n')
-    told = typed(tmp_path, "license", "show", "--urls", LANG="tr_TR.UTF-8")
-    assert told.returncode == 78
-    assert "“language”" in told.stderr
-    assert "kullanılamıyor" in told.stderr
+    finished = typed(tmp_path, "license", "show", "--urls", LANG="tr_TR.UTF-8")
+    assert finished.returncode == 78
+    assert "“language”" in finished.stderr
+    assert "kullanılamıyor" in finished.stderr
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
@@ -180,10 +180,10 @@ def test_the_version(terminal: Terminal) -> None:
 def test_an_error_is_in_the_envelope_too(terminal: Terminal) -> None:
     printed = terminal.type("status", "--json")
     assert printed.status == 69
-    told = printed.json()
-    assert (told["schema"], told["result"], told["warnings"]) == (1, None, [])
-    assert [error["code"] for error in told["errors"]] == ["not_running"]
-    assert set(told["errors"][0]) == {"code", "title", "hint"}
+    document = printed.json()
+    assert (document["schema"], document["result"], document["warnings"]) == (1, None, [])
+    assert [error["code"] for error in document["errors"]] == ["not_running"]
+    assert set(document["errors"][0]) == {"code", "title", "hint"}
     assert printed.err.startswith("cannot reach opanel-agent")
 
 
@@ -214,15 +214,15 @@ def loading(folder: Path, package: str, code: str) -> "subprocess.CompletedProce
 
 
 def test_ctrl_c_while_it_is_still_loading_leaves_no_traceback(tmp_path: Path) -> None:
-    told = loading(tmp_path, "json", "raise KeyboardInterrupt")
-    assert (told.returncode, told.stderr) == (130, "")
+    finished = loading(tmp_path, "json", "raise KeyboardInterrupt")
+    assert (finished.returncode, finished.stderr) == (130, "")
 
 
 def test_a_fault_before_there_is_a_world_is_told_the_same_way(tmp_path: Path) -> None:
-    told = loading(tmp_path, "tomllib", "raise ZeroDivisionError('secret-value')")
-    assert told.returncode == 70
-    assert "ZeroDivisionError strict_toml.py:" in told.stderr
-    assert "secret-value" not in told.stderr
+    finished = loading(tmp_path, "tomllib", "raise ZeroDivisionError('secret-value')")
+    assert finished.returncode == 70
+    assert "ZeroDivisionError strict_toml.py:" in finished.stderr
+    assert "secret-value" not in finished.stderr
 
 
 def test_ctrl_c_says_nothing_and_ends_with_130(terminal: Terminal) -> None:
@@ -317,16 +317,16 @@ def test_ctrl_c_of_a_real_process_leaves_no_traceback(tmp_path: Path) -> None:
 
 
 def test_a_name_that_would_move_the_cursor_does_not(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer(reseller={"name": "Evil\x1b[2J", "email": None, "phone": None, "url": None}))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer(reseller={"name": "Evil\x1b[2J", "email": None, "phone": None, "url": None}))
         printed = terminal.type("status")
     assert "\x1b" not in printed.out
     assert "Evil\\u001b[2J" in printed.out
 
 
 def test_the_envelope_is_the_documented_one() -> None:
-    told = json.loads(envelope(CommandResult(result={"ö": [1, None, True]})))
-    assert told == {"schema": 1, "result": {"ö": [1, None, True]}, "warnings": [], "errors": []}
+    document = json.loads(envelope(CommandResult(result={"ö": [1, None, True]})))
+    assert document == {"schema": 1, "result": {"ö": [1, None, True]}, "warnings": [], "errors": []}
 
 
 def test_options_and_operands_may_be_mixed_and_dashes_end_the_options() -> None:
@@ -339,7 +339,7 @@ def test_options_and_operands_may_be_mixed_and_dashes_end_the_options() -> None:
 
 def test_console_tells_a_full_disk_apart_from_a_reader_who_left() -> None:
     with pytest.raises(Storage) as caught:
-        Console(out=Full(), err=None).say("x")
+        Console(out=Full(), err=None).write_line("x")
     assert caught.value.code is Fault.IO_FAILED
 
 
@@ -370,5 +370,5 @@ def test_main_never_raises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_every_purpose_is_explained(terminal: Terminal) -> None:
-    told = terminal.type("dnt", "explain", "--json").json()["result"]["purposes"]
-    assert set(told) == set(Purpose)
+    result = terminal.type("dnt", "explain", "--json").json()["result"]["purposes"]
+    assert set(result) == set(Purpose)

@@ -37,15 +37,15 @@ def write(path: Path, text: str = "") -> None:
     path.chmod(0o644)
 
 
-def told_by_the_last_pass(*, permitted: bool, **consent: Json) -> dict[str, Any]:
+def answer_of_the_last_pass(*, permitted: bool, **consent: Json) -> dict[str, Any]:
     purposes: dict[str, Json] = {str(purpose): {"permitted": permitted, "reasons": []} for purpose in POLICIES}
     return answer() | {"consent": {"schema": 1, "purposes": purposes, "do_not_track": [], "offline": [], **consent}}
 
 
-def shown(terminal: Terminal, told: dict[str, Any]) -> tuple[bool, bool, bool]:
+def shown(terminal: Terminal, answered: dict[str, Any]) -> tuple[bool, bool, bool]:
     """What the screen, the JSON and the metrics say of usage statistics."""
     with fake_daemon(terminal.paths.socket) as daemon:
-        daemon.says("/v1/answer", told)
+        daemon.says("/v1/answer", answered)
         screen = terminal.type("status").out
         envelope = terminal.type("status", "--json").json()["result"]
         metrics = terminal.type("status", "--metrics").out
@@ -91,38 +91,38 @@ NARROWINGS = (_offline, _do_not_track, _machine_do_not_track, _typing_error, _de
 def test_a_no_is_shown_at_once_though_the_last_pass_saw_a_yes(
     terminal: Terminal, narrow: Callable[[Terminal], None]
 ) -> None:
-    assert shown(terminal, told_by_the_last_pass(permitted=True)) == (True, True, True)
+    assert shown(terminal, answer_of_the_last_pass(permitted=True)) == (True, True, True)
     narrow(terminal)
-    assert shown(terminal, told_by_the_last_pass(permitted=True)) == (False, False, False)
+    assert shown(terminal, answer_of_the_last_pass(permitted=True)) == (False, False, False)
 
 
 def test_a_no_that_is_gone_is_shown_no_longer(terminal: Terminal) -> None:
-    assert shown(terminal, told_by_the_last_pass(permitted=False)) == (True, True, True)
+    assert shown(terminal, answer_of_the_last_pass(permitted=False)) == (True, True, True)
 
 
 @pytest.mark.parametrize("reason", ["ledger", "clone", "region"])
 def test_what_only_the_agent_knows_still_denies(terminal: Terminal, reason: str) -> None:
-    told = told_by_the_last_pass(permitted=True)
-    told["consent"]["purposes"][USAGE] = {
+    answered = answer_of_the_last_pass(permitted=True)
+    answered["consent"]["purposes"][USAGE] = {
         "permitted": False,
         "reasons": [{"reason": reason, "what": None, "place": "ledger.jsonl", "line": None}],
     }
-    assert shown(terminal, told) == (False, False, False)
+    assert shown(terminal, answered) == (False, False, False)
 
 
 def test_the_daemons_own_environment_still_denies(terminal: Terminal) -> None:
-    told = told_by_the_last_pass(
+    answered = answer_of_the_last_pass(
         permitted=True, do_not_track=[{"what": "DO_NOT_TRACK=1", "place": PROCESS_ENVIRONMENT, "line": None}]
     )
-    told["consent"]["purposes"][USAGE] = {
+    answered["consent"]["purposes"][USAGE] = {
         "permitted": False,
         "reasons": [{"reason": "opt_out", "what": "DO_NOT_TRACK=1", "place": PROCESS_ENVIRONMENT, "line": None}],
     }
-    assert shown(terminal, told) == (False, False, False)
+    assert shown(terminal, answered) == (False, False, False)
 
 
 def test_without_a_daemon_its_last_word_is_corrected_too(terminal: Terminal) -> None:
-    write(terminal.paths.answer, json.dumps(told_by_the_last_pass(permitted=True)))
+    write(terminal.paths.answer, json.dumps(answer_of_the_last_pass(permitted=True)))
     terminal.paths.answer.parent.chmod(0o700)
     assert terminal.type("status", "--json").json()["result"]["consent"]["purposes"][USAGE]["permitted"]
     _offline(terminal)
@@ -146,4 +146,4 @@ class NotForThisUser(LocalFiles):
 def test_who_may_not_read_the_files_is_told_what_the_agent_read(terminal: Terminal, name: str) -> None:
     terminal.files = NotForThisUser(getattr(terminal.paths, name))
     for permitted in (True, False):
-        assert shown(terminal, told_by_the_last_pass(permitted=permitted)) == (permitted,) * 3
+        assert shown(terminal, answer_of_the_last_pass(permitted=permitted)) == (permitted,) * 3

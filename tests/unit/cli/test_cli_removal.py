@@ -92,15 +92,15 @@ def test_a_dry_run_shows_what_would_go_and_changes_nothing(terminal: Terminal, c
     with fake_daemon(terminal.paths.socket) as daemon:
         says_all(daemon)
         printed = terminal.type(*command, "--dry-run")
-        told = terminal.type(*command, "--dry-run", "--json").json()["result"]
+        result = terminal.type(*command, "--dry-run", "--json").json()["result"]
         assert not removed(daemon, command)
     assert (printed.status, person.prompts) == (0, [])
     if command == ("license", "remove"):
         assert "license c66a710d (opanel, tier pro)" in printed.out
-        assert told == {"removed": False, "license": "c66a710d"}
+        assert result == {"removed": False, "license": "c66a710d"}
     else:
         assert f"To be deleted: {LEFT}\n" in printed.out
-        assert told == {"purged": [], "would_purge": [WAITS, LEFT]}
+        assert result == {"purged": [], "would_purge": [WAITS, LEFT]}
 
 
 def test_a_dry_run_says_that_there_is_nothing(terminal: Terminal) -> None:

@@ -40,29 +40,29 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 def test_it_says_first_and_then_what_is_still_to_be_done(terminal: Terminal) -> None:
     stays: list[Json] = [str(terminal.paths.license), str(terminal.paths.consent), "/etc/opanel-agent/import.d/x"]
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/reset", {**HERE, "stays": stays})
-        told.done("/v1/reset", {**HERE, "stays": stays, "forgotten": True, "erase": ERASE})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/reset", {**HERE, "stays": stays})
+        daemon.done("/v1/reset", {**HERE, "stays": stays, "forgotten": True, "erase": ERASE})
         printed = terminal.type("reset", "--image")
-        assert told.posts() == [("/v1/reset", {"preview": True}), ("/v1/reset", {"preview": False})]
+        assert daemon.posts() == [("/v1/reset", {"preview": True}), ("/v1/reset", {"preview": False})]
     assert printed.status == 0
-    for said in ("the seat stays taken", "requests that wait: 2", "70 reports", "receipts: 3", "9 entries"):
-        assert said in printed.err
+    for part in ("the seat stays taken", "requests that wait: 2", "70 reports", "receipts: 3", "9 entries"):
+        assert part in printed.err
     assert "copies of what left" not in printed.err, "there are none"
     words = " ".join(printed.out.split())
     assert words.startswith("Forgotten.")
-    for said in ("consent review", "activated by itself", "import.d/x stays", "machine-id", "agent stopped"):
-        assert said in words
+    for part in ("consent review", "activated by itself", "import.d/x stays", "machine-id", "agent stopped"):
+        assert part in words
     assert Path("opanel-agent-erase.json").read_bytes() == b"one"
     assert Path("opanel-agent-erase-2.json").read_bytes() == b"two"
     assert Path("opanel-agent-erase.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_dry_run_only_says(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/reset", {**HERE, "license": False, "activated": False})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/reset", {**HERE, "license": False, "activated": False})
         printed = terminal.type("reset", "--image", "--dry-run", "--json")
-        assert told.posts() == [("/v1/reset", {"preview": True})]
+        assert daemon.posts() == [("/v1/reset", {"preview": True})]
     assert printed.json()["result"] == {**HERE, "license": False, "activated": False, "erase": []}
     assert printed.err == ""
 
@@ -79,16 +79,16 @@ def test_it_is_the_owners(terminal: Terminal) -> None:
 
 
 def test_another_kind_of_silence_is_no_reason_to_go_behind_the_daemons_back(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/reset", {"code": "busy"}, status=503)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/reset", {"code": "busy"}, status=503)
         printed = terminal.type("reset", "--image")
     assert printed.status == 69
 
 
 def test_what_the_daemon_says_is_no_request_is_not_written(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/reset", HERE)
-        told.done("/v1/reset", {**HERE, "forgotten": True, "erase": [7]})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/reset", HERE)
+        daemon.done("/v1/reset", {**HERE, "forgotten": True, "erase": [7]})
         assert terminal.type("reset", "--image").status == 69
     assert not Path("opanel-agent-erase.json").exists()
 
@@ -118,8 +118,8 @@ def asked(intent: Mapping[str, Json], code: str, tmp_path: Path) -> Members:
 
 
 def test_the_stand_in_asks_and_reads_a_frame(tmp_path: Path) -> None:
-    told = asked({"intent": "reset"}, 'echo \'{"ok":true,"error":null,"result":{"a":1}}\'', tmp_path)
-    assert told.integer("a") == 1
+    members = asked({"intent": "reset"}, 'echo \'{"ok":true,"error":null,"result":{"a":1}}\'', tmp_path)
+    assert members.integer("a") == 1
     assert json.loads((tmp_path / "asked").read_text()) == {"schema": 1, "intent": "reset"}
 
 

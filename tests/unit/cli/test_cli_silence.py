@@ -100,8 +100,8 @@ def test_the_codes_of_everything_left_out_have_words(server: Server, lang: Langu
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_what_no_run_covers_is_said_in_words(server: Server, lang: Language) -> None:
     assert {*runner.NOT_COVERED, runner.WEEKDAYS} == {*silence.NOT_COVERED}
-    told = {**result(scenario()), "not_covered": [*silence.NOT_COVERED]}
-    text = " ".join(" ".join(rendered(server, lang, told)).split())
+    proof = {**result(scenario()), "not_covered": [*silence.NOT_COVERED]}
+    text = " ".join(" ".join(rendered(server, lang, proof)).split())
     for sentence in silence.NOT_COVERED.values():
         assert translate(sentence, lang) in text
 
@@ -112,17 +112,17 @@ def test_only_the_servers_own_requests_are_listed(server: Server) -> None:
 
 
 def test_a_control_that_saw_nothing_is_named(server: Server) -> None:
-    told = result(scenario())
-    told["controls"][3]["ok"] = False
-    assert "  The kernel or strace did not see what it had to: lookup" in rendered(server, "en", told)
+    proof = result(scenario())
+    proof["controls"][3]["ok"] = False
+    assert "  The kernel or strace did not see what it had to: lookup" in rendered(server, "en", proof)
 
 
 def test_without_calls_watched_it_does_not_say_that_they_were(server: Server) -> None:
     watched = "strace watched every process"
-    told = result(scenario())
-    assert any(line.startswith(watched) for line in rendered(server, "en", told))
-    told["scenarios"][0]["strace"] = False
-    assert not any(line.startswith(watched) for line in rendered(server, "en", told))
+    proof = result(scenario())
+    assert any(line.startswith(watched) for line in rendered(server, "en", proof))
+    proof["scenarios"][0]["strace"] = False
+    assert not any(line.startswith(watched) for line in rendered(server, "en", proof))
 
 
 @pytest.mark.parametrize(("lang", "verdict"), [("en", "Not proven."), ("tr", "Kanıtlanamadı.")])

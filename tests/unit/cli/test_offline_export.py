@@ -63,8 +63,8 @@ def test_a_stopped_agent_exports_what_it_did_and_nothing_is_written(home: Home) 
         assert home.type("license", "install", license_file).status == 0
         assert home.type("data", "export", "-o", "running.jsonl").status == 0
     before = tree(home.state)
-    told = home.type("data", "export", "-o", "stopped.jsonl")
-    assert told.status == 0, told.err
+    exported = home.type("data", "export", "-o", "stopped.jsonl")
+    assert exported.status == 0, exported.err
     assert tree(home.state) == before
     data = (home.place / "stopped.jsonl").read_bytes()
     assert export.check(data, None).findings == ()
@@ -83,7 +83,7 @@ def test_a_stopped_agent_s_records_are_those_that_the_running_one_tells(home: Ho
     assert running[0]["sent"]
     assert stopped[0]["result"]["sent"] == running[0]["sent"]
     assert stopped[1]["result"]["entries"] == running[1]["entries"]
-    assert [[each["code"] for each in told["warnings"]] for told in stopped] == [["not_running"]] * 2
+    assert [[each["code"] for each in result["warnings"]] for result in stopped] == [["not_running"]] * 2
     (request_id,) = (each["id"] for each in running[0]["sent"])
     assert home.type("data", "sent", request_id).out.startswith(request_id)
     assert home.type("data", "sent", "usage-0123456789abcdef").status == 65
@@ -95,7 +95,7 @@ def test_an_agent_whose_root_is_gone_still_exports(home: Home) -> None:
     with home.daemon():
         pass
     home.settings.write_text("schema = 1\n")
-    told = home.type("data", "export", "-o", "stopped.jsonl")
-    assert told.status == 0, told.err
+    exported = home.type("data", "export", "-o", "stopped.jsonl")
+    assert exported.status == 0, exported.err
     found = export.check((home.place / "stopped.jsonl").read_bytes(), None).findings
     assert {each.what for each in found} == {ExportFlawKind.ABSENT, ExportFlawKind.ROOT}

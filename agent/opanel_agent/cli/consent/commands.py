@@ -35,7 +35,7 @@ def show(_: Options, world: Context) -> CommandResult:
         "file": consent.place,
         "notice": None if consent.file is None else consent.file.notice,
         "installed_notice": resources.installed_notice(),
-        "purposes": {str(purpose): _told(purpose, consent, grounds) for purpose, grounds in found.items()},
+        "purposes": {str(purpose): _purpose_json(purpose, consent, grounds) for purpose, grounds in found.items()},
     }
     obeyed = gate_view.do_not_track(world, consent)
     lines = tuple(screen.lines(world, consent, found))
@@ -55,11 +55,11 @@ def why(options: Options, world: Context) -> CommandResult:
             *_waits(world, purpose, consent),
             *screen.ignored(world, consent),
         ]
-        return CommandResult(result=_told(purpose, consent, grounds), lines=tuple(lines), warnings=warnings)
+        return CommandResult(result=_purpose_json(purpose, consent, grounds), lines=tuple(lines), warnings=warnings)
     lines = [world.say("why.denied", purpose=name), *gate_view.ground_lines(world, purpose, grounds)]
     lines += [f"  {line}" for fault in consent.faults() for line in describe_error(fault, world.lang)]
     lines += screen.ignored(world, consent)
-    result = _told(purpose, consent, grounds)
+    result = _purpose_json(purpose, consent, grounds)
     return CommandResult(result=result, lines=tuple(lines), warnings=warnings, exit_status=DENIED)
 
 
@@ -68,7 +68,7 @@ def allow(options: Options, world: Context) -> CommandResult:
     world.need_owner()
     purposes = _consents(options.operands)
     write.answer(world, dict.fromkeys(purposes, True))
-    effect = write.tell(world)
+    effect = write.notify_agent(world)
     lines = [world.say("consent.allowed", purposes=_names(world, purposes), file=str(world.paths.consent))]
     lines += _not_running(world, effect)
     consent = gate_view.consents(world)
@@ -96,10 +96,10 @@ def deny(options: Options, world: Context) -> CommandResult:
         raise Usage(Fault.USAGE, "purposes_or_all")
     purposes = CONSENT_BASED if "--all" in options.flags else _consents(options.operands)
     unwritten = write.deny(world, purposes)
-    effect = write.tell(world)
-    said = "consent.denied" if unwritten.file is None else "consent.denied_beside"
+    effect = write.notify_agent(world)
+    text_id = "consent.denied" if unwritten.file is None else "consent.denied_beside"
     lines = [
-        world.say(said, purposes=_names(world, purposes), file=str(world.paths.consent)),
+        world.say(text_id, purposes=_names(world, purposes), file=str(world.paths.consent)),
         *_not_running(world, effect),
         *(world.say("consent.purged", id=name) for name in effect.purged),
         *(world.say(f"consent.gone.{each.stage}", id=each.id, at=moment(each.at)) for each in effect.gone),
@@ -190,17 +190,21 @@ def _waits(world: Context, purpose: Purpose, consent: ConsentReading) -> Iterato
             yield world.say("why.hold", hours=consent.hold_s(purpose) // HOUR_S)
 
 
-def _told(purpose: Purpose, consent: ConsentReading, grounds: tuple[Objection, ...]) -> dict[str, Shown]:
+def _purpose_json(purpose: Purpose, consent: ConsentReading, grounds: tuple[Objection, ...]) -> dict[str, Shown]:
     choice = None if consent.file is None else consent.file.purposes.get(purpose)
-    told: dict[str, Shown] = {"purpose": str(purpose), "permitted": not grounds, "reasons": gate_view.shown(grounds)}
+    purpose_json: dict[str, Shown] = {
+        "purpose": str(purpose),
+        "permitted": not grounds,
+        "reasons": gate_view.shown(grounds),
+    }
     if purpose in CONSENT_BASED:
-        told |= {
+        purpose_json |= {
             "allow": None if choice is None else choice.allow,
-            "line": consent.said("allow", f"purposes.{purpose}.allow").line,
+            "line": consent.locate("allow", f"purposes.{purpose}.allow").line,
             "hold_s": consent.hold_s(purpose),
             "review": consent.review(purpose),
         }
-    return told
+    return purpose_json
 
 
 def _not_running(world: Context, effect: write.Effect) -> tuple[str, ...]:

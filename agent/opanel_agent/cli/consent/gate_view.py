@@ -141,8 +141,8 @@ def _standing(world: Context) -> SettingsView:
 
 def _of_the_agent(purpose: Purpose, answer: AnswerView | None) -> tuple[Objection, ...]:
     purposes = None if answer is None else answer.part("consent").get("purposes")
-    told = purposes.get(purpose) if isinstance(purposes, dict) else None
-    reasons = told.get("reasons") if isinstance(told, dict) else None
+    purpose_part = purposes.get(purpose) if isinstance(purposes, dict) else None
+    reasons = purpose_part.get("reasons") if isinstance(purpose_part, dict) else None
     found = [_ground(each) for each in reasons] if isinstance(reasons, list) else []
     return tuple(
         each
@@ -151,11 +151,11 @@ def _of_the_agent(purpose: Purpose, answer: AnswerView | None) -> tuple[Objectio
     )
 
 
-def _ground(told: Json) -> Objection | None:
+def _ground(objection_json: Json) -> Objection | None:
     """None for what an agent of another version says in another way."""
-    if not isinstance(told, dict):
+    if not isinstance(objection_json, dict):
         return None
-    reason, place, line, what = (told.get(name) for name in ("reason", "place", "line", "what"))
+    reason, place, line, what = (objection_json.get(name) for name in ("reason", "place", "line", "what"))
     if not isinstance(place, str) or reason not in set(Reason):
         return None
     return Objection(

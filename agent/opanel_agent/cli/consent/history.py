@@ -62,8 +62,8 @@ def receipt(options: Options, world: Context) -> CommandResult:
         receipts = done.result.each("receipts", MAX_ENTRIES)
         if not options.operands:
             lines = [_receipt_line(world, each) for each in receipts]
-            told: list[Json] = [_plain(each) for each in receipts]
-            return CommandResult(result={"receipts": told}, lines=tuple(lines or [world.say("receipt.none")]))
+            rows: list[Json] = [_plain(each) for each in receipts]
+            return CommandResult(result={"receipts": rows}, lines=tuple(lines or [world.say("receipt.none")]))
         found = next((each for each in receipts if each.value("id") == options.operands[0]), None)
         if found is None:
             raise Usage(Fault.USAGE, "receipt_unknown", id=options.operands[0][:64])
@@ -97,18 +97,18 @@ def _notice(world: Context, purpose: Purpose, entries: list[Entry]) -> Notice:
     return Notice(version=shipped.installed_notice(), language=world.lang, sha256=digest)
 
 
-def _chained(told: Iterable[Members]) -> Iterator[Entry]:
+def _chained(entries: Iterable[Members]) -> Iterator[Entry]:
     """The entries as they were written; of a list that was cut, all but the first, whose forerunner is not there."""
     before = NOTHING
-    for each in told:
+    for each in entries:
         purpose, digest = each.value("purpose"), each.text("sha256")
-        said = each.members("data")
+        data = each.members("data")
         entry = Entry(
             seq=each.integer("seq"),
             at=each.integer("at"),
             kind=each.text("kind"),
             purpose=purpose if isinstance(purpose, str) else None,
-            data={name: said.value(name) for name in said.names()},
+            data={name: data.value(name) for name in data.names()},
             prev=before,
         )
         if entry.digest == digest:
@@ -129,8 +129,8 @@ def _lines(world: Context, entries: Sequence[Members], *, verbose: bool) -> Iter
     yield head
     for row, entry in zip(rows, entries, strict=True):
         yield row
-        said = entry.value("data") if verbose else None
-        for name, value in said.items() if isinstance(said, dict) else ():
+        data = entry.value("data") if verbose else None
+        for name, value in data.items() if isinstance(data, dict) else ():
             yield f"    {name}: {_shown(value)}"
 
 
@@ -148,11 +148,11 @@ def _shown(value: Json) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _receipt_line(world: Context, told: Members) -> str:
-    kind = told.text("kind")
-    said = world.say("receipt.line", id=told.text("id"), kind=world.named("receipt_kind", kind))
-    due = told.value("due")
-    return said if not isinstance(due, int) else f"{said}; {world.say('receipt.due', at=moment(due))}"
+def _receipt_line(world: Context, members: Members) -> str:
+    kind = members.text("kind")
+    line = world.say("receipt.line", id=members.text("id"), kind=world.named("receipt_kind", kind))
+    due = members.value("due")
+    return line if not isinstance(due, int) else f"{line}; {world.say('receipt.due', at=moment(due))}"
 
 
 def _plain(members: Members) -> dict[str, Json]:

@@ -15,7 +15,7 @@ from opanel_agent.core.consent.gate import Signal
 from opanel_agent.core.consent.withdrawals import Withdrawable
 
 FILE_MODE = 0o644
-_TOLD = ("cut", "pending", "unsaved")  # of what a command that narrows tells
+_EFFECT_MEMBERS = ("cut", "pending", "unsaved")  # of what a command that narrows tells
 
 
 # By the first word of the command.
@@ -31,10 +31,10 @@ def on(world: Context, path: Path, name: str) -> CommandResult:
             world.files.write(path, b"", mode=FILE_MODE)
     unrecorded = write.switched_on(world, SUBJECTS[name]) if new else None
     lines = (world.say(f"{name}.on", file=str(path)), world.say(f"{name}.meaning"))
-    effect = write.tell(world)
-    told = effect.to_json()
+    effect = write.notify_agent(world)
+    effect_json = effect.to_json()
     return CommandResult(
-        result={name: True, "file": str(path), **{member: told[member] for member in _TOLD}},
+        result={name: True, "file": str(path), **{member: effect_json[member] for member in _EFFECT_MEMBERS}},
         lines=lines,
         warnings=(*write.warnings(world, effect), *write.failures(world, filter(None, (unrecorded,)))),
         exit_status=write.exit_status(effect),
@@ -48,7 +48,9 @@ def off(world: Context, path: Path, name: str, standing: Callable[[], tuple[Sign
         with config_folder.changing(world, path.parent):
             world.files.remove(path)
     write.switched_off(world, SUBJECTS[name])
-    write.tell(world)  # so that what the daemon shows follows; one that does not answer reads the file at its next pass
+    write.notify_agent(
+        world
+    )  # so that what the daemon shows follows; one that does not answer reads the file at its next pass
     left = standing()
     if left:
         lines = (world.say(f"{name}.still"), *signals.lines(world, left))

@@ -64,7 +64,7 @@ def _decided_by(world: Context, purpose: Purpose, consent: ConsentReading) -> st
     name = Path(consent.place).name
     if consent.refused is not None:
         return name
-    answer = consent.said("allow", f"purposes.{purpose}.allow")
+    answer = consent.locate("allow", f"purposes.{purpose}.allow")
     if answer.line is None:
         return world.say("consent.nobody")
     return world.say("where.line", place=name, line=answer.line)

@@ -58,8 +58,8 @@ def _silence(world: Context, consent: ConsentReading) -> str | None:
 
 def _unasked(world: Context, consent: ConsentReading, why: str) -> CommandResult:
     """One line that says why, and how to change it. What was answered before stands."""
-    told = "setup.unasked" if consent.file is None else "setup.unasked_kept"
-    line = world.say(told, why=world.say(f"silence.{why}"))
+    text_id = "setup.unasked" if consent.file is None else "setup.unasked_kept"
+    line = world.say(text_id, why=world.say(f"silence.{why}"))
     return CommandResult(result={"asked": False, "why": why, "file": consent.place}, lines=(line,))
 
 
@@ -86,7 +86,7 @@ def _asked(prompter: Prompter, before: ConsentFile | None) -> CommandResult:
         before = None
     answers = dict(_answers(prompter, before))
     write.answer(world, answers)
-    effect = write.tell(world)
+    effect = write.notify_agent(world)
     outcome = _outcome(world, gate_view.consents(world).file, noticed, kept=False)
     return outcome._replace(
         warnings=(*outcome.warnings, *write.warnings(world, effect)),
@@ -144,7 +144,7 @@ def _preseeded(world: Context, name: str) -> CommandResult:
     file, installed = _granting(found, name), resources.installed_notice()
     stands = write.replace_file(world, file, found, keeps=lambda known: known.notice == installed)
     kept = stands is not file
-    effect = write.tell(world)
+    effect = write.notify_agent(world)
     outcome = _outcome(world, stands, write.warnings(world, effect), kept=kept, asked=False)
     return outcome._replace(exit_status=write.exit_status(effect))
 

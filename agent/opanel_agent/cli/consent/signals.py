@@ -35,10 +35,10 @@ def of_daemon(world: Context) -> tuple[Signal, ...]:
 
 def in_answer(answer: AnswerView) -> tuple[Signal, ...]:
     """Returns the opt-outs that an answer says its process's environment has."""
-    told = answer.part("consent").get("do_not_track")
+    signals = answer.part("consent").get("do_not_track")
     return tuple(
         Signal(kind=SignalKind.ENVIRONMENT, what=each["what"], place=PROCESS_ENVIRONMENT)
-        for each in (told if isinstance(told, list) else ())
+        for each in (signals if isinstance(signals, list) else ())
         if isinstance(each, dict) and each.get("place") == PROCESS_ENVIRONMENT and isinstance(each["what"], str)
     )
 

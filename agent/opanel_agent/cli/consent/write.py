@@ -250,7 +250,7 @@ def _new_id() -> str:
     return os.urandom(withdrawals.ID_BYTES).hex()
 
 
-def tell(world: Context) -> Effect:
+def notify_agent(world: Context) -> Effect:
     """Has the agent end what is under way and act on the new word. Never raises: the file is in force whatever it says."""
     try:
         taken = world.client.hand_over("/v1/narrowed")
@@ -259,8 +259,8 @@ def tell(world: Context) -> Effect:
         return Effect(running=not stopped, error=None if stopped else error)
     if taken.error is not None and taken.error.code is Fault.NOT_RUNNING:  # it is ending, and its job ended first
         return Effect(running=False)
-    told = taken.result.value("consent") if taken.result.has("consent") else None
-    return _effect(Members(told if isinstance(told, dict) else {}, "consent"), taken.error)
+    consent_part = taken.result.value("consent") if taken.result.has("consent") else None
+    return _effect(Members(consent_part if isinstance(consent_part, dict) else {}, "consent"), taken.error)
 
 
 def warnings(world: Context, effect: Effect) -> tuple[Warned, ...]:
@@ -281,9 +281,9 @@ def exit_status(effect: Effect) -> int:
     return 0 if effect.error is None else effect.error.exit_status
 
 
-def _effect(told: Members, pending: AgentError | None) -> Effect:
+def _effect(members: Members, pending: AgentError | None) -> Effect:
     names = ("purged", "gone", "ready", "unsaved")
-    purged, gone, ready, unsaved = (told.value(name) if told.has(name) else None for name in names)
+    purged, gone, ready, unsaved = (members.value(name) if members.has(name) else None for name in names)
     return Effect(
         running=True,
         pending=pending,
@@ -294,10 +294,10 @@ def _effect(told: Members, pending: AgentError | None) -> Effect:
     )
 
 
-def _departed(told: Mapping[str, Json]) -> Departed:
-    at, stage = told.get("at"), told.get("stage")
+def _departed(departed_json: Mapping[str, Json]) -> Departed:
+    at, stage = departed_json.get("at"), departed_json.get("stage")
     return Departed(
-        id=str(told.get("id", "?")),
+        id=str(departed_json.get("id", "?")),
         at=at if isinstance(at, int) else 0,
         stage=str(stage) if stage in set(Stage) else str(Stage.ATTEMPTED),
     )

@@ -23,7 +23,7 @@ def show(options: Options, world: Context) -> CommandResult:
     purposes = [any_purpose(options.operands[0])] if options.operands else [*Purpose]
     screen = _whole if "--verbose" in options.flags else _brief
     lines = [line for purpose in purposes for line in (*screen(world, catalog, purpose), "")]
-    result = {str(purpose): _told(catalog, purpose) for purpose in purposes}
+    result = {str(purpose): _purpose_json(catalog, purpose) for purpose in purposes}
     return CommandResult(result=result, lines=tuple(lines[:-1]))
 
 
@@ -100,17 +100,17 @@ def _ordinary(purpose: Purpose) -> str | None:
     return f"{fleet.bits(fleet.ORDINARY):.1f}" if purpose is Purpose.USAGE_STATISTICS else None
 
 
-def _told(catalog: Catalog, purpose: Purpose) -> Shown:
+def _purpose_json(catalog: Catalog, purpose: Purpose) -> Shown:
     sheet = catalog.sheets.get(purpose, PurposeSchema(recipients=(), fields={}))
     return {
         "recipients": list(sheet.recipients),
         "bits": _bits(catalog, purpose),
         "bits_ordinary_fleet": _ordinary(purpose),
-        "fields": {name: _said(field) for name, field in sheet.fields.items()},
+        "fields": {name: _field_json(field) for name, field in sheet.fields.items()},
     }
 
 
-def _said(field: Field) -> Mapping[str, Shown]:
+def _field_json(field: Field) -> Mapping[str, Shown]:
     return {
         "type": str(field.type),
         "values": list(field.values),

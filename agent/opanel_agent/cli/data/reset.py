@@ -37,19 +37,19 @@ def reset(options: Options, world: Context) -> CommandResult:
     if "--image" not in options.flags:
         raise Usage(Fault.USAGE, "reset_image")
     world.need_owner()
-    told = _asked(world, preview=True)
+    preview = _asked(world, preview=True)
     with decode_reply():
-        said = tuple(_said_first(world, told))
+        warning_lines = tuple(_warning_lines(world, preview))
     if "--dry-run" in options.flags:
-        return CommandResult(result=_shown(told, ()), lines=said)
-    for line in said:
+        return CommandResult(result=_shown(preview, ()), lines=warning_lines)
+    for line in warning_lines:
         world.console.note(escape(line))
     done = _asked(world, preview=False)
     with decode_reply():
         files = _write(world, Path(options.values.get("-o", ERASE_NAME)), done)
         lines = [
             world.say("reset.done"),
-            *(part for line in _then(world, told, files) for part in paragraph(line, hang=2)),
+            *(part for line in _then(world, preview, files) for part in paragraph(line, hang=2)),
         ]
         return CommandResult(result=_shown(done, files), lines=tuple(lines))
 
@@ -64,20 +64,20 @@ def _asked(world: Context, *, preview: bool) -> Members:
     return world.stand_in({"intent": "reset", **options})
 
 
-def _said_first(world: Context, told: Members) -> Iterator[str]:
+def _warning_lines(world: Context, preview: Members) -> Iterator[str]:
     yield world.say("reset.head")
     yield world.say("reset.always")
-    if told.boolean("license"):
-        yield world.say("reset.license_activated" if told.boolean("activated") else "reset.license")
+    if preview.boolean("license"):
+        yield world.say("reset.license_activated" if preview.boolean("activated") else "reset.license")
     for name, sentence in _COUNTED.items():
-        if count := told.integer(name):
+        if count := preview.integer(name):
             yield world.say(sentence, count=count)
 
 
-def _then(world: Context, told: Members, files: tuple[Path, ...]) -> Iterator[str]:
+def _then(world: Context, preview: Members, files: tuple[Path, ...]) -> Iterator[str]:
     """What is still to be done before the image is taken."""
     yield from (world.say("reset.erase", file=str(file)) for file in files)
-    stays = _stays(told)
+    stays = _stays(preview)
     for path in stays:
         known = {str(world.paths.consent): "reset.consent_stays", str(world.paths.license): "reset.license_stays"}
         yield world.say(known.get(path, "reset.document_stays"), file=path)
@@ -98,12 +98,12 @@ def _write(world: Context, file: Path, done: Members) -> tuple[Path, ...]:
     return tuple(made)
 
 
-def _stays(told: Members) -> tuple[str, ...]:
-    value = told.value("stays")
+def _stays(members: Members) -> tuple[str, ...]:
+    value = members.value("stays")
     return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
 
 
-def _shown(told: Members, files: tuple[Path, ...]) -> Shown:
+def _shown(members: Members, files: tuple[Path, ...]) -> Shown:
     names = ("forgotten", "license", "activated", *_COUNTED)
-    shown: dict[str, Shown] = {name: told.value(name) for name in names}
-    return {**shown, "stays": list(_stays(told)), "erase": [str(file) for file in files]}
+    shown: dict[str, Shown] = {name: members.value(name) for name in names}
+    return {**shown, "stays": list(_stays(members)), "erase": [str(file) for file in files]}

@@ -63,15 +63,15 @@ def _lines(world: Context, rows: Sequence[Members], *, verbose: bool) -> Iterato
         )
 
 
-def _row(world: Context, told: Members) -> Sequence[str]:
+def _row(world: Context, request: Members) -> Sequence[str]:
     """When, which, whether a receipt came, and how far it got; what is amiss with its copy."""
-    status = told.value("status") if told.has("status") else None
-    outcome = world.named("outcome", told.text("stage"))
+    status = request.value("status") if request.has("status") else None
+    outcome = world.named("outcome", request.text("stage"))
     if isinstance(status, int) and status:
         outcome = world.say("outcome.status", outcome=outcome, status=status)
-    if (copy := told.text("copy")) != CopyState.KEPT:
+    if (copy := request.text("copy")) != CopyState.KEPT:
         outcome = f"{outcome}; {world.named('copy', copy)}"
-    return _at(world, told), told.text("id"), world.say(f"yesno.{bool(told.value('receipt'))}"), outcome
+    return _at(world, request), request.text("id"), world.say(f"yesno.{bool(request.value('receipt'))}"), outcome
 
 
 def _long(world: Context, each: Members) -> Iterator[str]:
@@ -79,19 +79,19 @@ def _long(world: Context, each: Members) -> Iterator[str]:
     yield f"{each.text('id')}  {request_name(world, each.text('kind'), each.text('purpose'))}"
     yield from paragraph(world.say("sent.where", at=_at(world, each), url=each.text("url")), indent=2, hang=2)
     receipt = "sent.with_receipt" if each.value("receipt") else "sent.no_receipt"  # of one, the receipt itself
-    said = [stage(world, each), world.say(receipt)]
+    parts = [stage(world, each), world.say(receipt)]
     if (copy := each.text("copy")) != CopyState.KEPT:
-        said.append(world.named("copy", copy))
-    yield from paragraph("; ".join(said), indent=2, hang=2)
+        parts.append(world.named("copy", copy))
+    yield from paragraph("; ".join(parts), indent=2, hang=2)
 
 
-def stage(world: Context, told: Members) -> str:
+def stage(world: Context, request: Members) -> str:
     """Returns how far a request came, and why not further."""
-    said = world.named("stage", told.text("stage"))
-    status, reason = (told.value(name) if told.has(name) else None for name in ("status", "reason"))
+    text = world.named("stage", request.text("stage"))
+    status, reason = (request.value(name) if request.has(name) else None for name in ("status", "reason"))
     if isinstance(status, int) and status:
-        said += world.say("sent.status", status=status)
-    return said if not isinstance(reason, str) else said + world.say("sent.reason", reason=_reason(world, reason))
+        text += world.say("sent.status", status=status)
+    return text if not isinstance(reason, str) else text + world.say("sent.reason", reason=_reason(world, reason))
 
 
 def _reason(world: Context, code: str) -> str:
@@ -99,34 +99,34 @@ def _reason(world: Context, code: str) -> str:
     return world.say("sent.interrupted") if code == "interrupted" else world.named("reason", code)
 
 
-def _bytes_lines(world: Context, told: Members) -> Iterator[str]:
+def _bytes_lines(world: Context, request: Members) -> Iterator[str]:
     """The bytes as far as they are kept. Only what has the ledger's digest is called what left."""
-    copy, left = _copy(told, "copy"), told.text("stage") != Stage.ATTEMPTED
-    said = "attempted" if copy is CopyState.KEPT and not left else str(copy)
-    yield from paragraph(world.say(f"sent.request.{said}", sha256=str(told.value("sha256") or "?")))
-    if told.value("head") is not None:
-        yield from verbatim(send.text_of(told, "head") + send.text_of(told, "body"))
+    copy, left = _copy(request, "copy"), request.text("stage") != Stage.ATTEMPTED
+    variant = "attempted" if copy is CopyState.KEPT and not left else str(copy)
+    yield from paragraph(world.say(f"sent.request.{variant}", sha256=str(request.value("sha256") or "?")))
+    if request.value("head") is not None:
+        yield from verbatim(send.text_of(request, "head") + send.text_of(request, "body"))
     yield ""
-    if told.value("reply_copy") is None:
+    if request.value("reply_copy") is None:
         yield world.say("sent.unanswered")
     else:
-        yield world.say(f"sent.reply.{_copy(told, 'reply_copy')}", status=str(told.value("reply_status") or "?"))
-    if told.value("reply_body") is not None:
-        yield from verbatim(send.text_of(told, "reply_body"))
+        yield world.say(f"sent.reply.{_copy(request, 'reply_copy')}", status=str(request.value("reply_status") or "?"))
+    if request.value("reply_body") is not None:
+        yield from verbatim(send.text_of(request, "reply_body"))
     yield ""
-    if told.value("receipt") is None:
+    if request.value("receipt") is None:
         yield world.say("sent.receipt_none")
     else:
         yield world.say("sent.receipt")
-        yield from verbatim(send.text_of(told, "receipt"))
+        yield from verbatim(send.text_of(request, "receipt"))
 
 
-def _copy(told: Members, name: str) -> CopyState:
+def _copy(request: Members, name: str) -> CopyState:
     """What a copy is worth. Raises Untrusted for a word that is none."""
-    if told.text(name) not in set(CopyState):
-        raise told.refuse(name)
-    return CopyState(told.text(name))
+    if request.text(name) not in set(CopyState):
+        raise request.refuse(name)
+    return CopyState(request.text(name))
 
 
-def _at(world: Context, told: Members) -> str:
-    return world.say("status.never") if told.value("at") is None else moment(told.integer("at"))
+def _at(world: Context, request: Members) -> str:
+    return world.say("status.never") if request.value("at") is None else moment(request.integer("at"))

@@ -60,9 +60,9 @@ def show(options: Options, world: Context) -> CommandResult:
 def verify(options: Options, world: Context) -> CommandResult:
     """Needs neither the daemon nor the network nor root."""
     data = documents.read(world, options.operands[0])
-    told = _verified(world, data)
-    lines = (world.say("verify.good", kind=world.say(f"typ.{told['typ']}")), *_claim_lines(world, told))
-    return CommandResult(result=told, lines=lines)
+    claims = _verified(world, data)
+    lines = (world.say("verify.good", kind=world.say(f"typ.{claims['typ']}")), *_claim_lines(world, claims))
+    return CommandResult(result=claims, lines=lines)
 
 
 def refresh(options: Options, world: Context) -> CommandResult:
@@ -72,7 +72,7 @@ def refresh(options: Options, world: Context) -> CommandResult:
     done = world.client.post("/v1/refresh", wait_s=patience_s)
     with decode_reply():
         asked = done.result.each("asked", 16)
-        beside = (done.result.members("advisories"),) if _said(done.result, "advisories") else ()
+        beside = (done.result.members("advisories"),) if _has_value(done.result, "advisories") else ()
         lines = tuple(line for each in (*asked, *beside) for line in _asked_lines(world, each))
         missed = tuple(filter(None, map(_failure, asked[-1:])))  # the list decides, whatever became of the roots
     outcome = _outcome(world, done, lines)
@@ -130,10 +130,10 @@ def _verified(world: Context, data: bytes) -> dict[str, Json]:
 
 
 def _put(world: Context, data: bytes, when: str) -> CommandResult:
-    told = _verified(world, data)
+    claims = _verified(world, data)
     path = documents.put(world, data)
-    lines = (world.say("verify.good", kind=world.say(f"typ.{told['typ']}")), world.say(when, file=str(path)))
-    result: dict[str, Json] = {"file": str(path), "adopted": False, **told}
+    lines = (world.say("verify.good", kind=world.say(f"typ.{claims['typ']}")), world.say(when, file=str(path)))
+    result: dict[str, Json] = {"file": str(path), "adopted": False, **claims}
     return CommandResult(result=result, lines=lines, exit_status=NOT_YET)
 
 
@@ -144,7 +144,7 @@ def _send(options: Options, world: Context, path: str, asked: dict[str, Json], e
     return sent._replace(lines=(*sent.lines, world.say(f"carry.{errand}")))
 
 
-def _said(result: Members, name: str) -> bool:
+def _has_value(result: Members, name: str) -> bool:
     return result.has(name) and result.value(name) is not None
 
 
@@ -152,8 +152,12 @@ def _failure(each: Members) -> AgentError | None:
     """Why the request came to nothing, where it did."""
     if each.value("ok") is True:
         return None
-    told = each.value("error") if _said(each, "error") else None
-    return AgentError.from_json(told) if isinstance(told, dict) else Unavailable(Reason.SERVER_ERROR, "reply_failed")
+    error_json = each.value("error") if _has_value(each, "error") else None
+    return (
+        AgentError.from_json(error_json)
+        if isinstance(error_json, dict)
+        else Unavailable(Reason.SERVER_ERROR, "reply_failed")
+    )
 
 
 def _asked_lines(world: Context, each: Members) -> Iterator[str]:
@@ -174,8 +178,8 @@ def _outcome(world: Context, done: Done, lines: tuple[str, ...]) -> CommandResul
         license_ = answers.license_of(done.license)
     except Untrusted:  # no answer yet, or of another version: the job is done all the same
         return CommandResult(result=done.plain, lines=lines)
-    told: dict[str, Shown] = {**done.plain, "license": license_.told}
-    return CommandResult(result=told, lines=(*lines, *table(brief_rows(world, license_), world.console.columns)))
+    result: dict[str, Shown] = {**done.plain, "license": license_.told}
+    return CommandResult(result=result, lines=(*lines, *table(brief_rows(world, license_), world.console.columns)))
 
 
 def _urls(world: Context) -> CommandResult:
@@ -200,8 +204,8 @@ def _addresses(purpose: Purpose, settings: Settings, root: Root) -> Iterator[tup
             yield method, base.rstrip("/") + path
 
 
-def _claim_lines(world: Context, told: dict[str, Json]) -> Iterator[str]:
-    for name, value in told.items():
+def _claim_lines(world: Context, claims: dict[str, Json]) -> Iterator[str]:
+    for name, value in claims.items():
         if name in ("nbf", "exp", "iat") and isinstance(value, int):
             yield f"  {world.named('claim', name)}: {moment(value)}"
         elif isinstance(value, list):

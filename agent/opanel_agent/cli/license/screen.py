@@ -144,9 +144,9 @@ def _check_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
         yield _dated(world, "label.offline_until", until)
 
 
-def _isolation_rows(world: Context, told: Mapping[str, Json]) -> Iterator[Row]:
+def _isolation_rows(world: Context, isolation: Mapping[str, Json]) -> Iterator[Row]:
     """How well systemd confines the processes, and what of it does not hold. Of `none` the level says it all."""
-    level, missing = told.get("level"), told.get("missing")
+    level, missing = isolation.get("level"), isolation.get("missing")
     if not isinstance(level, str):
         return
     text = world.named("isolation", level)
@@ -194,12 +194,12 @@ def _report_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
         yield Row(world.say("label.next_report"), moment(following))
 
 
-def _request_rows(world: Context, label: str, told: Mapping[str, Json]) -> Iterator[Row]:
+def _request_rows(world: Context, label: str, request: Mapping[str, Json]) -> Iterator[Row]:
     """A request that left, or may have: which, when, and how far it came. An older daemon told no stage."""
-    if (at := number(told, "at")) is None:
+    if (at := number(request, "at")) is None:
         return
-    what = request_name(world, str(told.get("kind", "?")), str(told.get("purpose", "?")))
-    stage = world.named("stage", str(told.get("stage", "attempted")))
+    what = request_name(world, str(request.get("kind", "?")), str(request.get("purpose", "?")))
+    stage = world.named("stage", str(request.get("stage", "attempted")))
     yield Row(world.say(label), world.say("status.last_left", what=what, relative=relative(world, at), stage=stage))
 
 

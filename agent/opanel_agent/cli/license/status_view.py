@@ -55,8 +55,8 @@ class AnswerView(NamedTuple):
     @property
     def trouble(self) -> AgentError | None:
         """Why the last evaluation failed, where it did; the answer is then that of an earlier one."""
-        told = self.part("trouble")
-        return AgentError.from_json(told) if told else None
+        trouble_json = self.part("trouble")
+        return AgentError.from_json(trouble_json) if trouble_json else None
 
     @property
     def advisories(self) -> tuple[Json, ...]:
@@ -67,7 +67,7 @@ class AnswerView(NamedTuple):
     @property
     def permitted(self) -> Mapping[str, bool]:
         """Whether the gate would let each purpose pass now; a command's as if it were given."""
-        return {purpose: told.get("permitted") is True for purpose, told in self._purposes.items()}
+        return {purpose: decision.get("permitted") is True for purpose, decision in self._purposes.items()}
 
     def denied(self, purpose: str) -> tuple[str, ...]:
         """The code of every reason for which the gate would not let the purpose pass now."""
@@ -77,8 +77,12 @@ class AnswerView(NamedTuple):
 
     @property
     def _purposes(self) -> Mapping[str, Mapping[str, Json]]:
-        told = self.part("consent").get("purposes")
-        return {name: each for name, each in told.items() if isinstance(each, dict)} if isinstance(told, dict) else {}
+        purposes = self.part("consent").get("purposes")
+        return (
+            {name: each for name, each in purposes.items() if isinstance(each, dict)}
+            if isinstance(purposes, dict)
+            else {}
+        )
 
     def part(self, name: str) -> Mapping[str, Json]:
         """A member that is an object; an empty one where this version's daemon tells none."""
@@ -86,9 +90,9 @@ class AnswerView(NamedTuple):
         return value if isinstance(value, dict) else {}
 
 
-def number(told: Mapping[str, Json], name: str) -> int | None:
+def number(members: Mapping[str, Json], name: str) -> int | None:
     """A member that is a whole number; None where an older daemon does not tell it, or it is null."""
-    value = told.get(name)
+    value = members.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -105,44 +109,44 @@ def latest(world: Context) -> AnswerView:
         return read(kept, live=failure.code is not Fault.NOT_RUNNING)
 
 
-def read(told: Members, *, live: bool) -> AnswerView:
+def read(members: Members, *, live: bool) -> AnswerView:
     """Raises Unavailable for anything but an answer."""
     with decode_reply():
         return AnswerView(
-            license=license_of(told.members("license")),
-            told={name: told.value(name) for name in told.names()},
+            license=license_of(members.members("license")),
+            told={name: members.value(name) for name in members.names()},
             live=live,
         )
 
 
-def license_of(told: Members) -> LicenseView:
+def license_of(members: Members) -> LicenseView:
     """Raises Untrusted where it is not what docs/json.md says."""
-    permits, action = told.members("permits"), told.members("next_action")
-    reseller, limits = told.value("reseller"), told.value("limits")
+    permits, action = members.members("permits"), members.members("next_action")
+    reseller, limits = members.value("reseller"), members.value("limits")
     return LicenseView(
-        state=told.text("state"),
-        reasons=_texts(told, "reasons"),
-        since=told.integer("since"),
-        until=told.optional_integer("until"),
+        state=members.text("state"),
+        reasons=_texts(members, "reasons"),
+        since=members.integer("since"),
+        until=members.optional_integer("until"),
         permits={name: permits.boolean(name) for name in PERMITS},
-        features=_texts(told, "features"),
+        features=_texts(members, "features"),
         limits=limits if isinstance(limits, dict) else {},
-        tier=told.optional_text("tier"),
+        tier=members.optional_text("tier"),
         reseller=_contact(Members(reseller, "reseller")) if isinstance(reseller, dict) else {},
         reseller_controller=_controller(reseller),
         action=action.text("code"),
         action_texts={lang: action.text(lang, max_length=2048) for lang in LANGUAGES},
-        as_of=told.integer("as_of"),
-        good_until=told.integer("good_until"),
-        warned=bool(told.value("warnings")),
-        terms=_terms(told),
-        told={name: told.value(name) for name in told.names()},
+        as_of=members.integer("as_of"),
+        good_until=members.integer("good_until"),
+        warned=bool(members.value("warnings")),
+        terms=_terms(members),
+        told={name: members.value(name) for name in members.names()},
     )
 
 
-def _terms(told: Members) -> Mapping[str, Json]:
+def _terms(members: Members) -> Mapping[str, Json]:
     """The installed license; nothing where there is none, or an older daemon does not tell of it."""
-    value = told.value("license") if told.has("license") else None
+    value = members.value("license") if members.has("license") else None
     return value if isinstance(value, dict) else {}
 
 
@@ -155,8 +159,8 @@ def _kept(world: Context) -> Members | None:
         return None  # the daemon's failure says more: it is what has to be cured
 
 
-def _texts(told: Members, name: str) -> tuple[str, ...]:
-    value = told.value(name)
+def _texts(members: Members, name: str) -> tuple[str, ...]:
+    value = members.value(name)
     return tuple(text for text in value if isinstance(text, str)) if isinstance(value, list) else ()
 
 
@@ -169,6 +173,6 @@ def _controller(reseller: Json) -> Controller | None:
     return read_controller(Members({"controller": given}, "reseller"))
 
 
-def _contact(told: Members) -> dict[str, str]:
-    known = {name: told.value(name) for name in ("name", *CONTACT) if told.has(name)}
+def _contact(members: Members) -> dict[str, str]:
+    known = {name: members.value(name) for name in ("name", *CONTACT) if members.has(name)}
     return {name: value for name, value in known.items() if isinstance(value, str)}

@@ -112,7 +112,7 @@ class Policy:
     do_not_track: bool
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
 
-    def said(self, what: str, key: str) -> Signal:
+    def locate(self, what: str, key: str) -> Signal:
         """Returns the place of a key in this file, as an objection names it."""
         return Signal(kind=SignalKind.SETTING, what=what, place=self.place, line=self.lines.get(key))
 
@@ -141,7 +141,7 @@ class ConsentReading:
     withdrawals: Withdrawals = field(default_factory=Withdrawals)
     withdrawals_refused: tuple[Misconfigured, ...] = ()
 
-    def said(self, what: str, key: str) -> Signal:
+    def locate(self, what: str, key: str) -> Signal:
         """Returns the place of a key in consent.toml, as an objection names it; without a line where there is no file."""
         line = None if self.file is None else self.file.lines.get(key)
         return Signal(kind=SignalKind.SETTING, what=what, place=self.place, line=line)
@@ -164,10 +164,10 @@ class ConsentReading:
     def signals(self) -> Iterator[Signal]:
         """Yields every place at which these files ask, or may ask, not to be tracked."""
         if self.file is not None and self.file.do_not_track:
-            yield self.said("do_not_track = true", "do_not_track")
+            yield self.locate("do_not_track = true", "do_not_track")
         for policy in self.policies:
             if policy.do_not_track:
-                yield policy.said("do_not_track = true", "do_not_track")
+                yield policy.locate("do_not_track = true", "do_not_track")
         yield from self.in_doubt
         for withdrawal in self.withdrawals.standing(Withdrawable.DO_NOT_TRACK):
             yield Signal(kind=SignalKind.WITHDRAWAL, what=withdrawal.day_and_time, place=withdrawal.by.value)
@@ -181,8 +181,8 @@ class ConsentReading:
         hold_s, key = self.hold_s(purpose), f"purposes.{purpose}.hold"
         if self._own_hold_s(purpose) < hold_s:
             policy = next(policy for policy in self.policies if policy.holds.get(purpose) == hold_s)
-            return policy.said("hold", key)
-        return self.said("hold", key)
+            return policy.locate("hold", key)
+        return self.locate("hold", key)
 
     def review(self, purpose: Purpose) -> bool:
         """Tells whether each report of this purpose waits until somebody has looked at it.

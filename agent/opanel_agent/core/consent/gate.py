@@ -252,7 +252,7 @@ def _answer(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
     if choice is None:
         yield Objection(reason=Reason.NOT_ASKED, place=consent.place)
     elif not choice.allow:
-        yield _ground(Reason.DENIED_BY_FILE, consent.said("allow = false", f"purposes.{purpose}.allow"))
+        yield _ground(Reason.DENIED_BY_FILE, consent.locate("allow = false", f"purposes.{purpose}.allow"))
 
 
 def _withdrawn(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
@@ -266,14 +266,14 @@ def _notice(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
     """A yes to an older notice is no yes to what the installed one adds."""
     consent = snapshot.consent
     if consent.file is not None and consent.file.notice != snapshot.installed_notice:
-        yield _ground(Reason.NOTICE_CHANGED, consent.said(f'notice = "{consent.file.notice}"', "notice"))
+        yield _ground(Reason.NOTICE_CHANGED, consent.locate(f'notice = "{consent.file.notice}"', "notice"))
 
 
 def _policies(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
     """A policy of the fleet can deny what the administrator of one server allowed, never the other way round."""
     for policy in snapshot.consent.policies:
         if purpose in policy.denied:
-            yield _ground(Reason.POLICY, policy.said("allow = false", f"purposes.{purpose}.allow"))
+            yield _ground(Reason.POLICY, policy.locate("allow = false", f"purposes.{purpose}.allow"))
 
 
 def _ledger(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
@@ -300,7 +300,7 @@ def _review(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
     """A crash report waits until somebody has looked at it."""
     asked = snapshot.asked
     if asked is not None and not asked.reviewed and snapshot.consent.review(purpose):
-        yield _ground(Reason.REVIEW_PENDING, snapshot.consent.said("review", f"purposes.{purpose}.review"))
+        yield _ground(Reason.REVIEW_PENDING, snapshot.consent.locate("review", f"purposes.{purpose}.review"))
 
 
 def _destination(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:

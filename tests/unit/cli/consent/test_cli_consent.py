@@ -57,11 +57,11 @@ def test_allow_without_a_file_writes_a_fresh_one_that_allows_nothing_else(termin
 
 def test_allow_tells_the_agent_after_the_file_is_there(terminal: Terminal) -> None:
     write(terminal)
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/narrowed", {"consent": {"purged": [], "gone": [], "ready": None}})
-        told.says("/v1/answer", answer())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/narrowed", {"consent": {"purged": [], "gone": [], "ready": None}})
+        daemon.says("/v1/answer", answer())
         printed = terminal.type("consent", "allow", "usage_statistics", "crash_reports", "--json")
-        assert ("/v1/narrowed", b"") in told.posts()
+        assert ("/v1/narrowed", b"") in daemon.posts()
     result = printed.json()["result"]
     assert result["allowed"] == ["usage_statistics", "crash_reports"]
     assert result["running"]
@@ -177,8 +177,8 @@ def test_deny_takes_back_and_names_what_was_purged_and_what_had_gone(terminal: T
         ],
         "ready": "/var/lib/opanel-agent/ready/erase-1.json",
     }
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/narrowed", {"consent": consent})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/narrowed", {"consent": consent})
         printed = terminal.type("consent", word, "--all")
         as_json = terminal.type("consent", word, "--all", "--json").json()["result"]
     assert printed.status == 0
@@ -205,9 +205,9 @@ def test_the_agent_is_told_when_the_file_already_says_no(terminal: Terminal) -> 
             seen.append(answers(terminal))
             return self[path]
 
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/narrowed", {"consent": {}})
-        told.replies = Watched(told.replies)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/narrowed", {"consent": {}})
+        daemon.replies = Watched(daemon.replies)
         terminal.type("consent", "deny", "--all")
     assert seen == [{USAGE: False, CRASH: False}]
 
@@ -225,8 +225,8 @@ def test_deny_without_a_file_is_an_answer(terminal: Terminal) -> None:
 
 def test_deny_is_in_force_even_where_the_cut_failed_and_says_that_it_did(terminal: Terminal) -> None:
     write(terminal, usage="true")
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says_raw("/v1/narrowed", CannedReply(body=b"?"))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says_raw("/v1/narrowed", CannedReply(body=b"?"))
         printed = terminal.type("consent", "deny", "--all")
     assert printed.status == 69
     assert "may not have ended" in printed.err
@@ -237,8 +237,8 @@ def test_an_agent_that_tells_less_or_other_things_is_understood(terminal: Termin
     write(terminal, usage="true")
     odd: list[Json] = [None, {}, {"consent": 1}, {"consent": {"purged": 1, "gone": [1, {}], "ready": 1}}]
     for result in odd:
-        with fake_daemon(terminal.paths.socket) as told:
-            told.done("/v1/narrowed", result)
+        with fake_daemon(terminal.paths.socket) as daemon:
+            daemon.done("/v1/narrowed", result)
             printed = terminal.type("consent", "deny", "--all")
             as_json = terminal.type("consent", "deny", "--all", "--json").json()["result"]
         assert printed.status == 0

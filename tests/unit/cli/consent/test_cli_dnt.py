@@ -51,24 +51,24 @@ def test_on_and_off_without_a_daemon(terminal: Terminal, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["dnt", "offline"])
 def test_on_cuts_what_is_under_way_after_the_file_is_there(terminal: Terminal, name: str) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/narrowed", None)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/narrowed", None)
         assert terminal.type(name, "on").status == 0
-        assert told.posts() == [("/v1/narrowed", b"")]
+        assert daemon.posts() == [("/v1/narrowed", b"")]
         terminal.type(name, "off")
-        assert told.posts() == [("/v1/narrowed", b"")] * 2
+        assert daemon.posts() == [("/v1/narrowed", b"")] * 2
 
 
 def test_on_is_in_force_even_where_the_cut_failed_and_says_that_it_did(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says_raw("/v1/narrowed", CannedReply(body=b"?"))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says_raw("/v1/narrowed", CannedReply(body=b"?"))
         printed = terminal.type("dnt", "on")
         assert printed.status == 69
         assert "Do-not-track is on" in printed.out
         assert "may not have ended: cannot understand" in printed.err
         assert terminal.paths.do_not_track.exists()
-        told.replies.clear()
-        told.says_raw("/v1/narrowed", problem(403, "no_permission"))
+        daemon.replies.clear()
+        daemon.says_raw("/v1/narrowed", problem(403, "no_permission"))
         envelope = terminal.type("offline", "on", "--json")
     assert envelope.status == 77
     assert envelope.json()["result"]["cut"] is False
@@ -82,8 +82,8 @@ def test_what_the_agent_could_not_do_yet_is_said_and_takes_nothing_back(
     """It took the request, so nothing is under way any more, whatever became of its own pass."""
     full = Storage(Fault.DISK_FULL, "disk_full", file="/var/lib/opanel-agent/lock").to_json()
     for ok, error, code in ((False, full, "disk_full"), (None, None, "not_yet")):
-        with fake_daemon(terminal.paths.socket) as told:
-            told.says("/v1/narrowed", {"schema": 1, "ok": ok, "error": error, "result": None, "license": None})
+        with fake_daemon(terminal.paths.socket) as daemon:
+            daemon.says("/v1/narrowed", {"schema": 1, "ok": ok, "error": error, "result": None, "license": None})
             printed = terminal.type(*command)
             as_json = terminal.type(*command, "--json").json()
         assert printed.status == 0
@@ -92,8 +92,8 @@ def test_what_the_agent_could_not_do_yet_is_said_and_takes_nothing_back(
         assert as_json["result"]["cut"] is True
         assert as_json["result"]["pending"] == code
     consent: Json = {"purged": [], "gone": [], "ready": None, "unsaved": ["ledger.jsonl", "state.json"]}
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/narrowed", {"consent": consent})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/narrowed", {"consent": consent})
         printed = terminal.type(*command)
         as_json = terminal.type(*command, "--json").json()
     assert printed.status == 0
@@ -104,8 +104,8 @@ def test_what_the_agent_could_not_do_yet_is_said_and_takes_nothing_back(
 
 @pytest.mark.parametrize("command", [("dnt", "on"), ("offline", "on"), ("consent", "deny", "--all")])
 def test_an_agent_that_is_ending_has_nothing_under_way(terminal: Terminal, command: tuple[str, ...]) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.failed("/v1/narrowed", stopping().to_json())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.failed("/v1/narrowed", stopping().to_json())
         printed = terminal.type(*command, "--json")
     assert printed.status == 0
     assert (printed.json()["result"]["cut"], printed.json()["warnings"]) == (True, [])
@@ -120,8 +120,8 @@ def test_off_says_what_still_denies_and_exits_1(terminal: Terminal) -> None:
     assert printed.status == 1
     assert f"  DO_NOT_TRACK=1 in {environment}, line 3" in printed.out
     assert not terminal.paths.do_not_track.exists()
-    told = terminal.type("dnt", "off", "--json").json()["result"]
-    assert told == {
+    result = terminal.type("dnt", "off", "--json").json()["result"]
+    assert result == {
         "dnt": True,
         "signals": [{"what": "DO_NOT_TRACK=1", "place": str(environment), "line": 3, "holds": "file"}],
     }
@@ -177,9 +177,11 @@ def test_explain_names_every_signal_and_what_it_does_to_each_purpose(terminal: T
     assert printed.out.count("  DO_NOT_TRACK=1 in /etc/environment, line 3") == 2
     assert "  license renewal: denied" in printed.out
     assert "  license activation: written to a file" in printed.out
-    told = terminal.type("dnt", "explain", "--json").json()["result"]
-    assert told["do_not_track"] == [{"what": "DO_NOT_TRACK=1", "place": "/etc/environment", "line": 3, "holds": "file"}]
-    assert told["purposes"]["license_status"] == "goes_on"
+    result = terminal.type("dnt", "explain", "--json").json()["result"]
+    assert result["do_not_track"] == [
+        {"what": "DO_NOT_TRACK=1", "place": "/etc/environment", "line": 3, "holds": "file"}
+    ]
+    assert result["purposes"]["license_status"] == "goes_on"
 
 
 def test_explain_without_any_signal(terminal: Terminal) -> None:
@@ -191,11 +193,11 @@ def test_explain_without_any_signal(terminal: Terminal) -> None:
 # of the shell and of the daemon
 
 
-def told_by_daemon(*signals: Json) -> Json:
-    told = answer()
-    consent = told["consent"]
+def answered_by_daemon(*signals: Json) -> Json:
+    answered = answer()
+    consent = answered["consent"]
     assert isinstance(consent, dict)
-    return told | {"consent": consent | {"do_not_track": list(signals)}}
+    return answered | {"consent": consent | {"do_not_track": list(signals)}}
 
 
 DAEMON: Json = {"what": "DO_NOT_TRACK=1", "place": PROCESS_ENVIRONMENT, "line": None}
@@ -203,8 +205,8 @@ DAEMON: Json = {"what": "DO_NOT_TRACK=1", "place": PROCESS_ENVIRONMENT, "line": 
 
 def test_what_only_this_shell_has_is_said_to_hold_here_with_the_cure(terminal: Terminal) -> None:
     terminal.environ = {"DO_NOT_TRACK": "1"}
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", told_by_daemon())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answered_by_daemon())
         for command in (("dnt", "explain"), ("consent", "show"), ("consent", "why", "license_status"), ("status",)):
             printed = terminal.type(*command)
             assert printed.status == 0
@@ -222,8 +224,8 @@ def test_what_only_commands_send_is_denied_where_the_shell_that_types_them_says_
     terminal: Terminal, purpose: str
 ) -> None:
     terminal.environ = {"DO_NOT_TRACK": "1"}
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", told_by_daemon())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answered_by_daemon())
         printed = terminal.type("consent", "why", purpose)
         result = terminal.type("consent", "why", purpose, "--json").json()["result"]
         terminal.environ = {}
@@ -234,8 +236,8 @@ def test_what_only_commands_send_is_denied_where_the_shell_that_types_them_says_
 
 
 def test_what_the_daemon_has_is_in_force_whatever_this_shell_has(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", told_by_daemon(DAEMON))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answered_by_daemon(DAEMON))
         printed = terminal.type("dnt", "explain")
         assert "Do-not-track is in force." in printed.out
         assert "DO_NOT_TRACK=1 in the daemon’s environment" in printed.out
@@ -252,9 +254,9 @@ def test_what_the_daemon_has_is_in_force_whatever_this_shell_has(terminal: Termi
 )
 def test_a_command_passes_the_opt_outs_of_its_shell_along(terminal: Terminal, command: tuple[str, ...]) -> None:
     terminal.environ = {"DO_NOT_TRACK": "1", "OPANEL_AGENT_DO_NOT_TRACK": "0"}
-    with fake_daemon(terminal.paths.socket) as told:
+    with fake_daemon(terminal.paths.socket) as daemon:
         terminal.type(*command)
-        asked = [body for _, body in told.posts()]
+        asked = [body for _, body in daemon.posts()]
     assert asked
     assert all(body["do_not_track"] == ["DO_NOT_TRACK=1"] for body in asked)
 

@@ -38,8 +38,8 @@ def test_history_tells_each_entry(terminal: Terminal) -> None:
             "sha256": "1" * 64,
         },
     ]
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/history", {"entries": entries, "of": 5})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/history", {"entries": entries, "of": 5})
         brief = terminal.type("consent", "history").out
         printed = terminal.type("consent", "history", "--verbose")
         result = terminal.type("consent", "history", "--json").json()["result"]
@@ -60,8 +60,8 @@ def test_an_opt_out_is_not_called_by_the_name_of_another(terminal: Terminal, lan
     data: Json = {"signal": "offline", "place": "/etc/opanel-agent", "line": 0}
     entry: Json = {"seq": 1, "at": 1_795_000_000, "kind": kind, "purpose": None, "data": data, "sha256": "0" * 64}
     terminal.lang = lang
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/history", {"entries": [entry]})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/history", {"entries": [entry]})
         printed = terminal.type("consent", "history", "--verbose")
     assert "signal: offline" in printed.out
     assert not any(name in printed.out for name in ("do-not-track", "do not track", "izleme yok"))
@@ -80,11 +80,11 @@ def test_history_can_be_cut_and_of_one_purpose_and_leaves_the_daily_marks_out(te
         return [int(line.split()[0]) for line in lines[1:]]
 
     def in_json(*argv: str) -> list[int]:
-        told = terminal.type("consent", "history", "--json", *argv).json()["result"]["entries"]
-        return [entry["seq"] for entry in told]
+        result = terminal.type("consent", "history", "--json", *argv).json()["result"]["entries"]
+        return [entry["seq"] for entry in result]
 
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/history", {"entries": entries, "of": 32})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/history", {"entries": entries, "of": 32})
         assert numbers() == [n for n in range(32, 0, -1) if n % 4 != 3][:20]
         assert "20 of 24 shown; -n 0 shows all" in terminal.type("consent", "history").out
         assert numbers("-n", "0", "--verbose") == [*range(32, 0, -1)]
@@ -95,9 +95,9 @@ def test_history_can_be_cut_and_of_one_purpose_and_leaves_the_daily_marks_out(te
 
 
 def test_history_and_receipts_where_there_is_nothing(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/history", {"entries": []})
-        told.done("/v1/receipts", {"receipts": []})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/history", {"entries": []})
+        daemon.done("/v1/receipts", {"receipts": []})
         history = terminal.type("consent", "history")
         assert "Nothing has been recorded yet" in history.out
         assert history.err == ""
@@ -109,8 +109,8 @@ def test_receipts_are_listed_and_one_is_shown_whole(terminal: Terminal) -> None:
         {"id": "report-1", "kind": "report", "iat": 1, "due": None, "sub": "ab", "token": "e.y.s"},
         {"id": "rights-2", "kind": "erase", "iat": 1, "due": 1_798_000_000, "sub": "cd", "token": "e.y.t"},
     ]
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/receipts", {"receipts": receipts})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/receipts", {"receipts": receipts})
         printed = terminal.type("consent", "receipt")
         assert "rights-2: erasure; what it promises is due by 2026-12" in printed.out
         assert "report-1: report received\n" in printed.out
@@ -123,18 +123,18 @@ def test_receipts_are_listed_and_one_is_shown_whole(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/history", "/v1/receipts"])
 def test_a_garbled_history_is_the_agents_fault(terminal: Terminal, path: str) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done(path, {"entries": [{"seq": "x"}], "receipts": [{"id": 1}]})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done(path, {"entries": [{"seq": "x"}], "receipts": [{"id": 1}]})
         printed = terminal.type("consent", path.removeprefix("/v1/").replace("receipts", "receipt"))
     assert printed.status == 69
     assert "(daemon_garbled)" in printed.err
 
 
 def test_review_is_recorded(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/review", {"reviewed": True})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/review", {"reviewed": True})
         printed = terminal.type("consent", "review")
-        assert [path for path, _ in told.posts()] == ["/v1/review"]
+        assert [path for path, _ in daemon.posts()] == ["/v1/review"]
     assert printed.status == 0
     assert "Consents count again" in printed.out
 
@@ -143,8 +143,8 @@ def test_review_is_recorded(terminal: Terminal) -> None:
 def test_the_consent_receipt_of_a_purpose_is_made_from_the_ledger(terminal: Terminal, lang: Language) -> None:
     terminal.trust()
     terminal.lang = lang
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/history", {"entries": _ledger(), "of": 2})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/history", {"entries": _ledger(), "of": 2})
         printed = terminal.type("consent", "receipt", "usage_statistics")
         receipt = terminal.type("consent", "receipt", "usage_statistics", "--json").json()["result"]
         none = terminal.type("consent", "receipt", "crash_reports")
@@ -160,8 +160,8 @@ def test_a_receipt_names_the_notice_that_the_answer_was_given_to(terminal: Termi
     terminal.trust()
     notices = []
     for version in (NOTICE, "2020-01-01"):
-        with fake_daemon(terminal.paths.socket) as told:
-            told.done("/v1/history", {"entries": _ledger(version)})
+        with fake_daemon(terminal.paths.socket) as daemon:
+            daemon.done("/v1/history", {"entries": _ledger(version)})
             result = terminal.type("consent", "receipt", "usage_statistics", "--json").json()["result"]
         notices.append(result["consent_record"]["pii_processing"]["privacy_notice"])
     text = Resources().notice("en").encode()
@@ -173,8 +173,8 @@ def test_entries_that_do_not_hang_together_make_no_receipt(terminal: Terminal) -
     terminal.trust()
     entries: Any = _ledger()
     entries[1]["data"]["notice"] = "2020-01-01"
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/history", {"entries": entries})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/history", {"entries": entries})
         assert terminal.type("consent", "receipt", "usage_statistics").status == 65
 
 
@@ -182,7 +182,7 @@ def _ledger(notice: str = NOTICE) -> list[Json]:
     from opanel_agent.core.ledger import chain
     from opanel_agent.core.ledger.chain import ChainState, EntryKind
 
-    told: list[Json] = []
+    rows: list[Json] = []
     so_far = ChainState()
     events: tuple[tuple[EntryKind, str | None, dict[str, Any]], ...] = (
         (EntryKind.LEDGER_OPENED, None, {}),
@@ -192,5 +192,5 @@ def _ledger(notice: str = NOTICE) -> list[Json]:
         entry = chain.entry_after(so_far, kind, 1_795_000_000, purpose, data)
         so_far = chain.after(so_far, entry)
         members = json.loads(chain.encode(entry))
-        told.append({name: members[name] for name in ("seq", "at", "kind", "purpose", "data", "sha256")})
-    return told
+        rows.append({name: members[name] for name in ("seq", "at", "kind", "purpose", "data", "sha256")})
+    return rows

@@ -154,18 +154,18 @@ def test_what_is_no_language_leaves_the_locales(terminal: Terminal) -> None:
 
 
 def test_that_the_notice_was_shown_is_recorded_and_then_the_answers_are_told(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.done("/v1/noticed", {"noticed": NOTICE})
-        told.done("/v1/narrowed", {"consent": {}})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/noticed", {"noticed": NOTICE})
+        daemon.done("/v1/narrowed", {"consent": {}})
         printed, _ = asked(terminal, "y")
-        assert told.posts() == [("/v1/noticed", {"version": NOTICE, "lang": "en"}), ("/v1/narrowed", b"")]
+        assert daemon.posts() == [("/v1/noticed", {"version": NOTICE, "lang": "en"}), ("/v1/narrowed", b"")]
     assert (printed.status, printed.err) == (0, "")
 
 
 def test_what_the_agent_could_not_record_is_said(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says_raw("/v1/noticed", CannedReply(body=b"?"))
-        told.says_raw("/v1/narrowed", CannedReply(body=b"?"))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says_raw("/v1/noticed", CannedReply(body=b"?"))
+        daemon.says_raw("/v1/narrowed", CannedReply(body=b"?"))
         printed, _ = asked(terminal, "y")
     assert printed.status == 69
     assert "could not be recorded" in printed.err
@@ -366,11 +366,11 @@ def test_the_notice_names_who_where_and_from_whom(terminal: Terminal, lang: Lang
     assert bare.status == 0
     assert "{" not in bare.out
     terminal.trust()
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer())
         filled = terminal.type("notice").out
-    told_as_written = [line for line in Resources().notice(lang).splitlines() if "{" not in line]
-    assert set(told_as_written) <= set(filled.splitlines())
+    fixed_lines = [line for line in Resources().notice(lang).splitlines() if "{" not in line]
+    assert set(fixed_lines) <= set(filled.splitlines())
     assert f"\n  {signing.VENDOR}\n" in filled
     assert "Örnek Hosting" in filled
     assert "Örnek Hosting" not in bare.out
@@ -388,7 +388,7 @@ def test_the_notice_names_whom_to_write_to(terminal: Terminal) -> None:
         "url": None,
     }
     terminal.trust(signing.root(controller=by_root, transfers={"eu": "adequacy"}, ip_retention_days=7))
-    with fake_daemon(terminal.paths.socket) as told:
+    with fake_daemon(terminal.paths.socket) as daemon:
         seller: dict[str, Any] = {
             "name": "R",
             "email": "a@r.example",
@@ -396,10 +396,10 @@ def test_the_notice_names_whom_to_write_to(terminal: Terminal) -> None:
             "url": None,
             "controller": by_delegation,
         }
-        told.says("/v1/answer", answer(reseller=seller))
+        daemon.says("/v1/answer", answer(reseller=seller))
         filled = terminal.type("notice").out
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer(reseller={**seller, "controller": None}))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer(reseller={**seller, "controller": None}))
         unnamed = terminal.type("notice").out
     assert f"\n  Örnek Yazılım A.Ş. ({signing.VENDOR})\n  Örnek Sok. 1, Ankara\n" in filled
     assert "\n  R Ltd. (R)\n  İzmir\n  e-mail: kvkk@r.example\n" in filled
@@ -418,9 +418,9 @@ def test_the_notice_names_only_servers_of_the_chosen_region(terminal: Terminal) 
     assert [line.strip() for line in nowhere.splitlines() if "https://" in line] == [
         "https://own.example/m (agent.toml: a mirror that you named)"
     ]
-    told = terminal.type("notice", "--json").json()["result"]
-    assert told["notice"] == NOTICE
-    assert told["text"] == nowhere.rstrip("\n")
+    result = terminal.type("notice", "--json").json()["result"]
+    assert result["notice"] == NOTICE
+    assert result["text"] == nowhere.rstrip("\n")
 
 
 # what is a yes

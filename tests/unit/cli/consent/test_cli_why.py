@@ -34,9 +34,9 @@ def test_show_tells_every_purpose_with_file_line_and_reasons(terminal: Terminal)
     write(terminal, usage="true")
     printed = terminal.type("consent", "show")
     assert printed.status == 0
-    told = terminal.type("consent", "show", "--json").json()["result"]
-    assert list(told["purposes"]) == [*Purpose]
-    assert told["purposes"][USAGE] == {
+    result = terminal.type("consent", "show", "--json").json()["result"]
+    assert list(result["purposes"]) == [*Purpose]
+    assert result["purposes"][USAGE] == {
         "purpose": "usage_statistics",
         "permitted": True,
         "reasons": [],
@@ -46,12 +46,12 @@ def test_show_tells_every_purpose_with_file_line_and_reasons(terminal: Terminal)
         "review": False,
     }
     file = str(terminal.paths.consent)
-    assert told["purposes"][CRASH]["reasons"] == [
+    assert result["purposes"][CRASH]["reasons"] == [
         {"reason": "denied_by_file", "what": "allow = false", "place": str(file), "line": 9}
     ]
-    assert told["purposes"]["license_status"]["permitted"]
-    assert told["notice"] == told["installed_notice"] == NOTICE
-    assert "allow" not in told["purposes"]["license_status"]
+    assert result["purposes"]["license_status"]["permitted"]
+    assert result["notice"] == result["installed_notice"] == NOTICE
+    assert "allow" not in result["purposes"]["license_status"]
     assert rows(printed.out) == {
         "license_status": "[license] check yes",
         "security_advisories": "advisories yes",
@@ -121,9 +121,9 @@ def test_why_names_every_reason_and_exits_1(terminal: Terminal) -> None:
     terminal.optouts = SetSignals()
     terminal.optouts.signals = Signals(do_not_track=(signal("/etc/environment", 3),), offline=(signal("/x"),))
     printed = terminal.type("consent", "why", "usage_statistics")
-    told = terminal.type("consent", "why", "usage_statistics", "--json").json()["result"]
+    result = terminal.type("consent", "why", "usage_statistics", "--json").json()["result"]
     assert printed.status == 1
-    assert {each["reason"] for each in told["reasons"]} == {"opt_out", "offline", "denied_by_file", "notice_changed"}
+    assert {each["reason"] for each in result["reasons"]} == {"opt_out", "offline", "denied_by_file", "notice_changed"}
     assert "DO_NOT_TRACK=1 in /etc/environment, line 3" in printed.out
     assert f"allow = false in {terminal.paths.consent}, line 5" in printed.out
 
@@ -134,11 +134,11 @@ def test_in_turkish_every_place_is_turkish(terminal: Terminal) -> None:
     terminal.optouts = SetSignals()
     here = signal("the process environment")
     terminal.optouts.signals = Signals(do_not_track=(signal("/etc/environment", 3), here), offline=(signal("/x"),))
-    said = terminal.type("consent", "why", "usage_statistics").out
-    assert "(/etc/environment, satır 3: DO_NOT_TRACK=1)" in said
-    assert "(hizmetin ortam değişkenleri: DO_NOT_TRACK=1)" in said
-    assert f"({terminal.paths.consent}, satır 5: allow = false)" in said
-    assert " in " not in said
+    printed = terminal.type("consent", "why", "usage_statistics").out
+    assert "(/etc/environment, satır 3: DO_NOT_TRACK=1)" in printed
+    assert "(hizmetin ortam değişkenleri: DO_NOT_TRACK=1)" in printed
+    assert f"({terminal.paths.consent}, satır 5: allow = false)" in printed
+    assert " in " not in printed
 
 
 def test_a_policy_that_cannot_be_read_is_named_with_its_cure(terminal: Terminal) -> None:
@@ -183,8 +183,8 @@ def test_refused_settings_are_a_reason_for_every_purpose(terminal: Terminal) -> 
     write(terminal, usage="true")
     terminal.paths.settings.write_text("schema = 2\n")
     terminal.paths.settings.chmod(0o600)
-    told = terminal.type("consent", "show", "--json").json()["result"]["purposes"]
-    assert all("settings_refused" in {each["reason"] for each in told[purpose]["reasons"]} for purpose in Purpose)
+    result = terminal.type("consent", "show", "--json").json()["result"]["purposes"]
+    assert all("settings_refused" in {each["reason"] for each in result[purpose]["reasons"]} for purpose in Purpose)
 
 
 def test_what_only_the_agent_knows_is_added(terminal: Terminal) -> None:
@@ -199,10 +199,10 @@ def test_what_only_the_agent_knows_is_added(terminal: Terminal) -> None:
         {"reason": "ledger", "what": None, "place": 7, "line": None},
         "garbled",
     ]
-    told: dict[str, Any] = answer()
-    told["consent"]["purposes"]["usage_statistics"] = {"permitted": False, "reasons": reasons}
+    answered: dict[str, Any] = answer()
+    answered["consent"]["purposes"]["usage_statistics"] = {"permitted": False, "reasons": reasons}
     with fake_daemon(terminal.paths.socket) as daemon:
-        daemon.says("/v1/answer", told)
+        daemon.says("/v1/answer", answered)
         printed = terminal.type("consent", "why", "usage_statistics", "--json")
     assert printed.status == 1
     assert printed.json()["result"]["reasons"] == reasons[:3]
@@ -211,10 +211,10 @@ def test_what_only_the_agent_knows_is_added(terminal: Terminal) -> None:
 @pytest.mark.parametrize("odd", [None, [], {}, {"usage_statistics": None}, {"usage_statistics": {"reasons": None}}])
 def test_an_agent_that_tells_nothing_of_it_objects_to_nothing(terminal: Terminal, odd: Json) -> None:
     write(terminal, usage="true")
-    told: dict[str, Any] = answer()
-    told["consent"]["purposes"] = odd
+    answered: dict[str, Any] = answer()
+    answered["consent"]["purposes"] = odd
     with fake_daemon(terminal.paths.socket) as daemon:
-        daemon.says("/v1/answer", told)
+        daemon.says("/v1/answer", answered)
         assert terminal.type("consent", "why", "usage_statistics").status == 0
 
 

@@ -246,7 +246,7 @@ def test_a_policy_is_read() -> None:
         holds={USAGE: 240 * HOUR_S},
         do_not_track=True,
     )
-    assert policy.said("hold", "purposes.usage_statistics.hold") == Signal(
+    assert policy.locate("hold", "purposes.usage_statistics.hold") == Signal(
         kind=SignalKind.SETTING, what="hold", place="/etc/opanel-agent/consent.d/fleet.toml", line=5
     )
 
