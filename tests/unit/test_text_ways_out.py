@@ -119,6 +119,7 @@ WRITERS: Final = {
     "opanel_agent.daemon.loop": "a command's error",  # the same two sentences, before there is a socket
     "opanel_agent.evaluate.export": None,  # the exported file
     "opanel_agent.evaluate.main": None,  # a frame, to the daemon
+    "opanel_agent.evaluate.records_at_rest": None,  # a frame, to the command that asked for it
     "opanel_agent.network.fetch": None,  # a frame, to evaluate
     "opanel_agent.silence.supervisor": None,  # a frame, to the process outside of the namespace
     "opanel_agent.system.log": "a log line",
