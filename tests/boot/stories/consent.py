@@ -21,6 +21,7 @@ with socket.socket(socket.AF_UNIX) as asked:
     asked.sendall((head % len(body)).encode() + body)
     print(b"".join(iter(lambda: asked.recv(65536), b"")).partition(b"\\r\\n\\r\\n")[2].decode())
 """
+LINK = "ln -s /nowhere"
 REPORTS = "/v1/reports/usage_statistics"
 CONSENT = "/etc/opanel-agent/consent.toml"
 
@@ -130,10 +131,11 @@ def _noticed(scene: Scenario) -> None:
     def signals() -> list[str]:
         return [each["what"] for each in guest.status()["consent"]["do_not_track"]]
 
-    for file in ("/etc/do-not-track", "/etc/opanel-agent/do-not-track"):
+    made = ("/etc/do-not-track", "touch"), ("/etc/opanel-agent/do-not-track", "touch"), ("/etc/do-not-track", LINK)
+    for file, how in made:
         begun_s = time.monotonic()
-        guest.must("touch", file)
-        checks.soon(f"{file} comes, and is seen without a command", lambda: signals() == ["do-not-track"])
+        guest.must(*how.split(), file)
+        checks.soon(f"{file} comes ({how}), and is seen without a command", lambda: signals() == ["do-not-track"])
         checks.print_line(f"--      after {time.monotonic() - begun_s:.1f} s")
         guest.must("rm", file)
         checks.soon(f"{file} goes, and that is seen, too", lambda: signals() == [])

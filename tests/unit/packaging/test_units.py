@@ -313,11 +313,13 @@ def test_a_change_of_what_an_administrator_writes_reloads_the_agent() -> None:
     assert {PLACES.config_dir, PLACES.consent_dir, PLACES.machine_do_not_track, PLACES.environment_dir} <= watched
     assert PLACES.do_not_track.parent in watched
     assert PLACES.offline.parent in watched
+    assert PLACES.machine_do_not_track.parent in watched, "a link that leads nowhere is not there for systemd"
     assert watched - {
         PLACES.config_dir,
         PLACES.consent_dir,
         PLACES.machine_do_not_track,
         PLACES.environment_dir,
+        PLACES.machine_do_not_track.parent,
     } <= set(PLACES.environment_files)
     assert watch["Path"]["Unit"] == [CHANGED]
     assert watch["Install"]["WantedBy"] == ["paths.target"]
