@@ -6,6 +6,7 @@ worst state that it ever comes to, a cheating one for how many days it may have 
 """
 
 import random
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,21 +14,27 @@ from typing import Any, Final, NamedTuple
 from fixtures import signing
 from fixtures.fake_machine import FULL
 from fixtures.fake_network import ok
+from fixtures.market import Market
 from fixtures.memory_files import Stopped
 from fixtures.signing import DAY, NOW
 from fixtures.simulated_agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
+from fixtures.vendor import URL
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent.purposes import POLICIES, Purpose
 from opanel_agent.core.documents import signed_request
 from opanel_agent.core.errors import AgentError, Storage, Unavailable, Unreadable
 from opanel_agent.core.license import binding
 from opanel_agent.core.license.states import PERMITS, State
 from opanel_agent.core.wire.message import Reply, Sealed
+from opanel_authority.lifecycle import changes
+from opanel_authority.lifecycle.changes import Change
 
 HOUR: Final = 3600
 STALE_DAYS: Final = 30
 GRACE_DAYS: Final = 14
 AGE_DAYS: Final = 25  # of a cheat's license when it is suspended
 WITHIN_DAYS: Final = 7
+_SUSPENDED_STEP_DAYS: Final = 11
 FREE: Final = {"required": False, "within_days": 0, "min_p": 0, "seats": 1}
 BOUND: Final = {"required": True, "within_days": WITHIN_DAYS, "min_p": 1, "seats": 1}
 LONG: Final[dict[str, Any]] = {
@@ -64,16 +71,16 @@ class Life:
         self.entries: dict[int, int] = {}
         self.states: set[State] = set()
         self.create_s = 0  # since `counts`
-        self._counts = False
+        self.counted = False
 
     def counts(self) -> None:
         """What is noted from here on is the result of this life."""
-        self._counts = True
+        self.counted = True
 
     def noted(self, intent: str = "tick") -> dict[str, Any]:
         """One pass, its state noted. A pass that fails as a whole leaves no state."""
         license_part: dict[str, Any] = self.agent.run(intent)["answer"]["license"]
-        if self._counts:
+        if self.counted:
             self.states.add(State(license_part["state"]))
         return license_part
 
@@ -88,7 +95,7 @@ class Life:
             each()
             self.agent.clock.advance(DAY)
             license_ = self.lists() if listed else self.noted()
-            if self._counts and license_["permits"]["create"]:
+            if self.counted and license_["permits"]["create"]:
                 self.create_s += DAY
 
     def block(self) -> None:
@@ -343,6 +350,35 @@ def runs_a_copied_disk(life: Life) -> None:
     life.days(60, lambda: life.lose(PATHS.state) if life.draw.random() < 0.2 else None)
 
 
+def activates_anew_while_suspended(life: Life) -> None:
+    """A real authority suspends the license; from then on no list is heard, and this server asks for all that may help.
+
+    It has what its last list gave it, and not a day more: each activation is refused, after an exchange or a release, too.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        market = Market(Path(folder))
+        issued = market.vendor.issue(stale_days=STALE_DAYS, grace_days=GRACE_DAYS)
+        life.agent = market.server("cheat")
+        life.agent.install(issued.text.encode())
+        assert life.agent.run("activate")["ok"]
+        life.agent.run("refresh")
+        changes.change(market.vendor.authority, Change.SUSPEND, issued.jti, now=market.vendor.now + 1)
+        for path in POLICIES[Purpose.LICENSE_STATUS].paths:
+            life.agent.network.on("GET", URL + path, Unavailable(Reason.UNREACHABLE_TCP, "simulated"))
+        tries = (
+            lambda: life.agent.run("activate"),
+            lambda: life.agent.run("exchange", key=issued.key) and life.agent.run("activate"),
+            lambda: life.agent.install(issued.text.encode()) and life.agent.run("activate"),
+            lambda: life.agent.run("release") and life.agent.run("activate"),
+        )
+        for day in range(0, 2 * (STALE_DAYS + GRACE_DAYS), _SUSPENDED_STEP_DAYS):
+            assert not life.draw.choice(tries)()["ok"]
+            if day == STALE_DAYS + GRACE_DAYS:
+                life.counts()
+            market.pass_time(_SUSPENDED_STEP_DAYS * DAY)
+            life.create_s += _SUSPENDED_STEP_DAYS * DAY * (life.noted()["permits"]["create"] and life.counted)
+
+
 class Kind(NamedTuple):
     """A kind of life. `worst`: of an honest one. `gain_days`: most days with everything permitted, of a cheating one."""
 
@@ -363,6 +399,7 @@ KINDS: Final = (
     Kind(unreadable_files, worst=State.ACTIVE),
     Kind(killed_passes, worst=State.ACTIVE),
     Kind(deletes_some_files, gain_days=0),
+    Kind(activates_anew_while_suspended, gain_days=0),
     # What is at hand is the license alone, which says how long it holds without a list.
     Kind(deletes_all_that_tells, gain_days=STALE_DAYS + GRACE_DAYS - AGE_DAYS),
     Kind(winds_the_clock_back, gain_days=0),
