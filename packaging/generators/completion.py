@@ -18,7 +18,7 @@ FILES: Final = "@files"
 # The commands whose purpose is one that consent is asked for; the others take any.
 OF_CONSENT: Final = (("consent", "allow"), ("consent", "deny"), ("consent", "withdraw"), ("data", "preview"))
 # What an option's value is; of any other nothing can be offered.
-VALUES: Final = {"--lang": "tr en", "-o": FILES, "--preseed": FILES}
+VALUES: Final = {"--lang": "tr en", "-o": FILES, "--html": FILES, "--preseed": FILES}
 
 BASH_HEAD: Final = """\
 # bash completion for opanel-agent(1). Written by packaging/generate from the command line's grammar; what you change here

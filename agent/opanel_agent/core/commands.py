@@ -267,7 +267,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(("data", "held", "send"), "data.commands:held_send", _NONE, _WAIT, _ONE, "ID", (HELD,)),
     Command(("data", "held"), "data.commands:held", valued=_WAIT, asks=(HELD,)),
     Command(("data", "sent"), "data.sent:sent", _VERBOSE, _WAIT | _COUNT, (0, 1), "ID|PURPOSE", (SENT,)),
-    Command(("data", "export"), "data.commands:export", valued=_OUTPUT, asks=(EXPORT,)),
+    Command(("data", "export"), "data.commands:export", valued=_OUTPUT | {"--html"}, asks=(EXPORT,)),
     Command(
         ("data", "request"),
         "data.commands:request",

@@ -87,20 +87,32 @@ def held_send(options: Options, world: Context) -> CommandResult:
 
 
 def export(options: Options, world: Context) -> CommandResult:
-    """The one file for an auditor. What a check of it finds is said here, too, and the file is written all the same."""
-    if "-o" not in options.values:
+    """The one file for an auditor, also as a page. What a check finds is printed, and both are written all the same."""
+    file, html = (Path(options.values[name]) if name in options.values else None for name in ("-o", "--html"))
+    if file is None and html is None:
         raise Usage(Fault.USAGE, "operand_missing", operand="-o FILE")
-    file = Path(options.values["-o"])
     whole = pages.gather(world, wait_s(options))
-    world.files.write(file, whole.data, mode=EXPORT_MODE)
+    lines: list[str] = []
+    if file is not None:
+        world.files.write(file, whole.data, mode=EXPORT_MODE)
+        lines.append(world.say("export.written", file=str(file), bytes=len(whole.data)))
+    if html is not None:
+        from opanel_agent.cli.data import audit_page  # for who wants the page alone
+
+        world.files.write(html, audit_page.page(world, whole).encode("utf-8"), mode=EXPORT_MODE)
+        lines.append(world.say("export.page_written", file=str(html)))
+    lines.append(world.say("export.sha256", sha256=whole.sha256))
+    lines += paragraph(world.say("export.verify", file=str(file))) if file is not None else []
     findings = whole.checked.findings
     return CommandResult(
-        result={"file": str(file), "bytes": len(whole.data), "sha256": whole.sha256, "findings": _found(findings)},
-        lines=(
-            world.say("export.written", file=str(file), bytes=len(whole.data)),
-            world.say("export.sha256", sha256=whole.sha256),
-            *paragraph(world.say("export.verify", file=str(file))),
-        ),
+        result={
+            "file": None if file is None else str(file),
+            "html": None if html is None else str(html),
+            "bytes": len(whole.data),
+            "sha256": whole.sha256,
+            "findings": _found(findings),
+        },
+        lines=tuple(lines),
         warnings=tuple(
             Warned(
                 code=str(Reason.LEDGER), title=world.say(f"finding.{each.what}", name=each.name, line=each.line or 0)

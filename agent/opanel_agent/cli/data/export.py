@@ -21,12 +21,17 @@ DISAGREES: Final = 1
 
 
 def verify(options: Options, world: Context) -> CommandResult:
-    checked = export.check(_read(world, options.operands[0]), _trusted(world))
+    checked = check_here(world, _read(world, options.operands[0]))
     return CommandResult(
         result=_result(world, checked),
-        lines=tuple(_lines(world, checked)),
+        lines=tuple(report_lines(world, checked)),
         exit_status=0 if checked.good else DISAGREES,
     )
+
+
+def check_here(world: Context, data: bytes) -> Checked:
+    """Returns what is wrong with an export, its root compared with this machine's, where it has one."""
+    return export.check(data, _trusted(world))
 
 
 def _read(world: Context, name: str) -> bytes:
@@ -53,7 +58,8 @@ def _trusted(world: Context) -> str | None:
         return None
 
 
-def _lines(world: Context, checked: Checked) -> list[str]:
+def report_lines(world: Context, checked: Checked) -> list[str]:
+    """Returns what a check found, as a person reads it: the verdict, each finding after a dash, the counts and the root."""
     counts = world.say(
         "export.counts",
         moment=moment(checked.as_of),

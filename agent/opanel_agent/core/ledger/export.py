@@ -200,6 +200,11 @@ def check(data: bytes, trusted: str | None) -> Checked:
     )
 
 
+def parts(data: bytes) -> tuple[Part, ...]:
+    """Returns every part of an export that can be read, in its order; what cannot be read is `check`'s to find."""
+    return tuple(_read(data, _Case()).values())
+
+
 @mutable
 class _Case:
     """One export while it is judged: what is in it, and what was found so far.

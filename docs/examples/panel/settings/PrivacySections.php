@@ -202,7 +202,7 @@ final class PrivacySections
             static fn (string $right): Html => $command("opanel-agent data request $right", $texts("rights.$right")),
             self::RIGHTS
         );
-        $commands[] = $command('opanel-agent data export -o FILE', $texts('rights.export'));
+        $commands[] = $command('opanel-agent data export --html FILE', $texts('rights.export'));
         return $this->parts->section(
             'rights',
             $this->parts->paragraph('rights.lead'),

@@ -103,7 +103,7 @@ return [
         'rights.command' => 'Sunucudan, root olarak; her komut neyin gönderileceğini önce gösterir:',
         'rights.access' => 'ne bilindiğini sorar', 'rights.erase' => 'sildirir', 'rights.rectify' => 'düzelttirir',
         'rights.restrict' => 'kullanımını kısıtlatır', 'rights.object' => 'kullanımına itiraz eder',
-        'rights.export' => 'her şeyin bir kopyası, denetçi için',
+        'rights.export' => 'her şeyi bir sayfada gösterir, denetçi için',
         'rights.write' => 'Komut satırı gerekmez; yazıyla, KEP veya e-posta ile de başvurabilirsiniz. Bayinin adresi:',
         'rights.notice' => 'Panelin üreticisinin adresi ve şikâyet yolu aydınlatma metnindedir.',
         'rights.no_controller' => 'Bayinizin başvuru adresi lisansta yazmıyor; bayinize sorun.',
@@ -228,7 +228,7 @@ return [
         'rights.command' => 'From the server, as root; each command first shows what will leave:',
         'rights.access' => 'asks what is known', 'rights.erase' => 'has it erased', 'rights.rectify' => 'has it corrected',
         'rights.restrict' => 'has its use restricted', 'rights.object' => 'objects to its use',
-        'rights.export' => 'a copy of everything, for an auditor',
+        'rights.export' => 'shows everything on one page, for an auditor',
         'rights.write' => 'No command line is needed: apply in writing, by registered e-mail (KEP) or e-mail. The '
             . 'reseller’s address:',
         'rights.notice' => 'The address of the panel’s maker, and how to complain, are in the notice.',

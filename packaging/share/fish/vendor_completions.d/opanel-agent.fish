@@ -35,8 +35,8 @@ function __opanel_agent_after
             set options --verbose
             set operands crash_reports data_rights license_activation license_renewal license_status security_advisories usage_statistics
         case 'data export'
-            set options --wait -o
-            set valued --wait -o
+            set options --html --wait -o
+            set valued --html --wait -o
         case 'data held'
             set next drop send show
             set options --wait
@@ -119,6 +119,8 @@ end
 
 function __opanel_agent_value
     switch $argv[1]
+        case --html
+            __opanel_agent_files (commandline -ct)
         case --lang
             printf '%s\n' tr en
         case --preseed

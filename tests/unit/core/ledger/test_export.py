@@ -84,14 +84,7 @@ def gathered(files: MemoryFiles) -> bytes:
 FILE: Final = gathered(life()[0])
 
 
-def parts_of(data: bytes) -> list[Part]:
-    class Silent(export._Case):
-        pass
-
-    return [*export._read(data, Silent()).values()]
-
-
-PARTS: Final = parts_of(FILE)
+PARTS: Final = [*export.parts(FILE)]
 
 
 def check(parts: Iterable[Part], trusted: str | None = ROOT.digest) -> Checked:
@@ -301,7 +294,7 @@ def broken() -> list[Part]:
     data = files.read(PATHS.ledger, max_bytes=10**6) or b""
     files.put(PATHS.ledger, data.replace(b"ConsentGiven", b"ConsentTaken"))
     open_ledger(files, PATHS, NOW)
-    return parts_of(gathered(files))
+    return [*export.parts(gathered(files))]
 
 
 def test_what_an_older_ledger_says_still_counts() -> None:
@@ -319,7 +312,7 @@ def test_a_broken_ledger_that_is_not_there_or_not_as_it_was_is_found() -> None:
 def test_gaps_are_counted() -> None:
     files, book = life()
     book.append(EntryKind.GAP_FOUND, NOW, seconds=200_000)
-    assert check(parts_of(gathered(files))).gaps == 1
+    assert check(export.parts(gathered(files))).gaps == 1
 
 
 # ---- roots and receipts
