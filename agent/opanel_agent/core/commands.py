@@ -75,7 +75,7 @@ class Route(NamedTuple):
 
     A GET is answered from memory: `member` is one of the answer, or "" for all
     of it. A POST starts evaluate with the intent `intent`, and its result has
-    members of `result`. `min_interval_s` is the least number of seconds between
+    the members `result_members`. `min_interval_s` is the least time in seconds between
     two requests of peers; the owner may always ask. `ends_running_job`: what
     runs was started under a wider permission and is ended first. `switches`:
     those of the options that are a boolean here, whatever OPTION_TYPES says.
@@ -91,7 +91,7 @@ class Route(NamedTuple):
     member: str | None = None
     intent: str = ""
     ends_running_job: bool = False
-    result: tuple[str, ...] = ()
+    result_members: tuple[str, ...] = ()
     switches: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
 
@@ -124,9 +124,16 @@ def _get(path: str, member: str) -> Route:
     return Route("GET", path, who=Who.PEERS, member=member)
 
 
-def _post(name: str, *options: str, result: tuple[str, ...]) -> Route:
+def _post(name: str, *options: str, result_members: tuple[str, ...]) -> Route:
     """A POST of the owner's that takes options, its intent named as its path."""
-    return Route("POST", f"/v1/{name}", body=Body.OPTIONS, options=(*options, SIGNALS), intent=name, result=result)
+    return Route(
+        "POST",
+        f"/v1/{name}",
+        body=Body.OPTIONS,
+        options=(*options, SIGNALS),
+        intent=name,
+        result_members=result_members,
+    )
 
 
 # A command that sends is shown first (`preview`), sent by its id (`confirm`),
@@ -144,7 +151,7 @@ CONSENT: Final = _get("/v1/consent", "consent")
 ANSWER: Final = _get("/v1/answer", "")
 # A POST that a peer may make: a panel's button "check now". Its interval
 # keeps a peer from using the agent to flood a mirror.
-REFRESH: Final = _post("refresh", result=("asked", "advisories"))._replace(who=Who.PEERS, min_interval_s=60)
+REFRESH: Final = _post("refresh", result_members=("asked", "advisories"))._replace(who=Who.PEERS, min_interval_s=60)
 # Installs a document that is posted, or exchanges a license key for one: the only
 # path that takes more than options.
 BUNDLE: Final = Route(
@@ -153,55 +160,55 @@ BUNDLE: Final = Route(
     body=Body.DOCUMENT,
     options=("key", *SENDING_OPTIONS, SIGNALS),
     intent="bundle",  # with a key: EXCHANGE
-    result=("typ", *SENT_OR_NOT),
+    result_members=("typ", *SENT_OR_NOT),
 )
 EXCHANGE: Final = "exchange"
-ACTIVATE: Final = _post("activate", *SENDING_OPTIONS, result=SENT_OR_NOT)
-RELEASE: Final = _post("release", *SENDING_OPTIONS, result=SENT_OR_NOT)
+ACTIVATE: Final = _post("activate", *SENDING_OPTIONS, result_members=SENT_OR_NOT)
+RELEASE: Final = _post("release", *SENDING_OPTIONS, result_members=SENT_OR_NOT)
 # Forgets the license on this server. Nothing is sent; a seat is freed by RELEASE.
-REMOVE: Final = _post("remove", result=("removed",))
+REMOVE: Final = _post("remove", result_members=("removed",))
 # What a report of this moment would say. It is neither held nor sent.
-PREVIEW: Final = _post("preview", "purpose", result=(*PREVIEWED, "kept", "edited"))
+PREVIEW: Final = _post("preview", "purpose", result_members=(*PREVIEWED, "kept", "edited"))
 # Reports that wait: lists, shows, drops or sends one, by `action`.
-HELD: Final = _post("held", "action", "id", result=("held", "dropped", "edited", *SENT_OR_NOT))
+HELD: Final = _post("held", "action", "id", result_members=("held", "dropped", "edited", *SENT_OR_NOT))
 # What left or may have, by the ledger; of one the bytes as far as they are kept,
 # compared with the ledger's digest, and its receipt.
 SENT: Final = _post(
     "sent",
     "id",
-    result=(
+    result_members=(
         *("sent", "of", "id", "purpose", "kind", "url", "at", "stage", "status", "reason", "copy", "sha256"),
         *("head", "body", "reply_status", "reply_body", "reply_copy", "receipt"),
     ),
 )
 # Uses a right of a data subject (`consent.rights`).
 RIGHTS: Final = _post(
-    "rights", "kind", "ids", "text", "license", *SENDING_OPTIONS, result=("due", "answer", *SENT_OR_NOT)
+    "rights", "kind", "ids", "text", "license", *SENDING_OPTIONS, result_members=("due", "answer", *SENT_OR_NOT)
 )
 # Forgets what makes this installation this one, before a disk becomes a template.
 RESET: Final = _post(
     "reset",
     "preview",
-    result=(
+    result_members=(
         *("forgotten", "license", "activated", "held", "sent", "unerased"),
         *("receipts", "entries", "stays", "erase"),
     ),
 )
 # Records that somebody has looked at a broken ledger.
-REVIEW: Final = _post("review", result=("reviewed",))
+REVIEW: Final = _post("review", result_members=("reviewed",))
 # Removes the payloads that are kept here. The ledger keeps their digests.
-PURGE: Final = _post("purge", result=("purged", "ready"))
+PURGE: Final = _post("purge", result_members=("purged", "ready"))
 # The file for an auditor (`ledger.export`), page by page: it may be larger than a
 # job's output.
-EXPORT: Final = _post("export", "id", result=("export", "more", "size"))
+EXPORT: Final = _post("export", "id", result_members=("export", "more", "size"))
 # Entries of the ledger, from a number on.
-HISTORY: Final = _post("history", "id", result=("entries", "of"))
-RECEIPTS: Final = _post("receipts", "id", result=("receipts", "of", "owed"))
+HISTORY: Final = _post("history", "id", result_members=("entries", "of"))
+RECEIPTS: Final = _post("receipts", "id", result_members=("receipts", "of", "owed"))
 # Records that a person was shown a notice, and in which language.
-NOTICED: Final = _post("noticed", "version", "lang", result=("noticed",))
+NOTICED: Final = _post("noticed", "version", "lang", result_members=("noticed",))
 # What may leave has become less: whatever runs was started under the wider
 # word.
-NARROWED: Final = _post("narrowed", result=())._replace(ends_running_job=True)
+NARROWED: Final = _post("narrowed", result_members=())._replace(ends_running_job=True)
 # The panel's group may narrow as the owner may: one purpose, or do-not-track.
 # Only a command of the owner's widens again. A closed list of purposes, since
 # whatever narrows is admitted to a full queue.
@@ -215,7 +222,7 @@ WITHDRAW: Final = Route(
     one_of=("usage_statistics", "crash_reports"),
     intent="withdraw",
     ends_running_job=True,
-    result=("withdrawn", "at"),
+    result_members=("withdrawn", "at"),
 )
 # Asked for by programs alone: health checks, and the panel, while `status`
 # reads the whole answer.

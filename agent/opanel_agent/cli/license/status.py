@@ -108,11 +108,11 @@ def _level(answer: AnswerView, now_s: int) -> int:
 
 def beside(world: Context, answer: AnswerView) -> tuple[Warned, ...]:
     """What to know of an answer that is not the daemon's latest word."""
-    told: list[Warned] = []
+    warnings: list[Warned] = []
     if not answer.live:
         title = world.say("status.not_live", as_of=moment(answer.license.as_of))
-        told.append(Warned(code=Fault.NOT_RUNNING, title=title))
+        warnings.append(Warned(code=Fault.NOT_RUNNING, title=title))
     if answer.trouble is not None:
         title, _ = describe_error(answer.trouble, world.lang)
-        told.append(Warned(code=str(answer.trouble.code), title=world.say("status.trouble", problem=title)))
-    return tuple(told)
+        warnings.append(Warned(code=str(answer.trouble.code), title=world.say("status.trouble", problem=title)))
+    return tuple(warnings)
