@@ -5,6 +5,7 @@ texts that come from documents or other processes pass through `text_safety`: a 
 reader's cursor.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum, unique
 from typing import Final, NamedTuple, Self, TextIO
 
+from opanel_agent.cli.markup import Marked, rendered
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage
 from opanel_agent.core.text_safety import escape, escape_json, escape_lines
@@ -71,13 +73,14 @@ class CommandResult(NamedTuple):
 class Console(NamedTuple):
     """The two streams, either of which may have been closed by whoever started this process.
 
-    `columns` is the width of a line, `colours` whether the reader sees them.
+    `columns` is the width of a line, `colours` whether the reader sees them, `terminal` whether a person reads `out`.
     """
 
     out: TextIO | None
     err: TextIO | None
     columns: int = COLUMNS
     colours: bool = False
+    terminal: bool = False
 
     def write_line(self, text: str) -> None:
         """Raises Storage where the reader cannot get it. A reader who has gone (`| head`) is BrokenPipeError."""
@@ -93,6 +96,8 @@ class Console(NamedTuple):
 
     def _shown(self, text: str) -> str:
         safe = escape_lines(text)
+        if isinstance(text, Marked):
+            return rendered(safe, text.opened, styles=self.colours) if self.terminal else safe
         if not self.colours or not isinstance(text, Styled) or text.style is Style.PLAIN:
             return safe
         part = escape(text.part)
@@ -104,6 +109,18 @@ class Console(NamedTuple):
             print(escape_lines(text), file=self.err, flush=True) if self.err else None
         except OSError:
             return
+
+    def progress(self, text: str) -> None:
+        """Shows how far a long command is, in one line of stderr that the next call overwrites; "" takes it away.
+
+        Only on a terminal: a log has no use for it.
+        """
+        if self.err is None or not self.err.isatty():
+            return
+        width = self.columns - 1
+        with contextlib.suppress(OSError):
+            self.err.write(f"\r{escape(text)[:width]:<{width}}" + ("" if text else "\r"))
+            self.err.flush()
 
 
 def envelope(outcome: CommandResult, errors: Sequence[Mapping[str, Shown]] = ()) -> str:
@@ -123,7 +140,13 @@ def publish(console: Console, outcome: CommandResult, lang: Language, *, as_json
         return
     for line in outcome.lines:
         safe = escape(line)
-        console.write_line(Styled(safe, part=line.part, style=line.style) if isinstance(line, Styled) else safe)
+        match line:
+            case Styled():
+                console.write_line(Styled(safe, part=line.part, style=line.style))
+            case Marked():
+                console.write_line(Marked(safe, line.opened))
+            case _:
+                console.write_line(safe)
     for warned in outcome.warnings:
         console.note(escape(translate("output.warning", lang, title=warned.title)))
     if outcome.failure is not None:
@@ -159,7 +182,11 @@ def standard_streams(environ: Mapping[str, str]) -> Console:
         if stream is not None:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     return Console(
-        out=sys.stdout, err=sys.stderr, columns=_columns(sys.stdout), colours=_has_colours(sys.stdout, environ)
+        out=sys.stdout,
+        err=sys.stderr,
+        columns=_columns(sys.stdout),
+        colours=_has_colours(sys.stdout, environ),
+        terminal=sys.stdout is not None and sys.stdout.isatty(),
     )
 
 

@@ -14,6 +14,7 @@ from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
+from opanel_agent.core.values import replace
 from opanel_agent.silence import runner
 from opanel_agent.silence.judge import Scenario, ViolationKind
 from opanel_agent.silence.runner import ProofTools
@@ -87,9 +88,16 @@ def prove(options: Options, world: Context, means: ProofTools | None = None) -> 
     if days == 0:
         raise Usage(Fault.USAGE, "option_number", option="--days", low=1, high=MOST_DAYS)
     world.note("prove.running", days=days)
-    proof = runner.prove(world.files, world.paths, days, means or ProofTools())
+    tools = replace(means or ProofTools(), ended=lambda done, of: _progress(world, done, of))
+    _progress(world, 0, 0)
+    proof = runner.prove(world.files, world.paths, days, tools)
+    world.console.progress("")
     lines = tuple(part for line in _lines(world, proof.result) for part in line)
     return CommandResult(result=proof.result, lines=lines, exit_status=proof.exit_status)
+
+
+def _progress(world: Context, done: int, of: int) -> None:
+    world.console.progress(world.say("prove.progress", done=done, of=of or "…"))
 
 
 Lines = Iterator[tuple[str, ...]]

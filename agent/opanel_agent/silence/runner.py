@@ -9,8 +9,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,12 +66,16 @@ class MissingPrerequisite(Exception):
 
 @frozen
 class ProofTools:
-    """What the proof is made with. `program` starts `inside`; the rest is a test's to take away."""
+    """What the proof is made with. `program` starts `inside`; the rest is a test's to take away.
+
+    `ended` is given how many runs have ended, of how many, each time one has.
+    """
 
     program: Sequence[str] = PROGRAM
     unshare: str = UNSHARE
     use_strace: bool = True
     scenarios: Sequence[Scenario] = tuple(Scenario)
+    ended: Callable[[int, int], None] = lambda _done, _of: None
 
 
 @frozen
@@ -161,6 +165,9 @@ def _run(
             control = pool.submit(one, RAW, traced=traced)
             lives = [pool.submit(one, name, traced=False) for name in means.scenarios]
             watched = [pool.submit(one, name, traced=True) for name in means.scenarios] if traced else []
+            runs = [control, *lives, *watched]
+            for done, _ in enumerate(as_completed(runs), start=1):
+                means.ended(done, len(runs))
             scenarios = [life.result() for life in lives]
             if watched:
                 scenarios = [merged(life, seen.result()) for life, seen in zip(scenarios, watched, strict=True)]

@@ -29,6 +29,11 @@ def server(tmp_path: Path) -> Server:
     return Server(tmp_path)
 
 
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def typed(server: Server, lang: Language, means: ProofTools, **values: str) -> tuple[CommandResult, str]:
     """What the command came to, and what it said on stderr before."""
     err = io.StringIO()
@@ -146,7 +151,13 @@ def test_the_whole_command(server: Server, leak: str | None, status: int, first:
     silence_server.namespaces_or_skip()
     python = sys.executable if leak is None else planted_agent.plant(server.folder, leak)
     means = ProofTools(program=silence_server.program(python), scenarios=(Scenario.OFFLINE,))
-    outcome, _ = typed(server, "en", means, days="1")
+    err = Screen()
+    world = Terminal(folder=server.folder).world(Console(out=io.StringIO(), err=err))
+    outcome = silence.prove(Options(values={"--days": "1"}), world, means)
+    runs = 3 if strace.available() is None else 2  # the controls, the scenario, and that again under strace
+    shown = [text.strip() for text in err.getvalue().split("\r")]
+    assert [f"{done} of {runs} runs finished" in shown for done in range(1, runs + 1)] == [True] * runs
+    assert shown[-1] == ""
     assert outcome.exit_status == status
     assert outcome.lines[0].startswith(first)
     watched = [line for line in outcome.lines if line.startswith("strace watched")]

@@ -16,6 +16,7 @@ from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import POLICIES
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.license.states import State
+from opanel_agent.core.units import LANGUAGES, Language
 
 OF_THE_PROMISE = ("last_left", "may_have_left", "requests", "reports", "advisories")
 
@@ -384,6 +385,18 @@ def test_check_of_a_stopped_agent_warns_and_then_knows_nothing(terminal: Termina
     printed = terminal.type("status", "--check")
     assert printed.status == status
     assert "not running" in printed.out
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_refused_settings_are_told_with_line_and_cure(terminal: Terminal, lang: Language) -> None:
+    terminal.lang = lang
+    terminal.paths.config_dir.mkdir(exist_ok=True, mode=0o700)
+    terminal.paths.settings.write_text("schema = 1\nproxie = 1\n")
+    terminal.paths.settings.chmod(0o600)
+    out = " ".join(ask(terminal).out.split())
+    assert "“proxie”" in out
+    assert {"en": "line: 2", "tr": "satır: 2"}[lang] in out
+    assert "man 5 opanel-agent" in out
 
 
 def test_check_knows_nothing_where_nobody_answers(terminal: Terminal) -> None:

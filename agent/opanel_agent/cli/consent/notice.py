@@ -7,6 +7,7 @@ from opanel_agent.cli.context import Context
 from opanel_agent.cli.layout import wrapped
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
+from opanel_agent.cli.markup import marked
 from opanel_agent.cli.output import CommandResult
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.consent import notice
@@ -20,7 +21,7 @@ from opanel_agent.system.storage.resources import Resources
 def show(_: Options, world: Context) -> CommandResult:
     lines = page(world, world.lang)
     result = {"notice": Resources().installed_notice(), "lang": world.lang, "text": "\n".join(lines)}
-    return CommandResult(result=result, lines=lines)
+    return CommandResult(result=result, lines=tuple(marked(lines)))
 
 
 def page(world: Context, lang: Language) -> tuple[str, ...]:

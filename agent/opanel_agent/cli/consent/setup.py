@@ -14,6 +14,7 @@ from pathlib import Path
 from opanel_agent.cli.consent import gate_view, write
 from opanel_agent.cli.consent.notice import page
 from opanel_agent.cli.context import Context
+from opanel_agent.cli.markup import rendered
 from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Options
 from opanel_agent.cli.prompter import Prompter
@@ -100,7 +101,7 @@ def _show_notice(prompter: Prompter, installed: str) -> tuple[Warned, ...]:
     lines = page(prompter.world, prompter.world.lang)
     for start in range(0, len(lines), step):
         for line in lines[start : start + step]:
-            prompter.teletype.show(escape(line))
+            prompter.teletype.show(rendered(escape(line), styles=False))
         if start + step < len(lines):
             prompter.teletype.ask(prompter.world.say("setup.read_on"))
     try:

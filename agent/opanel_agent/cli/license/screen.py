@@ -12,7 +12,9 @@ from opanel_agent.cli.times import day, moment, relative
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.opt_outs import Signal
+from opanel_agent.core.errors import Misconfigured, Storage
 from opanel_agent.core.license.states import Action, State
+from opanel_agent.messages import describe_error
 
 # A container or the demo has no systemd that confines it: no fault of the license, and in a row of its own.
 ABOUT_ISOLATION: Final = frozenset({Reason.OK, Reason.ISOLATION_PARTIAL, Reason.ISOLATION_NONE})
@@ -32,6 +34,7 @@ def status_rows(world: Context, answer: AnswerView, do_not_track: tuple[Signal, 
     yield from brief_rows(world, answer.license)
     yield from _renewal_rows(world, answer.part("renewal"))
     yield Row()
+    yield from _settings_rows(world)
     yield from _check_rows(world, answer)
     yield from _isolation_rows(world, answer.part("isolation"))
     if answer.advisories:
@@ -126,6 +129,18 @@ def _renewal_rows(world: Context, renewal: Mapping[str, Json]) -> Iterator[Row]:
     if following is not None:
         text = world.say("status.next", text=text, at=moment(following))
     yield Row(world.say("label.renewal"), text)
+
+
+def _settings_rows(world: Context) -> Iterator[Row]:
+    """What is wrong with agent.toml, where, and the cure. What this user may not read is no fault of the file's."""
+    try:
+        world.settings()
+    except Misconfigured as refused:
+        if refused.values.get("errno") not in ("EACCES", "EPERM"):
+            title, cure = describe_error(refused, world.lang)
+            yield Row(world.say("label.settings"), f"{title}. {cure}", Style.BAD, title)
+    except Storage:
+        return
 
 
 def _check_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
