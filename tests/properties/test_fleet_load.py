@@ -52,7 +52,7 @@ def test_ordinary_days_are_flat() -> None:
     assert peak(requests_by_minute(days=5), DAY_S, 5 * DAY_S) < 1.8  # which is chance, at 42 a minute
 
 
-@pytest.mark.parametrize("hours", [6, 24, pytest.param(24 * 14, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("hours", [6, 24, pytest.param(24 * 14, marks=[pytest.mark.slow, pytest.mark.once])])
 def test_no_outage_makes_a_storm(hours: int) -> None:
     outage = (2 * DAY_S + 6 * HOUR_S, 2 * DAY_S + (6 + hours) * HOUR_S)
     asked = requests_by_minute(days=5 + hours // 24, outage=outage)

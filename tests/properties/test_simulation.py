@@ -387,12 +387,14 @@ def test_a_life(seed: int) -> None:
     live(seed)
 
 
+@pytest.mark.once  # 40 more lives are the same on every interpreter
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 140))
 def test_many_lives(seed: int) -> None:
     live(seed)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_many_lives_see_every_state() -> None:
     lines = "\n".join(line for seed in range(100, 140) for line in live(seed))

@@ -12,7 +12,7 @@ import pytest
 from bench.load_clients import CLIENTS, OF_PROXIES, PROXIES, Client, Place, measured, outcome_of, proxy, static_nginx
 from fixtures.fake_daemon import fake_daemon, license_, problem
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]  # the bench is judged, not the product
 NOBODY: Final = 65534
 ANSWER: Final = json.dumps(license_()).encode()
 
