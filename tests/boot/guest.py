@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from boot.checks import Ran, until
 
-AGENT: Final = "/usr/local/bin/opanel-agent"
+AGENT: Final = "opanel-agent"  # install.sh links it in /usr/local/bin, a package has it in /usr/bin
 TOOLS: Final = "/usr/local/lib/opanel-boot"  # what a test brings along; not the product's
 UNITS: Final = (
     *("opanel-agent.service", "opanel-agent.socket"),

@@ -2,7 +2,8 @@
 
 `debian(suite)` is made once by debootstrap, from the archive that this machine's own apt is set up with. What would use
 the network by itself is masked in it: apt's and other timers, and networkd; the counter is to count the agent.
-`builds(place)` are two copies of this repository, each with its wheels: as it is, and one that calls itself older.
+`builds(place)` are copies of this repository, each with its wheels: as it is, one that calls itself older, and one that
+dies; and of the first two an apt repository each, signed.
 `cannot()` says why nothing can be booted here at all, or nothing.
 """
 
@@ -16,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +26,17 @@ from boot.guest import TOOLS
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 KEPT: Final = REPOSITORY / ".env" / "boot"
 SUITES: Final = {"bookworm": "3.11", "trixie": "3.13"}  # and their Python
+NEEDED: Final = "debootstrap systemd-container iproute2 util-linux debhelper dpkg-dev apt-utils gnupg"
 PREVIOUS: Final = "0.0.9"
 DYING: Final = "99.0.0"  # of its first work, once it has said READY
-PROGRAMS: Final = ("debootstrap", "systemd-nspawn", "ip", "nsenter", "unshare", "setpriv")
-_PACKAGES: Final = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv")
+PROGRAMS: Final = (
+    *("debootstrap", "systemd-nspawn", "ip", "nsenter", "unshare", "setpriv"),
+    *("dh", "dpkg-buildpackage", "apt-ftparchive", "gpg"),
+)
+_PACKAGES: Final = (
+    *("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "ca-certificates", "gpgv"),
+    *(f"python3-{name}" for name in ("cryptography", "h11", "httpx", "platformdirs", "psutil", "structlog", "tomli-w")),
+)
 _MASKED: Final = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
     *("systemd-networkd.service", "systemd-networkd.socket", "systemd-networkd-wait-online.service"),
@@ -49,7 +58,7 @@ def cannot(suites: list[str]) -> str | None:
         return "booting a system needs root"
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
-        return f"{', '.join(missing)}: not installed (apt install debootstrap systemd-container iproute2 util-linux)"
+        return f"{', '.join(missing)}: not installed (apt install {NEEDED})"
     tried = [
         (["unshare", "--net", "--mount", "true"], "this machine lets nobody make namespaces"),
         (_CONTAINER, "this machine lets nobody start a container"),
@@ -106,7 +115,7 @@ def _take_proxy(address: str) -> None:
 
 
 def _stamp(suite: str) -> Path:
-    return KEPT / suite / ("made-of-" + "-".join(_PACKAGES))
+    return KEPT / suite / f"made-of-{sha256(' '.join(_PACKAGES).encode()).hexdigest()[:16]}"
 
 
 def debian(suite: str) -> Path:
@@ -187,6 +196,27 @@ def builds(place: Path) -> None:
     _wheels(place / "current", *pythons)
     for name in ("previous", "dying"):
         _wheels(place / name, "--kept", str(place / "current" / "wheels"), *pythons)
+    with tempfile.TemporaryDirectory(prefix="opanel-gpg-") as home:
+        _gpg(home, "--quick-generate-key", "--passphrase", "", "packages@opanel.example")
+        for name in ("previous", "current"):
+            _repository(place, name, home)
+
+
+def _gpg(home: str, *options: str) -> None:
+    subprocess.run(["gpg", "--batch", "--quiet", *options], check=True, env={**os.environ, "GNUPGHOME": home})
+
+
+def _repository(place: Path, name: str, keys: str) -> None:
+    """An apt repository of one build, in `repository-NAME`."""
+    build, out = str(place / name / "packaging/build"), str(place / f"repository-{name}")
+    first_root = str(REPOSITORY / "docs/examples/root.jws")  # which the settings of every story replace
+    subprocess.run([build, "deb", "--root", first_root, "--out", out], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [build, "repository", out, "--key", "packages@opanel.example"],
+        check=True,
+        env={**os.environ, "GNUPGHOME": keys},
+        capture_output=True,
+    )
 
 
 def _call(tree: Path, version: str) -> None:

@@ -25,7 +25,7 @@ from boot.guest import PERMIT_NETWORKS, TOOLS, Guest, own_groups
 from boot.link import link
 from boot.outside import outside
 from boot.scenario import Scenario, hosts
-from boot.stories import busy, consent, days, install, licenses, life, removal, walls
+from boot.stories import busy, consent, days, install, licenses, life, package, removal, walls
 
 FAILED: Final = 1
 USAGE: Final = 64
@@ -47,6 +47,7 @@ STORIES: Final = (
     ("a day of do-not-track", days.of_do_not_track),
     ("removed", removal.is_purged),
     ("upgraded", removal.is_upgraded),
+    ("a package", package.is_installed_by_apt),
 )
 
 

@@ -59,7 +59,7 @@ def is_upgraded(scene: Scenario) -> None:
     scene.put("/root/fourth.jws", (scene.outside.folder / "fourth.jws").read_text("ascii"))
     for command in (("license", "install", "/root/fourth.jws"), ("license", "activate"), ("license", "refresh")):
         checks.succeeds(f"the previous build does: {' '.join(command)}", guest.agent(*command))
-    before, kept = _memory(scene), {path: guest.must("cat", path) for path in KEPT}
+    before, kept = memory(scene), {path: guest.must("cat", path) for path in KEPT}
     with scene.heard() as lines, herd(scene) as answered:
         ran = guest.run(*install("current", "--lang", "en"))
         checks.succeeds("this build installs over it", ran)
@@ -72,7 +72,7 @@ def is_upgraded(scene: Scenario) -> None:
     checks.same(
         "settings and consent are what they were, byte for byte", kept, {path: guest.must("cat", path) for path in KEPT}
     )
-    after = _memory(scene)
+    after = memory(scene)
     checks.same("license, activation and consents are what they were", before[:2], after[:2])
     checks.same("the ledger goes on where it was", before[2], after[2][: len(before[2])])
     checks.true(
@@ -88,16 +88,16 @@ def is_upgraded(scene: Scenario) -> None:
 def _rolled_back(scene: Scenario, version: str) -> None:
     """A build that dies of its first work, which it begins after READY."""
     checks, guest = scene.checks, scene.guest
-    before = _memory(scene)[:2]
+    before = memory(scene)[:2]
     ran = guest.run(*install("dying", "--lang", "en"))
     outcome = (ran.status, "the one that was here runs again" in ran.err)
     checks.same("one that dies of its first work is not left there", (70, True), outcome)
     checks.soon("the one before it answers", guest.answers)
-    now = (guest.run("/usr/local/bin/opanel-agent", "--version").out.strip(), _memory(scene)[:2])
+    now = (guest.run("/usr/local/bin/opanel-agent", "--version").out.strip(), memory(scene)[:2])
     checks.same("and version, license and consents are what they were", (version, before), now)
 
 
-def _memory(scene: Scenario) -> tuple[object, object, list[str]]:
+def memory(scene: Scenario) -> tuple[object, object, list[str]]:
     """The license as the panel is told it, who allowed what, and the ledger's entries."""
     status = scene.guest.status()
     license_part = {name: status["license"][name] for name in ("state", "reasons", "permits", "limits", "reseller")}

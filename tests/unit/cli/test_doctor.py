@@ -14,6 +14,7 @@ from fixtures.doctor_host import AGENT, DoctorHost, doctor_host
 from fixtures.fake_daemon import CannedReply, problem
 from fixtures.simulated_agent import PATHS, ROOT_FILE, STATUS_URL
 from opanel_agent import __version__
+from opanel_agent.cli.doctor import ownership
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
@@ -616,3 +617,14 @@ def test_a_program_is_told_everything(sick: DoctorHost) -> None:
         "hint": translate("cure.name_unknown", "en"),
     }
     assert sick.see("--json").status == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "place"),
+    [
+        ("/opt/opanel-agent/env-0.1.0-1/lib/python3.11/site-packages/opanel_agent/x.py", "/opt/opanel-agent"),
+        ("/usr/lib/opanel-agent/env/lib/python3/site-packages/opanel_agent/x.py", "/usr/lib/opanel-agent"),
+    ],
+)
+def test_the_program_s_place_is_the_installer_s_or_the_package_s(code: str, place: str) -> None:
+    assert ownership.program_place(code) == Path(place)

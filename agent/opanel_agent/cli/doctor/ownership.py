@@ -16,13 +16,15 @@ from opanel_agent.core.consent.purposes import SHARDS
 from opanel_agent.core.diagnosis import PathFacts, Rule
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.values import frozen, replace
+from opanel_agent.system.storage import installation
 from opanel_agent.system.storage.file_facts import FileInspector
 from opanel_agent.system.storage.paths import Paths
 from opanel_agent.system.storage.settings import Settings
 
 AGENT: Final = "opanel-agent"
 COURIER: Final = "opanel-courier"
-CODE: Final = Path("/opt/opanel-agent")
+INSTALLER_PLACE: Final = Path("/opt/opanel-agent")
+PACKAGE_PLACE: Final = Path("/usr/lib/opanel-agent")
 MAX_DEPTH: Final = 3
 Readers = Mapping[str, tuple[int, frozenset[int]]]
 
@@ -98,6 +100,11 @@ def _users(paths: Paths, inspection: FileInspector) -> _Users:
 Ruled = tuple[Rule, int]
 
 
+def program_place(code: str = installation.CODE) -> Path:
+    """The folder that holds all of a system installation's program."""
+    return PACKAGE_PLACE if Path(os.path.realpath(code)).is_relative_to(PACKAGE_PLACE) else INSTALLER_PLACE
+
+
 def _administrators(paths: Paths, settings: Settings | None, users: _Users) -> Iterator[Ruled]:
     def rule(path: Path, label: str, kind: str, *, readers: Readers = users.both, inside: int = 0) -> Ruled:
         uids = frozenset({users.admin, 0})
@@ -113,7 +120,7 @@ def _administrators(paths: Paths, settings: Settings | None, users: _Users) -> I
         return made, inside
 
     if paths.system:
-        yield rule(CODE, "code", "folder")
+        yield rule(program_place(), "code", "folder")
     yield rule(paths.config_dir, "config", "folder")
     yield rule(paths.settings, "config/agent.toml", "file")
     yield rule(paths.consent, "config/consent.toml", "file")

@@ -1,0 +1,120 @@
+"""From a signed repository by apt: taken over from install.sh, upgraded under load, removed, purged."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from boot.checks import Ran
+from boot.file_tree import Tree, changed, read
+from boot.guest import TOOLS, UNITS
+from boot.scenario import PYTHON, STANDS, Scenario, version_of
+from boot.stories.busy import herd, reports_outcome
+from boot.stories.install import install
+from boot.stories.removal import DATA, USERS, memory
+
+PORT = 8099
+KEYRING = "/etc/apt/keyrings/opanel.gpg"
+SOURCES = "/etc/apt/sources.list.d/opanel.list"
+# What apt and dpkg themselves keep, and systemd of units that were enabled once.
+THEIRS = ("/etc/apt", "/var/lib/apt", "/var/lib/dpkg", "/var/cache", "/var/log", "/var/lib/systemd", "/etc/ld.so.cache")
+
+
+def is_installed_by_apt(scene: Scenario) -> None:
+    checks, guest = scene.checks, scene.guest
+    before_all = read(guest.root)
+    scene.settle()
+    guest.must(*install("current", "--lang", "en"))
+    scene.outside.issue("fifth.jws")
+    scene.put("/root/fifth.jws", (scene.outside.folder / "fifth.jws").read_text("ascii"))
+    for command in (("license", "install", "/root/fifth.jws"), ("license", "activate")):
+        guest.must("opanel-agent", *command)
+    before = memory(scene)
+    with _repository(scene, "previous"), scene.heard() as lines:
+        _is_refused_when_altered(scene)
+        ran = _apt(scene, "install", "opanel-agent")
+        checks.succeeds("apt installs it over what install.sh had laid", ran)
+        checks.soon("it answers", guest.answers)
+    checks.same("nothing was asked of anyone by that", [], lines)
+    checks.same(
+        "the installer's place is gone", "", guest.sh("ls -d /opt/opanel-agent /usr/local/bin/opanel-agent || true")
+    )
+    checks.same("the command is the package's", "/usr/bin/opanel-agent", guest.sh("command -v opanel-agent"))
+    checks.soon("each unit of it runs", lambda: all(guest.unit(unit, "ActiveState") == "active" for unit in UNITS))
+    checks.same(
+        "its units lie in the vendor's place", "/lib/systemd/system", _folder(guest.unit(UNITS[0], "FragmentPath"))
+    )
+    after = memory(scene)
+    checks.same("license, activation and consents are what they were", before[:2], after[:2])
+    checks.same("the ledger goes on where it was", before[2], after[2][: len(before[2])])
+    checks.same("it finds every wall of its cage standing", STANDS, scene.isolation())
+    with scene.heard() as lines:
+        checks.succeeds("what it asks leaves by the package's own fetch", guest.agent("license", "refresh"))
+    checks.true("and arrives", found=bool(lines))
+    _is_upgraded(scene)
+    _is_removed(scene, before_all)
+
+
+def _is_refused_when_altered(scene: Scenario) -> None:
+    place = f"{TOOLS}/repository-previous/InRelease"
+    scene.guest.sh(f"cp -p {place} {place}.kept; sed -i 's/^Label: .*/Label: Somebody/' {place}")
+    ran = _apt(scene, "update")
+    scene.checks.true("a repository that was altered is refused", found="BADSIG" in ran.both, reason=ran.both)
+    scene.guest.sh(f"mv {place}.kept {place}")
+    scene.guest.must("apt-get", "update", "-qq")
+
+
+def _is_upgraded(scene: Scenario) -> None:
+    checks, guest = scene.checks, scene.guest
+    settings = guest.must("cat", "/etc/opanel-agent/agent.toml")
+    before = memory(scene)[:2]
+    with _repository(scene, "current"), herd(scene) as answered:
+        guest.must("apt-get", "update", "-qq")
+        ran = _apt(scene, "install", "--only-upgrade", "opanel-agent")
+        checks.succeeds("apt brings the next version", ran)
+        checks.soon("it answers anew", guest.answers)
+    reports_outcome(scene, "an upgrade by apt", answered)
+    version = guest.must("opanel-agent", "--version")
+    checks.same("it is that version", f"opanel-agent {version_of(guest.path(f'{TOOLS}/current'))}", version)
+    checks.same("the settings are what they were", settings, guest.must("cat", "/etc/opanel-agent/agent.toml"))
+    checks.same("license and consents, too", before, memory(scene)[:2])
+    guest.must("systemctl", "disable", "--now", "opanel-agent-courier.socket")
+    checks.succeeds("installed again over itself", _apt(scene, "install", "--reinstall", "opanel-agent"))
+    courier = guest.sh(
+        "systemctl is-enabled opanel-agent-courier.socket; systemctl is-active opanel-agent-courier.socket; true"
+    )
+    checks.same("what the administrator disabled stays so", "disabled\ninactive", courier)
+
+
+def _is_removed(scene: Scenario, before: Tree) -> None:
+    checks, guest = scene.checks, scene.guest
+    checks.succeeds("apt removes it", _apt(scene, "remove", "opanel-agent"))
+    kept = guest.sh(f"ls -d {' '.join(DATA)}").split()
+    checks.same("its settings and its data stay", list(DATA), kept)
+    running = guest.sh("systemctl list-units --plain --no-legend 'opanel-agent*'")
+    checks.same("no unit of it runs", "", running)
+    checks.succeeds("apt purges it", _apt(scene, "purge", "opanel-agent"))
+    guest.sh(f"rm -rf /root/*.jws {SOURCES} {KEYRING} {TOOLS}/__pycache__")
+    left = [each for each in changed(before, read(guest.root)) if not each[2:].startswith(THEIRS)]
+    checks.same("but for the accounts, the file system is what it was", USERS, sorted(set(left)))
+
+
+@contextmanager
+def _repository(scene: Scenario, name: str) -> Iterator[None]:
+    """Served over loopback, and the one that apt knows."""
+    guest = scene.guest
+    place = f"{TOOLS}/repository-{name}"
+    guest.sh(f"install -D -m 644 {place}/opanel.gpg {KEYRING}; rm -f /etc/apt/sources.list")
+    scene.put(SOURCES, f"deb [signed-by={KEYRING}] http://127.0.0.1:{PORT} ./\n")
+    server = guest.start(PYTHON, "-m", "http.server", "-d", place, "-b", "127.0.0.1", str(PORT))
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def _apt(scene: Scenario, *words: str) -> Ran:
+    return scene.guest.run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y", "-o", "Acquire::Retries=3", *words)
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0].removeprefix("/usr")
