@@ -35,7 +35,10 @@ PROGRAMS: Final = (
 )
 _PACKAGES: Final = (
     *("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "ca-certificates", "gpgv"),
-    *(f"python3-{name}" for name in ("cryptography", "h11", "httpx", "platformdirs", "psutil", "structlog", "tomli-w")),
+    *(
+        f"python3-{name}"
+        for name in ("cffi-backend", "cryptography", "h11", "httpx", "platformdirs", "psutil", "structlog", "tomli-w")
+    ),
 )
 _MASKED: Final = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
@@ -183,9 +186,7 @@ def builds(place: Path) -> None:
         for each in _INSTALLED:
             source = REPOSITORY / each
             if source.is_dir():
-                shutil.copytree(
-                    source, tree / each, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
-                )
+                shutil.copytree(source, tree / each, ignore=_made_here)
             else:
                 shutil.copy(source, tree)
     _call(place / "previous", PREVIOUS)
@@ -217,6 +218,12 @@ def _repository(place: Path, name: str, keys: str) -> None:
         env={**os.environ, "GNUPGHOME": keys},
         capture_output=True,
     )
+
+
+def _made_here(folder: str, names: list[str]) -> set[str]:
+    """What building leaves in a source tree."""
+    built = {name for name in names if name == "build" and Path(folder, name).is_dir()}
+    return built | shutil.ignore_patterns("__pycache__", "*.egg-info")(folder, names)
 
 
 def _call(tree: Path, version: str) -> None:
