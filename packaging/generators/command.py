@@ -5,10 +5,10 @@ usage: packaging/generate             write what is stale, and name it
        packaging/generate --locks     first pin the newest releases in the lock files (needs `uv` and a package index)
        packaging/generate --notice    first freeze the field catalog into the installed privacy notice
 
-Generated are the compiled sentences (.mo), the manual pages, the completions, and of docs/ the signed examples and
-the words of the panel's page. A generated file that no source accounts for any more is removed, and named by --check. Of
-the lock files, both of the first forms only check that they pin what the distributions ask for. A frozen notice is changed
-by --notice alone, which refuses whatever the notice's text did not say.
+Generated are the compiled sentences (.mo), the manual pages, the completions, and of docs/ the signed examples, the
+words of the panel's page, and the pages on troubleshooting. A generated file that no source accounts for any more is
+removed, and named by --check. Of the lock files, both of the first forms only check that they pin what the distributions
+ask for. A frozen notice is changed by --notice alone, which refuses whatever the notice's text did not say.
 """
 
 import sys
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from generators import catalogs, completion, examples, lock, man, panel_words
+from generators import catalogs, completion, examples, lock, man, panel_words, troubleshooting
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 OPTIONS: Final = (set[str](), {"--check"}, {"--locks"}, {"--notice"}, {"--locks", "--notice"})
@@ -38,6 +38,7 @@ GENERATORS: Final = (
     Generator("packaging/share/[!m]*/*/*opanel-agent*", completion.outputs),
     Generator("docs/examples/*.jw?", examples.outputs),
     Generator("docs/examples/panel/settings/words.php", panel_words.outputs),
+    Generator("docs/troubleshooting/*.md", troubleshooting.outputs),
 )
 
 

@@ -25,7 +25,7 @@ MARKS: Final = {
 }
 # The rest follows: generated (packaging/generate), told in prose, tested, or frozen with an older notice.
 FOLLOWS: Final = re.compile(
-    r"tests/|docs/(adr/|examples/|[\w-]+\.md)|[A-Z]+\.md|packaging/(share/|README\.md)|.*\.mo$|.*/notices/2026-12-0[12]/|.*/data_rights\.toml|.*/fields\.json"
+    r"tests/|docs/(adr/|examples/|troubleshooting/|[\w-]+\.md)|[A-Z]+\.md|packaging/(share/|README\.md)|.*\.mo$|.*/notices/2026-12-0[12]/|.*/data_rights\.toml|.*/fields\.json"
 )
 
 

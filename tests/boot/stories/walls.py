@@ -53,7 +53,8 @@ def stand(scene: Scenario) -> None:
         credential = _could(scene, "opanel-agent.service")["credential"]
         scene.checks.same("where there is no DMI, the agent is told so", "absent", credential)
     guest.must("rm", ROOTS)
-    guest.must("systemctl", "start", "opanel-agent.service")
+    # Not start: the probe's last connection may have begun one, with the probe in the agent's place.
+    guest.must("systemctl", "restart", "opanel-agent.service")
     _strangers(scene)
 
 
