@@ -257,3 +257,58 @@ def test_the_library_gives_the_requests_of_a_check(page: PanelPage, daemon: Fake
     daemon.replies.clear()
     daemon.failed("/v1/refresh", {"kind": "NotPermitted"})
     assert asked(page, "refresh") == [None, "invalid_answer"]
+
+
+# sudo itself
+
+UID: Final = "64999"
+AS_THE_PANEL: Final = """
+cd "$1"
+mount --bind passwd /etc/passwd
+mount --bind sudoers.d /etc/sudoers.d
+mount --bind sbin /usr/local/sbin
+mount --bind bin /usr/local/bin
+uid=$2
+shift 2
+exec setpriv --reuid "$uid" --regid "$uid" --clear-groups sudo -n /usr/local/sbin/opanel-privacy "$@"
+"""
+
+
+@pytest.fixture
+def as_root_installs_it(tmp_path: Path) -> Path:
+    """The files of a system on which root has installed the helper; mounted over this one's where nobody else sees it."""
+    for name in ("sudoers.d", "sbin", "bin"):
+        (tmp_path / name).mkdir()
+    users = f"opanel-panel:*:{UID}:{UID}::/:/bin/sh\nother:*:64998:64998::/:/bin/sh\n"
+    (tmp_path / "passwd").write_text(Path("/etc/passwd").read_text() + users)
+    for source, target, mode in (
+        (HELPER, "sbin/opanel-privacy", 0o755),
+        (HELPER.with_name("opanel-privacy.sudoers"), "sudoers.d/opanel-privacy", 0o440),
+    ):
+        shutil.copyfile(source, tmp_path / target)
+        (tmp_path / target).chmod(mode)
+    agent = tmp_path / "bin" / "opanel-agent"
+    agent.write_text('#!/bin/sh\necho "$(id -u) $*"\n')
+    agent.chmod(0o755)
+    return tmp_path
+
+
+def through_sudo(folder: Path, uid: str, *words: str) -> tuple[int, str]:
+    for program in ("unshare", "setpriv", "sudo"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (.ci/run does): sudo was not asked")
+    command = ["/usr/bin/env", "unshare", "--mount", "bash", "-euc", AS_THE_PANEL, "bash", str(folder), uid, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "mount:" not in done.stderr, done.stderr
+    return done.returncode, done.stdout
+
+
+@pytest.mark.root
+def test_sudo_runs_the_panel_s_words_as_root_and_refuses_all_else(as_root_installs_it: Path) -> None:
+    for words, command in WORDS.items():
+        assert through_sudo(as_root_installs_it, UID, *words.split()) == (0, f"0 {command}\n"), words
+    for refused in ((), ("sent", "x"), ("allow", "license_renewal"), ("notice", "tr", "en")):
+        status, printed = through_sudo(as_root_installs_it, UID, *refused)
+        assert (status, printed) == (1, ""), refused
+    assert through_sudo(as_root_installs_it, UID, "notice tr") == (64, ""), "sudo joins words; the helper counts them"
+    assert through_sudo(as_root_installs_it, "64998", "sent") == (1, ""), "nobody else may"
