@@ -27,8 +27,8 @@ def terminal(tmp_path: Path) -> Terminal:
 
 
 def ask(terminal: Terminal, *argv: str, **license_members: Any) -> Printed:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer(**license_members))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer(**license_members))
         return terminal.type("status", *argv)
 
 
@@ -51,7 +51,7 @@ def row(printed: str, label: str) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "said"),
+    ("ahead_s", "relative"),
     [
         (-3 * DAY - 1, "3 days ago"),
         (-2 * DAY + 1, "47 hours ago"),
@@ -67,14 +67,14 @@ def row(printed: str, label: str) -> str | None:
         (2 * DAY + 1, "in 3 days"),
     ],
 )
-def test_a_time_is_told_with_how_far_it_is(terminal: Terminal, ahead_s: int, said: str) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer() | {"last_check": {"at": NOW + ahead_s, "failure": None}, "next_run": {}})
-        assert row(terminal.type("status").out, "Last check") == f"{moment(NOW + ahead_s)} ({said})"
+def test_a_time_is_told_with_how_far_it_is(terminal: Terminal, ahead_s: int, relative: str) -> None:
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer() | {"last_check": {"at": NOW + ahead_s, "failure": None}, "next_run": {}})
+        assert row(terminal.type("status").out, "Last check") == f"{moment(NOW + ahead_s)} ({relative})"
 
 
 @pytest.mark.parametrize(
-    ("told", "text"),
+    ("renewal", "text"),
     [
         ({"next": None, "at": None, "failure": None}, None),
         ({"next": NOW + 9 * DAY, "at": None, "failure": None}, None),
@@ -89,9 +89,11 @@ def test_a_time_is_told_with_how_far_it_is(terminal: Terminal, ahead_s: int, sai
         ),
     ],
 )
-def test_the_renewal_has_a_row_once_there_was_one(terminal: Terminal, told: dict[str, Any], text: str | None) -> None:
+def test_the_renewal_has_a_row_once_there_was_one(
+    terminal: Terminal, renewal: dict[str, Any], text: str | None
+) -> None:
     with fake_daemon(terminal.paths.socket) as daemon:
-        daemon.says("/v1/answer", {**answer(), "renewal": told})
+        daemon.says("/v1/answer", {**answer(), "renewal": renewal})
         assert row(terminal.type("status").out, "Renewal") == text
 
 
@@ -128,8 +130,8 @@ def test_in_ordinary_times_status_has_fifteen_lines_of_eighty_columns(terminal: 
     for purpose in ("usage_statistics", "crash_reports"):
         terminal.type("consent", "deny", purpose)
     parts: dict[str, Json] = {"reports": {"held": 0, "next": NOW + 2 * DAY}}
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer(license=TERMS) | parts)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer(license=TERMS) | parts)
         printed = terminal.type("status")
     assert (printed.status, printed.err) == (0, "")
     assert printed.out == ORDINARY
@@ -164,8 +166,8 @@ def test_the_screen_in_turkish(terminal: Terminal) -> None:
 
 def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Terminal) -> None:
     def rows(label: str, **parts: Any) -> str | None:
-        with fake_daemon(terminal.paths.socket) as told:
-            told.says("/v1/answer", answer() | parts)
+        with fake_daemon(terminal.paths.socket) as daemon:
+            daemon.says("/v1/answer", answer() | parts)
             return row(terminal.type("status").out, label)
 
     assert rows("Left last", last_left=None) == "nothing that says anything about this server"
@@ -193,8 +195,8 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
 
 def test_an_older_daemon_tells_nothing_of_reports_and_nothing_is_made_up(terminal: Terminal) -> None:
     older = {name: value for name, value in answer().items() if name not in OF_THE_PROMISE}
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", older)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", older)
         printed = terminal.type("status")
         metrics = terminal.type("status", "--metrics").out
     assert printed.status == 0
@@ -224,8 +226,8 @@ def test_a_reseller_without_any_contact_is_named(terminal: Terminal) -> None:
 def test_opt_outs_and_a_failed_check_are_said(terminal: Terminal) -> None:
     found = Signal(kind=SignalKind.FILE, what="offline", place="/etc/opanel-agent")
     terminal.optouts.signals = Signals(do_not_track=(found,), offline=(found,))  # type: ignore[attr-defined]
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer() | {"last_check": {"at": None, "failure": "unreachable_tcp"}})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer() | {"last_check": {"at": None, "failure": "unreachable_tcp"}})
         out = terminal.type("status").out
     place = "offline in /etc/opanel-agent"
     assert row(out, "Opt-outs") == f"offline: {place}; do not track: {place}"
@@ -238,8 +240,8 @@ def test_the_envelope_holds_the_whole_answer(terminal: Terminal) -> None:
     printed = ask(terminal, "--json")
     envelope = printed.json()
     assert set(envelope["result"].pop("consent")["purposes"]) == {*POLICIES}  # computed when asked
-    told = {name: value for name, value in answer().items() if name != "consent"}
-    assert envelope == {"schema": 1, "result": told, "warnings": [], "errors": []}
+    expected = {name: value for name, value in answer().items() if name != "consent"}
+    assert envelope == {"schema": 1, "result": expected, "warnings": [], "errors": []}
 
 
 def test_codes_of_a_newer_daemon_and_members_that_it_added_do_no_harm(terminal: Terminal) -> None:
@@ -254,21 +256,21 @@ def test_without_a_daemon_the_last_answer_is_shown_as_such(terminal: Terminal) -
     assert printed.status == 0
     assert row(printed.out, "License") == "active"
     assert printed.err.startswith("warning: opanel-agent is not running; this is its last answer")
-    told = terminal.type("status", "--json").json()
-    assert [warning["code"] for warning in told["warnings"]] == ["not_running"]
+    printed_json = terminal.type("status", "--json").json()
+    assert [warning["code"] for warning in printed_json["warnings"]] == ["not_running"]
 
 
 def test_a_daemon_that_cannot_answer_yet_is_not_covered_up(terminal: Terminal) -> None:
     leave(terminal)
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says_raw("/v1/answer", problem(503, "not_yet"))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says_raw("/v1/answer", problem(503, "not_yet"))
         assert terminal.type("status").status == 75
 
 
 def test_a_daemon_that_answers_nonsense_is_not_covered_up_either(terminal: Terminal) -> None:
     leave(terminal)
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says_raw("/v1/answer", CannedReply(body=b"?"))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says_raw("/v1/answer", CannedReply(body=b"?"))
         assert terminal.type("status").status == 69
         assert terminal.type("status", "--check").status == 3
 
@@ -325,9 +327,9 @@ def test_check_says_when_the_license_ends_with_figures_and_no_word_of_the_isolat
 
 def test_metrics_tell_when_the_license_ends_and_is_renewed(terminal: Terminal) -> None:
     terms: Json = {"expires": NOW + 363 * DAY + 5, "renews_from": NOW + 250 * DAY, "offline_until": None}
-    with fake_daemon(terminal.paths.socket) as told:
+    with fake_daemon(terminal.paths.socket) as daemon:
         renewal: Json = {"at": NOW - DAY, "next": NOW + DAY, "failure": "rate_limited"}
-        told.says("/v1/answer", answer(license=terms) | {"renewal": renewal})
+        daemon.says("/v1/answer", answer(license=terms) | {"renewal": renewal})
         lines = samples(terminal.type("status", "--metrics").out)
     for line in (
         f"opanel_agent_license_expires_seconds {NOW + 363 * DAY + 5}",
@@ -359,15 +361,15 @@ def test_every_reason_but_three_is_a_warning(terminal: Terminal) -> None:
     ],
 )
 def test_the_isolation_and_what_is_missing_of_it(terminal: Terminal, isolation: dict[str, Any], text: str) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", {**answer(), "isolation": isolation})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", {**answer(), "isolation": isolation})
         assert row(terminal.type("status").out, "Isolation") == text
 
 
 def test_an_evaluation_that_failed_is_told_beside_the_answer(terminal: Terminal) -> None:
     trouble = Storage(Fault.DISK_FULL, "disk_full", file="/var/lib/opanel-agent/clock.json", errno="ENOSPC").to_json()
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer() | {"trouble": trouble})
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer() | {"trouble": trouble})
         printed = terminal.type("status")
         assert (printed.status, row(printed.out, "License")) == (0, "active")
         assert "the last evaluation failed" in printed.err
@@ -403,8 +405,8 @@ def test_check_knows_nothing_where_nobody_answers(terminal: Terminal) -> None:
     printed = terminal.type("status", "--check")
     assert printed.status == 3
     assert printed.out == "OPANEL UNKNOWN - cannot reach opanel-agent: it is not running\n"
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says_raw("/v1/answer", CannedReply(body=b"?"))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says_raw("/v1/answer", CannedReply(body=b"?"))
         assert terminal.type("status", "--check").status == 3
 
 
@@ -469,10 +471,10 @@ def test_metrics_tell_what_an_operator_alerts_on(terminal: Terminal) -> None:
     ):
         assert line in lines
     terminal.now_s = NOW + 30 * DAY
-    with fake_daemon(terminal.paths.socket) as told:
+    with fake_daemon(terminal.paths.socket) as daemon:
         failure = {"kind": "Storage", "code": "disk_full", "detail": "disk_full", "values": {}}
         parts: dict[str, Any] = {"last_check": {"at": None, "failure": "unreachable_dns"}, "trouble": failure}
-        told.says("/v1/answer", answer(last_success=None, until=NOW) | parts)
+        daemon.says("/v1/answer", answer(last_success=None, until=NOW) | parts)
         lines = samples(terminal.type("status", "--metrics").out)
     assert "opanel_agent_license_left_seconds 0" in lines
     assert "opanel_agent_check_failed 1" in lines
@@ -495,8 +497,8 @@ def test_metrics_hold_before_a_strict_parser(terminal: Terminal) -> None:
         families = {family.name: family for family in parser.text_string_to_metric_families(text)}
         assert "opanel_agent_up" in families
     assert families.keys() == {"opanel_agent_up"}
-    told = {family.name: family for family in parser.text_string_to_metric_families(texts[1])}
-    assert [each.labels["reason"] for each in told["opanel_agent_license_reason"].samples] == ['a"b\\c\nd']
+    families_by_name = {family.name: family for family in parser.text_string_to_metric_families(texts[1])}
+    assert [each.labels["reason"] for each in families_by_name["opanel_agent_license_reason"].samples] == ['a"b\\c\nd']
     with pytest.raises(ValueError, match="EOF"):
         [*parser.text_string_to_metric_families(texts[0].removesuffix("# EOF\n"))]
 
@@ -517,20 +519,20 @@ def test_a_time_beyond_every_calendar_is_still_shown() -> None:
 
 @pytest.mark.parametrize("command", [("status",), ("license", "show")])
 def test_when_the_license_ends_is_said_with_which_it_is(terminal: Terminal, command: tuple[str, ...]) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer(license=TERMS))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer(license=TERMS))
         printed = terminal.type(*command)
         ending = f"{moment(NOW + 363 * DAY)} (in 363 days), renews from 2027-08-01"
         assert row(printed.out, "Valid until") == ending
         assert row(printed.out, "License id") == "0f8fad5b-d9cb-469f-a165-70867728950e"
-        told.replies.clear()
-        told.says("/v1/answer", answer())
+        daemon.replies.clear()
+        daemon.says("/v1/answer", answer())
         assert row(terminal.type(*command).out, "Valid until") is None
 
 
 def test_license_show_has_every_date_and_who_vouches_for_it(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer(license=TERMS))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer(license=TERMS))
         out = terminal.type("license", "show").out
     assert row(out, "Issued") == f"{moment(NOW - DAY)} (24 hours ago)"
     assert row(out, "Renews from") == f"{moment(NOW + 250 * DAY)} (in 250 days)"
@@ -541,8 +543,8 @@ def test_license_show_has_every_date_and_who_vouches_for_it(terminal: Terminal) 
 
 
 def test_a_license_that_ended_says_so(terminal: Terminal) -> None:
-    with fake_daemon(terminal.paths.socket) as told:
-        told.says("/v1/answer", answer(license=TERMS | {"expires": NOW - 3 * DAY, "renews_from": NOW - 90 * DAY}))
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer(license=TERMS | {"expires": NOW - 3 * DAY, "renews_from": NOW - 90 * DAY}))
         out = terminal.type("status").out
     assert row(out, "Valid until") is None
     assert row(out, "Ended") == f"{moment(NOW - 3 * DAY)} (3 days ago)"

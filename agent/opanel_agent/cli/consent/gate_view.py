@@ -83,7 +83,7 @@ def present(world: Context, answer: AnswerView) -> AnswerView:
         "do_not_track": [_signal_json(signal) for signal in do_not_track_],
         "offline": [_signal_json(signal) for signal in opt_outs.offline],
     }
-    return answer._replace(told={**answer.told, "consent": part})
+    return answer._replace(members={**answer.members, "consent": part})
 
 
 def _readable(world: Context, consent: ConsentReading) -> bool:

@@ -188,11 +188,11 @@ def _leaving_lines(world: Context, leaving: Leaving, head: str) -> Iterator[str]
     fields = load_catalog().fields(leaving.purpose)
     yield world.say(head, purpose=world.named("purpose", leaving.purpose), url=leaving.url)
     for name in leaving.names:
-        yield from _said_lines(world, leaving, name, fields.get(name))
+        yield from _value_lines(world, leaving, name, fields.get(name))
     yield from send.raw_lines(world, leaving)
 
 
-def _said_lines(world: Context, leaving: Leaving, name: str, field: Field | None) -> Iterator[str]:
+def _value_lines(world: Context, leaving: Leaving, name: str, field: Field | None) -> Iterator[str]:
     yield from paragraph(f"{name}: {send.value_of(leaving, name)}", indent=2, hang=4)
     if field is not None:
         yield from paragraph(field.description[world.lang], indent=6)
@@ -201,8 +201,8 @@ def _said_lines(world: Context, leaving: Leaving, name: str, field: Field | None
 def _why_lines(world: Context, why: tuple[SendObstacle, ...]) -> Iterator[str]:
     for each in why:
         reason = world.named("reason", each.reason)
-        said = world.say("ground.line", reason=reason, where=where(world, each))
-        yield from paragraph(said.strip(), indent=2, hang=4)
+        line = world.say("ground.line", reason=reason, where=where(world, each))
+        yield from paragraph(line.strip(), indent=2, hang=4)
 
 
 def _found(findings: tuple[ExportFlaw, ...]) -> Shown:
@@ -220,15 +220,15 @@ def _held_lines(world: Context, each: Members) -> Iterator[str]:
         world.say("held.times", since=since, ready=ready, bytes=each.integer("body_bytes")), indent=2, hang=2
     )
     if each.text("stage") != Stage.SEALED:
-        said = world.say("held.stage", stage=stage(world, each), at=moment(each.integer("attempted_at")))
-        yield from paragraph(said, indent=2, hang=2)
+        progress = world.say("held.stage", stage=stage(world, each), at=moment(each.integer("attempted_at")))
+        yield from paragraph(progress, indent=2, hang=2)
     if each.boolean("edited"):
         yield f"  {world.say('held.edited')}"
     yield from _why_lines(world, send.grounds(each))
 
 
-def _sent_line(world: Context, told: Members) -> str:
-    return world.say("held.sent", id=told.text("id"), url=told.text("url"), status=told.integer("reply_status"))
+def _sent_line(world: Context, sent: Members) -> str:
+    return world.say("held.sent", id=sent.text("id"), url=sent.text("url"), status=sent.integer("reply_status"))
 
 
 def _right(options: Options) -> dict[str, Json]:
@@ -246,13 +246,13 @@ def _right(options: Options) -> dict[str, Json]:
     return asked if text is None else asked | {"text": text}
 
 
-def _promise_lines(world: Context, told: Members) -> Iterator[str]:
+def _promise_lines(world: Context, reply: Members) -> Iterator[str]:
     yield world.say("rights.sent")
-    if told.has("due") and isinstance(due := told.value("due"), int):
+    if reply.has("due") and isinstance(due := reply.value("due"), int):
         yield world.say("rights.due", due=moment(due))
     else:
         yield from paragraph(world.say("rights.no_receipt"))
-    if told.has("answer") and (answer := told.value("answer")) is not None:
+    if reply.has("answer") and (answer := reply.value("answer")) is not None:
         yield world.say("rights.answer")
         yield from verbatim(json.dumps(answer, ensure_ascii=False, indent=1))
 

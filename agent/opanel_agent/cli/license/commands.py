@@ -54,7 +54,7 @@ def show(options: Options, world: Context) -> CommandResult:
         return _urls(world)
     answer = answers.latest(world)
     lines = table(license_rows(world, answer), world.console.columns)
-    return CommandResult(result=answer.license.told, lines=lines, warnings=beside(world, answer))
+    return CommandResult(result=answer.license.members, lines=lines, warnings=beside(world, answer))
 
 
 def verify(options: Options, world: Context) -> CommandResult:
@@ -178,7 +178,7 @@ def _outcome(world: Context, done: Done, lines: tuple[str, ...]) -> CommandResul
         license_ = answers.license_of(done.license)
     except Untrusted:  # no answer yet, or of another version: the job is done all the same
         return CommandResult(result=done.plain, lines=lines)
-    result: dict[str, Shown] = {**done.plain, "license": license_.told}
+    result: dict[str, Shown] = {**done.plain, "license": license_.members}
     return CommandResult(result=result, lines=(*lines, *table(brief_rows(world, license_), world.console.columns)))
 
 

@@ -31,7 +31,7 @@ def metrics(world: Context) -> CommandResult:
     now_s = int(world.now_s())
     families = (*_license(answer, now_s), *_terms(answer, now_s), *_agent(answer, now_s), *_promise(answer))
     lines = tuple(line for family in families for line in family)
-    return CommandResult(result=answer.license.told, lines=(*lines, "# EOF"))
+    return CommandResult(result=answer.license.members, lines=(*lines, "# EOF"))
 
 
 def _license(answer: AnswerView, now_s: int) -> Iterator[Family]:

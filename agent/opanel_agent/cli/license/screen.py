@@ -198,7 +198,7 @@ def _report_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
     left, may, reports = answer.part("last_left"), answer.part("may_have_left"), answer.part("reports")
     yield from _request_rows(world, "label.last_left", left)
     yield from _request_rows(world, "label.may_have_left", may)
-    if "last_left" in answer.told and not left and not may:
+    if "last_left" in answer.members and not left and not may:
         yield Row(world.say("label.last_left"), world.say("status.nothing_left"))
     held, following = number(reports, "held"), number(reports, "next")
     if held:

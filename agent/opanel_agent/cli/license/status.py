@@ -44,7 +44,7 @@ def screen(world: Context) -> CommandResult:
     obeyed = (*world.optouts.read().do_not_track, *signals.in_answer(answer))
     lines = table(status_rows(world, answer, obeyed), world.console.columns)
     warnings = (*beside(world, answer), *signals.shell_alone(world, obeyed))
-    return CommandResult(result=answer.told, lines=lines, warnings=warnings)
+    return CommandResult(result=answer.members, lines=lines, warnings=warnings)
 
 
 def check(world: Context) -> CommandResult:

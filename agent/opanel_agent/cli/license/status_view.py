@@ -24,7 +24,7 @@ CONTACT: Final = ("email", "phone", "url")
 
 
 class LicenseView(NamedTuple):
-    """`GET /v1/license`. Times are seconds since the epoch; `told` is the whole as it came."""
+    """`GET /v1/license`. Times are seconds since the epoch; `members` is the whole as it came."""
 
     state: str
     reasons: tuple[str, ...]
@@ -41,7 +41,7 @@ class LicenseView(NamedTuple):
     as_of: int
     good_until: int
     warned: bool
-    told: Json
+    members: Json
     terms: Mapping[str, Json] = MappingProxyType({})
 
 
@@ -49,7 +49,7 @@ class AnswerView(NamedTuple):
     """`GET /v1/answer`. `live`: the daemon itself gave it; else it is what the file held."""
 
     license: LicenseView
-    told: Mapping[str, Json]
+    members: Mapping[str, Json]
     live: bool
 
     @property
@@ -61,7 +61,7 @@ class AnswerView(NamedTuple):
     @property
     def advisories(self) -> tuple[Json, ...]:
         """Those that are in force, as objects; docs/json.md says of what members."""
-        value = self.told.get("advisories")
+        value = self.members.get("advisories")
         return tuple(each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
 
     @property
@@ -86,7 +86,7 @@ class AnswerView(NamedTuple):
 
     def part(self, name: str) -> Mapping[str, Json]:
         """A member that is an object; an empty one where this version's daemon tells none."""
-        value = self.told.get(name)
+        value = self.members.get(name)
         return value if isinstance(value, dict) else {}
 
 
@@ -114,7 +114,7 @@ def read(members: Members, *, live: bool) -> AnswerView:
     with decode_reply():
         return AnswerView(
             license=license_of(members.members("license")),
-            told={name: members.value(name) for name in members.names()},
+            members={name: members.value(name) for name in members.names()},
             live=live,
         )
 
@@ -140,7 +140,7 @@ def license_of(members: Members) -> LicenseView:
         good_until=members.integer("good_until"),
         warned=bool(members.value("warnings")),
         terms=_terms(members),
-        told={name: members.value(name) for name in members.names()},
+        members={name: members.value(name) for name in members.names()},
     )
 
 
