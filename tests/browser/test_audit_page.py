@@ -41,4 +41,4 @@ def test_the_keyboard_opens_an_entry_and_shows_its_bytes(opened: Browser) -> Non
     assert opened.evaluate("document.activeElement.tagName") == "SUMMARY"
     opened.press("Enter")
     shown = opened.evaluate("document.activeElement.parentElement.querySelector('pre').innerText")
-    assert '"kind":"ConsentGiven"' in shown
+    assert '"kind":"NoticeShown"' in shown

@@ -26,9 +26,7 @@ final class LicenseSection
         return $this->parts->section('license', $this->parts->rows([
             'state' => $this->parts->badge(self::LEVELS[$state] ?? 'bad', $texts->code('state', $state)),
             'why' => $this->reasons($license['reasons']),
-            'do' => $license['next_action']['code'] === 'none'
-                ? $texts('nothing_to_do')
-                : Html::tag('strong', [], $license['next_action'][$texts->language]),
+            'do' => $this->action($license),
             'changes' => $this->time($license['warnings'][0]['end'] ?? null),
             'not_permitted' => $this->refused($missing),
             'call' => $this->reseller($license['reseller'] ?? null),
@@ -40,6 +38,20 @@ final class LicenseSection
             'limits' => $this->limits($license['limits']),
             'id' => is_string($term['id'] ?? null) ? Html::tag('code', [], $term['id']) : null,
         ]), $this->parts->paragraph('goes_on'));
+    }
+
+    /**
+     * The one thing to do; what an agent that is silent needs stands above the license.
+     *
+     * @param array<string, mixed> $license
+     */
+    private function action(array $license): ?Html
+    {
+        if ($license['source'] !== 'agent') {
+            return null;
+        }
+        $hint = opanel_hint($license, $this->parts->texts->language);
+        return $hint === null ? Html::join(($this->parts->texts)('nothing_to_do')) : Html::tag('strong', [], $hint);
     }
 
     private function time(mixed $at): ?Html

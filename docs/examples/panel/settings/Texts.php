@@ -42,9 +42,13 @@ final class Texts
         if (!is_int($at)) {
             return Html::join('—');
         }
-        $format = $this->language === 'tr' ? 'd.m.Y H:i T' : 'Y-m-d H:i T';
-        $text = date($format, $at) . ' (' . $this->distance($at - $this->now) . ')';
+        $text = $this->moment($at) . ' (' . $this->distance($at - $this->now) . ')';
         return Html::tag('time', ['datetime' => gmdate('Y-m-d\TH:i:s\Z', $at)], $text);
+    }
+
+    public function moment(int $at): string
+    {
+        return date($this->language === 'tr' ? 'd.m.Y H:i T' : 'Y-m-d H:i T', $at);
     }
 
     private function distance(int $seconds): string

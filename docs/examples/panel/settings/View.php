@@ -191,7 +191,7 @@ final class View
             Html::tag('p', [], (string) opanel_hint($license, $this->texts->language)),
             $this->parts->paragraph('silent.goes_on'),
             $known
-                ? $this->parts->paragraph('from_file', date('Y-m-d H:i T', $license['as_of']))
+                ? $this->parts->paragraph('from_file', $this->texts->moment($license['as_of']))
                 : $this->parts->paragraph('from_nothing')
         );
     }
