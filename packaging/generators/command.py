@@ -5,8 +5,8 @@ usage: packaging/generate             write what is stale, and name it
        packaging/generate --locks     first pin the newest releases in the lock files (needs `uv` and a package index)
        packaging/generate --notice    first freeze the field catalog into the installed privacy notice
 
-Generated are the compiled sentences (.mo), the manual pages, the completions, and of docs/ the signed examples, the
-words of the panel's page, and the pages on troubleshooting. A generated file that no source accounts for any more is
+Generated are the compiled sentences (.mo), the manual pages, the completions, the JSON Schemas of the answers, and of
+docs/ the signed examples, the words of the panel's page, and the pages on troubleshooting. A generated file that no source accounts for any more is
 removed, and named by --check. Of the lock files, both of the first forms only check that they pin what the distributions
 ask for. A frozen notice is changed by --notice alone, which refuses whatever the notice's text did not say.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from generators import catalogs, completion, examples, lock, man, panel_words, troubleshooting
+from generators import catalogs, completion, examples, lock, man, panel_words, schemas, troubleshooting
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 OPTIONS: Final = (set[str](), {"--check"}, {"--locks"}, {"--notice"}, {"--locks", "--notice"})
@@ -35,7 +35,8 @@ class Generator(NamedTuple):
 GENERATORS: Final = (
     Generator("agent/opanel_agent/locale/*/LC_MESSAGES/*.mo", catalogs.outputs),
     Generator("packaging/share/man/**/*.[1-9]", man.outputs),
-    Generator("packaging/share/[!m]*/*/*opanel-agent*", completion.outputs),
+    Generator("packaging/share/[!dm]*/*/*opanel-agent*", completion.outputs),
+    Generator("packaging/share/doc/opanel-agent/schema/*.json", schemas.outputs),
     Generator("docs/examples/*.jw?", examples.outputs),
     Generator("docs/examples/panel/settings/words.php", panel_words.outputs),
     Generator("docs/troubleshooting/*.md", troubleshooting.outputs),
