@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.command_line import Terminal
+from fixtures.command_line import SetSignals, Terminal
 from fixtures.fake_daemon import CannedReply, FakeDaemon, answer, fake_daemon, license_, problem
 from fixtures.memory_files import MemoryFiles
 from fixtures.simulated_agent import FakeOptOuts
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import POLICIES
 from opanel_agent.core.errors import AgentError, Storage, Unavailable, Untrusted
 from opanel_agent.core.license import license_key
+from opanel_agent.messages import translate
 
 KEY = license_key.make(bytes(range(16))) or license_key.make(bytes(range(1, 17))) or ""
 CLAIMS = b'{"salt":"c2FsdA","components":{"disk":"ZGlzaw"}}'
@@ -351,6 +353,16 @@ def test_refresh_shows_the_requests_as_they_went(terminal: Terminal) -> None:
     assert "the same bytes for everyone" in printed.err
     assert "Fetched https://mirror.example/v1/status.jwt" in printed.out
     assert printed.out.count("    GET /v1/status.jwt HTTP/1.1\n    Host: mirror.example\n") == 2
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_refresh_announces_what_leaves_only_where_something_may(terminal: Terminal, *, offline: bool) -> None:
+    signal = Signal(kind=SignalKind.FILE, what="offline", place="/etc/opanel-agent")
+    terminal.optouts = SetSignals()
+    terminal.optouts.signals = Signals(offline=(signal,) if offline else ())
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/refresh", {"asked": []})
+        assert (translate("refresh.leaves", "en") in terminal.type("license", "refresh").err) is not offline
 
 
 def test_refresh_shows_the_request_for_advisories_too(terminal: Terminal) -> None:
