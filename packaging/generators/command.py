@@ -6,9 +6,10 @@ usage: packaging/generate             write what is stale, and name it
        packaging/generate --notice    first freeze the field catalog into the installed privacy notice
 
 Generated are the compiled sentences (.mo), the manual pages, the completions, the JSON Schemas of the answers, and of
-docs/ the signed examples, the words of the panel's page, and the pages on troubleshooting. A generated file that no source accounts for any more is
-removed, and named by --check. Of the lock files, both of the first forms only check that they pin what the distributions
-ask for. A frozen notice is changed by --notice alone, which refuses whatever the notice's text did not say.
+docs/ the signed examples, the words of the panel's page, and the pages on troubleshooting. A generated file that no
+source accounts for any more is removed, and named by --check. Of the lock files, both of the first forms only check
+that they pin what the distributions ask for. A frozen notice is changed by --notice alone, which refuses whatever the
+notice's text did not say.
 """
 
 import sys
