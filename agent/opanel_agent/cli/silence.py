@@ -76,6 +76,7 @@ NOT_COVERED: Final[Mapping[str, str]] = {
     "waits": "prove.blind_to_waits",
     "files": "prove.blind_to_files",
     "path_sockets": "prove.blind_to_path_sockets",
+    "commands": "prove.blind_to_commands",
     "replies": "prove.blind_to_replies",
     "kernel": "prove.blind_to_kernel",
     "weekdays": "prove.blind_to_weekdays",

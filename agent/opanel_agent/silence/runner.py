@@ -48,6 +48,7 @@ NOT_COVERED: Final = (
     "waits",
     "files",
     "path_sockets",
+    "commands",
     "replies",
     "kernel",
 )
