@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from boot.checks import Ran
+from boot.checks import Ran, until
 from boot.file_tree import Tree, changed, read
 from boot.guest import TOOLS, UNITS
 from boot.scenario import PYTHON, STANDS, Scenario, version_of
@@ -12,6 +12,7 @@ from boot.stories.install import install
 from boot.stories.removal import DATA, USERS, memory
 
 PORT = 8099
+SERVER = "boot-repository.service"
 KEYRING = "/etc/apt/keyrings/opanel.gpg"
 SOURCES = "/etc/apt/sources.list.d/opanel.list"
 # What apt and dpkg themselves keep, and systemd of units that were enabled once.
@@ -92,7 +93,7 @@ def _is_removed(scene: Scenario, before: Tree) -> None:
     running = guest.sh("systemctl list-units --plain --no-legend 'opanel-agent*'")
     checks.same("no unit of it runs", "", running)
     checks.succeeds("apt purges it", _apt(scene, "purge", "opanel-agent"))
-    guest.sh(f"rm -rf /root/*.jws {SOURCES} {KEYRING} {TOOLS}/__pycache__")
+    guest.sh(f"rm -rf /root/fifth.jws {SOURCES} {KEYRING} {TOOLS}/__pycache__")
     left = [each for each in changed(before, read(guest.root)) if not each[2:].startswith(THEIRS)]
     checks.same("but for the accounts, the file system is what it was", USERS, sorted(set(left)))
 
@@ -104,12 +105,15 @@ def _repository(scene: Scenario, name: str) -> Iterator[None]:
     place = f"{TOOLS}/repository-{name}"
     guest.sh(f"install -D -m 644 {place}/opanel.gpg {KEYRING}; rm -f /etc/apt/sources.list")
     scene.put(SOURCES, f"deb [signed-by={KEYRING}] http://127.0.0.1:{PORT} ./\n")
-    server = guest.start(PYTHON, "-m", "http.server", "-d", place, "-b", "127.0.0.1", str(PORT))
+    served = f"{PYTHON} -m http.server -d {place} -b 127.0.0.1 {PORT}"
+    guest.must("systemd-run", "--quiet", f"--unit={SERVER}", *served.split())
+    listening = f"import socket; socket.create_connection(('127.0.0.1', {PORT})).close()"
     try:
+        if not until(lambda: guest.run(PYTHON, "-c", listening).status == 0, 20):
+            raise RuntimeError("the repository is not served")
         yield
     finally:
-        server.terminate()
-        server.communicate()
+        guest.must("systemctl", "stop", SERVER)
 
 
 def _apt(scene: Scenario, *words: str) -> Ran:
