@@ -394,9 +394,24 @@ stamp() {
     printf '%s\n' "$version"
 }
 
+# Whether every package is there, and every file of theirs as it was installed: so the same command repairs.
+env_is_whole() {
+    "$place/env/bin/python" -I -c '
+import base64, csv, hashlib, pathlib, sys
+import cryptography, h11, httpx, platformdirs, psutil, structlog, tomli_w
+records = pathlib.Path(sys.prefix).glob("lib/python3*/site-packages/*.dist-info/RECORD")
+for record in records:
+    for name, digest, _ in csv.reader(record.read_text("utf-8").splitlines()):
+        if digest:
+            found = hashlib.sha256((record.parents[1] / name).read_bytes()).digest()
+            if digest != "sha256=" + base64.urlsafe_b64encode(found).decode().rstrip("="):
+                sys.exit(1)
+' 2>/dev/null
+}
+
 # Is what is installed what would be installed now?
 env_is_current() {
-    [ -x "$place/env/bin/python" ] && [ "$(cat "$place/env/stamp" 2>/dev/null)" = "$(stamp)" ] || return 1
+    [ -x "$place/env/bin/python" ] && [ "$(cat "$place/env/stamp" 2>/dev/null)" = "$(stamp)" ] && env_is_whole || return 1
     own=opanel_agent-$version-py3-none-any.whl
     if [ -n "$wheels" ]; then
         cmp -s "$wheels/$own" "$place/wheels/$own"
@@ -889,18 +904,24 @@ remove_tree() {
     fi
 }
 
-is_ours_to_remove() { # the group opanel: made by the installer, or nobody is in it
+is_ours_to_remove() { # the group opanel: made by the installer, or nobody is in it; and no account's own, as a panel's may be
+    ! getent passwd | cut -d : -f 4 | grep -Fqx "$(getent group opanel | cut -d : -f 3)" || return 1
     [ "$shared_group" = ours ] || [ -z "$(getent group opanel | cut -d : -f 4)" ]
+}
+
+is_our_account() { # by the words that sysusers.d gives it; one that was here before has others
+    has_account passwd "$1" && case $(getent passwd "$1" | cut -d : -f 5) in 'OPanel license agent'*) ;; *) return 1 ;; esac
 }
 
 remove_accounts() {
     for name in opanel-agent opanel-courier; do
-        if has_account passwd "$name" && will "$(sentence account "$name")"; then
+        if is_our_account "$name" && will "$(sentence account "$name")"; then
             userdel "$name" || fail step "userdel $name"
         fi
     done
     for name in opanel-agent opanel-courier opanel; do
         has_account group "$name" || continue
+        ! has_account passwd "$name" || [ "$name" = opanel ] || is_our_account "$name" || continue
         [ "$name" != opanel ] || is_ours_to_remove || continue
         [ -n "$doing" ] || [ "$name" = opanel ] || continue   # goes with its user
         if will "$(sentence account "$name")"; then

@@ -351,6 +351,25 @@ def without_numbers(found: dict[str, str]) -> set[str]:
     return {line for line in lines if not any(each in line for each in numbered)}
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "rm -r site-packages/cryptography",
+        "rm -r site-packages/cryptography*",
+        "echo >>site-packages/httpx/__init__.py",
+        "rm site-packages/opanel_agent/core/codes.py",
+    ],
+)
+def test_a_damaged_environment_is_made_anew(stage: Container, installed: Server, damage: str) -> None:
+    server = stage.server(installed)
+    whole = server.install("--wheels", "/wheels")
+    assert "Nothing has to be changed" in whole.err
+    server.sh(f"cd {PLACE}/env/lib/python3*/ && {damage}")
+    ran = server.install("--wheels", "/wheels")
+    assert (ran.status, "make the environment" in ran.err) == (0, True), ran.err
+    assert "Nothing has to be changed" in server.install("--wheels", "/wheels").err
+
+
 # ---- removing
 
 
@@ -411,3 +430,15 @@ def test_a_group_that_was_there_before_stays(stage: Container, supplied: Server)
     assert server.install("--wheels", "/wheels").status == 0
     assert server.install("--uninstall", "--purge", "--no-export").status == 0
     assert server.sh("getent group opanel").strip().endswith(":nobody")
+
+
+def test_purging_leaves_the_accounts_that_are_another_s(stage: Container, supplied: Server) -> None:
+    """A panel's user with the group opanel as its own, and one that happened to be called as ours."""
+    server = stage.server(supplied)
+    server.sh("groupadd -r opanel; useradd -r -g opanel opanel; useradd -r -U -c mine opanel-courier")
+    before = server.sh("getent passwd opanel opanel-courier; getent group opanel opanel-courier")
+    assert server.install("--wheels", "/wheels").status == 0
+    ran = server.install("--uninstall", "--purge", "--no-export", source=PLACE)
+    assert ran.status == 0, ran.err
+    assert server.sh("getent passwd opanel opanel-courier; getent group opanel opanel-courier") == before
+    assert server.sh("getent passwd opanel-agent || true") == ""
