@@ -42,6 +42,10 @@ def wrapped(columns: int) -> bytes:
         quopri.encodestring(BUNDLE),
         BUNDLE.decode().encode("utf-16"),
         BUNDLE.decode().encode("utf-8-sig"),
+        BUNDLE + b"\x1a",
+        BUNDLE.replace(b"\n", b"\xa0\n"),
+        b"".join(b"| " + line.encode() + b"\n" for line in LINES),
+        BUNDLE.replace(b"J", b"J\xc2\xad", 1),
     ],
 )
 def test_it_comes_out_as_it_went_in(changed: bytes) -> None:
