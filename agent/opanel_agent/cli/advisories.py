@@ -22,7 +22,7 @@ def show(_: Options, world: Context) -> CommandResult:
     with decode_reply():
         for each in advisories:
             lines += [*_advisory_lines(world, Members(each, "advisory")), ""]
-    lines = lines[:-1] or [world.say("advisories.none")]
+    lines = lines[:-1] or [world.sentence("advisories.none")]
     lines += _denied_lines(world, answer)
     return CommandResult(result={"advisories": list(advisories)}, lines=tuple(lines), warnings=beside(world, answer))
 
@@ -30,15 +30,17 @@ def show(_: Options, world: Context) -> CommandResult:
 def _advisory_lines(world: Context, advisory: Members) -> Iterator[str]:
     severity = world.named("severity", advisory.text("severity"))
     title = advisory.members("title").text(world.lang)
-    yield from paragraph(world.say("advisories.title", severity=severity, title=title, id=advisory.text("id")), hang=2)
+    yield from paragraph(
+        world.sentence("advisories.title", severity=severity, title=title, id=advisory.text("id")), hang=2
+    )
     yield from paragraph(advisory.members("body").text(world.lang, max_length=MAX_BODY), indent=2)
     if advisory.value("fixed_in") is None:
-        yield from paragraph(world.say("advisories.not_fixed"), indent=2)
+        yield from paragraph(world.sentence("advisories.not_fixed"), indent=2)
     else:
-        yield from paragraph(world.say("advisories.fixed", version=advisory.text("fixed_in")), indent=2)
+        yield from paragraph(world.sentence("advisories.fixed", version=advisory.text("fixed_in")), indent=2)
 
 
 def _denied_lines(world: Context, answer: AnswerView) -> Iterator[str]:
     """That none may be told because none is fetched."""
     for reason in answer.denied(Purpose.SECURITY_ADVISORIES):
-        yield from paragraph(world.say("advisories.denied", reason=world.named("reason", reason)), hang=2)
+        yield from paragraph(world.sentence("advisories.denied", reason=world.named("reason", reason)), hang=2)

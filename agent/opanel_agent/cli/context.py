@@ -60,7 +60,7 @@ class Context(NamedTuple):
     records_at_rest: "Callable[[Sequence[str]], Members]" = _nobody
     stand_in: "Callable[[Mapping[str, Json]], Members]" = _nobody
 
-    def say(self, text_id: str, /, **values: Value) -> str:
+    def sentence(self, text_id: str, /, **values: Value) -> str:
         return translate(text_id, self.lang, **values)
 
     def named(self, kind: str, code: str) -> str:
@@ -68,7 +68,7 @@ class Context(NamedTuple):
 
     def note(self, text_id: str, /, **values: Value) -> None:
         """A line on stderr, now: for what must be read before something happens."""
-        self.console.note(escape(self.say(text_id, **values)))
+        self.console.note(escape(self.sentence(text_id, **values)))
 
     def need_owner(self) -> None:
         """Raises NotPermitted unless this is who owns the settings: root, or the user of a user installation."""

@@ -42,8 +42,8 @@ class Prompter:
                 return True
             if typed in NO:
                 return False
-            self.show(self.world.say("setup.not_understood"))
-        self.show(self.world.say("setup.taken_as_no"))
+            self.show(self.world.sentence("setup.not_understood"))
+        self.show(self.world.sentence("setup.taken_as_no"))
         return False
 
 
@@ -59,4 +59,4 @@ def agreed(options: Options, world: Context, shown: Callable[[], Iterable[str]],
     prompter = Prompter(world=world, teletype=teletype)
     for line in shown():
         prompter.show(line)
-    return prompter.agrees(world.say(question))
+    return prompter.agrees(world.sentence(question))

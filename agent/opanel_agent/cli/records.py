@@ -37,7 +37,7 @@ def read(world: Context, path: str, request_id: str | None = None, *, wait_s: in
         if error.code is not Fault.NOT_RUNNING:
             raise
     words = (path.rpartition("/")[2], *(() if request_id is None else (request_id,)))
-    stopped = Warned(code=Fault.NOT_RUNNING, title=world.say("records.at_rest"))
+    stopped = Warned(code=Fault.NOT_RUNNING, title=world.sentence("records.at_rest"))
     return Records(world.records_at_rest(words), (stopped,))
 
 
@@ -53,4 +53,4 @@ def in_json(options: Options, newest_first: Sequence[T]) -> Sequence[T]:
 
 def left_out(world: Context, *, shown: int, of: int) -> tuple[str, ...]:
     """Returns a line that says how many rows there are beside those shown; none where there are no more."""
-    return ("", world.say("records.left_out", shown=shown, of=of)) if shown < of else ()
+    return ("", world.sentence("records.left_out", shown=shown, of=of)) if shown < of else ()

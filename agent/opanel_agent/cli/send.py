@@ -135,7 +135,7 @@ def why_json(why: tuple[SendObstacle, ...]) -> Shown:
 def show(world: Context, leaving: Leaving) -> None:
     """On stderr, before anything is sent: in words, then the bytes themselves."""
     for line in (
-        world.say("leaves.head", purpose=world.named("purpose", leaving.purpose), url=leaving.url),
+        world.sentence("leaves.head", purpose=world.named("purpose", leaving.purpose), url=leaving.url),
         *(_value_line(world, leaving, name) for name in leaving.names),
         *raw_lines(world, leaving),
     ):
@@ -144,13 +144,13 @@ def show(world: Context, leaving: Leaving) -> None:
 
 def raw_lines(world: Context, leaving: Leaving) -> Iterator[str]:
     """The bytes themselves, and what the other end sees besides."""
-    yield world.say("leaves.address")
-    yield world.say("leaves.bytes")
+    yield world.sentence("leaves.address")
+    yield world.sentence("leaves.bytes")
     yield from verbatim(leaving.raw)
 
 
 def _value_line(world: Context, leaving: Leaving, name: str) -> str:
-    return world.say("leaves.line", name=name, value=value_of(leaving, name), meaning=world.named("field", name))
+    return world.sentence("leaves.line", name=name, value=value_of(leaving, name), meaning=world.named("field", name))
 
 
 def value_of(leaving: Leaving, name: str) -> str:
@@ -169,8 +169,8 @@ def write_out(world: Context, file: Path, request: bytes, why: tuple[SendObstacl
     """Writes a request's body to a file of the administrator's, 0600, instead of sending it. Raises Storage."""
     world.files.write(file, request, mode=REQUEST_MODE)
     lines = (
-        world.say("carry.not_sent"),
-        *(world.say("carry.because", where=where(world, each)) for each in why),
-        world.say("carry.file", file=str(file)),
+        world.sentence("carry.not_sent"),
+        *(world.sentence("carry.because", where=where(world, each)) for each in why),
+        world.sentence("carry.file", file=str(file)),
     )
     return CommandResult(result={"sent": False, "file": str(file), "why": why_json(why)}, lines=lines)

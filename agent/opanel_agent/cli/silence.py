@@ -98,7 +98,7 @@ def prove(options: Options, world: Context, means: ProofTools | None = None) -> 
 
 
 def _progress(world: Context, done: int, of: int) -> None:
-    world.console.progress(world.say("prove.progress", done=done, of=of or "…"))
+    world.console.progress(world.sentence("prove.progress", done=done, of=of or "…"))
 
 
 Lines = Iterator[tuple[str, ...]]
@@ -106,34 +106,34 @@ Lines = Iterator[tuple[str, ...]]
 
 def _lines(world: Context, result: Part) -> Lines:
     proven = result["verdict"] == "proven"
-    yield paragraph(world.say("prove.proven" if proven else "prove.not_proven"))
+    yield paragraph(world.sentence("prove.proven" if proven else "prove.not_proven"))
     scenarios = [*_each(result["scenarios"])]
     if scenarios:
-        yield paragraph(world.say("prove.how", days=str(result["days"])))
+        yield paragraph(world.sentence("prove.how", days=str(result["days"])))
     for scenario in scenarios:
         yield from _scenario(world, scenario)
     controls = [*_each(result["controls"])]
     if controls:
         counted = ", ".join(f"{each['name']} {each['packets']}" for each in controls if each["name"] != PATH_SOCKET)
-        yield paragraph(world.say("prove.controls", seen=counted), hang=2)
+        yield paragraph(world.sentence("prove.controls", seen=counted), hang=2)
         blind = ", ".join(str(each["name"]) for each in controls if not each["ok"])
-        yield paragraph(world.say("prove.blind", names=blind), indent=2, hang=2) if blind else ()
+        yield paragraph(world.sentence("prove.blind", names=blind), indent=2, hang=2) if blind else ()
     if any(each["strace"] for each in scenarios):
-        yield paragraph(world.say("prove.strace"), hang=2)
+        yield paragraph(world.sentence("prove.strace"), hang=2)
     for each in _each(result["not_run"]):
-        text = world.say(LEFT_OUT[str(each["code"])])
+        text = world.sentence(LEFT_OUT[str(each["code"])])
         detail = each.get("told")
         yield paragraph(f"- {text}" + (f" ({detail})" if detail else ""), hang=2)
     blind_to = result.get("not_covered")
     if isinstance(blind_to, list) and scenarios:
-        yield paragraph(world.say("prove.not_covered"))
-        yield from (paragraph(f"- {world.say(NOT_COVERED[str(code)])}", hang=2) for code in blind_to)
+        yield paragraph(world.sentence("prove.not_covered"))
+        yield from (paragraph(f"- {world.sentence(NOT_COVERED[str(code)])}", hang=2) for code in blind_to)
 
 
 def _scenario(world: Context, scenario: Part) -> Lines:
-    name = world.say(SCENARIOS[str(scenario["name"])])
-    judged = world.say("prove.holds" if scenario["ok"] else "prove.fails")
-    counts = world.say(
+    name = world.sentence(SCENARIOS[str(scenario["name"])])
+    judged = world.sentence("prove.holds" if scenario["ok"] else "prove.fails")
+    counts = world.sentence(
         "prove.counts",
         packets=str(scenario["packets"]),
         connections=str(scenario["connections"]),
@@ -148,7 +148,7 @@ def _scenario(world: Context, scenario: Part) -> Lines:
 
 
 def _finding(world: Context, finding: Part) -> str:
-    sentence = world.say(FINDINGS[str(finding["code"])], count=str(finding["count"]))
+    sentence = world.sentence(FINDINGS[str(finding["code"])], count=str(finding["count"]))
     where = [str(finding[name]) for name in ("process", "what") if finding[name]]
     return f"- {sentence}" + (f" ({': '.join(where)})" if where else "")
 

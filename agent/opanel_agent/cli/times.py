@@ -32,10 +32,10 @@ def relative(world: Context, seconds: int) -> str:
     distance_s = seconds - int(world.now_s())
     for unit_s, ahead, past in _UNITS:
         if distance_s >= 2 * unit_s:
-            return world.say(ahead, count=-(-distance_s // unit_s))
+            return world.sentence(ahead, count=-(-distance_s // unit_s))
         if -distance_s >= 2 * unit_s:
-            return world.say(past, count=-distance_s // unit_s)
-    return world.say("time.in_moment" if distance_s > 0 else "time.ago_moment")
+            return world.sentence(past, count=-distance_s // unit_s)
+    return world.sentence("time.in_moment" if distance_s > 0 else "time.ago_moment")
 
 
 def _written(seconds: int, form: str) -> str:

@@ -166,7 +166,7 @@ def _silent_door(program: str) -> Callable[[DoctorHost], None]:
 
 def _refused_settings_at(program: str) -> Callable[[DoctorHost], None]:
     def plant(sick: DoctorHost) -> None:
-        sick.doors.told[program] = Reply(ok=False, code="settings_refused", detail="read_failed")
+        sick.doors.replies[program] = Reply(ok=False, code="settings_refused", detail="read_failed")
 
     return plant
 
@@ -316,8 +316,8 @@ def test_of_two_mirrors_one_that_fails_is_a_warning(sick: DoctorHost) -> None:
     sick.settings(f'mirrors = ["{SECOND}"]\n')
     assert sick.found() == behind("tcp", "warning", "unreachable_tcp")  # nothing is served there
     _mirror(Reason.UNREACHABLE_DNS, "name_unknown")(sick)
-    told = sick.see("--json").json()["result"]["checks"]
-    assert [(each["label"], each["check"], each["status"]) for each in told if each["code"]] == [
+    checks = sick.see("--json").json()["result"]["checks"]
+    assert [(each["label"], each["check"], each["status"]) for each in checks if each["code"]] == [
         ("mirror-1", "dns", "failed"),
         ("mirror-2", "tcp", "failed"),
     ]
@@ -327,7 +327,7 @@ def test_a_mirror_for_which_no_time_was_left_is_said_to_be_that(sick: DoctorHost
     sick.settings(f'mirrors = ["{SECOND}"]\n')
     slow = MirrorProbe(url=STATUS_URL, code="unreachable_dns", detail="name_unknown")
     told_of_another = MirrorProbe(url="https://elsewhere.example/v1/status.jwt")
-    sick.doors.told["mirrors"] = Reply(ok=True, body=encode([slow, told_of_another]))
+    sick.doors.replies["mirrors"] = Reply(ok=True, body=encode([slow, told_of_another]))
     checks = sick.see("--json").json()["result"]["checks"]
     assert {each["why"] for each in checks if each["label"] == "mirror-2"} == {"no_time"}
     assert "elsewhere" not in sick.see().out
@@ -395,11 +395,11 @@ def test_a_server_that_asked_for_silence_gets_it(sick: DoctorHost) -> None:
 
 
 def test_a_no_that_only_fetch_sees_is_told_as_its_answer(sick: DoctorHost) -> None:
-    sick.doors.told["mirrors"] = Reply(ok=False, code="offline", detail="gate_denied")
+    sick.doors.replies["mirrors"] = Reply(ok=False, code="offline", detail="gate_denied")
     assert sick.found() == {"http": ("failed", "offline")}
-    sick.doors.told["mirrors"] = Reply(ok=True, body=b"{}")
+    sick.doors.replies["mirrors"] = Reply(ok=True, body=b"{}")
     assert sick.found() == {"http": ("failed", "format_invalid")}
-    sick.doors.told["mirrors"] = Reply(ok=False, code="of_tomorrow")
+    sick.doors.replies["mirrors"] = Reply(ok=False, code="of_tomorrow")
     assert sick.found() == {"http": ("failed", "internal")}
 
 
@@ -454,11 +454,11 @@ def test_a_mark_that_makes_no_sense_is_as_none(sick: DoctorHost) -> None:
 
 
 def test_a_daemon_that_is_busy_or_has_no_answer_yet(sick: DoctorHost) -> None:
-    for said, code in ((problem(503, "not_yet"), "not_yet"), (CannedReply(body=b"?"), "protocol")):
-        sick._porter.replies["/v1/answer"] = [said]
-        told = {each["check"]: each for each in sick.see_as_it_is("--json").json()["result"]["checks"]}
-        assert (told["daemon"]["status"], told["daemon"]["code"]) == ("failed", code)
-        assert told["license"]["why"] == told["status_list"]["why"] == told["isolation"]["why"] == "no_answer"
+    for reply, code in ((problem(503, "not_yet"), "not_yet"), (CannedReply(body=b"?"), "protocol")):
+        sick._porter.replies["/v1/answer"] = [reply]
+        checks = {each["check"]: each for each in sick.see_as_it_is("--json").json()["result"]["checks"]}
+        assert (checks["daemon"]["status"], checks["daemon"]["code"]) == ("failed", code)
+        assert checks["license"]["why"] == checks["status_list"]["why"] == checks["isolation"]["why"] == "no_answer"
 
 
 def test_without_a_daemon_its_last_answer_is_looked_at_and_said_to_be_that(sick: DoctorHost, tmp_path: Path) -> None:
@@ -470,8 +470,8 @@ def test_without_a_daemon_its_last_answer_is_looked_at_and_said_to_be_that(sick:
 
 def test_a_user_who_may_not_ask_is_told(sick: DoctorHost, tmp_path: Path) -> None:
     sick._porter.replies["/v1/answer"] = [problem(403, "no_permission")]
-    told = {each["check"]: each for each in sick.see_as_it_is("--json").json()["result"]["checks"]}
-    assert (told["daemon"]["status"], told["daemon"]["why"]) == ("not_looked_at", "need_root")
+    checks = {each["check"]: each for each in sick.see_as_it_is("--json").json()["result"]["checks"]}
+    assert (checks["daemon"]["status"], checks["daemon"]["why"]) == ("not_looked_at", "need_root")
 
 
 def test_an_older_daemon_that_tells_no_isolation(sick: DoctorHost) -> None:
@@ -601,9 +601,9 @@ def test_each_check_is_a_line_of_the_report(sick: DoctorHost, lang: Language) ->
 
 def test_a_program_is_told_everything(sick: DoctorHost) -> None:
     _mirror(Reason.UNREACHABLE_DNS, "name_unknown")(sick)
-    told = sick.see("--json").json()
-    assert (told["schema"], told["result"]["good"]) == (1, False)
-    (dns,) = [each for each in told["result"]["checks"] if each["check"] == "dns"]
+    checks = sick.see("--json").json()
+    assert (checks["schema"], checks["result"]["good"]) == (1, False)
+    (dns,) = [each for each in checks["result"]["checks"] if each["check"] == "dns"]
     assert dns == {
         "check": "dns",
         "label": "mirror-1",

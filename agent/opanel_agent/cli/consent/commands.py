@@ -47,16 +47,16 @@ def why(options: Options, world: Context) -> CommandResult:
     purpose = any_purpose(options.operands[0])
     consent = gate_view.consents(world)
     grounds = gate_view.grounds(world, purpose, consent)
-    name = world.say(f"purpose.{purpose}")
+    name = world.sentence(f"purpose.{purpose}")
     warnings = signals.shell_alone(world, gate_view.do_not_track(world, consent))
     if not grounds:
         lines = [
-            world.say("why.permitted", purpose=name),
+            world.sentence("why.permitted", purpose=name),
             *_waits(world, purpose, consent),
             *screen.ignored(world, consent),
         ]
         return CommandResult(result=_purpose_json(purpose, consent, grounds), lines=tuple(lines), warnings=warnings)
-    lines = [world.say("why.denied", purpose=name), *gate_view.ground_lines(world, purpose, grounds)]
+    lines = [world.sentence("why.denied", purpose=name), *gate_view.ground_lines(world, purpose, grounds)]
     lines += [f"  {line}" for fault in consent.faults() for line in describe_error(fault, world.lang)]
     lines += screen.ignored(world, consent)
     result = _purpose_json(purpose, consent, grounds)
@@ -69,13 +69,13 @@ def allow(options: Options, world: Context) -> CommandResult:
     purposes = _consents(options.operands)
     write.answer(world, dict.fromkeys(purposes, True))
     effect = write.notify_agent(world)
-    lines = [world.say("consent.allowed", purposes=_names(world, purposes), file=str(world.paths.consent))]
+    lines = [world.sentence("consent.allowed", purposes=_names(world, purposes), file=str(world.paths.consent))]
     lines += _not_running(world, effect)
     consent = gate_view.consents(world)
     denied = {purpose: gate_view.grounds(world, purpose, consent) for purpose in purposes}
     for purpose, grounds in denied.items():
         if grounds:
-            lines.append(world.say("consent.still", purpose=world.say(f"purpose.{purpose}")))
+            lines.append(world.sentence("consent.still", purpose=world.sentence(f"purpose.{purpose}")))
             lines += gate_view.ground_lines(world, purpose, grounds)
         else:
             lines += _waits(world, purpose, consent)
@@ -99,11 +99,11 @@ def deny(options: Options, world: Context) -> CommandResult:
     effect = write.notify_agent(world)
     text_id = "consent.denied" if unwritten.file is None else "consent.denied_beside"
     lines = [
-        world.say(text_id, purposes=_names(world, purposes), file=str(world.paths.consent)),
+        world.sentence(text_id, purposes=_names(world, purposes), file=str(world.paths.consent)),
         *_not_running(world, effect),
-        *(world.say("consent.purged", id=name) for name in effect.purged),
-        *(world.say(f"consent.gone.{each.stage}", id=each.id, at=moment(each.at)) for each in effect.gone),
-        *([world.say("consent.ready", file=effect.ready)] if effect.ready else []),
+        *(world.sentence("consent.purged", id=name) for name in effect.purged),
+        *(world.sentence(f"consent.gone.{each.stage}", id=each.id, at=moment(each.at)) for each in effect.gone),
+        *([world.sentence("consent.ready", file=effect.ready)] if effect.ready else []),
     ]
     result: dict[str, Shown] = {
         "denied": [str(purpose) for purpose in purposes],
@@ -125,12 +125,12 @@ def check(options: Options, world: Context) -> CommandResult:
     if not options.operands:
         _judge_beside(reading)
     would = changes(before, after)
-    lines = [world.say("check.good", file=name)]
+    lines = [world.sentence("check.good", file=name)]
     if options.operands:
-        lines.append(world.say("check.changes" if would else "check.no_change"))
+        lines.append(world.sentence("check.changes" if would else "check.no_change"))
         for each in would:
-            old, new = (value or world.say("check.absent") for value in (each.before, each.after))
-            lines.append(world.say("check.change", key=each.key, before=old, after=new))
+            old, new = (value or world.sentence("check.absent") for value in (each.before, each.after))
+            lines.append(world.sentence("check.change", key=each.key, before=old, after=new))
     result: dict[str, Shown] = {
         "file": name,
         "changes": [{"key": each.key, "before": each.before, "after": each.after} for each in would],
@@ -168,7 +168,7 @@ def _stale(world: Context, file: ConsentFile) -> Iterator[Warned]:
     """Grants to another notice than the installed one grant nothing."""
     installed = resources.installed_notice()
     if file.notice != installed and any(choice.allow for choice in file.purposes.values()):
-        title = world.say("check.stale", notice=file.notice, installed=installed)
+        title = world.sentence("check.stale", notice=file.notice, installed=installed)
         yield Warned(code=str(Reason.NOTICE_CHANGED), title=title)
 
 
@@ -185,9 +185,9 @@ def _waits(world: Context, purpose: Purpose, consent: ConsentReading) -> Iterato
     """What a finished report still waits for."""
     if purpose in CONSENT_BASED:
         if consent.review(purpose):
-            yield world.say("why.review")
+            yield world.sentence("why.review")
         else:
-            yield world.say("why.hold", hours=consent.hold_s(purpose) // HOUR_S)
+            yield world.sentence("why.hold", hours=consent.hold_s(purpose) // HOUR_S)
 
 
 def _purpose_json(purpose: Purpose, consent: ConsentReading, grounds: tuple[Objection, ...]) -> dict[str, Shown]:
@@ -208,11 +208,11 @@ def _purpose_json(purpose: Purpose, consent: ConsentReading, grounds: tuple[Obje
 
 
 def _not_running(world: Context, effect: write.Effect) -> tuple[str, ...]:
-    return () if effect.running else (world.say("consent.not_running"),)
+    return () if effect.running else (world.sentence("consent.not_running"),)
 
 
 def _names(world: Context, purposes: tuple[Purpose, ...]) -> str:
-    return ", ".join(world.say(f"purpose.{purpose}") for purpose in purposes)
+    return ", ".join(world.sentence(f"purpose.{purpose}") for purpose in purposes)
 
 
 def _consents(names: tuple[str, ...]) -> tuple[Purpose, ...]:

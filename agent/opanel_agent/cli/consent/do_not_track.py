@@ -21,18 +21,18 @@ def explain(_: Options, world: Context) -> CommandResult:
     obeyed, of_shell = gate_view.do_not_track(world, gate_view.consents(world)), signals.of_shell(world)
     offline = world.optouts.read().offline
     lines = [
-        world.say("dnt.in_force" if obeyed else "dnt.not_in_force"),
+        world.sentence("dnt.in_force" if obeyed else "dnt.not_in_force"),
         *signals.lines(world, obeyed),
-        *([world.say("dnt.shell"), *signals.lines(world, of_shell)] if of_shell else []),
-        *([world.say("offline.in_force"), *signals.lines(world, offline)] if offline else []),
+        *([world.sentence("dnt.shell"), *signals.lines(world, of_shell)] if of_shell else []),
+        *([world.sentence("offline.in_force"), *signals.lines(world, offline)] if offline else []),
         "",
-        world.say("dnt.meaning"),
-        world.say("dnt.under"),
+        world.sentence("dnt.meaning"),
+        world.sentence("dnt.under"),
     ]
     for purpose, terms in POLICIES.items():
-        under = world.say(f"under_dnt.{terms.under_do_not_track}")
-        lines.append(world.say("dnt.purpose", purpose=world.say(f"purpose.{purpose}"), under=under))
-    lines += ["", world.say("dnt.places")]
+        under = world.sentence(f"under_dnt.{terms.under_do_not_track}")
+        lines.append(world.sentence("dnt.purpose", purpose=world.sentence(f"purpose.{purpose}"), under=under))
+    lines += ["", world.sentence("dnt.places")]
     result = {
         "do_not_track": signals.shown((*obeyed, *of_shell)),
         "offline": signals.shown(offline),

@@ -120,8 +120,8 @@ def ground_lines(world: Context, purpose: Purpose, grounds_: tuple[Objection, ..
 def _ground_line(world: Context, purpose: Purpose, ground: Objection) -> str:
     """A withdrawal with the way to grant again, since the file that says yes does not tell it."""
     if ground.reason is Reason.WITHDRAWN:
-        return world.say("ground.withdrawn", withdrawn=where(world, ground), purpose=str(purpose))
-    return world.say("ground.line", reason=world.named("reason", ground.reason), where=where(world, ground))
+        return world.sentence("ground.withdrawn", withdrawn=where(world, ground), purpose=str(purpose))
+    return world.sentence("ground.line", reason=world.named("reason", ground.reason), where=where(world, ground))
 
 
 def _signals(world: Context, purpose: Purpose) -> Signals:

@@ -42,12 +42,12 @@ def history(options: Options, world: Context) -> CommandResult:
         newest = [entry for entry in reversed(entries) if purpose is None or entry.value("purpose") == purpose]
         wanted = [entry for entry in newest if verbose or entry.text("kind") != EntryKind.DAILY_MARK]
         shown = wanted[: records.limit(options)]
-        lines = list(_lines(world, shown, verbose=verbose)) or [world.say("history.none")]
+        lines = list(_lines(world, shown, verbose=verbose)) or [world.sentence("history.none")]
         named: list[Json] = [_plain(entry) for entry in reversed(records.in_json(options, newest))]
     lines += records.left_out(world, shown=len(shown), of=len(wanted))
     warnings = found.warnings
     if of > len(entries):
-        title = world.say("history.more", shown=len(entries), of=of)
+        title = world.sentence("history.more", shown=len(entries), of=of)
         warnings = (*warnings, Warned(code="history_cut", title=title))
     return CommandResult(result={"entries": named, "of": of}, lines=tuple(lines), warnings=warnings)
 
@@ -63,7 +63,7 @@ def receipt(options: Options, world: Context) -> CommandResult:
         if not options.operands:
             lines = [_receipt_line(world, each) for each in receipts]
             rows: list[Json] = [_plain(each) for each in receipts]
-            return CommandResult(result={"receipts": rows}, lines=tuple(lines or [world.say("receipt.none")]))
+            return CommandResult(result={"receipts": rows}, lines=tuple(lines or [world.sentence("receipt.none")]))
         found = next((each for each in receipts if each.value("id") == options.operands[0]), None)
         if found is None:
             raise Usage(Fault.USAGE, "receipt_unknown", id=options.operands[0][:64])
@@ -82,7 +82,7 @@ def _of_consent(world: Context, purpose: Purpose) -> CommandResult:
         notice=_notice(world, purpose, entries),
         root=documents.trusted_root(world),
     )
-    lines = tuple(part for line in readable(subject, entries, world.say) for part in paragraph(line, hang=2))
+    lines = tuple(part for line in readable(subject, entries, world.sentence) for part in paragraph(line, hang=2))
     return CommandResult(result=build(subject, entries), lines=lines)
 
 
@@ -119,13 +119,13 @@ def _chained(entries: Iterable[Members]) -> Iterator[Entry]:
 def review(_: Options, world: Context) -> CommandResult:
     """A person has looked at a ledger that was set aside: consents count again."""
     done = world.client.post("/v1/review")
-    return CommandResult(result=_plain(done.result), lines=(world.say("review.done"),))
+    return CommandResult(result=_plain(done.result), lines=(world.sentence("review.done"),))
 
 
 def _lines(world: Context, entries: Sequence[Members], *, verbose: bool) -> Iterator[str]:
     if not entries:
         return
-    head, *rows = grid([world.say(name) for name in _HEAD], [_row(world, each) for each in entries], columns=_WIDE)
+    head, *rows = grid([world.sentence(name) for name in _HEAD], [_row(world, each) for each in entries], columns=_WIDE)
     yield head
     for row, entry in zip(rows, entries, strict=True):
         yield row
@@ -150,9 +150,9 @@ def _shown(value: Json) -> str:
 
 def _receipt_line(world: Context, members: Members) -> str:
     kind = members.text("kind")
-    line = world.say("receipt.line", id=members.text("id"), kind=world.named("receipt_kind", kind))
+    line = world.sentence("receipt.line", id=members.text("id"), kind=world.named("receipt_kind", kind))
     due = members.value("due")
-    return line if not isinstance(due, int) else f"{line}; {world.say('receipt.due', at=moment(due))}"
+    return line if not isinstance(due, int) else f"{line}; {world.sentence('receipt.due', at=moment(due))}"
 
 
 def _plain(members: Members) -> dict[str, Json]:

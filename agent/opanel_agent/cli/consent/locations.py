@@ -36,14 +36,14 @@ class Placed(Protocol):
 
 def place_name(world: Context, place: str) -> str:
     """Returns a file's path as it is, and the name of what is no file."""
-    return world.say(_NAMED[place]) if place in _NAMED else place
+    return world.sentence(_NAMED[place]) if place in _NAMED else place
 
 
 def where(world: Context, ground: Placed) -> str:
     """As much of it as is known."""
     if ground.place in _WITHDRAWN and ground.what is not None:
-        return world.say(_WITHDRAWN[ground.place], on=ground.what)
+        return world.sentence(_WITHDRAWN[ground.place], on=ground.what)
     place = place_name(world, ground.place)
     if ground.line is not None:
-        place = world.say("where.line", place=place, line=ground.line)
-    return place if ground.what is None else world.say("where.what", what=ground.what, place=place)
+        place = world.sentence("where.line", place=place, line=ground.line)
+    return place if ground.what is None else world.sentence("where.what", what=ground.what, place=place)

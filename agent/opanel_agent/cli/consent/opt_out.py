@@ -30,7 +30,7 @@ def on(world: Context, path: Path, name: str) -> CommandResult:
         if new:
             world.files.write(path, b"", mode=FILE_MODE)
     unrecorded = write.switched_on(world, SUBJECTS[name]) if new else None
-    lines = (world.say(f"{name}.on", file=str(path)), world.say(f"{name}.meaning"))
+    lines = (world.sentence(f"{name}.on", file=str(path)), world.sentence(f"{name}.meaning"))
     effect = write.notify_agent(world)
     effect_json = effect.to_json()
     return CommandResult(
@@ -53,6 +53,6 @@ def off(world: Context, path: Path, name: str, standing: Callable[[], tuple[Sign
     )  # so that what the daemon shows follows; one that does not answer reads the file at its next pass
     left = standing()
     if left:
-        lines = (world.say(f"{name}.still"), *signals.lines(world, left))
+        lines = (world.sentence(f"{name}.still"), *signals.lines(world, left))
         return CommandResult(result={name: True, "signals": signals.shown(left)}, lines=lines, exit_status=1)
-    return CommandResult(result={name: False, "signals": []}, lines=(world.say(f"{name}.off"),))
+    return CommandResult(result={name: False, "signals": []}, lines=(world.sentence(f"{name}.off"),))

@@ -25,23 +25,23 @@ def lines(
         yield from paragraph(text, hang=2, columns=columns)
     yield ""
     rows = (_row(world, purpose, consent, found) for purpose, found in objections.items())
-    yield from grid([world.say(name) for name in _HEAD], rows, columns)
+    yield from grid([world.sentence(name) for name in _HEAD], rows, columns)
     yield ""
-    yield from paragraph(world.say("consent.details"), columns=columns)
+    yield from paragraph(world.sentence("consent.details"), columns=columns)
 
 
 def _file(world: Context, consent: ConsentReading) -> Iterator[str]:
     """Where the answers stand and who gave them; each file that is refused, with line and cure."""
     if consent.file is not None:
-        yield world.say("consent.file", file=consent.place, notice=consent.file.notice)
+        yield world.sentence("consent.file", file=consent.place, notice=consent.file.notice)
         if consent.file.granted is not None:
             granted = consent.file.granted
-            yield world.say("consent.granted", by=granted.by, role=granted.role, on=granted.on)
+            yield world.sentence("consent.granted", by=granted.by, role=granted.role, on=granted.on)
     elif consent.refused is None:
-        yield world.say("consent.no_file", file=consent.place)
+        yield world.sentence("consent.no_file", file=consent.place)
     for fault in consent.faults():
         title, hint = describe_error(fault, world.lang)
-        yield world.say("consent.refused", problem=title)
+        yield world.sentence("consent.refused", problem=title)
         yield f"  {hint}"
     yield from ignored(world, consent)
 
@@ -49,11 +49,11 @@ def _file(world: Context, consent: ConsentReading) -> Iterator[str]:
 def ignored(world: Context, consent: ConsentReading) -> Iterator[str]:
     """Yields what lies in consent.d and counts for nothing."""
     for path in consent.ignored:
-        yield world.say("consent.ignored", file=path)
+        yield world.sentence("consent.ignored", file=path)
 
 
 def _row(world: Context, purpose: Purpose, consent: ConsentReading, objections: tuple[Objection, ...]) -> Sequence[str]:
-    now = world.say(f"yesno.{not objections}")
+    now = world.sentence(f"yesno.{not objections}")
     return str(purpose), _decided_by(world, purpose, consent), now, _why(world, purpose, consent, objections)
 
 
@@ -66,8 +66,8 @@ def _decided_by(world: Context, purpose: Purpose, consent: ConsentReading) -> st
         return name
     answer = consent.locate("allow", f"purposes.{purpose}.allow")
     if answer.line is None:
-        return world.say("consent.nobody")
-    return world.say("where.line", place=name, line=answer.line)
+        return world.sentence("consent.nobody")
+    return world.sentence("where.line", place=name, line=answer.line)
 
 
 def _why(world: Context, purpose: Purpose, consent: ConsentReading, objections: tuple[Objection, ...]) -> str:
@@ -76,13 +76,13 @@ def _why(world: Context, purpose: Purpose, consent: ConsentReading, objections: 
         return _waiting(world, purpose, consent)
     reasons = tuple(dict.fromkeys(each.reason for each in objections))
     refused = reasons[0] is Reason.CONSENT_REFUSED  # which file, the lines above the table say
-    first = world.say("consent.see_above") if refused else world.named("reason", reasons[0])
-    return world.say("consent.more", reason=first, count=len(reasons) - 1) if len(reasons) > 1 else first
+    first = world.sentence("consent.see_above") if refused else world.named("reason", reasons[0])
+    return world.sentence("consent.more", reason=first, count=len(reasons) - 1) if len(reasons) > 1 else first
 
 
 def _waiting(world: Context, purpose: Purpose, consent: ConsentReading) -> str:
     if purpose not in CONSENT_BASED:
         return ""
     if consent.review(purpose):
-        return world.say("consent.may_reviewed")
-    return world.say("consent.may_held", hours=consent.hold_s(purpose) // HOUR_S)
+        return world.sentence("consent.may_reviewed")
+    return world.sentence("consent.may_held", hours=consent.hold_s(purpose) // HOUR_S)

@@ -60,7 +60,7 @@ def _silence(world: Context, consent: ConsentReading) -> str | None:
 def _unasked(world: Context, consent: ConsentReading, why: str) -> CommandResult:
     """One line that says why, and how to change it. What was answered before stands."""
     text_id = "setup.unasked" if consent.file is None else "setup.unasked_kept"
-    line = world.say(text_id, why=world.say(f"silence.{why}"))
+    line = world.sentence(text_id, why=world.sentence(f"silence.{why}"))
     return CommandResult(result={"asked": False, "why": why, "file": consent.place}, lines=(line,))
 
 
@@ -81,8 +81,8 @@ def _asked(prompter: Prompter, before: ConsentFile | None) -> CommandResult:
     world, installed = prompter.world, resources.installed_notice()
     noticed = _show_notice(prompter, installed)
     if before is not None and before.notice == installed:
-        prompter.show("\n" + world.say("setup.answered_before", file=str(world.paths.consent)))
-        if not prompter.agrees(world.say("setup.again")):
+        prompter.show("\n" + world.sentence("setup.answered_before", file=str(world.paths.consent)))
+        if not prompter.agrees(world.sentence("setup.again")):
             return _outcome(world, before, noticed, kept=True)
         before = None
     answers = dict(_answers(prompter, before))
@@ -103,14 +103,14 @@ def _show_notice(prompter: Prompter, installed: str) -> tuple[Warned, ...]:
         for line in lines[start : start + step]:
             prompter.teletype.show(rendered(escape(line), styles=False))
         if start + step < len(lines):
-            prompter.teletype.ask(prompter.world.say("setup.read_on"))
+            prompter.teletype.ask(prompter.world.sentence("setup.read_on"))
     try:
         prompter.world.client.post("/v1/noticed", {"version": installed, "lang": prompter.world.lang})
     except AgentError as error:
         if error.code is Fault.NOT_RUNNING:
             return ()
         title, _ = describe_error(error, prompter.world.lang)
-        return (Warned(code=str(error.code), title=prompter.world.say("setup.not_recorded", problem=title)),)
+        return (Warned(code=str(error.code), title=prompter.world.sentence("setup.not_recorded", problem=title)),)
     return ()
 
 
@@ -122,14 +122,14 @@ def _answers(prompter: Prompter, before: ConsentFile | None) -> Iterator[tuple[P
         if choice is not None and not choice.allow:
             continue
         prompter.show(f"\n{number}/{len(CONSENT_BASED)}  {_question(prompter.world, purpose, catalog)}")
-        yield purpose, prompter.agrees(prompter.world.say("setup.prompt"))
+        yield purpose, prompter.agrees(prompter.world.sentence("setup.prompt"))
 
 
 def _question(world: Context, purpose: Purpose, catalog: Catalog) -> str:
     """What leaves, why, how long it is kept, and what happens if not."""
     fields = catalog.fields(purpose)
     names = ", ".join(field.label[world.lang] for field in fields.values() if field.until is None)
-    return world.say(
+    return world.sentence(
         f"question.{purpose}",
         fields=names,
         here=max(field.retention_days_here for field in fields.values()),
@@ -171,18 +171,18 @@ def _outcome(
     """What stands now, and how to change it."""
     answers = {} if file is None else {purpose: choice.allow for purpose, choice in file.purposes.items()}
     lines = [
-        world.say(
+        world.sentence(
             "setup.answer",
-            purpose=world.say(f"purpose.{purpose}"),
-            answer=world.say(f"yesno.{answers.get(purpose, False)}"),
+            purpose=world.sentence(f"purpose.{purpose}"),
+            answer=world.sentence(f"yesno.{answers.get(purpose, False)}"),
         )
         for purpose in CONSENT_BASED
     ]
-    head = world.say("setup.kept" if kept else "setup.written", file=str(world.paths.consent))
+    head = world.sentence("setup.kept" if kept else "setup.written", file=str(world.paths.consent))
     result: dict[str, Shown] = {
         "asked": asked,
         "kept": kept,
         "file": str(world.paths.consent),
         "answers": {str(purpose): answers.get(purpose, False) for purpose in CONSENT_BASED},
     }
-    return CommandResult(result=result, lines=(head, *lines, world.say("setup.change")), warnings=warnings)
+    return CommandResult(result=result, lines=(head, *lines, world.sentence("setup.change")), warnings=warnings)

@@ -47,7 +47,7 @@ def shell_alone(world: Context, obeyed: tuple[Signal, ...]) -> tuple[Warned, ...
     """Returns a warning where this shell has an opt-out and the daemon obeys none, with the cure."""
     if obeyed or not world.client.signals:
         return ()
-    title = world.say("dnt.shell_alone", what=", ".join(world.client.signals))
+    title = world.sentence("dnt.shell_alone", what=", ".join(world.client.signals))
     return (Warned(code=str(Reason.OPT_OUT), title=title),)
 
 
@@ -58,9 +58,9 @@ def lines(world: Context, signals: tuple[Signal, ...]) -> Iterator[str]:
         if signal.kind is SignalKind.WITHDRAWAL:
             yield f"  {where(world, signal)}"
         elif signal.line is None:
-            yield world.say("signal.place", what=signal.what, place=place)
+            yield world.sentence("signal.place", what=signal.what, place=place)
         else:
-            yield world.say("signal.line", what=signal.what, place=place, line=signal.line)
+            yield world.sentence("signal.line", what=signal.what, place=place, line=signal.line)
 
 
 def shown(signals: tuple[Signal, ...]) -> Shown:

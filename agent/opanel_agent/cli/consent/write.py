@@ -269,10 +269,10 @@ def warnings(world: Context, effect: Effect) -> tuple[Warned, ...]:
     for error, sentence in ((effect.error, "switch.not_cut"), (effect.pending, "switch.pending")):
         if error is not None:
             title, _ = describe_error(error, world.lang)
-            found.append(Warned(code=str(error.code), title=world.say(sentence, problem=title)))
+            found.append(Warned(code=str(error.code), title=world.sentence(sentence, problem=title)))
     if effect.unsaved:
         files = ", ".join(effect.unsaved)
-        found.append(Warned(code=str(Reason.STATE_NOT_SAVED), title=world.say("switch.unsaved", files=files)))
+        found.append(Warned(code=str(Reason.STATE_NOT_SAVED), title=world.sentence("switch.unsaved", files=files)))
     return tuple(found)
 
 

@@ -53,15 +53,15 @@ def page(world: Context, whole: Whole) -> str:
     return document(
         world.lang,
         _head(world),
-        tag("header", None, tag("h1", None, world.say("audit.title")), _origin(world, whole)),
+        tag("header", None, tag("h1", None, world.sentence("audit.title")), _origin(world, whole)),
         tag(
             "main",
             None,
-            _section("verdict", world.say("audit.verdict"), *_verdict(world, whole)),
-            _section("consents", world.say("audit.consents"), *_consents(world, record, whole.checked.as_of)),
-            _section("requests", world.say("audit.requests"), *_requests(world, record)),
-            _section("ledger", world.say("audit.ledger"), *(_entry(world, entry) for entry in record.entries)),
-            _section("parts", world.say("audit.parts"), *_parts(world, record)),
+            _section("verdict", world.sentence("audit.verdict"), *_verdict(world, whole)),
+            _section("consents", world.sentence("audit.consents"), *_consents(world, record, whole.checked.as_of)),
+            _section("requests", world.sentence("audit.requests"), *_requests(world, record)),
+            _section("ledger", world.sentence("audit.ledger"), *(_entry(world, entry) for entry in record.entries)),
+            _section("parts", world.sentence("audit.parts"), *_parts(world, record)),
         ),
     )
 
@@ -97,7 +97,7 @@ def _head(world: Context) -> Markup:
         tag("meta", {"http-equiv": "Content-Security-Policy", "content": policy}),
         tag("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         tag("meta", {"name": "color-scheme", "content": "light dark"}),
-        tag("title", None, world.say("audit.title")),
+        tag("title", None, world.sentence("audit.title")),
         tag("style", None, Markup(STYLE)),
     )
 
@@ -109,12 +109,12 @@ def _section(name: str, heading: str, *content: Markup) -> Markup:
 
 def _origin(world: Context, whole: Whole) -> Markup:
     checked = whole.checked
-    made = world.say("audit.origin", moment=moment(checked.as_of), version=checked.version)
-    return joined(_paragraph(made), _paragraph(world.say("audit.view")), _digest(world, whole.sha256))
+    made = world.sentence("audit.origin", moment=moment(checked.as_of), version=checked.version)
+    return joined(_paragraph(made), _paragraph(world.sentence("audit.view")), _digest(world, whole.sha256))
 
 
 def _digest(world: Context, digest: str) -> Markup:
-    return tag("p", None, world.say("audit.export_digest"), " ", tag("code", None, digest))
+    return tag("p", None, world.sentence("audit.export_digest"), " ", tag("code", None, digest))
 
 
 def _paragraph(text: str) -> Markup:
@@ -132,17 +132,19 @@ def _verdict(world: Context, whole: Whole) -> Iterator[Markup]:
     verdict, *rest = report_lines(world, checked)
     yield tag("p", {"class": f"verdict {outcome}"}, verdict)
     yield _list([line.removeprefix("- ") for line in rest])
-    yield _paragraph(world.say("audit.check"))
+    yield _paragraph(world.sentence("audit.check"))
 
 
 def _consents(world: Context, record: _Record, as_of: int) -> Iterator[Markup]:
-    yield _paragraph(world.say("audit.consents_lead"))
+    yield _paragraph(world.sentence("audit.consents_lead"))
     picture = timeline.picture(world, record.entries, as_of)
-    label = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": world.say("audit.timeline")}
+    label = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": world.sentence("audit.timeline")}
     yield tag("div", label, picture)
     spans = timeline.spans(record.entries)
     yield (
-        _list([timeline.describe(world, span) for span in spans]) if spans else _paragraph(world.say("audit.no_spans"))
+        _list([timeline.describe(world, span) for span in spans])
+        if spans
+        else _paragraph(world.sentence("audit.no_spans"))
     )
     yield from (_entry(world, entry) for entry in record.entries if entry.kind in _CONSENT_KINDS)
 
@@ -150,9 +152,9 @@ def _consents(world: Context, record: _Record, as_of: int) -> Iterator[Markup]:
 def _requests(world: Context, record: _Record) -> Iterator[Markup]:
     """What was collected, and how far each came: newest first."""
     if not record.requests:
-        yield _paragraph(world.say("sent.none"))
+        yield _paragraph(world.sentence("sent.none"))
         return
-    yield _paragraph(world.say("audit.requests_lead"))
+    yield _paragraph(world.sentence("audit.requests_lead"))
     yield _counts(world, record)
     yield from (_request(world, record, each) for each in record.requests)
 
@@ -161,15 +163,15 @@ def _counts(world: Context, record: _Record) -> Markup:
     """How many were made, how far they came, and what became of them here and at the authority."""
     made = record.requests
     rows = [
-        (world.say("audit.collected"), len(made)),
-        (world.say("audit.waiting"), sum(each.stage is Stage.SEALED and not each.purged for each in made)),
+        (world.sentence("audit.collected"), len(made)),
+        (world.sentence("audit.waiting"), sum(each.stage is Stage.SEALED and not each.purged for each in made)),
         *(
             (world.named("stage", stage), sum(each.stage is stage for each in made))
             for stage in Stage
             if stage is not Stage.SEALED
         ),
-        (world.say("audit.purged"), sum(each.purged for each in made)),
-        (world.say("audit.rights"), sum(each.purpose == Purpose.DATA_RIGHTS for each in made)),
+        (world.sentence("audit.purged"), sum(each.purged for each in made)),
+        (world.sentence("audit.rights"), sum(each.purpose == Purpose.DATA_RIGHTS for each in made)),
     ]
     figures = (tag("div", None, tag("dt", None, name), tag("dd", None, str(count))) for name, count in rows)
     return tag("dl", {"class": "counts"}, *figures)
@@ -191,7 +193,7 @@ def _request(world: Context, record: _Record, request: RequestRecord) -> Markup:
 def _facts(world: Context, record: _Record, request: RequestRecord) -> Markup:
     sent = record.parts.get((PartKind.SENT, f"{request.id}.request"))
     copy = copy_state(request, None if sent is None else sent.sha256)
-    facts = [f"{world.say('audit.to')} {request.url}"]
+    facts = [f"{world.sentence('audit.to')} {request.url}"]
     facts += [] if request.stage is Stage.SEALED else [world.named("copy", copy)]
     facts += [] if request.status is None else [f"HTTP {request.status}"]
     facts += [] if request.reason is None else [world.named("reason", request.reason)]
@@ -204,9 +206,9 @@ def _request_bytes(world: Context, record: _Record, request: RequestRecord) -> I
     for key in ((PartKind.SENT, f"{request.id}.request"), (PartKind.HELD, request.id)):
         part = record.parts.get(key)
         if part is not None and part.data is not None:
-            yield _bytes(world.say("audit.request_bytes"), _wire(part.data))
+            yield _bytes(world.sentence("audit.request_bytes"), _wire(part.data))
             return
-    yield _paragraph(world.say("audit.no_bytes"))
+    yield _paragraph(world.sentence("audit.no_bytes"))
 
 
 def _wire(frame: bytes) -> bytes:
@@ -221,7 +223,7 @@ def _wire(frame: bytes) -> bytes:
 def _reply_bytes(world: Context, record: _Record, request: RequestRecord) -> Iterator[Markup]:
     part = record.parts.get((PartKind.SENT, f"{request.id}.reply"))
     if part is not None and part.data is not None:
-        yield _bytes(world.say("audit.reply_bytes"), _reply_body(part.data))
+        yield _bytes(world.sentence("audit.reply_bytes"), _reply_body(part.data))
 
 
 def _reply_body(frame: bytes) -> bytes:
@@ -234,7 +236,7 @@ def _reply_body(frame: bytes) -> bytes:
 def _receipt_bytes(world: Context, record: _Record, request: RequestRecord) -> Iterator[Markup]:
     part = record.parts.get((PartKind.RECEIPT, f"{request.id}.jwt"))
     if part is not None and part.data is not None:
-        yield _bytes(world.say("audit.receipt_bytes"), part.data)
+        yield _bytes(world.sentence("audit.receipt_bytes"), part.data)
 
 
 def _bytes(heading: str, data: bytes) -> Markup:
@@ -250,10 +252,10 @@ def _entry(world: Context, entry: Entry) -> Markup:
 
 def _parts(world: Context, record: _Record) -> Iterator[Markup]:
     """Everything else: what consents were given by and to, receipts, roots; of the rest the digests."""
-    yield _paragraph(world.say("audit.parts_lead"))
+    yield _paragraph(world.sentence("audit.parts_lead"))
     for (holds, name), part in record.parts.items():
         if holds != PartKind.LEDGER:
-            content = _paragraph(world.say("audit.no_bytes")) if part.data is None else preformatted(part.data)
+            content = _paragraph(world.sentence("audit.no_bytes")) if part.data is None else preformatted(part.data)
             yield _folded(f"{name} · {holds}", tag("p", None, "SHA-256 ", tag("code", None, part.sha256)), content)
 
 

@@ -29,9 +29,9 @@ def show(options: Options, world: Context) -> CommandResult:
 
 def _brief(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
     """A line a field: its name and what it says. One that is not sent any more is left out."""
-    yield world.say("catalog.purpose", purpose=world.say(f"brief.{purpose}"), code=str(purpose))
+    yield world.sentence("catalog.purpose", purpose=world.sentence(f"brief.{purpose}"), code=str(purpose))
     if purpose in FIXED:
-        yield from paragraph(world.say("catalog.nothing"), indent=2)
+        yield from paragraph(world.sentence("catalog.nothing"), indent=2)
         return
     fields = [field for field in catalog.fields(purpose).values() if field.until is None]
     width = max(len(field.name) for field in fields)
@@ -40,13 +40,13 @@ def _brief(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
 
 
 def _whole(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
-    yield world.say("catalog.purpose", purpose=world.say(f"purpose.{purpose}"), code=str(purpose))
+    yield world.sentence("catalog.purpose", purpose=world.sentence(f"purpose.{purpose}"), code=str(purpose))
     if purpose in FIXED:
-        yield from paragraph(world.say("catalog.nothing"), indent=2)
+        yield from paragraph(world.sentence("catalog.nothing"), indent=2)
         return
     sheet = catalog.sheets[purpose]
     recipients = ", ".join(world.named("recipient", name) for name in sheet.recipients)
-    yield from paragraph(world.say("catalog.recipients", recipients=recipients), indent=2, hang=2)
+    yield from paragraph(world.sentence("catalog.recipients", recipients=recipients), indent=2, hang=2)
     for sentence in _identifiability(world, catalog, purpose):
         yield from paragraph(sentence, indent=2, hang=2)
     for field in sheet.fields.values():
@@ -55,40 +55,40 @@ def _whole(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
 
 def _identifiability(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
     """The most that a request can tell, what an ordinary report does, and what such a figure means."""
-    yield world.say("catalog.bits", bits=_bits(catalog, purpose))
+    yield world.sentence("catalog.bits", bits=_bits(catalog, purpose))
     ordinary = _ordinary(purpose)
     if ordinary is not None:
-        yield world.say("catalog.ordinary", bits=ordinary)
-        yield world.say("catalog.meaning", single=fleet.SINGLES_OUT_BITS)
+        yield world.sentence("catalog.ordinary", bits=ordinary)
+        yield world.sentence("catalog.meaning", single=fleet.SINGLES_OUT_BITS)
 
 
 def _field_lines(world: Context, field: Field) -> Iterator[str]:
     kind = world.named("type", field.type)
     yield from paragraph(
-        world.say("catalog.field", name=field.name, label=field.label[world.lang], type=kind), indent=2, hang=4
+        world.sentence("catalog.field", name=field.name, label=field.label[world.lang], type=kind), indent=2, hang=4
     )
     for sentence in (
         field.description[world.lang],
         _permitted(world, field),
-        world.say("catalog.example", example=dumps(field.example).decode()),
-        world.say("catalog.origin", source=field.source, transform=field.transform),
-        world.say("catalog.kept", here=field.retention_days_here, there=field.retention_days_there),
-        world.say("catalog.since", since=field.since),
-        *([world.say("catalog.until", until=field.until)] if field.until else []),
-        *([world.say("catalog.optional")] if field.optional else []),
-        *([world.say("catalog.drawn")] if field.drawn else []),
+        world.sentence("catalog.example", example=dumps(field.example).decode()),
+        world.sentence("catalog.origin", source=field.source, transform=field.transform),
+        world.sentence("catalog.kept", here=field.retention_days_here, there=field.retention_days_there),
+        world.sentence("catalog.since", since=field.since),
+        *([world.sentence("catalog.until", until=field.until)] if field.until else []),
+        *([world.sentence("catalog.optional")] if field.optional else []),
+        *([world.sentence("catalog.drawn")] if field.drawn else []),
     ):
         yield from paragraph(sentence, indent=6, hang=2)
 
 
 def _permitted(world: Context, field: Field) -> str:
     if field.values:
-        return world.say("catalog.values", values=", ".join(map(str, field.values)))
+        return world.sentence("catalog.values", values=", ".join(map(str, field.values)))
     if field.pattern is None:
-        return world.say("catalog.boolean")
+        return world.sentence("catalog.boolean")
     if field.max_items > 1:
-        return world.say("catalog.patterns", pattern=field.pattern, items=field.max_items)
-    return world.say("catalog.pattern", pattern=field.pattern)
+        return world.sentence("catalog.patterns", pattern=field.pattern, items=field.max_items)
+    return world.sentence("catalog.pattern", pattern=field.pattern)
 
 
 def _bits(catalog: Catalog, purpose: str) -> str:

@@ -53,7 +53,7 @@ def held(options: Options, world: Context) -> CommandResult:
     with decode_reply():
         for each in done.result.each("held", MAX_HELD):
             lines += _held_lines(world, each)
-    return CommandResult(result=done.plain, lines=tuple(lines) or (world.say("held.none"),))
+    return CommandResult(result=done.plain, lines=tuple(lines) or (world.sentence("held.none"),))
 
 
 def held_show(options: Options, world: Context) -> CommandResult:
@@ -62,7 +62,7 @@ def held_show(options: Options, world: Context) -> CommandResult:
 
 def held_drop(options: Options, world: Context) -> CommandResult:
     done = _held_post(options, world, "drop")
-    return CommandResult(result=done.plain, lines=(world.say("held.dropped", id=_id(options)),))
+    return CommandResult(result=done.plain, lines=(world.sentence("held.dropped", id=_id(options)),))
 
 
 def held_send(options: Options, world: Context) -> CommandResult:
@@ -82,7 +82,7 @@ def held_send(options: Options, world: Context) -> CommandResult:
     done = _held_post(options, world, "send")
     with decode_reply():
         if not done.result.boolean("sent"):
-            return CommandResult(result=done.plain, lines=(world.say("carry.not_sent"),), exit_status=NO)
+            return CommandResult(result=done.plain, lines=(world.sentence("carry.not_sent"),), exit_status=NO)
         return CommandResult(result=done.plain, lines=(_sent_line(world, done.result),))
 
 
@@ -95,14 +95,14 @@ def export(options: Options, world: Context) -> CommandResult:
     lines: list[str] = []
     if file is not None:
         world.files.write(file, whole.data, mode=EXPORT_MODE)
-        lines.append(world.say("export.written", file=str(file), bytes=len(whole.data)))
+        lines.append(world.sentence("export.written", file=str(file), bytes=len(whole.data)))
     if html is not None:
         from opanel_agent.cli.data import audit_page  # for who wants the page alone
 
         world.files.write(html, audit_page.page(world, whole).encode("utf-8"), mode=EXPORT_MODE)
-        lines.append(world.say("export.page_written", file=str(html)))
-    lines.append(world.say("export.sha256", sha256=whole.sha256))
-    lines += paragraph(world.say("export.verify", file=str(file))) if file is not None else []
+        lines.append(world.sentence("export.page_written", file=str(html)))
+    lines.append(world.sentence("export.sha256", sha256=whole.sha256))
+    lines += paragraph(world.sentence("export.verify", file=str(file))) if file is not None else []
     findings = whole.checked.findings
     return CommandResult(
         result={
@@ -115,7 +115,8 @@ def export(options: Options, world: Context) -> CommandResult:
         lines=tuple(lines),
         warnings=tuple(
             Warned(
-                code=str(Reason.LEDGER), title=world.say(f"finding.{each.what}", name=each.name, line=each.line or 0)
+                code=str(Reason.LEDGER),
+                title=world.sentence(f"finding.{each.what}", name=each.name, line=each.line or 0),
             )
             for each in findings
         ),
@@ -128,7 +129,7 @@ def request(options: Options, world: Context) -> CommandResult:
     sent_ = send.send(options, world, "/v1/rights", _right(options), suffix=suffix)
     if isinstance(sent_, Done):
         return CommandResult(result=sent_.plain, lines=tuple(_promise_lines(world, sent_.result)))
-    return sent_._replace(lines=(*sent_.lines, *paragraph(world.say("carry.rights"))))
+    return sent_._replace(lines=(*sent_.lines, *paragraph(world.sentence("carry.rights"))))
 
 
 def purge(options: Options, world: Context) -> CommandResult:
@@ -140,14 +141,14 @@ def purge(options: Options, world: Context) -> CommandResult:
         kept = _kept(options, world)
         return CommandResult(result={"purged": [], "would_purge": kept}, lines=tuple(_kept_lines(world, kept)))
     if not agreed(options, world, lambda: _kept_lines(world, _kept(options, world)), "purge.question"):
-        return CommandResult(result={"purged": []}, lines=(world.say("prompt.nothing_done"),), exit_status=NO)
+        return CommandResult(result={"purged": []}, lines=(world.sentence("prompt.nothing_done"),), exit_status=NO)
     done = world.client.post("/v1/purge", {}, wait_s=wait_s(options))
     with decode_reply():
         purged = sorted(done.result.texts("purged", max_items=1024))
         ready = done.result.value("ready") if done.result.has("ready") else None
-    lines = [world.say("purge.one", id=name) for name in purged] or [world.say("purge.none")]
+    lines = [world.sentence("purge.one", id=name) for name in purged] or [world.sentence("purge.none")]
     if isinstance(ready, str):
-        lines += paragraph(world.say("purge.ready", file=ready))
+        lines += paragraph(world.sentence("purge.ready", file=ready))
     return CommandResult(result=done.plain, lines=tuple(lines))
 
 
@@ -167,8 +168,8 @@ def _kept(options: Options, world: Context) -> list[str]:
 
 def _kept_lines(world: Context, ids: list[str]) -> Iterator[str]:
     for name in ids:
-        yield world.say("purge.would", id=name)
-    yield world.say("purge.ledger" if ids else "purge.nothing_kept")
+        yield world.sentence("purge.would", id=name)
+    yield world.sentence("purge.ledger" if ids else "purge.nothing_kept")
 
 
 def _report(world: Context, done: Done) -> CommandResult:
@@ -177,16 +178,20 @@ def _report(world: Context, done: Done) -> CommandResult:
         kept = done.result.boolean("kept") if done.result.has("kept") else True
         edited = done.result.has("edited") and done.result.boolean("edited")
     lines = [*_leaving_lines(world, leaving, "preview.head")]
-    lines += [world.say("held.edited")] if edited else []
-    lines += ["", world.say("preview.denied" if leaving.why else "preview.permitted"), *_why_lines(world, leaving.why)]
-    lines += paragraph(world.say("preview.kept", id=leaving.id) if kept else world.say("preview.not_kept"))
+    lines += [world.sentence("held.edited")] if edited else []
+    lines += [
+        "",
+        world.sentence("preview.denied" if leaving.why else "preview.permitted"),
+        *_why_lines(world, leaving.why),
+    ]
+    lines += paragraph(world.sentence("preview.kept", id=leaving.id) if kept else world.sentence("preview.not_kept"))
     return CommandResult(result=done.plain, lines=tuple(lines))
 
 
 def _leaving_lines(world: Context, leaving: Leaving, head: str) -> Iterator[str]:
     """What a report says, field by field as the catalog describes it, and then its bytes."""
     fields = load_catalog().fields(leaving.purpose)
-    yield world.say(head, purpose=world.named("purpose", leaving.purpose), url=leaving.url)
+    yield world.sentence(head, purpose=world.named("purpose", leaving.purpose), url=leaving.url)
     for name in leaving.names:
         yield from _value_lines(world, leaving, name, fields.get(name))
     yield from send.raw_lines(world, leaving)
@@ -201,7 +206,7 @@ def _value_lines(world: Context, leaving: Leaving, name: str, field: Field | Non
 def _why_lines(world: Context, why: tuple[SendObstacle, ...]) -> Iterator[str]:
     for each in why:
         reason = world.named("reason", each.reason)
-        line = world.say("ground.line", reason=reason, where=where(world, each))
+        line = world.sentence("ground.line", reason=reason, where=where(world, each))
         yield from paragraph(line.strip(), indent=2, hang=4)
 
 
@@ -217,18 +222,18 @@ def _held_lines(world: Context, each: Members) -> Iterator[str]:
     yield f"{each.text('id')}  {world.named('purpose', each.text('purpose'))}"
     since, ready = moment(each.integer("held_since")), moment(each.integer("ready_at"))
     yield from paragraph(
-        world.say("held.times", since=since, ready=ready, bytes=each.integer("body_bytes")), indent=2, hang=2
+        world.sentence("held.times", since=since, ready=ready, bytes=each.integer("body_bytes")), indent=2, hang=2
     )
     if each.text("stage") != Stage.SEALED:
-        progress = world.say("held.stage", stage=stage(world, each), at=moment(each.integer("attempted_at")))
+        progress = world.sentence("held.stage", stage=stage(world, each), at=moment(each.integer("attempted_at")))
         yield from paragraph(progress, indent=2, hang=2)
     if each.boolean("edited"):
-        yield f"  {world.say('held.edited')}"
+        yield f"  {world.sentence('held.edited')}"
     yield from _why_lines(world, send.grounds(each))
 
 
 def _sent_line(world: Context, sent: Members) -> str:
-    return world.say("held.sent", id=sent.text("id"), url=sent.text("url"), status=sent.integer("reply_status"))
+    return world.sentence("held.sent", id=sent.text("id"), url=sent.text("url"), status=sent.integer("reply_status"))
 
 
 def _right(options: Options) -> dict[str, Json]:
@@ -247,13 +252,13 @@ def _right(options: Options) -> dict[str, Json]:
 
 
 def _promise_lines(world: Context, reply: Members) -> Iterator[str]:
-    yield world.say("rights.sent")
+    yield world.sentence("rights.sent")
     if reply.has("due") and isinstance(due := reply.value("due"), int):
-        yield world.say("rights.due", due=moment(due))
+        yield world.sentence("rights.due", due=moment(due))
     else:
-        yield from paragraph(world.say("rights.no_receipt"))
+        yield from paragraph(world.sentence("rights.no_receipt"))
     if reply.has("answer") and (answer := reply.value("answer")) is not None:
-        yield world.say("rights.answer")
+        yield world.sentence("rights.answer")
         yield from verbatim(json.dumps(answer, ensure_ascii=False, indent=1))
 
 

@@ -60,7 +60,7 @@ def _trusted(world: Context) -> str | None:
 
 def report_lines(world: Context, checked: Checked) -> list[str]:
     """Returns what a check found, as a person reads it: the verdict, each finding after a dash, the counts and the root."""
-    counts = world.say(
+    counts = world.sentence(
         "export.counts",
         moment=moment(checked.as_of),
         version=checked.version,
@@ -69,8 +69,10 @@ def report_lines(world: Context, checked: Checked) -> list[str]:
         receipts=checked.receipts,
         parts=checked.parts,
     )
-    verdict = world.say("export.good") if checked.good else world.say("export.bad", count=len(checked.findings))
-    gaps = [world.say("export.gaps", count=checked.gaps)] if checked.gaps else []
+    verdict = (
+        world.sentence("export.good") if checked.good else world.sentence("export.bad", count=len(checked.findings))
+    )
+    gaps = [world.sentence("export.gaps", count=checked.gaps)] if checked.gaps else []
     return [
         verdict,
         *(f"- {_sentence(world, each)}" for each in checked.findings),
@@ -82,13 +84,13 @@ def report_lines(world: Context, checked: Checked) -> list[str]:
 
 def _root(world: Context, checked: Checked) -> str:
     if checked.root is None:
-        return world.say("export.root_none")
+        return world.sentence("export.root_none")
     known = {None: "export.root_unknown", True: "export.root_same", False: "export.root_other"}
-    return world.say(known[checked.root_known], sha256=checked.root)
+    return world.sentence(known[checked.root_known], sha256=checked.root)
 
 
 def _sentence(world: Context, finding: ExportFlaw) -> str:
-    return world.say(f"finding.{finding.what}", name=finding.name, line=finding.line or 0)
+    return world.sentence(f"finding.{finding.what}", name=finding.name, line=finding.line or 0)
 
 
 def _result(world: Context, checked: Checked) -> Shown:

@@ -48,7 +48,7 @@ def reset(options: Options, world: Context) -> CommandResult:
     with decode_reply():
         files = _write(world, Path(options.values.get("-o", ERASE_NAME)), done)
         lines = [
-            world.say("reset.done"),
+            world.sentence("reset.done"),
             *(part for line in _then(world, preview, files) for part in paragraph(line, hang=2)),
         ]
         return CommandResult(result=_shown(done, files), lines=tuple(lines))
@@ -65,24 +65,24 @@ def _asked(world: Context, *, preview: bool) -> Members:
 
 
 def _warning_lines(world: Context, preview: Members) -> Iterator[str]:
-    yield world.say("reset.head")
-    yield world.say("reset.always")
+    yield world.sentence("reset.head")
+    yield world.sentence("reset.always")
     if preview.boolean("license"):
-        yield world.say("reset.license_activated" if preview.boolean("activated") else "reset.license")
+        yield world.sentence("reset.license_activated" if preview.boolean("activated") else "reset.license")
     for name, sentence in _COUNTED.items():
         if count := preview.integer(name):
-            yield world.say(sentence, count=count)
+            yield world.sentence(sentence, count=count)
 
 
 def _then(world: Context, preview: Members, files: tuple[Path, ...]) -> Iterator[str]:
     """What is still to be done before the image is taken."""
-    yield from (world.say("reset.erase", file=str(file)) for file in files)
+    yield from (world.sentence("reset.erase", file=str(file)) for file in files)
     stays = _stays(preview)
     for path in stays:
         known = {str(world.paths.consent): "reset.consent_stays", str(world.paths.license): "reset.license_stays"}
-        yield world.say(known.get(path, "reset.document_stays"), file=path)
-    yield world.say("reset.machine_id")
-    yield world.say("reset.stop")
+        yield world.sentence(known.get(path, "reset.document_stays"), file=path)
+    yield world.sentence("reset.machine_id")
+    yield world.sentence("reset.stop")
 
 
 def _write(world: Context, file: Path, done: Members) -> tuple[Path, ...]:

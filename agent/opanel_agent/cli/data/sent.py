@@ -47,19 +47,19 @@ def _list(options: Options, world: Context, purpose: Purpose | None) -> CommandR
     lines += records.left_out(world, shown=len(shown), of=len(wanted))
     warnings = found.warnings
     if of > len(rows):
-        warnings = (*warnings, Warned(code="list_cut", title=world.say("sent.more", shown=len(rows), of=of)))
+        warnings = (*warnings, Warned(code="list_cut", title=world.sentence("sent.more", shown=len(rows), of=of)))
     return CommandResult(result={**found.plain, "sent": named}, lines=tuple(lines), warnings=warnings)
 
 
 def _lines(world: Context, rows: Sequence[Members], *, verbose: bool) -> Iterator[str]:
     if not rows:
-        yield world.say("sent.none")
+        yield world.sentence("sent.none")
     elif verbose:
         for each in rows:
             yield from _long(world, each)
     else:
         yield from grid(
-            [world.say(name) for name in _HEAD], [_row(world, each) for each in rows], world.console.columns
+            [world.sentence(name) for name in _HEAD], [_row(world, each) for each in rows], world.console.columns
         )
 
 
@@ -68,18 +68,18 @@ def _row(world: Context, request: Members) -> Sequence[str]:
     status = request.value("status") if request.has("status") else None
     outcome = world.named("outcome", request.text("stage"))
     if isinstance(status, int) and status:
-        outcome = world.say("outcome.status", outcome=outcome, status=status)
+        outcome = world.sentence("outcome.status", outcome=outcome, status=status)
     if (copy := request.text("copy")) != CopyState.KEPT:
         outcome = f"{outcome}; {world.named('copy', copy)}"
-    return _at(world, request), request.text("id"), world.say(f"yesno.{bool(request.value('receipt'))}"), outcome
+    return _at(world, request), request.text("id"), world.sentence(f"yesno.{bool(request.value('receipt'))}"), outcome
 
 
 def _long(world: Context, each: Members) -> Iterator[str]:
     """A request in three lines: which, when and whereto, how far it came and why not further."""
     yield f"{each.text('id')}  {request_name(world, each.text('kind'), each.text('purpose'))}"
-    yield from paragraph(world.say("sent.where", at=_at(world, each), url=each.text("url")), indent=2, hang=2)
+    yield from paragraph(world.sentence("sent.where", at=_at(world, each), url=each.text("url")), indent=2, hang=2)
     receipt = "sent.with_receipt" if each.value("receipt") else "sent.no_receipt"  # of one, the receipt itself
-    parts = [stage(world, each), world.say(receipt)]
+    parts = [stage(world, each), world.sentence(receipt)]
     if (copy := each.text("copy")) != CopyState.KEPT:
         parts.append(world.named("copy", copy))
     yield from paragraph("; ".join(parts), indent=2, hang=2)
@@ -90,34 +90,36 @@ def stage(world: Context, request: Members) -> str:
     text = world.named("stage", request.text("stage"))
     status, reason = (request.value(name) if request.has(name) else None for name in ("status", "reason"))
     if isinstance(status, int) and status:
-        text += world.say("sent.status", status=status)
-    return text if not isinstance(reason, str) else text + world.say("sent.reason", reason=_reason(world, reason))
+        text += world.sentence("sent.status", status=status)
+    return text if not isinstance(reason, str) else text + world.sentence("sent.reason", reason=_reason(world, reason))
 
 
 def _reason(world: Context, code: str) -> str:
     """A reason of the gate or the network; `interrupted` is the ledger's own."""
-    return world.say("sent.interrupted") if code == "interrupted" else world.named("reason", code)
+    return world.sentence("sent.interrupted") if code == "interrupted" else world.named("reason", code)
 
 
 def _bytes_lines(world: Context, request: Members) -> Iterator[str]:
     """The bytes as far as they are kept. Only what has the ledger's digest is called what left."""
     copy, left = _copy(request, "copy"), request.text("stage") != Stage.ATTEMPTED
     variant = "attempted" if copy is CopyState.KEPT and not left else str(copy)
-    yield from paragraph(world.say(f"sent.request.{variant}", sha256=str(request.value("sha256") or "?")))
+    yield from paragraph(world.sentence(f"sent.request.{variant}", sha256=str(request.value("sha256") or "?")))
     if request.value("head") is not None:
         yield from verbatim(send.text_of(request, "head") + send.text_of(request, "body"))
     yield ""
     if request.value("reply_copy") is None:
-        yield world.say("sent.unanswered")
+        yield world.sentence("sent.unanswered")
     else:
-        yield world.say(f"sent.reply.{_copy(request, 'reply_copy')}", status=str(request.value("reply_status") or "?"))
+        yield world.sentence(
+            f"sent.reply.{_copy(request, 'reply_copy')}", status=str(request.value("reply_status") or "?")
+        )
     if request.value("reply_body") is not None:
         yield from verbatim(send.text_of(request, "reply_body"))
     yield ""
     if request.value("receipt") is None:
-        yield world.say("sent.receipt_none")
+        yield world.sentence("sent.receipt_none")
     else:
-        yield world.say("sent.receipt")
+        yield world.sentence("sent.receipt")
         yield from verbatim(send.text_of(request, "receipt"))
 
 
@@ -129,4 +131,4 @@ def _copy(request: Members, name: str) -> CopyState:
 
 
 def _at(world: Context, request: Members) -> str:
-    return world.say("status.never") if request.value("at") is None else moment(request.integer("at"))
+    return world.sentence("status.never") if request.value("at") is None else moment(request.integer("at"))

@@ -74,7 +74,7 @@ def picture(world: Context, entries: Sequence[Entry], as_of: int) -> Markup:
     bars = [_bar(world, span, x, rows.index(span.row), as_of) for span in spans(entries) if span.row in rows]
     labels = [_text(0, _ROW * n + 25, _name(world, row)) for n, row in enumerate(rows)]
     lines = [_line(_LABELS, _ROW * n + 36, _WIDTH - 40, _ROW * n + 36) for n in range(len(rows))]
-    title = tag("title", {"id": "timeline"}, world.say("audit.timeline"))
+    title = tag("title", {"id": "timeline"}, world.sentence("audit.timeline"))
     attributes = {"viewBox": f"0 0 {_WIDTH} {height}", "role": "img", "aria-labelledby": "timeline"}
     return tag("svg", attributes, title, *lines, *labels, *bars, *_axis(begin, as_of, height, scale))
 
@@ -92,12 +92,12 @@ def describe(world: Context, span: Span) -> str:
     """Returns what a bar shows, as a sentence."""
     name = _name(world, span.row)
     if span.end is None:
-        return world.say("audit.span_open", name=name, start=moment(span.start))
-    return world.say("audit.span", name=name, start=moment(span.start), end=moment(span.end))
+        return world.sentence("audit.span_open", name=name, start=moment(span.start))
+    return world.sentence("audit.span", name=name, start=moment(span.start), end=moment(span.end))
 
 
 def _name(world: Context, row: str) -> str:
-    return world.say("audit.opt_outs") if row == OPT_OUTS else world.named("purpose", row)
+    return world.sentence("audit.opt_outs") if row == OPT_OUTS else world.named("purpose", row)
 
 
 def _axis(begin: int, as_of: int, height: int, scale: float) -> Iterator[Markup]:

@@ -90,7 +90,7 @@ def _problem(world: Context, finding: Finding) -> Iterator[str]:
     """One that failed, with its code and what to do."""
     name = world.named("examined", finding.check)
     if finding.address is not None:
-        name = world.say("doctor.at_address", name=name, address=finding.address)
+        name = world.sentence("doctor.at_address", name=name, address=finding.address)
     level = world.named("level", finding.status)
     style = Style.BAD if finding.status is CheckStatus.FAILED else Style.WARNING
     for line in _line(world, finding, name, indent=0):
@@ -104,7 +104,7 @@ def _unseen(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
     for each in findings:
         if each.status is CheckStatus.NOT_LOOKED_AT and each.why not in (None, SkipReason.NOT_REACHED):
             name = "doctor.mirrors" if each.check in route_diagnosis.LAYERS else f"examined.{each.check}"
-            found.setdefault((each.why, each.subject), []).append(world.say(name))
+            found.setdefault((each.why, each.subject), []).append(world.sentence(name))
     for (why, subject), names in found.items():
         level = world.named("level", CheckStatus.NOT_LOOKED_AT)
         where = f" ({subject})" if subject else ""
@@ -119,8 +119,8 @@ def _sum(world: Context, findings: tuple[Finding, ...], *, verbose: bool) -> str
     looked = {each.check for each in findings if each.status is not CheckStatus.NOT_NEEDED}
     passed = looked - {each.check for each in findings if each.status not in (CheckStatus.OK, CheckStatus.NOT_NEEDED)}
     sound = all(each.error is None for each in findings)
-    text = world.say("doctor.sound" if sound else "doctor.passed", count=len(passed))
-    return text if verbose else world.say("doctor.verbose", text=text)
+    text = world.sentence("doctor.sound" if sound else "doctor.passed", count=len(passed))
+    return text if verbose else world.sentence("doctor.verbose", text=text)
 
 
 def _every(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
@@ -130,21 +130,21 @@ def _every(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
     ):
         together = tuple(group)
         if layered and together[0].label is not None:
-            yield world.say("doctor.mirror", url=subject or "")
+            yield world.sentence("doctor.mirror", url=subject or "")
             yield from (
                 line
                 for each in together
                 for line in _brief(world, replace(each, subject=None), indent=4 if each.address else 2)
             )
         elif layered and together[0].error is None:
-            yield from _line(world, together[0], world.say("doctor.mirrors"), indent=0)
+            yield from _line(world, together[0], world.sentence("doctor.mirrors"), indent=0)
         else:
             yield from (line for each in together for line in _brief(world, each, indent=0))
 
 
 def _brief(world: Context, finding: Finding, *, indent: int) -> Iterator[str]:
     if finding.address is not None:
-        name = world.say("doctor.address", address=finding.address)
+        name = world.sentence("doctor.address", address=finding.address)
     else:
         name = world.named("examined", finding.check)
     return _line(world, finding, name, indent=indent)
@@ -160,7 +160,7 @@ def _line(world: Context, finding: Finding, name: str, *, indent: int) -> Iterat
 def _cure(world: Context, finding: Finding, *, indent: int) -> Iterator[str]:
     if finding.error is not None:
         title, cure = describe_error(finding.error, world.lang)
-        for text in (f"{title} [{finding.error.code}]", world.say("doctor.cure", cure=cure)):
+        for text in (f"{title} [{finding.error.code}]", world.sentence("doctor.cure", cure=cure)):
             yield from paragraph(text, indent=indent, columns=world.console.columns)
 
 

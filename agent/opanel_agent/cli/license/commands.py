@@ -61,7 +61,7 @@ def verify(options: Options, world: Context) -> CommandResult:
     """Needs neither the daemon nor the network nor root."""
     data = documents.read(world, options.operands[0])
     claims = _verified(world, data)
-    lines = (world.say("verify.good", kind=world.say(f"typ.{claims['typ']}")), *_claim_lines(world, claims))
+    lines = (world.sentence("verify.good", kind=world.sentence(f"typ.{claims['typ']}")), *_claim_lines(world, claims))
     return CommandResult(result=claims, lines=lines)
 
 
@@ -94,18 +94,18 @@ def remove(options: Options, world: Context) -> CommandResult:
         license_id = answers.latest(world).license.terms.get("id")
         return CommandResult(result={"removed": False, "license": license_id}, lines=_removal_lines(world))
     if not agreed(options, world, lambda: _removal_lines(world), "remove.question"):
-        return CommandResult(result={"removed": False}, lines=(world.say("prompt.nothing_done"),), exit_status=NO)
+        return CommandResult(result={"removed": False}, lines=(world.sentence("prompt.nothing_done"),), exit_status=NO)
     done = world.client.post("/v1/remove", wait_s=wait_s(options))
-    return _outcome(world, done, (world.say("license.removed"),))
+    return _outcome(world, done, (world.sentence("license.removed"),))
 
 
 def _removal_lines(world: Context) -> tuple[str, ...]:
     """Which license would be removed, and what that does not do."""
     terms = answers.latest(world).license.terms
     if not isinstance(terms.get("id"), str):
-        return (world.say("remove.none"),)
+        return (world.sentence("remove.none"),)
     named = {name: str(terms.get(name)) for name in ("id", "product", "tier")}
-    return world.say("remove.what", **named), world.say("remove.seat")
+    return world.sentence("remove.what", **named), world.sentence("remove.seat")
 
 
 def _exchange(options: Options, world: Context, key: str) -> CommandResult:
@@ -123,7 +123,7 @@ def _document(options: Options, world: Context, data: bytes) -> CommandResult:
         if error.code is not Fault.NOT_RUNNING:
             raise
         return _put(world, data, "install.at_next_start")
-    return _outcome(world, done, (world.say("install.accepted"),))
+    return _outcome(world, done, (world.sentence("install.accepted"),))
 
 
 def _verified(world: Context, data: bytes) -> dict[str, Json]:
@@ -133,7 +133,10 @@ def _verified(world: Context, data: bytes) -> dict[str, Json]:
 def _put(world: Context, data: bytes, when: str) -> CommandResult:
     claims = _verified(world, data)
     path = documents.put(world, data)
-    lines = (world.say("verify.good", kind=world.say(f"typ.{claims['typ']}")), world.say(when, file=str(path)))
+    lines = (
+        world.sentence("verify.good", kind=world.sentence(f"typ.{claims['typ']}")),
+        world.sentence(when, file=str(path)),
+    )
     result: dict[str, Json] = {"file": str(path), "adopted": False, **claims}
     return CommandResult(result=result, lines=lines, exit_status=NOT_YET)
 
@@ -141,8 +144,8 @@ def _put(world: Context, data: bytes, when: str) -> CommandResult:
 def _send(options: Options, world: Context, path: str, asked: dict[str, Json], errand: str) -> CommandResult:
     sent = send(options, world, path, asked)
     if isinstance(sent, Done):
-        return _outcome(world, sent, (world.say(f"{errand}.done"),))
-    return sent._replace(lines=(*sent.lines, world.say(f"carry.{errand}")))
+        return _outcome(world, sent, (world.sentence(f"{errand}.done"),))
+    return sent._replace(lines=(*sent.lines, world.sentence(f"carry.{errand}")))
 
 
 def _has_value(result: Members, name: str) -> bool:
@@ -166,9 +169,9 @@ def _asked_lines(world: Context, each: Members) -> Iterator[str]:
     failure = each.value("code")
     head = each.value("head")
     if isinstance(failure, str):
-        yield world.say("refresh.failed", url=str(url or "?"), reason=world.named("reason", failure), code=failure)
+        yield world.sentence("refresh.failed", url=str(url or "?"), reason=world.named("reason", failure), code=failure)
     else:
-        yield world.say("refresh.fetched", url=str(url))
+        yield world.sentence("refresh.fetched", url=str(url))
     if isinstance(head, str):
         yield from (f"    {line}" for line in head.splitlines() if line)
 
@@ -189,8 +192,8 @@ def _urls(world: Context) -> CommandResult:
     by_purpose = {purpose: tuple(_addresses(purpose, settings, root)) for purpose in POLICIES}
     lines: list[str] = []
     for purpose, addresses in by_purpose.items():
-        lines.append(world.say("urls.purpose", purpose=world.say(f"purpose.{purpose}"), code=str(purpose)))
-        lines += [f"  {method} {url}" for method, url in addresses] or [world.say("urls.none")]
+        lines.append(world.sentence("urls.purpose", purpose=world.sentence(f"purpose.{purpose}"), code=str(purpose)))
+        lines += [f"  {method} {url}" for method, url in addresses] or [world.sentence("urls.none")]
     result = {
         str(purpose): [{"method": method, "url": url} for method, url in addresses]
         for purpose, addresses in by_purpose.items()
@@ -214,7 +217,7 @@ def _claim_lines(world: Context, claims: dict[str, Json]) -> Iterator[str]:
         elif isinstance(value, dict):
             yield f"  {world.named('claim', name)}: {', '.join(f'{key} {limit}' for key, limit in value.items())}"
         elif isinstance(value, bool):
-            yield f"  {world.named('claim', name)}: {world.say(f'yesno.{value}')}"
+            yield f"  {world.named('claim', name)}: {world.sentence(f'yesno.{value}')}"
         elif name != "typ":
             yield f"  {world.named('claim', name)}: {value}"
 

@@ -38,8 +38,8 @@ def status_rows(world: Context, answer: AnswerView, do_not_track: tuple[Signal, 
     yield from _check_rows(world, answer)
     yield from _isolation_rows(world, answer.part("isolation"))
     if answer.advisories:
-        text = world.say("status.advisories", count=len(answer.advisories))
-        yield Row(world.say("label.advisories"), text, Style.WARNING, text)
+        text = world.sentence("status.advisories", count=len(answer.advisories))
+        yield Row(world.sentence("label.advisories"), text, Style.WARNING, text)
     yield from _sending_rows(world, answer)
     yield from _report_rows(world, answer)
     yield _signals_row(world, do_not_track)
@@ -61,8 +61,8 @@ def license_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
     if license_.until is not None:
         yield _dated(world, "label.until", license_.until)
     if isinstance(root.get("name"), str):
-        text = world.say("status.root", name=str(root["name"]), sha256=str(root.get("sha256", "?"))[:16])
-        yield Row(world.say("label.root"), text)
+        text = world.sentence("status.root", name=str(root["name"]), sha256=str(root.get("sha256", "?"))[:16])
+        yield Row(world.sentence("label.root"), text)
     yield _dated(world, "label.as_of", license_.as_of)
     yield _dated(world, "label.good_until", license_.good_until)
 
@@ -72,48 +72,48 @@ def brief_rows(world: Context, license_: LicenseView) -> Iterator[Row]:
     state = world.named("state", license_.state)
     product, tier = (license_.terms.get(name) for name in ("product", "tier"))
     named = isinstance(product, str) and isinstance(tier, str)
-    text = world.say("status.license", state=state, product=str(product), tier=str(tier)) if named else state
-    yield Row(world.say("label.license"), text, _STYLES.get(license_.state, Style.BAD), state)
+    text = world.sentence("status.license", state=state, product=str(product), tier=str(tier)) if named else state
+    yield Row(world.sentence("label.license"), text, _STYLES.get(license_.state, Style.BAD), state)
     for code in license_.reasons:
         if code not in ABOUT_ISOLATION:
-            yield Row("", world.say("status.reason", reason=world.named("reason", code), code=code))
+            yield Row("", world.sentence("status.reason", reason=world.named("reason", code), code=code))
     yield from _ending_rows(world, license_)
     yield from _terms_rows(world, license_)
     if license_.features or license_.limits:
         limits = (f"{name} {value}" for name, value in license_.limits.items())
-        yield Row(world.say("label.includes"), ", ".join((*license_.features, *limits)))
+        yield Row(world.sentence("label.includes"), ", ".join((*license_.features, *limits)))
     if license_.reseller:
         contact = (license_.reseller[way] for way in CONTACT if way in license_.reseller)
-        yield Row(world.say("label.reseller"), ", ".join((license_.reseller.get("name", "?"), *contact)))
+        yield Row(world.sentence("label.reseller"), ", ".join((license_.reseller.get("name", "?"), *contact)))
     if license_.action == Action.NONE:
-        yield Row(world.say("label.to_do"), world.say("status.nothing_to_do"))
+        yield Row(world.sentence("label.to_do"), world.sentence("status.nothing_to_do"))
     else:
         text = license_.action_texts[world.lang]
-        yield Row(world.say("label.to_do"), text, Style.WARNING, text)
+        yield Row(world.sentence("label.to_do"), text, Style.WARNING, text)
 
 
 def _ending_rows(world: Context, license_: LicenseView) -> Iterator[Row]:
     """Says what will be, or is, no longer permitted, and what goes on all the same."""
     if license_.state == State.GRACE and license_.until is not None:
         at = moment(license_.until)
-        text = world.say("status.ending", at=at, relative=relative(world, license_.until))
-        yield Row(world.say("label.then"), text, Style.WARNING, at)
+        text = world.sentence("status.ending", at=at, relative=relative(world, license_.until))
+        yield Row(world.sentence("label.then"), text, Style.WARNING, at)
     elif not all(license_.permits.values()):
         for label, given in (("label.not_permitted", False), ("label.goes_on", True)):
-            names = (world.say(f"permit.{name}") for name in PERMITS if license_.permits[name] is given)
-            yield Row(world.say(label), "; ".join(names))
+            names = (world.sentence(f"permit.{name}") for name in PERMITS if license_.permits[name] is given)
+            yield Row(world.sentence(label), "; ".join(names))
 
 
 def _terms_rows(world: Context, license_: LicenseView) -> Iterator[Row]:
     """Yields when the license ends and which it is; nothing where there is none, or an older daemon does not tell it."""
     expires, renews = number(license_.terms, "expires"), number(license_.terms, "renews_from")
     if expires is not None:
-        text = world.say("status.at", at=moment(expires), relative=relative(world, expires))
+        text = world.sentence("status.at", at=moment(expires), relative=relative(world, expires))
         if renews is not None and renews > world.now_s():
-            text = world.say("status.renews_from", text=text, day=day(renews))
-        yield Row(world.say("label.valid_until" if expires > world.now_s() else "label.ended"), text)
+            text = world.sentence("status.renews_from", text=text, day=day(renews))
+        yield Row(world.sentence("label.valid_until" if expires > world.now_s() else "label.ended"), text)
     if isinstance(license_id := license_.terms.get("id"), str):
-        yield Row(world.say("label.license_id"), license_id)
+        yield Row(world.sentence("label.license_id"), license_id)
 
 
 def _renewal_rows(world: Context, renewal: Mapping[str, Json]) -> Iterator[Row]:
@@ -122,13 +122,13 @@ def _renewal_rows(world: Context, renewal: Mapping[str, Json]) -> Iterator[Row]:
     if at is None:
         return
     if isinstance(failure, str):
-        reason = world.say(_NOT_RENEWED[failure]) if failure in _NOT_RENEWED else world.named("reason", failure)
-        text = world.say("status.not_renewed", at=moment(at), reason=reason)
+        reason = world.sentence(_NOT_RENEWED[failure]) if failure in _NOT_RENEWED else world.named("reason", failure)
+        text = world.sentence("status.not_renewed", at=moment(at), reason=reason)
     else:
-        text = world.say("status.renewed", at=moment(at))
+        text = world.sentence("status.renewed", at=moment(at))
     if following is not None:
-        text = world.say("status.next", text=text, at=moment(following))
-    yield Row(world.say("label.renewal"), text)
+        text = world.sentence("status.next", text=text, at=moment(following))
+    yield Row(world.sentence("label.renewal"), text)
 
 
 def _settings_rows(world: Context) -> Iterator[Row]:
@@ -138,7 +138,7 @@ def _settings_rows(world: Context) -> Iterator[Row]:
     except Misconfigured as refused:
         if refused.values.get("errno") not in ("EACCES", "EPERM"):
             title, cure = describe_error(refused, world.lang)
-            yield Row(world.say("label.settings"), f"{title}. {cure}", Style.BAD, title)
+            yield Row(world.sentence("label.settings"), f"{title}. {cure}", Style.BAD, title)
     except Storage:
         return
 
@@ -147,14 +147,14 @@ def _check_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
     """Yields when a status list last came and when the next is fetched, and how long the license holds without one."""
     check, until = answer.part("last_check"), number(answer.license.terms, "offline_until")
     at, failure, following = number(check, "at"), check.get("failure"), number(answer.part("next_run"), "at")
-    text = world.say("status.never")
+    text = world.sentence("status.never")
     if at is not None:
-        text = world.say("status.at", at=moment(at), relative=relative(world, at))
+        text = world.sentence("status.at", at=moment(at), relative=relative(world, at))
     if isinstance(failure, str):
-        text = world.say("status.check_failed", text=text, reason=world.named("reason", failure))
+        text = world.sentence("status.check_failed", text=text, reason=world.named("reason", failure))
     if following is not None:
-        text = world.say("status.next", text=text, at=relative(world, following))
-    yield Row(world.say("label.last_check"), text)
+        text = world.sentence("status.next", text=text, at=relative(world, following))
+    yield Row(world.sentence("label.last_check"), text)
     if until is not None:
         yield _dated(world, "label.offline_until", until)
 
@@ -167,8 +167,8 @@ def _isolation_rows(world: Context, isolation: Mapping[str, Json]) -> Iterator[R
     text = world.named("isolation", level)
     if level == "partial" and isinstance(missing, list):
         names = ", ".join(world.named("missing", str(code)) for code in missing)
-        text = world.say("status.isolation_missing", isolation=text, missing=names)
-    yield Row(world.say("label.isolation"), text)
+        text = world.sentence("status.isolation_missing", isolation=text, missing=names)
+    yield Row(world.sentence("label.isolation"), text)
 
 
 def _sending_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
@@ -178,19 +178,19 @@ def _sending_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
     if not listed:
         return
     sent = ", ".join(world.named("brief", purpose) for purpose in listed if permitted[purpose])
-    yield Row(world.say("label.sends"), sent or world.say("status.nothing"))
+    yield Row(world.sentence("label.sends"), sent or world.sentence("status.nothing"))
     kept: dict[str, list[str]] = {}
     for purpose in listed:
         if not permitted[purpose]:
             kept.setdefault(next(iter(answer.denied(purpose)), ""), []).append(world.named("brief", purpose))
     if kept:
-        yield Row(world.say("label.does_not_send"), "; ".join(_because(world, kept)))
+        yield Row(world.sentence("label.does_not_send"), "; ".join(_because(world, kept)))
 
 
 def _because(world: Context, kept: Mapping[str, Iterable[str]]) -> Iterator[str]:
     for code, purposes in kept.items():
         names = ", ".join(purposes)
-        yield world.say("status.because", names=names, reason=world.named("reason", code)) if code else names
+        yield world.sentence("status.because", names=names, reason=world.named("reason", code)) if code else names
 
 
 def _report_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
@@ -199,14 +199,14 @@ def _report_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
     yield from _request_rows(world, "label.last_left", left)
     yield from _request_rows(world, "label.may_have_left", may)
     if "last_left" in answer.members and not left and not may:
-        yield Row(world.say("label.last_left"), world.say("status.nothing_left"))
+        yield Row(world.sentence("label.last_left"), world.sentence("status.nothing_left"))
     held, following = number(reports, "held"), number(reports, "next")
     if held:
-        text = world.say("status.held", count=held)
-        text = text if following is None else world.say("status.next", text=text, at=moment(following))
-        yield Row(world.say("label.held"), text)
+        text = world.sentence("status.held", count=held)
+        text = text if following is None else world.sentence("status.next", text=text, at=moment(following))
+        yield Row(world.sentence("label.held"), text)
     elif following is not None:
-        yield Row(world.say("label.next_report"), moment(following))
+        yield Row(world.sentence("label.next_report"), moment(following))
 
 
 def _request_rows(world: Context, label: str, request: Mapping[str, Json]) -> Iterator[Row]:
@@ -215,7 +215,9 @@ def _request_rows(world: Context, label: str, request: Mapping[str, Json]) -> It
         return
     what = request_name(world, str(request.get("kind", "?")), str(request.get("purpose", "?")))
     stage = world.named("stage", str(request.get("stage", "attempted")))
-    yield Row(world.say(label), world.say("status.last_left", what=what, relative=relative(world, at), stage=stage))
+    yield Row(
+        world.sentence(label), world.sentence("status.last_left", what=what, relative=relative(world, at), stage=stage)
+    )
 
 
 def request_name(world: Context, kind: str, purpose: str) -> str:
@@ -227,17 +229,17 @@ def request_name(world: Context, kind: str, purpose: str) -> str:
 def _signals_row(world: Context, do_not_track: tuple[Signal, ...]) -> Row:
     offline = world.optouts.read().offline
     found = [
-        world.say(
+        world.sentence(
             "status.signal",
-            level=world.say(level),
+            level=world.sentence(level),
             signals=", ".join(line.strip() for line in signals.lines(world, given)),
         )
         for level, given in (("level.offline", offline), ("level.do_not_track", tuple(dict.fromkeys(do_not_track))))
         if given
     ]
-    text = "; ".join(found) or world.say("status.no_signals")
-    return Row(world.say("label.signals"), text, Style.BAD if offline else Style.WARNING, text if found else "")
+    text = "; ".join(found) or world.sentence("status.no_signals")
+    return Row(world.sentence("label.signals"), text, Style.BAD if offline else Style.WARNING, text if found else "")
 
 
 def _dated(world: Context, label: str, at: int) -> Row:
-    return Row(world.say(label), world.say("status.at", at=moment(at), relative=relative(world, at)))
+    return Row(world.sentence(label), world.sentence("status.at", at=moment(at), relative=relative(world, at)))

@@ -53,7 +53,7 @@ def check(world: Context) -> CommandResult:
         answer = answers.latest(world)
     except AgentError as error:
         title, _ = describe_error(error, world.lang)
-        line = world.say("check.unknown", problem=title)
+        line = world.sentence("check.unknown", problem=title)
         return CommandResult(
             result={"exit": CHECK_UNKNOWN, "code": str(error.code)}, lines=(line,), exit_status=CHECK_UNKNOWN
         )
@@ -74,7 +74,7 @@ def _check_parts(world: Context, answer: AnswerView) -> Iterator[str]:
     reasons = ", ".join(world.named("reason", code) for code in license_.reasons if code not in ABOUT_ISOLATION)
     yield f"{state}: {reasons}" if reasons else state
     if tier is not None and expires is not None:
-        yield world.say("check.valid", tier=tier, day=day(expires), relative=relative(world, expires))
+        yield world.sentence("check.valid", tier=tier, day=day(expires), relative=relative(world, expires))
     for warned in beside(world, answer):
         yield warned.title.replace("|", "/")  # which would begin the figures
 
@@ -110,9 +110,9 @@ def beside(world: Context, answer: AnswerView) -> tuple[Warned, ...]:
     """What to know of an answer that is not the daemon's latest word."""
     warnings: list[Warned] = []
     if not answer.live:
-        title = world.say("status.not_live", as_of=moment(answer.license.as_of))
+        title = world.sentence("status.not_live", as_of=moment(answer.license.as_of))
         warnings.append(Warned(code=Fault.NOT_RUNNING, title=title))
     if answer.trouble is not None:
         title, _ = describe_error(answer.trouble, world.lang)
-        warnings.append(Warned(code=str(answer.trouble.code), title=world.say("status.trouble", problem=title)))
+        warnings.append(Warned(code=str(answer.trouble.code), title=world.sentence("status.trouble", problem=title)))
     return tuple(warnings)
