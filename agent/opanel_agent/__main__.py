@@ -46,7 +46,7 @@ def _short_lived(arguments: Sequence[str]) -> int:
 
             return export()
         case ["records", *words]:
-            from opanel_agent.evaluate.records_at_rest import main as records_at_rest
+            from opanel_agent.evaluate.storage.records_at_rest import main as records_at_rest
 
             return records_at_rest(words)
         case _:

@@ -5,7 +5,7 @@ subject (`error.<detail>`, `cure.<detail>`, `state.<state>`, `reason.<code>`, `a
 no English stands in the code. A catalog is opened when its first sentence is asked for: importing this costs nothing, which
 the daemon needs.
 
-Left out: where a sentence goes, and making it safe for a terminal. That is `cli.output`.
+Left out: where a sentence goes, and making it safe for a terminal. That is `cli.display.output`.
 """
 
 from bisect import bisect_left

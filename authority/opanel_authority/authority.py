@@ -26,10 +26,10 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import FIXED, Purpose
 from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents.controller import Controller, Mechanism
-from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Misconfigured, Usage
+from opanel_agent.core.jose.jws import Typ
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire import endpoints
 from opanel_authority import clock

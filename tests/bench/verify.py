@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fixtures import signing
 from opanel_agent.core.documents import bundle
-from opanel_agent.core.documents.jws import parse
+from opanel_agent.core.jose.jws import parse
 
 GOAL = 1.6
 BATCHES = 200

@@ -2,7 +2,7 @@
 
 from opanel_agent.core.consent import withdrawals
 from opanel_agent.core.ledger import export
-from opanel_agent.evaluate import ledger_file, state
+from opanel_agent.evaluate.storage import ledger_file, state
 from properties import growth
 
 DAYS = 22

@@ -19,7 +19,16 @@ import pytest
 
 from architecture import import_rules
 from fixtures.unsafe_text import UNSAFE
-from opanel_agent.cli.output import CommandResult, Console, Style, Styled, Warned, complain, publish, standard_streams
+from opanel_agent.cli.display.output import (
+    CommandResult,
+    Console,
+    Style,
+    Styled,
+    Warned,
+    complain,
+    publish,
+    standard_streams,
+)
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Bug, Untrusted
 from opanel_agent.core.ledger import chain
@@ -115,11 +124,11 @@ def test_nothing_unsafe_gets_out(way: str, kind: str, capsys: pytest.CaptureFixt
 
 # Every module that writes to a stream by itself, and the way out above that is its; None where no person reads it.
 WRITERS: Final = {
-    "opanel_agent.cli.output": "a command's lines",
+    "opanel_agent.cli.display.output": "a command's lines",
     "opanel_agent.daemon.loop": "a command's error",  # the same two sentences, before there is a socket
     "opanel_agent.evaluate.export": None,  # the exported file
     "opanel_agent.evaluate.main": None,  # a frame, to the daemon
-    "opanel_agent.evaluate.records_at_rest": None,  # a frame, to the command that asked for it
+    "opanel_agent.evaluate.storage.records_at_rest": None,  # a frame, to the command that asked for it
     "opanel_agent.network.fetch": None,  # a frame, to evaluate
     "opanel_agent.silence.supervisor": None,  # a frame, to the process outside of the namespace
     "opanel_agent.system.log": "a log line",

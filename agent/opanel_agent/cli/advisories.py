@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import paragraph
+from opanel_agent.cli.display.layout import paragraph
+from opanel_agent.cli.display.output import CommandResult
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status import beside
 from opanel_agent.cli.license.status_view import AnswerView
-from opanel_agent.cli.output import CommandResult
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.consent.purposes import Purpose

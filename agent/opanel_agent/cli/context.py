@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from opanel_agent.cli.client import DaemonClient
-from opanel_agent.cli.output import Console
+from opanel_agent.cli.display.output import Console
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Value
 from opanel_agent.core.text_safety import escape

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from opanel_agent import __version__
-from opanel_agent.cli.output import CommandResult, Console, complain, publish, standard_streams
+from opanel_agent.cli.display.output import CommandResult, Console, complain, publish, standard_streams
 from opanel_agent.cli.parser import Options, find, language_flag, read, spelled_out
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.commands import COMMANDS, HELP, Command

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.output import Warned
+from opanel_agent.cli.display.output import Warned
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members

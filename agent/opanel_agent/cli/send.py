@@ -12,8 +12,8 @@ from typing import Final
 from opanel_agent.cli.client import Done, decode_reply
 from opanel_agent.cli.consent.locations import where
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import verbatim
-from opanel_agent.cli.output import CommandResult, Shown
+from opanel_agent.cli.display.layout import verbatim
+from opanel_agent.cli.display.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.json_value import Json

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import paragraph
-from opanel_agent.cli.output import CommandResult
+from opanel_agent.cli.display.layout import paragraph
+from opanel_agent.cli.display.output import CommandResult
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault

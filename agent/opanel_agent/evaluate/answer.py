@@ -17,7 +17,7 @@ from opanel_agent.core.values import frozen
 from opanel_agent.evaluate.decision import rules_until
 from opanel_agent.evaluate.inputs import Inputs
 from opanel_agent.evaluate.reporting import advisories
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.network.gate_inputs import Permissions, objections_json, objections_of
 
 GOOD_FOR_S: Final = 7 * DAY_S

@@ -13,11 +13,11 @@ from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.values import field, mutable, replace
 from opanel_agent.evaluate.consent.rights import DataRights
 from opanel_agent.evaluate.inputs import Documents, Inputs, load_inputs, load_schedule, load_state
-from opanel_agent.evaluate.ledger_file import LedgerFile, open_ledger
-from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.reporting.report import Reports
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.requests.outbox import Outbox
+from opanel_agent.evaluate.storage.ledger_file import LedgerFile, open_ledger
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.network.gate_inputs import GateSources
 
 

@@ -15,7 +15,7 @@ from opanel_agent.core.license.status_history import Document
 from opanel_agent.core.license.verdict import Evidence, Refusal, State, Verdict
 from opanel_agent.core.values import frozen
 from opanel_agent.evaluate.inputs import Inputs
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.system.log import log_event
 
 _REASONS: Final = {str(reason): reason for reason in Reason}

@@ -26,7 +26,7 @@ from opanel_agent.core.ledger.export import Part, PartKind
 from opanel_agent.core.units import LANGUAGES
 from opanel_agent.core.values import replace
 from opanel_agent.evaluate.consent.rights import PREFIX as RIGHTS
-from opanel_agent.evaluate.ledger_file import BROKEN_NAME, MAX_BYTES
+from opanel_agent.evaluate.storage.ledger_file import BROKEN_NAME, MAX_BYTES
 from opanel_agent.system.storage import paths as installation
 from opanel_agent.system.storage import settings, trust
 from opanel_agent.system.storage.files import Files, LocalFiles

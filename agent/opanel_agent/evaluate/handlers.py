@@ -10,12 +10,12 @@ from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.commands import WITHDRAW
 from opanel_agent.evaluate import reset
-from opanel_agent.evaluate.commanded import options_of
 from opanel_agent.evaluate.consent import changes, records, withdrawals
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.intent import MAX_INTENT_BYTES, Command, Result
 from opanel_agent.evaluate.license import check, install
 from opanel_agent.evaluate.license import commands as license_commands
+from opanel_agent.evaluate.requests.commanded import options_of
 
 
 def _refresh(context: PassContext) -> Result:

@@ -29,12 +29,12 @@ from opanel_agent.core.license import binding, effective_time, schedule
 from opanel_agent.core.license.effective_time import ClockReading, ClockState
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.values import field, frozen, replace
-from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.license import agent_key
 from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.reporting.advisories import AdvisoryStore
-from opanel_agent.evaluate.state import MAX_BYTES as MAX_STATE_BYTES
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.storage import state_files
+from opanel_agent.evaluate.storage.state import MAX_BYTES as MAX_STATE_BYTES
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage import trust
 from opanel_agent.system.storage.files import Files

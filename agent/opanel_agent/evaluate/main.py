@@ -29,15 +29,17 @@ from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, HOUR_S
-from opanel_agent.evaluate import answer, command_signals, decision, request_records, state_files, watched
+from opanel_agent.evaluate import answer, command_signals, decision, watched
 from opanel_agent.evaluate.answer import Outlook
 from opanel_agent.evaluate.consent import changes
 from opanel_agent.evaluate.context import PassContext, begin_pass
 from opanel_agent.evaluate.intent import MAX_INTENT_BYTES, Command, Result
 from opanel_agent.evaluate.license import check, commands, install, renew
 from opanel_agent.evaluate.ports import Ports
-from opanel_agent.evaluate.quiet import quiet_permits
 from opanel_agent.evaluate.reporting import report
+from opanel_agent.evaluate.requests import request_records
+from opanel_agent.evaluate.requests.quiet import quiet_permits
+from opanel_agent.evaluate.storage import state_files
 from opanel_agent.network.client import LocalNetworkClient
 from opanel_agent.network.gate_inputs import Permissions
 from opanel_agent.system import log

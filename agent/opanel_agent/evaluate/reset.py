@@ -22,9 +22,9 @@ from opanel_agent.core.values import replace
 from opanel_agent.evaluate.consent.changes import grant_digest
 from opanel_agent.evaluate.consent.rights import DataRights
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.ports import Ports
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.requests.outbox import Outbox
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths

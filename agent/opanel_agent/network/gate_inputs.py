@@ -19,11 +19,11 @@ from opanel_agent.core.consent.gate import (
     decide_all,
 )
 from opanel_agent.core.consent.purposes import FIXED, POLICIES, Purpose
-from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import signed_request as request_document
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted
+from opanel_agent.core.jose import jws
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.values import frozen
 from opanel_agent.core.wire import endpoints

@@ -10,11 +10,11 @@ from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents import delegation as delegations
-from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import root as roots
-from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Untrusted, Usage
+from opanel_agent.core.jose import jws
+from opanel_agent.core.jose.jws import Typ
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_authority.cli.common import AddCommand, Result, given, limit, now_s, words
 from opanel_authority.documents import claims, keys
 from opanel_authority.documents.claims import LicenseTerms

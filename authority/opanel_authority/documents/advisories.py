@@ -16,8 +16,8 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import advisory
 from opanel_agent.core.documents.advisory import Advisory
 from opanel_agent.core.documents.claims import JTI
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Untrusted, Usage
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.units import DAY_S, LANGUAGES
 from opanel_authority.authority import Authority
 from opanel_authority.books.repositories.report_repository import AdvisoryRow, ReportRepository

@@ -17,12 +17,12 @@ from typing import Any, Final
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents import delegation as delegations
-from opanel_agent.core.documents import jws
 from opanel_agent.core.documents.delegation import Delegation
-from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Usage
+from opanel_agent.core.jose import jws
+from opanel_agent.core.jose.jws import Typ
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.core.license import license_key
 from opanel_authority.authority import Authority
 from opanel_authority.books.repository import Books

@@ -16,10 +16,10 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents.bundle import Bundle
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import NotPermitted, Usage
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import license_key
 from opanel_agent.core.license.renewal import begins_s
 from opanel_agent.core.units import DAY_S

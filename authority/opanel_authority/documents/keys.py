@@ -38,10 +38,10 @@ from cryptography.hazmat.primitives.serialization import (
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Fault, Reason
-from opanel_agent.core.documents import jws
-from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Bug, Misconfigured
+from opanel_agent.core.jose import jws
+from opanel_agent.core.jose.jws import Typ
+from opanel_agent.core.jose.keys import PublicKey
 
 PASSPHRASE_VARIABLE: Final = "OPANEL_AUTHORITY_PASSPHRASE_FILE"  # noqa: S105 - names a file
 _CREDENTIAL: Final = "opanel-authority-passphrase"

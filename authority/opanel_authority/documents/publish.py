@@ -16,9 +16,9 @@ from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents import status_list
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.status_list import shard_uri
 from opanel_agent.core.errors import Misconfigured
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.units import DAY_S
 from opanel_authority import clock
 from opanel_authority.authority import Authority, write_public

@@ -21,13 +21,13 @@ from typing import Final
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents import bundle as bundles
-from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents.controller import Controller, Mechanism
-from opanel_agent.core.documents.jws import Typ
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import Misconfigured, Usage
+from opanel_agent.core.jose import jws
+from opanel_agent.core.jose.jws import Typ
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.core.units import DAY_S
 from opanel_authority import authority as home
 from opanel_authority.authority import Authority

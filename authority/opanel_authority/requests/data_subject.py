@@ -19,9 +19,9 @@ from sqlalchemy import select
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.signed_request import RequestClaims
 from opanel_agent.core.errors import NotPermitted
+from opanel_agent.core.jose.jws import Typ, parse
 from opanel_agent.core.units import DAY_S
 from opanel_authority.books.repositories.report_repository import ReportRepository
 from opanel_authority.books.repository import Books

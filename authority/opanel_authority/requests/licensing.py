@@ -29,11 +29,11 @@ from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents.claims import SHA256_HEX
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.signed_request import RequestClaims, RequestKind
 from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import NotPermitted
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import binding
 from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority

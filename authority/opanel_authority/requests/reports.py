@@ -29,9 +29,9 @@ from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents import receipt
 from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.documents.claims import SHA256_HEX
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.signed_request import Right
 from opanel_agent.core.errors import NotPermitted, Untrusted, Usage
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.units import DAY_S
 from opanel_authority.authority import Authority

@@ -23,7 +23,7 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.commands import COMMANDS, OPTION_TYPES, ROUTES, Body
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.documents import bundle, root, signed_request, status_list
-from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license.states import PERMITS, Action, State
 from opanel_agent.core.problems import REFUSALS
 from opanel_agent.daemon import api

@@ -24,8 +24,8 @@ from opanel_agent.core.consent.consent_receipt import STATES
 from opanel_agent.core.consent.purposes import CONSENT_BASED, POLICIES, Basis, Purpose, UnderDoNotTrack
 from opanel_agent.core.diagnosis import Check, CheckStatus, SkipReason
 from opanel_agent.core.documents.advisory import Severity
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import AgentError, Bug, NotPermitted, Untrusted, Usage
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.ledger.export import ExportFlawKind
 from opanel_agent.core.ledger.requests import CopyState, Stage

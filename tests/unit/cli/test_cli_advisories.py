@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.command_line import Terminal
 from fixtures.fake_daemon import answer, fake_daemon
-from opanel_agent.cli.layout import COLUMNS
+from opanel_agent.cli.display.layout import COLUMNS
 
 GRAVE: dict[str, Any] = {
     "id": "adv-2",

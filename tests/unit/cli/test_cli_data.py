@@ -11,8 +11,8 @@ import pytest
 
 from fixtures.command_line import Terminal
 from fixtures.fake_daemon import CannedReply, fake_daemon, problem
-from opanel_agent.cli.layout import COLUMNS
-from opanel_agent.cli.times import moment
+from opanel_agent.cli.display.layout import COLUMNS
+from opanel_agent.cli.display.times import moment
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Fault, Reason

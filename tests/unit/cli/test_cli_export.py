@@ -19,7 +19,7 @@ from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.ledger.export import ExportFlawKind
 from opanel_agent.core.units import LANGUAGES
 from opanel_agent.evaluate import export
-from opanel_agent.evaluate.ledger_file import open_ledger
+from opanel_agent.evaluate.storage.ledger_file import open_ledger
 from opanel_agent.messages import translate
 
 ROOT: Final = signing.trusted_root()

@@ -18,8 +18,8 @@ import opanel_agent
 from fixtures.command_line import Terminal, environment
 from fixtures.fake_daemon import answer, fake_daemon
 from fixtures.live_daemon import until
+from opanel_agent.cli.display.output import CommandResult, Console, envelope
 from opanel_agent.cli.main import PROCESSES, main, run
-from opanel_agent.cli.output import CommandResult, Console, envelope
 from opanel_agent.cli.parser import Options, read
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.commands import COMMANDS, Command

@@ -11,7 +11,7 @@ from fixtures import planted_agent, silence_server
 from fixtures.command_line import Terminal
 from fixtures.silence_server import Server
 from opanel_agent.cli import silence
-from opanel_agent.cli.output import CommandResult, Console
+from opanel_agent.cli.display.output import CommandResult, Console
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.commands import COMMANDS
 from opanel_agent.core.errors import Usage

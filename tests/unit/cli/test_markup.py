@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fixtures.command_line import Terminal
+from opanel_agent.cli.display.markup import marked, rendered
+from opanel_agent.cli.display.output import Console
 from opanel_agent.cli.main import run
-from opanel_agent.cli.markup import marked, rendered
-from opanel_agent.cli.output import Console
 from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.system.storage.resources import Resources
 

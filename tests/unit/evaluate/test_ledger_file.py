@@ -20,7 +20,7 @@ from opanel_agent.core.errors import Bug, Storage
 from opanel_agent.core.ledger import chain
 from opanel_agent.core.ledger.chain import ChainHead, Entry, EntryKind
 from opanel_agent.core.wire.message import seal
-from opanel_agent.evaluate.ledger_file import LedgerFile, digest, open_ledger
+from opanel_agent.evaluate.storage.ledger_file import LedgerFile, digest, open_ledger
 from opanel_agent.system.storage.files import Files, LocalFiles, Syscalls
 from opanel_agent.system.storage.paths import Paths
 

@@ -14,9 +14,10 @@ from opanel_agent.core.ledger import chain
 from opanel_agent.core.ledger import export as export_file
 from opanel_agent.core.ledger.chain import ChainHead, ChainState, EntryKind
 from opanel_agent.daemon.jobs.job_process import JobLimits
-from opanel_agent.evaluate import export, ledger_file
+from opanel_agent.evaluate import export
 from opanel_agent.evaluate.consent import records
-from opanel_agent.evaluate.ledger_file import LedgerFile, open_ledger
+from opanel_agent.evaluate.storage import ledger_file
+from opanel_agent.evaluate.storage.ledger_file import LedgerFile, open_ledger
 
 OUTPUT = JobLimits().output_max_bytes
 

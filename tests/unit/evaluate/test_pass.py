@@ -10,10 +10,11 @@ from fixtures import signing
 from fixtures.counters import CountedConsents, CountedOptOuts, counted_decisions
 from fixtures.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.reader import Members
-from opanel_agent.evaluate import answer, decision, main, quiet, request_records
+from opanel_agent.evaluate import answer, decision, main
 from opanel_agent.evaluate.consent import records
 from opanel_agent.evaluate.context import PassContext, begin_pass
 from opanel_agent.evaluate.license import renew
+from opanel_agent.evaluate.requests import quiet, request_records
 
 YES = b"""schema = 1
 notice = "2026-12-03"

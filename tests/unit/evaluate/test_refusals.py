@@ -6,7 +6,7 @@ from opanel_agent.core.codes import Code, Reason
 from opanel_agent.core.errors import AgentError, NotYet, Unavailable, Untrusted
 from opanel_agent.core.problems import REFUSALS, REQUEST_REFUSED, Problem
 from opanel_agent.core.wire.message import Reply
-from opanel_agent.evaluate.reply_errors import error_of
+from opanel_agent.evaluate.requests.reply_errors import error_of
 
 
 def failure(code: Code, detail: str) -> AgentError:

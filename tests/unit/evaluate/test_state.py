@@ -6,7 +6,7 @@ from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license.renewal import Plan
 from opanel_agent.core.license.states import State
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.storage.state import AgentState
 
 FULL = AgentState(
     version="0.1.0",

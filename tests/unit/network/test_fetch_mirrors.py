@@ -14,7 +14,7 @@ from opanel_agent.core.errors import Unavailable
 from opanel_agent.core.wire.message import Reply, Sealed, fixed_get
 from opanel_agent.core.wire.mirror_probe import MirrorProbe, decode
 from opanel_agent.core.wire.steps import RequestTrace, Step
-from opanel_agent.evaluate.reply_errors import error_of
+from opanel_agent.evaluate.requests.reply_errors import error_of
 from opanel_agent.network import fetch
 from opanel_agent.system.http import TransferLimits
 

@@ -9,10 +9,10 @@ from typing import Final
 
 from opanel_agent.cli.consent import gate_view, screen, signals, write
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.output import CommandResult, Shown, Warned
+from opanel_agent.cli.display.output import CommandResult, Shown, Warned
+from opanel_agent.cli.display.times import moment
 from opanel_agent.cli.parser import Options
 from opanel_agent.cli.purposes import any_purpose, consent_purpose
-from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading, parse

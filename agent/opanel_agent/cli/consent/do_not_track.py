@@ -2,7 +2,7 @@
 
 from opanel_agent.cli.consent import gate_view, opt_out, signals
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.output import CommandResult
+from opanel_agent.cli.display.output import CommandResult
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.consent.opt_outs import Signal
 from opanel_agent.core.consent.purposes import POLICIES

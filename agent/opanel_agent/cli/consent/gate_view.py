@@ -9,9 +9,9 @@ from typing import Final
 from opanel_agent.cli.consent import signals
 from opanel_agent.cli.consent.locations import where
 from opanel_agent.cli.context import Context
+from opanel_agent.cli.display.output import Shown
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import AnswerView
-from opanel_agent.cli.output import Shown
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.consent_file import ConsentReading

@@ -7,12 +7,12 @@ from typing import Final
 from opanel_agent.cli import records
 from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import grid, paragraph
+from opanel_agent.cli.display.layout import grid, paragraph
+from opanel_agent.cli.display.output import CommandResult, Warned
+from opanel_agent.cli.display.times import moment
 from opanel_agent.cli.license import documents
-from opanel_agent.cli.output import CommandResult, Warned
 from opanel_agent.cli.parser import Options
 from opanel_agent.cli.purposes import any_purpose
-from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault

@@ -4,11 +4,11 @@ It needs neither root nor the daemon; who is not known yet is said to be so.
 """
 
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import wrapped
+from opanel_agent.cli.display.layout import wrapped
+from opanel_agent.cli.display.markup import marked
+from opanel_agent.cli.display.output import CommandResult
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
-from opanel_agent.cli.markup import marked
-from opanel_agent.cli.output import CommandResult
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.consent import notice
 from opanel_agent.core.consent.notice import Circumstances, Party

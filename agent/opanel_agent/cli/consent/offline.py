@@ -2,7 +2,7 @@
 
 from opanel_agent.cli.consent import opt_out
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.output import CommandResult
+from opanel_agent.cli.display.output import CommandResult
 from opanel_agent.cli.parser import Options
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from opanel_agent.cli import config_folder
 from opanel_agent.cli.consent import signals, write
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.output import CommandResult
+from opanel_agent.cli.display.output import CommandResult
 from opanel_agent.core.consent.gate import Signal
 from opanel_agent.core.consent.withdrawals import Withdrawable
 

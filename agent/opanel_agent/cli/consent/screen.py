@@ -5,7 +5,7 @@ from pathlib import Path
 
 from opanel_agent.cli.consent.locations import place_name
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import grid, paragraph
+from opanel_agent.cli.display.layout import grid, paragraph
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Objection

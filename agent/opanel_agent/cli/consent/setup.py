@@ -14,10 +14,10 @@ from pathlib import Path
 from opanel_agent.cli.consent import gate_view, write
 from opanel_agent.cli.consent.notice import page
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.markup import rendered
-from opanel_agent.cli.output import CommandResult, Shown, Warned
+from opanel_agent.cli.display.markup import rendered
+from opanel_agent.cli.display.output import CommandResult, Shown, Warned
+from opanel_agent.cli.display.prompter import Prompter
 from opanel_agent.cli.parser import Options
-from opanel_agent.cli.prompter import Prompter
 from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent import consent_file

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from opanel_agent.cli.consent.locations import place_name, where
 from opanel_agent.cli.context import Context
+from opanel_agent.cli.display.output import Shown, Warned
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import AnswerView
-from opanel_agent.cli.output import Shown, Warned
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.opt_outs import COMMAND_ENVIRONMENT, PROCESS_ENVIRONMENT, Signal, SignalKind
 from opanel_agent.core.errors import AgentError

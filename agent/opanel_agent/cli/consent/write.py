@@ -16,7 +16,7 @@ import tomli_w
 
 from opanel_agent.cli import config_folder
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.output import Shown, Warned
+from opanel_agent.cli.display.output import Shown, Warned
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_toml import MAX_BYTES

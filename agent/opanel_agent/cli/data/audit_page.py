@@ -15,7 +15,7 @@ from opanel_agent.cli.data.audit_style import STYLE
 from opanel_agent.cli.data.export import check_here, report_lines
 from opanel_agent.cli.data.markup import Markup, document, joined, preformatted, tag
 from opanel_agent.cli.data.pages import Whole
-from opanel_agent.cli.times import moment
+from opanel_agent.cli.display.times import moment
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import Untrusted

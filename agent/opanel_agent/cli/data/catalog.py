@@ -6,8 +6,8 @@ It reads what ships with the agent, as the agent itself does when it builds a re
 from collections.abc import Iterator, Mapping
 
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import paragraph
-from opanel_agent.cli.output import CommandResult, Shown
+from opanel_agent.cli.display.layout import paragraph
+from opanel_agent.cli.display.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
 from opanel_agent.cli.purposes import any_purpose
 from opanel_agent.core.codec.strict_json import dumps

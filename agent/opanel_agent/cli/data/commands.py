@@ -15,13 +15,13 @@ from opanel_agent.cli.consent.locations import where
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.data import pages
 from opanel_agent.cli.data.sent import MAX_ROWS, stage
-from opanel_agent.cli.layout import paragraph, verbatim
-from opanel_agent.cli.output import CommandResult, Shown, Warned
+from opanel_agent.cli.display.layout import paragraph, verbatim
+from opanel_agent.cli.display.output import CommandResult, Shown, Warned
+from opanel_agent.cli.display.prompter import agreed
+from opanel_agent.cli.display.times import moment
 from opanel_agent.cli.parser import Options
-from opanel_agent.cli.prompter import agreed
 from opanel_agent.cli.purposes import consent_purpose
 from opanel_agent.cli.send import Leaving, SendObstacle, known_id, wait_s
-from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault, Reason

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.output import CommandResult, Shown
+from opanel_agent.cli.display.output import CommandResult, Shown
+from opanel_agent.cli.display.times import moment
 from opanel_agent.cli.parser import Options
-from opanel_agent.cli.times import moment
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 from opanel_agent.core.ledger import export

@@ -9,13 +9,13 @@ from typing import Final
 from opanel_agent.cli import records, send
 from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import grid, paragraph, verbatim
+from opanel_agent.cli.display.layout import grid, paragraph, verbatim
+from opanel_agent.cli.display.output import CommandResult, Shown, Warned
+from opanel_agent.cli.display.times import moment
 from opanel_agent.cli.license.screen import request_name
-from opanel_agent.cli.output import CommandResult, Shown, Warned
 from opanel_agent.cli.parser import Options
 from opanel_agent.cli.purposes import any_purpose, is_like_purpose
 from opanel_agent.cli.send import known_id, wait_s
-from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.ledger.requests import CopyState, Stage

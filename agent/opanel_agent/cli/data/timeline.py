@@ -5,7 +5,7 @@ from typing import Final
 
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.data.markup import Markup, tag
-from opanel_agent.cli.times import day, moment
+from opanel_agent.cli.display.times import day, moment
 from opanel_agent.core.consent.purposes import CONSENT_BASED
 from opanel_agent.core.ledger.chain import Entry, EntryKind
 from opanel_agent.core.units import DAY_S

@@ -12,11 +12,11 @@ from typing import Final
 
 from opanel_agent import __version__
 from opanel_agent.cli.context import Context
+from opanel_agent.cli.display.layout import paragraph, verbatim
+from opanel_agent.cli.display.output import CommandResult, Shown, Style, Styled
 from opanel_agent.cli.doctor.probes import Probes, run_checks
-from opanel_agent.cli.layout import paragraph, verbatim
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
-from opanel_agent.cli.output import CommandResult, Shown, Style, Styled
 from opanel_agent.cli.parser import Options, one_of
 from opanel_agent.core import diagnosis, route_diagnosis
 from opanel_agent.core.codes import Fault, Reason

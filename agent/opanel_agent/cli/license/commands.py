@@ -12,16 +12,16 @@ from typing import Final
 
 from opanel_agent.cli.client import Done, decode_reply
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import table
+from opanel_agent.cli.display.layout import table
+from opanel_agent.cli.display.output import CommandResult, Shown
+from opanel_agent.cli.display.prompter import agreed
+from opanel_agent.cli.display.times import moment
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.screen import brief_rows, license_rows
 from opanel_agent.cli.license.status import beside
-from opanel_agent.cli.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
-from opanel_agent.cli.prompter import agreed
 from opanel_agent.cli.send import send, wait_s
-from opanel_agent.cli.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault, Reason

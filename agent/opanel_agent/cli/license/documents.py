@@ -12,11 +12,12 @@ from opanel_agent.cli import config_folder
 from opanel_agent.cli.context import Context
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
-from opanel_agent.core.documents import activation, bundle, jws, root, status_list
-from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.documents import activation, bundle, root, status_list
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.unwrap import unwrap
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
+from opanel_agent.core.jose import jws
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.system.storage import trust
 
 MAX_BYTES: Final = 512 * 1024

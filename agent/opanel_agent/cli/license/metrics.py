@@ -9,9 +9,9 @@ from typing import Final
 
 from opanel_agent.cli.consent import gate_view
 from opanel_agent.cli.context import Context
+from opanel_agent.cli.display.output import CommandResult
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import PERMITS, AnswerView, number
-from opanel_agent.cli.output import CommandResult
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.license.states import State
 

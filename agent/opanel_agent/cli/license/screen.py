@@ -5,10 +5,10 @@ from typing import Final
 
 from opanel_agent.cli.consent import signals
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import Row
+from opanel_agent.cli.display.layout import Row
+from opanel_agent.cli.display.output import Style
+from opanel_agent.cli.display.times import day, moment, relative
 from opanel_agent.cli.license.status_view import CONTACT, PERMITS, AnswerView, LicenseView, number
-from opanel_agent.cli.output import Style
-from opanel_agent.cli.times import day, moment, relative
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.opt_outs import Signal

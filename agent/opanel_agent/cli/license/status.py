@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from opanel_agent.cli.consent import gate_view, signals
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import table
+from opanel_agent.cli.display.layout import table
+from opanel_agent.cli.display.output import CommandResult, Warned
+from opanel_agent.cli.display.times import day, moment, relative
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.metrics import metrics
 from opanel_agent.cli.license.screen import ABOUT_ISOLATION, status_rows
 from opanel_agent.cli.license.status_view import AnswerView, number
-from opanel_agent.cli.output import CommandResult, Warned
 from opanel_agent.cli.parser import Options, one_of
-from opanel_agent.cli.times import day, moment, relative
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError

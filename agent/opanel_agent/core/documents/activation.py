@@ -20,8 +20,8 @@ from typing import Final
 
 from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.documents.claims import JTI, StatusRef, read_span, read_status
-from opanel_agent.core.documents.jws import THUMBPRINT, Envelope, Typ
-from opanel_agent.core.documents.keys import PublicKey
+from opanel_agent.core.jose.jws import THUMBPRINT, Envelope, Typ
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.core.values import frozen
 
 DIGEST_BYTES: Final = 16

@@ -23,10 +23,10 @@ from typing import Final
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import JTI, URI
-from opanel_agent.core.documents.jws import Envelope, Typ, parse
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.jws import Envelope, Typ, parse
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.core.units import LANGUAGES
 from opanel_agent.core.values import frozen
 

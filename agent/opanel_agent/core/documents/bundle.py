@@ -25,12 +25,12 @@ from opanel_agent.core.documents import activation, delegation, license  # noqa:
 from opanel_agent.core.documents.activation import Activation
 from opanel_agent.core.documents.claims import StatusRef
 from opanel_agent.core.documents.delegation import Delegation
-from opanel_agent.core.documents.jws import Envelope, Typ, parse
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.status_list import SHARD_ENTRIES, shard_of
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.jws import Envelope, Typ, parse
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.core.values import frozen
 
 MAX_BYTES: Final = 64 * 1024

@@ -30,8 +30,8 @@ from opanel_agent.core.documents.claims import (
     read_status,
 )
 from opanel_agent.core.documents.controller import Controller, read_controller
-from opanel_agent.core.documents.jws import Envelope, Typ
-from opanel_agent.core.documents.keys import PublicKey
+from opanel_agent.core.jose.jws import Envelope, Typ
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.core.values import frozen
 
 

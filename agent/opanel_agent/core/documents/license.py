@@ -16,9 +16,9 @@ from opanel_agent.core.codec.reader import NAME, Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import JTI, StatusRef, read_contact, read_days, read_span, read_status
 from opanel_agent.core.documents.delegation import Delegation, limits_within
-from opanel_agent.core.documents.jws import Envelope, Typ
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.jws import Envelope, Typ
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.core.license import license_key
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.values import frozen

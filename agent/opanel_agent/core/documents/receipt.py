@@ -18,9 +18,9 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import NAME
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.claims import JTI, SHA256_HEX, URI
-from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.jws import Typ, parse
 from opanel_agent.core.values import field, frozen
 
 MAX_BYTES: Final = 4 * 1024

@@ -32,9 +32,9 @@ from opanel_agent.core.documents.controller import (
     read_controller,
     read_transfers,
 )
-from opanel_agent.core.documents.jws import Envelope, Typ, parse
-from opanel_agent.core.documents.keys import PublicKey, by_kid
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.jws import Envelope, Typ, parse
+from opanel_agent.core.jose.keys import PublicKey, by_kid
 from opanel_agent.core.values import frozen
 
 MAX_BYTES: Final = 64 * 1024

@@ -24,9 +24,9 @@ from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.activation import SALT_BYTES, read_components
 from opanel_agent.core.documents.claims import JTI, SHA256_HEX
-from opanel_agent.core.documents.jws import Typ, parse
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.jws import Typ, parse
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.core.values import frozen
 
 ISSUER: Final = "opanel-agent"

@@ -29,9 +29,9 @@ from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import SHARDS
-from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.jws import Typ, parse
 from opanel_agent.core.values import frozen
 
 MAX_TOKEN_BYTES: Final = 512 * 1024

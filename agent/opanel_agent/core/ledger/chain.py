@@ -20,7 +20,7 @@ and its head; a secret would not help against him, since the agent would have to
 keep it on the same machine. Against that stand the exports, the receipts and
 the authority's own record.
 
-Pure. Left out: the file, its lock and its fsync (`evaluate.ledger_file`).
+Pure. Left out: the file, its lock and its fsync (`evaluate.storage.ledger_file`).
 """
 
 import hashlib

@@ -29,10 +29,10 @@ from opanel_agent.core.wire.message import Reply
 from opanel_agent.evaluate.consent import withdrawals
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import Inputs
-from opanel_agent.evaluate.ledger_file import LedgerFile
-from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.reporting import crash
-from opanel_agent.evaluate.state import MAX_SIGNALS, AgentState
+from opanel_agent.evaluate.requests.outbox import Outbox
+from opanel_agent.evaluate.storage.ledger_file import LedgerFile
+from opanel_agent.evaluate.storage.state import MAX_SIGNALS, AgentState
 from opanel_agent.system.log import log_event
 
 NO_FILE: Final = "none"

@@ -25,15 +25,16 @@ from opanel_agent.core.ledger.requests import CopyState, RequestRecord, Stage
 from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.values import replace
 from opanel_agent.core.wire.message import Reply, Sealed, head
-from opanel_agent.evaluate import export, request_records
-from opanel_agent.evaluate.commanded import carry_out, options_of, show
+from opanel_agent.evaluate import export
 from opanel_agent.evaluate.consent.rights import DataRights
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.ledger_file import LedgerFile, digest
-from opanel_agent.evaluate.outbox import Outbox
-from opanel_agent.evaluate.reply_errors import error_of
 from opanel_agent.evaluate.reporting import report
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.requests import request_records
+from opanel_agent.evaluate.requests.commanded import carry_out, options_of, show
+from opanel_agent.evaluate.requests.outbox import Outbox
+from opanel_agent.evaluate.requests.reply_errors import error_of
+from opanel_agent.evaluate.storage.ledger_file import LedgerFile, digest
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.network.gate_inputs import GateSources, denial_error, objections_json, objections_of
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage import trust

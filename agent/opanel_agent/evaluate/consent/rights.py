@@ -5,7 +5,7 @@ has its attempt, its mark is in `sent/` or its receipt in `receipts/`, so one wh
 the authority; one that was dropped, or withheld by the gate, before it left reveals nothing. `rights.json` lists every
 request that was made.
 
-Where an opt-out forbids sending, the same bytes go to a file (`evaluate.commanded`). `ready/` holds erasure requests that
+Where an opt-out forbids sending, the same bytes go to a file (`evaluate.requests.commanded`). `ready/` holds erasure requests that
 nobody asked for yet, of reports that had left when a consent was withdrawn. They outlive the copies of the reports, until
 the authority's answer is installed.
 
@@ -33,10 +33,11 @@ from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.message import JOSE, JSON, SIGNED, Sealed, seal
-from opanel_agent.evaluate import request_records, state_files
-from opanel_agent.evaluate.ledger_file import digest
 from opanel_agent.evaluate.license import agent_key, signed_request
-from opanel_agent.evaluate.outbox import Outbox, new_id
+from opanel_agent.evaluate.requests import request_records
+from opanel_agent.evaluate.requests.outbox import Outbox, new_id
+from opanel_agent.evaluate.storage import state_files
+from opanel_agent.evaluate.storage.ledger_file import digest
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.log import log_event
 from opanel_agent.system.randomness import RandomSource

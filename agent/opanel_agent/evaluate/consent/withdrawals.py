@@ -20,8 +20,8 @@ from opanel_agent.core.consent.withdrawals import AgentRecord, Origin, Withdrawa
 from opanel_agent.core.errors import Misconfigured, Storage, Usage
 from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.values import replace
-from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.context import PassContext
+from opanel_agent.evaluate.storage import state_files
 from opanel_agent.system.consent.withdrawal_store import WithdrawalStore
 from opanel_agent.system.log import log_event
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from opanel_agent.core.documents.keys import PublicKey
-from opanel_agent.evaluate import state_files
+from opanel_agent.core.jose.keys import PublicKey
+from opanel_agent.evaluate.storage import state_files
 from opanel_agent.system.randomness import RandomSource
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths

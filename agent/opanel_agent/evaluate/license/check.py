@@ -18,11 +18,11 @@ from opanel_agent.core.units import DAY_S
 from opanel_agent.core.wire.message import Reply
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.license import install
-from opanel_agent.evaluate.outbox import Outbox
 from opanel_agent.evaluate.ports import Ports
-from opanel_agent.evaluate.quiet import begin_quiet, quiet_permits
-from opanel_agent.evaluate.reply_errors import error_of
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.requests.outbox import Outbox
+from opanel_agent.evaluate.requests.quiet import begin_quiet, quiet_permits
+from opanel_agent.evaluate.requests.reply_errors import error_of
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.network.client import NetworkClient
 
 Result = dict[str, Json]

@@ -19,13 +19,13 @@ from opanel_agent.core.errors import NotPermitted, Untrusted
 from opanel_agent.core.license import binding, license_key, schedule
 from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.message import JOSE, JSON, MAX_BODY_BYTES, SIGNED, Reply, Sealed, seal
-from opanel_agent.evaluate.commanded import Result, carry_out, take
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import machine_identity
 from opanel_agent.evaluate.license import agent_key, install
 from opanel_agent.evaluate.license import signed_request as signed
-from opanel_agent.evaluate.outbox import new_id
-from opanel_agent.evaluate.reply_errors import error_of
+from opanel_agent.evaluate.requests.commanded import Result, carry_out, take
+from opanel_agent.evaluate.requests.outbox import new_id
+from opanel_agent.evaluate.requests.reply_errors import error_of
 from opanel_agent.system.log import log_event
 from opanel_agent.system.randomness import RandomSource
 

@@ -11,26 +11,26 @@ from typing import Final
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents import bundle as bundle_document
-from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.documents import status_list as status_document
 from opanel_agent.core.documents.activation import Activation
 from opanel_agent.core.documents.bundle import Bundle
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.documents.unwrap import unwrap
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
+from opanel_agent.core.jose import jws
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import binding, effective_time, license_key, renewal, status_history
 from opanel_agent.core.license.verdict import begins_s, ends_s
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.values import replace
-from opanel_agent.evaluate import state_files
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import MAX_BUNDLE_BYTES, MAX_STATUS_BYTES, Inputs, load_documents
 from opanel_agent.evaluate.reporting.advisories import AdvisoryStore
-from opanel_agent.evaluate.state import MAX_DIGESTS, AgentState
+from opanel_agent.evaluate.storage import state_files
+from opanel_agent.evaluate.storage.state import MAX_DIGESTS, AgentState
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths

@@ -25,10 +25,10 @@ from opanel_agent.core.wire.message import SIGNED, Reply, Sealed, seal
 from opanel_agent.evaluate.context import PassContext
 from opanel_agent.evaluate.inputs import Inputs
 from opanel_agent.evaluate.license import check, commands, install
-from opanel_agent.evaluate.outbox import Outbox, new_id
-from opanel_agent.evaluate.quiet import begin_quiet, quiet_permits
-from opanel_agent.evaluate.reply_errors import error_of
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.requests.outbox import Outbox, new_id
+from opanel_agent.evaluate.requests.quiet import begin_quiet, quiet_permits
+from opanel_agent.evaluate.requests.reply_errors import error_of
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.log import log_event
 from opanel_agent.system.randomness import RandomSource

@@ -5,11 +5,11 @@ Where it goes and what its answer means is the caller's: `license.commands`, `li
 
 from collections.abc import Mapping
 
-from opanel_agent.core.documents import jws
 from opanel_agent.core.documents import signed_request as request_document
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.signed_request import RequestClaims, RequestKind, Right
+from opanel_agent.core.jose import jws
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import binding, license_key
 from opanel_agent.core.values import field, frozen
 from opanel_agent.evaluate.license.agent_key import AgentKey

@@ -18,8 +18,8 @@ from opanel_agent.core.documents.advisory import MAX_ADVISORIES, Advisory, Sever
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.values import field, frozen
-from opanel_agent.evaluate import state_files
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.storage import state_files
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths

@@ -19,7 +19,7 @@ from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.errors import AgentError, Untrusted
 from opanel_agent.core.reporting import crash
 from opanel_agent.core.values import frozen
-from opanel_agent.evaluate.ledger_file import digest
+from opanel_agent.evaluate.storage.ledger_file import digest
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths

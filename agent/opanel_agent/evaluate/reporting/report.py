@@ -25,11 +25,11 @@ from opanel_agent.core.reporting.catalog import Catalog
 from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.core.values import frozen
 from opanel_agent.core.wire.message import JOSE, JSON, MAX_BODY_BYTES, Reply, Sealed, seal
-from opanel_agent.evaluate.outbox import Outbox, new_id
 from opanel_agent.evaluate.ports import Ports
-from opanel_agent.evaluate.quiet import begin_quiet, quiet_permits
 from opanel_agent.evaluate.reporting import crash
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.requests.outbox import Outbox, new_id
+from opanel_agent.evaluate.requests.quiet import begin_quiet, quiet_permits
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.network import gate_inputs
 from opanel_agent.network.gate_inputs import GateSources, Permissions
 from opanel_agent.system.storage.settings import Settings

@@ -14,7 +14,7 @@ import pytest
 from fixtures.authority_server import Served, serving
 from fixtures.vendor import RESELLER
 from opanel_agent.core.documents import bundle as bundles
-from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import license_key
 from opanel_authority.cli.main import main
 from opanel_authority.documents import claims, delegate

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from fixtures.vendor import DAY, NOW, Vendor, vendor
-from opanel_agent.core.documents import advisory, jws
+from opanel_agent.core.documents import advisory
 from opanel_agent.core.documents.advisory import MAX_ADVISORIES, Advisory
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import AgentError, Untrusted
+from opanel_agent.core.jose import jws
+from opanel_agent.core.jose.jws import Typ
 from opanel_authority.books.repositories.report_repository import AdvisoryRow, ReportRepository
 from opanel_authority.documents import advisories
 from opanel_authority.documents import advisories as advise

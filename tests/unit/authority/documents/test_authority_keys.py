@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from fixtures.vendor import vendor
-from opanel_agent.core.documents import jws
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Bug, Misconfigured
+from opanel_agent.core.jose import jws
+from opanel_agent.core.jose.jws import Typ
 from opanel_authority.cli.main import main
 from opanel_authority.documents import keys
 from opanel_authority.documents.keys import SIGNS, PrivateKey, Role

@@ -13,8 +13,8 @@ from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.documents import root as roots
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Misconfigured, Untrusted, Usage
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import license_key
 from opanel_authority import authority as authority_home
 from opanel_authority.cli.main import main

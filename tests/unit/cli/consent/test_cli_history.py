@@ -10,7 +10,7 @@ import pytest
 from fixtures.command_line import Terminal
 from fixtures.fake_daemon import fake_daemon
 from fixtures.written_consents import NOTICE
-from opanel_agent.cli.times import moment
+from opanel_agent.cli.display.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.units import LANGUAGES, Language

@@ -10,7 +10,7 @@ from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.documents import activation
 from opanel_agent.core.documents.activation import Activation, Bind
 from opanel_agent.core.documents.claims import StatusRef
-from opanel_agent.core.documents.jws import parse
+from opanel_agent.core.jose.jws import parse
 
 KEYS = {signing.ACTIVATION.kid: signing.ACTIVATION.public}
 

@@ -17,7 +17,7 @@ from opanel_agent.core.documents.advisory import (
     raised,
     read,
 )
-from opanel_agent.core.documents.jws import Typ
+from opanel_agent.core.jose.jws import Typ
 
 ROOT = signing.trusted_root()
 OTHER = signing.signer("another advisory key")

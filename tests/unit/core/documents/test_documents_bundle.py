@@ -11,9 +11,9 @@ from fixtures import signing
 from fixtures.refusal import refused
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents.bundle import MAX_BYTES, Bundle, shards, verify
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.status_list import SHARD_ENTRIES, shard_uri
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.jws import Typ
 
 ROOT = signing.trusted_root()
 MIDDLE = signing.signer("middle")

@@ -9,7 +9,7 @@ from fixtures.refusal import refused
 from opanel_agent.core.documents import delegation
 from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents.controller import Controller, Mechanism
-from opanel_agent.core.documents.jws import parse
+from opanel_agent.core.jose.jws import parse
 
 SHORT = {"name": "Örnek Yazılım A.Ş.", "address": "Örnek Sok. 1, Ankara", "email": "kvkk@vendor.example"}
 WHOLE = {**SHORT, "kep": "ornek@kep.example", "url": "https://vendor.example/kvkk"}

@@ -12,7 +12,7 @@ from fixtures.refusal import refused
 from opanel_agent.core.documents import delegation
 from opanel_agent.core.documents.claims import Contact, Range, StatusRef
 from opanel_agent.core.documents.delegation import Delegation, Permissions, within
-from opanel_agent.core.documents.jws import parse
+from opanel_agent.core.jose.jws import parse
 
 KEYS = {signing.ISSUER.kid: signing.ISSUER.public}
 ENTRY = {"idx": 1, "uri": signing.STATUS_URI}

@@ -13,9 +13,9 @@ from fixtures.vectors import vectors
 from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.documents.jws import Envelope, Typ, assemble, parse, signing_input
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.jws import Envelope, Typ, assemble, parse, signing_input
+from opanel_agent.core.jose.keys import PublicKey
 
 KEYS = {signing.ISSUER.kid: signing.ISSUER.public}
 CLAIMS: dict[str, Any] = {"ver": 1, "iss": "somebody"}

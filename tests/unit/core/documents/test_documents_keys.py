@@ -10,8 +10,8 @@ from fixtures.vectors import vectors
 from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.documents.keys import PublicKey, by_kid
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.keys import PublicKey, by_kid
 
 P = 2**255 - 19
 D = -121665 * pow(121666, -1, P) % P

@@ -10,8 +10,8 @@ from fixtures.refusal import refused
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents import delegation, license  # noqa: A004  the document's own name
 from opanel_agent.core.documents.claims import StatusRef
-from opanel_agent.core.documents.jws import parse
 from opanel_agent.core.documents.license import ActivationTerms, License, Reseller, outside
+from opanel_agent.core.jose.jws import parse
 
 KEYS = {signing.DELEGATE.kid: signing.DELEGATE.public}
 DELEGATION = delegation.read(parse(signing.delegation(), max_bytes=65536), {signing.ISSUER.kid: signing.ISSUER.public})

@@ -12,9 +12,9 @@ from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import FIXED, Purpose
 from opanel_agent.core.documents import root as root_document
-from opanel_agent.core.documents.jws import Typ, parse
 from opanel_agent.core.documents.root import Destination, first, next_after, split, steps, threshold_met, walk
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.jws import Typ, parse
 
 R1, R2, R3 = signing.ROOTS
 R4, R5 = signing.signer("root 4"), signing.signer("root 5")

@@ -9,8 +9,8 @@ from fixtures import signing
 from fixtures.refusal import refused
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.signed_request import RequestKind, Right, claims_json, verify
+from opanel_agent.core.jose.jws import Typ
 
 
 def request(**changes: Any) -> bytes:

@@ -13,7 +13,6 @@ from fixtures.vectors import vectors
 from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import EVERY_GET, SHARDS, status_word
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.documents.status_list import (
     MAX_TOKEN_BYTES,
     Status,
@@ -23,6 +22,7 @@ from opanel_agent.core.documents.status_list import (
     shard_of,
     shard_uri,
 )
+from opanel_agent.core.jose.jws import Typ
 
 ROOT = signing.trusted_root()
 CAP = 1 << 20

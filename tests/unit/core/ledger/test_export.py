@@ -27,7 +27,7 @@ from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.ledger.export import Checked, ExportFlaw, ExportFlawKind, Part, PartKind
 from opanel_agent.core.wire.message import Reply, Sealed, seal
 from opanel_agent.evaluate import export as gathering
-from opanel_agent.evaluate.ledger_file import LedgerFile, open_ledger
+from opanel_agent.evaluate.storage.ledger_file import LedgerFile, open_ledger
 
 NOW: Final = signing.NOW
 ONE: Final = "report-0000000000000001"

@@ -15,7 +15,7 @@ from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.license import status_history
 from opanel_agent.core.license.status_history import MAX_ROWS, Document, StatusRecord, StatusRecords
 from opanel_agent.core.license.verdict import Sighting
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.storage.state import AgentState
 
 HOUR = 3600
 NOW = signing.NOW

@@ -21,7 +21,7 @@ from opanel_agent.core.errors import NotPermitted, Storage, Usage
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.wire.message import Sealed, head
 from opanel_agent.evaluate.context import PassContext, begin_pass
-from opanel_agent.evaluate.ledger_file import open_ledger
+from opanel_agent.evaluate.storage.ledger_file import open_ledger
 from opanel_agent.network import gate_inputs
 from opanel_agent.system.storage.resources import load_catalog
 

@@ -10,8 +10,8 @@ from fixtures.fake_network import ok
 from fixtures.simulated_agent import ROOTS_URL, SETTINGS, STATUS_URL, Simulated
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import EVERY_GET, MIRRORS_TRIED, WORDS
-from opanel_agent.core.documents.jws import Typ
 from opanel_agent.core.errors import Unavailable
+from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.wire.message import Reply, Sealed, fixed_get
 from opanel_agent.evaluate.license.check import OTHERS_WITHIN_S
 from opanel_agent.network import fetch

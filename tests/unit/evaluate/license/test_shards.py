@@ -11,7 +11,7 @@ from fixtures.simulated_agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
 from fixtures.vendor import DAY, NOW, URL, Vendor, vendor
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents.status_list import SHARD_ENTRIES
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.storage.state import AgentState
 from opanel_authority.documents import delegate, issue, publish
 from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
 from opanel_authority.documents.issue import Issued

@@ -19,8 +19,8 @@ from opanel_agent.core.ledger.chain import Entry
 from opanel_agent.core.reporting import retention
 from opanel_agent.core.reporting.retention import PayloadFolder, StoredItem
 from opanel_agent.core.wire.message import Reply, Sealed, seal
-from opanel_agent.evaluate.ledger_file import digest, open_ledger
-from opanel_agent.evaluate.outbox import Outbox, Purged
+from opanel_agent.evaluate.requests.outbox import Outbox, Purged
+from opanel_agent.evaluate.storage.ledger_file import digest, open_ledger
 
 DAY = 86_400
 NOW = 1_795_510_800

@@ -11,8 +11,8 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.purposes import POLICIES
 from opanel_agent.core.ledger.requests import CopyState, RequestRecord, Stage, copy_state
 from opanel_agent.core.wire.message import Reply
-from opanel_agent.evaluate.ledger_file import digest
-from opanel_agent.evaluate.outbox import Outbox
+from opanel_agent.evaluate.requests.outbox import Outbox
+from opanel_agent.evaluate.storage.ledger_file import digest
 
 _WITHHELD: Final = frozenset({"gate_denied", "outlet_refused"})
 

@@ -30,8 +30,8 @@ from opanel_agent.core.reporting import retention
 from opanel_agent.core.reporting.retention import PayloadFolder, StoredItem
 from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.message import MAX_BODY_BYTES, MAX_LINE_BYTES, Reply, Sealed
-from opanel_agent.evaluate.ledger_file import LedgerFile, digest
-from opanel_agent.evaluate.reply_errors import error_of
+from opanel_agent.evaluate.requests.reply_errors import error_of
+from opanel_agent.evaluate.storage.ledger_file import LedgerFile, digest
 from opanel_agent.network.client import NetworkClient
 from opanel_agent.system.log import log_event
 from opanel_agent.system.randomness import RandomSource

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum, unique
 from typing import Final, NamedTuple, Self, TextIO
 
-from opanel_agent.cli.markup import Marked, rendered
+from opanel_agent.cli.display.markup import Marked, rendered
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage
 from opanel_agent.core.text_safety import escape, escape_json, escape_lines

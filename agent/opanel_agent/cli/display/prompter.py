@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.layout import wrapped
+from opanel_agent.cli.display.layout import wrapped
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.text_safety import escape
 from opanel_agent.core.units import Language

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from opanel_agent.cli.output import Style, Styled
+from opanel_agent.cli.display.output import Style, Styled
 
 COLUMNS: Final = 80
 _GAP: Final = 2

@@ -3,7 +3,7 @@
 from typing import Final
 
 from opanel_agent.core.units import HOUR_S, MINUTE_S
-from opanel_agent.evaluate.state import AgentState
+from opanel_agent.evaluate.storage.state import AgentState
 
 QUIET_MIN_S: Final = 10 * MINUTE_S
 QUIET_MAX_S: Final = HOUR_S

@@ -15,8 +15,8 @@ from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import Untrusted
 from opanel_agent.core.wire.message import Reply, Sealed, fields_of, head
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.outbox import Outbox
-from opanel_agent.evaluate.reply_errors import error_of
+from opanel_agent.evaluate.requests.outbox import Outbox
+from opanel_agent.evaluate.requests.reply_errors import error_of
 from opanel_agent.network import gate_inputs
 from opanel_agent.network.gate_inputs import objections_json, objections_of
 

@@ -27,8 +27,8 @@ from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Reason
-from opanel_agent.core.documents.keys import PublicKey
 from opanel_agent.core.errors import Untrusted
+from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.core.values import frozen
 
 ALGORITHM: Final = "EdDSA"

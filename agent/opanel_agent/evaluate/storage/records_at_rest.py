@@ -14,8 +14,8 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Usage
 from opanel_agent.evaluate.consent import records
 from opanel_agent.evaluate.intent import Result
-from opanel_agent.evaluate.ledger_file import LedgerFile
-from opanel_agent.evaluate.outbox import Outbox
+from opanel_agent.evaluate.requests.outbox import Outbox
+from opanel_agent.evaluate.storage.ledger_file import LedgerFile
 from opanel_agent.system.storage import paths as installation
 from opanel_agent.system.storage.files import Files, LocalFiles
 from opanel_agent.system.storage.paths import Paths

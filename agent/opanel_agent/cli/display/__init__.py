@@ -1,0 +1,1 @@
+"""How a command's output looks: tables, times, markup, colours and questions."""
