@@ -14,7 +14,7 @@ import pytest
 
 from architecture import import_rules
 from fixtures.command_line import environment
-from fixtures.fake_daemon import answer, fake_daemon
+from fixtures.daemon.fake_daemon import answer, fake_daemon
 
 ROOT = Path(__file__).resolve().parents[2]
 TREE = import_rules.read(ROOT)

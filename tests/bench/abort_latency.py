@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from fixtures.live_agent import Home, live_agent
-from fixtures.slow_authority import allowing
+from fixtures.authority.slow_authority import allowing
+from fixtures.daemon.live_agent import Home, live_agent
 
 GOAL_S = 1.0
 ROUNDS = 5

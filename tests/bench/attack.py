@@ -39,7 +39,7 @@ from bench.daemon import (
     timed,
     verdict,
 )
-from fixtures.live_daemon import request, until
+from fixtures.daemon.live_daemon import request, until
 
 CLIENT: Final = 2001
 ATTACKER: Final = 2002

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from fixtures.vendor import NOW, RESELLER, Vendor, vendor
+from fixtures.authority.vendor import NOW, RESELLER, Vendor, vendor
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.license import license_key
 from opanel_authority.books import line_codec

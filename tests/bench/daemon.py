@@ -26,7 +26,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from fixtures import signing
-from fixtures.live_daemon import read_one, request, until
+from fixtures.daemon.live_daemon import read_one, request, until
 
 REQUESTS = 1000
 BATCHES = 20

@@ -40,7 +40,7 @@ from bench.load_clients import (
     static_nginx,
     working,
 )
-from fixtures.live_daemon import read_all, until
+from fixtures.daemon.live_daemon import read_all, until
 
 PANEL: Final = 2001
 SECOND: Final = 2002

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import opanel_agent
 from bench.daemon import print_line, ratio, settle, verdict
-from fixtures import fake_daemon, signing
+from fixtures import signing
+from fixtures.daemon import fake_daemon
 
 ROUNDS = 40
 AGENT = Path(opanel_agent.__file__).parents[1]

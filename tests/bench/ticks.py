@@ -1,6 +1,6 @@
 """A million evaluations and a day of waiting: that nothing of the daemon grows, and how often it wakes.
 
-The real loop on a clock of its own, with jobs in its own process (tests/fixtures/daemon_clock_program.py). Told are
+The real loop on a clock of its own, with jobs in its own process (tests/fixtures/daemon/daemon_clock_program.py). Told are
 memory, objects
 of the collector and descriptors after a tenth of the ticks and after all, and the loop's sleeps in a day under the
 unit's watchdog to those that the watchdog and what is due make necessary. Run by tests/bench/run; TICKS=N for fewer.
@@ -18,7 +18,7 @@ import opanel_agent
 from bench.daemon import print_line, verdict
 
 TICKS = int(os.environ.get("TICKS", "1000000"))
-PROGRAM = Path(__file__).parents[1] / "fixtures/daemon_clock_program.py"
+PROGRAM = Path(__file__).parents[1] / "fixtures/daemon/daemon_clock_program.py"
 DAY_S = 86_400
 GROWTH_GOAL = 1.02
 

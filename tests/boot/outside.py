@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from boot.checks import until
 from boot.link import OUTSIDE
-from fixtures import wire_server
+from fixtures.daemon import wire_server
 
 HOST: Final = "license.example"
 PORT: Final = 8443

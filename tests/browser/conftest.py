@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.browser import Browser, chromium
-from fixtures.live_agent import powerless
-from fixtures.panel_page import PanelPage, served
+from fixtures.daemon.live_agent import powerless
+from fixtures.web.browser import Browser, chromium
+from fixtures.web.panel_page import PanelPage, served
 
 
 @pytest.fixture(scope="module")

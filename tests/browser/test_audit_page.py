@@ -5,9 +5,9 @@ from typing import Final
 
 import pytest
 
-from fixtures.audited_agent import audited_export
-from fixtures.browser import LOOKS, Browser
 from fixtures.command_line import Terminal
+from fixtures.simulated.audited_agent import audited_export
+from fixtures.web.browser import LOOKS, Browser
 from opanel_agent.core.units import Language
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]

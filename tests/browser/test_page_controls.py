@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-from fixtures.browser import LOOKS, Browser
-from fixtures.live_agent import Home, live_agent
-from fixtures.panel_page import PanelPage, helper_of, served
+from fixtures.daemon.live_agent import Home, live_agent
+from fixtures.web.browser import LOOKS, Browser
+from fixtures.web.panel_page import PanelPage, helper_of, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import pytest
 
-from fixtures import wire_server
-from fixtures.browser import LOOKS, Browser
-from fixtures.fake_daemon import DAY, NOW, FakeDaemon, answer, fake_daemon, license_
-from fixtures.panel import REFUSAL, in_turn, is_silent
-from fixtures.panel_page import PanelPage
+from fixtures.daemon import wire_server
+from fixtures.daemon.fake_daemon import DAY, NOW, FakeDaemon, answer, fake_daemon, license_
+from fixtures.web.browser import LOOKS, Browser
+from fixtures.web.panel import REFUSAL, in_turn, is_silent
+from fixtures.web.panel_page import PanelPage
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 

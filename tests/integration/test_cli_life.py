@@ -12,9 +12,9 @@ import pytest
 
 from fixtures import signing
 from fixtures.command_line import Printed, Terminal
-from fixtures.fake_daemon import Asked, CannedReply, FakeDaemon, fake_daemon
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.daemon.fake_daemon import Asked, CannedReply, FakeDaemon, fake_daemon
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.commands import Route
 from opanel_agent.core.consent.opt_outs import COMMAND_ENVIRONMENT

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import catalog_bodies, log_scan, signing
+from fixtures import log_scan, signing
+from fixtures.data import catalog_bodies
 from fixtures.log_scan import Logs
 
 TESTS = Path(__file__).parent.parent
 HEAD = """
 import subprocess, sys, tempfile
-from fixtures import catalog_bodies as declared; from fixtures import signing as forge; from fixtures import log_scan as logs
-from fixtures.fake_machine import FULL
+from fixtures import log_scan as logs, signing as forge
+from fixtures.data import catalog_bodies as declared
+from fixtures.simulated.fake_machine import FULL
 from opanel_agent.system.log import get
 from opanel_agent.system.log import log_event as line
 CODE = "import sys; sys.stderr.write(sys.stdin.read())"

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from fixtures import planted_agent, signing, silence_server
-from fixtures.silence_server import Server, part, why
+from fixtures import signing
+from fixtures.silence import planted_agent, silence_server
+from fixtures.silence.silence_server import Server, part, why
 from opanel_agent.core.license import binding
 from opanel_agent.evaluate.license.agent_key import AgentKey
 from opanel_agent.silence import strace
@@ -287,10 +288,10 @@ def test_an_ordinary_user_can_run_it() -> None:
     assert ran.stdout.startswith("0 "), ran.stdout + ran.stderr
 
 
-IMPORTS = "import pytest, fixtures.silence_server, opanel_agent.silence.supervisor"
+IMPORTS = "import pytest, fixtures.silence.silence_server, opanel_agent.silence.supervisor"
 PROVE = """
 import pathlib, tempfile
-from fixtures.silence_server import Server
+from fixtures.silence.silence_server import Server
 from opanel_agent.silence.judge import Scenario
 with tempfile.TemporaryDirectory() as folder:
     proof = Server(pathlib.Path(folder)).prove(Scenario.OFFLINE, Scenario.DENIED)

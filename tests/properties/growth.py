@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fixtures import signing
-from fixtures.fake_network import ok
 from fixtures.signing import DAY
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.ledger import export
 from opanel_agent.core.wire.message import Reply, Sealed

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fixtures import signing
-from fixtures.fake_machine import FULL
-from fixtures.fake_network import ok
-from fixtures.market import Market
-from fixtures.memory_files import Stopped
+from fixtures.authority.market import Market
+from fixtures.authority.vendor import URL
 from fixtures.signing import DAY, NOW
-from fixtures.simulated_agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
-from fixtures.vendor import URL
+from fixtures.simulated.fake_machine import FULL
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.memory_files import Stopped
+from fixtures.simulated.simulated_agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import POLICIES, Purpose
 from opanel_agent.core.documents import signed_request

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.memory_files import Stopped
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.memory_files import Stopped
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind, Signals
 from opanel_agent.core.errors import Storage

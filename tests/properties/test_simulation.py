@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.fake_machine import FULL
-from fixtures.fake_network import ok
-from fixtures.memory_files import Stopped
-from fixtures.simulated_agent import PATHS, SETTINGS, STATUS_URL, Simulated
+from fixtures.simulated.fake_machine import FULL
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.memory_files import Stopped
+from fixtures.simulated.simulated_agent import PATHS, SETTINGS, STATUS_URL, Simulated
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import CONSENT_BASED
 from opanel_agent.core.documents import bundle as bundle_document

@@ -18,7 +18,7 @@ from typing import Final
 import pytest
 
 from architecture import import_rules
-from fixtures.unsafe_text import UNSAFE
+from fixtures.data.unsafe_text import UNSAFE
 from opanel_agent.cli.display.output import (
     CommandResult,
     Console,

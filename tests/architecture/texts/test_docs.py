@@ -12,8 +12,8 @@ import pytest
 
 from fixtures import signing
 from fixtures.command_line import Terminal
-from fixtures.fake_daemon import answer, fake_daemon
-from fixtures.simulated_agent import Simulated
+from fixtures.daemon.fake_daemon import answer, fake_daemon
+from fixtures.simulated.simulated_agent import Simulated
 from opanel_agent.cli.main import INTERRUPTED
 from opanel_agent.cli.parser import find, read
 from opanel_agent.core import errors

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fixtures.live_agent import Home, live_agent
+from fixtures.authority.slow_authority import ALLOWED, REPORTS, allowing
+from fixtures.daemon.live_agent import Home, live_agent
 from fixtures.log_scan import PANEL_VERSION
-from fixtures.slow_authority import ALLOWED, REPORTS, allowing
 from opanel_agent.network.fetch import WHOLE_S
 
 pytestmark = pytest.mark.slow  # each starts processes, for seconds

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.live_agent import AGENT, JOSE, STATUS_LIST, Home, file, live_agent, powerless
-from fixtures.live_daemon import Running, until
-from fixtures.wire_server import Script, answer, dribbles, floods, is_silent, sends
+from fixtures.daemon.live_agent import AGENT, JOSE, STATUS_LIST, Home, file, live_agent, powerless
+from fixtures.daemon.live_daemon import Running, until
+from fixtures.daemon.wire_server import Script, answer, dribbles, floods, is_silent, sends
 
 pytestmark = pytest.mark.slow  # each starts processes, a second or two
 Spoil = Callable[[Home], object]

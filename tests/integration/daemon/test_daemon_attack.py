@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from fixtures.live_daemon import Running, as_uid, read_all, read_one, request, running, until
+from fixtures.daemon.live_daemon import Running, as_uid, read_all, read_one, request, running, until
 from opanel_agent.daemon.connection import Timeouts
 from opanel_agent.daemon.connections import ClientSockets, ConnectionLimits
 from opanel_agent.daemon.jobs.job_queue import JobQueue, RetryPolicy

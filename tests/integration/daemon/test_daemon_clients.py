@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from fixtures.live_daemon import Reply, Running, as_uid, read_all, read_one, request, running, until
+from fixtures.daemon.live_daemon import Reply, Running, as_uid, read_all, read_one, request, running, until
 
 root = pytest.mark.root
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be someone else")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.live_daemon import Reply, Running, gone, read_all, read_one, request, running, until
+from fixtures.daemon.live_daemon import Reply, Running, gone, read_all, read_one, request, running, until
 
 # Does what the intent says, so that one job serves many tests.
 BY_INTENT = """

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fixtures.live_daemon import AGENT
+from fixtures.daemon.live_daemon import AGENT
 
-TICKS = Path(__file__).parents[2] / "fixtures/daemon_clock_program.py"
+TICKS = Path(__file__).parents[2] / "fixtures/daemon/daemon_clock_program.py"
 DAY_S = 86_400
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.live_daemon import Running, running
-from fixtures.simulated_agent import STATUS_URL, Simulated
+from fixtures.daemon.live_daemon import Running, running
+from fixtures.simulated.simulated_agent import STATUS_URL, Simulated
 from opanel_agent import messages
 from opanel_agent.core.units import LANGUAGES
 from opanel_agent.daemon.loop import _locale

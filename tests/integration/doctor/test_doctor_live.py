@@ -16,9 +16,9 @@ import cryptography
 import pytest
 
 import opanel_agent
-from fixtures import wire_server as w
-from fixtures.live_agent import Home, Typed, live_agent
-from fixtures.wire_server import answer, sends, wire
+from fixtures.daemon import wire_server as w
+from fixtures.daemon.live_agent import Home, Typed, live_agent
+from fixtures.daemon.wire_server import answer, sends, wire
 from opanel_agent.core.license import license_key
 
 pytestmark = pytest.mark.slow  # each types commands at real processes

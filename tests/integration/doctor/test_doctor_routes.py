@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import pytest
 
-from fixtures import wire_server as w
-from fixtures.live_agent import Home, Typed, live_agent
-from fixtures.wire_server import answer, sends, wire
+from fixtures.daemon import wire_server as w
+from fixtures.daemon.live_agent import Home, Typed, live_agent
+from fixtures.daemon.wire_server import answer, sends, wire
 
 pytestmark = pytest.mark.slow  # each types commands at real processes
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.panel import LANGUAGES, Panel, Program, installed, started
+from fixtures.web.panel import LANGUAGES, Panel, Program, installed, started
 
 
 @pytest.fixture(scope="module", params=sorted(LANGUAGES))

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from bench.load_clients import CLIENTS, OF_PROXIES, PROXIES, Client, Place, measured, outcome_of, proxy, static_nginx
-from fixtures.fake_daemon import fake_daemon, license_, problem
+from fixtures.daemon.fake_daemon import fake_daemon, license_, problem
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]  # the bench is judged, not the product
 NOBODY: Final = 65534

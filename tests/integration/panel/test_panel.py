@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import pytest
 
-from fixtures import wire_server
-from fixtures.fake_daemon import DAY, NOW, fake_daemon, license_, problem
-from fixtures.live_agent import live_agent
-from fixtures.live_daemon import running
-from fixtures.panel import ROOT, Panel, in_turn, permits, started
-from fixtures.wire_server import Script
+from fixtures.daemon import wire_server
+from fixtures.daemon.fake_daemon import DAY, NOW, fake_daemon, license_, problem
+from fixtures.daemon.live_agent import live_agent
+from fixtures.daemon.live_daemon import running
+from fixtures.daemon.wire_server import Script
+from fixtures.web.panel import ROOT, Panel, in_turn, permits, started
 from opanel_agent.core.license.states import PERMITS, Permits, State
 
 HOUR: Final = 3600

@@ -18,10 +18,11 @@ from typing import Final
 
 import pytest
 
-from fixtures import wire_server
-from fixtures.fake_daemon import NOW
-from fixtures.live_daemon import until
-from fixtures.panel import (
+from fixtures.daemon import wire_server
+from fixtures.daemon.fake_daemon import NOW
+from fixtures.daemon.live_daemon import until
+from fixtures.daemon.wire_server import Script
+from fixtures.web.panel import (
     ANSWER,
     REFUSAL,
     Panel,
@@ -31,7 +32,6 @@ from fixtures.panel import (
     resets,
     started,
 )
-from fixtures.wire_server import Script
 
 NOBODY: Final = "65534"
 PAUSE_S: Final = 5  # the libraries' own

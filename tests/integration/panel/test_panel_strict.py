@@ -18,8 +18,8 @@ from typing import Final
 
 import pytest
 
-from fixtures import wire_server
-from fixtures.panel import (
+from fixtures.daemon import wire_server
+from fixtures.web.panel import (
     ANSWER,
     EXAMPLES,
     NODE_LIBRARY,

@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from fixtures.fake_daemon import NOW, FakeDaemon, answer, fake_daemon, license_
-from fixtures.panel import PHP_LIBRARY
-from fixtures.panel_page import HELPER, PAGE, PanelPage, served
+from fixtures.daemon.fake_daemon import NOW, FakeDaemon, answer, fake_daemon, license_
+from fixtures.web.panel import PHP_LIBRARY
+from fixtures.web.panel_page import HELPER, PAGE, PanelPage, served
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.license.states import State
 

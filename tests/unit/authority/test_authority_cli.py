@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fixtures import catalog_bodies
-from fixtures import vendor as vendors
-from fixtures.vendor import RESELLER, URL, Vendor
+from fixtures.authority import vendor as vendors
+from fixtures.authority.vendor import RESELLER, URL, Vendor
+from fixtures.data import catalog_bodies
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents import advisory, receipt, status_list
 from opanel_agent.core.documents import bundle as bundles

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.vendor import DAY, NOW, URL
+from fixtures.authority.vendor import DAY, NOW, URL
 from opanel_agent.core.documents import root as roots
 from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
 from opanel_authority import authority as authority_home

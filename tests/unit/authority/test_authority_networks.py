@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.authority_server import Served, serving
-from fixtures.vendor import DAY, Vendor, vendor
+from fixtures.authority.authority_server import Served, serving
+from fixtures.authority.vendor import DAY, Vendor, vendor
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.documents import signed_request
 from opanel_agent.core.documents.signed_request import RequestKind

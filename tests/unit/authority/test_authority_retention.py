@@ -8,8 +8,8 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, text
 
-from fixtures.catalog_bodies import CATALOG
-from fixtures.vendor import DAY, NOW, Vendor, vendor
+from fixtures.authority.vendor import DAY, NOW, Vendor, vendor
+from fixtures.data.catalog_bodies import CATALOG
 from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.license import license_key
 from opanel_authority.books import upgrade

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fixtures.command_line import Terminal
-from fixtures.fake_daemon import answer, fake_daemon
+from fixtures.daemon.fake_daemon import answer, fake_daemon
 from opanel_agent.cli.display.layout import COLUMNS
 
 GRAVE: dict[str, Any] = {

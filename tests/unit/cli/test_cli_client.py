@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.fake_daemon import CannedReply, answer, fake_daemon, license_, problem
+from fixtures.daemon.fake_daemon import CannedReply, answer, fake_daemon, license_, problem
 from opanel_agent.cli.client import MAX_REPLY_BYTES, DaemonClient
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, NotPermitted, NotYet, Unavailable, Untrusted

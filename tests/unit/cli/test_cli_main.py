@@ -16,8 +16,8 @@ import pytest
 
 import opanel_agent
 from fixtures.command_line import Terminal, environment
-from fixtures.fake_daemon import answer, fake_daemon
-from fixtures.live_daemon import until
+from fixtures.daemon.fake_daemon import answer, fake_daemon
+from fixtures.daemon.live_daemon import until
 from opanel_agent.cli.display.output import CommandResult, Console, envelope
 from opanel_agent.cli.main import PROCESSES, main, run
 from opanel_agent.cli.parser import Options, read

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fixtures.command_line import Terminal
-from fixtures.fake_daemon import answer, fake_daemon
+from fixtures.daemon.fake_daemon import answer, fake_daemon
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from fixtures.command_line import Terminal
-from fixtures.fake_daemon import FakeDaemon, answer, fake_daemon
+from fixtures.daemon.fake_daemon import FakeDaemon, answer, fake_daemon
 from fixtures.pseudo_terminal import TypedAt
 from opanel_agent.core.units import LANGUAGES, Language
 

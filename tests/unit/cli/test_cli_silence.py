@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fixtures import planted_agent, silence_server
 from fixtures.command_line import Terminal
-from fixtures.silence_server import Server
+from fixtures.silence import planted_agent, silence_server
+from fixtures.silence.silence_server import Server
 from opanel_agent.cli import silence
 from opanel_agent.cli.display.output import CommandResult, Console
 from opanel_agent.cli.parser import Options

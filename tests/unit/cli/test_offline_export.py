@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.live_agent import Home, live_agent
+from fixtures.daemon.live_agent import Home, live_agent
 from opanel_agent.cli import offline_export
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.ledger import export

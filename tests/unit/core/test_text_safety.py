@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.unsafe_text import UNSAFE
+from fixtures.data.unsafe_text import UNSAFE
 from opanel_agent.core.text_safety import escape, escape_json, escape_lines, is_safe, mask, remove_blanks
 
 # Prepended_Concatenation_Mark (PropList.txt): drawn before the digits that they belong to.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.live_daemon import Reply, request
+from fixtures.daemon.live_daemon import Reply, request
 from opanel_agent.core.commands import Body, Route, Who
 from opanel_agent.daemon.api import BODY_MAX_BYTES, HEAD_MAX_BYTES, Peer, Response, problem
 from opanel_agent.daemon.connection import DRAIN_MAX_BYTES, Connection, Phase, Timeouts

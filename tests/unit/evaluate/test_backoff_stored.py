@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from fixtures import signing
-from fixtures.memory_files import Stopped
-from fixtures.simulated_agent import ADVISORIES_URL, PATHS, ROOTS_URL, STATUS_URL, Simulated
+from fixtures.simulated.memory_files import Stopped
+from fixtures.simulated.simulated_agent import ADVISORIES_URL, PATHS, ROOTS_URL, STATUS_URL, Simulated
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Bug
 from opanel_agent.core.wire.message import Reply, Sealed

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import ADVISORIES_URL, PATHS, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import ADVISORIES_URL, PATHS, Simulated
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Storage, Unreadable
 from opanel_agent.core.wire.message import Reply, Sealed

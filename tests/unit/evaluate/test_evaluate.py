@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import ADVISORIES_URL, PATHS, ROOT_FILE, ROOTS_URL, STATUS_URL, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import ADVISORIES_URL, PATHS, ROOT_FILE, ROOTS_URL, STATUS_URL, Simulated
 from opanel_agent import messages
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents import signed_request

@@ -5,8 +5,8 @@ from typing import Any, Final
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.ledger import export
 from opanel_agent.core.ledger.export import Checked

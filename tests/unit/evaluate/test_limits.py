@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.cli.client import MAX_REPLY_BYTES as CLIENT_MAX_BYTES
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.errors import Storage

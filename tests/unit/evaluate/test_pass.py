@@ -8,7 +8,7 @@ import pytest
 
 from fixtures import signing
 from fixtures.counters import CountedConsents, CountedOptOuts, counted_decisions
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.evaluate import answer, decision, main
 from opanel_agent.evaluate.consent import records

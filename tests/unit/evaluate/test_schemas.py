@@ -8,8 +8,8 @@ import pytest
 
 from fixtures import signing
 from fixtures.command_line import Terminal
-from fixtures.json_schema import SCHEMAS, faults, named
-from fixtures.simulated_agent import PATHS, STATUS_URL, Simulated
+from fixtures.data.json_schema import SCHEMAS, faults, named
+from fixtures.simulated.simulated_agent import PATHS, STATUS_URL, Simulated
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.commands import ROUTES

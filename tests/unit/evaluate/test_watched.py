@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.simulated_agent import PATHS, SETTINGS, Simulated
+from fixtures.simulated.simulated_agent import PATHS, SETTINGS, Simulated
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Storage
 from opanel_agent.evaluate import watched

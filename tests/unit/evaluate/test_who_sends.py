@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.wire.message import Reply, Sealed
 from opanel_agent.evaluate.handlers import HANDLERS

@@ -10,8 +10,8 @@ from threading import Thread
 
 import pytest
 
-from fixtures.live_daemon import gone, until
-from fixtures.system_paths import PATHS
+from fixtures.daemon.live_daemon import gone, until
+from fixtures.simulated.system_paths import PATHS
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Bug, NotPermitted
 from opanel_agent.core.wire.message import Reply

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import SETTINGS, STATUS_URL, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import SETTINGS, STATUS_URL, Simulated
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import WORDS
 from opanel_agent.core.errors import Unavailable

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.consent.purposes import FIXED_GETS
 from opanel_agent.core.documents import signed_request

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from fixtures import signing, silence_server
-from fixtures.silence_server import Server
+from fixtures import signing
+from fixtures.silence import silence_server
+from fixtures.silence.silence_server import Server
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.network import gate_inputs
 from opanel_agent.silence import listener, namespace, server_copy, strace, tls_greeting

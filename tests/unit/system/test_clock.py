@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fixtures import signing
-from fixtures.fake_clock import FakeClock
-from fixtures.simulated_agent import Simulated
+from fixtures.simulated.fake_clock import FakeClock
+from fixtures.simulated.simulated_agent import Simulated
 from opanel_agent.core.errors import Storage
 from opanel_agent.system.clock import BOOT_ID, LocalClock
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.fake_machine import FACTS, FakeMachine
+from fixtures.simulated.fake_machine import FACTS, FakeMachine
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.system.machine import Kernel, LocalMachine
 from opanel_agent.system.storage.resources import load_catalog

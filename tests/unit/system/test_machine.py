@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.fake_machine import FULL, FakeMachine
+from fixtures.simulated.fake_machine import FULL, FakeMachine
 from opanel_agent.system.machine import LocalMachine, app_specific
 
 MACHINE_ID = "0123456789abcdef0123456789abcdef"

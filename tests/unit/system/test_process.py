@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.live_daemon import gone, until
+from fixtures.daemon.live_daemon import gone, until
 from opanel_agent.system import process
 from opanel_agent.system.process import Credentials, Finished, KernelLimits
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.simulated_agent import Simulated
+from fixtures.simulated.simulated_agent import Simulated
 from opanel_agent.system.sandbox import WALLS, LocalSandbox, SandboxTests
 
 DEV = """Inter-|   Receive                                                |  Transmit

@@ -5,11 +5,9 @@ has its attempt, its mark is in `sent/` or its receipt in `receipts/`, so one wh
 the authority; one that was dropped, or withheld by the gate, before it left reveals nothing. `rights.json` lists every
 request that was made.
 
-Where an opt-out forbids sending, the same bytes go to a file (`evaluate.requests.commanded`). `ready/` holds erasure requests that
-nobody asked for yet, of reports that had left when a consent was withdrawn. They outlive the copies of the reports, until
-the authority's answer is installed.
-
-A right over license data needs no random bytes: `activation.key` signs the request, and so proves which installation asks.
+Where an opt-out forbids sending, the same bytes go to a file (`evaluate.requests.commanded`). `ready/` holds erasure
+requests that nobody asked for yet, of reports that had left when a consent was withdrawn. They outlive the copies of the
+reports, until the authority's answer is installed.
 """
 
 from collections.abc import Collection, Iterable, Sequence

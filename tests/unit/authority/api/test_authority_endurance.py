@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import catalog_bodies
-from fixtures.authority_records import given
-from fixtures.authority_server import JSON, Served, environment, serving
-from fixtures.vendor import vendor
+from fixtures.authority.authority_records import given
+from fixtures.authority.authority_server import JSON, Served, environment, serving
+from fixtures.authority.vendor import vendor
+from fixtures.data import catalog_bodies
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.documents import status_list
 from opanel_agent.core.license import license_key

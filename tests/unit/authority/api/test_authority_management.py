@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.authority_server import Served, serving
-from fixtures.vendor import RESELLER
+from fixtures.authority.authority_server import Served, serving
+from fixtures.authority.vendor import RESELLER
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import license_key

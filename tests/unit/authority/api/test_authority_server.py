@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.authority_server import JOSE, JSON, Served, environment, serving
-from fixtures.vendor import DAY, RESELLER, vendor
+from fixtures.authority.authority_server import JOSE, JSON, Served, environment, serving
+from fixtures.authority.vendor import DAY, RESELLER, vendor
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.documents import advisory, status_list
 from opanel_agent.core.documents import root as roots

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.vendor import DAY, NOW, RESELLER, Vendor, vendor
+from fixtures.authority.vendor import DAY, NOW, RESELLER, Vendor, vendor
 from opanel_agent.core.documents import status_list
 from opanel_agent.core.documents.status_list import SHARD_ENTRIES, shard_uri
 from opanel_agent.core.errors import NotPermitted, Usage

@@ -12,10 +12,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from fixtures import postgresql
-from fixtures.authority_server import environment
-from fixtures.catalog_bodies import CATALOG, CATALOGS, report, right
-from fixtures.vendor import DAY, NOW, RESELLER, URL, Vendor
+from fixtures.authority import postgresql
+from fixtures.authority.authority_server import environment
+from fixtures.authority.vendor import DAY, NOW, RESELLER, URL, Vendor
+from fixtures.data.catalog_bodies import CATALOG, CATALOGS, report, right
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import Misconfigured, Untrusted
 from opanel_authority import authority as authority_home

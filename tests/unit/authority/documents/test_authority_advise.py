@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.vendor import DAY, NOW, Vendor, vendor
+from fixtures.authority.vendor import DAY, NOW, Vendor, vendor
 from opanel_agent.core.documents import advisory
 from opanel_agent.core.documents.advisory import MAX_ADVISORIES, Advisory
 from opanel_agent.core.errors import AgentError, Untrusted

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.vendor import DAY, NOW, RESELLER, Vendor, vendor
+from fixtures.authority.vendor import DAY, NOW, RESELLER, Vendor, vendor
 from opanel_agent.core.documents.bundle import verify
 from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Untrusted, Usage
 from opanel_agent.core.license import license_key

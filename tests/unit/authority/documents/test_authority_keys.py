@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from fixtures.vendor import vendor
+from fixtures.authority.vendor import vendor
 from opanel_agent.core.errors import Bug, Misconfigured
 from opanel_agent.core.jose import jws
 from opanel_agent.core.jose.jws import Typ

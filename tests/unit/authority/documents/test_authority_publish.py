@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.vendor import DAY, NOW, vendor
+from fixtures.authority.vendor import DAY, NOW, vendor
 from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents import status_list
 from opanel_agent.core.documents.activation import Activation

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from fixtures import signing
-from fixtures.authority_server import JSON, serving
-from fixtures.customer import DAY, Customer, activated
-from fixtures.vendor import RESELLER, Vendor, vendor
+from fixtures.authority.authority_server import JSON, serving
+from fixtures.authority.customer import DAY, Customer, activated
+from fixtures.authority.vendor import RESELLER, Vendor, vendor
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.strict_json import dumps

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from fixtures.authority_server import Served, serving
-from fixtures.vendor import RESELLER
+from fixtures.authority.authority_server import Served, serving
+from fixtures.authority.vendor import RESELLER
 from opanel_authority.lifecycle import api_keys, listing
 from opanel_authority.lifecycle.handles import find_license
 

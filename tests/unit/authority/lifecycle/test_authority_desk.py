@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fixtures import vendor as vendors
-from fixtures.vendor import RESELLER, Vendor
+from fixtures.authority import vendor as vendors
+from fixtures.authority.vendor import RESELLER, Vendor
 from opanel_agent.core.license import license_key
 from opanel_authority.books.tables import licenses as licenses_table
 from opanel_authority.cli.main import main

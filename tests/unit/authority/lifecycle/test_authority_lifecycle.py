@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.vendor import DAY, NOW, RESELLER, Vendor, vendor
+from fixtures.authority.vendor import DAY, NOW, RESELLER, Vendor, vendor
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Untrusted, Usage
 from opanel_agent.core.license import license_key

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.vendor import DAY, NOW, RESELLER, Vendor, vendor
+from fixtures.authority.vendor import DAY, NOW, RESELLER, Vendor, vendor
 from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_authority.documents import delegate
 from opanel_authority.documents.claims import DelegationTerms

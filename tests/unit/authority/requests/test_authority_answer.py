@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.vendor import DAY, NOW, Vendor, vendor
+from fixtures.authority.vendor import DAY, NOW, Vendor, vendor
 from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.errors import AgentError, NotPermitted, Untrusted

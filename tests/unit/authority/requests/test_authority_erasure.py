@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import catalog_bodies, log_scan
-from fixtures.authority_records import everywhere, given, kept, take, use
-from fixtures.authority_server import JSON, Served, serving
-from fixtures.catalog_bodies import CATALOG
-from fixtures.vendor import DAY, NOW, vendor
+from fixtures import log_scan
+from fixtures.authority.authority_records import everywhere, given, kept, take, use
+from fixtures.authority.authority_server import JSON, Served, serving
+from fixtures.authority.vendor import DAY, NOW, vendor
+from fixtures.data import catalog_bodies
+from fixtures.data.catalog_bodies import CATALOG
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import Storage
 from opanel_authority.api import app, serve

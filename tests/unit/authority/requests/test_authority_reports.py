@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from fixtures import catalog_bodies, log_scan
-from fixtures.authority_records import answer_of, everywhere, given, kept, receipt_of, take, use
-from fixtures.authority_server import JOSE, JSON, Reply, Served, serving
-from fixtures.catalog_bodies import CATALOG, CATALOGS
-from fixtures.vendor import DAY, NOW, vendor
+from fixtures import log_scan
+from fixtures.authority.authority_records import answer_of, everywhere, given, kept, receipt_of, take, use
+from fixtures.authority.authority_server import JOSE, JSON, Reply, Served, serving
+from fixtures.authority.vendor import DAY, NOW, vendor
+from fixtures.data import catalog_bodies
+from fixtures.data.catalog_bodies import CATALOG, CATALOGS
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import Purpose

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from fixtures.command_line import SetSignals, Terminal
-from fixtures.fake_daemon import CannedReply, answer, fake_daemon
-from fixtures.memory_files import MemoryFiles, Stopped
-from fixtures.written_consents import NOTICE, policy, write
+from fixtures.daemon.fake_daemon import CannedReply, answer, fake_daemon
+from fixtures.data.written_consents import NOTICE, policy, write
+from fixtures.simulated.memory_files import MemoryFiles, Stopped
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.consent_file import parse
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals

@@ -6,9 +6,9 @@ import pytest
 
 from fixtures import signing
 from fixtures.command_line import Terminal
-from fixtures.fake_daemon import CannedReply, answer, fake_daemon, problem
-from fixtures.memory_files import MemoryFiles, Stopped
-from fixtures.simulated_agent import FakeOptOuts
+from fixtures.daemon.fake_daemon import CannedReply, answer, fake_daemon, problem
+from fixtures.simulated.memory_files import MemoryFiles, Stopped
+from fixtures.simulated.simulated_agent import FakeOptOuts
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.command_line import Printed, Terminal
-from fixtures.fake_daemon import NOW
-from fixtures.memory_files import MemoryFiles
+from fixtures.daemon.fake_daemon import NOW
+from fixtures.simulated.memory_files import MemoryFiles
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.consent.withdrawals import Withdrawable

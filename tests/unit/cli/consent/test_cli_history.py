@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fixtures.command_line import Terminal
-from fixtures.fake_daemon import fake_daemon
-from fixtures.written_consents import NOTICE
+from fixtures.daemon.fake_daemon import fake_daemon
+from fixtures.data.written_consents import NOTICE
 from opanel_agent.cli.display.times import moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.purposes import Purpose

@@ -9,9 +9,9 @@ import pytest
 import opanel_agent
 from fixtures import signing
 from fixtures.command_line import Printed, SetSignals, Terminal
-from fixtures.fake_daemon import CannedReply, answer, fake_daemon
-from fixtures.memory_files import MemoryFiles, Stopped
+from fixtures.daemon.fake_daemon import CannedReply, answer, fake_daemon
 from fixtures.pseudo_terminal import TypedAt
+from fixtures.simulated.memory_files import MemoryFiles, Stopped
 from opanel_agent.core.consent.consent_file import parse
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fixtures.command_line import SetSignals, Terminal
-from fixtures.fake_daemon import answer, fake_daemon
-from fixtures.written_consents import NOTICE, write
+from fixtures.daemon.fake_daemon import answer, fake_daemon
+from fixtures.data.written_consents import NOTICE, write
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose

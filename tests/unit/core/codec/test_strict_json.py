@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.data.unsafe_text import UNSAFE
 from fixtures.refusal import refused
-from fixtures.unsafe_text import UNSAFE
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import MAX_DEPTH, MAX_INT, dumps, loads

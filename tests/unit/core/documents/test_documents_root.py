@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fixtures import signing
+from fixtures.data.vectors import vectors
 from fixtures.refusal import refused
-from fixtures.vectors import vectors
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import FIXED, Purpose

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures import signing
+from fixtures.data.vectors import vectors
 from fixtures.refusal import refused
-from fixtures.vectors import vectors
 from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import EVERY_GET, SHARDS, status_word

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures import signing
-from fixtures.memory_files import MemoryFiles
 from fixtures.refusal import refused
-from fixtures.system_paths import PATHS
+from fixtures.simulated.memory_files import MemoryFiles
+from fixtures.simulated.system_paths import PATHS
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents import root as root_document

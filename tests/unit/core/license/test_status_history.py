@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.claims import StatusRef

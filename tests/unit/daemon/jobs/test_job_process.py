@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.live_daemon import gone, until
+from fixtures.daemon.live_daemon import gone, until
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Bug
 from opanel_agent.daemon.jobs.job_process import JobLimits, JobProcess, JobResult

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.consent.opt_outs import COMMAND_ENVIRONMENT
 from opanel_agent.system.storage.resources import installed_notice
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.authority_records import answer_of, everywhere, receipt_of
-from fixtures.authority_server import JOSE, JSON, Served, serving
-from fixtures.catalog_bodies import CATALOG
-from fixtures.customer import Customer
-from fixtures.simulated_agent import PATHS, Simulated
-from fixtures.vendor import DAY, URL, Vendor, vendor
+from fixtures.authority.authority_records import answer_of, everywhere, receipt_of
+from fixtures.authority.authority_server import JOSE, JSON, Served, serving
+from fixtures.authority.customer import Customer
+from fixtures.authority.vendor import DAY, URL, Vendor, vendor
+from fixtures.data.catalog_bodies import CATALOG
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.documents.receipt import Receipt

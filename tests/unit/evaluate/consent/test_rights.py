@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from fixtures import log_scan, signing
-from fixtures.fake_network import ok
-from fixtures.memory_files import Stopped
 from fixtures.refusal import refused
-from fixtures.simulated_agent import PATHS, ROOT_FILE, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.memory_files import Stopped
+from fixtures.simulated.simulated_agent import PATHS, ROOT_FILE, Simulated
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.consent import rights as core
 from opanel_agent.core.consent.gate import Denial, Permit, decide

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import Storage, Unavailable
 from opanel_agent.core.wire.message import Reply, Sealed

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.commanded_agent import command
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.commanded_agent import command
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.consent_receipt import STATES
 from opanel_agent.core.consent.withdrawals import AgentRecord, OwnerRecord, decode, encode

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.customer import DAY, HOUR, Customer, activated
-from fixtures.simulated_agent import PATHS, Simulated
-from fixtures.vendor import RESELLER, Vendor, vendor
+from fixtures.authority.customer import DAY, HOUR, Customer, activated
+from fixtures.authority.vendor import RESELLER, Vendor, vendor
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.documents import signed_request as requests

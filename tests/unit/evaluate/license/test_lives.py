@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.fake_machine import FULL
 from fixtures.signing import DAY, NOW
-from fixtures.simulated_agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
+from fixtures.simulated.fake_machine import FULL
+from fixtures.simulated.simulated_agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Unavailable
 from properties.test_simulation import activation_reply

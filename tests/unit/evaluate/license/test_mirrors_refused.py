@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import ROOTS_URL, SETTINGS, STATUS_URL, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import ROOTS_URL, SETTINGS, STATUS_URL, Simulated
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.purposes import EVERY_GET, MIRRORS_TRIED, WORDS
 from opanel_agent.core.errors import Unavailable

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.market import DAY, HOUR, Market
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.authority.market import DAY, HOUR, Market
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.documents import signed_request as requests

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.market import DAY, HOUR, Market
-from fixtures.memory_files import Stopped
-from fixtures.simulated_agent import PATHS, SETTINGS, Simulated
-from fixtures.vendor import URL
+from fixtures.authority.market import DAY, HOUR, Market
+from fixtures.authority.vendor import URL
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.memory_files import Stopped
+from fixtures.simulated.simulated_agent import PATHS, SETTINGS, Simulated
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import bundle as bundle_document
 from opanel_agent.core.documents import signed_request as requests

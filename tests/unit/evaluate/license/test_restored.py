@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.customer import DAY, HOUR, Customer
-from fixtures.fake_network import ok
-from fixtures.memory_files import Entry
-from fixtures.simulated_agent import PATHS, STATUS_URL, Simulated
-from fixtures.vendor import vendor
+from fixtures.authority.customer import DAY, HOUR, Customer
+from fixtures.authority.vendor import vendor
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.memory_files import Entry
+from fixtures.simulated.simulated_agent import PATHS, STATUS_URL, Simulated
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.consent.purposes import CONSENT_BASED
 from opanel_agent.core.wire.message import Reply, Sealed

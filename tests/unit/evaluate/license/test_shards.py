@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.customer import Customer
-from fixtures.simulated_agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
-from fixtures.vendor import DAY, NOW, URL, Vendor, vendor
+from fixtures.authority.customer import Customer
+from fixtures.authority.vendor import DAY, NOW, URL, Vendor, vendor
+from fixtures.simulated.simulated_agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents.status_list import SHARD_ENTRIES
 from opanel_agent.evaluate.storage.state import AgentState

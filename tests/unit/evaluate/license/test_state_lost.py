@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.fake_network import ok
-from fixtures.memory_files import Stopped
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.memory_files import Stopped
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.documents import bundle as bundle_document
 from opanel_agent.core.documents import signed_request
 from opanel_agent.core.license import license_key

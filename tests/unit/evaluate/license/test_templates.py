@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.customer import DAY, Customer, connect
-from fixtures.fake_machine import FULL
-from fixtures.fake_network import ok
-from fixtures.simulated_agent import PATHS, SeededRandom, Simulated
-from fixtures.vendor import Vendor, vendor
+from fixtures.authority.customer import DAY, Customer, connect
+from fixtures.authority.vendor import Vendor, vendor
+from fixtures.simulated.fake_machine import FULL
+from fixtures.simulated.fake_network import ok
+from fixtures.simulated.simulated_agent import PATHS, SeededRandom, Simulated
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import CONSENT_BASED

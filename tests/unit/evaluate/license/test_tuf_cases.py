@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fixtures import signing
-from fixtures.simulated_agent import ROOT_FILE, ROOTS_URL, STATUS_URL, Simulated
-from fixtures.vectors import vectors
+from fixtures.data.vectors import vectors
+from fixtures.simulated.simulated_agent import ROOT_FILE, ROOTS_URL, STATUS_URL, Simulated
 
 CASES = "tuf-conformance/root_rotation_cases.json"
 JOSE = "application/jose"

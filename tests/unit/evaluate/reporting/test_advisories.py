@@ -3,9 +3,9 @@
 import pytest
 
 from fixtures import signing
-from fixtures.memory_files import Stopped
 from fixtures.refusal import refused
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.memory_files import Stopped
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.evaluate.context import PassContext, begin_pass
 from opanel_agent.evaluate.license import install
 from opanel_agent.evaluate.reporting import advisories

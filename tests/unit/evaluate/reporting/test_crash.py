@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.memory_files import MemoryFiles, Stopped
-from fixtures.simulated_agent import PATHS, Simulated
+from fixtures.simulated.memory_files import MemoryFiles, Stopped
+from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core import errors
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault, Reason

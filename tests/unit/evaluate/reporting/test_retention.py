@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.memory_files import MemoryFiles, Stopped
-from fixtures.system_paths import PATHS
+from fixtures.simulated.memory_files import MemoryFiles, Stopped
+from fixtures.simulated.system_paths import PATHS
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Storage

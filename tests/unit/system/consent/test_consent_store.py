@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.memory_files import MemoryFiles
+from fixtures.simulated.memory_files import MemoryFiles
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.consent_file import ConsentReading, parse, parse_policy
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.memory_files import MemoryFiles
+from fixtures.simulated.memory_files import MemoryFiles
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.errors import Storage

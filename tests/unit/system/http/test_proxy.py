@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
-from fixtures import wire_server as w
-from fixtures.wire_server import answer, sends, wire
+from fixtures.daemon import wire_server as w
+from fixtures.daemon.wire_server import answer, sends, wire
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import AgentError, Unavailable
 from opanel_agent.core.wire.message import Reply, fixed_get, head

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import wire_server as w
-from fixtures.fake_network import FakeNetwork, ok
-from fixtures.wire_server import answer, sends, wire
+from fixtures.daemon import wire_server as w
+from fixtures.daemon.wire_server import answer, sends, wire
+from fixtures.simulated.fake_network import FakeNetwork, ok
 from opanel_agent.core.codes import Code, Fault, Reason
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable
 from opanel_agent.core.problems import MEDIA_TYPE as PROBLEM

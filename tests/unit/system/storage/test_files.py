@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.memory_files import MemoryFiles, Stopped
+from fixtures.simulated.memory_files import MemoryFiles, Stopped
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Storage, Unreadable
 from opanel_agent.system.storage.files import Files, LocalFiles, Syscalls

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.memory_files import MemoryFiles
+from fixtures.simulated.memory_files import MemoryFiles
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import Misconfigured, Storage
 from opanel_agent.system.storage.paths import Paths

@@ -13,8 +13,8 @@ import pytest
 
 from fixtures import signing
 from fixtures.command_line import Terminal, environment
-from fixtures.memory_files import MemoryFiles
-from fixtures.system_paths import PATHS
+from fixtures.simulated.memory_files import MemoryFiles
+from fixtures.simulated.system_paths import PATHS
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.ledger.export import ExportFlawKind
 from opanel_agent.core.units import LANGUAGES
@@ -23,7 +23,7 @@ from opanel_agent.evaluate.storage.ledger_file import open_ledger
 from opanel_agent.messages import translate
 
 ROOT: Final = signing.trusted_root()
-AGENT: Final = Path(__file__).parents[3] / "agent"
+AGENT: Final = Path(__file__).parents[4] / "agent"
 
 
 def made(*, gap: bool = False) -> bytes:

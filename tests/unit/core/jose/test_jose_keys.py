@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from fixtures import signing
+from fixtures.data.vectors import vectors
 from fixtures.refusal import refused
-from fixtures.vectors import vectors
 from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Reason

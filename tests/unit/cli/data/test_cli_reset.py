@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import live_agent
 from fixtures.command_line import Terminal
-from fixtures.fake_daemon import fake_daemon
+from fixtures.daemon import live_agent
+from fixtures.daemon.fake_daemon import fake_daemon
 from opanel_agent.cli import oneshot
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.json_value import Json

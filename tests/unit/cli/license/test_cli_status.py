@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from fixtures.command_line import Printed, Terminal
-from fixtures.fake_daemon import DAY, NOW, CannedReply, answer, fake_daemon, problem
+from fixtures.daemon.fake_daemon import DAY, NOW, CannedReply, answer, fake_daemon, problem
 from opanel_agent.cli.display.times import day, moment
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason

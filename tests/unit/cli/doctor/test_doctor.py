@@ -10,9 +10,9 @@ from typing import Any, Final
 import pytest
 
 from fixtures import signing
+from fixtures.daemon.fake_daemon import CannedReply, problem
 from fixtures.doctor_host import AGENT, DoctorHost, doctor_host
-from fixtures.fake_daemon import CannedReply, problem
-from fixtures.simulated_agent import PATHS, ROOT_FILE, STATUS_URL
+from fixtures.simulated.simulated_agent import PATHS, ROOT_FILE, STATUS_URL
 from opanel_agent import __version__
 from opanel_agent.cli.doctor import ownership
 from opanel_agent.core.codec.base64url import base64url

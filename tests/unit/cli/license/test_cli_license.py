@@ -11,9 +11,9 @@ import pytest
 
 from fixtures import signing
 from fixtures.command_line import SetSignals, Terminal
-from fixtures.fake_daemon import CannedReply, FakeDaemon, answer, fake_daemon, license_, problem
-from fixtures.memory_files import MemoryFiles
-from fixtures.simulated_agent import FakeOptOuts
+from fixtures.daemon.fake_daemon import CannedReply, FakeDaemon, answer, fake_daemon, license_, problem
+from fixtures.simulated.memory_files import MemoryFiles
+from fixtures.simulated.simulated_agent import FakeOptOuts
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals

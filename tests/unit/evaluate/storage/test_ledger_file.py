@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import pytest
 
-from fixtures.memory_files import MemoryFiles, Stopped
-from fixtures.system_paths import PATHS
+from fixtures.simulated.memory_files import MemoryFiles, Stopped
+from fixtures.simulated.system_paths import PATHS
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Bug, Storage
 from opanel_agent.core.ledger import chain

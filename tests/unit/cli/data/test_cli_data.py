@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fixtures.command_line import Terminal
-from fixtures.fake_daemon import CannedReply, fake_daemon, problem
+from fixtures.daemon.fake_daemon import CannedReply, fake_daemon, problem
 from opanel_agent.cli.display.layout import COLUMNS
 from opanel_agent.cli.display.times import moment
 from opanel_agent.core.codec.base64url import base64url

@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 
 from fixtures import signing
-from fixtures.audited_agent import audited_export
 from fixtures.command_line import Terminal
+from fixtures.simulated.audited_agent import audited_export
 from opanel_agent.cli.data import timeline
 from opanel_agent.cli.data.markup import joined, preformatted, tag
 from opanel_agent.cli.data.timeline import OPT_OUTS, Span
