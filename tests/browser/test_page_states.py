@@ -104,10 +104,10 @@ def answering(page: PanelPage, consent: dict[str, Any] | None = None, **license_
 
 @pytest.fixture(autouse=True)
 def as_new(page: PanelPage) -> None:
-    """A panel that has asked nothing yet, and waits for half a second only."""
+    """A panel that has asked nothing yet."""
     for each in page.place.glob("license.last*"):
         each.unlink()
-    page.configure(timeoutS=0.5)
+    page.configure()
 
 
 @pytest.fixture(params=sorted(LANGUAGES))
@@ -215,6 +215,7 @@ def test_an_agent_that_gives_no_answer_is_said_with_its_cure(
     browser: Browser, page: PanelPage, language: str, name: str
 ) -> None:
     failing, english, turkish = SILENCES[name]
+    page.configure(timeoutS=1)  # the busy and the hung are waited for to the end
     with failing(page):
         text = look(browser, page, language, f"agent-{name}")
     assert {"en": english, "tr": turkish}[language] in text

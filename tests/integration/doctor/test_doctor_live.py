@@ -77,7 +77,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Type
             f"http://127.0.0.1:{redirecting.port}",
         )
         home.settings.write_text(f"{home.good_settings}mirrors = {list(mirrors)}\n".replace("'", '"'))
-        yield home, home.type("doctor", "--json")
+        yield home, home.type("doctor", "--json", "--verbose")
         assert intercepted.received == []  # nothing was said to whoever is in between
 
 

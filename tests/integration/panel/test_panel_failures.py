@@ -263,8 +263,13 @@ def test_a_folder_that_may_not_be_entered_is_told_from_an_agent_that_is_stopped(
     assert unprivileged.at(NOW).failed("stopped")
 
 
-def test_a_last_try_that_is_cut_short_says_what_the_agent_said_before(panel: Panel) -> None:
+def is_new(connection: socket.socket) -> None:
+    """Reads a request and answers as an agent does that has just started."""
+    wire_server.read_request(connection)
     json = "Content-Type: application/json"
-    not_yet = wire_server.sends(wire_server.answer("503 Service Unavailable", json, body=b'{"code": "not_yet"}'))
-    with in_turn(panel.socket, not_yet, resets):
-        assert panel.at(NOW, timeout_s=0.3).failed("not_ready")
+    connection.sendall(wire_server.answer("503 Service Unavailable", json, body=b'{"code": "not_yet"}'))
+
+
+def test_a_last_try_that_is_cut_short_says_what_the_agent_said_before(panel: Panel) -> None:
+    with in_turn(panel.socket, is_new, resets):
+        assert panel.at(NOW, timeout_s=1).failed("not_ready")
