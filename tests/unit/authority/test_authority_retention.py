@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from alembic import command
 from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Connection, Engine
 
 from fixtures.authority.vendor import DAY, NOW, Vendor, vendor
 from fixtures.data.catalog_bodies import CATALOG
@@ -115,8 +117,16 @@ def test_the_command_shows_and_sets_the_days(tmp_path: Path, capsys: pytest.Capt
     assert main(["retention", "--changes", "-1", *here]) == 64
 
 
+@contextlib.contextmanager
+def disposed(engine: Engine) -> Iterator[Connection]:
+    """A connection of an engine that keeps none afterwards."""
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
 def test_books_of_version_1_are_upgraded_with_what_is_in_them(tmp_path: Path) -> None:
-    with contextlib.closing(create_engine(f"sqlite:///{tmp_path}/books", future=True).connect()) as connection:
+    with disposed(create_engine(f"sqlite:///{tmp_path}/books", future=True)) as connection:
         command.upgrade(upgrade._config(connection), "0001")
         connection.execute(text("INSERT INTO facts VALUES ('status_order_key', '00')"))
         assert upgrade.upgrade(connection) == ("0001", VERSION)

@@ -167,7 +167,7 @@ def _handshake(stream: Stream, tls: ssl.SSLContext, host: str, context: RequestC
         context.trace.passed.append(Step.TLS)  # it spoke TLS well enough to show a certificate
         context.trace.failed = Step.CERTIFICATE
         raise Unavailable(Reason.TLS_UNTRUSTED, "tls_certificate", why=str(exc.verify_message)) from exc
-    except ssl.SSLEOFError as exc:
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as exc:  # the latter is how Python 3.11.2 takes it
         raise Unavailable(Reason.UNREACHABLE_TCP, "tls_cut") from exc
     except ssl.SSLError as exc:
         spoken = not remembering.first or remembering.first.startswith(TLS_RECORD)
