@@ -13,6 +13,7 @@ from boot.stories.removal import DATA, USERS, memory
 
 PORT = 8099
 SERVER = "boot-repository.service"
+DISABLED = "opanel-agent-changed.path"  # by an administrator, before
 ALTERED = ("BADSIG", "Message has been manipulated")  # gpgv's word, and sqv's (Debian 13)
 KEYRING = "/etc/apt/keyrings/opanel.gpg"
 SOURCES = "/etc/apt/sources.list.d/opanel.list"
@@ -29,6 +30,7 @@ def is_installed_by_apt(scene: Scenario) -> None:
     scene.put("/root/fifth.jws", (scene.outside.folder / "fifth.jws").read_text("ascii"))
     for command in (("license", "install", "/root/fifth.jws"), ("license", "activate")):
         guest.must("opanel-agent", *command)
+    guest.must("systemctl", "disable", "--now", DISABLED)
     before = memory(scene)
     with _repository(scene, "previous"), scene.heard() as lines:
         _is_refused_when_altered(scene)
@@ -40,7 +42,9 @@ def is_installed_by_apt(scene: Scenario) -> None:
         "the installer's place is gone", "", guest.sh("ls -d /opt/opanel-agent /usr/local/bin/opanel-agent || true")
     )
     checks.same("the command is the package's", "/usr/bin/opanel-agent", guest.sh("command -v opanel-agent"))
-    checks.soon("each unit of it runs", lambda: all(guest.unit(unit, "ActiveState") == "active" for unit in UNITS))
+    others = [unit for unit in UNITS if unit != DISABLED]
+    checks.soon("each unit of it runs", lambda: all(guest.unit(unit, "ActiveState") == "active" for unit in others))
+    checks.same("but the one that was disabled before", "disabled\ninactive", _disabled(scene))
     checks.same(
         "its units lie in the vendor's place", "/lib/systemd/system", _folder(guest.unit(UNITS[0], "FragmentPath"))
     )
@@ -79,12 +83,12 @@ def _is_upgraded(scene: Scenario) -> None:
     checks.same("it is that version", f"opanel-agent {version_of(guest.path(f'{TOOLS}/current'))}", version)
     checks.same("the settings are what they were", settings, guest.must("cat", "/etc/opanel-agent/agent.toml"))
     checks.same("license and consents, too", before, memory(scene)[:2])
-    guest.must("systemctl", "disable", "--now", "opanel-agent-courier.socket")
     checks.succeeds("installed again over itself", _apt(scene, "install", "--reinstall", "opanel-agent"))
-    courier = guest.sh(
-        "systemctl is-enabled opanel-agent-courier.socket; systemctl is-active opanel-agent-courier.socket; true"
-    )
-    checks.same("what the administrator disabled stays so", "disabled\ninactive", courier)
+    checks.same("what the administrator disabled stays so", "disabled\ninactive", _disabled(scene))
+
+
+def _disabled(scene: Scenario) -> str:
+    return scene.guest.sh(f"systemctl is-enabled {DISABLED}; systemctl is-active {DISABLED}; true")
 
 
 def _is_removed(scene: Scenario, before: Tree) -> None:
