@@ -233,7 +233,8 @@ _WAIT: Final = frozenset({"--wait"})
 _OUTPUT: Final = frozenset({"--wait", "-o"})
 _COUNT: Final = frozenset({"-n"})
 _ALL: Final = frozenset({"--all"})
-_REMOVES: Final = frozenset({"--yes", "--dry-run"})
+_DRY_RUN: Final = frozenset({"--dry-run"})
+_REMOVES: Final = _DRY_RUN | {"--yes"}
 _VERBOSE: Final = frozenset({"--verbose"})
 _MAX_PURPOSES: Final = 16
 _MAX_REPORTS: Final = 64
@@ -270,7 +271,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(("data", "catalog"), "data.catalog:show", _VERBOSE, _NONE, (0, 1), "PURPOSE"),
     Command(("data", "preview"), "data.commands:preview", _NONE, _WAIT, _ONE, "PURPOSE", (PREVIEW,)),
     Command(("data", "held", "show"), "data.commands:held_show", _NONE, _WAIT, _ONE, "ID", (HELD,)),
-    Command(("data", "held", "drop"), "data.commands:held_drop", _NONE, _WAIT, _ONE, "ID", (HELD,)),
+    Command(("data", "held", "drop"), "data.commands:held_drop", _DRY_RUN, _WAIT, _ONE, "ID", (HELD,)),
     Command(("data", "held", "send"), "data.commands:held_send", _NONE, _WAIT, _ONE, "ID", (HELD,)),
     Command(("data", "held"), "data.commands:held", valued=_WAIT, asks=(HELD,)),
     Command(("data", "sent"), "data.sent:sent", _VERBOSE, _WAIT | _COUNT, (0, 1), "ID|PURPOSE", (SENT,)),
@@ -289,7 +290,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     Command(("doctor",), "doctor.command:doctor", frozenset({"--report", "--verbose"}), asks=(ANSWER,)),
     Command(("prove-silence",), "silence:prove", valued=frozenset({"--days"})),
     Command(("setup",), "consent.setup:setup", valued=frozenset({"--preseed"}), asks=(NOTICED, NARROWED)),
-    Command(("reset",), "data.reset:reset", frozenset({"--image", "--dry-run"}), frozenset({"-o"}), asks=(RESET,)),
+    Command(("reset",), "data.reset:reset", _DRY_RUN | {"--image"}, frozenset({"-o"}), asks=(RESET,)),
 )
 
 # Every route by path and method: what the socket takes.

@@ -61,6 +61,13 @@ def held_show(options: Options, world: Context) -> CommandResult:
 
 
 def held_drop(options: Options, world: Context) -> CommandResult:
+    """Drops a held report. `--dry-run` only finds it and names it, and fails as the drop would where it is unknown."""
+    if "--dry-run" in options.flags:
+        shown = _held_post(options, world, "show").result
+        with decode_reply():
+            found = shown.text("id")
+        result: dict[str, Json] = {"dropped": None, "would_drop": found}
+        return CommandResult(result=result, lines=(world.sentence("purge.would", id=found),))
     done = _held_post(options, world, "drop")
     return CommandResult(result=done.plain, lines=(world.sentence("held.dropped", id=_id(options)),))
 

@@ -42,7 +42,7 @@ function __opanel_agent_after
             set options --wait
             set valued --wait
         case 'data held drop'
-            set options --wait
+            set options --dry-run --wait
             set valued --wait
         case 'data held send'
             set options --wait

@@ -244,6 +244,26 @@ def test_held_show_and_drop(terminal: Terminal) -> None:
     assert printed.out == f"Dropped: {ID}. It does not leave.\n"
 
 
+def test_held_drop_only_names_the_report_in_a_dry_run(terminal: Terminal) -> None:
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.done("/v1/held", SHOWN | {"why": DENIED})
+        printed = terminal.type("data", "held", "drop", ID, "--dry-run")
+        result = terminal.type("data", "held", "drop", ID, "--dry-run", "--json").json()["result"]
+        assert daemon.posts() == [("/v1/held", {"action": "show", "id": ID})] * 2
+    assert (printed.status, printed.out) == (0, f"To be deleted: {ID}\n")
+    assert result == {"dropped": None, "would_drop": ID}
+
+
+def test_held_drop_of_an_unknown_report_fails_in_a_dry_run_as_it_would_without(terminal: Terminal) -> None:
+    unknown = Untrusted(Fault.USAGE, "held_unknown", id=ID)
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.failed("/v1/held", unknown.to_json())
+        dry = terminal.type("data", "held", "drop", ID, "--dry-run")
+        real = terminal.type("data", "held", "drop", ID)
+    assert (dry.status, dry.out, dry.err) == (real.status, "", real.err)
+    assert dry.status == unknown.exit_status
+
+
 def test_held_send_shows_the_bytes_before_it_asks_for_them_to_leave(terminal: Terminal) -> None:
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.done(
