@@ -217,7 +217,7 @@ def own(making: Path, kept: Path | None) -> None:
     if has_source():
         build(making)
     else:
-        shutil.copy(own_wheel(kept or ROOT / "wheels"), making)
+        shutil.copy(sealed_wheel(kept or ROOT / "wheels"), making)
     seal(making)
 
 
@@ -243,10 +243,11 @@ def build(making: Path) -> None:
 
 
 def copy(out: Path, taken: Path) -> None:
+    sealed_wheel(taken)
     with beside(out) as making:
         for wheel in taken.glob("*.whl"):
             shutil.copy(wheel, making)
-        seal(making)
+        shutil.copy(taken / OWN_LOCK, making)
 
 
 def seal(directory: Path) -> None:
@@ -262,6 +263,21 @@ def own_wheel(directory: Path) -> Path:
         sentence = f"cannot find {found.name} in {directory}"
         raise CannotError(sentence, 69)
     return found
+
+
+def sealed_wheel(directory: Path) -> Path:
+    """Our own wheel as it was sealed. Raises CannotError where it was altered, or where nothing says what it was.
+
+    A folder without the lock is refused, not sealed anew: whoever alters the wheel would only have to delete it.
+    """
+    wheel, sealed = own_wheel(directory), directory / OWN_LOCK
+    if not sealed.is_file():
+        sentence = f"cannot use {wheel}: {sealed.name}, which pins it, is not beside it"
+        raise CannotError(sentence, 69)
+    if hashlib.sha256(wheel.read_bytes()).hexdigest() not in sealed.read_text(encoding="ascii", errors="replace"):
+        sentence = f"cannot use {wheel}: it is not the one that {sealed.name} names"
+        raise CannotError(sentence, 69)
+    return wheel
 
 
 def version() -> str:
@@ -283,11 +299,7 @@ def names_of(locks: Sequence[Path]) -> str:
 def fit(directory: Path, *, built: bool) -> None:
     """Raises CannotError unless `directory` holds all that this Python needs, with the hashes that are pinned."""
     if not built:
-        wheel, sealed = own_wheel(directory), directory / OWN_LOCK
-        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        if sealed.is_file() and digest not in sealed.read_text(encoding="ascii"):
-            sentence = f"cannot use {wheel}: it is not the one that {sealed.name} names"
-            raise CannotError(sentence, 69)
+        sealed_wheel(directory)
     locks = [LOCK, BUILD_LOCK] if built else [LOCK]
     with tempfile.TemporaryDirectory() as place:
         if download(Path(place), locks, "--find-links", str(directory), run=offline_pip) != 0:

@@ -86,8 +86,13 @@ def copy(tmp_path: Path) -> Path:
     (here / "wheels").mkdir()
     shutil.copy(ROOT / "packaging/wheels.py", here / "packaging")
     (here / "pyproject.toml").write_text('[project]\nversion = "0.1.0"\n', encoding="utf-8")
-    wheel(here / "wheels" / OWN, "opanel_agent")
+    seal(here, wheel(here / "wheels" / OWN, "opanel_agent"))
     return here
+
+
+def seal(copy: Path, own: bytes) -> None:
+    digest = hashlib.sha256(own).hexdigest()
+    (copy / "wheels/opanel-agent.lock").write_text(f"opanel-agent==0.1.0 --hash=sha256:{digest}\n", encoding="ascii")
 
 
 def pin(copy: Path, *files: bytes) -> None:
@@ -225,6 +230,23 @@ def test_what_is_missing_or_damaged_does_not_fit(copy: Path, tiny: bytes) -> Non
     (wheels / OWN).unlink()
     fitted = run(copy, "--fit", wheels)
     assert (fitted.returncode, f"cannot find {OWN}" in fitted.stderr) == (69, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["--fit", "--kept", "--copy"])
+def test_an_altered_wheel_is_refused_with_its_lock_and_without(copy: Path, tiny: bytes, how: str) -> None:
+    """To delete the lock is no way to have another wheel taken."""
+    wheels = copy / "wheels"
+    (wheels / TINY).write_bytes(tiny)
+    with (wheels / OWN).open("ab") as own:
+        own.write(b"!")
+    words = ("--fit", wheels) if how == "--fit" else ("-o", "out", how, wheels)
+    beside = run(copy, *words)
+    assert (beside.returncode, "is not the one that opanel-agent.lock names" in beside.stderr) == (69, True)
+    (wheels / "opanel-agent.lock").unlink()
+    deleted = run(copy, *words)
+    assert (deleted.returncode, "opanel-agent.lock, which pins it, is not beside it" in deleted.stderr) == (69, True)
+    assert not (copy / "out").exists()
 
 
 @pytest.mark.parametrize(
