@@ -21,11 +21,13 @@ from opanel_authority.cli.common import (
 from opanel_authority.cli.controllers import add_controller, controller_of
 from opanel_authority.cli.own_key import public_key
 from opanel_authority.documents import delegate, publish
+from opanel_authority.documents.claims import DelegationTerms
 from opanel_authority.lifecycle import api_keys, webhooks
 
 
 def register(add: AddCommand) -> None:
     """Add this group's commands."""
+    _delegate_arguments(add("delegate", _delegate, "make a reseller's key and delegation"))
     add("resellers", _resellers, "every reseller, and how much of his slots and entries is given out")
     changing = add("reseller", _reseller, "a newer delegation: prolonged, widened or narrowed; --rekey after a theft")
     changing.add_argument("name", metavar="NAME")
@@ -61,6 +63,25 @@ def register(add: AddCommand) -> None:
     removing.add_argument("id", metavar="ID")
     revoking = add("revoke-api-key", _revoke_key, "end a key of the management API")
     revoking.add_argument("id", metavar="ID")
+
+
+def _delegate(arguments: argparse.Namespace) -> Result:
+    named = given(
+        arguments,
+        *("name", "email", "phone", "url", "products", "features", "tiers", "max_term_days", "grace_days"),
+        *("stale_days", "days", "slots", "depth", "status_entries"),
+    )
+    terms = DelegationTerms(limits=dict(arguments.limit), controller=controller_of(arguments), **named)
+    public = None if arguments.public_key is None else public_key(arguments.public_key)
+    authority = opened(arguments)
+    made = delegate.delegate(authority, terms, arguments.output, now=now_s(), actor=actor(), public=public)
+    return {
+        "reseller": made.name,
+        "id": made.jti,
+        "key": "the reseller's own" if public is not None else str(arguments.output / "key.pem"),
+        "delegation": str(arguments.output / "delegation.jws"),
+        **warned(delegate.warnings_of(authority)),
+    }
 
 
 def _resellers(arguments: argparse.Namespace) -> Result:
@@ -155,3 +176,27 @@ def _webhooks(arguments: argparse.Namespace) -> Result:
 def _remove_webhook(arguments: argparse.Namespace) -> Result:
     webhooks.remove(opened(arguments), arguments.id, now=now_s(), actor=actor())
     return {"id": arguments.id, "state": "removed"}
+
+
+def _delegate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    for contact in ("email", "phone", "url"):
+        parser.add_argument(f"--{contact}", help="shown to end users")
+    add_controller(parser)
+    for sets in ("products", "features", "tiers"):
+        parser.add_argument(f"--{sets}", type=words, metavar="A,B", help="all that he may sell")
+    parser.add_argument("--limit", type=limit, action="append", default=[], metavar="NAME=MAX")
+    parser.add_argument(
+        "--public-key", type=Path, metavar="FILE", help="he keeps his key himself: its JWK (reseller-key)"
+    )
+    for number, meaning in (
+        ("max-term-days", "the longest license"),
+        ("grace-days", "the longest grace"),
+        ("stale-days", "the longest time without a status list; 3650 is for ever"),
+        ("days", "how long he may issue"),
+        ("slots", "how many licenses at a time"),
+        ("depth", "how many levels of resellers below him"),
+        ("status-entries", "how many licenses in all"),
+    ):
+        parser.add_argument(f"--{number}", type=int, metavar="N", help=meaning)
