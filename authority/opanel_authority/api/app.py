@@ -38,7 +38,7 @@ from opanel_authority.api.problems import problem
 from opanel_authority.authority import Authority
 from opanel_authority.documents import advisories, publish
 from opanel_authority.lifecycle import health
-from opanel_authority.requests import licensing, networks, reports
+from opanel_authority.requests import licensing, networks, reports, rights
 from opanel_authority.requests.licensing import JOSE, JSON, Answer
 from opanel_authority.requests.networks import Network, Sender
 
@@ -161,12 +161,12 @@ def _report(served: Served, purpose: Purpose, body: bytes, _peer: Sender) -> Ans
 
 def _right(served: Served, body: bytes, _peer: Sender) -> Answer:
     admit = partial(served.rights.admit, served.elapsed())
-    return reports.right(served.authority, served.catalog, body, now=served.now(), admit=admit)
+    return rights.right(served.authority, served.catalog, body, now=served.now(), admit=admit)
 
 
 def _license_right(served: Served, body: bytes, _peer: Sender) -> Answer:
     admit = partial(served.rights.admit, served.elapsed())
-    return reports.license_right(served.authority, served.catalog, body, now=served.now(), admit=admit)
+    return rights.license_right(served.authority, served.catalog, body, now=served.now(), admit=admit)
 
 
 def _rights(served: Served) -> Callable[[Request], Awaitable[Response]]:

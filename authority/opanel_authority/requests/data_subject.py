@@ -6,7 +6,7 @@ license runs on it, and to release it is free. What has ended is erased when its
 name nobody: the status entry, which says 3 for ever; a digest of the digest of each request, so that an old copy of it
 takes no seat; and that the license moved, for as long as moves are counted.
 
-What is asked for and what is answered is `reports.license_right`.
+What is asked for and what is answered is `rights.license_right`.
 """
 
 import secrets

@@ -138,7 +138,7 @@ def _signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: i
             case RequestKind.RENEWAL:
                 return _renewal(asked)
             case RequestKind.RIGHTS:
-                raise NotPermitted(Reason.NOT_PERMITTED, "kind_elsewhere")  # `reports.license_right` answers it
+                raise NotPermitted(Reason.NOT_PERMITTED, "kind_elsewhere")  # `rights.license_right` answers it
             case _:
                 assert_never(claims.kind)
 

@@ -22,7 +22,7 @@ from opanel_authority import authority as authority_home
 from opanel_authority import messages
 from opanel_authority.cli.main import main
 from opanel_authority.documents.issue import Issued
-from opanel_authority.requests import reports
+from opanel_authority.requests import reports, rights
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs/authority.md"
 Captured = pytest.CaptureFixture[str]
@@ -152,7 +152,7 @@ def test_a_person_answers_what_is_owed(tmp_path: Path, capsys: Captured, by_id: 
     made, _issued = prepared(tmp_path)
     there = ("--dir", tmp_path / "vendor")
     body = catalog_bodies.right("rectify", text="?")
-    owed = reports.right(made.authority, catalog_bodies.CATALOG, body, now=made.now).body
+    owed = rights.right(made.authority, catalog_bodies.CATALOG, body, now=made.now).body
     (tmp_path / "request").write_bytes(body)
     request = receipt.verify(owed, made.authority.root).jti if by_id else tmp_path / "request"
     run(capsys, "answer", request, "-o", tmp_path / "reply", *there)

@@ -27,7 +27,7 @@ from opanel_authority.documents.claims import DelegationTerms
 from opanel_authority.lifecycle import changes, health, listing
 from opanel_authority.lifecycle.changes import Change
 from opanel_authority.lifecycle.listing import Filter
-from opanel_authority.requests import reports
+from opanel_authority.requests import reports, rights
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def story(made: Vendor) -> None:
         assert [each["act"] for each in books.changes()][::-1][1:4] == ["issue", "suspend", "resume"]
     assert (row["order_id"], row["state"]) == ("1", "active")
     reports.report(made.authority, CATALOGS, Purpose.USAGE_STATISTICS, report("a"), now=made.now)
-    reports.right(made.authority, CATALOG, right("erase", "a"), now=made.now)
+    rights.right(made.authority, CATALOG, right("erase", "a"), now=made.now)
     assert reports.received(made.authority)["usage_statistics"] == 0
     assert health.examine(made.authority, now=made.now).figures["activations"] == 2
 

@@ -20,7 +20,7 @@ from opanel_agent.core.errors import Storage
 from opanel_authority.api import app, serve
 from opanel_authority.books.database import Store
 from opanel_authority.books.repositories.report_repository import ReportRepository
-from opanel_authority.requests import reports
+from opanel_authority.requests import receipts, reports
 
 CRASH = "/v1/reports/crash_reports"
 RIGHTS = "/v1/rights"
@@ -153,7 +153,7 @@ def test_a_report_stays_as_long_as_the_first_of_its_fields_may() -> None:
     sheet = CATALOG.sheets["usage_statistics"]
     kernel = replace(sheet.fields["kernel"], retention_days_there=7)
     narrower = replace(CATALOG, sheets={"usage_statistics": replace(sheet, fields={**sheet.fields, "kernel": kernel})})
-    assert reports.retention_days(narrower, Purpose.USAGE_STATISTICS) == 7
+    assert receipts.retention_days(narrower, Purpose.USAGE_STATISTICS) == 7
 
 
 def test_what_is_purged_leaves_no_traces(tmp_path: Path) -> None:

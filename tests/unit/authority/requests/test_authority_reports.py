@@ -30,7 +30,7 @@ from opanel_authority.api import app
 from opanel_authority.api import app as server
 from opanel_authority.documents import keys
 from opanel_authority.documents.keys import PrivateKey, Role
-from opanel_authority.requests import reports
+from opanel_authority.requests import receipts, reports, rights
 from opanel_authority.requests.networks import CARRIED
 
 USAGE = "/v1/reports/usage_statistics"
@@ -148,7 +148,7 @@ def test_nobody_erases_what_he_cannot_reveal(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     take(made, "a")
     body = dumps({"schema": 1, "kind": "erase", "reveals": [catalog_bodies.erasure("a")]})
-    assert answer_of(reports.right(made.authority, CATALOG, body, now=NOW).body) == {"found": 0}
+    assert answer_of(rights.right(made.authority, CATALOG, body, now=NOW).body) == {"found": 0}
     assert kept(made)["usage_statistics"] == 1
 
 
@@ -247,7 +247,7 @@ def test_what_a_person_must_see_to_is_owed_until_he_answers(tmp_path: Path, kind
     assert (owed.iat, owed.due) == (NOW // DAY * DAY, NOW // DAY * DAY + 30 * DAY)
     made.now += 40 * DAY  # late, which is no reason to say nothing
     assert use(made, kind, "a")[0] == owed
-    settled = reports.settle(made.authority, owed.jti, now=made.now).body
+    settled = rights.settle(made.authority, owed.jti, now=made.now).body
     answer = receipt_of(made, catalog_bodies.right(kind, "a"), settled)
     assert (answer.iat, answer.due, answer.jti, answer_of(settled)) == (made.now, made.now, owed.jti, held)
     assert use(made, kind, "a")[0] == answer
@@ -256,13 +256,13 @@ def test_what_a_person_must_see_to_is_owed_until_he_answers(tmp_path: Path, kind
 
 def test_only_what_came_in_can_be_settled(tmp_path: Path) -> None:
     with pytest.raises(Usage):
-        reports.settle(vendor(tmp_path).authority, "0" * 32, now=NOW)
+        rights.settle(vendor(tmp_path).authority, "0" * 32, now=NOW)
 
 
 def test_a_request_without_reports_is_taken(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     body = dumps({"schema": 1, "kind": "access", "text": "Bende ne var?"})
-    signed = reports.right(made.authority, CATALOG, body, now=NOW)
+    signed = rights.right(made.authority, CATALOG, body, now=NOW)
     assert answer_of(signed.body) == {"found": 0, "kept": {}}
 
 
@@ -335,7 +335,7 @@ def test_a_report_is_judged_by_the_notice_that_its_sender_was_shown(tmp_path: Pa
 
     report_json, kept_days = (
         json.loads(catalog_bodies.report("a")),
-        reports.retention_days(CATALOG, Purpose.USAGE_STATISTICS),
+        receipts.retention_days(CATALOG, Purpose.USAGE_STATISTICS),
     )
     assert kept_days > 30
     assert take_(catalog_bodies.report("a")).due == (NOW // DAY + kept_days) * DAY  # as long as that notice said

@@ -27,7 +27,7 @@ from opanel_agent.core.wire.message import Sealed, head
 from opanel_authority.books import line_codec
 from opanel_authority.cli import main as cli
 from opanel_authority.documents.issue import Issued
-from opanel_authority.requests import reports
+from opanel_authority.requests import reports, rights
 
 MINE, OTHERS = "server a", "server b"
 
@@ -37,7 +37,7 @@ def asked(made: Vendor, issued: Issued, right: Right, machine: str = MINE, **cha
 
 
 def use(made: Vendor, request: bytes) -> tuple[Receipt, dict[str, Any]]:
-    token = reports.license_right(made.authority, CATALOG, request, now=made.now).body
+    token = rights.license_right(made.authority, CATALOG, request, now=made.now).body
     return receipt_of(made, request, token), answer_of(token)
 
 
@@ -219,7 +219,7 @@ def test_what_a_receipt_cannot_hold_a_person_sends(made: Vendor) -> None:
     activations: Any = shown["activations"]
     assert len(activations) == 12
     assert x["held"] == activations[: -1 - len(x["held"]) : -1]
-    token = reports.settle(made.authority, receipt.jti, now=made.now).body
+    token = rights.settle(made.authority, receipt.jti, now=made.now).body
     assert answer_of(token) == x
 
 
@@ -237,7 +237,7 @@ def test_everything_else_is_recorded_for_a_person(made: Vendor, right: Right) ->
         "Yeni sunucunun özetidir.",
         [activation.jti],
     )
-    answer = receipt_of(made, request, reports.settle(made.authority, receipt.jti, now=made.now).body)
+    answer = receipt_of(made, request, rights.settle(made.authority, receipt.jti, now=made.now).body)
     assert (answer.due, answer.jti) == (answer.iat, receipt.jti)
 
 
