@@ -15,7 +15,7 @@ from boot.outside import HOST, PORT, Outside
 
 PYTHON: Final = "/usr/bin/python3"
 CLOCK: Final = f"{TOOLS}/ahead_s"
-STANDS: Final = "kernel; every wall of the service holds"
+STANDS: Final = "kernel; all sandbox restrictions are active"
 SETTINGS: Final = """schema = 1
 trust_root = "/etc/opanel-agent/root.jws"
 ca_file = "/etc/opanel-agent/ca.pem"

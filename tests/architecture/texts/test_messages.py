@@ -178,14 +178,25 @@ def test_every_value_that_follows_a_sentence_has_a_label() -> None:
     assert sorted(name for name in following if f"value.{name}" not in ENGLISH) == []
 
 
+# What `doctor` finds to be so, where nothing was tried that could not be done.
+FINDINGS = frozenset({"error.license_state", "error.places_more", "error.disk_low", "error.inodes_low"})
+
+
+def errors_of(catalog: Mapping[str, str]) -> dict[str, str]:
+    assert catalog.keys() >= FINDINGS
+    return {
+        text_id: text for text_id, text in catalog.items() if text_id.startswith("error.") and text_id not in FINDINGS
+    }
+
+
 def test_an_error_says_what_cannot_be_done() -> None:
-    errors = {text_id: text for text_id, text in ENGLISH.items() if text_id.startswith("error.")}
+    errors = errors_of(ENGLISH)
     assert [text_id for text_id, text in errors.items() if not text.startswith("cannot ") or text.endswith(".")] == []
 
 
 def test_turkish_errors_are_sentences_of_what_does_not_go() -> None:
     impossible = re.compile(r"(?:ı|i|u|ü|a|e)m[ıiuü]yor\b|anlaşılamıyor")
-    errors = {text_id: text for text_id, text in TURKISH.items() if text_id.startswith("error.")}
+    errors = errors_of(TURKISH)
     assert [text_id for text_id, text in errors.items() if not impossible.search(text) or text.endswith(".")] == []
 
 

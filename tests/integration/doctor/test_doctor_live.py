@@ -165,7 +165,7 @@ def test_nothing_is_asked_under_offline(still: Home) -> None:
     typed = still.type("doctor", "--json")
     assert checks(typed)["http"] == ("not_looked_at", "offline")
     assert still.rude.heard == []
-    assert "What leaves now" not in typed.err
+    assert "Request to be sent now" not in typed.err
 
 
 def test_with_the_agent_stopped_it_says_so_and_looks_at_the_rest(still: Home) -> None:

@@ -82,7 +82,7 @@ def _agent(answer: AnswerView, now_s: int) -> Iterator[Family]:
     yield _gauge("root_until_seconds", "when the root of trust expires", _maybe(number(answer.part("root"), "exp")))
     yield _gauge("isolation", "1 for the level that holds", _labelled("level", levels))
     walls = len(missing) if isinstance(missing, list) else None
-    yield _gauge("isolation_missing", "walls that do not hold", _maybe(walls))
+    yield _gauge("isolation_missing", "sandbox restrictions that are not active", _maybe(walls))
     yield _gauge("advisories", "security advisories in force", {"": len(answer.advisories)})
 
 

@@ -43,8 +43,8 @@ def test_allow_changes_one_literal_and_says_how_long_a_report_waits(terminal: Te
     assert terminal.paths.consent.read_bytes() == before.replace(b"allow = false", b"allow = true", 1)
     assert terminal.paths.consent.stat().st_mode & 0o777 == 0o644
     assert "Allowed: usage statistics" in printed.out
-    assert "not running: this counts from its next start, and nothing is sent until then" in printed.out
-    assert "waits 24 hours first" in printed.out
+    assert "not running: this takes effect at its next start, and nothing is sent until then" in printed.out
+    assert "is held for 24 hours first" in printed.out
 
 
 def test_allow_without_a_file_writes_a_fresh_one_that_allows_nothing_else(terminal: Terminal) -> None:
@@ -75,7 +75,7 @@ def test_allow_says_what_still_denies_with_its_place(terminal: Terminal) -> None
     file = policy(terminal, "schema = 1\n[purposes.usage_statistics]\nallow = false\n")
     printed = terminal.type("consent", "allow", "usage_statistics")
     assert printed.status == 0
-    assert "nothing leaves yet for usage statistics" in printed.out
+    assert "nothing is sent yet for usage statistics" in printed.out
     assert "DO_NOT_TRACK=1 in /etc/environment, line 3" in printed.out
     assert f"allow = false in {file}, line 3" in printed.out
     assert answers(terminal)[USAGE]
@@ -183,12 +183,12 @@ def test_deny_takes_back_and_names_what_was_purged_and_what_had_gone(terminal: T
         as_json = terminal.type("consent", word, "--all", "--json").json()["result"]
     assert printed.status == 0
     assert answers(terminal) == {USAGE: False, CRASH: False}
-    assert "purged, not sent: report-0011223344556677" in printed.out
-    assert "had already left (sent and answered): report-8899aabbccddeef0, 2026-" in printed.out
-    assert "had already left (sent, but not taken): report-8899aabbccddeef1, 2026-" in printed.out
-    assert "may have left (attempted, nobody answered): report-8899aabbccddeef2, 2026-" in printed.out
-    assert "may have left (attempted, nobody answered): report-8899aabbccddeef3, 2026-" in printed.out
-    assert "lies ready: /var/lib/opanel-agent/ready/erase-1.json" in printed.out
+    assert "deleted before it was sent: report-0011223344556677" in printed.out
+    assert "already sent (and answered): report-8899aabbccddeef0, 2026-" in printed.out
+    assert "already sent (not accepted): report-8899aabbccddeef1, 2026-" in printed.out
+    assert "possibly sent (attempted, no reply): report-8899aabbccddeef2, 2026-" in printed.out
+    assert "possibly sent (attempted, no reply): report-8899aabbccddeef3, 2026-" in printed.out
+    assert "is ready: /var/lib/opanel-agent/ready/erase-1.json" in printed.out
     assert as_json["denied"] == [*CONSENT_BASED]
     assert [each["stage"] for each in as_json["gone"]] == ["answered", "sent", "attempted", "attempted"]
     assert as_json["gone"][0] == {"id": "report-8899aabbccddeef0", "at": 1_795_000_000, "stage": "answered"}
@@ -229,7 +229,7 @@ def test_deny_is_in_force_even_where_the_cut_failed_and_says_that_it_did(termina
         daemon.says_raw("/v1/narrowed", CannedReply(body=b"?"))
         printed = terminal.type("consent", "deny", "--all")
     assert printed.status == 69
-    assert "may not have ended" in printed.err
+    assert "may not have been stopped" in printed.err
     assert answers(terminal) == {USAGE: False, CRASH: False}
 
 
@@ -242,7 +242,7 @@ def test_an_agent_that_tells_less_or_other_things_is_understood(terminal: Termin
             printed = terminal.type("consent", "deny", "--all")
             as_json = terminal.type("consent", "deny", "--all", "--json").json()["result"]
         assert printed.status == 0
-        assert "lies ready" not in printed.out
+        assert "is ready: " not in printed.out
         assert "not running" not in printed.out
         assert as_json["ready"] is None
         assert as_json["gone"] in ([], [{"id": "?", "at": 0, "stage": "attempted"}])

@@ -65,7 +65,7 @@ def test_on_is_in_force_even_where_the_cut_failed_and_says_that_it_did(terminal:
         printed = terminal.type("dnt", "on")
         assert printed.status == 69
         assert "Do-not-track is on" in printed.out
-        assert "may not have ended: cannot understand" in printed.err
+        assert "may not have been stopped: cannot understand" in printed.err
         assert terminal.paths.do_not_track.exists()
         daemon.replies.clear()
         daemon.says_raw("/v1/narrowed", problem(403, "no_permission"))
@@ -87,8 +87,8 @@ def test_what_the_agent_could_not_do_yet_is_said_and_takes_nothing_back(
             printed = terminal.type(*command)
             as_json = terminal.type(*command, "--json").json()
         assert printed.status == 0
-        assert "may not have ended" not in printed.err
-        assert "is done later: " in printed.err
+        assert "may not have been stopped" not in printed.err
+        assert "the remaining steps follow later: " in printed.err
         assert as_json["result"]["cut"] is True
         assert as_json["result"]["pending"] == code
     consent: Json = {"purged": [], "gone": [], "ready": None, "unsaved": ["ledger.jsonl", "state.json"]}
@@ -97,7 +97,7 @@ def test_what_the_agent_could_not_do_yet_is_said_and_takes_nothing_back(
         printed = terminal.type(*command)
         as_json = terminal.type(*command, "--json").json()
     assert printed.status == 0
-    assert "could not be written, and each pass tries again: ledger.jsonl, state.json" in printed.err
+    assert "could not be written, and each evaluation tries again: ledger.jsonl, state.json" in printed.err
     assert as_json["result"]["unsaved"] == ["ledger.jsonl", "state.json"]
     assert [warning["code"] for warning in as_json["warnings"]] == ["state_not_saved"]
 
@@ -175,7 +175,7 @@ def test_explain_names_every_signal_and_what_it_does_to_each_purpose(terminal: T
     printed = terminal.type("dnt", "explain")
     assert printed.status == 0
     assert printed.out.count("  DO_NOT_TRACK=1 in /etc/environment, line 3") == 2
-    assert "  license renewal: denied" in printed.out
+    assert "  license renewal: not sent" in printed.out
     assert "  license activation: written to a file" in printed.out
     result = terminal.type("dnt", "explain", "--json").json()["result"]
     assert result["do_not_track"] == [
@@ -211,8 +211,8 @@ def test_what_only_this_shell_has_is_said_to_hold_here_with_the_cure(terminal: T
             printed = terminal.type(*command)
             assert printed.status == 0
             assert "Do-not-track is in force" not in printed.out
-            assert "do not track:" not in printed.out
-            assert "DO_NOT_TRACK=1 is set in this shell alone" in printed.err
+            assert "do-not-track:" not in printed.out
+            assert "DO_NOT_TRACK=1 is set only in this shell" in printed.err
             assert "opanel-agent dnt on" in printed.err
         explained = terminal.type("dnt", "explain", "--json").json()
     assert [each["holds"] for each in explained["result"]["do_not_track"]] == ["shell"]
@@ -241,7 +241,7 @@ def test_what_the_daemon_has_is_in_force_whatever_this_shell_has(terminal: Termi
         printed = terminal.type("dnt", "explain")
         assert "Do-not-track is in force." in printed.out
         assert "DO_NOT_TRACK=1 in the daemon’s environment" in printed.out
-        assert "do not track: DO_NOT_TRACK=1 in the daemon’s" in terminal.type("status").out
+        assert "do-not-track: DO_NOT_TRACK=1 in the daemon’s" in terminal.type("status").out
         terminal.environ = {"OPANEL_AGENT_DO_NOT_TRACK": "yes"}
         both = terminal.type("dnt", "explain")
     assert both.err == ""

@@ -64,7 +64,7 @@ def test_an_opt_out_is_not_called_by_the_name_of_another(terminal: Terminal, lan
         daemon.done("/v1/history", {"entries": [entry]})
         printed = terminal.type("consent", "history", "--verbose")
     assert "signal: offline" in printed.out
-    assert not any(name in printed.out for name in ("do-not-track", "do not track", "izleme yok"))
+    assert not any(name in printed.out for name in ("do-not-track", "do not track", "izlenmeme"))
 
 
 def test_history_can_be_cut_and_of_one_purpose_and_leaves_the_daily_marks_out(terminal: Terminal) -> None:

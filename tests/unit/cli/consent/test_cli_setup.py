@@ -122,7 +122,7 @@ def test_a_question_says_what_why_how_long_and_what_happens_if_not(terminal: Ter
     questions = re.split(r"\n\d/2  ", person.text)[1:]
     assert len(questions) == len(CONSENT_BASED)
     for question in questions:
-        for beginning in ("What leaves: ", "Why: ", "How often: ", "How long: ", "If not: "):
+        for beginning in ("What is sent: ", "Why: ", "How often: ", "How long: ", "If you refuse: "):
             assert f"\n{beginning}" in question
         assert "IP address" in question
     assert "class of memory" in questions[0]
@@ -139,7 +139,7 @@ def test_the_language_is_asked_for_only_where_nobody_said_it(terminal: Terminal)
     printed = terminal.type("setup")
     assert person.prompts[0].startswith("Türkçe: t")
     assert person.seen[0].startswith("Aydınlatma")
-    assert "Yanıtların" in printed.out
+    assert "Yanıtlar kaydedildi" in printed.out
     terminal.paths.settings.write_text('schema = 1\nlanguage = "tr"\n')
     terminal.paths.settings.chmod(0o600)
     terminal.teletype = person = TypedAt(rows=200)
@@ -169,7 +169,7 @@ def test_what_the_agent_could_not_record_is_said(terminal: Terminal) -> None:
         printed, _ = asked(terminal, "y")
     assert printed.status == 69
     assert "could not be recorded" in printed.err
-    assert "may not have ended" in printed.err
+    assert "may not have been stopped" in printed.err
     assert answers(terminal) == {USAGE: True, CRASH: False}
 
 
@@ -180,7 +180,7 @@ def test_answers_to_the_same_notice_are_kept_unless_asked_for_again(terminal: Te
     text = before(terminal, usage="true")
     printed, person = asked(terminal, "")
     assert terminal.paths.consent.read_bytes() == text
-    assert "The answers stay as they were" in printed.out
+    assert "The answers are unchanged" in printed.out
     assert len(person.prompts) == 1
     again, person = asked(terminal, "y", "n", "y")
     assert again.status == 0
@@ -251,7 +251,7 @@ def test_do_not_track_in_the_file_asks_nothing_and_the_file_stands(terminal: Ter
     terminal.paths.consent.write_bytes(text)
     printed, person = asked(terminal, "y", "y", "y")
     assert (printed.status, person.seen, person.prompts) == (0, [], [])
-    assert "the answers stand" in printed.out
+    assert "the answers are unchanged" in printed.out
     assert terminal.paths.consent.read_bytes() == text
 
 

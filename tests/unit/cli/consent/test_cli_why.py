@@ -57,7 +57,7 @@ def test_show_tells_every_purpose_with_file_line_and_reasons(terminal: Terminal)
         "security_advisories": "advisories yes",
         "license_renewal": "[license] renew yes",
         "license_activation": "your command yes",
-        "usage_statistics": "consent.toml, line 5 yes each report waits 24 hours",
+        "usage_statistics": "consent.toml, line 5 yes each report is held for 24 hours",
         "crash_reports": "consent.toml, line 9 no the administrator denied it",
         "data_rights": "your command yes",
     }
@@ -82,7 +82,7 @@ def test_show_is_a_table_of_seven_rows_that_fit_on_a_terminal(terminal: Terminal
 
 def test_show_says_that_a_crash_report_is_looked_at_first(terminal: Terminal) -> None:
     write(terminal, crash="true")
-    assert rows(terminal.type("consent", "show").out)[CRASH] == "consent.toml, line 9 yes you review each report"
+    assert rows(terminal.type("consent", "show").out)[CRASH] == "consent.toml, line 9 yes you review each report first"
 
 
 def test_show_counts_the_reasons_that_it_does_not_name(terminal: Terminal) -> None:
@@ -95,8 +95,8 @@ def test_show_counts_the_reasons_that_it_does_not_name(terminal: Terminal) -> No
 
 def test_show_where_nobody_answered(terminal: Terminal) -> None:
     printed = terminal.type("consent", "show")
-    assert "Nobody has answered yet" in printed.out
-    assert [rows(printed.out)[each].startswith("nobody yet no") for each in CONSENT_BASED] == [True, True]
+    assert "No answers yet" in printed.out
+    assert [rows(printed.out)[each].startswith("not answered no") for each in CONSENT_BASED] == [True, True]
     assert terminal.type("consent", "show", "--json").json()["result"]["notice"] is None
 
 
@@ -107,7 +107,7 @@ def test_show_and_why_tell_a_refused_file_with_line_and_cure(terminal: Terminal)
         assert "“purposes.usage_statistics.allow” is of the wrong type" in out
         assert "line: 5" in out or "line 5" in out
         assert "true and false are written without quotation marks" in out
-        assert "Nobody has answered" not in out
+        assert "No answers yet" not in out
 
 
 def test_show_names_who_granted(terminal: Terminal) -> None:
@@ -152,7 +152,7 @@ def test_a_policy_that_cannot_be_read_is_named_with_its_cure(terminal: Terminal)
         words = " ".join(terminal.type("consent", *argv).out.split())
         assert f"cannot take {policies}/fleet.conf as a policy: its name does not end in .toml" in words
         assert "Give it a name that ends in .toml" in words
-        assert f"Put aside by its name, counts for nothing: {policies}/fleet.toml.bak" in words
+        assert f"Ignored because of its name: {policies}/fleet.toml.bak" in words
     (policies / "fleet.conf").unlink()
     permitted = terminal.type("consent", "why", USAGE)
     assert permitted.status == 0
@@ -174,8 +174,8 @@ def test_why_of_what_is_permitted_says_what_a_report_waits_for(terminal: Termina
     write(terminal, usage="true", crash="true")
     usage, crash, status = (terminal.type("consent", "why", each) for each in (USAGE, CRASH, Purpose.LICENSE_STATUS))
     assert (usage.status, crash.status, status.status) == (0, 0, 0)
-    assert "waits 24 hours first" in usage.out
-    assert "waits until you have seen it" in crash.out
+    assert "is held for 24 hours first" in usage.out
+    assert "is held until you have reviewed and released it" in crash.out
     assert "waits" not in status.out
 
 
@@ -232,7 +232,7 @@ def test_check_says_what_a_file_would_change(terminal: Terminal) -> None:
     new = f'schema = 1\nnotice = "{NOTICE}"\n[purposes.usage_statistics]\nallow = true\nhold = "24h"\n'
     printed = check(terminal, new)
     assert printed.status == 0
-    assert "It would change:" in printed.out
+    assert "Changes it would make:" in printed.out
     assert "purposes.usage_statistics.allow: false -> true" in printed.out
     assert "purposes.crash_reports.allow: true -> absent" in printed.out
     assert {each["key"] for each in check(terminal, new, "--json").json()["result"]["changes"]} == {
@@ -274,7 +274,7 @@ def test_check_of_the_file_in_force_judges_whose_it_is_too(terminal: Terminal) -
     assert terminal.type("consent", "check").status == 74
     write(terminal)
     good = terminal.type("consent", "check")
-    assert (good.status, good.out) == (0, f"Good: {terminal.paths.consent}\n")
+    assert (good.status, good.out) == (0, f"Valid: {terminal.paths.consent}\n")
     assert terminal.type("consent", "check", "-", stdin=terminal.paths.consent.read_bytes()).status == 0
     terminal.paths.consent.chmod(0o666)
     assert terminal.type("consent", "check").status == 78

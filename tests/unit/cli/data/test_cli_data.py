@@ -376,7 +376,7 @@ def test_sent_lists_what_left(terminal: Terminal) -> None:
     text = " ".join(printed.out.split())
     assert "sent and answered (status 202); with a receipt" in text
     assert "attempted, nobody answered: it may have left; because" in text
-    assert "release-0123456789abcdef release of the license" in text
+    assert "release-0123456789abcdef license release" in text
     assert "sent, but not taken (status 403); because" in text
     assert "its copy here was purged" in text
     assert "later-0123456789abcdef usage statistics" in text

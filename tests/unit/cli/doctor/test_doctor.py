@@ -85,7 +85,7 @@ def test_problems_stand_first_and_what_passed_is_a_number(sick: DoctorHost) -> N
     listed = sick.see("--verbose").out
     assert listed.startswith("[FAILED] connection (TCP)")
     assert "[ok] Settings\n" in listed
-    assert "  [not checked] answer (HTTP): not reached\n" in listed
+    assert "  [not checked] answer (HTTP): an earlier step failed\n" in listed
 
 
 def test_a_check_that_failed_in_one_place_is_not_counted_as_passed(sick: DoctorHost) -> None:
@@ -365,7 +365,7 @@ def test_under_offline_nothing_is_asked_and_the_place_is_said(sick: DoctorHost) 
     assert sick.found() == not_asked("offline")
     seen = sick.see()
     assert (seen.status, seen.err, sick.agent.network.sent, sick.doors.fetched) == (0, "", [], [])
-    assert "offline is in force, so nothing was asked" in re.sub(r"\s+", " ", seen.out)
+    assert "offline mode is in force; no request was made" in re.sub(r"\s+", " ", seen.out)
     assert "/etc/opanel-agent" in seen.out
     assert seen.out.count("[not checked]") == 1  # one line for the whole way
     assert ("fetch", True) in sick.doors.pinged

@@ -298,7 +298,7 @@ def test_a_request_for_a_file_is_written_and_not_sent(terminal: Terminal, why: l
     assert Path(name).read_bytes() == b"e30.e30.AA"
     assert Path(name).stat().st_mode & 0o777 == 0o600
     assert "Nothing was sent." in printed.out
-    assert ("  forbidden by: DO_NOT_TRACK=1 in /etc/environment, line 3" in printed.out) is bool(why)
+    assert ("  blocked by: DO_NOT_TRACK=1 in /etc/environment, line 3" in printed.out) is bool(why)
 
 
 def test_a_request_that_may_not_be_sent_says_so_in_json(terminal: Terminal) -> None:

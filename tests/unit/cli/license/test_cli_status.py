@@ -81,11 +81,11 @@ def test_a_time_is_told_with_how_far_it_is(terminal: Terminal, ahead_s: int, rel
         ({"next": None, "at": NOW - DAY, "failure": None}, f"renewed {moment(NOW - DAY)}"),
         (
             {"next": NOW + DAY, "at": NOW, "failure": "not_yet"},
-            f"requested {moment(NOW)}, without success: there is no newer license yet; next: {moment(NOW + DAY)}",
+            f"requested {moment(NOW)}, not received: there is no newer license yet; next: {moment(NOW + DAY)}",
         ),
         (
             {"next": None, "at": NOW, "failure": "revoked"},
-            f"requested {moment(NOW)}, without success: the license was revoked",
+            f"requested {moment(NOW)}, not received: the license was revoked",
         ),
     ],
 )
@@ -109,7 +109,7 @@ TERMS: Final[dict[str, Json]] = {
 
 ORDINARY: Final = f"""\
 License      active, opanel, tier pro
-Valid until  {moment(NOW + 363 * DAY)} (in 363 days), renews from 2027-08-01
+Valid until  {moment(NOW + 363 * DAY)} (in 363 days), renewable from 2027-08-01
 License id   0f8fad5b-d9cb-469f-a165-70867728950e
 Includes     backup, mail, accounts 100
 Reseller     Örnek Hosting, destek@hosting.example
@@ -120,7 +120,7 @@ Check by     {moment(NOW + 30 * DAY)} (in 30 days)
 Isolation    none; systemd did not start the processes
 Sends        license checks, license renewal, security advisories
 Not sent     usage statistics, crash reports (the administrator denied it)
-Left last    usage statistics, 24 hours ago; sent and answered
+Last sent    usage statistics, 24 hours ago; sent and answered
 Next report  {moment(NOW + 2 * DAY)}
 Opt-outs     none
 """
@@ -145,13 +145,13 @@ def test_what_ends_is_told_with_what_goes_on(terminal: Terminal) -> None:
     assert row(out, "License") == "grace period the reseller suspended the license [suspended]"
     ending = row(out, "Then")
     assert ending is not None
-    assert ending.startswith(f"from {moment(NOW + 7200)} (in 2 hours), unless this is settled: no new accounts")
-    assert ending.endswith("sites, mail, backup, restore and export go on")
+    assert ending.startswith(f"from {moment(NOW + 7200)} (in 2 hours), unless this is resolved: no new accounts")
+    assert ending.endswith("sites, mail, backup, restore and export keep working")
     assert row(out, "To do") == "Call Örnek Hosting."
     permits = {"run": True, "change": True, "create": False, "paid_features": False}
     out = ask(terminal, state="suspended", reasons=["suspended"], until=None, permits=permits).out
-    assert row(out, "Not permitted") == "create accounts, domains, mailboxes, databases; paid features"
-    assert row(out, "Goes on") == "sites, mail, backup, restore, export; change settings in the panel"
+    assert row(out, "Not permitted") == "creating accounts, domains, mailboxes and databases; paid features"
+    assert row(out, "Keeps working") == "sites, mail, backup, restore, export; changing settings in the panel"
     assert row(ask(terminal).out, "Not permitted") is None
 
 
@@ -161,7 +161,7 @@ def test_the_screen_in_turkish(terminal: Terminal) -> None:
     out = ask(terminal, state="grace", reasons=["suspended"], next_action=action).out
     assert row(out, "Lisans") == "ek süre bayi lisansı askıya aldı [suspended]"
     assert row(out, "Yapılacak") == "Bayinizi arayın."
-    assert row(out, "Kısıtlar") == "yok"
+    assert row(out, "Ret işaretleri") == "yok"
 
 
 def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Terminal) -> None:
@@ -170,14 +170,14 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
             daemon.says("/v1/answer", answer() | parts)
             return row(terminal.type("status").out, label)
 
-    assert rows("Left last", last_left=None) == "nothing that says anything about this server"
+    assert rows("Last sent", last_left=None) == "nothing about this server"
     left: dict[str, Any] = dict(answer()["last_left"])  # type: ignore[arg-type]
     unanswered = left | {"stage": "attempted"}
     for last_left in (None, left):
-        may = rows("May have left", last_left=last_left, may_have_left=unanswered)
+        may = rows("Possibly sent", last_left=last_left, may_have_left=unanswered)
         assert may == "usage statistics, 24 hours ago; attempted, nobody answered: it may have left"
-    assert rows("Left last", last_left=None, may_have_left=unanswered) is None
-    refused = rows("Left last", last_left=left | {"stage": "sent"})
+    assert rows("Last sent", last_left=None, may_have_left=unanswered) is None
+    refused = rows("Last sent", last_left=left | {"stage": "sent"})
     assert refused == "usage statistics, 24 hours ago; sent, but not taken"
     assert rows("Waiting", reports={"held": 1, "next": None}) == "1 reports (opanel-agent data held)"
     assert (
@@ -200,7 +200,7 @@ def test_an_older_daemon_tells_nothing_of_reports_and_nothing_is_made_up(termina
         printed = terminal.type("status")
         metrics = terminal.type("status", "--metrics").out
     assert printed.status == 0
-    assert "Left last" not in printed.out
+    assert "Last sent" not in printed.out
     assert not re.search(r"^opanel_agent_(held_reports|next_report_seconds|last_left_seconds) ", metrics, re.MULTILINE)
 
 
@@ -230,10 +230,10 @@ def test_opt_outs_and_a_failed_check_are_said(terminal: Terminal) -> None:
         daemon.says("/v1/answer", answer() | {"last_check": {"at": None, "failure": "unreachable_tcp"}})
         out = terminal.type("status").out
     place = "offline in /etc/opanel-agent"
-    assert row(out, "Opt-outs") == f"offline: {place}; do not track: {place}"
+    assert row(out, "Opt-outs") == f"offline: {place}; do-not-track: {place}"
     last = row(out, "Last check")
     assert last is not None
-    assert last.startswith("never; the latest attempt failed: the server could not be reached")
+    assert last.startswith("never; last attempt failed: the server could not be reached")
 
 
 def test_the_envelope_holds_the_whole_answer(terminal: Terminal) -> None:
@@ -351,10 +351,10 @@ def test_every_reason_but_three_is_a_warning(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("isolation", "text"),
     [
-        ({"level": "kernel", "missing": []}, "kernel; every wall of the service holds"),
+        ({"level": "kernel", "missing": []}, "kernel; all sandbox restrictions are active"),
         (
             {"level": "partial", "missing": ["network_namespace", "devices", "a_newer_wall"]},
-            "partial; missing: its own empty network, the empty /dev, a_newer_wall",
+            "partial; not active: private network namespace, private /dev, a_newer_wall",
         ),
         ({"level": "partial"}, "partial"),
         ({"level": "floating", "missing": []}, "floating"),
@@ -522,7 +522,7 @@ def test_when_the_license_ends_is_said_with_which_it_is(terminal: Terminal, comm
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.says("/v1/answer", answer(license=TERMS))
         printed = terminal.type(*command)
-        ending = f"{moment(NOW + 363 * DAY)} (in 363 days), renews from 2027-08-01"
+        ending = f"{moment(NOW + 363 * DAY)} (in 363 days), renewable from 2027-08-01"
         assert row(printed.out, "Valid until") == ending
         assert row(printed.out, "License id") == "0f8fad5b-d9cb-469f-a165-70867728950e"
         daemon.replies.clear()
@@ -535,11 +535,11 @@ def test_license_show_has_every_date_and_who_vouches_for_it(terminal: Terminal) 
         daemon.says("/v1/answer", answer(license=TERMS))
         out = terminal.type("license", "show").out
     assert row(out, "Issued") == f"{moment(NOW - DAY)} (24 hours ago)"
-    assert row(out, "Renews from") == f"{moment(NOW + 250 * DAY)} (in 250 days)"
+    assert row(out, "Renewable from") == f"{moment(NOW + 250 * DAY)} (in 250 days)"
     assert row(out, "Check by") == f"{moment(NOW + 30 * DAY)} (in 30 days)"
-    assert row(out, "State until") == f"{moment(NOW + 300 * DAY)} (in 300 days)"
+    assert row(out, "State changes") == f"{moment(NOW + 300 * DAY)} (in 300 days)"
     assert row(out, "Root of trust") == "urn:opanel:demo (SHA-256 abababababababab…)"
-    assert row(out, "Reliable until") == f"{moment(NOW + 7 * DAY)} (in 7 days)"
+    assert row(out, "Answer valid until") == f"{moment(NOW + 7 * DAY)} (in 7 days)"
 
 
 def test_a_license_that_ended_says_so(terminal: Terminal) -> None:
@@ -547,4 +547,4 @@ def test_a_license_that_ended_says_so(terminal: Terminal) -> None:
         daemon.says("/v1/answer", answer(license=TERMS | {"expires": NOW - 3 * DAY, "renews_from": NOW - 90 * DAY}))
         out = terminal.type("status").out
     assert row(out, "Valid until") is None
-    assert row(out, "Ended") == f"{moment(NOW - 3 * DAY)} (3 days ago)"
+    assert row(out, "Expired") == f"{moment(NOW - 3 * DAY)} (3 days ago)"

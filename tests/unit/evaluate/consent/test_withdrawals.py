@@ -230,7 +230,7 @@ def test_it_outlives_a_file_that_is_a_link(agent: Simulated, tmp_path: Path) -> 
     agent.files.put(PATHS.consent, text(), kind="link")
     printed = command(agent, tmp_path, "consent", "deny", USAGE)
     assert printed.status == 0
-    assert "whatever /etc/opanel-agent/consent.toml says, until you allow it again" in printed.out
+    assert "whatever /etc/opanel-agent/consent.toml contains, until you allow it again" in printed.out
     assert "consent_refused" not in printed.out
     assert printed.err
     lay(agent, text())
