@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -186,30 +188,65 @@ def test_a_mirror_that_speaks_tls_is_said_where_its_address_says_http(
 # ---- what only root can lay out
 
 
-@pytest.fixture
-def swallows() -> Iterator[str]:
-    """The address of a name service that takes every question and answers none."""
+NAME_SERVER: Final = "127.0.0.77"
+NO_ERROR, SERVER_FAILURE, NAME_ERROR, REFUSED = 0, 2, 3, 5  # RFC 1035 4.1.1
+
+
+@contextmanager
+def name_server(reply_code: int | None) -> Iterator[None]:
+    """A name server that gives every question this reply code and no record; None: it takes them and answers none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
-        service.bind(("127.0.0.77", 53))
-        yield "127.0.0.77"
+        service.bind((NAME_SERVER, 53))
+
+        def answers() -> None:
+            while True:
+                question, client = service.recvfrom(512)
+                if not question:  # the end of the test
+                    return
+                if reply_code is not None:
+                    head = question[:2] + bytes([0x81, 0x80 | reply_code]) + question[4:6] + bytes(6)
+                    service.sendto(head + question[12:], client)
+
+        answering = threading.Thread(target=answers)
+        answering.start()
+        try:
+            yield
+        finally:
+            service.sendto(b"", service.getsockname())
+            answering.join()
 
 
 @pytest.mark.root
-def test_a_name_service_that_hangs_is_named_and_the_other_mirror_is_asked(
-    home: Home, swallows: str, tmp_path: Path
+@pytest.mark.parametrize("behind", ["", "proxy_"], ids=["the mirror's name", "the proxy's name"])
+@pytest.mark.parametrize(
+    ("reply_code", "detail"),
+    [
+        (None, "resolver_silent"),
+        (SERVER_FAILURE, "resolver_failed"),
+        (REFUSED, "resolver_failed"),
+        (NAME_ERROR, "name_unknown"),
+        (NO_ERROR, "name_unknown"),
+    ],
+    ids=["hangs", "fails", "refuses", "knows no such name", "has no address for it"],
+)
+def test_what_the_name_service_did_is_named_and_the_other_mirror_is_asked(
+    home: Home, tmp_path: Path, reply_code: int | None, detail: str, behind: str
 ) -> None:
     if shutil.which("unshare") is None:
         pytest.skip("unshare is not installed")
     resolv = tmp_path / "resolv.conf"
-    resolv.write_text(f"nameserver {swallows}\noptions timeout:30 attempts:3\n")
-    configure(home, mirror="https://license.example")
+    resolv.write_text(f"nameserver {NAME_SERVER}\noptions timeout:30 attempts:3\n")
+    configure(home, *(['proxy = "http://proxy.example:3128"'] if behind else []), mirror="https://license.example")
     bind = 'mount --bind "$0" "$(readlink -f /etc/resolv.conf)" && exec "$@"'
-    typed = home.type("doctor", "--json", before=("unshare", "-m", "sh", "-c", bind, str(resolv)))
+    with name_server(reply_code):
+        typed = home.type("doctor", "--json", before=("unshare", "-m", "sh", "-c", bind, str(resolv)))
     by_step = steps(typed)
-    assert by_step["dns"] == ("warning", "resolver_silent")
-    assert [by_step[step] for step in ("tcp", "tls", "http", "content")] == [NOT_REACHED] * 4
-    first = [each for each in typed.json["result"]["checks"] if each["label"] == "mirror-1"]
-    assert {each["status"] for each in first} == {"ok", "not_needed"}
+    assert by_step["proxy" if behind else "dns"] == ("warning", behind + detail)
+    assert [by_step[step] for step in ("tls", "http", "content")] == [NOT_REACHED] * 3
+    if not behind:
+        assert by_step["tcp"] == NOT_REACHED
+        first = [each for each in typed.json["result"]["checks"] if each["label"] == "mirror-1"]
+        assert {each["status"] for each in first} == {"ok", "not_needed"}
 
 
 # Six IPv6 addresses that swallow every packet (a neighbour that is not there), and one good IPv4 address.

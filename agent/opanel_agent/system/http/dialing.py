@@ -25,8 +25,8 @@ EVERY_ADDRESS_S: Final = 3.0  # how long a diagnosis waits for the other address
 MAX_ADDRESSES: Final = 16
 MAX_NAMED: Final = 3
 _OUTCOMES: Final = {errno.ECONNREFUSED: Outcome.REFUSED, errno.ETIMEDOUT: Outcome.SLOW}
-# EAI_AGAIN and EAI_FAIL are the name service's failures; every other number says that there is no such name.
-_NO_ANSWER: Final = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL})
+# The name servers refused, failed or were not reachable; every other number says that there is no such name.
+_FAILED: Final = frozenset({socket.EAI_AGAIN, socket.EAI_FAIL})
 
 
 class Address(NamedTuple):
@@ -53,8 +53,8 @@ def look_up(host: str, port: int) -> list[Address]:
 def resolve(host: str, port: int, timeout_s: float, look_up: LookUp = look_up) -> list[Address]:
     """Returns the addresses of a host in the order in which they are to be tried, at most `MAX_ADDRESSES`.
 
-    Raises Unavailable: `name_unknown`, or `resolver_silent` where the name service fails or gives no answer in
-    `timeout_s` seconds.
+    Raises Unavailable: `name_unknown`, `resolver_failed` where no name server could answer, `resolver_silent` where none
+    answered in `timeout_s` seconds.
     """
     results: queue.SimpleQueue[list[Address] | Unavailable] = queue.SimpleQueue()
     try:
@@ -71,9 +71,7 @@ def _found(look_up: LookUp, host: str, port: int) -> list[Address] | Unavailable
     try:
         return look_up(host, port)
     except socket.gaierror as exc:
-        if exc.errno in _NO_ANSWER:
-            return Unavailable(Reason.UNREACHABLE_DNS, "resolver_silent")
-        return Unavailable(Reason.UNREACHABLE_DNS, "name_unknown")
+        return Unavailable(Reason.UNREACHABLE_DNS, "resolver_failed" if exc.errno in _FAILED else "name_unknown")
     except (UnicodeError, OSError):
         return Unavailable(Reason.UNREACHABLE_DNS, "name_unknown")
 

@@ -87,9 +87,13 @@ def _connect(proxy: Proxy, context: RequestContext) -> Stream:
     try:
         addresses = dialing.resolve(proxy.host, proxy.port, deadline.left(limits.resolve_s))
     except Unavailable as exc:
-        if exc.detail == "resolver_silent":
-            raise Unavailable(Reason.PROXY_ERROR, "proxy_resolver_silent") from exc
-        raise Unavailable(Reason.PROXY_ERROR, "proxy_name_unknown") from exc
+        match exc.detail:
+            case "resolver_silent":
+                raise Unavailable(Reason.PROXY_ERROR, "proxy_resolver_silent") from exc
+            case "resolver_failed":
+                raise Unavailable(Reason.PROXY_ERROR, "proxy_resolver_failed") from exc
+            case _:
+                raise Unavailable(Reason.PROXY_ERROR, "proxy_name_unknown") from exc
     try:
         return SocketStream(dialing.connect(addresses, deadline.left(limits.connect_s), context.trace), deadline)
     except Unavailable as exc:

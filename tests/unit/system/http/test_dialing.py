@@ -138,8 +138,8 @@ def test_a_name_service_that_hangs_is_left_in_time() -> None:
     [
         (socket.EAI_NONAME, "name_unknown"),
         (socket.EAI_NODATA, "name_unknown"),
-        (socket.EAI_AGAIN, "resolver_silent"),
-        (socket.EAI_FAIL, "resolver_silent"),
+        (socket.EAI_AGAIN, "resolver_failed"),
+        (socket.EAI_FAIL, "resolver_failed"),
     ],
 )
 def test_a_name_that_is_unknown_is_told_from_a_name_service_that_fails(number: int, detail: str) -> None:
