@@ -91,7 +91,7 @@ def commands(text: str, program: str = "opanel-agent") -> Iterator[str]:
 
 def typed(text: str) -> list[str]:
     """The lines of the code blocks, each as one would type it."""
-    return [line.strip().removeprefix("$ ") for block in BLOCK.findall(text) for line in block.split("\n")]
+    return [re.sub(r"^[$#] ", "", line.strip()) for block in BLOCK.findall(text) for line in block.split("\n")]
 
 
 # the shape of JSON: dotted paths, [] for what stands in an array

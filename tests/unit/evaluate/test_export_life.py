@@ -1,5 +1,11 @@
 """Proves that what a whole agent did checks as good, and that the parts its export comes in fit together."""
 
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -12,6 +18,7 @@ from opanel_agent.core.ledger import export
 from opanel_agent.core.ledger.export import Checked
 from opanel_agent.core.wire.message import Reply, Sealed
 
+AUDITORS: Final = Path(__file__).parents[3] / "docs/auditors.md"
 REPORTS: Final = signing.ENDPOINT + "/v1/reports/usage_statistics"
 AT_ONCE: Final = b"""schema = 1
 notice = "2026-12-03"
@@ -98,3 +105,57 @@ def test_a_withdrawal_and_a_broken_ledger_are_told_by_the_export(agent: Simulate
     assert export.check(data, None).findings == ()
     assert b'"ledger.1.broken"' in data
     assert b"ConsentRefused" in data or b"ConsentWithdrawn" in data
+
+
+# the page for auditors has a program of its own, which uses nothing of ours
+
+
+def by_the_page(file: Path) -> tuple[int, str]:
+    """What the program of docs/auditors.md says of an export: its exit status, and its last line of output or error."""
+    found = re.search(r"^```python\n(.*?)^```$", AUDITORS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert found
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", found[1], str(file)], capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    return ran.returncode, (ran.stdout + ran.stderr).splitlines()[-1]
+
+
+def mended(parts: list[dict[str, Any]], header: bytes) -> bytes:
+    """An export of these parts, with every digest around them right."""
+    for part in parts:
+        if "text" in part:
+            part["sha256"] = hashlib.sha256(part["text"].encode()).hexdigest()
+    lines = [header, *(json.dumps(part).encode() for part in parts)]
+    whole = b"".join(line + b"\n" for line in lines)
+    end = {"parts": len(parts), "sha256": hashlib.sha256(whole).hexdigest()}
+    return whole + json.dumps(end).encode() + b"\n"
+
+
+def test_the_program_of_the_page_for_auditors_finds_what_ours_finds(agent: Simulated, tmp_path: Path) -> None:
+    agent.files.put(PATHS.consent, AT_ONCE)
+    live(agent, 1)
+    good = exported(agent)
+    header, *lines, _end = good.splitlines()
+    file = tmp_path / "audit.json"
+
+    def judged(old: str, new: str, *, of: str) -> tuple[int, str]:
+        parts = [json.loads(line) for line in lines]
+        (changed,) = (part for part in parts if part["name"].endswith(of))
+        assert old in changed["text"]
+        changed["text"] = changed["text"].replace(old, new, 1)
+        file.write_bytes(mended(parts, header))
+        return by_the_page(file)
+
+    file.write_bytes(good)
+    assert by_the_page(file) == (0, "everything agrees")
+    file.write_bytes(good.replace(b"usage_statistics", b"usage_statistik!", 1))
+    assert by_the_page(file) == (1, "AssertionError: the file was damaged")
+    assert judged('"kind":"ConsentGiven"', '"kind":"ConsentRefused"', of="ledger.jsonl")[1].startswith(
+        "AssertionError: ledger entry "
+    )
+    assert judged('"sha256":"', '"sha256":"0', of="ledger.head") == (
+        1,
+        "AssertionError: the end of the ledger is missing",
+    )
+    (name,) = (json.loads(line)["name"] for line in lines if b'.request"' in line and b'"usage-' in line)
+    assert judged('"os_id"', '"os_ID"', of=name) == (1, f"AssertionError: {name}")
