@@ -134,8 +134,11 @@ class PassContext:
         files.write(paths.state, self.state.encode())
 
 
-def begin_pass(ports: Ports) -> PassContext:
-    """Reads everything. Raises Misconfigured without a root to trust, Storage where the state cannot be read."""
+def begin_pass(ports: Ports, *, whole_ledger: bool = False) -> PassContext:
+    """Reads everything. Raises Misconfigured without a root to trust, Storage where the state cannot be read.
+
+    `whole_ledger`: the ledger is verified from its first line, whatever was verified before.
+    """
     kept = load_state(ports)
     state = kept or AgentState()
     inputs = load_inputs(ports, state)
@@ -146,7 +149,7 @@ def begin_pass(ports: Ports) -> PassContext:
         inputs=inputs,
         state=state,
         schedule=load_schedule(ports, inputs.now),
-        ledger=open_ledger(ports.files, ports.paths, inputs.now, at_least=state.ledger_seq or 0),
+        ledger=open_ledger(ports.files, ports.paths, inputs.now, at_least=state.ledger_seq or 0, whole=whole_ledger),
         first_pass=kept is None or kept.state is None,
         written=written,
     )

@@ -74,7 +74,7 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
             unsaved.attempt(directory.name, partial(state_files.open_folder, ports.files, directory))
         for directory in (paths.state_dir, *directories):
             unsaved.attempt(directory.name, partial(ports.files.sweep, directory))
-        context = begin_pass(ports)
+        context = begin_pass(ports, whole_ledger=kind in _WHOLE_LEDGER)
         unsaved.attempt(paths.bundle.name, partial(install.begin_waiting, context))
         unsaved.attempt(paths.license.name, partial(install.files_of_root, context))
         withdrawn = changes.observe(context)
@@ -246,6 +246,7 @@ ROUTINES: Final[Mapping[str, Command]] = {
     "tick": lambda context, _: _tick(context),
 }
 _TIMED: Final = frozenset({"tick"})
+_WHOLE_LEDGER: Final = frozenset({"start", "refresh", "history", "export", "review"})
 
 
 def sleep_s(found: Verdict, outlook: Outlook, planned: Schedule, now: int) -> int:

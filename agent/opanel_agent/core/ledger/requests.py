@@ -10,7 +10,7 @@ once has left, whatever came after it.
 Pure, but for `RequestLog`, which grows while a ledger is read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum, unique
 from types import MappingProxyType
 from typing import Final
@@ -86,8 +86,8 @@ class RequestRecord:
 class RequestLog:
     """The requests of a ledger, by id, while it is read or appended to."""
 
-    def __init__(self) -> None:
-        self._records: dict[str, RequestRecord] = {}
+    def __init__(self, known: Iterable[RequestRecord] = ()) -> None:
+        self._records = {record.id: record for record in known}
 
     @property
     def records(self) -> Mapping[str, RequestRecord]:

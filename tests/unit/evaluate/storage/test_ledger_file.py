@@ -19,7 +19,10 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Bug, Storage
 from opanel_agent.core.ledger import chain
 from opanel_agent.core.ledger.chain import ChainHead, Entry, EntryKind
+from opanel_agent.core.ledger.checkpoint import Checkpoint
+from opanel_agent.core.values import replace
 from opanel_agent.core.wire.message import seal
+from opanel_agent.evaluate.storage import ledger_file
 from opanel_agent.evaluate.storage.ledger_file import LedgerFile, digest, open_ledger
 from opanel_agent.system.storage.files import Files, LocalFiles, Syscalls
 from opanel_agent.system.storage.paths import Paths
@@ -488,3 +491,105 @@ def test_a_line_torn_on_a_real_disk_is_cut_by_the_next(tmp_path: Path, left: int
     assert again.good
     assert kinds(LocalFiles(), paths) == ["LedgerOpened", "TornLineCut"]
     assert paths.ledger.read_bytes().startswith(whole_lines)
+
+
+CHECKPOINT: Final = PATHS.ledger.with_name("ledger.checkpoint")
+
+
+def long_ledger() -> MemoryFiles:
+    """A ledger of which a checkpoint is kept, verified at NOW, with a few lines after it."""
+    files, _ = written(entries=ledger_file.CHECKPOINT_LINES)
+    open_ledger(files, PATHS, NOW).append(EntryKind.PURGED, NOW, id="after-it")
+    assert files.entry(CHECKPOINT) is not None
+    return files
+
+
+def test_a_pass_verifies_what_came_since_the_checkpoint() -> None:
+    files = long_ledger()
+    book = open_ledger(files, PATHS, NOW + HOUR)
+    assert book.verified == 1
+    assert book.good
+    assert book.head.seq == len(kept(files))
+    assert book.requests == open_ledger(files, PATHS, NOW, whole=True).requests
+
+
+@pytest.mark.parametrize(("now_s", "whole_"), [(NOW + DAY, False), (NOW - 1, False), (NOW + HOUR, True)])
+def test_the_whole_ledger_is_verified_daily_and_when_it_is_asked_for(now_s: int, whole_: bool) -> None:
+    files = long_ledger()
+    assert open_ledger(files, PATHS, now_s, whole=whole_).verified == len(kept(files))
+
+
+@pytest.mark.parametrize("at_line", [1, 100, ledger_file.CHECKPOINT_LINES, ledger_file.CHECKPOINT_LINES + 2])
+def test_an_edit_of_any_line_is_found_and_named_by_the_next_pass(at_line: int) -> None:
+    files = long_ledger()
+    lines = (files.read(LEDGER, max_bytes=10**7) or b"").split(b"\n")
+    lines[at_line - 1] = lines[at_line - 1].replace(b'"at":1', b'"at":2', 1)
+    files.put(LEDGER, b"\n".join(lines))
+    assert open_ledger(files, PATHS, NOW + HOUR).review_due
+    opened = kept(files)[0]
+    assert (opened.data["broken"], opened.data["line"]) == ("digest", at_line)
+
+
+def test_an_edit_that_its_checkpoint_was_made_to_agree_with_is_found_within_a_day() -> None:
+    files = long_ledger()
+    edited = (files.read(LEDGER, max_bytes=10**7) or b"").replace(b'"id":"report-7"', b'"id":"report-8"', 1)
+    files.put(LEDGER, edited)
+    forged = Checkpoint.decode(files.read(CHECKPOINT, max_bytes=10**7) or b"")
+    forged = replace(forged, sha256=digest(edited[: forged.size]))
+    files.put(CHECKPOINT, forged.encode())
+    assert open_ledger(files, PATHS, NOW + HOUR).good
+    assert open_ledger(files, PATHS, NOW + DAY).review_due
+
+
+def test_lines_that_were_taken_off_are_missed_though_a_checkpoint_holds() -> None:
+    files = long_ledger()
+    data = files.read(LEDGER, max_bytes=10**7) or b""
+    files.put(LEDGER, data[: data.rindex(b"\n", 0, len(data) - 1) + 1])
+    assert open_ledger(files, PATHS, NOW + HOUR).review_due
+    assert kept(files)[0].data["broken"] == "cut"
+
+
+@pytest.mark.parametrize("content", [b"", b"rot", b"{}\n" + b"0" * 64 + b"\n"])
+def test_a_damaged_checkpoint_only_makes_the_pass_longer(content: bytes) -> None:
+    files = long_ledger()
+    files.put(CHECKPOINT, content)
+    book = open_ledger(files, PATHS, NOW + HOUR)
+    assert book.verified == len(kept(files))
+    assert book.good
+    assert open_ledger(files, PATHS, NOW + 2 * HOUR).verified == 0, "it was written anew"
+
+
+def test_a_full_disk_has_no_room_for_a_checkpoint_and_the_ledger_is_good_all_the_same() -> None:
+    files = long_ledger()
+    files.take_away(CHECKPOINT)
+
+    def full(step: str, path: Path) -> None:
+        if step == "create" and path == CHECKPOINT:
+            raise Storage(Fault.DISK_FULL, "disk_full", file=str(path))
+
+    files.fault = full
+    assert open_ledger(files, PATHS, NOW + HOUR).good
+    assert files.entry(CHECKPOINT) is None
+
+
+def test_the_requests_of_a_ledger_that_was_set_aside_are_known_without_reading_it_again() -> None:
+    files = long_ledger()
+    book = open_ledger(files, PATHS, NOW)
+    sealed = seal(
+        request_id="usage-0123456789abcdef",
+        purpose="usage_statistics",
+        url="https://a.example/v1/r",
+        accept="a",
+        body=b"{}",
+        content_type="application/json",
+        held_since=NOW,
+    )
+    book.request(EntryKind.REQUEST_ATTEMPTED, NOW, sealed)
+    files.put(LEDGER, (files.read(LEDGER, max_bytes=10**7) or b"").replace(b'"at":1', b'"at":2', 1))
+    open_ledger(files, PATHS, NOW)
+    open_ledger(files, PATHS, NOW)
+    book = open_ledger(files, PATHS, NOW + HOUR)
+    assert book.verified == 0
+    assert book.requests["usage-0123456789abcdef"].may_have_left
+    files.put(PATHS.ledger.with_name("ledger.1.broken"), b"another\n")
+    assert "usage-0123456789abcdef" not in open_ledger(files, PATHS, NOW + HOUR).requests
