@@ -8,39 +8,35 @@
       keys/               0700: root-1.pem … (used for roots only), issuer, activation, status, receipt, advisory .pem;
                           a key that came by rotation has the beginning of its public half in its name
 
-`root.jws` is written last: a directory without it is no authority, and `init` refuses one that has anything in it.
+`root.jws` is written last: a directory without it is no authority, and `init` refuses one that has anything in it. Where the
+root's keys are elsewhere, `init` makes everything else (`prepare`), and `complete` writes the root once it was signed there.
 """
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.consent.purposes import FIXED, Purpose
 from opanel_agent.core.documents import root as roots
 from opanel_agent.core.documents.controller import Controller, Mechanism
-from opanel_agent.core.documents.root import Root
+from opanel_agent.core.documents.root import Destination, Root
 from opanel_agent.core.errors import Misconfigured, Usage
-from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.jose.keys import PublicKey
-from opanel_agent.core.units import DAY_S
-from opanel_agent.core.wire import endpoints
 from opanel_authority import clock
 from opanel_authority.books.database import Store, parsed_url
 from opanel_authority.books.draw_marks import DrawMarks
 from opanel_authority.books.repository import Books
-from opanel_authority.documents import keys
+from opanel_authority.documents import keys, root_claims
 from opanel_authority.documents.keys import PrivateKey, Role
+from opanel_authority.documents.root_claims import Claims, RootChange
 
 _ONE_KEY_ROLES: Final = (Role.ISSUER, Role.ACTIVATION, Role.STATUS, Role.RECEIPT, Role.ADVISORY)
-_ENDPOINTS: Final = tuple(purpose for purpose in Purpose if purpose not in FIXED)  # the fixed GETs go to mirrors
 MAX_ROOTS_BYTES: Final = 512 * 1024  # what an agent fetches
 _MAX_ROOT_BYTES: Final = 64 * 1024
 
@@ -50,7 +46,7 @@ class RootTerms:
     """What `init` is told. `url` is where agents reach `serve` and the static files; `days` until the root expires.
 
     `database` is a PostgreSQL URL; SQLite in the directory where there is none. `controller`, `transfers` by region and
-    `ip_retention_days` at mirrors are what the notice tells people.
+    `ip_retention_days` at mirrors are what the notice tells people. `mirrors` serve the static files, if not `url`.
     """
 
     name: str
@@ -63,6 +59,19 @@ class RootTerms:
     controller: Controller | None = None
     transfers: Mapping[str, Mechanism] = field(default_factory=dict)
     ip_retention_days: int | None = None
+    mirrors: Sequence[Destination] = ()
+
+    @property
+    def says(self) -> RootChange:
+        """What the first root says beside its keys and its place."""
+        return RootChange(
+            days=self.days,
+            threshold=self.threshold,
+            mirrors=self.mirrors,
+            controller=self.controller,
+            transfers=self.transfers,
+            ip_retention_days=self.ip_retention_days,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,31 +109,56 @@ class Authority:
 
 
 def init(directory: Path, terms: RootTerms, *, now: int) -> Authority:
-    """Make keys, books and the first root. Raises Usage for terms that no agent would accept."""
-    if not endpoints.admissible(terms.url):
-        raise Usage(Fault.USAGE, "url_inadmissible", url=terms.url)
-    if not 2 <= terms.threshold <= terms.keys:
-        raise Usage(Fault.USAGE, "threshold_range", threshold=terms.threshold, keys=terms.keys)
-    keys.make_directory(directory)
-    if terms.database is not None:
-        parsed_url(terms.database)
-    if any(directory.iterdir()):
-        raise Misconfigured(Fault.FILE_REFUSED, "directory_not_empty", path=str(directory))
+    """Make keys, books and the first root. Raises Usage or Untrusted for terms that no agent would accept."""
+    root_claims.require_threshold(terms.threshold, terms.keys)
     signers = [PrivateKey.make(Role.ROOT) for _ in range(terms.keys)]
-    others = {role: PrivateKey.make(role) for role in _ONE_KEY_ROLES}
-    text = sign_root(_root_claims(terms, signers, others, now), signers[: terms.threshold])
-    roots.first(text)
+    claims = prepare(directory, terms, [signer.public for signer in signers], now=now)
     for number, signer in enumerate(signers, start=1):
         keys.save(signer, directory / "keys" / f"root-{number}.pem")
+    return complete(directory, root_claims.signed(dumps(claims), signers[: terms.threshold]))
+
+
+def prepare(directory: Path, terms: RootTerms, root_keys: Sequence[PublicKey], *, now: int) -> Claims:
+    """Make the other keys and the books; the claims of the first root, which whoever holds the root's keys must sign."""
+    others = {role: PrivateKey.make(role) for role in _ONE_KEY_ROLES}
+    public = {Role.ROOT: root_keys, **{role: [key.public] for role, key in others.items()}}
+    place = Destination(url=terms.url.rstrip("/"), region=terms.region)
+    claims = root_claims.first(terms.name, place, public, terms.says, now=now)
+    root_claims.require_acceptable(claims)
+    where = _database(directory) if terms.database is None else parsed_url(terms.database)
+    keys.make_directory(directory)
+    if any(directory.iterdir()):
+        raise Misconfigured(Fault.FILE_REFUSED, "directory_not_empty", path=str(directory))
     for role, key in others.items():
         keys.save(key, first_key_file(directory, role))
-    where = _database(directory) if terms.database is None else parsed_url(terms.database)
     marks = DrawMarks(directory / "drawn") if terms.database is None else None
-    store = Store.create(where, status_order_key=secrets.token_bytes(32), marks=marks)
+    Store.create(where, status_order_key=secrets.token_bytes(32), marks=marks)
     if terms.database is not None:
         keys.write_private(_database_url(directory), f"{terms.database}\n".encode())
+    return claims
+
+
+def complete(directory: Path, text: bytes) -> Authority:
+    """Writes the first root. Raises Usage where there is one, Misconfigured where a key that it names is not here."""
+    if (directory / "root.jws").exists():
+        raise Usage(Fault.USAGE, "root_exists", path=str(directory))
+    root = roots.first(text)
+    for role in _ONE_KEY_ROLES:
+        require_key(first_key_file(directory, role), role, root)
+    store = open_store(directory)
     write_public(directory / "root.jws", text)
     return Authority(directory=directory, store=store)
+
+
+def require_key(path: Path, role: Role, root: Root) -> None:
+    """Raises Misconfigured unless this is the key that the root names for the role: nothing else is signed under it."""
+    wanted = root.keys[role.value][0]
+    try:
+        found = keys.load(path, role).public
+    except FileNotFoundError:
+        found = None
+    if found != wanted:
+        raise Misconfigured(Fault.FILE_REFUSED, "role_key_missing", role=role.value, kid=wanted.kid, path=str(path))
 
 
 def open_home(directory: Path) -> Authority:
@@ -162,7 +196,8 @@ def _read_root(directory: Path) -> bytes:
         with (directory / "root.jws").open("rb") as file:
             return file.read(_MAX_ROOT_BYTES)
     except FileNotFoundError as error:
-        raise Misconfigured(Fault.FILE_REFUSED, "no_authority_here", path=str(directory)) from error
+        detail = "root_unsigned" if first_key_file(directory, Role.STATUS).exists() else "no_authority_here"
+        raise Misconfigured(Fault.FILE_REFUSED, detail, path=str(directory)) from error
 
 
 def _read_roots(directory: Path) -> bytes:
@@ -188,44 +223,6 @@ def write_public(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _root_claims(
-    terms: RootTerms, signers: list[PrivateKey], others: dict[Role, PrivateKey], now: int
-) -> dict[str, Json]:
-    base = terms.url.rstrip("/")
-    here: Json = [{"url": base, "region": terms.region}]
-    public: dict[str, Json] = {role.value: [dict(key.public.jwk())] for role, key in others.items()}
-    public[Role.ROOT.value] = [dict(signer.public.jwk()) for signer in signers]
-    return {
-        "ver": 1,
-        "iss": terms.name,
-        "sub": terms.name,
-        "iat": now,
-        "exp": now + terms.days * DAY_S,
-        "seq": 1,
-        "threshold": terms.threshold,
-        "keys": public,
-        "status_uri": f"{base}/v1/status.jwt",
-        "endpoints": {purpose.value: here for purpose in _ENDPOINTS},
-        "mirrors": here,
-        **notice_claims(terms.controller, terms.transfers, terms.ip_retention_days),
-    }
-
-
-def notice_claims(
-    controller: Controller | None, transfers: Mapping[str, Mechanism], ip_retention_days: int | None
-) -> dict[str, Json]:
-    """Returns the root's claims for the notice: those that are named."""
-    named: dict[str, Json] = {} if controller is None else {"controller": controller.claim()}
-    if transfers:
-        named["transfers"] = {region: mechanism.value for region, mechanism in transfers.items()}
-    return named if ip_retention_days is None else {**named, "ip_retention_days": ip_retention_days}
-
-
-def sign_root(claims: dict[str, Json], signers: list[PrivateKey]) -> bytes:
-    payload = dumps(claims)
-    return "".join(signer.sign_payload(Typ.ROOT, payload) + "\n" for signer in signers).encode("ascii")
 
 
 def _database(directory: Path) -> Path:

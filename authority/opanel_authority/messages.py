@@ -36,7 +36,35 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "cannot sign a root with {found} of its keys from {path}: {threshold} are needed",
         "bring them from their media, or name the place: --root-keys DIR",
     ),
-    "root_key_unknown": ("cannot replace {kid}: it is no root key", "these are: {known}"),
+    "root_key_unknown": ("cannot use {kid}: it is no root key", "these are: {known}"),
+    "root_key_twice": ("cannot make a root in which a key is named twice", "give each key once, and for one role"),
+    "root_exists": ("cannot write a first root in {path}: there is one", "the next is: root request"),
+    "root_unsigned": (
+        "cannot find root.jws in {path}",
+        "have its request signed (root sign), then: root assemble; if it was there before, restore the file",
+    ),
+    "root_request_unreadable": ("cannot read this request for a root: {why}", "make it anew: root request"),
+    "root_request_other": (
+        "cannot sign: this request has the digest {digest}",
+        "look at it with root show, and ask whoever made it",
+    ),
+    "root_request_outdated": ("cannot install root {seq}: there is one already", "make the request anew: root request"),
+    "root_signature_other": (
+        "cannot use a signature over another root than {digest}",
+        "have this very request signed",
+    ),
+    "root_signature_refused": (
+        "cannot use this signature: {why}",
+        "take one by a root key of this root, or of the one before it",
+    ),
+    "root_signatures_missing": (
+        "cannot assemble the root: {found} of the {threshold} signatures that the root keys of the {which} root owe",
+        "have it signed by more of them: root sign",
+    ),
+    "role_key_missing": (
+        "cannot install a root whose {role} key {kid} is not {path}",
+        "assemble it on the machine that made the request, or bring the key file",
+    ),
     "roots_full": (
         "cannot make root {seq}: agents would not walk that far",
         "release the agent with a newer first root",

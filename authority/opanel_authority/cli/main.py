@@ -24,6 +24,7 @@ from opanel_authority.cli.common import Command, Result
 from opanel_authority.messages import cure, sentence
 
 _DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
+_GROUPS: Final = {"root": "roots whose keys are elsewhere: make keys, request, show, sign, assemble"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,12 +90,16 @@ def _parser() -> argparse.ArgumentParser:
     here.add_argument(
         "--dir", type=Path, default=Path(directory), help=f"the authority's directory (or ${_DIRECTORY_VARIABLE})"
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = {"": parser.add_subparsers(required=True, metavar="COMMAND")}
 
     def add(
         name: str, command: Command, summary: str, *, parent: argparse.ArgumentParser = here
     ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=summary, description=summary, parents=[parent])
+        group, _, word = name.rpartition(" ")
+        if group not in commands:
+            grouped = commands[""].add_parser(group, help=_GROUPS[group], description=_GROUPS[group])
+            commands[group] = grouped.add_subparsers(required=True, metavar="COMMAND")
+        added = commands[group].add_parser(word, help=summary, description=summary, parents=[parent])
         added.set_defaults(command=command, change=name)
         return added
 

@@ -88,7 +88,8 @@ def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "detail"), [("root.jws", "no_authority_here"), ("authority.sqlite", "store_missing")]
+    ("missing", "detail"),
+    [("root.jws", "root_unsigned"), ("authority.sqlite", "store_missing")],
 )
 def test_half_an_authority_is_none(tmp_path: Path, missing: str, detail: str) -> None:
     authority_home.init(tmp_path / "a", terms(), now=NOW)
@@ -96,6 +97,11 @@ def test_half_an_authority_is_none(tmp_path: Path, missing: str, detail: str) ->
     with pytest.raises(Misconfigured) as caught:
         authority_home.open_home(tmp_path / "a")
     assert caught.value.detail == detail
+
+
+def test_what_init_never_made_is_no_authority(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="no_authority_here"):
+        authority_home.open_home(tmp_path)
 
 
 def test_a_damaged_root_is_refused(tmp_path: Path) -> None:

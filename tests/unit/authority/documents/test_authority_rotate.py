@@ -16,9 +16,8 @@ from opanel_agent.core.documents import root as roots
 from opanel_agent.core.errors import Misconfigured, Untrusted, Usage
 from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import license_key
-from opanel_authority import authority as authority_home
 from opanel_authority.cli.main import main
-from opanel_authority.documents import advisories, delegate, issue, keys, publish
+from opanel_authority.documents import advisories, delegate, issue, keys, publish, root_claims
 from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
 from opanel_authority.documents.keys import Role
 from opanel_authority.documents.rotate import ROLES, Rotated, Rotation, rotate
@@ -106,7 +105,7 @@ def test_a_stolen_root_key_is_replaced_and_vouches_for_nothing_any_more(made: Ve
     assert len(kids) == 2, "two that stay vouch for both, and the stolen one is not asked"
     customer.check()
     claims = signing.root_claims(sub=first.sub, iss=first.sub, seq=3)
-    forged = authority_home.sign_root(claims, [stolen, other])
+    forged = root_claims.signed(dumps(claims), [stolen, other])
     with pytest.raises(Untrusted, match="root_threshold_old"):
         roots.next_after(done.root, forged)
     assert turned(made, Role.STATUS).root.seq == 3, "and what is left still makes roots"
@@ -308,8 +307,18 @@ def test_another_threshold_holds_from_the_next_root_on(made: Vendor, customer: C
     assert turned(made, Role.STATUS).root.threshold == 3
 
 
-@pytest.mark.parametrize(("role", "threshold"), [(Role.ROOT, 1), (Role.ROOT, 4), (Role.STATUS, 2)])
-def test_a_threshold_that_cannot_be_met_is_refused(made: Vendor, role: Role, threshold: int) -> None:
+def test_a_root_may_say_something_else_without_a_new_key(made: Vendor, customer: Customer) -> None:
+    before = made.authority.root
+    done = rotate(
+        made.authority, Rotation(role=None, root_keys=made.authority.directory / "keys", threshold=3), now=made.now
+    )
+    assert (done.root.threshold, done.root.keys, done.made, done.retired) == (3, before.keys, (), ())
+    assert customer.check()["reasons"] == ["ok"]
+    assert seq(customer) == 2
+
+
+@pytest.mark.parametrize(("role", "threshold"), [(Role.ROOT, 1), (Role.ROOT, 4), (Role.STATUS, 4), (None, 1)])
+def test_a_threshold_that_cannot_be_met_is_refused(made: Vendor, role: Role | None, threshold: int) -> None:
     where = made.authority.directory / "keys"
     with pytest.raises(Usage, match="threshold_range"):
         rotate(made.authority, Rotation(role=role, root_keys=where, threshold=threshold), now=made.now)
