@@ -109,8 +109,8 @@ def test_under_an_opt_out_of_the_shell_a_command_is_written_to_a_file(server: Se
 def test_what_the_preview_shows_leaves_and_is_found_again(server: Server) -> None:
     refused = server.type("data", "preview", "usage_statistics")
     assert refused.status == 0
-    assert "It does not leave now" in refused.out
-    assert "Nothing of it is kept" in refused.out
+    assert "Not sent now" in refused.out
+    assert "This preview is not kept" in refused.out
     server.answers(YES)
     shown = server.type("data", "preview", "usage_statistics")
     assert server.sent() == []
@@ -125,7 +125,7 @@ def test_what_the_preview_shows_leaves_and_is_found_again(server: Server) -> Non
     assert lines_of(left) in found.out
     assert f"  {signing.receipt(left.body, kind=left.purpose).decode().strip()}\n" in found.out
     assert "sent and answered (status 202); with a receipt" in server.type("data", "sent", "--verbose").out
-    assert server.type("data", "held").out == "No report is waiting.\n"
+    assert server.type("data", "held").out == "No reports are held.\n"
 
 
 def test_a_refused_purpose_is_not_sent_by_hand_either(server: Server) -> None:
@@ -139,7 +139,7 @@ def test_a_refused_purpose_is_not_sent_by_hand_either(server: Server) -> None:
 def test_a_dropped_report_does_not_leave(server: Server) -> None:
     server.answers(YES)
     name = server.held()
-    assert server.type("data", "held", "drop", name).out == f"Dropped: {name}. It does not leave.\n"
+    assert server.type("data", "held", "drop", name).out == f"Deleted: {name}. It will not be sent.\n"
     assert name not in server.type("data", "held").out
     assert server.type("data", "held", "show", name).status == 65
 
@@ -165,7 +165,7 @@ def test_under_do_not_track_a_right_goes_to_a_file_and_nowhere_else(server: Serv
     used = server.type("data", "request", "access")
     (left,) = server.sent()
     (file,) = Path().glob("rights-*.json")
-    assert (used.status, f"The request is in the file {file}" in used.out) == (0, True)
+    assert (used.status, f"The request was saved to {file}" in used.out) == (0, True)
     assert "/etc/do-not-track" in used.out
     secret = server.agent.files.read(PATHS.erasure / left.id, max_bytes=32) or b""
     assert file.read_bytes() == b'{"kind":"access","reveals":["' + secret.hex().encode() + b'"],"schema":1}'
@@ -177,11 +177,11 @@ def test_purge_takes_the_copies_and_leaves_a_request_ready(server: Server) -> No
     (left,) = server.sent()
     purged = server.type("data", "purge")
     assert purged.status == 0
-    assert f"Purged: {left.id}\n" in purged.out
+    assert f"Deleted: {left.id}\n" in purged.out
     assert str(PATHS.ready) in purged.out
     listed = server.type("data", "sent", "--verbose").out
     assert left.id in listed  # the ledger still says that it left
-    assert "its copy here was purged" in listed
+    assert "its copy here was deleted" in listed
 
 
 def test_an_export_of_all_that_is_good(server: Server) -> None:

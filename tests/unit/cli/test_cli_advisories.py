@@ -40,8 +40,8 @@ def test_each_is_told_in_english_on_80_columns(terminal: Terminal) -> None:
     assert lines[0] == "Remote code execution (critical) [adv-2]"
     assert "Remote code execution (of_tomorrow) [adv-3]" in lines
     assert " ".join(printed.out.split()).count("Update at once.") == 40
-    assert "  Mended in version 1.2.4." in lines
-    assert "  No version mends it yet." in lines
+    assert "  Fixed in version 1.2.4." in lines
+    assert "  Not fixed in any version yet." in lines
     assert max(map(len, lines)) <= COLUMNS
 
 
@@ -49,7 +49,7 @@ def test_and_in_turkish(terminal: Terminal) -> None:
     terminal.lang = "tr"
     lines = typed(terminal, advisories=[GRAVE]).out.splitlines()
     assert lines[0] == "Uzaktan kod çalıştırma (kritik) [adv-2]"
-    assert "  Gideren sürüm: 1.2.4." in lines
+    assert "  Giderildiği sürüm: 1.2.4." in lines
 
 
 def test_the_envelope_has_both_languages(terminal: Terminal) -> None:
@@ -57,11 +57,11 @@ def test_the_envelope_has_both_languages(terminal: Terminal) -> None:
 
 
 def test_none_and_why_none_may_come(terminal: Terminal) -> None:
-    assert typed(terminal, advisories=[]).out == "There is no security advisory.\n"
+    assert typed(terminal, advisories=[]).out == "There are no security advisories.\n"
     denied = {"permitted": False, "reasons": [{"reason": "offline", "what": "offline", "place": "/etc", "line": None}]}
     printed = typed(terminal, advisories=[], consent={"purposes": {"security_advisories": denied}})
     assert printed.status == 0
-    assert "Advisories are not fetched now: offline is in force." in printed.out
+    assert "Advisories are not being fetched: offline is in force." in printed.out
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_dry_run_shows_what_would_go_and_changes_nothing(terminal: Terminal, c
         assert not removed(daemon, command)
     assert (printed.status, person.prompts) == (0, [])
     if command == ("license", "remove"):
-        assert "license c66a710d (opanel, tier pro)" in printed.out
+        assert "License c66a710d (opanel, tier pro)" in printed.out
         assert result == {"removed": False, "license": "c66a710d"}
     else:
         assert f"To be deleted: {LEFT}\n" in printed.out

@@ -57,7 +57,7 @@ def test_the_journal_hears_by_when_something_new_is_needed(agent: Simulated) -> 
         agent.run("tick")
     (fields,) = [fields for event, _, fields in lines if event == "license_warning"]
     day = time.strftime("%Y-%m-%d", time.gmtime(int(str(fields["until"]))))
-    expected = f"The license's state changes on {day} unless something new comes: activation_due."
+    expected = f"The state of the license will change on {day} if nothing is done: activation_due."
     assert (
         messages.translate_event("license_warning", "en", {name: str(value) for name, value in fields.items()})
         == expected

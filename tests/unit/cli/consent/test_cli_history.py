@@ -86,7 +86,7 @@ def test_history_can_be_cut_and_of_one_purpose_and_leaves_the_daily_marks_out(te
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.done("/v1/history", {"entries": entries, "of": 32})
         assert numbers() == [n for n in range(32, 0, -1) if n % 4 != 3][:20]
-        assert "20 of 24 shown; -n 0 shows all" in terminal.type("consent", "history").out
+        assert "showing 20 of 24; all: -n 0" in terminal.type("consent", "history").out
         assert numbers("-n", "0", "--verbose") == [*range(32, 0, -1)]
         assert numbers("crash_reports", "-n", "2") == [30, 26]
         assert in_json() == [*range(1, 33)]
@@ -101,7 +101,7 @@ def test_history_and_receipts_where_there_is_nothing(terminal: Terminal) -> None
         history = terminal.type("consent", "history")
         assert "Nothing has been recorded yet" in history.out
         assert history.err == ""
-        assert "No receipt is kept yet" in terminal.type("consent", "receipt").out
+        assert "No receipts are kept yet" in terminal.type("consent", "receipt").out
 
 
 def test_receipts_are_listed_and_one_is_shown_whole(terminal: Terminal) -> None:
@@ -112,7 +112,7 @@ def test_receipts_are_listed_and_one_is_shown_whole(terminal: Terminal) -> None:
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.done("/v1/receipts", {"receipts": receipts})
         printed = terminal.type("consent", "receipt")
-        assert "rights-2: erasure; what it promises is due by 2026-12" in printed.out
+        assert "rights-2: erasure; due by 2026-12" in printed.out
         assert "report-1: report received\n" in printed.out
         one = terminal.type("consent", "receipt", "rights-2")
         assert "token: e.y.t" in one.out

@@ -217,8 +217,8 @@ def test_what_is_wrong_with_the_export_is_the_first_that_is_read(terminal: Termi
     ]
     terminal.at_rest = export.assemble(changed, as_of=signing.NOW, version="0.1.0")
     text = written(terminal)
-    assert '<p class="verdict bad">Not good: ' in text
-    assert "Good: everything" not in text
+    assert '<p class="verdict bad">Not valid: ' in text
+    assert "Valid: everything" not in text
 
 
 def test_a_copy_that_is_none_of_this_version_s_is_shown_as_it_lies_there(terminal: Terminal) -> None:
@@ -239,8 +239,8 @@ def test_a_server_on_which_nothing_happened_says_so(terminal: Terminal) -> None:
     empty = [Part.of(PartKind.LEDGER, "ledger.jsonl", b""), Part.digest_of(PartKind.DOCUMENT, "bundle.jws", b"secret")]
     terminal.at_rest = export.assemble(empty, as_of=signing.NOW, version="0.1.0")
     text = written(terminal)
-    assert "Nothing that says anything about this server has left." in text
-    assert "No consent was ever given, and no opt-out was seen." in text
+    assert "Nothing about this server has been sent." in text
+    assert "No consent was ever given, and no opt-out was set." in text
     assert "The bytes are not kept here; the digest is." in text
 
 

@@ -92,17 +92,17 @@ def test_the_catalog_says_what_is_permitted_kept_and_how_much_it_can_tell(termin
     section = "\n".join(lines[at : lines.index("", at)])
     assert section.startswith("usage statistics [usage_statistics]\n  to: the vendor\n")
     words = " ".join(section.split())
-    assert f"tells at most {bits} bits about this server: log2" in words
-    assert f"in an ordinary fleet about {fleet.bits(fleet.ORDINARY):.1f} bits on average" in words
-    assert "33 bits single out one server among 8.6 billion" in words
+    assert f"reveals at most {bits} bits about this server: log2" in words
+    assert f"about {fleet.bits(fleet.ORDINARY):.1f} bits on average in a typical fleet" in words
+    assert "33 bits identify one server among 8.6 billion" in words
     assert "\n  os_id: distribution (text)\n" in section
-    assert "      permitted: almalinux, amzn," in section
+    assert "      allowed: almalinux, amzn," in section
     assert '      example: "debian"' in section
-    assert "      read from: /etc/os-release: ID; transform: one_of" in section
-    assert "      kept: here 90 days, there 180 days" in section
-    assert "      random, drawn for one request alone: it links no two" in section
+    assert "      source: /etc/os-release: ID; transform: one_of" in section
+    assert "      kept: 90 days here, 180 days at the recipient" in section
+    assert "      random, drawn for one request only: it links no two" in section
     crash = "\n".join(lines[lines.index("crash reports [crash_reports]") :])
-    assert "      permitted: at most 32 items that match" in crash
+    assert "      allowed: at most 32 items that match" in crash
     assert max(len(line) for line in lines if " " in line.strip()) <= COLUMNS
 
 
@@ -158,24 +158,24 @@ def test_a_preview_shows_the_exact_request_and_what_denies_it(terminal: Terminal
         assert daemon.posts() == [("/v1/preview", {"purpose": "usage_statistics"})]
     lines = printed.out.splitlines()
     assert (printed.status, printed.err) == (0, "")
-    assert lines[0] == f"The next report, usage statistics, as it would go to {URL}:"
+    assert lines[0] == f"The next report for usage statistics, as it would be sent to {URL}:"
     assert within(
         lines, ['  os_id: "debian"', "      The operating system's distribution; one that is not listed is only"]
     )
     assert "  of_tomorrow: ?" in lines
     assert within(lines, REQUEST)
-    assert "  The server also sees this server's IP address, as with any connection." in lines
-    denied = lines[lines.index("It does not leave now, because:") :]
+    assert "  The recipient also sees this server's IP address, as with any connection." in lines
+    denied = lines[lines.index("Not sent now:") :]
     assert any("consent.toml, line 7" in line for line in denied)
     assert any("DO_NOT_TRACK=1 in /etc/environment" in line for line in denied)
-    assert f"It is kept as {ID}, and these very bytes are what leaves." in " ".join(lines)
+    assert f"It is kept as {ID}; exactly these bytes will be sent." in " ".join(lines)
 
 
 def test_a_preview_that_nothing_denies_says_so(terminal: Terminal) -> None:
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.done("/v1/preview", SHOWN)
         printed = terminal.type("data", "preview", "usage_statistics")
-        assert "Nothing stands in its way" in printed.out
+        assert "Nothing blocks it" in printed.out
         assert "because" not in printed.out
         assert terminal.type("data", "preview", "usage_statistics", "--json").json()["result"] == SHOWN
 
@@ -186,7 +186,7 @@ def test_a_preview_in_turkish(terminal: Terminal) -> None:
         daemon.done("/v1/preview", SHOWN | {"why": DENIED})
         out = terminal.type("data", "preview", "usage_statistics").out
     assert "Sıradaki rapor (kullanım istatistiği)" in out
-    assert "Şu anda dışarı çıkmıyor; nedenleri:" in out
+    assert "Şu anda gönderilmiyor; nedenleri:" in out
     assert "consent.toml, satır 7" in out
 
 
@@ -218,7 +218,7 @@ def test_held_lists_what_waits_and_why(terminal: Terminal) -> None:
         assert daemon.posts() == [("/v1/held", {"action": "list"})] * 2
     lines = printed.out.splitlines()
     assert lines[0] == f"{ID}  usage statistics"
-    times = f"made {moment(NOW)}; ready {moment(NOW + 72 * 3600)}; bytes: 321"
+    times = f"created {moment(NOW)}; ready {moment(NOW + 72 * 3600)}; bytes: 321"
     assert times in " ".join(" ".join(lines[1:]).split())
     assert "hold in consent.toml" in printed.out
     assert max(map(len, lines)) <= COLUMNS
@@ -227,7 +227,7 @@ def test_held_lists_what_waits_and_why(terminal: Terminal) -> None:
 def test_held_with_nothing_in_it(terminal: Terminal) -> None:
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.done("/v1/held", {"held": []})
-        assert terminal.type("data", "held").out == "No report is waiting.\n"
+        assert terminal.type("data", "held").out == "No reports are held.\n"
 
 
 def test_held_show_and_drop(terminal: Terminal) -> None:
@@ -241,7 +241,7 @@ def test_held_show_and_drop(terminal: Terminal) -> None:
             ("/v1/held", {"action": "show", "id": ID}),
             ("/v1/held", {"action": "drop", "id": ID}),
         ]
-    assert printed.out == f"Dropped: {ID}. It does not leave.\n"
+    assert printed.out == f"Deleted: {ID}. It will not be sent.\n"
 
 
 def test_held_drop_only_names_the_report_in_a_dry_run(terminal: Terminal) -> None:
@@ -276,12 +276,12 @@ def test_held_send_shows_the_bytes_before_it_asks_for_them_to_leave(terminal: Te
             ("/v1/held", {"action": "send", "id": ID}),
         ]
     lines = printed.err.splitlines()
-    assert lines[0] == f"What leaves, for usage statistics, to {URL}:"
+    assert lines[0] == f"To be sent for usage statistics, to {URL}:"
     assert within(
         lines, ['  os_id: "debian"', "      The operating system's distribution; one that is not listed is only"]
     )
     assert within(lines, REQUEST)
-    assert printed.out == f"Sent: {ID}, to {URL}; status of the reply: 202.\n"
+    assert printed.out == f"Sent: {ID}, to {URL}; reply status: 202.\n"
     assert printed.status == 0
 
 
@@ -361,12 +361,12 @@ def test_sent_lists_what_left(terminal: Terminal) -> None:
         ["WHEN", "ID", "RECEIPT", "OUTCOME"],
         [*moment(NOW).split(), ID, "yes", "answered", "(202)"],
         ["never", "crash-0123456789abcdef", "no", "attempted"],
-        [*moment(NOW).split(), "release-0123456789abcdef", "yes", "not", "taken", "(403);", "its"],
-        ["copy", "here", "was", "purged"],
+        [*moment(NOW).split(), "release-0123456789abcdef", "yes", "not", "accepted", "(403);", "its"],
+        ["copy", "here", "was", "deleted"],
         [*moment(NOW).split(), "later-0123456789abcdef", "yes", "attempted", "(202)"],
     ]
     assert max(map(len, brief)) <= 80
-    assert some.out.splitlines()[-1] == "1 of 4 shown; -n 0 shows all"
+    assert some.out.splitlines()[-1] == "showing 1 of 4; all: -n 0"
     assert one_purpose == [left[2]]
     assert cut == left[:2]
     lines = printed.out.splitlines()
@@ -375,14 +375,14 @@ def test_sent_lists_what_left(terminal: Terminal) -> None:
     assert f"{moment(NOW)}, to {URL}" in " ".join(" ".join(lines).split())
     text = " ".join(printed.out.split())
     assert "sent and answered (status 202); with a receipt" in text
-    assert "attempted, nobody answered: it may have left; because" in text
+    assert "attempted, no reply: possibly sent; " in text
     assert "release-0123456789abcdef license release" in text
-    assert "sent, but not taken (status 403); because" in text
-    assert "its copy here was purged" in text
+    assert "sent, not accepted (status 403); " in text
+    assert "its copy here was deleted" in text
     assert "later-0123456789abcdef usage statistics" in text
-    assert "it was cut short" in text
-    assert "Shown are the newest 4 of 1200." in printed.err
-    assert none.out.startswith("Nothing that says anything about this server has left")
+    assert "it was interrupted" in text
+    assert "These are the newest 4 of 1200." in printed.err
+    assert none.out.startswith("Nothing about this server has been sent")
 
 
 LEFT: dict[str, Any] = LISTED | {
@@ -404,9 +404,9 @@ def test_sent_shows_the_same_bytes_as_the_preview(terminal: Terminal) -> None:
         assert daemon.posts()[-1] == ("/v1/sent", {"id": ID})
     lines = after.out.splitlines()
     assert within(before, REQUEST)
-    assert within(lines, ["The request, byte for byte as it left:", *REQUEST])
+    assert within(lines, ["The request, byte for byte as sent:", *REQUEST])
     assert within(lines, ["The reply, status 202:", "  e30.e30.AA"])
-    assert within(lines, ["The receipt, as the authority signed it:", "  e30.e30.BB"])
+    assert within(lines, ["The receipt, as signed by the authority:", "  e30.e30.BB"])
 
 
 def test_sent_without_reply_or_receipt(terminal: Terminal) -> None:
@@ -422,13 +422,13 @@ def test_sent_without_reply_or_receipt(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"copy": "edited"}, "The copy here was edited: this is not what left"),
-        ({"copy": "unrecorded"}, "The ledger does not name this request"),
-        ({"copy": "purged", "head": None, "body": None}, "The copy here was purged. The ledger has the SHA-256"),
+        ({"copy": "edited"}, "The copy here was modified: this is not what was sent"),
+        ({"copy": "unrecorded"}, "This request is not in the ledger"),
+        ({"copy": "purged", "head": None, "body": None}, "The copy here was deleted. The SHA-256 of the request"),
         ({"copy": "missing", "head": None, "body": None}, "There is no readable copy here"),
-        ({"stage": "attempted"}, "The request, byte for byte as it was attempted:"),
-        ({"reply_copy": "edited"}, "The reply here was edited: this is not what came"),
-        ({"reply_copy": "purged", "reply_body": None}, "The reply was purged; its status was 202."),
+        ({"stage": "attempted"}, "The request, byte for byte as attempted:"),
+        ({"reply_copy": "edited"}, "The reply here was modified: this is not what was received"),
+        ({"reply_copy": "purged", "reply_body": None}, "The reply was deleted; its status was 202."),
         ({"reply_copy": "missing", "reply_body": None}, "There is no readable reply here; its status was 202."),
     ],
 )
@@ -444,9 +444,9 @@ def test_only_what_the_ledger_bears_out_is_called_what_left(
     assert printed.status == 0
     if lang == "en":
         assert sentence in text
-        assert ("byte for byte as it left" in text) == ("reply_copy" in change)
+        assert ("byte for byte as sent" in text) == ("reply_copy" in change)
     else:
-        assert ("dışarı çıktığı biçimiyle" in text) == ("reply_copy" in change)
+        assert ("Gönderilen istek, baytı baytına" in text) == ("reply_copy" in change)
 
 
 @pytest.mark.parametrize("name", ["copy", "reply_copy"])
@@ -570,11 +570,11 @@ def test_a_right_is_shown_first_and_then_used(terminal: Terminal) -> None:
             ("/v1/rights", asked | {"confirm": RIGHT["id"]}),
         ]
     assert printed.status == 0
-    assert "What leaves, for " in printed.err
+    assert "To be sent for " in printed.err
     assert within(printed.err.splitlines(), [f"  {RIGHT['body']}"])
     assert printed.out.splitlines()[0] == "The request was sent."
     assert f"It must be answered by {moment(NOW)}." in printed.out
-    assert "What the authority says of it:" in printed.out
+    assert "The authority's answer:" in printed.out
     assert json.loads("".join(printed.out.partition("{")[1:])) == answer
 
 
@@ -603,8 +603,8 @@ def test_under_a_signal_or_with_o_a_right_is_written_out(terminal: Terminal, arg
     assert file.stat().st_mode & 0o777 == 0o600
     assert printed.status == 0
     assert printed.out.startswith("Nothing was sent.")
-    assert f"The request is in the file {file}" in printed.out
-    assert "within 30 days of its arrival" in " ".join(printed.out.split())
+    assert f"The request was saved to {file}" in printed.out
+    assert "within 30 days of arrival" in " ".join(printed.out.split())
     assert ("DO_NOT_TRACK=1 in /etc/environment" in printed.out) is bool(why)
 
 
@@ -659,8 +659,8 @@ def test_purge_names_what_went_and_what_lies_ready(terminal: Terminal) -> None:
         assert daemon.posts() == [("/v1/purge", {})]
         daemon.replies.clear()
         daemon.done("/v1/purge", {"purged": []})
-        assert terminal.type("data", "purge").out == "There was nothing to purge.\n"
-    assert printed.out.splitlines()[:2] == ["Purged: crash-0123456789abcdef", f"Purged: {ID}"]
+        assert terminal.type("data", "purge").out == "There was nothing to delete.\n"
+    assert printed.out.splitlines()[:2] == ["Deleted: crash-0123456789abcdef", f"Deleted: {ID}"]
     assert "/var/lib/x/ready/erase-1" in printed.out
 
 

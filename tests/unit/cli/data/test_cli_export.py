@@ -51,21 +51,21 @@ def test_a_good_export_is_good_and_its_root_is_this_machines(terminal: Terminal)
     printed = terminal.type("verify", laid(terminal, made()))
     assert (printed.status, printed.err) == (0, "")
     first, counts, root = printed.out.splitlines()
-    assert first == "Good: everything in this export agrees."
+    assert first == "Valid: everything in this export is consistent."
     assert "2 ledger entries, 0 sent requests, 0 receipts" in counts
-    assert root == f"Root of trust: {ROOT.digest}, the one that this machine trusts."
+    assert root == f"Root of trust: {ROOT.digest}, the same that this machine trusts."
 
 
 def test_a_machine_without_an_agent_prints_the_digest_to_compare(terminal: Terminal) -> None:
     printed = terminal.type("verify", laid(terminal, made()))
     assert printed.status == 0
-    assert f"Root of trust: {ROOT.digest}. This machine has none" in printed.out
+    assert f"Root of trust: {ROOT.digest}. This machine has no root" in printed.out
 
 
 def test_settings_that_are_refused_are_no_root_to_compare_with(terminal: Terminal) -> None:
     terminal.trust()
     terminal.paths.settings.write_text("schema = 2\n")
-    assert "This machine has none" in terminal.type("verify", laid(terminal, made())).out
+    assert "This machine has no root" in terminal.type("verify", laid(terminal, made())).out
 
 
 def test_another_root_is_said_and_is_not_good(terminal: Terminal) -> None:
@@ -73,8 +73,8 @@ def test_another_root_is_said_and_is_not_good(terminal: Terminal) -> None:
     printed = terminal.type("verify", laid(terminal, made()))
     assert printed.status == 1
     assert printed.out.splitlines()[:2] == [
-        "Not good: 1 things do not agree.",
-        "- The roots of trust begin at another root than this machine's.",
+        "Not valid: 1 inconsistencies.",
+        "- The roots of trust start from a different root than this machine's.",
     ]
     assert "NOT the one that this machine trusts" in printed.out
 
@@ -83,7 +83,7 @@ def test_an_edited_ledger_is_named_with_its_line(terminal: Terminal) -> None:
     edited = made().replace(b"ConsentGiven", b"ConsentTaken")
     printed = terminal.type("verify", laid(terminal, edited))
     assert printed.status == 1
-    assert "- The ledger does not hold from its line 2 on" in printed.out
+    assert "- The ledger is not valid from its line 2 on" in printed.out
     result = terminal.type("verify", laid(terminal, edited), "--json").json()["result"]
     assert result["good"] is False
     assert {"code": "ledger", "name": "ledger", "line": 2} in [
@@ -95,8 +95,8 @@ def test_a_root_that_is_none_and_a_gap_are_said(terminal: Terminal) -> None:
     broken = made(gap=True).replace(b'"part":"root"', b'"part":"rout"')
     printed = terminal.type("verify", laid(terminal, broken))
     assert printed.status == 1
-    assert "none that verifies" in printed.out
-    assert "notes 1 times without a daily mark" in printed.out
+    assert "none could be verified" in printed.out
+    assert "records 1 intervals of more than 48 hours without a daily mark" in printed.out
 
 
 def test_as_json_it_says_everything(terminal: Terminal) -> None:

@@ -46,12 +46,12 @@ def test_it_says_first_and_then_what_is_still_to_be_done(terminal: Terminal) -> 
         printed = terminal.type("reset", "--image")
         assert daemon.posts() == [("/v1/reset", {"preview": True}), ("/v1/reset", {"preview": False})]
     assert printed.status == 0
-    for part in ("the seat stays taken", "requests that wait: 2", "70 reports", "receipts: 3", "9 entries"):
+    for part in ("its seat stays taken", "requests held: 2", "70 reports", "receipts: 3", "9 entries"):
         assert part in printed.err
-    assert "copies of what left" not in printed.err, "there are none"
+    assert "copies of what was sent" not in printed.err, "there are none"
     words = " ".join(printed.out.split())
-    assert words.startswith("Forgotten.")
-    for part in ("consent review", "activated by itself", "import.d/x stays", "machine-id", "agent stopped"):
+    assert words.startswith("Erased.")
+    for part in ("consent review", "activated separately", "import.d/x stays", "machine-id", "agent is stopped"):
         assert part in words
     assert Path("opanel-agent-erase.json").read_bytes() == b"one"
     assert Path("opanel-agent-erase-2.json").read_bytes() == b"two"

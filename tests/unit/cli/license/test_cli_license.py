@@ -67,7 +67,7 @@ def test_verify_tells_documents_apart_by_content_without_a_daemon(terminal: Term
     data, kind = DOCUMENTS[name]
     printed = terminal.type("license", "verify", lay(terminal, data))
     assert (printed.status, printed.err) == (0, "")
-    assert printed.out.startswith(f"Good: {kind}\n")
+    assert printed.out.startswith(f"Valid: {kind}\n")
     assert terminal.type("license", "verify", "-", stdin=data).out == printed.out
     assert terminal.type("license", "verify", "-", "--json", stdin=data).json()["result"]["typ"]
 
@@ -252,11 +252,11 @@ def test_what_leaves_is_shown_first_and_then_sent_by_its_id(terminal: Terminal, 
     assert printed.status == 0
     assert re.search(r"^License +active", printed.out, re.MULTILINE)
     for line in (
-        "What leaves, for license activation, to https://licensing.example/v1/activations:",
+        "To be sent for license activation, to https://licensing.example/v1/activations:",
         '  components: salted digests of machine components, never their values: {"disk":"ZGlzaw"}',
-        '  salt: a random salt for the digests: "c2FsdA"',
+        '  salt: random salt for the digests: "c2FsdA"',
         "  of_tomorrow: of_tomorrow: ?",
-        "  The server also sees this server's IP address, as with any connection.",
+        "  The recipient also sees this server's IP address, as with any connection.",
         "  POST /v1/activations HTTP/1.1",
         f"  {BODY}",
     ):
@@ -351,7 +351,7 @@ def test_refresh_shows_the_requests_as_they_went(terminal: Terminal) -> None:
         assert daemon.posts() == [("/v1/refresh", b"")]
     assert printed.status == 0
     assert "the same bytes for everyone" in printed.err
-    assert "Fetched https://mirror.example/v1/status.jwt" in printed.out
+    assert "Fetched: https://mirror.example/v1/status.jwt" in printed.out
     assert printed.out.count("    GET /v1/status.jwt HTTP/1.1\n    Host: mirror.example\n") == 2
 
 
@@ -370,7 +370,7 @@ def test_refresh_shows_the_request_for_advisories_too(terminal: Terminal) -> Non
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.done("/v1/refresh", {"asked": [], "advisories": beside})
         printed = terminal.type("license", "refresh")
-    assert "Fetched https://mirror.example/v1/advisories.jws\n    GET /v1/adv\n" in printed.out
+    assert "Fetched: https://mirror.example/v1/advisories.jws\n    GET /v1/adv\n" in printed.out
 
 
 CONNECT = Unavailable(Reason.UNREACHABLE_TCP, "connect_failed", url="https://mirror.example/v1/roots.jws")

@@ -175,10 +175,10 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
     unanswered = left | {"stage": "attempted"}
     for last_left in (None, left):
         may = rows("Possibly sent", last_left=last_left, may_have_left=unanswered)
-        assert may == "usage statistics, 24 hours ago; attempted, nobody answered: it may have left"
+        assert may == "usage statistics, 24 hours ago; attempted, no reply: possibly sent"
     assert rows("Last sent", last_left=None, may_have_left=unanswered) is None
     refused = rows("Last sent", last_left=left | {"stage": "sent"})
-    assert refused == "usage statistics, 24 hours ago; sent, but not taken"
+    assert refused == "usage statistics, 24 hours ago; sent, not accepted"
     assert rows("Waiting", reports={"held": 1, "next": None}) == "1 reports (opanel-agent data held)"
     assert (
         rows("Waiting", reports={"held": 2, "next": NOW}) == f"2 reports (opanel-agent data held); next: {moment(NOW)}"
