@@ -14,6 +14,7 @@ from opanel_agent.core.values import field, mutable, replace
 from opanel_agent.evaluate.consent.rights import DataRights
 from opanel_agent.evaluate.inputs import Documents, Inputs, load_inputs, load_schedule, load_state
 from opanel_agent.evaluate.ports import Ports
+from opanel_agent.evaluate.reporting.proofs import Proofs
 from opanel_agent.evaluate.reporting.report import Reports
 from opanel_agent.evaluate.requests.outbox import Outbox
 from opanel_agent.evaluate.storage.ledger_file import LedgerFile, open_ledger
@@ -76,6 +77,12 @@ class PassContext:
             now=self.now,
             save_state=self.save_state,
         )
+
+    @property
+    def proofs(self) -> Proofs:
+        """What proves whose the reports were, as of now."""
+        witnessed = self.now - self.inputs.clock_state.unwitnessed_s
+        return Proofs(outbox=self.outbox, rights=self.rights, state=self.state, now=self.now, witnessed=witnessed)
 
     @property
     def gate(self) -> GateSources:

@@ -191,6 +191,7 @@ def _run_reports(context: PassContext, *, timed: bool) -> None:
         if timed:
             context.reports.deliver(context.read_gate)
         context.outbox.sweep(context.now)
+        context.proofs.sweep()
     except AgentError as error:
         log_event("reports_failed", level="error", error=str(error))
 

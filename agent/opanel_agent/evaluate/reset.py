@@ -77,7 +77,7 @@ def _forget(context: PassContext) -> None:
     failed: list[Storage] = []
     for path in _to_remove(files, paths):
         try:
-            files.remove(path)
+            files.remove_tree(path)  # a folder that was set aside is one
         except Storage as error:
             failed.append(error)
     if failed:

@@ -22,6 +22,7 @@ MESSAGE_IDS: Final[Mapping[str, str]] = {
     "advisories_refused": "9d3c51f07a8e4b62b1f4e07c2d6a9358",
     "advisories_state_lost": "4ab223e8c9faa12171995bc387a3042a",
     "answer_not_written": "0d4073f1d9587352a07a7c8ebcb4d2d9",
+    "aside_purged": "8b56f711e24b582c3e1145764191e9f4",
     "clone_found": "5f30a0a50374e27088ed27a30269983d",
     "command_failed": "87f5e9db687fefbd0e362a1d45e278b7",
     "consent_changed": "f20432697cda796725a9a282b8d121c6",

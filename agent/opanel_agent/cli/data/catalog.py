@@ -11,9 +11,11 @@ from opanel_agent.cli.display.output import CommandResult, Shown
 from opanel_agent.cli.parser import Options
 from opanel_agent.cli.purposes import any_purpose
 from opanel_agent.core.codec.strict_json import dumps
-from opanel_agent.core.consent.purposes import FIXED, Purpose
-from opanel_agent.core.reporting import fleet
+from opanel_agent.core.consent.purposes import CONSENT_BASED, FIXED, Purpose
+from opanel_agent.core.reporting import fleet, retention
 from opanel_agent.core.reporting.catalog import Catalog, Field, PurposeSchema
+from opanel_agent.core.reporting.retention import ProofFolder
+from opanel_agent.evaluate.reporting import proofs
 from opanel_agent.system.storage.resources import load_catalog
 
 
@@ -51,6 +53,11 @@ def _whole(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
         yield from paragraph(sentence, indent=2, hang=2)
     for field in sheet.fields.values():
         yield from _field_lines(world, field)
+    if purpose in CONSENT_BASED:
+        stored = proofs.stored_days(catalog)
+        days = {str(folder): retention.proof_days(folder, stored) for folder in ProofFolder}
+        kept = world.sentence("catalog.proofs", proof=days["erasure"], receipts=days["receipts"])
+        yield from paragraph(kept, indent=2, hang=2)
 
 
 def _identifiability(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:

@@ -115,7 +115,7 @@ class DataRights:
     def reports_unerased(self) -> list[str]:
         """Returns the reports that the authority still stores, as far as it answered, and whose secret is intact."""
         # A secret that the disk damaged proves nothing any more, and must not keep a withdrawal from being done.
-        return [name for name in self._not_erased(self._known()) if self._kept_secret(name) is not None]
+        return [name for name in self._not_erased(self.known()) if self._kept_secret(name) is not None]
 
     def erasures(self) -> list[bytes]:
         """Returns the erasure requests for all reports still stored by the authority; before the secrets are deleted."""
@@ -151,7 +151,7 @@ class DataRights:
 
         Without those whose erasure the authority has answered. The copies here are gone earlier: the ledger names them.
         """
-        done = (request for request in self._known() if request.kind == Right.ERASE and request.answered_at)
+        done = (request for request in self.known() if request.kind == Right.ERASE and request.answered_at)
         erased = {name for request in done for name in request.reports}
         kept_s = DAY_S * max((field.retention_days_there for field in self.catalog.fields(purpose).values()), default=0)
         return [
@@ -196,9 +196,23 @@ class DataRights:
         """Returns every request, newest first: who must answer it, and by when."""
         places = gate_inputs.destinations(Purpose.DATA_RIGHTS, self.settings, self.root)
         authority: dict[str, Json] = {"name": self.root.sub, "url": places[0] if places else None}
-        requests = [self._with_sending(request) for request in self._known()]
+        requests = [self._with_sending(request) for request in self.known()]
         owed = [rights.obligation(request, self.now) | {"sha256": request.sha256} for request in requests]
         return [request | {"authority": authority} for request in reversed(owed)]
+
+    def known(self) -> tuple[RightsRequest, ...]:
+        """Returns the requests that `rights.json` lists, () where it is none that `_store` wrote. Repairs nothing."""
+        try:
+            return self._decoded()
+        except (Untrusted, Misconfigured, Unreadable):
+            return ()
+
+    def forget_unsent(self, ids: Collection[str]) -> None:
+        """Takes those of these requests off the list that nobody is known to have: their files are gone, and owe nothing."""
+        known = self.known()
+        left = [each for each in known if each.id not in ids or (each.due_at or each.answered_at) is not None]
+        if len(left) < len(known):
+            self._store(left)
 
     def repair(self) -> None:
         """Moves a broken `rights.json` aside and logs it; at the start of a pass, so that no question has to."""
@@ -300,13 +314,6 @@ class DataRights:
     @property
     def _path(self) -> Path:
         return self._paths.state_dir / "rights.json"
-
-    def _known(self) -> tuple[RightsRequest, ...]:
-        """For questions: the requests that `rights.json` lists, () where `_store` did not write it. Repairs nothing."""
-        try:
-            return self._decoded()
-        except (Untrusted, Misconfigured, Unreadable):
-            return ()
 
     def _decoded(self) -> tuple[RightsRequest, ...]:
         data = self._files.read(self._path, max_bytes=rights.MAX_BYTES)

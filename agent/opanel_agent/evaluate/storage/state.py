@@ -49,7 +49,8 @@ class AgentState:
     `reports` when the next report of a purpose is made, `retries` when one that failed is tried again. `identity` are
     digests of what makes the machine this one; where one changed, `clone_of` is the consent file that was answered for the
     other machine. `lost`: state.json was lost while a license was installed, and no status list was accepted since.
-    Until `quiet_until` no run but of the purpose `quiet_but` is made.
+    `aside` tells when each folder that was set aside was first seen, by name. Until `quiet_until` no run but of the purpose
+    `quiet_but` is made.
     """
 
     version: str | None = None
@@ -81,6 +82,7 @@ class AgentState:
     )
     renewal: Annotated[Plan | None, MAY_BE_ABSENT] = None
     lost: Annotated[bool, APART] = False
+    aside: Annotated[dict[str, int], APART] = field(default_factory=dict)
 
     def note_refused(self, sha256: str) -> bool:
         """Notes a refused document; returns whether the journal has not had it yet. The latest are forgotten last."""
@@ -103,6 +105,7 @@ class AgentState:
     def forget_future(self, now: int) -> None:
         """After effective time went back: nothing began later than now, and no pause reaches further than from now on."""
         self.accepted = {key: min(at, now) for key, at in self.accepted.items()}
+        self.aside = {name: min(at, now) for name, at in self.aside.items()}
         for name in ("unmatched_since", "refused_since", "state_since", "checked_at"):
             moment = getattr(self, name)
             setattr(self, name, None if moment is None else min(moment, now))
@@ -129,6 +132,8 @@ class AgentState:
         later: dict[str, Json] = {"lost": True} if self.lost else {}
         if self.shard_iats:
             later["shard_iats"] = dict(self.shard_iats)
+        if self.aside:
+            later["aside"] = dict(self.aside)
         return dumps({"schema": 1, **record.to_json(bounded), "seen": seen, **later})
 
     @staticmethod
@@ -139,7 +144,8 @@ class AgentState:
         seen = _all_seen(members)
         lost = members.has("lost") and members.boolean("lost")
         shard_iats = dict(members.integers("shard_iats")) if members.has("shard_iats") else {}
-        state = record.read(AgentState, members, seen=seen, lost=lost, shard_iats=shard_iats)
+        aside = dict(members.integers("aside")) if members.has("aside") else {}
+        state = record.read(AgentState, members, seen=seen, lost=lost, shard_iats=shard_iats, aside=aside)
         for name, moments in (("reports", state.reports), ("retries", state.retries)):
             if not moments.keys() <= set(Purpose):
                 raise members.refuse(name)

@@ -64,6 +64,10 @@ class Files(Protocol):
         """Remove the file (a link, not its target). Durable when it returns; nothing there is no error."""
         ...
 
+    def remove_tree(self, path: Path) -> None:
+        """Remove what lies there, a folder with all that is in it. Durable when it returns; nothing there is no error."""
+        ...
+
     def move(self, path: Path, target: Path) -> None:
         """Give what lies there, whatever it is, another name in its directory. Durable; nothing there is no error."""
         ...
@@ -200,6 +204,21 @@ class LocalFiles:
             self._sys.fsync_dir(path.parent)
         except FileNotFoundError:
             return
+        except OSError as exc:
+            raise _failed("remove_failed", path, exc) from exc
+
+    def remove_tree(self, path: Path) -> None:
+        """Unlinks a file or link, or a whole folder, links not followed, and syncs the directory."""
+        if path.is_symlink() or not path.is_dir():
+            self.remove(path)
+            return
+        import shutil  # a pass that removes no folder, which is nearly every one, needs none of it
+
+        try:
+            with contextlib.suppress(OSError):  # a folder of ours may have lost the mode that lets us look into it
+                path.chmod(0o700)
+            shutil.rmtree(path)
+            self._sys.fsync_dir(path.parent)
         except OSError as exc:
             raise _failed("remove_failed", path, exc) from exc
 
