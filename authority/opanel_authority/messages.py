@@ -17,6 +17,7 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
         "cannot use {path} without a passphrase",
         "name its file: OPANEL_AUTHORITY_PASSPHRASE_FILE, or systemd's credential opanel-authority-passphrase",
     ),
+    "role_signs_not": ("cannot sign {typ} with a key of the role {role}", "please report this: it is a fault of ours"),
     "passphrase_wrong": ("cannot decrypt {path} with this passphrase", "give the one that it was encrypted under"),
     "passphrase_empty": ("cannot take an empty passphrase from {path}", "write it there, on one line"),
     "key_file_type": ("cannot use {path}: it is not what should be there", "put the key file back, not a link to it"),

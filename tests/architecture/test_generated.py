@@ -14,6 +14,8 @@ sys.path.insert(0, str(ROOT / "packaging"))
 from generators import command, lock  # noqa: E402 - found by that folder
 
 Capture = pytest.CaptureFixture[str]
+# Sentences outside of the catalogs, which the pages on troubleshooting have as well.
+OTHER_SENTENCES: Final = ("install.sh", "authority/opanel_authority/messages.py")
 
 
 @pytest.fixture
@@ -89,8 +91,8 @@ def test_the_script_needs_nothing_but_the_environment_that_it_asks_for(tmp_path:
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("agent", "docs", "packaging", "systemd", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=unwanted)
-    for name in ("pyproject.toml", "authority/pyproject.toml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("pyproject.toml", "authority/pyproject.toml", *OTHER_SENTENCES):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "tests/run").write_text(f'#!/bin/sh\n[ "$*" = --env ] && echo {sys.executable}\n', "ascii")
     page = tmp_path / "packaging/share/man/man1/opanel-agent.1"
@@ -169,6 +171,9 @@ def test_a_source_that_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
     """In a copy: the first line of a catalog, then a manual page that forgets a setting."""
     for name in ("agent", "docs", "packaging", "systemd", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in OTHER_SENTENCES:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(ROOT / name, tmp_path / name)
     po = tmp_path / "agent/opanel_agent/locale/tr/LC_MESSAGES/opanel-agent.po"
     page = tmp_path / "docs/man/en/opanel-agent.5.md"
 
