@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
 
 from fixtures.authority.authority_records import given
 from fixtures.authority.authority_server import JSON, Served, environment, serving
@@ -22,7 +24,7 @@ from fixtures.data import catalog_bodies
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.documents import status_list
 from opanel_agent.core.license import license_key
-from opanel_authority.api.connections import HEADERS_S, MAX_CONNECTIONS
+from opanel_authority.api.connections import BODY_S, HEADERS_S, MAX_CONNECTIONS, protocol
 from opanel_authority.cli.main import main
 
 
@@ -52,6 +54,100 @@ def test_who_does_not_ask_in_time_is_cut_off(served: Served, partial: bytes) -> 
         begun = time.monotonic()
         assert slow.recv(1024) == b""
         assert time.monotonic() - begun < HEADERS_S + 5
+
+
+@pytest.mark.slow
+def test_who_sends_no_body_in_time_is_cut_off(served: Served) -> None:
+    with connected(served) as slow:
+        slow.sendall(b"POST /v1/bundles HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        slow.sendall(b"Content-Length: 100\r\n\r\n{")
+        begun = time.monotonic()
+        slow.settimeout(BODY_S + 10)
+        assert slow.recv(1024) == b""
+        assert BODY_S - 1 < time.monotonic() - begun < BODY_S + 5
+
+
+class Service:
+    """An HTTP service with those limits alone, which replies `reply` to everybody, in a thread of its own."""
+
+    def __init__(self, reply: bytes, **limits: float) -> None:
+        async def application(_scope: Any, receive: Any, send: Any) -> None:
+            while (await receive()).get("more_body"):
+                pass
+            length = (b"content-length", str(len(reply)).encode())
+            await send({"type": "http.response.start", "status": 200, "headers": [length]})
+            await send({"type": "http.response.body", "body": reply})
+
+        kept: dict[str, Any] = {"lifespan": "off", "log_level": "error", "access_log": False}
+        made = protocol(max_connections=4, **limits)
+        self.server = uvicorn.Server(uvicorn.Config(application, http=made, loop="asyncio", ws="none", **kept))
+        self.listener = socket.create_server(("127.0.0.1", 0))
+
+    def connected(self) -> socket.socket:
+        """A client whose buffer is small: what it does not read stays with the service."""
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.settimeout(10)
+        client.connect(self.listener.getsockname())
+        return client
+
+    def is_open(self) -> bool:
+        with self.connected() as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                return client.recv(15) == b"HTTP/1.1 200 OK"
+            return False
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Service"]:
+        thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]})
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.server.should_exit = self.server.force_exit = True
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    ],
+    ids=["silent", "no-body", "unread", "unread-last"],
+)
+def test_whoever_keeps_a_connection_keeps_nobody_out(sent: bytes) -> None:
+    """Twice as many as there is room for, that say nothing, send no body or do not read: the next one is answered."""
+    with Service(bytes(16_000_000)).running() as service, contextlib.ExitStack() as stack:
+        for _ in range(8):
+            client = stack.enter_context(service.connected())
+            client.sendall(sent)
+            time.sleep(0.05)
+        assert service.is_open()
+
+
+def test_a_reply_that_nobody_reads_is_given_up() -> None:
+    with Service(bytes(16_000_000), reply_s=0.5).running() as service, service.connected() as deaf:
+        deaf.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        deaf.recv(1)
+        time.sleep(1.5)
+        assert not service.server.server_state.connections
+
+
+def test_a_reply_that_is_read_slowly_arrives_whole() -> None:
+    """Longer than a client may take to ask: the limits of asking are not those of reading."""
+    with Service(bytes(4_000_000), headers_s=0.3, body_s=0.3).running() as service, service.connected() as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1")
+        got = 0
+        for _ in range(10):
+            got += len(slow.recv(2048))
+            time.sleep(0.1)
+        while got < 4_000_000:
+            got += len(slow.recv(65536))
+        assert got > 4_000_000
 
 
 def test_two_hundred_clients_at_once_are_answered(served: Served) -> None:
