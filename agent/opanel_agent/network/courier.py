@@ -27,7 +27,7 @@ def answer(frame: bytes, reading: NetworkInputs) -> Reply:
 
 
 def _send(sealed: Sealed, reading: NetworkInputs) -> Reply:
-    root = trust.first_root(reading.files, reading.paths, reading.settings)
+    root = trust.shared_root(reading.files, reading.paths, reading.settings)
     asked = gate_inputs.view_request(sealed, reading.catalog, reading.clock.read_wall())
     reading.sources(root).require(sealed.purpose, request=asked, commanded=True)
     return reading.transport.send(sealed, replace(limits_for(sealed), whole_s=WHOLE_S))

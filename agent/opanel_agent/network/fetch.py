@@ -3,7 +3,7 @@
 Since nothing can be said to it, nothing about this machine can leave through it, whoever asks. It reads the settings and
 the opt-outs itself, asks the gate, tries the mirrors in order, and answers with the first reply or the last failure. Whether
 a reply is a good document is not judged here: evaluate, which refused one, says the word that begins a mirror later. It
-knows destinations only from the first root and the settings.
+knows destinations only from the roots, each of which it verifies, and the settings.
 
 A word more, `mirrors`, is for `doctor`: the GET of the status list at every mirror, and what became of each. It names no
 mirror, so that the choice of one cannot say anything either.
@@ -104,7 +104,7 @@ def _ask(word: str, reading: NetworkInputs) -> Reply:
     if word not in WORDS:
         raise Untrusted(Reason.FORMAT_INVALID, "fetch_word")
     fixed, skipped = WORDS[word]
-    root = trust.first_root(reading.files, reading.paths, reading.settings)
+    root = trust.shared_root(reading.files, reading.paths, reading.settings)
     mirrors = gate_inputs.destinations(EVERY_GET[fixed].purpose, reading.settings, root)[skipped:]
     failures: list[Unavailable] = []
     for mirror, share_s in _shares(mirrors, reading.passing_s):
@@ -160,7 +160,7 @@ def _require(sealed: Sealed, reading: NetworkInputs, root: Root) -> None:
 
 def _ask_each(reading: NetworkInputs) -> Reply:
     """Asks every mirror in turn and replies with what became of each; those for which no time is left are left out."""
-    root = trust.first_root(reading.files, reading.paths, reading.settings)
+    root = trust.shared_root(reading.files, reading.paths, reading.settings)
     mirrors = gate_inputs.destinations(FIXED_GETS[PROBE].purpose, reading.settings, root)
     probes: list[MirrorProbe] = []
     for mirror, share_s in _shares(mirrors, reading.passing_s):

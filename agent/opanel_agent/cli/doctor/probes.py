@@ -278,7 +278,7 @@ def _mirrors(
             unseen(layer, why or SkipReason.SETTINGS_REFUSED, subject=place) for layer in route_diagnosis.LAYERS
         ]
     try:
-        root = trust.first_root(world.files, world.paths, settings)
+        root = trust.shared_root(world.files, world.paths, settings)
     except AgentError:  # which the check of the root tells
         return (), [unseen(layer, SkipReason.NO_ROOT) for layer in route_diagnosis.LAYERS]
     try:

@@ -27,7 +27,7 @@ from opanel_agent.core.license.verdict import begins_s, ends_s
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.values import replace
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.inputs import MAX_BUNDLE_BYTES, MAX_STATUS_BYTES, Inputs, load_documents
+from opanel_agent.evaluate.inputs import MAX_BUNDLE_BYTES, MAX_STATUS_BYTES, Inputs, load_documents, share_roots
 from opanel_agent.evaluate.reporting.advisories import AdvisoryStore
 from opanel_agent.evaluate.storage import state_files
 from opanel_agent.evaluate.storage.state import MAX_DIGESTS, AgentState
@@ -197,6 +197,7 @@ def roots(context: PassContext, text: bytes) -> None:
     if newest.seq <= inputs.root.seq:
         return
     ports.files.write(ports.paths.roots, b"".join(root.lines for root in taken))
+    share_roots(ports)
     clock_state = effective_time.drop(inputs.clock_state, newest.kids)
     context.inputs = replace(
         inputs,

@@ -200,7 +200,7 @@ class Paths(NamedTuple):
         """Locked by whoever writes the state."""
         return self.state_dir / "lock"
 
-    # the record of withdrawals: apart from the state, which the processes that reach the network may not read
+    # the record of withdrawals, and the roots: apart from the state, which the processes that reach the network may not read
 
     @property
     def withdrawals(self) -> Path:
@@ -216,6 +216,11 @@ class Paths(NamedTuple):
     def withdrawals_of_agent(self) -> Path:
         """What was withdrawn by panel or edit; the agent's user writes in its folder."""
         return self.withdrawals / "agent" / "agent.json"
+
+    @property
+    def shared_roots(self) -> Path:
+        """A copy of `roots` beside it: fetch and courier find mirrors and endpoints by it."""
+        return self.withdrawals_of_agent.with_name("roots.jws")
 
     # what others meet
 

@@ -2,6 +2,9 @@
 
 The first root ships in the package, or a private authority's is named by `trust_root` in the settings (owner as for
 them). The state keeps every root since and they are walked from the first at each load: the file alone is never trusted.
+
+Evaluate lays a copy where fetch and courier read it, so that they follow when mirrors or endpoints change. They walk it from
+the first root, too: whoever writes that file without the root's keys can at most withhold an address.
 """
 
 from pathlib import Path
@@ -19,6 +22,8 @@ from opanel_agent.system.storage.settings import Settings
 PACKAGED: Final = Path(opanel_agent.__file__).parent / "data" / "trust" / "root.jws"
 MAX_ROOT_BYTES: Final = 64 * 1024
 MAX_ROOTS_BYTES: Final = 512 * 1024
+_READABLE: Final = 0o644
+_DIRECTORY: Final = 0o755
 
 
 def first_root(files: Files, paths: Paths, settings: Settings) -> Root:
@@ -42,4 +47,26 @@ def every_root(files: Files, paths: Paths, first: Root) -> tuple[Root, ...]:
 def newest_root(files: Files, paths: Paths, first: Root) -> Root:
     """The last root that the state's file leads to; the first where the file is absent. Raises Untrusted."""
     text = files.read(paths.roots, max_bytes=MAX_ROOTS_BYTES)
+    return first if text is None else root_document.walk(first, text)
+
+
+def share_roots(files: Files, paths: Paths) -> None:
+    """Makes the copy of the walked roots what the state has; none where that has none. Raises Storage."""
+    text = files.read(paths.roots, max_bytes=MAX_ROOTS_BYTES)
+    if text == files.read(paths.shared_roots, max_bytes=MAX_ROOTS_BYTES):
+        return
+    if text is None:
+        files.remove(paths.shared_roots)
+        return
+    files.make_dir(paths.shared_roots.parent, mode=_DIRECTORY)
+    files.write(paths.shared_roots, text, mode=_READABLE)
+
+
+def shared_root(files: Files, paths: Paths, settings: Settings) -> Root:
+    """The newest root as fetch and courier know it: the last of the copy, the first root where there is none.
+
+    Raises Misconfigured as `first_root` does, Untrusted for a copy that does not follow from it.
+    """
+    first = first_root(files, paths, settings)
+    text = files.read(paths.shared_roots, max_bytes=MAX_ROOTS_BYTES)
     return first if text is None else root_document.walk(first, text)
