@@ -286,9 +286,9 @@ def test_a_code_that_only_a_newer_agent_knows_is_shown_as_it_is() -> None:
 def test_what_the_sentence_does_not_use_follows_it() -> None:
     error = Untrusted(Reason.CHAIN_INVALID, "license_wider", name="limits", line=2)
     title, hint = describe_error(error, "en")
-    assert title == "cannot accept the license: it gives more than the reseller may give in “limits” (line: 2)"
+    assert title == "cannot accept the license: it grants more than the reseller may grant in “limits” (line: 2)"
     assert hint == ENGLISH["cure.license_wider"]
-    assert describe_error(error, "tr")[0].endswith("fazlasını veriyor (satır: 2)")
+    assert describe_error(error, "tr")[0].endswith("yetkisini aşıyor (satır: 2)")
 
 
 def test_codes_among_the_values_are_said_in_words() -> None:

@@ -339,7 +339,7 @@ def test_a_full_disk(small_disk: Home) -> None:
             assert (typed.status, typed.code) == (74, "disk_full"), typed
         assert home.bundle == before
         assert home.license()["state"] == "active"
-        assert "could not be saved on this disk" in home.type("status").out
+        assert "could not be saved to the disk" in home.type("status").out
         assert home.type("status", "--check").status == 1
         filler.unlink()
         assert home.type("license", "install", second).status == 0

@@ -126,7 +126,7 @@ def test_a_proxy_is_where_it_ends_and_nothing_behind_is_ok(
 def test_a_scheme_that_is_written_wrongly_is_said(home: Home) -> None:
     configure(home, 'proxy = "proxy.example:3128"')
     typed = home.type("doctor")
-    assert "begins neither with http:// nor with https://" in typed.out.replace("\n", " ")
+    assert "does not begin with http:// or https://" in typed.out.replace("\n", " ")
     assert "http://host:port" in typed.out
 
 

@@ -61,7 +61,7 @@ def test_none_and_why_none_may_come(terminal: Terminal) -> None:
     denied = {"permitted": False, "reasons": [{"reason": "offline", "what": "offline", "place": "/etc", "line": None}]}
     printed = typed(terminal, advisories=[], consent={"purposes": {"security_advisories": denied}})
     assert printed.status == 0
-    assert "Advisories are not being fetched: offline is in force." in printed.out
+    assert "Advisories are not being fetched: offline mode is in force." in printed.out
 
 
 @pytest.mark.parametrize(

@@ -150,8 +150,8 @@ def test_a_policy_that_cannot_be_read_is_named_with_its_cure(terminal: Terminal)
     (policies / "fleet.toml.bak").write_text("schema = 1\n")
     for argv in (("why", USAGE), ("show",)):
         words = " ".join(terminal.type("consent", *argv).out.split())
-        assert f"cannot take {policies}/fleet.conf as a policy: its name does not end in .toml" in words
-        assert "Give it a name that ends in .toml" in words
+        assert f"cannot use {policies}/fleet.conf as a policy: its name does not end in .toml" in words
+        assert "Rename it to end in .toml" in words
         assert f"Ignored because of its name: {policies}/fleet.toml.bak" in words
     (policies / "fleet.conf").unlink()
     permitted = terminal.type("consent", "why", USAGE)
@@ -166,7 +166,7 @@ def test_policies_that_a_link_lost_are_a_no_for_everything(terminal: Terminal) -
         printed = terminal.type("consent", "why", purpose)
         assert printed.status == 1
         words = " ".join(printed.out.split())
-        assert f"cannot read {terminal.paths.consent_dir}: it is a link, and nothing is where it leads" in words
+        assert f"cannot read {terminal.paths.consent_dir}: it is a link to something that does not exist" in words
         assert "remove the link" in words
 
 

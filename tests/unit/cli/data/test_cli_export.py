@@ -131,7 +131,7 @@ def test_every_finding_has_a_sentence(lang: str, what: ExportFlawKind) -> None:
 def test_what_is_no_export_no_file_or_not_there_is_refused(terminal: Terminal) -> None:
     printed = terminal.type("verify", laid(terminal, b"hello"))
     assert printed.status == 65
-    assert "cannot check this file: it is no export of opanel-agent" in printed.err
+    assert "cannot check this file: it is not an export of opanel-agent" in printed.err
     assert terminal.type("verify", str(terminal.folder / "absent")).status == 74
     assert terminal.type("verify", str(terminal.folder)).status == 65
     assert terminal.type("verify").status == 64

@@ -155,7 +155,7 @@ def test_install_of_what_the_daemon_refuses(terminal: Terminal) -> None:
         daemon.failed("/v1/bundle", Untrusted(Reason.SIGNATURE_INVALID, "signature", line=2).to_json())
         printed = terminal.type("license", "install", lay(terminal, signing.bundle()))
     assert printed.status == 65
-    assert "its signature does not hold" in printed.err
+    assert "its signature is not valid" in printed.err
     assert "(line: 2)" in printed.err
 
 
