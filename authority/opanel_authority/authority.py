@@ -5,7 +5,8 @@
       roots.jws           every root since, once there is a second (`rotate`)
       authority.sqlite    0600, the books; or database.url, 0600, which names a PostgreSQL database that has them
       drawn/              0700, how many entries and slots were given out (`books.draw_marks`)
-      keys/               0700: root-1.pem … (used for roots only), issuer, activation, status, receipt, advisory .pem;
+      keys/               0700: root-1.pem … (used for roots only), issuer, activation, status, receipt, advisory,
+                          release .pem;
                           a key that came by rotation has the beginning of its public half in its name
 
 `root.jws` is written last: a directory without it is no authority, and `init` refuses one that has anything in it. Where the
@@ -36,7 +37,7 @@ from opanel_authority.documents import keys, root_claims
 from opanel_authority.documents.keys import PrivateKey, Role
 from opanel_authority.documents.root_claims import Claims, RootChange
 
-_ONE_KEY_ROLES: Final = (Role.ISSUER, Role.ACTIVATION, Role.STATUS, Role.RECEIPT, Role.ADVISORY)
+_ONE_KEY_ROLES: Final = (Role.ISSUER, Role.ACTIVATION, Role.STATUS, Role.RECEIPT, Role.ADVISORY, Role.RELEASE)
 MAX_ROOTS_BYTES: Final = 512 * 1024  # what an agent fetches
 _MAX_ROOT_BYTES: Final = 64 * 1024
 
@@ -100,11 +101,9 @@ class Authority:
 
     def key(self, role: Role) -> PrivateKey:
         """Read at each use: a key that was carried away is missed then, and not before."""
-        made_first = _walked(_read_root(self.directory), b"").keys[role.value][0]
         current = self.root.keys[role.value][0]
-        path = (
-            first_key_file(self.directory, role) if current == made_first else key_file(self.directory, role, current)
-        )
+        made_first = current in _walked(_read_root(self.directory), b"").keys.get(role.value, ())
+        path = first_key_file(self.directory, role) if made_first else key_file(self.directory, role, current)
         return keys.load(path, role)
 
 

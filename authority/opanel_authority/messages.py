@@ -81,6 +81,22 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "command_line": ("cannot understand the command line: {why}", "see --help"),
     "url_inadmissible": ("cannot use {url}: agents ask https only (http on loopback)", "give --url https://…"),
     "threshold_range": ("cannot have {threshold} of {keys} root keys", "take at least 2, and no more than there are"),
+    "release_threshold_range": (
+        "cannot have {threshold} of {keys} release keys",
+        "give --release-threshold: at least 1, and no more than there are; each rotation adds a key",
+    ),
+    "release_role_absent": (
+        "cannot sign a release: the root does not say who may (number {seq})",
+        "opanel-authority rotate release makes a key and a root that names it",
+    ),
+    "release_keys_missing": (
+        "cannot find a release key of the root in {path}",
+        "bring one from where it is kept, or name the place: --keys DIR",
+    ),
+    "release_other": (
+        "cannot add a signature to {path}: it says something else than the draft",
+        "make both from one draft, or leave --add away",
+    ),
     "reseller_exists": ("cannot delegate to {name} again", "give the new delegation a name of its own"),
     "reseller_unknown": ("cannot issue as {name}: no such reseller", "delegate first"),
     "contact_missing": ("cannot delegate to {name}: end users must reach him", "give --email, --phone or --url"),

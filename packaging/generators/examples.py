@@ -51,6 +51,7 @@ def documents() -> dict[str, bytes]:
         ),
         "status-list.jwt": signing.lines(signing.status_list(status_list=entries)),
         "request.jws": signing.lines(signing.request()),
+        "release.jws": signing.release(),
     }
 
 

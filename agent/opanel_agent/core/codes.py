@@ -156,6 +156,8 @@ class Fault(StrEnum):
     RATE_LIMITED = "rate_limited"
     # The wall clock is far from effective time, or from what a mirror says.
     CLOCK_WRONG = "clock_wrong"
+    # Nothing says what the installed code has to be.
+    NO_RELEASE = "no_release"
 
 
 Code = Reason | Fault

@@ -19,12 +19,15 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage, Usage
 from opanel_agent.core.text_safety import escape, escape_json
-from opanel_authority.cli import issuing, licenses, operations, own_key, received, resellers, roots, service
+from opanel_authority.cli import issuing, licenses, operations, own_key, received, releases, resellers, roots, service
 from opanel_authority.cli.common import Command, Result
 from opanel_authority.messages import cure, sentence
 
 _DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
-_GROUPS: Final = {"root": "roots whose keys are elsewhere: make keys, request, show, sign, assemble"}
+_GROUPS: Final = {
+    "root": "roots whose keys are elsewhere: make keys, request, show, sign, assemble",
+    "release": "what was published as one version",
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -104,6 +107,6 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     roots.register_init(partial(add, parent=common))
-    for group in (roots, issuing, licenses, resellers, operations, service, received, own_key):
+    for group in (roots, releases, issuing, licenses, resellers, operations, service, received, own_key):
         group.register(add)
     return parser

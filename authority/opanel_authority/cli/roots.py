@@ -97,6 +97,7 @@ def _rotate(arguments: argparse.Namespace) -> Result:
         compromised=arguments.compromised,
         days=arguments.days,
         threshold=arguments.threshold,
+        release_threshold=arguments.release_threshold,
         mirrors=tuple(arguments.mirrors),
         authority=tuple(arguments.authority),
         **vendor_of(arguments),
@@ -134,6 +135,7 @@ def _request(arguments: argparse.Namespace) -> Result:
     change = RootChange(
         days=arguments.days,
         threshold=arguments.threshold,
+        release_threshold=arguments.release_threshold,
         mirrors=tuple(arguments.mirrors),
         authority=tuple(arguments.authority),
         **vendor_of(arguments),
@@ -256,6 +258,7 @@ def _change_arguments(parser: argparse.ArgumentParser) -> None:
     """What any next root may say otherwise."""
     parser.add_argument("--days", type=int, default=1825, help="until the new root expires")
     parser.add_argument("--threshold", type=int, metavar="N", help="how many root keys sign from now on")
+    parser.add_argument("--release-threshold", type=int, metavar="N", help="how many release keys sign a release")
     _mirror_argument(parser)
     parser.add_argument(
         "--authority-url",

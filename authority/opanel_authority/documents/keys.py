@@ -47,7 +47,7 @@ PASSPHRASE_VARIABLE: Final = "OPANEL_AUTHORITY_PASSPHRASE_FILE"  # noqa: S105 - 
 _CREDENTIAL: Final = "opanel-authority-passphrase"
 _ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _MAX_PEM_BYTES: Final = 4096
-_MAX_SIGNED_BYTES: Final = 512 * 1024
+_MAX_SIGNED_BYTES: Final = 1024 * 1024  # a line of a release manifest
 
 
 @unique
@@ -60,6 +60,7 @@ class Role(StrEnum):
     STATUS = "status"
     RECEIPT = "receipt"
     ADVISORY = "advisory"
+    RELEASE = "release"
     RESELLER = "reseller"
 
 
@@ -70,6 +71,7 @@ SIGNS: Final[Mapping[Role, frozenset[Typ]]] = {
     Role.STATUS: frozenset({Typ.STATUS_LIST}),
     Role.RECEIPT: frozenset({Typ.RECEIPT}),
     Role.ADVISORY: frozenset({Typ.ADVISORY}),
+    Role.RELEASE: frozenset({Typ.RELEASE}),
     # a reseller's key signs licenses, and delegations where his own has depth
     Role.RESELLER: frozenset({Typ.LICENSE, Typ.DELEGATION}),
 }

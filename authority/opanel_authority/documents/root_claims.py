@@ -35,7 +35,7 @@ class RootChange:
     """What the next root says otherwise than the one before it; what is not given stays. `days` until it expires.
 
     - `keys`: of each role that is named all keys from this root on, the one that signs first.
-    - `threshold`: how many root keys sign.
+    - `threshold`: how many root keys sign; `release_threshold`: how many of the role `release` sign a release.
     - `mirrors`: where the static files lie; `authority`: where everything else is posted. Each replaces all before.
     - `controller`, `transfers` by region, `ip_retention_days`: what the notice tells people.
     """
@@ -43,6 +43,7 @@ class RootChange:
     days: int = 1825
     keys: Keys = field(default_factory=dict)
     threshold: int | None = None
+    release_threshold: int | None = None
     mirrors: Sequence[Destination] = ()
     authority: Sequence[Destination] = ()
     controller: Controller | None = None
@@ -60,7 +61,7 @@ def first(name: str, place: Destination, keys: Keys, change: RootChange, *, now:
         "exp": now + change.days * DAY_S,
         "seq": 1,
         "threshold": LEAST_THRESHOLD if change.threshold is None else change.threshold,
-        "keys": _jwks(keys),
+        "keys": _jwks(keys, 1 if change.release_threshold is None else change.release_threshold),
         "status_uri": f"{place.url}/v1/status.jwt",
         "endpoints": _posted(change.authority or [place]),
         "mirrors": _places(change.mirrors or [place]),
@@ -70,6 +71,7 @@ def first(name: str, place: Destination, keys: Keys, change: RootChange, *, now:
 
 def following(old: Root, change: RootChange, *, now: int) -> Claims:
     """Returns the claims of the root after `old`."""
+    release_threshold = old.release_threshold or 1 if change.release_threshold is None else change.release_threshold
     days_kept = old.ip_retention_days if change.ip_retention_days is None else change.ip_retention_days
     kept = {purpose: _places(there) for purpose, there in old.endpoints.items()}
     return {
@@ -80,7 +82,9 @@ def following(old: Root, change: RootChange, *, now: int) -> Claims:
         "exp": now + change.days * DAY_S,
         "seq": old.seq + 1,
         "threshold": old.threshold if change.threshold is None else change.threshold,
-        "keys": _jwks({**{Role(role): of_role for role, of_role in old.keys.items()}, **change.keys}),
+        "keys": _jwks(
+            {**{Role(role): of_role for role, of_role in old.keys.items()}, **change.keys}, release_threshold
+        ),
         "status_uri": old.status_uri,
         "endpoints": kept | _posted(change.authority) if change.authority else kept,
         "mirrors": _places(change.mirrors or old.mirrors),
@@ -90,13 +94,14 @@ def following(old: Root, change: RootChange, *, now: int) -> Claims:
 
 def require_acceptable(claims: Claims) -> None:
     """Raises Usage or Untrusted for claims that no agent would accept, whoever signed them."""
-    keys = cast("dict[str, list[dict[str, str]]]", claims["keys"])
+    keys = keys_by_role(claims)
     threshold, count = cast("int", claims["threshold"]), len(keys[Role.ROOT.value])
     require_threshold(threshold, count)
+    _require_release_threshold(claims, len(keys.get(Role.RELEASE.value, ())))
     for place in _every_place(claims):
         if not endpoints.admissible(place["url"]):
             raise Usage(Fault.USAGE, "url_inadmissible", url=place["url"])
-    numbers = [key["x"] for of_role in keys.values() for key in of_role]
+    numbers = [cast("dict[str, str]", key)["x"] for of_role in keys.values() for key in of_role]
     if len(set(numbers)) != len(numbers):
         raise Usage(Fault.USAGE, "root_key_twice")
     trial = [PrivateKey.make(Role.ROOT) for _ in range(count)]
@@ -111,6 +116,25 @@ def require_threshold(threshold: int, count: int) -> None:
         raise Usage(Fault.USAGE, "threshold_range", threshold=threshold, keys=count)
 
 
+def _require_release_threshold(claims: Claims, count: int) -> None:
+    """Raises Usage for a threshold, asked for or as before, that the release keys cannot meet.
+
+    After a theft one key is left. That one signs alone from then on is somebody's decision, never a consequence.
+    """
+    if count:
+        threshold = cast("dict[str, dict[str, int]]", claims["keys"])[Role.RELEASE.value]["threshold"]
+        if not 1 <= threshold <= count:
+            raise Usage(Fault.USAGE, "release_threshold_range", threshold=threshold, keys=count)
+
+
+def keys_by_role(claims: Claims) -> dict[str, list[Json]]:
+    """Returns the keys of a root's claims by role, an array each; in the claims `release` has a threshold beside its own."""
+    return {
+        role: cast("list[Json]", of_role["keys"] if isinstance(of_role, dict) else of_role)
+        for role, of_role in cast("Claims", claims["keys"]).items()
+    }
+
+
 def signed(payload: bytes, signers: Collection[PrivateKey]) -> bytes:
     """Returns a root: the same payload on a line for each signer."""
     return "".join(signer.sign_payload(Typ.ROOT, payload) + "\n" for signer in signers).encode("ascii")
@@ -122,8 +146,12 @@ def _every_place(claims: Claims) -> list[dict[str, str]]:
     return [*mirrors, *(place for places in posted.values() for place in places)]
 
 
-def _jwks(keys: Keys) -> Json:
-    return {role.value: [dict(key.jwk()) for key in of_role] for role, of_role in keys.items()}
+def _jwks(keys: Keys, release_threshold: int) -> Json:
+    """The claim `keys`: an array for each role, and for `release` an object with its own threshold."""
+    claim: Claims = {role.value: [dict(key.jwk()) for key in of_role] for role, of_role in keys.items()}
+    if Role.RELEASE.value in claim:
+        claim[Role.RELEASE.value] = {"threshold": release_threshold, "keys": claim[Role.RELEASE.value]}
+    return claim
 
 
 def _posted(there: Sequence[Destination]) -> dict[str, Json]:

@@ -62,7 +62,9 @@ class RootRequest:
     @property
     def signers(self) -> Mapping[str, Sequence[PublicKey]]:
         """Whose signatures count: the root keys of the root before it (`old`) and its own (`new`)."""
-        own = [PublicKey.from_jwk(Members(key, "jwk")) for key in _listed(self.claims, "keys", Role.ROOT.value)]
+        own = [
+            PublicKey.from_jwk(Members(key, "jwk")) for key in root_claims.keys_by_role(self.claims)[Role.ROOT.value]
+        ]
         return {"new": own} if self.before is None else {"old": self.before.keys[Role.ROOT.value], "new": own}
 
     def encode(self) -> bytes:
@@ -172,12 +174,13 @@ def _signature(request: RootRequest, line: str) -> Envelope:
 
 def _shown(claims: Claims) -> dict[str, Json]:
     """A root's claims by name, each short enough for a line."""
-    keys = cast("dict[str, list[Json]]", claims["keys"])
+    keys, release = root_claims.keys_by_role(claims), cast("Claims", claims["keys"]).get(Role.RELEASE.value)
     places = {f"endpoint {purpose}": each for purpose, each in cast("dict[str, Json]", claims["endpoints"]).items()}
     plain = {name: value for name, value in claims.items() if name not in {"keys", "endpoints", "mirrors"}}
     return {
         **plain,
         **{f"{role} keys": [_thumbprint(key) for key in of_role] for role, of_role in sorted(keys.items())},
+        **({"release threshold": release["threshold"]} if isinstance(release, dict) else {}),
         "mirrors": _urls(claims["mirrors"]),
         **{name: _urls(each) for name, each in sorted(places.items())},
     }
@@ -195,10 +198,3 @@ def _text(value: Json) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return "none" if value is None else value if isinstance(value, str) else dumps(value).decode("ascii", "replace")
-
-
-def _listed(claims: Claims, *names: str) -> list[Json]:
-    found: Json = claims
-    for name in names:
-        found = cast("dict[str, Json]", found)[name]
-    return cast("list[Json]", found)

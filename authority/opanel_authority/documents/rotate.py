@@ -49,8 +49,8 @@ class Rotation:
     """What is asked of `rotate`. `role` gets a new key; None: no role does. `root_keys` is where the root's keys are.
 
     `replaced` are thumbprints of root keys, none for all. `threshold` is how many root keys sign from this root on; None
-    for as many as before. `mirrors`, `authority`, `controller`, `transfers` and `ip_retention_days` replace what the old
-    root says of them; not given, it stays.
+    for as many as before, and so `release_threshold` for the role `release`. `mirrors`, `authority`, `controller`,
+    `transfers` and `ip_retention_days` replace what the old root says of them; not given, it stays.
     """
 
     role: Role | None
@@ -59,6 +59,7 @@ class Rotation:
     compromised: bool = False
     days: int = 1825
     threshold: int | None = None
+    release_threshold: int | None = None
     mirrors: Sequence[Destination] = ()
     authority: Sequence[Destination] = ()
     controller: Controller | None = None
@@ -71,6 +72,7 @@ class Rotation:
             days=self.days,
             keys=changed,
             threshold=self.threshold,
+            release_threshold=self.release_threshold,
             mirrors=self.mirrors,
             authority=self.authority,
             controller=self.controller,
@@ -158,8 +160,9 @@ def install(authority: Authority, text: bytes, *, now: int) -> Rotated:
         new = roots.next_after(old, text)
         _require_room(authority, text)
         for role in ONLINE_ROLES:
-            if new.keys[role.value][0] != old.keys[role.value][0]:
-                home.require_key(home.key_file(authority.directory, role, new.keys[role.value][0]), role, new)
+            signing = new.keys.get(role.value, ())[:1]  # a root from before the role `release` gets it by a rotation
+            if signing and signing != old.keys.get(role.value, ())[:1]:
+                home.require_key(home.key_file(authority.directory, role, signing[0]), role, new)
         home.write_public(authority.directory / "roots.jws", authority.roots_text + new.lines)
         _sign_again(authority, books, old, new, now)
     return Rotated(root=new, made=(), retired=tuple(sorted(old.kids - new.kids)))
@@ -198,7 +201,7 @@ def _public(old: Root, asked: Rotation, made: Sequence[PublicKey]) -> Sequence[P
 def _behind(old: Root, role: Role, made: Sequence[PublicKey], *, compromised: bool) -> Sequence[PublicKey]:
     """The new keys of a role, and behind them the old ones that go on to be believed."""
     gone = compromised or role is Role.STATUS
-    return [*made, *(() if gone else old.keys[role.value])][:MAX_KEYS]
+    return [*made, *(() if gone else old.keys.get(role.value, ()))][:MAX_KEYS]
 
 
 def _signers(old: Root, own: Sequence[PublicKey], asked: Rotation, at_hand: Sequence[PrivateKey]) -> list[PrivateKey]:

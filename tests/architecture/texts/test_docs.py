@@ -96,7 +96,9 @@ def typed(text: str) -> list[str]:
 
 # the shape of JSON: dotted paths, [] for what stands in an array
 
-OPEN: Final = frozenset({"limits", "may.limits", "keys", "endpoints", "components", "bind.components"})
+OPEN: Final = frozenset(
+    {"limits", "may.limits", "keys", "endpoints", "components", "bind.components", "artifacts", "layouts"}
+)
 
 
 def paths(value: Any, at: str = "") -> Iterator[str]:
@@ -181,6 +183,7 @@ DOCUMENTS: Final = {
     "Activation": signing.activation_claims(),
     "Request": claims(signing.request().decode()),
     "Status": signing.status_list_claims(),
+    "Release manifest": signing.release_claims(),
 }
 CONTROLLER: Final = {f"controller.{name}" for name in ("name", "address", "email", "kep", "url")}
 OPTIONAL: Final = {
@@ -201,6 +204,14 @@ def test_a_table_of_claims_has_every_claim_and_no_other(title: str) -> None:
     # a member that has members of its own is told by them
     leaves = {path for path in every if not any(other.startswith(f"{path}.") for other in every)}
     assert documented == leaves | OPTIONAL.get(title, set())
+
+
+def test_the_members_of_a_release_s_layout_are_in_the_table() -> None:
+    documented = {
+        name for row in table(section(FORMAT, "Release manifest"), "member of a layout") for name in names(row[0])
+    }
+    layout = signing.layout()
+    assert documented == {*layout.keys() - {"wheels"}, *(f"wheels.{name}" for name in layout["wheels"])}
 
 
 def test_the_format_names_every_type_of_document() -> None:

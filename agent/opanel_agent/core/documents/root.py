@@ -40,6 +40,8 @@ from opanel_agent.core.values import frozen
 MAX_BYTES: Final = 64 * 1024
 MAX_STEPS: Final = 64  # new roots in one run; python-tuf bounds them, too: max_root_rotations
 ROLES: Final = ("root", "issuer", "activation", "status", "receipt", "advisory")
+RELEASE: Final = "release"
+"""The role that signs release manifests. Unlike the others it has a threshold of its own; a root need not have it."""
 _MAX_LINES: Final = 32
 _MAX_KEYS: Final = 16
 _MAX_DESTINATIONS: Final = 16
@@ -64,7 +66,9 @@ class Root:
       under it.
     - `seq`: its number; `threshold`: how many of its root keys must sign, at
       least 2.
-    - `keys`: by role. `status_uri`: the name of the status list.
+    - `keys`: by role; `release_threshold`: how many of the role `release` must
+      sign, 0 where the root does not have it. `status_uri`: the name of the
+      status list.
     - `endpoints`: by purpose, what the courier posts to; `mirrors`: what serves
       the fixed GETs.
     - `controller`, `transfers` (by region), `ip_retention_days`: what the
@@ -80,6 +84,7 @@ class Root:
     seq: int
     threshold: int
     keys: Mapping[str, tuple[PublicKey, ...]]
+    release_threshold: int
     status_uri: str
     endpoints: Mapping[str, tuple[Destination, ...]]
     mirrors: tuple[Destination, ...]
@@ -234,7 +239,7 @@ def _read(envelope: Envelope, text: bytes) -> Root:
     iat, exp = claims.integer("iat"), claims.integer("exp")
     sub = claims.text("sub", pattern=URI)
     claims.constant("iss", sub)  # nobody stands above a root
-    keys = _keys(claims.members("keys"))
+    keys, release_threshold = _keys(claims.members("keys"))
     root = Root(
         iss=sub,
         sub=sub,
@@ -243,6 +248,7 @@ def _read(envelope: Envelope, text: bytes) -> Root:
         seq=claims.integer("seq", low=1),
         threshold=claims.integer("threshold", low=_MIN_THRESHOLD, high=len(keys["root"])),
         keys=keys,
+        release_threshold=release_threshold,
         status_uri=claims.text("status_uri", pattern=URI),
         endpoints=_endpoints(claims.members("endpoints")),
         mirrors=_destinations(claims, "mirrors"),
@@ -264,13 +270,19 @@ def _ip_retention_days(claims: Members) -> int | None:
     return claims.integer("ip_retention_days", high=MAX_IP_RETENTION_DAYS)
 
 
-def _keys(members: Members) -> Mapping[str, tuple[PublicKey, ...]]:
-    """Keys by role.
+def _keys(members: Members) -> tuple[Mapping[str, tuple[PublicKey, ...]], int]:
+    """Keys by role, and the threshold of the role `release`, 0 without it.
 
     There is no `end` here: a role that this version does not know is ignored,
     and so are its keys.
     """
-    keys = {role: tuple(map(PublicKey.from_jwk, members.each(role, _MAX_KEYS))) for role in ROLES if members.has(role)}
+    keys = {role: _key_array(members, role) for role in ROLES if members.has(role)}
+    release_threshold = 0
+    if members.has(RELEASE):
+        role = members.members(RELEASE)
+        keys[RELEASE] = _key_array(role, "keys")
+        release_threshold = role.integer("threshold", low=1, high=len(keys[RELEASE]))
+        role.end()
     if "root" not in keys:
         raise Untrusted(Reason.FORMAT_INVALID, "member_missing", where=members.where, name="root")
     every = [key.raw for of_role in keys.values() for key in of_role]
@@ -278,7 +290,11 @@ def _keys(members: Members) -> Mapping[str, tuple[PublicKey, ...]]:
     # have only one.
     if len(set(every)) != len(every):
         raise Untrusted(Reason.CHAIN_INVALID, "key_duplicate", where=members.where)
-    return keys
+    return keys, release_threshold
+
+
+def _key_array(members: Members, name: str) -> tuple[PublicKey, ...]:
+    return tuple(map(PublicKey.from_jwk, members.each(name, _MAX_KEYS)))
 
 
 def _endpoints(members: Members) -> Mapping[str, tuple[Destination, ...]]:

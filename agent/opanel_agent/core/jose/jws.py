@@ -55,6 +55,7 @@ class Typ(StrEnum):
     RECEIPT = "opanel-receipt+jwt"
     REQUEST = "opanel-request+jwt"
     ADVISORY = "opanel-advisory+jwt"
+    RELEASE = "opanel-release+jws"
 
 
 @frozen

@@ -156,7 +156,7 @@ def test_keys_of_before_are_encrypted_in_their_place(
     for encrypted in (len(files), 0):
         assert main(["encrypt-keys", *here]) == 0
         assert len(json.loads(capsys.readouterr().out)["result"]["encrypted"]) == encrypted
-    assert len(files) == 9
+    assert len(files) == 10
     for path in files:
         assert b"BEGIN ENCRYPTED PRIVATE KEY" in path.read_bytes()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -112,7 +112,7 @@ def test_shape_of_the_lines() -> None:
     with refused("jws_typ", where="root"):
         first(one + b"\n" + R2.sign(Typ.LICENSE, signing.root_claims()))
     with refused("root_lines"):
-        first((one + b"\n") * 33)
+        first(signing.root(endpoints={}, mirrors=[], signers=[R1] * 33))
     with refused("jws_size"):
         first(b"a" * (64 * 1024 + 1))
     padded = signing.root_lines(signing.root_claims(x={"padding": "a" * 30_000}), [R1, R2])
