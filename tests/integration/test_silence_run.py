@@ -17,6 +17,7 @@ import pytest
 from fixtures import signing
 from fixtures.silence import planted_agent, silence_server
 from fixtures.silence.silence_server import Server, part, why
+from opanel_agent.core.commands import COMMANDS
 from opanel_agent.core.license import binding
 from opanel_agent.evaluate.license.agent_key import AgentKey
 from opanel_agent.silence import strace
@@ -177,7 +178,57 @@ def test_commands_send_what_they_show_and_nothing_else(server: Server) -> None:
         "POST /v1/reports/usage_statistics HTTP/1.1",
     }
     assert '"key_sha256":"' in posted["POST /v1/bundles HTTP/1.1"]
-    assert {each["line"].rpartition(" ")[0] for each in result["commands"]} >= {"data held send", "license install"}
+
+
+def test_every_other_command_is_typed_and_sends_nothing(server: Server) -> None:
+    """By the files that are installed, completion included; what could not be typed is named with its reason."""
+    proof = server.prove(Scenario.COMMANDS, leak=(), use_strace=False)
+    assert proof.exit_status == 0, shown(proof)
+    result = part(proof, "commands")
+    typed = {each["line"]: each for each in result["commands"]}
+    for command in COMMANDS:
+        words = " ".join(command.words)
+        assert words == "prove-silence" or any(f"{line} ".startswith(f"{words} ") for line in typed), words
+    quiet = [each for each in result["commands"] if each["sends"] == "nothing"]
+    assert len(quiet) > 70
+    assert {(each["packets"], each["connections"]) for each in quiet} == {(0, 0)}
+    assert sum(each["packets"] > 0 for each in result["commands"] if each["sends"] == "ordered") >= 3
+    assert typed["opanel-agent <Tab>"]["exit_status"] == 0
+    assert {each["line"]: each["code"] for each in result["not_typed"]} == {
+        "prove-silence": "itself",
+        "zsh": "other_shell",
+        "fish": "other_shell",
+    }
+
+
+LEAKING_LINES: dict[str, tuple[str, ...]] = {
+    "reading": ("status",),
+    "group_import": ("data catalog",),
+    "command_atexit": ("consent receipt",),
+    "command_child": ("advisories",),
+    "help": ("license --help",),
+    "answered": ("setup",),
+    "at_rest": ("consent history", "data sent"),
+    planted_agent.ENTRY: ("verify",),
+    planted_agent.COMPLETION: ("opanel-agent <Tab>",),
+}
+
+
+def test_a_leak_in_what_is_typed_is_found_and_told_by_its_line(server: Server) -> None:
+    """All of them in one installation: each line is judged by itself, and no other is blamed."""
+    proof = server.prove(Scenario.COMMANDS, leak=(*LEAKING_LINES,), use_strace=False)
+    assert proof.exit_status == 1
+    blamed = {each["what"] for each in part(proof, "commands")["why"] if each["code"] == "command_sent"}
+    leaking = tuple(line for lines in LEAKING_LINES.values() for line in lines)
+    assert [line for line in leaking if not any(each.startswith(line) for each in blamed)] == []
+    assert [each for each in blamed if not each.startswith(leaking)] == []
+
+
+def test_a_datagram_to_a_path_socket_from_a_command_that_reads_is_seen_by_strace(server: Server) -> None:
+    strace_or_skip()
+    proof = server.prove(Scenario.COMMANDS, leak="resolved")
+    assert why(proof, "commands") == {("path_socket", "command")}
+    assert part(proof, "commands")["why"][0]["what"] == "/run/systemd/resolve/io.systemd.Resolve"
 
 
 def activated(server: Server) -> None:

@@ -16,7 +16,8 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
 from opanel_agent.core.values import replace
 from opanel_agent.silence import runner
-from opanel_agent.silence.judge import Scenario, ViolationKind
+from opanel_agent.silence.judge import Scenario, Sends, ViolationKind
+from opanel_agent.silence.life import typed_lines
 from opanel_agent.silence.runner import ProofTools
 
 DAYS: Final = 30
@@ -52,6 +53,8 @@ FINDINGS: Final[Mapping[str, str]] = {
     ViolationKind.GREETING_UNCHANGED: "prove.why_greeting_unchanged",
     ViolationKind.PROCESS_LEFT: "prove.why_process_left",
     ViolationKind.THREAD_KEPT: "prove.why_thread_kept",
+    ViolationKind.COMMAND_SENT: "prove.why_command_sent",
+    ViolationKind.COMMAND_FAILED: "prove.why_command_failed",
 }
 LEFT_OUT: Final[Mapping[str, str]] = {
     "unshare_absent": "prove.no_unshare",
@@ -76,10 +79,18 @@ NOT_COVERED: Final[Mapping[str, str]] = {
     "waits": "prove.blind_to_waits",
     "files": "prove.blind_to_files",
     "path_sockets": "prove.blind_to_path_sockets",
-    "commands": "prove.blind_to_commands",
+    "installer": "prove.blind_to_installer",
+    "families": "prove.blind_to_families",
     "replies": "prove.blind_to_replies",
     "kernel": "prove.blind_to_kernel",
     "weekdays": "prove.blind_to_weekdays",
+}
+NOT_TYPED: Final[Mapping[str, str]] = {
+    typed_lines.ITSELF: "prove.not_typed_itself",
+    typed_lines.NOTHING_HELD: "prove.not_typed_nothing_held",
+    typed_lines.COMPLETION_ABSENT: "prove.not_typed_completion_absent",
+    typed_lines.OTHER_SHELL: "prove.not_typed_other_shell",
+    typed_lines.ENTRY_ABSENT: "prove.not_typed_entry_absent",
 }
 
 
@@ -128,6 +139,9 @@ def _lines(world: Context, result: Part) -> Lines:
     if isinstance(blind_to, list) and scenarios:
         yield paragraph(world.sentence("prove.not_covered"))
         yield from (paragraph(f"- {world.sentence(NOT_COVERED[str(code)])}", hang=2) for code in blind_to)
+        for each in (line for scenario in scenarios for line in _each(scenario.get("not_typed"))):
+            text = world.sentence("prove.not_typed", line=str(each["line"]))
+            yield paragraph(f"- {text}: {world.sentence(NOT_TYPED[str(each['code'])])}", hang=2)
 
 
 def _scenario(world: Context, scenario: Part) -> Lines:
@@ -143,6 +157,10 @@ def _scenario(world: Context, scenario: Part) -> Lines:
     if scenario["name"] in (Scenario.AS_IT_STANDS, Scenario.COMMANDS):
         for request in _each(scenario["requests"]):
             yield (f"    {request['count']} × {request['line']} ({request['host']})",)
+    if scenario["name"] == Scenario.COMMANDS:
+        lines = [*_each(scenario.get("commands"))]
+        quiet = sum(each["sends"] == Sends.NOTHING and not each["packets"] for each in lines)
+        yield paragraph(world.sentence("prove.typed", count=len(lines), quiet=quiet), indent=4, hang=2)
     for finding in _each(scenario["why"]):
         yield paragraph(_finding(world, finding), indent=4, hang=2)
 

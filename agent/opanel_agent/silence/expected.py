@@ -24,6 +24,7 @@ from opanel_agent.core.wire.message import Sealed, fixed_get, head
 from opanel_agent.network import gate_inputs
 from opanel_agent.silence import namespace, server_copy, tls_greeting
 from opanel_agent.silence.judge import CapturedRequest, Expected, Report, Scenario
+from opanel_agent.silence.life import typist
 from opanel_agent.system.consent.consent_store import LocalConsents
 from opanel_agent.system.consent.opt_outs import LocalOptOuts
 from opanel_agent.system.storage import resources, settings
@@ -42,6 +43,7 @@ class ScenarioFiles:
     """A scenario's folder. `hosts` and `ports` are all that the agent can be told to ask; `addresses` by name."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._paths = server_copy.paths_in(folder, os.geteuid(), system=True)
         self._settings, self._refused = self._read_settings()
         self._root = root_document.first((folder / server_copy.ROOT_FILE).read_bytes())
@@ -59,7 +61,8 @@ class ScenarioFiles:
             self._expected(scenario, environ),
             greetings=frozenset(self._greetings()),
             places=frozenset({str(paths.socket)}),
-            programs=frozenset({sys.executable}),
+            programs=frozenset({sys.executable, str(typist.entry() or sys.executable)}),
+            shells=frozenset({typist.shell() or sys.executable}) if scenario is Scenario.COMMANDS else frozenset(),
         )
 
     def _expected(self, scenario: Scenario, environ: Mapping[str, str]) -> Expected:
@@ -81,10 +84,12 @@ class ScenarioFiles:
                 return Expected(fixed=self._fixed(self._gets()), purposes=purposes, besides=_RENEWAL, must_speak=True)
 
     def reports(self) -> Iterator[Report]:
-        """Everything posted, as `sent/` keeps it."""
-        for name in server_copy.FILES.names(self._paths.sent):
+        """Everything posted, as `sent/` keeps it, or kept it before a command removed it."""
+        places = (self._folder / typist.SENT_ASIDE, self._paths.sent)
+        files = {name: place / name for place in places for name in server_copy.FILES.names(place)}
+        for name, file in files.items():
             if name.endswith(".request"):
-                text = server_copy.FILES.read(self._paths.sent / name, max_bytes=_MAX_SENT_BYTES)
+                text = server_copy.FILES.read(file, max_bytes=_MAX_SENT_BYTES)
                 sealed = Sealed.decode(text or b"")
                 yield Report(purpose=sealed.purpose, requests=frozenset(self._requests(sealed)))
 

@@ -31,6 +31,8 @@ NAME_CACHES: Final = frozenset({"/var/run/nscd/socket", "/run/nscd/socket"})
 # What a lookup by glibc and a connection need: addresses of this machine, and the internet.
 _NEEDED_TO_CONNECT: Final = frozenset({"AF_INET", "AF_INET6", "AF_NETLINK"})
 _LINE_BYTES: Final = 120
+# A line that was not understood, or that ended in a fault of the agent's, shows nothing of the command (docs/json.md).
+_NO_ANSWER: Final = frozenset({64, 70})
 # A renewal that was not answered is asked again on another day with the very same bytes, which tell nothing new.
 _SENT_AGAIN: Final = frozenset({"license_renewal"})
 
@@ -43,6 +45,16 @@ class Scenario(StrEnum):
     DO_NOT_TRACK = "do_not_track"
     COMMANDS = "commands"  # everything that a person can have sent, sent
     ALLOWED = "allowed"  # the positive control: everything allowed, and seen to leave
+
+
+@unique
+class Sends(StrEnum):
+    """What a typed line may have sent."""
+
+    NOTHING = "nothing"
+    FIXED = "fixed"  # the GETs that are the same for everyone
+    PROBED = "probed"  # these, and one connection to each address of each mirror, over which nothing is said
+    ORDERED = "ordered"  # what it is typed for
 
 
 @unique
@@ -67,6 +79,8 @@ class ViolationKind(StrEnum):
     GREETING_UNCHANGED = "greeting_unchanged"
     PROCESS_LEFT = "process_left"
     THREAD_KEPT = "thread_kept"
+    COMMAND_SENT = "command_sent"
+    COMMAND_FAILED = "command_failed"
 
 
 @frozen
@@ -109,11 +123,34 @@ class Report:
 
 
 @frozen
+class Typed:
+    """A line that was typed, how it ended, and the packets of that while.
+
+    `heard` are the numbers of the connections that began then, from the first until before the second.
+    """
+
+    line: str
+    exit_status: int
+    packets: int = 0
+    sends: Sends = Sends.NOTHING
+    heard: tuple[int, int] = (0, 0)
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "line": self.line,
+            "exit_status": self.exit_status,
+            "packets": self.packets,
+            "connections": self.heard[1] - self.heard[0],
+            "sends": str(self.sends),
+        }
+
+
+@frozen
 class Month:
     """How the installed programs lived. `fault`: why the days came to no end; `failed`: 1 where there was no answer then.
 
-    `started` counts processes by name, `commands` are what was typed, each with its exit status. `left` are processes that
-    outlived who started them, `threads` the daemon's while it waits.
+    `started` counts processes by name, `typed` is what a person did, `not_typed` what nobody could, each with the reason.
+    `left` are processes that outlived who started them, `threads` the daemon's while it waits.
     """
 
     days: int
@@ -122,7 +159,8 @@ class Month:
     finished: bool = True
     fault: str = ""
     started: Mapping[str, int] = field(default_factory=dict)
-    commands: tuple[tuple[str, int], ...] = ()
+    typed: tuple[Typed, ...] = ()
+    not_typed: Mapping[str, str] = field(default_factory=dict)
     left: int = 0
     threads: int = 1
 
@@ -147,7 +185,7 @@ class Expected:
     every GET and every purpose is to be seen at least once, so that a month in which nothing happened proves nothing.
     `may_fail`: passes may end without an answer, as they would here. `greetings` are the
     shapes with which TLS may be opened, by address and port. `places` are our own path sockets, `programs` what
-    ours may start.
+    ours may start, `shells` what a person types to, and no process of ours starts.
     """
 
     fixed: tuple[frozenset[CapturedRequest], ...] = ()
@@ -158,6 +196,7 @@ class Expected:
     greetings: frozenset[tuple[str, int, bytes]] = frozenset()
     places: frozenset[str] = frozenset()
     programs: frozenset[str] = frozenset()
+    shells: frozenset[str] = frozenset()
 
     @property
     def silent(self) -> bool:
@@ -247,9 +286,10 @@ def _other_packets(_: Expected, observed: Observed) -> Iterator[Violation]:
 def _requests(expected: Expected, observed: Observed) -> Iterator[Violation]:
     """Every byte that was received is a fixed GET's, or a copy of what `sent/` says of a purpose that may report."""
     allowed = frozenset[CapturedRequest]().union(*expected.fixed)
+    probes = frozenset(_probes(allowed, observed))
     kept = [report for report in observed.reports if report.purpose in expected.posting]
-    for request in observed.received:
-        if request in allowed:
+    for number, request in enumerate(observed.received):
+        if request in allowed or number in probes:
             continue
         copy = next((report for report in kept if request in report.requests), None)
         if copy is not None:
@@ -258,6 +298,18 @@ def _requests(expected: Expected, observed: Observed) -> Iterator[Violation]:
             continue
         process = COURIER if request.data.startswith(b"POST ") else FETCH
         yield Violation(why=ViolationKind.REQUEST_UNEXPECTED, process=process, what=_shown(request))
+
+
+def _probes(allowed: frozenset[CapturedRequest], observed: Observed) -> Iterator[int]:
+    """The numbers of the connections by which a typed line tried an address: at most one to each, and nothing said."""
+    for typed in observed.month.typed:
+        if typed.sends is not Sends.PROBED:
+            continue
+        places = {(each.address, each.port) for each in allowed}
+        for number, request in enumerate(observed.received[slice(*typed.heard)], start=typed.heard[0]):
+            if not request.data and (request.address, request.port) in places:
+                places.remove((request.address, request.port))
+                yield number
 
 
 def _greetings(expected: Expected, observed: Observed) -> Iterator[Violation]:
@@ -298,16 +350,31 @@ def _started(expected: Expected, observed: Observed) -> Iterator[Violation]:
             yield Violation(why=ViolationKind.COURIER_STARTED, process=process, count=count)
 
 
+def _typed(_: Expected, observed: Observed) -> Iterator[Violation]:
+    """A line that says nothing of sending opens nothing, one that asks posts nothing, and each was a command at all."""
+    for typed in observed.month.typed:
+        heard = observed.received[slice(*typed.heard)]
+        posted = [request for request in heard if request.data.startswith(b"POST ")]
+        if typed.sends is Sends.NOTHING and typed.packets:
+            yield Violation(why=ViolationKind.COMMAND_SENT, process=COMMAND, count=typed.packets, what=typed.line)
+        elif typed.sends in (Sends.FIXED, Sends.PROBED) and posted:
+            yield Violation(why=ViolationKind.COMMAND_SENT, process=COMMAND, count=len(posted), what=typed.line)
+        if typed.exit_status in _NO_ANSWER or typed.exit_status < 0:
+            yield Violation(why=ViolationKind.COMMAND_FAILED, process=COMMAND, what=typed.line)
+
+
 def _calls(expected: Expected, observed: Observed) -> Iterator[Violation]:
     found: Counter[tuple[ViolationKind, str, str]] = Counter()
     for call in observed.calls or ():
         may_connect = not expected.silent and call.process in (FETCH, COURIER)
-        looked_up = may_connect and call.failed and call.place in NAME_CACHES
+        shell = call.process == OTHER and bool(expected.shells)  # it looks for its user's name
+        looked_up = (may_connect or shell) and call.failed and call.place in NAME_CACHES
         if call.place and not looked_up and call.place not in expected.places:
             found[ViolationKind.PATH_SOCKET, call.process, call.place] += 1
         if call.family not in ("", "AF_UNIX") and not (may_connect and call.family in _NEEDED_TO_CONNECT):
             found[ViolationKind.INTERNET_SOCKET, call.process, call.family] += 1
-        if call.program and call.program not in expected.programs:
+        known = expected.programs | (expected.shells if call.process == OTHER else frozenset())
+        if call.program and call.program not in known:
             found[ViolationKind.PROGRAM_STARTED, call.process, call.program] += 1
     for (why, process, what), count in sorted(found.items()):
         yield Violation(why=why, process=process, count=count, what=what)
@@ -323,6 +390,7 @@ _ROWS: Final[tuple[Row, ...]] = (
     _greetings,
     _missing,
     _started,
+    _typed,
     _calls,
 )
 
@@ -348,7 +416,8 @@ def violations_json(scenario: Scenario, expected: Expected, observed: Observed) 
         "connections": observed.traffic.opens,
         "udp": observed.traffic.datagrams,
         "requests": _grouped(observed.received),
-        "commands": [{"line": line, "exit_status": status} for line, status in month.commands],
+        "commands": [typed.to_json() for typed in month.typed],
+        "not_typed": [{"line": line, "code": code} for line, code in sorted(month.not_typed.items())],
         "passes": month.passes,
         "days": month.days,
         "processes": {name: month.started.get(name, 0) for name in (*PROCESSES, COMMAND)},

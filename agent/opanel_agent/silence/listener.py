@@ -65,6 +65,11 @@ class Listener:
         for door in self._doors:
             threading.Thread(target=self._accept, args=(door,), daemon=True).start()
 
+    def heard(self) -> int:
+        """How many connections there were until now."""
+        with self._lock:
+            return len(self._talks)
+
     def received(self) -> tuple[CapturedRequest, ...]:
         """Every connection, once all have ended or PATIENCE_S has passed; one that said nothing is there, too."""
         ends_at = time.monotonic() + PATIENCE_S

@@ -15,13 +15,14 @@ from pathlib import Path
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.purposes import CONSENT_BASED, EVERY_GET
 from opanel_agent.core.values import frozen, replace
-from opanel_agent.silence import controls, judge, listener, namespace, server_copy, simulate, strace
+from opanel_agent.silence import controls, judge, listener, namespace, server_copy, strace
 from opanel_agent.silence.expected import ScenarioFiles
 from opanel_agent.silence.judge import Observed, Scenario
+from opanel_agent.silence.life import simulate
+from opanel_agent.silence.life.typist import Program
 from opanel_agent.silence.listener import CannedReply, Listener
 from opanel_agent.silence.namespace import Layout
 from opanel_agent.silence.runner import RAW
-from opanel_agent.silence.simulate import Program
 from opanel_agent.system import environment
 
 
@@ -85,7 +86,7 @@ def _watched(task: ScenarioTask, ground: ScenarioFiles, heard: Listener) -> dict
     expected = ground.expected(scenario, environ, simulate.installed_paths(folder))
     program = Program(folder=folder, environ=environ, traced=task.strace)
     before = namespace.traffic()
-    lived = simulate.live(program, task.days, task.deadline_s, scenario)
+    lived = simulate.live(program, task.days, task.deadline_s, scenario, heard.heard)
     received = heard.received()
     traffic = namespace.settled().since(before)
     heard.close()

@@ -19,6 +19,7 @@ from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.messages import translate
 from opanel_agent.silence import runner, strace
 from opanel_agent.silence.judge import Scenario, ViolationKind
+from opanel_agent.silence.life import typed_lines
 from opanel_agent.silence.runner import ProofTools
 
 ROWS, COLUMNS = 24, 80
@@ -105,11 +106,29 @@ def test_the_codes_of_everything_left_out_have_words(server: Server, lang: Langu
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_what_no_run_covers_is_said_in_words(server: Server, lang: Language) -> None:
     assert {*runner.NOT_COVERED, runner.WEEKDAYS} == {*silence.NOT_COVERED}
-    assert "commands" in runner.NOT_COVERED, "a leak planted in `status` is not seen: nobody types it"
     proof = {**result(scenario()), "not_covered": [*silence.NOT_COVERED]}
     text = " ".join(" ".join(rendered(server, lang, proof)).split())
     for sentence in silence.NOT_COVERED.values():
         assert translate(sentence, lang) in text
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_what_could_not_be_typed_is_named_with_its_reason(server: Server, lang: Language) -> None:
+    assert {*typed_lines.NOT_TYPED} == {*silence.NOT_TYPED}
+    not_typed = [{"line": f"line {code}", "code": code} for code in silence.NOT_TYPED]
+    proof = {**result({**scenario("commands"), "not_typed": not_typed}), "not_covered": ["kernel"]}
+    text = " ".join(" ".join(rendered(server, lang, proof)).split())
+    for code, sentence in silence.NOT_TYPED.items():
+        assert f"{translate('prove.not_typed', lang, line=f'line {code}')}: {translate(sentence, lang)}" in text
+
+
+def test_how_many_lines_were_typed_and_how_many_sent_nothing_is_said(server: Server) -> None:
+    lines = [{"line": name, "sends": sends, "packets": packets} for name, sends, packets in TYPED]
+    text = "\n".join(rendered(server, "en", result({**scenario("commands"), "commands": lines})))
+    assert "Lines typed: 3; of them with 0 packets, as they say nothing of sending: 1" in text
+
+
+TYPED = (("status", "nothing", 0), ("notice", "nothing", 2), ("license refresh", "fixed", 0))
 
 
 def test_only_the_servers_own_requests_are_listed(server: Server) -> None:

@@ -16,7 +16,9 @@ from opanel_agent.silence.judge import (
     Observed,
     Report,
     Scenario,
+    Sends,
     Traffic,
+    Typed,
     Violation,
     ViolationKind,
     judge,
@@ -281,3 +283,72 @@ def test_bytes_that_are_no_text_do_not_reach_a_terminal() -> None:
     strange = replace(GET, data=b"\x1b]0;x\x07\xff")
     (found,) = [each for each in judge(FIXED, observed(GET, strange)) if each.why is ViolationKind.REQUEST_UNEXPECTED]
     assert found.what.isprintable()
+
+
+# ---- what is typed
+
+
+def typing(*typed: Typed, received: tuple[CapturedRequest, ...] = ()) -> Observed:
+    seen = observed(*received, reports=(USAGE,) if POST in received else ())
+    return replace(seen, month=replace(seen.month, typed=typed))
+
+
+@pytest.mark.parametrize(
+    ("typed", "received"),
+    [
+        (Typed(line="status", exit_status=0), (GET,)),
+        (Typed(line="license refresh", exit_status=69, packets=12, sends=Sends.FIXED, heard=(0, 1)), (GET,)),
+        (Typed(line="data held send x", exit_status=0, packets=12, sends=Sends.ORDERED, heard=(1, 2)), (GET, POST)),
+    ],
+)
+def test_a_line_may_send_what_it_says(typed: Typed, received: tuple[CapturedRequest, ...]) -> None:
+    assert judge(ALLOWED if POST in received else FIXED, typing(typed, received=received)) == ()
+
+
+def test_a_packet_of_a_line_that_says_nothing_of_sending_is_found() -> None:
+    found = judge(FIXED, typing(Typed(line="status", exit_status=0, packets=2, heard=(0, 1)), received=(GET,)))
+    assert found == (Violation(why=ViolationKind.COMMAND_SENT, process="command", count=2, what="status"),)
+
+
+@pytest.mark.parametrize("sends", [Sends.FIXED, Sends.PROBED])
+def test_a_line_that_asks_and_posts_is_found(sends: Sends) -> None:
+    typed = Typed(line="doctor", exit_status=0, packets=24, sends=sends, heard=(0, 2))
+    found = judge(ALLOWED, typing(typed, received=(GET, POST)))
+    assert found == (Violation(why=ViolationKind.COMMAND_SENT, process="command", what="doctor"),)
+
+
+@pytest.mark.parametrize("status", [64, 70, -9])
+def test_a_line_that_shows_nothing_of_its_command_is_found(status: int) -> None:
+    found = judge(FIXED, typing(Typed(line="statsu", exit_status=status), received=(GET,)))
+    assert found == (Violation(why=ViolationKind.COMMAND_FAILED, process="command", what="statsu"),)
+
+
+def test_an_address_may_be_tried_once_by_the_line_that_says_so() -> None:
+    bare = replace(GET6, data=b"")
+    typed = Typed(line="doctor", exit_status=0, packets=30, sends=Sends.PROBED, heard=(1, 2))
+    assert judge(FIXED, typing(typed, received=(GET, bare))) == ()
+    for tried, received in [
+        (replace(typed, sends=Sends.FIXED), (GET, bare)),  # by another line
+        (replace(typed, heard=(1, 3)), (GET, bare, bare)),  # more than once
+        (typed, (GET, replace(bare, address="192.0.2.9"))),  # at an address of no mirror
+        (replace(typed, heard=(0, 1)), (GET, bare)),  # at another time
+    ]:
+        found = judge(FIXED, typing(tried, received=received))
+        assert [each.why for each in found] == [ViolationKind.REQUEST_UNEXPECTED]
+
+
+def test_a_shell_is_known_where_a_person_types_and_only_as_a_persons() -> None:
+    expected = replace(FIXED, programs=frozenset({"/python"}), shells=frozenset({"/bash"}))
+    cache = "/var/run/nscd/socket"
+    persons = (
+        Call(process="other", name="execve", program="/bash"),
+        Call(process="other", name="connect", place=cache),
+    )
+    known = tuple(replace(call, failed=True) for call in persons)
+    assert judge(expected, observed(GET, calls=known)) == ()
+    ours = tuple(replace(call, process="command") for call in known)
+    assert {each.why for each in judge(expected, observed(GET, calls=ours))} == {
+        ViolationKind.PROGRAM_STARTED,
+        ViolationKind.PATH_SOCKET,
+    }
+    assert judge(replace(expected, shells=frozenset()), observed(GET, calls=known)) != ()

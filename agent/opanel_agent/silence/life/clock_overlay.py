@@ -5,10 +5,11 @@ vDSO keeps it from strace, so the clock is moved inside Python: `namespace` lays
 site-packages that calls `install` before anything else runs. The product has no part in it and no file of its own to read:
 whoever can lay that file can run any code anyway.
 
-The shared file has five doubles: `WALL_SHIFT` and `BOOT_SHIFT`, the seconds added to each clock; `UNTIL`, the wall shift
-that must not be exceeded; `STRIDE`, the least that is skipped at a time; `IDLE`, the `UNTIL` at which the daemon waits.
-The daemon's `epoll` skips the wait instead of waiting, where nothing is ready and no job runs. The monotonic clock is real,
-so that deadlines on the network are.
+The shared file has seven doubles: `WALL_SHIFT` and `BOOT_SHIFT`, the seconds added to each clock; `UNTIL`, the wall shift
+that must not be exceeded; `STRIDE`, the least that is skipped at a time; `IDLE`, the `UNTIL` at which the daemon waits;
+`WALL_STOPPED` and `BOOT_STOPPED`, the real times at which both clocks stand still, 0 where they go. The daemon's `epoll`
+skips the wait instead of waiting, where nothing is ready and no job runs. The monotonic clock is real, so that deadlines on
+the network are.
 
 Left out: waits by a lock or by a signal, and clocks that are read by something else than Python.
 """
@@ -25,15 +26,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-WALL_SHIFT, BOOT_SHIFT, UNTIL, STRIDE, IDLE = range(5)
-SIZE: Final = 5 * 8
+WALL_SHIFT, BOOT_SHIFT, UNTIL, STRIDE, IDLE, WALL_STOPPED, BOOT_STOPPED = range(7)
+SIZE: Final = 7 * 8
 DAEMON: Final = "daemon"
 _LONGEST_S: Final = 0.02  # how long the daemon waits at `UNTIL` before it looks whether there is more
 _WALLS: Final = frozenset({time.CLOCK_REALTIME, getattr(time, "CLOCK_REALTIME_COARSE", 5)})
 
 
 class SharedClock:
-    """The five doubles, in memory that every process of the namespace shares. Raises OSError where the file is missing."""
+    """The seven doubles, in memory that every process of the namespace shares. Raises OSError where the file is missing."""
 
     def __init__(self, path: str) -> None:
         with open(path, "r+b") as file:  # noqa: PTH123 - pathlib is a tenth of what the short programs load
@@ -49,6 +50,11 @@ class SharedClock:
         """Moves both clocks."""
         for place in (WALL_SHIFT, BOOT_SHIFT):
             self.set(place, self.get(place) + seconds)
+
+    def stop(self, wall_s: float, boot_s: float) -> None:
+        """Lets both stand still at these real times; at (0, 0) they go on, as after a pause."""
+        self.set(WALL_STOPPED, wall_s)
+        self.set(BOOT_STOPPED, boot_s)
 
 
 class SkippingEpoll:
@@ -117,13 +123,15 @@ def _move_time(clock: SharedClock) -> None:
     real_asctime = time.asctime
 
     def moved_time() -> float:
-        return float(real["time"]() + clock.get(WALL_SHIFT))
+        return float((clock.get(WALL_STOPPED) or real["time"]()) + clock.get(WALL_SHIFT))
 
     def moved_gettime(which: int) -> float:
         read = float(real["clock_gettime"](which))
         if which in _WALLS:
-            return read + clock.get(WALL_SHIFT)
-        return read + clock.get(BOOT_SHIFT) if which == time.CLOCK_BOOTTIME else read
+            return (clock.get(WALL_STOPPED) or read) + clock.get(WALL_SHIFT)
+        if which == time.CLOCK_BOOTTIME:
+            return (clock.get(BOOT_STOPPED) or read) + clock.get(BOOT_SHIFT)
+        return read
 
     vars(time).update(
         time=moved_time,

@@ -2,33 +2,31 @@
 
 `live` starts `python -I -m opanel_agent daemon` as the unit does; the daemon starts evaluate, and that fetch and courier,
 all by their real entries. Their clock skips whatever they would wait for (`clock_overlay`). After a third of the days the
-machine is restarted; after another third somebody types `refresh`.
+machine is restarted; after another third somebody types `license refresh`, or in one scenario every command that there is
+(`typed_lines`).
 
 Nothing of the product is imported or replaced here. Which process is which is told by a list of starts, which each writes
 itself: a count, and no witness.
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import site
-import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from opanel_agent.core.documents.signed_request import Right
-from opanel_agent.core.license import license_key
 from opanel_agent.core.units import DAY_S, HOUR_S
-from opanel_agent.core.values import frozen
 from opanel_agent.evaluate.reporting import crash
-from opanel_agent.silence import clock_overlay, server_copy, strace
-from opanel_agent.silence.clock_overlay import BOOT_SHIFT, IDLE, SIZE, STRIDE, UNTIL, WALL_SHIFT, SharedClock
+from opanel_agent.silence import server_copy
 from opanel_agent.silence.judge import COMMAND, DAEMON, EVALUATE, PROCESSES, Month, Scenario
+from opanel_agent.silence.life import clock_overlay, orphans, typed_lines
+from opanel_agent.silence.life.clock_overlay import BOOT_SHIFT, IDLE, SIZE, STRIDE, UNTIL, WALL_SHIFT, SharedClock
+from opanel_agent.silence.life.typist import Program, Typist
 from opanel_agent.silence.namespace import Layout
 from opanel_agent.system import process
 from opanel_agent.system.process import Streams
@@ -44,31 +42,12 @@ BOOTED_S: Final = 60.0
 # daemon means it, later ones are as long as this at least, as on a machine that sleeps.
 EVERY_WAIT_S: Final = 6 * HOUR_S
 STRIDE_S: Final = 3 * HOUR_S
-COMMAND_S: Final = 60
 STOP_S: Final = 10.0
-LEFT_S: Final = 2.0
-_PR_SET_CHILD_SUBREAPER: Final = 36
-_KEY_BYTES: Final = 16
-_REPORTS: Final = ("usage-", "crash-")
-_MAX_BYTES: Final = 1024 * 1024
 _LOG_CHARACTERS: Final = 300
 
 
 class Unlived(Exception):
     """The days came to no end: the daemon died or hung. The text says how."""
-
-
-@frozen
-class Program:
-    """How the installed programs are started: `traced` under strace, which writes to `folder`."""
-
-    folder: Path
-    environ: Mapping[str, str]
-    traced: bool
-
-    def command(self, *words: str) -> list[str]:
-        real = [sys.executable, "-I", "-m", "opanel_agent", *words]
-        return strace.command(self.folder, real) if self.traced else real
 
 
 def installed_paths(folder: Path) -> Paths:
@@ -126,10 +105,13 @@ def keep(folder: Path) -> None:
         file.unlink()
 
 
-def live(program: Program, days: int, deadline_s: float, scenario: Scenario) -> Month:
-    """One scenario's days. But as it stands, something is there to report: where that is denied it must not leave either."""
-    adopt_orphans()
-    life = Life(program, days, time.monotonic() + deadline_s, scenario)
+def live(program: Program, days: int, deadline_s: float, scenario: Scenario, heard: Callable[[], int]) -> Month:
+    """One scenario's days. But as it stands, something is there to report: where that is denied it must not leave either.
+
+    `heard` says how many connections the listener has had.
+    """
+    orphans.adopt()
+    life = Life(program, days, time.monotonic() + deadline_s, scenario, heard)
     fault = ""
     try:
         life.run()
@@ -149,14 +131,6 @@ def starts(folder: Path) -> dict[int, str]:
     return found
 
 
-def adopt_orphans() -> None:
-    """Makes this process the parent of whatever its descendants leave behind, so that it is seen (prctl(2))."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
 def _crash(paths: Paths) -> None:
     server_copy.FILES.make_dir(paths.state_dir)
     try:
@@ -168,13 +142,15 @@ def _crash(paths: Paths) -> None:
 class Life:
     """The daemon's, from its first start to its last end."""
 
-    def __init__(self, program: Program, days: int, ends_at: float, scenario: Scenario) -> None:
+    def __init__(
+        self, program: Program, days: int, ends_at: float, scenario: Scenario, heard: Callable[[], int]
+    ) -> None:
         self._scenario = scenario
-        self._commands: list[tuple[str, int]] = []
         self._program = program
         self._days = days
         self._ends_at = ends_at
         self._clock = SharedClock(str(program.folder / CLOCK_FILE))
+        self._typist = Typist(program, installed_paths(program.folder), self._clock, heard)
         self._started: int | None = None  # the daemon, or the strace around it
         self._answered = False
         self._threads = 0
@@ -192,35 +168,17 @@ class Life:
         self._reboot()
         self._start()
         self._advance(2 * end_s / 3)
-        self.command("license", "refresh")
         if self._scenario is Scenario.COMMANDS:
-            self._send()
+            for group in typed_lines.GROUPS:
+                self._typist.type(group)
+            self._typist.complete()
+        else:
+            self._typist.type(typed_lines.REFRESHED)
         self._advance(end_s)
         self._answered = (installed_paths(self._program.folder).runtime_dir / installation.ANSWER).exists()
         self._stop()
-
-    def command(self, *words: str) -> None:
-        """A command that somebody types. Raises TimeoutError."""
-        ran = process.run(
-            self._program.command(*words),
-            environment=self._program.environ,
-            max_bytes=_MAX_BYTES,
-            deadline_s=COMMAND_S,
-            stderr="capture",
-        )
-        self._commands.append((" ".join(words), ran.status))
-
-    def _send(self) -> None:
-        """Every command that sends. The license key is nobody's; what needs a license is refused where there is none."""
-        held = installed_paths(self._program.folder).held
-        for name in server_copy.FILES.names(held):
-            if name.startswith(_REPORTS):
-                self.command("data", "held", "send", name)
-        self.command("license", "install", _nobodys_key())
-        self.command("license", "activate")
-        self.command("data", "request", Right.ACCESS)
-        self.command("data", "request", Right.ACCESS, "--license")
-        self.command("license", "release")
+        if self._scenario is Scenario.COMMANDS:
+            self._typist.type(typed_lines.AT_REST)
 
     def end(self) -> int:
         """Ends everything. Returns how many processes had been left behind by the daemon and the commands."""
@@ -228,7 +186,7 @@ class Life:
             process.end_session(self._started)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._started, 0)
-        return _left_behind()
+        return orphans.end()
 
     def month(self, fault: str, left: int) -> Month:
         counts = Counter(starts(self._program.folder).values())
@@ -240,7 +198,8 @@ class Life:
             finished=not fault and lived_s >= self._days * DAY_S,
             fault=fault,
             started=dict(counts),
-            commands=tuple(self._commands),
+            typed=self._typist.typed,
+            not_typed=self._typist.not_typed,
             left=left,
             threads=self._threads,
         )
@@ -248,7 +207,7 @@ class Life:
     def _start(self) -> None:
         with open(os.devnull, "rb") as nothing, open(self._program.folder / LOG_FILE, "ab") as log:  # noqa: PTH123
             self._started = process.start(
-                self._program.command(DAEMON),
+                self._program.process(DAEMON),
                 self._program.environ,
                 Streams(nothing.fileno(), log.fileno(), log.fileno()),
             )
@@ -293,49 +252,7 @@ class Life:
         self._clock.set(BOOT_SHIFT, BOOTED_S - time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
-def _nobodys_key() -> str:
-    """A license key drawn at random."""
-    while (key := license_key.make(os.urandom(_KEY_BYTES))) is None:
-        pass
-    return key
-
-
 def _threads(pid: int) -> int:
     """How many threads a process has; it waits, so this is one where nothing else waits beside it."""
     text = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Threads:")), 0)
-
-
-def _left_behind() -> int:
-    """The number of processes that outlived who started them by LEFT_S; they are killed."""
-    ends_at = time.monotonic() + LEFT_S
-    while _reaped() and time.monotonic() < ends_at:
-        time.sleep(0.01)
-    killed: set[int] = set()
-    while children := set(_children(os.getpid())):
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        killed |= children
-        _reaped()
-    return len(killed)
-
-
-def _reaped() -> bool:
-    """Waits for whoever has ended. Returns whether a child is left."""
-    try:
-        while os.waitpid(-1, os.WNOHANG) != (0, 0):
-            pass
-    except ChildProcessError:
-        return False
-    return True
-
-
-def _children(parent: int) -> Iterator[int]:
-    for name in os.listdir("/proc"):  # noqa: PTH208 - numbers are wanted
-        if name.isdecimal():
-            with contextlib.suppress(OSError):
-                # The name in parentheses may hold anything; the state and the parent follow it (proc(5)).
-                fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
-                if int(fields[1]) == parent and fields[0] != b"Z":
-                    yield int(name)
