@@ -161,6 +161,10 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "public_key_missing": ("cannot make a key for {name}: he keeps his himself", "give the new one: --public-key FILE"),
     "public_key": ("cannot use {path}: it is no Ed25519 JWK", "opanel-authority reseller-key makes one"),
+    "order_sold": (
+        "cannot reserve for this order again: it is the license {id}",
+        "sign the next edition of that one, or give another order id",
+    ),
     "reservation_unknown": (
         "cannot store this license: nothing was reserved for it, or more than a day ago",
         "reserve first, and take id, slot and entry from the reservation",
@@ -223,6 +227,7 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "api_key_missing": ("cannot tell who asks", "send Authorization: Bearer and an API key that is not revoked"),
     "scope_missing": ("cannot do that with this API key", "use one with the scope {scope}"),
     "reseller_other": ("cannot issue for another reseller", "leave reseller out: a key is its reseller's"),
+    "reseller_elsewhere": ("cannot list another reseller's licenses", "leave reseller out: a key is its reseller's"),
     "reseller_missing": ("cannot tell whose license it is", "name the reseller"),
     "reseller_only": ("cannot do that with the vendor's API key", "use the reseller's"),
     "vendor_only": ("cannot do that with a reseller's API key", "ask the vendor"),
@@ -246,6 +251,14 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "renewal_expired": ("cannot renew by itself: the license has ended", "ask the reseller for a renewal"),
     "renewal_superseded": ("cannot renew: this machine's activation was released or moved", "activate anew"),
     "renewal_not_yet": ("cannot give a newer license: there is none yet", "ask again tomorrow"),
+    "renewal_unsigned": (
+        "cannot renew: the reseller keeps his key himself, and has not signed the next edition",
+        "ask the reseller to sign and store it",
+    ),
+    "renewal_delegation_ended": (
+        "cannot renew: the reseller's delegation may issue nothing any more",
+        "ask the reseller; the vendor prolongs it: opanel-authority reseller NAME --days N",
+    ),
     "license_foreign": ("cannot activate this license document: it is not of this key", "install the bundle again"),
     "license_elsewhere": ("cannot find this license document under its key", "install the bundle again, then ask anew"),
     "activation_ended": ("cannot answer again: that activation was released or moved", "activate anew"),

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from fastapi import Depends, Header
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import NotPermitted
@@ -30,11 +31,15 @@ class NoKey(Exception):
     """No API key, or none that opens anything."""
 
 
+_BEARER: Final = HTTPBearer(
+    scheme_name="apiKey", bearerFormat="opk_…", description="Of `opanel-authority api-key`", auto_error=False
+)
+
+
 def requires(managed: Managed, scope: str) -> Any:  # noqa: ANN401 - FastAPI's marker of a dependency
-    def holder(authorization: str | None = Header(None)) -> Holder:
-        kind, _, secret = (authorization or "").partition(" ")
+    def holder(shown: HTTPAuthorizationCredentials | None = Depends(_BEARER)) -> Holder:
         with managed.authority.store.reading() as books:
-            found = api_keys.holder(books, secret.strip()) if kind.lower() == "bearer" else None
+            found = None if shown is None else api_keys.holder(books, shown.credentials.strip())
         if found is None:
             managed.wrong_keys.take("wrong", managed.elapsed())
             raise NoKey

@@ -5,6 +5,8 @@ from typing import Any
 
 from fastapi import FastAPI, Query
 
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_authority.api.access import Managed
 from opanel_authority.api.models import ChangeRow, Changes, EditionBody, LicenseDetail, Licenses
 from opanel_authority.lifecycle import listing
@@ -19,6 +21,7 @@ def add_reading(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: A
     @app.get("/licenses", response_model=Licenses, operation_id="listLicenses")
     def list_licenses(  # noqa: PLR0917 - a filter each
         holder: Holder = reader,
+        reseller: str | None = None,
         state: LicenseState | None = None,
         order_id: str | None = None,
         created_from: int | None = None,
@@ -28,9 +31,9 @@ def add_reading(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: A
         cursor: str | None = None,
         limit: int = Query(100, ge=1, le=listing.MAX_PAGE),
     ) -> Mapping[str, Any]:
-        """Licenses, a page at a time: pass `next_cursor` as `cursor` for the next one."""
+        """Licenses, a page at a time: pass `next_cursor` as `cursor` for the next one. `reseller` is for the vendor."""
         wanted = Filter(
-            delegation=holder.delegation,
+            delegation=_delegation(managed, holder, reseller),
             state=state,
             order_id=order_id,
             created_from=created_from,
@@ -69,6 +72,19 @@ def add_reading(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: A
         names = _names(ChangeRow)
         items = [{name: row[name] for name in names} for row in found[:limit]]
         return {"items": items, "next_before": items[-1]["number"] if len(found) > limit else None}
+
+
+def _delegation(managed: Managed, holder: Holder, named: str | None) -> int | None:
+    """Whose licenses are listed: the reseller's own, those of him whom the vendor names, or everybody's."""
+    if named is None:
+        return holder.delegation
+    with managed.authority.store.reading() as books:
+        row = books.delegation(name=named)
+    if holder.delegation is not None and (row is None or row.number != holder.delegation):
+        raise NotPermitted(Reason.NOT_PERMITTED, "reseller_elsewhere")
+    if row is None:
+        raise Usage(Fault.USAGE, "reseller_unknown", name=named[:128])
+    return row.number
 
 
 def _names(model: type[Any]) -> list[str]:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Storage, Usage
+from opanel_agent.core.problems import MEDIA_TYPE
 from opanel_authority.api import idempotency
 from opanel_authority.api.access import Managed, NoKey, requires
 from opanel_authority.api.access import who as who_asks
@@ -43,6 +44,7 @@ from opanel_authority.messages import sentence
 PREFIX: Final = "/api/v1"
 JSON: Final = "application/json"
 _UNKNOWN_KEYS_BURST: Final = 120
+_FIRST_PROBLEM: Final = 400
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ProblemBody, "description": text}
     for status, text in (
@@ -70,6 +72,7 @@ def application(managed: Managed) -> FastAPI:
         dependencies=[Depends(_require_object)],
     )
     app.router.redirect_slashes = False
+    _describe_problems(app)
     _add_errors(app, managed)
     reader, writer = requires(managed, READ), requires(managed, WRITE)
     caller = idempotency.caller_of(managed, writer)
@@ -79,6 +82,22 @@ def application(managed: Managed) -> FastAPI:
     add_status_changes(app, managed, caller)
     add_term_changes(app, managed, caller)
     return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Have the OpenAPI document name the media type that problems have: FastAPI knows one for every reply."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        document = describe()
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                for status, response in operation["responses"].items():
+                    if int(status) >= _FIRST_PROBLEM and JSON in response["content"]:
+                        response["content"] = {MEDIA_TYPE: response["content"][JSON]}
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way (docs: Extending OpenAPI)
 
 
 async def _require_object(request: Request) -> None:
@@ -123,7 +142,9 @@ def _add_errors(app: FastAPI, managed: Managed) -> None:
 
 
 def _add_sales(app: FastAPI, managed: Managed, writer: Any) -> None:  # noqa: ANN401 - FastAPI's marker
-    @app.post("/licenses", status_code=201, response_model=Sold, operation_id="issueLicense")
+    again: dict[int | str, dict[str, Any]] = {200: {"model": Sold, "description": "The order was issued before"}}
+
+    @app.post("/licenses", status_code=201, response_model=Sold, responses=again, operation_id="issueLicense")
     def issue_license(
         order: Order,
         holder: Holder = writer,

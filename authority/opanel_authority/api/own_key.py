@@ -23,12 +23,23 @@ class Reserve(BaseModel, extra="forbid"):
     order_id: str | None = Field(None, min_length=1, max_length=128)
 
 
+class StatusEntry(BaseModel):
+    idx: int
+    uri: str
+
+
+class StatusReference(BaseModel):
+    """Where the license's status stands (Token Status List)."""
+
+    status_list: StatusEntry
+
+
 class Reservation(BaseModel):
     """What the license has to say; `chain` is the delegation that it is under."""
 
     id: str
     slot: int
-    status: dict[str, Any]
+    status: StatusReference
     chain: str
     good_until: int
 

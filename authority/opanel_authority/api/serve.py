@@ -36,6 +36,7 @@ from opanel_authority.requests.networks import Network
 _LOOK_S: Final = HOUR_S
 _PUBLISH_EVERY_S: Final = 1.0
 _NOTIFY_EVERY_S: Final = 2.0
+_ROUNDS: Final = 50  # of webhooks, while each has as much as one takes
 _GRACE_S: Final = 15.0
 _SPARE_FILES: Final = 256
 
@@ -156,7 +157,9 @@ def _notifying(served: Served, line: Line, *, every_s: float = _NOTIFY_EVERY_S) 
 
     def send() -> None:
         try:
-            webhooks.send_due(served.authority, now=served.now())
+            for _ in range(_ROUNDS):
+                if webhooks.send_due(served.authority, now=served.now()) < webhooks.AT_ONCE:
+                    break
         except AgentError as error:
             line(f"error {error}")
 

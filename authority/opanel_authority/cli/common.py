@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_authority.authority import Authority, open_home
+from opanel_authority.documents.issue import Issued
 from opanel_authority.lifecycle.changes import ChangedBy
 from opanel_authority.messages import sentence
 
@@ -78,6 +79,13 @@ def moment(text: str) -> int:
 
 def shown_time(at: int) -> str:
     return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def write_bundle(file: BinaryIO, made: Issued) -> None:
+    """Put a license on the disk before it counts: one that could not be handed out is not issued."""
+    file.write(made.text.encode("ascii"))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def handle_argument(parser: argparse.ArgumentParser, *, reason: bool = True) -> None:

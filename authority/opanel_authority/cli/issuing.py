@@ -1,10 +1,8 @@
 """Commands that issue a license and renew it, and those that suspend, resume, revoke and supersede what was issued."""
 
 import argparse
-import os
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from opanel_authority.cli.common import (
     AddCommand,
@@ -18,10 +16,10 @@ from opanel_authority.cli.common import (
     warned,
     who,
     words,
+    write_bundle,
 )
 from opanel_authority.documents import issue, keys, publish
 from opanel_authority.documents.claims import LicenseTerms
-from opanel_authority.documents.issue import Issued
 from opanel_authority.lifecycle import changes
 from opanel_authority.lifecycle.changes import Change
 from opanel_authority.lifecycle.handles import find_license
@@ -47,7 +45,7 @@ def _issue(arguments: argparse.Namespace) -> Result:
     authority = opened(arguments)
     with keys.new_private(arguments.output) as file:
         made = issue.issue(
-            authority, arguments.reseller, terms, now=now_s(), actor=actor(), deliver=partial(_write_bundle, file)
+            authority, arguments.reseller, terms, now=now_s(), actor=actor(), deliver=partial(write_bundle, file)
         )
     return {
         "license_key": made.key,
@@ -58,20 +56,13 @@ def _issue(arguments: argparse.Namespace) -> Result:
     }
 
 
-def _write_bundle(file: BinaryIO, made: Issued) -> None:
-    """On the disk before the license counts: one that could not be handed out is not issued."""
-    file.write(made.text.encode("ascii"))
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def _renew(arguments: argparse.Namespace) -> Result:
     authority = opened(arguments)
     with authority.store.reading() as books:
         row = find_license(books, arguments.id)
     with keys.new_private(arguments.output) as file:
         made = issue.renew(
-            authority, row.id, days=arguments.days, now=now_s(), actor=actor(), deliver=partial(_write_bundle, file)
+            authority, row.id, days=arguments.days, now=now_s(), actor=actor(), deliver=partial(write_bundle, file)
         )
     return {"id": made.jti, "bundle": str(arguments.output)}
 

@@ -28,9 +28,9 @@ from opanel_authority.cli.common import (
     shown_time,
     who,
     words,
+    write_bundle,
 )
 from opanel_authority.documents import keys, publish
-from opanel_authority.documents.issue import Issued
 from opanel_authority.lifecycle import audit, bulk, changes, listing
 from opanel_authority.lifecycle.handles import find_license
 from opanel_authority.lifecycle.listing import Filter, LicenseState
@@ -178,19 +178,22 @@ def _audit(arguments: argparse.Namespace) -> Result:
     return {"examined": found.examined, "violations": violations}
 
 
-def _write(path: Path, made: Issued) -> Result:
-    keys.write_private(path, made.text.encode("ascii"))
-    return {"id": made.jti, "bundle": str(path)}
-
-
 def _change_terms(arguments: argparse.Namespace) -> Result:
     authority = opened(arguments)
     terms = given(arguments, "tier", "features", "seats", "days")
     if arguments.limits is not None:
         terms["limits"] = dict(arguments.limits)
-    made = changes.change_terms(authority, arguments.id, changes.NewTerms(**terms), now=now_s(), who=who(arguments))
+    with keys.new_private(arguments.output) as file:
+        made = changes.change_terms(
+            authority,
+            arguments.id,
+            changes.NewTerms(**terms),
+            now=now_s(),
+            who=who(arguments),
+            deliver=partial(write_bundle, file),
+        )
     publish.publish_again(authority, now=now_s())
-    return _write(arguments.output, made)
+    return {"id": made.jti, "bundle": str(arguments.output)}
 
 
 def _renewal(arguments: argparse.Namespace, *, renews: bool) -> Result:
@@ -212,8 +215,17 @@ def _lift(arguments: argparse.Namespace) -> Result:
 
 
 def _transfer(arguments: argparse.Namespace) -> Result:
-    made = changes.transfer(opened(arguments), arguments.id, arguments.reseller, now=now_s(), who=who(arguments))
-    return {**_write(arguments.output, made), "reseller": arguments.reseller}
+    authority = opened(arguments)
+    with keys.new_private(arguments.output) as file:
+        made = changes.transfer(
+            authority,
+            arguments.id,
+            arguments.reseller,
+            now=now_s(),
+            who=who(arguments),
+            deliver=partial(write_bundle, file),
+        )
+    return {"id": made.jti, "bundle": str(arguments.output), "reseller": arguments.reseller}
 
 
 def _bulk(arguments: argparse.Namespace) -> Result:

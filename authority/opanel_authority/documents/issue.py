@@ -109,11 +109,12 @@ def _sell(
     )
     keep_edition(books, jti, row.version, text, verified.license)
     books.log_change(at=now, actor=actor, act="issue", kind=Kind.LICENSE, subject=jti, delegation=row.number)
-    _emit_event(books, jti, "issue", now)
+    emit_event(books, jti, "issue", now)
     return Issued(jti=jti, key=key, text=text, warnings=warnings_of(books, row, slots.end - slots.start))
 
 
-def _emit_event(books: Books, license_id: str, act: str, now: int) -> None:
+def emit_event(books: Books, license_id: str, act: str, now: int) -> None:
+    """Have the event of an act of the change log sent to whoever asked for it."""
     row = books.license(license_id)
     if row is not None:
         webhooks.emit(books, webhooks.OF_ACTS[act], row, now=now)
@@ -160,7 +161,21 @@ def renewed(authority: Authority, books: Books, row: LicenseRow, *, now: int) ->
     if not (due or (row.stale_chain and now < old.exp)) or now > last(authority, reseller.text).may.issue_until:
         return row.text
     term_s = old.exp - old.nbf if due else old.exp - now
-    return edition(authority, books, row, reseller, term_s=term_s, now=now)
+    text = edition(authority, books, row, reseller, term_s=term_s, now=now)
+    books.log_change(at=now, actor="machine", act="renew", kind=Kind.LICENSE, subject=row.id, delegation=row.delegation)
+    emit_event(books, row.id, "renew", now)
+    return text
+
+
+def renewal_hindrance(authority: Authority, books: Books, row: LicenseRow, *, now: int) -> str | None:
+    """What keeps a license that is due from being renewed, until the reseller sees to it: a detail; None for nothing."""
+    reseller = books.delegation(number=row.delegation)
+    old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
+    if reseller is None or not row.renews or now < begins_s(old.nbf, old.exp):
+        return None
+    if now > last(authority, reseller.text).may.issue_until:
+        return "renewal_delegation_ended"
+    return None if reseller.directory else "renewal_unsigned"
 
 
 def renew(
@@ -199,7 +214,7 @@ def renew(
         books.log_change(
             at=now, actor=actor, act=act, kind=Kind.LICENSE, subject=row.id, delegation=row.delegation, reason=reason
         )
-        _emit_event(books, row.id, act, now)
+        emit_event(books, row.id, act, now)
         fresh = bundles.verify(text.encode("ascii"), authority.root, now=None).license
         made = Issued(jti=fresh.jti, key=fresh.sub, text=text)
         if deliver is not None:

@@ -6,7 +6,7 @@ activation that ended stays ended, because its seat may be somebody else's: acti
 Each change is logged with its actor and reason in the transaction that makes it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.documents import bundle as bundles
+from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_authority.authority import Authority
@@ -148,16 +149,39 @@ class NewTerms:
 
 
 def change_terms(
-    authority: Authority, handle: str, terms: NewTerms, *, now: int, who: ChangedBy | None = None
+    authority: Authority,
+    handle: str,
+    terms: NewTerms,
+    *,
+    now: int,
+    who: ChangedBy | None = None,
+    deliver: Callable[[Issued], None] | None = None,
 ) -> Issued:
     """A newer edition with other terms, to the end that was paid for. Machines beyond fewer seats are superseded.
 
-    Raises Untrusted where it would be wider than the delegation.
+    `deliver` gets it before it counts, as `issue.issue` has it. Raises Untrusted where it would be wider than the
+    delegation.
     """
     who = who or ChangedBy()
-    with authority.store.reading() as books:
+    with authority.writing(now) as books:
         row = find_license(books, handle, delegation=who.delegation)
-    old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
+        old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
+        made = issue.renew(
+            authority,
+            row.id,
+            days=terms.days,
+            now=now,
+            actor=who.actor,
+            changed=_changed_claims(old, terms),
+            act="change",
+            reason=who.reason,
+            deliver=deliver,
+        )
+        supersede_beyond(books, row.id, old.activation.seats if terms.seats is None else terms.seats, now)
+    return made
+
+
+def _changed_claims(old: License, terms: NewTerms) -> dict[str, Json]:
     changed: dict[str, Json] = {}
     if terms.tier is not None:
         changed["tier"] = terms.tier
@@ -168,26 +192,29 @@ def change_terms(
     if terms.seats is not None:
         same = claims.same_again(old)["activation"]
         changed["activation"] = {**(same if isinstance(same, dict) else {}), "seats": terms.seats}
-    made = issue.renew(
-        authority, row.id, days=terms.days, now=now, actor=who.actor, changed=changed, act="change", reason=who.reason
-    )
-    if terms.seats is not None and terms.seats < old.activation.seats:
-        _supersede_beyond(authority, row.id, terms.seats, now)
-    return made
+    return changed
 
 
-def _supersede_beyond(authority: Authority, license_id: str, seats: int, now: int) -> None:
-    with authority.writing(now) as books:
-        for each in books.activations(license_id):
-            if each.ended is None and each.seat >= seats:
-                books.end_activation(each, Ended.SUPERSEDED, now)
+def supersede_beyond(books: Books, license_id: str, seats: int, now: int) -> None:
+    """Supersede the activations whose seats a license has no more."""
+    for each in books.activations(license_id):
+        if each.ended is None and each.seat >= seats:
+            books.end_activation(each, Ended.SUPERSEDED, now)
 
 
-def transfer(authority: Authority, handle: str, reseller: str, *, now: int, who: ChangedBy | None = None) -> Issued:
+def transfer(
+    authority: Authority,
+    handle: str,
+    reseller: str,
+    *,
+    now: int,
+    who: ChangedBy | None = None,
+    deliver: Callable[[Issued], None] | None = None,
+) -> Issued:
     """The license under another reseller: another slot and entry of his, the same key, activations and end.
 
-    Raises Usage for an unknown reseller, NotPermitted where it is revoked or he is, Untrusted where his delegation is
-    narrower than the license.
+    `deliver` gets it before it counts, as `issue.issue` has it. Raises Usage for an unknown reseller, NotPermitted where
+    it is revoked or he is, Untrusted where his delegation is narrower than the license.
     """
     who = who or ChangedBy()
     with authority.writing(now) as books:
@@ -215,7 +242,10 @@ def transfer(authority: Authority, handle: str, reseller: str, *, now: int, who:
         books.set_license_status(moved, Status(row.status))
         log(books, "transfer", _subject(moved), who, now)
         fresh = bundles.verify(text.encode("ascii"), authority.root, now=None).license
-    return Issued(jti=fresh.jti, key=fresh.sub, text=text)
+        made = Issued(jti=fresh.jti, key=fresh.sub, text=text)
+        if deliver is not None:
+            deliver(made)
+    return made
 
 
 def _subject(row: LicenseRow) -> Subject:

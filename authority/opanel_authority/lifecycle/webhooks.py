@@ -13,14 +13,18 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum, unique
+from functools import partial
+from itertools import chain
 from typing import Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
@@ -35,7 +39,11 @@ from opanel_authority.books.tables import webhooks as _webhooks
 TRIES: Final = 10
 _FIRST_S: Final = 60
 _SEND_S: Final = 10
-_AT_ONCE: Final = 20
+AT_ONCE: Final = 20  # of one webhook
+_WEBHOOKS_AT_ONCE: Final = 64
+_SIDE_BY_SIDE: Final = 16
+_TURN_S: Final = 20  # for all events of one webhook, and the one that is being sent then
+_TAKEN_S: Final = 300  # longer than 64 webhooks take, 16 at a time
 
 
 @unique
@@ -121,9 +129,10 @@ def emit(books: Books, event: Event, row: LicenseRow, *, now: int, detail: str |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """A delivery that this process has taken for a minute."""
+    """A delivery that this process has taken for `_TAKEN_S`; `tries` counts this one."""
 
     number: int
+    webhook: str
     url: str
     secret: bytes
     body: str
@@ -131,33 +140,75 @@ class Due:
 
 
 def send_due(authority: Authority, *, now: int) -> int:
-    """Send what is due; how many were taken. Two processes never send one at the same time."""
+    """Send what is due; how many were tried. Two processes never send one at the same time.
+
+    Receivers are asked side by side, and one that is gone is tried once: its other events wait a minute.
+    """
     due = _take(authority, now)
+    if not due:
+        return 0
+    by_webhook: dict[str, list[Due]] = {}
     for each in due:
-        outcome = _send(each, now)
-        taken = outcome.startswith("2")
-        again = None if taken or each.tries >= TRIES else now + _FIRST_S * 3 ** (each.tries - 1)
-        with authority.writing(now) as books:
+        by_webhook.setdefault(each.webhook, []).append(each)
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        outcomes = dict(chain.from_iterable(pool.map(partial(_send_in_turn, now=now), by_webhook.values())))
+    with authority.writing(now) as books:
+        for each in due:
             done = _deliveries.update().where(_deliveries.c.number == each.number)
-            books.connection.execute(done.values(due=again, outcome=outcome[:64]))
-    return len(due)
+            books.connection.execute(done.values(**_after(each, outcomes.get(each.number), now)))
+        gone = [each.webhook for each in due if not outcomes.get(each.number, "0").isdigit()]
+        theirs = _deliveries.update().where(_deliveries.c.webhook.in_(gone), _deliveries.c.due <= now)
+        books.connection.execute(theirs.values(due=now + _FIRST_S))
+    return len(outcomes)
+
+
+def _after(due: Due, outcome: str | None, now: int) -> dict[str, object]:
+    """The row of a delivery once it was tried; None: its turn did not come."""
+    if outcome is None:
+        return {"due": now, "tries": due.tries - 1}
+    ended = outcome.startswith("2") or due.tries >= TRIES
+    return {"due": None if ended else now + _FIRST_S * 3 ** (due.tries - 1), "outcome": outcome[:64]}
 
 
 def _take(authority: Authority, now: int) -> list[Due]:
+    """At most `AT_ONCE` of each webhook, of those first whose events wait for longest."""
     ready = (_deliveries.c.due <= now) & (_webhooks.c.id == _deliveries.c.webhook)
-    query = select(_deliveries, _webhooks.c.url, _webhooks.c.secret).where(ready).order_by(_deliveries.c.due)
+    waiting = select(_deliveries.c.webhook).where(_deliveries.c.due <= now).group_by(_deliveries.c.webhook)
+    waiting = waiting.order_by(func.min(_deliveries.c.due)).limit(_WEBHOOKS_AT_ONCE)
     with authority.store.reading() as books:
-        if books.connection.execute(query.limit(1)).first() is None:
+        if not [*books.connection.execute(waiting)]:
             return []
+    query = select(_deliveries, _webhooks.c.url, _webhooks.c.secret).where(ready)
+    query = query.order_by(_deliveries.c.due, _deliveries.c.number).limit(AT_ONCE)
     with authority.writing(now) as books:
-        rows = books.connection.execute(query.limit(_AT_ONCE)).all()
+        hooks = [*books.connection.execute(waiting).scalars()]
+        found = [books.connection.execute(query.where(_webhooks.c.id == each)).all() for each in hooks]
+        rows = [*chain.from_iterable(found)]
         for row in rows:
             mine = _deliveries.update().where(_deliveries.c.number == row.number)
-            books.connection.execute(mine.values(due=now + _FIRST_S, tries=row.tries + 1))
+            books.connection.execute(mine.values(due=now + _TAKEN_S, tries=row.tries + 1))
     return [
-        Due(number=row.number, url=row.url, secret=bytes.fromhex(row.secret), body=row.body, tries=row.tries + 1)
+        Due(
+            number=row.number,
+            webhook=row.webhook,
+            url=row.url,
+            secret=bytes.fromhex(row.secret),
+            body=row.body,
+            tries=row.tries + 1,
+        )
         for row in rows
     ]
+
+
+def _send_in_turn(due: list[Due], *, now: int) -> list[tuple[int, str]]:
+    """What became of the events of one webhook, by number, as far as its receiver is there and its time goes."""
+    outcomes: list[tuple[int, str]] = []
+    ends_s = time.monotonic() + _TURN_S
+    for each in due:
+        outcomes.append((each.number, _send(each, now)))
+        if not outcomes[-1][1].isdigit() or time.monotonic() > ends_s:
+            break
+    return outcomes
 
 
 def _send(due: Due, now: int) -> str:

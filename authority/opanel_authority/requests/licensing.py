@@ -32,7 +32,7 @@ from opanel_agent.core.documents.claims import SHA256_HEX
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.signed_request import RequestClaims, RequestKind
 from opanel_agent.core.documents.status_list import Status
-from opanel_agent.core.errors import NotPermitted
+from opanel_agent.core.errors import Misconfigured, NotPermitted
 from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import binding
 from opanel_agent.core.units import DAY_S
@@ -42,7 +42,7 @@ from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import ActivationRow, Ended, LicenseRow
 from opanel_authority.books.status_allocation import VENDOR
 from opanel_authority.documents import claims as documents
-from opanel_authority.documents.issue import renewed
+from opanel_authority.documents.issue import renewal_hindrance, renewed
 from opanel_authority.documents.keys import Role
 from opanel_authority.lifecycle import webhooks
 from opanel_authority.requests import networks
@@ -55,6 +55,8 @@ ACTIVATION_DAYS: Final = 3650
 MAX_REQUEST_BYTES: Final = 64 * 1024
 # A seat that was taken from whom held it.
 COUNTED: Final = frozenset({Ended.MOVED, Ended.REPLACED})
+# Details of a refused renewal that somebody must see to; the others pass by themselves.
+_FAILED: Final = frozenset({"address_outside", "renewal_delegation_ended", "renewal_unsigned"})
 # A seat is released from anywhere.
 _FROM_NETWORKS: Final = frozenset({RequestKind.ACTIVATION, RequestKind.RENEWAL})
 JOSE: Final = "application/jose"
@@ -110,15 +112,23 @@ def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: in
     except NotPermitted as refused:
         event = _refusal_event(claims.kind, refused)
         if event is not None:
-            with authority.writing(now) as books:
-                webhooks.emit(books, event, license_row(books, claims.key_sha256), now=now, detail=refused.detail)
+            _emit_refusal(authority, claims, event, refused.detail, now)
         raise
+    except Misconfigured as broken:  # the reseller's key is not where it was put
+        if claims.kind is RequestKind.RENEWAL:
+            _emit_refusal(authority, claims, webhooks.Event.RENEWAL_FAILED, broken.detail, now)
+        raise
+
+
+def _emit_refusal(authority: Authority, claims: RequestClaims, event: webhooks.Event, detail: str, now: int) -> None:
+    with authority.writing(now) as books:
+        webhooks.emit(books, event, license_row(books, claims.key_sha256), now=now, detail=detail)
 
 
 def _refusal_event(kind: RequestKind, refused: NotPermitted) -> webhooks.Event | None:
     if refused.code == Fault.SEATS_TAKEN:
         return webhooks.Event.SEATS_TAKEN
-    failed = refused.code in {Reason.SUSPENDED, Reason.REVOKED, Reason.EXPIRED} or refused.detail == "address_outside"
+    failed = refused.code in {Reason.SUSPENDED, Reason.REVOKED, Reason.EXPIRED} or refused.detail in _FAILED
     return webhooks.Event.RENEWAL_FAILED if kind is RequestKind.RENEWAL and failed else None
 
 
@@ -301,7 +311,8 @@ def _nothing_newer(case: _Case) -> NotPermitted:
         return NotPermitted(Reason.SUSPENDED, "renewal_suspended")
     if case.license.exp <= case.now:
         return NotPermitted(Reason.EXPIRED, "renewal_expired")
-    return NotPermitted(Fault.NOT_YET, "renewal_not_yet")
+    hindrance = renewal_hindrance(case.authority, case.books, case.row, now=case.now)
+    return NotPermitted(Fault.NOT_YET, hindrance or "renewal_not_yet")
 
 
 def license_row(books: Books, key_sha256: str) -> LicenseRow:

@@ -6,12 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import fastapi
 import pytest
 
 from fixtures.authority.authority_server import Served, serving
+from fixtures.authority.openapi import Description
 from fixtures.authority.vendor import RESELLER
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.jose.jws import Typ
@@ -25,6 +28,7 @@ from opanel_authority.lifecycle import api_keys
 from opanel_authority.lifecycle.api_keys import READ, SCOPES
 
 OTHER = "Other"
+DESCRIPTIONS: dict[int, Description] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +44,17 @@ class Client:
             sent = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", **headers}
             connection.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), sent)
             reply = connection.getresponse()
-            read = reply.read()
-            return reply.status, json.loads(read) if read else None
+            read, media_type = reply.read(), reply.headers.get_content_type()
+        found = json.loads(read) if read else None
+        if path != "/openapi.json" and reply.status != HTTPStatus.NOT_FOUND:
+            assert self.description().faults(method, path, reply.status, found, media_type) == []
+        return reply.status, found
+
+    def description(self) -> Description:
+        """What the service says of itself: every reply here is held against it."""
+        if self.port not in DESCRIPTIONS:
+            DESCRIPTIONS[self.port] = Description(document=self.ask("GET", "/openapi.json")[1])
+        return DESCRIPTIONS[self.port]
 
     def issue(self, **terms: Any) -> dict[str, Any]:
         status, sold = self.ask("POST", "/licenses", terms)
@@ -284,7 +297,10 @@ def test_the_log_has_no_handle(served: Served) -> None:
 
 def test_the_description_names_every_path_and_reply(served: Served) -> None:
     status, document = client(served).ask("GET", "/openapi.json")
-    assert (status, document["openapi"][:2]) == (200, "3.")
+    modern = tuple(map(int, fastapi.__version__.split(".")[:2])) >= (0, 99)
+    assert (status, document["openapi"]) == (200, "3.1.0" if modern else "3.0.2")
+    (scheme,) = document["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     operations = {
         (method.upper(), path): described
         for path, methods in document["paths"].items()
@@ -294,9 +310,30 @@ def test_the_description_names_every_path_and_reply(served: Served) -> None:
     for (method, path), described in operations.items():
         assert described["operationId"]
         assert {"401", "403", "404", "422"} <= set(described["responses"]), (method, path)
+        assert described["security"], "with an API key alone"
+        assert not [each for each in described.get("parameters", ()) if each["name"].lower() == "authorization"]
         # as described: without a key each is refused as the document says, none is unknown
         refused_status, _ = Client(port=served.port, key="").ask(method, path.replace("{", "").replace("}", ""), {})
         assert refused_status == 401, (method, path)
+
+
+def test_a_reply_that_is_not_as_described_would_be_seen(served: Served) -> None:
+    description = client(served).description()
+    sold = client(served).issue()
+    assert description.faults("POST", "/licenses", 201, sold | {"id": 7})
+    assert description.faults("POST", "/licenses", 201, sold | {"surprise": 1})
+    assert description.faults("POST", "/licenses", 201, {name: sold[name] for name in sold if name != "bundle"})
+    assert description.faults("POST", "/licenses", 418, sold)
+
+
+def test_the_vendor_lists_one_resellers_licenses_and_a_reseller_nobody_elses(served: Served) -> None:
+    sold = client(served, OTHER).issue()
+    vendor, path = client(served, None), "/licenses?limit=1000&reseller="
+    assert sold["id"] in {each["id"] for each in vendor.ask("GET", path + OTHER)[1]["items"]}
+    assert vendor.ask("GET", path + "Nobody")[0] == 404
+    assert client(served).ask("GET", path + OTHER)[0] == 403
+    assert client(served).ask("GET", path + "Nobody")[0] == 403
+    assert client(served, OTHER).ask("GET", path + OTHER)[0] == 200
 
 
 def test_wrong_keys_are_limited_and_right_ones_are_not(served: Served) -> None:
@@ -321,6 +358,7 @@ def test_a_reseller_who_keeps_his_key_signs_what_was_reserved(served: Served, tm
     assert own.ask("POST", "/licenses", {})[0] == 403
     status, reserved = own.ask("POST", "/reservations", {"order_id": "mine"})
     assert status == 201
+    assert own.ask("POST", "/reservations", {"order_id": "mine"}) == (201, reserved)
     (tmp_path / "reserved").write_text(json.dumps(reserved), "utf-8")
     root = str(served.vendor.authority.directory / "root.jws")
     options = ("--key", str(tmp_path / "own"), "--root", root, "--seats", "2", "-o", str(tmp_path / "signed"))
@@ -329,6 +367,7 @@ def test_a_reseller_who_keeps_his_key_signs_what_was_reserved(served: Served, tm
     status, stored = own.ask("POST", "/signed-licenses", signed)
     assert (status, stored["id"]) == (201, reserved["id"])
     assert own.ask("GET", "/licenses/mine")[1]["seats"] == 2
+    assert own.ask("POST", "/reservations", {"order_id": "mine"})[0] == 422, "one order is one sale"
     bundle = bundles.verify(stored["bundle"].encode(), served.vendor.authority.root, now=None)
     issued = Issued(jti=stored["id"], key=bundle.license.sub, text=stored["bundle"])
     served.vendor.now = int(time.time())

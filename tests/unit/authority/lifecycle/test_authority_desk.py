@@ -145,6 +145,19 @@ def test_terms_owner_and_renewal_change_by_command(made: Vendor, tmp_path: Path,
     assert acts == ["transfer", "lift_move_limit", "renewal_off", "change", "issue"]
 
 
+@pytest.mark.parametrize("command", [("change", "7", "--seats", "3"), ("transfer", "7", "--to", "Other")])
+def test_what_cannot_be_written_is_not_changed(
+    made: Vendor, tmp_path: Path, capsys: Captured, command: tuple[str, ...]
+) -> None:
+    there = ("--dir", tmp_path / "vendor")
+    issued = made.issue(order_id="7")
+    run(capsys, "delegate", "Other", *there, "--email", "a@b.example", "-o", tmp_path / "o")
+    (tmp_path / "there").write_text("")
+    run(capsys, *command, *there, "-o", tmp_path / "there", exits=74)
+    shown = run(capsys, "show", issued.jti, *there)
+    assert (shown["seats"], shown["reseller"], len(shown["log"])) == (1, RESELLER, 1)
+
+
 def test_resellers_are_listed_widened_and_given_another_key(made: Vendor, tmp_path: Path, capsys: Captured) -> None:
     there = ("--dir", tmp_path / "vendor")
     made.issue()

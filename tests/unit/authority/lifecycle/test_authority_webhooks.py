@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from fixtures.authority.vendor import DAY, NOW, RESELLER, Vendor, vendor
-from opanel_agent.core.errors import NotPermitted, Usage
+from opanel_agent.core.errors import Misconfigured, NotPermitted, Usage
 from opanel_authority.documents import delegate
 from opanel_authority.documents.claims import DelegationTerms
 from opanel_authority.lifecycle import changes, webhooks
@@ -117,6 +118,89 @@ def test_a_receiver_that_is_gone_costs_ten_tries(tmp_path: Path) -> None:
         tries += webhooks.send_due(made.authority, now=made.now)
         made.now += DAY // 4
     assert tries == webhooks.TRIES
+
+
+def test_a_receiver_that_is_gone_or_hangs_keeps_no_other_waiting(tmp_path: Path, receiver: Receiver) -> None:
+    made = vendor(tmp_path)
+    hangs = socket.create_server(("127.0.0.1", 0))
+    port = hangs.getsockname()[1]
+    for url in ("http://127.0.0.1:9/", f"http://127.0.0.1:{port}/"):
+        webhooks.add(made.authority, url, reseller=None, events=(Event.ISSUED,), now=NOW, actor="test")
+    for _ in range(30):
+        made.issue()
+    hook(made, receiver)
+    made.issue()
+    with hangs:
+        assert webhooks.send_due(made.authority, now=made.now) == 3, "one of each receiver: two are not there"
+        assert receiver.types == ["license.issued"]
+    tries = {row["url"]: row["waiting"] for row in webhooks.listed(made.authority)}
+    assert sorted(map(int, map(str, tries.values()))) == [0, 31, 31]
+    assert webhooks.send_due(made.authority, now=made.now) == 0, "nobody is tried again within the minute"
+
+
+def test_what_waits_behind_a_failure_loses_no_try(tmp_path: Path, receiver: Receiver) -> None:
+    made = vendor(tmp_path)
+    url, receiver.url = receiver.url, "http://127.0.0.1:9/"
+    hook(made, receiver)
+    for _ in range(3):
+        made.issue()
+    assert webhooks.send_due(made.authority, now=made.now) == 1
+    with made.authority.writing(made.now) as books:
+        books.connection.exec_driver_sql(f"UPDATE webhooks SET url = '{url}'")  # noqa: S608 - of this test's own server
+        tries = books.connection.exec_driver_sql("SELECT tries FROM deliveries ORDER BY number").scalars().all()
+    assert tries == [1, 0, 0]
+    made.now += 60
+    assert webhooks.send_due(made.authority, now=made.now) == 3
+    assert len(receiver.requests) == 3
+
+
+def test_a_renewal_by_a_machine_is_logged_and_told(tmp_path: Path, receiver: Receiver) -> None:
+    made = vendor(tmp_path)
+    hook(made, receiver)
+    issued = made.issue(days=100)
+    made.activate(issued)
+    made.now += 80 * DAY
+    made.renew(issued)
+    while webhooks.send_due(made.authority, now=made.now):
+        pass
+    assert receiver.types[-1] == "license.renewed"
+    with made.authority.store.reading() as books:
+        newest = next(books.changes(subject=issued.jti))
+    assert (newest["act"], newest["actor"]) == ("renew", "machine")
+
+
+def test_what_keeps_a_due_renewal_from_being_made_is_told(tmp_path: Path, receiver: Receiver) -> None:
+    """Each of them waited in silence: the machine was answered `not_yet` until its license had ended."""
+    made = vendor(tmp_path)
+    hook(made, receiver)
+    issued = made.issue()
+    made.activate(issued)
+
+    def refused() -> str:
+        with pytest.raises((NotPermitted, Misconfigured)) as caught:
+            made.renew(issued)
+        while webhooks.send_due(made.authority, now=made.now):
+            pass
+        body = json.loads(receiver.requests[-1][1])
+        assert body["type"] == "license.renewal_failed"
+        assert body["detail"] == caught.value.detail
+        return str(caught.value.detail)
+
+    made.now += 300 * DAY
+    (tmp_path / "reseller").rename(tmp_path / "moved")
+    assert refused() == "reseller_key_missing"
+    (tmp_path / "moved").rename(tmp_path / "reseller")
+    with made.authority.writing(made.now) as books:
+        (row,) = books.delegations()
+        books.update_delegation(row.number, directory="")
+    assert refused() == "renewal_unsigned"
+    with made.authority.writing(made.now) as books:
+        books.update_delegation(row.number, directory=row.directory)
+    made.now += 700 * DAY  # of 1095 for which he may issue
+    issued = made.issue()
+    made.activate(issued)
+    made.now += 300 * DAY
+    assert refused() == "renewal_delegation_ended"
 
 
 def test_a_reseller_is_told_only_of_his_own(tmp_path: Path, receiver: Receiver) -> None:
