@@ -28,7 +28,7 @@ from opanel_agent.core.errors import Storage, Usage
 from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.messages import translate
 
-AFTER: dict[Language, str] = {"en": "rarely typed: ", "tr": "süreç komutları: "}
+AFTER: dict[Language, str] = {"en": "started by systemd: ", "tr": "başlattığı süreçler: "}
 AGENT = Path(opanel_agent.__file__).parent.parent
 
 

@@ -139,11 +139,11 @@ def test_only_the_servers_own_requests_are_listed(server: Server) -> None:
 def test_a_control_that_saw_nothing_is_named(server: Server) -> None:
     proof = result(scenario())
     proof["controls"][3]["ok"] = False
-    assert "  The kernel or strace did not see what it had to: lookup" in rendered(server, "en", proof)
+    assert "  The kernel or strace missed what it had to see: lookup" in rendered(server, "en", proof)
 
 
 def test_without_calls_watched_it_does_not_say_that_they_were(server: Server) -> None:
-    watched = "strace watched every process"
+    watched = "strace also watched every process"
     proof = result(scenario())
     assert any(line.startswith(watched) for line in rendered(server, "en", proof))
     proof["scenarios"][0]["strace"] = False
@@ -180,7 +180,7 @@ def test_the_whole_command(server: Server, leak: str | None, status: int, first:
     assert shown[-1] == ""
     assert outcome.exit_status == status
     assert outcome.lines[0].startswith(first)
-    watched = [line for line in outcome.lines if line.startswith("strace watched")]
+    watched = [line for line in outcome.lines if line.startswith("strace also watched")]
     assert bool(watched) is (strace.available() is None)
 
 
