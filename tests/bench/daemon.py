@@ -77,7 +77,11 @@ def memory_kb(pid: int) -> tuple[int, int]:
 
 def connect(path: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
-    client.connect(str(path))
+    try:
+        client.connect(str(path))
+    except OSError:
+        client.close()
+        raise
     return client
 
 
