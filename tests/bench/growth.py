@@ -1,13 +1,12 @@
 """Prints how the files of an ordinary server's agent grow over years, beside their limits, and what a pass then takes.
 
-From the repository's root: `PYTHONPATH=tests $(tests/run --env) tests/bench/growth.py [YEARS] [SEED]` (10, seed 1). A
-pass verifies the whole ledger, so ten years of some 1,250 passes take most of an hour of one core.
+From the repository's root: `PYTHONPATH=tests $(tests/run --env) tests/bench/growth.py [YEARS] [SEED]` (10, seed 1).
 """
 
 import sys
 
-from opanel_agent.core.consent import withdrawals
-from opanel_agent.core.ledger import export
+from opanel_agent.core.consent import rights, withdrawals
+from opanel_agent.core.ledger import checkpoint, export
 from opanel_agent.evaluate.storage import ledger_file, state
 from properties import growth
 
@@ -15,6 +14,8 @@ LIMITS = {
     "ledger": ledger_file.MAX_BYTES,
     "state": state.MAX_BYTES,
     "withdrawals": withdrawals.MAX_BYTES,
+    "checkpoint": checkpoint.MAX_BYTES,
+    "rights": rights.MAX_BYTES,
     "export": export.MAX_BYTES,
 }
 

@@ -54,6 +54,8 @@ class Figures(NamedTuple):
     ledger: int
     state: int
     withdrawals: int
+    checkpoint: int
+    rights: int
     outbox: int
     export: int
     files: dict[str, int]
@@ -166,6 +168,8 @@ class Server:
             ledger=len(here[PATHS.ledger].data),
             state=len(here[PATHS.state].data),
             withdrawals=_size(here, PATHS.withdrawals_of_agent),
+            checkpoint=_size(here, PATHS.ledger.with_name("ledger.checkpoint")),
+            rights=_size(here, PATHS.state_dir / "rights.json"),
             outbox=outbox,
             export=len(exported),
             files=counted,
