@@ -76,6 +76,9 @@ class Reason(StrEnum):
     SETTINGS_REFUSED = "settings_refused"
     # The agent's state could not be written: a full or read-only disk.
     STATE_NOT_SAVED = "state_not_saved"
+    # The agent's state folder cannot be used: another's, without access, or no
+    # folder.
+    STATE_UNREADABLE = "state_unreadable"
     # The processes are only partly confined by systemd.
     ISOLATION_PARTIAL = "isolation_partial"
     # The processes are not confined by systemd.

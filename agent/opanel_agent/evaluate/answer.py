@@ -11,6 +11,7 @@ from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.root import Root
 from opanel_agent.core.license import renewal, verdict
+from opanel_agent.core.license.states import ACTIONS
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, LANGUAGES
 from opanel_agent.core.values import frozen
@@ -166,6 +167,19 @@ def _isolation(*, isolated: bool, unprotected: tuple[str, ...]) -> Json:
     if not isolated:
         return {"level": "none", "missing": ["systemd_sockets"]}
     return {"level": "partial" if unprotected else "kernel", "missing": [*unprotected]}
+
+
+def without_state(answered: dict[str, Json]) -> dict[str, Json]:
+    """Returns the answer of a pass that could not use the state's folder: that comes first, and to mend it is next."""
+    found = with_reason(answered, Reason.STATE_UNREADABLE)
+    license_ = found["license"]
+    if not isinstance(license_, dict) or not isinstance(reasons := license_["reasons"], list):
+        raise TypeError(type(license_))  # as below
+    first: list[Json] = [str(Reason.STATE_UNREADABLE), *reasons[:-1]]
+    code = ACTIONS[Reason.STATE_UNREADABLE]
+    action: dict[str, Json] = {"code": str(code)}
+    action |= {language: messages.translate(f"action.{code}", language) for language in LANGUAGES}
+    return {**found, "license": {**license_, "reasons": first, "next_action": action}}
 
 
 def with_reason(answered: dict[str, Json], reason: Reason) -> dict[str, Json]:

@@ -2,7 +2,7 @@
 
 One JSON line in (the intent), one JSON line out: the command's result, the answer to serve from now on, and in how many
 seconds the next pass is wanted. A command's error comes back beside a fresh answer; only a pass that cannot judge at all
-(no root to trust, no state to read) has none. It never imports httpx.
+(no root to trust) has none. It never imports httpx.
 
 The gate is asked from a fresh reading before anything is collected and before anything is sent. Everything that is shown
 comes from one reading at the end, and from one decision on all purposes.
@@ -11,6 +11,7 @@ comes from one reading at the end, and from one decision on all purposes.
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,11 +25,12 @@ from opanel_agent.core.commands import WITHDRAW
 from opanel_agent.core.consent.gate import Permit
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.documents.bundle import shards
-from opanel_agent.core.errors import AgentError, Bug, Storage, Usage
+from opanel_agent.core.errors import AgentError, Bug, Storage, Unreadable, Usage
 from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, HOUR_S
+from opanel_agent.core.values import replace
 from opanel_agent.evaluate import answer, command_signals, decision, watched
 from opanel_agent.evaluate.answer import Outlook
 from opanel_agent.evaluate.consent import changes
@@ -39,7 +41,8 @@ from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.reporting import report
 from opanel_agent.evaluate.requests import request_records
 from opanel_agent.evaluate.requests.quiet import quiet_permits
-from opanel_agent.evaluate.storage import state_files
+from opanel_agent.evaluate.storage import state_files, without_state
+from opanel_agent.evaluate.storage.without_state import FilesWithoutState
 from opanel_agent.network.client import LocalNetworkClient
 from opanel_agent.network.gate_inputs import Permissions
 from opanel_agent.system import log
@@ -59,6 +62,7 @@ SUSPECT_SLEEP_S: Final = HOUR_S
 DENIED_SLEEP_S: Final = 900
 DELIVER_SLEEP_S: Final = 10
 UNSAVED_SLEEP_S: Final = HOUR_S
+UNUSABLE_SLEEP_S: Final = 300
 
 
 def run(ports: Ports, intent: Members) -> dict[str, Json]:
@@ -69,7 +73,12 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
     directories = (paths.held, paths.sent, paths.receipts, paths.erasure, paths.ready)
     unsaved = Unsaved()
     unsaved.attempt(paths.state_dir.name, partial(ports.files.make_dir, paths.state_dir, mode=0o700))
-    with state_files.locked(ports.files, paths.lock):
+    unsaved.attempt(paths.state_dir.name, partial(ports.files.restore_access, paths.state_dir))
+    with ExitStack() as held:
+        try:
+            held.enter_context(state_files.locked(ports.files, paths.lock))
+        except Unreadable as trouble:
+            return _without_state(ports, without_state.unusable(paths, trouble))
         for directory in directories:
             unsaved.attempt(directory.name, partial(state_files.open_folder, ports.files, directory))
         for directory in (paths.state_dir, *directories):
@@ -106,6 +115,28 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
             "result": None if result is None else {**result, "consent": withdrawn.to_json()},
             "language": context.inputs.settings.language,
         }
+
+
+def _without_state(ports: Ports, trouble: Storage) -> dict[str, Json]:
+    """The frame of a pass that cannot use the state's folder: no command is carried out, and what is at hand is judged.
+
+    `provisional`: an answer of before, whose evidence was more than this, stands as long as it said.
+    """
+    log_event("state_unusable", level="error", error=str(trouble))
+    hidden = FilesWithoutState(ports.files, ports.paths, trouble)
+    context = begin_pass(replace(ports, files=hidden))
+    answered, next_run_s = _conclude(context, timed=False)
+    return {
+        "schema": 1,
+        "ok": False,
+        "error": trouble.to_json(),
+        "answer": answer.without_state(answered),
+        "provisional": True,
+        "next_run_s": min(next_run_s, UNUSABLE_SLEEP_S),
+        "watch": {},
+        "result": None,
+        "language": context.inputs.settings.language,
+    }
 
 
 class Unsaved:

@@ -60,6 +60,7 @@ MESSAGE_IDS: Final[Mapping[str, str]] = {
     "state_not_saved": "c770a0dffbce47dcbcead6d61d8e88ab",
     "state_set_aside": "abd0faa06d57ddc75fe627a83b2a65a6",
     "state_stays_broken": "b8f92a49d71ebdfe72ea89feb5a19d96",
+    "state_unusable": "477b4a8fe2f3ad4e10a312c442c6cb44",
     "status_list_refused": "c7e1a4d2905b4f36a8d07b19e4f26c83",
     "stopped": "44cb147436261389b3b7ee0a776d9a8f",
 }

@@ -44,6 +44,7 @@ class Action(StrEnum):
     MOVE_BACK_OR_RELEASE = "move_back_or_release"
     REINSTALL_BUNDLE = "reinstall_bundle"
     UPDATE_AGENT = "update_agent"
+    CHECK_STORAGE = "check_storage"
 
 
 class Permits(NamedTuple):
@@ -99,5 +100,6 @@ ACTIONS: Final[Mapping[Reason, Action]] = MappingProxyType(
         Reason.FORMAT_INVALID: Action.REINSTALL_BUNDLE,
         Reason.PRODUCT_MISMATCH: Action.REINSTALL_BUNDLE,
         Reason.ROOT_OLD: Action.UPDATE_AGENT,
+        Reason.STATE_UNREADABLE: Action.CHECK_STORAGE,
     }
 )

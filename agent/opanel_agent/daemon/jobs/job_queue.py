@@ -11,7 +11,8 @@ command of the owner is always admitted. Whatever narrows is, too, and goes befo
 unless that narrows as well: whoever waits for that one would be told that it had failed.
 
 What a job prints is checked whole before any of it counts (`result_frame`): a job that fails changes nothing but when
-the next one runs, and the last answer stands.
+the next one runs, and the last answer stands. A job that could not use the state's folder brings an answer that is
+provisional: the last one stands before it as long as it said that it may be relied on, and no longer.
 """
 
 import math
@@ -40,6 +41,7 @@ from opanel_agent.daemon.jobs.result_frame import (
     Line,
     ResultFrame,
     error_text,
+    good_for_s,
     read_frame,
     restore_answer,
     restore_license,
@@ -119,6 +121,8 @@ class JobQueue:
         self._stopping = False
         self._stamp = stamp
         self._watch: Mapping[str, str] = {}  # what the answer was computed from
+        self._good_for_s = 0.0  # how long the answer may be relied on, from `_answered_s` on
+        self._answered_s: float | None = None  # None: it was restored, and no job has ended since
 
     def restore(self, data: bytes, license_: bytes, wall_s: float) -> None:
         """Serves the answer that was saved before this start until there is a new one, where it is still good.
@@ -126,6 +130,7 @@ class JobQueue:
         Where there is none, as after a reboot, it is the license's part alone that was kept.
         """
         self.answer = restore_answer(data, wall_s) or restore_license(license_, wall_s)
+        self._good_for_s = good_for_s(self.answer, wall_s)
 
     def peer(self, uid: int) -> Peer:
         """Returns who has this uid: uid 0 and the user of a user installation are the owner."""
@@ -259,16 +264,26 @@ class JobQueue:
             return JobEffects(replies=self._replies(waiting, frame), trouble=None, lines=frame.lines)
         self._failures = 0
         self._plan(job, now_s + frame.next_run_s)
-        self.answer = frame.answer or self.answer
+        answer = None if frame.provisional and self._stands(now_s) else frame.answer
+        if answer is not None and not frame.provisional:
+            self._answered_s, self._good_for_s = now_s, good_for_s(answer)
+        self.answer = answer or self.answer
         self._watch = frame.watch
-        self._trouble = frame.error if frame.answer is None else None
+        failed = answer is None or frame.provisional
+        self._trouble = frame.error if failed else None
         return JobEffects(
             replies=self._replies(waiting, frame),
-            answer=frame.answer,
-            trouble=error_text(frame.error) if frame.answer is None else "",
+            answer=answer,
+            trouble=error_text(frame.error) if failed else "",
             lines=frame.lines,
             language=frame.language,
         )
+
+    def _stands(self, now_s: float) -> bool:
+        """Tells whether the last answer may still be relied on: by the loop's clock, which nobody can set back."""
+        if self._answered_s is None:
+            self._answered_s = now_s
+        return self.answer is not None and now_s - self._answered_s < self._good_for_s
 
     def _plan(self, job: QueuedJob | None, at_s: float) -> None:
         """Plans the next routine. A request may bring it forward, and never puts it off: only it checks and sends."""

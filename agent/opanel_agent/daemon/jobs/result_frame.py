@@ -29,7 +29,8 @@ Line = tuple[str, str, str, dict[str, object]]
 class ResultFrame(NamedTuple):
     """Holds the checked output of a job.
 
-    `answer` is None where the last one stands, `watch` the files that it was computed from, with their stamps; `result` and
+    `answer` is None where the last one stands; one that is `provisional` gives way to it for as long as that one said
+    that it may be relied on. `watch` the files that it was computed from, with their stamps; `result` and
     `peer_result` are JSON, the second without what only the
     owner may see; `language` is the settings' choice.
     """
@@ -43,6 +44,7 @@ class ResultFrame(NamedTuple):
     lines: list[Line]
     language: str | None
     watch: Mapping[str, str]
+    provisional: bool = False
 
 
 def read_frame(ended: JobResult) -> ResultFrame:
@@ -88,6 +90,15 @@ def _restored(license_part: object, wall_s: float) -> dict[object, object]:
     raise ValueError
 
 
+def good_for_s(answer: PublishedAnswer | None, wall_s: float | None = None) -> float:
+    """Returns for how many seconds an answer may be relied on: from `wall_s`, or from when it was computed."""
+    part = None if answer is None else _loads(answer.license)
+    match part:
+        case {"as_of": int(as_of), "good_until": int(good_until)}:
+            return max(0.0, good_until - (as_of if wall_s is None else wall_s))
+    return 0.0
+
+
 def _loads(data: bytes) -> object:
     """Returns JSON without NaN and the infinities, which can be read here and not written again (RFC 8259, 6)."""
     return json.loads(data, parse_constant=_finite, parse_float=_finite)
@@ -125,6 +136,7 @@ def _read(frame: object) -> ResultFrame:
                 lines=[_line(line) for line in _list(rest.get("journal", []))],
                 language=_text(rest["language"]) if rest.get("language") else None,
                 watch=_watch(rest.get("watch")),
+                provisional=rest.get("provisional") is True,
             )
     raise ValueError
 

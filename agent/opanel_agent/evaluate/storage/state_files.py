@@ -29,6 +29,7 @@ def read(files: Files, path: Path, *, max_bytes: int) -> bytes | None:
 def open_folder(files: Files, folder: Path) -> None:
     """Makes a folder of the state that can be listed; what lies in its place and cannot is moved aside. Raises Storage."""
     files.make_dir(folder, mode=0o700)
+    files.restore_access(folder)
     try:
         files.names(folder)
     except Unreadable as refused:

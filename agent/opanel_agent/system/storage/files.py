@@ -93,6 +93,10 @@ class Files(Protocol):
         """Make the directory and those above it that are missing. One that exists is left as it is."""
         ...
 
+    def restore_access(self, path: Path) -> None:
+        """Let this user into a folder of its own whose mode does not: rwx for itself. Anything else is left as it is."""
+        ...
+
     def sweep(self, directory: Path) -> None:
         """Clear temporary files that a crash left. The caller holds the directory's lock."""
         ...
@@ -269,6 +273,17 @@ class LocalFiles:
                 self._sys.fsync_dir(missing.parent)
         except OSError as exc:
             raise _failed("write_failed", path, exc) from exc
+
+    def restore_access(self, path: Path) -> None:
+        """Adds 0700 to the mode of a folder that this user owns and that lacks some of it."""
+        try:
+            found = path.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o700 == 0o700:
+                return
+            path.chmod(stat.S_IMODE(found.st_mode) | 0o700)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise _failed("write_failed", path, exc) from exc
 
     def sweep(self, directory: Path) -> None:
         """Unlinks every temporary file in a directory."""

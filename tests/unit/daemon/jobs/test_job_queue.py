@@ -726,3 +726,55 @@ def test_who_withdraws_without_end_overtakes_nobody_but_once_a_minute() -> None:
     waiting = connection(owner=True)
     post(work, "/v1/release", waiting, 2)
     assert "release" in flooded(work, 2, 3)
+
+
+# a job that could not use the state's folder
+
+
+def provisional() -> JobResult:
+    answer = frame()["answer"]
+    answer["license"] |= {"state": "unlicensed", "reasons": ["state_unreadable", "no_license"]}
+    error = {"kind": "Storage", "code": "io_failed", "detail": "state_unusable", "values": {}}
+    return ended(frame(ok=False, error=error, answer=answer, provisional=True))
+
+
+def state_of(work: JobQueue) -> str:
+    assert work.answer is not None
+    return work.answer.state
+
+
+def good(state: str) -> JobResult:
+    answer = frame()["answer"]
+    answer["license"] |= {"state": state, "as_of": 1000, "good_until": 2000}
+    return ended(frame(answer=answer))
+
+
+def test_the_answer_of_before_stands_for_as_long_as_it_said_and_no_longer() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    run(work, 0, good("active"))
+    effects = run(work, 999, provisional())
+    assert (state_of(work), effects.answer) == ("active", None)
+    assert effects.trouble == "io_failed/state_unusable"
+    effects = run(work, 1100, provisional())
+    assert state_of(work) == "unlicensed"
+    assert effects.answer is not None
+    assert effects.trouble == "io_failed/state_unusable"
+    assert json.loads(get(work, "/v1/answer").body)["trouble"]["detail"] == "state_unusable"
+    run(work, 1200, good("active"))
+    assert state_of(work) == "active"
+    assert json.loads(get(work, "/v1/answer").body).get("trouble") is None
+
+
+def test_one_that_was_restored_stands_for_what_was_left_of_its_time() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    work.restore(saved(), b"", 1900)
+    run(work, 50, provisional())
+    assert state_of(work) == "grace"
+    run(work, 151, provisional())
+    assert state_of(work) == "unlicensed"
+
+
+def test_without_an_answer_of_before_the_provisional_one_is_served_at_once() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    run(work, 0, provisional())
+    assert state_of(work) == "unlicensed"
