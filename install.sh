@@ -602,7 +602,7 @@ start_units() {
     [ -z "$unfinished" ] || reload=1
     running=
     for unit in $own_socket $sockets $service $watch; do
-        ! systemctl -q is-active "$unit" || running="$running $unit"
+        ! systemctl -q is-active "$unit" 2>/dev/null || running="$running $unit"
     done
     answered=
     case " $running " in
@@ -805,7 +805,8 @@ install_license() {
 install_agent() {
     [ -n "$dry_run" ] || [ "$(id -u)" = 0 ] || fail root
     check_readable pyproject.toml packaging/wheels.py packaging/agent.lock config/agent.toml systemd/opanel-agent.service
-    check_systemd
+    # Who only looks may do so on any machine, and reads at the end that this one could not run the service.
+    [ -n "$dry_run" ] && ! is_running_systemd || check_systemd
     find_python system_python /usr/bin/python3
     check_venv
     check_clock
@@ -819,6 +820,7 @@ install_agent() {
     say_plan
     if [ -n "$dry_run" ]; then
         tell dry
+        is_running_systemd || fail systemd
         exit 0
     fi
     [ "$changes" -eq 0 ] || tell working

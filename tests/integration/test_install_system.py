@@ -174,6 +174,19 @@ def test_a_dry_run_says_every_change_and_makes_none(supplied: Server, installed:
     assert untold - accounts - wants == {f"{PLACE}/manifest"}
 
 
+def test_a_dry_run_on_a_machine_without_systemd_shows_the_changes_and_ends_with_what_is_missing(bare: Server) -> None:
+    """Whoever looks at it first in a container reads the same list, and then that this machine could not run the service."""
+    with_systemd = bare.install("--dry-run")
+    bare.sh("rm -r /run/systemd")
+    before = bare.changed()
+    ran = bare.install("--dry-run")
+    assert with_systemd.status == 0
+    assert (ran.status, ran.err.splitlines()[-1].strip()) == (78, "code: systemd")
+    assert ran.err.startswith(with_systemd.err)
+    assert "enable and start opanel-agent.service" in ran.err
+    assert (bare.changed(), mutating(bare.calls())) == (before, [])
+
+
 def test_under_do_not_track_nothing_is_asked_and_it_is_made_lasting(stage: Container, supplied: Server) -> None:
     server = stage.server(supplied)
     ran = server.install("--wheels", "/wheels", "--dry-run", DO_NOT_TRACK="1")
