@@ -7,7 +7,8 @@
       drawn/              0700, how many entries and slots were given out (`books.draw_marks`)
       keys/               0700: root-1.pem … (used for roots only), issuer, activation, status, receipt, advisory,
                           release .pem;
-                          a key that came by rotation has the beginning of its public half in its name
+                          a key that came by rotation has the beginning of its public half in its name; `.uri` stands
+                          in the place of `.pem` where the key is on a token (`documents.token_key`)
 
 `root.jws` is written last: a directory without it is no authority, and `init` refuses one that has anything in it. Where the
 root's keys are elsewhere, `init` makes everything else (`prepare`), and `complete` writes the root once it was signed there.
@@ -48,6 +49,7 @@ class RootTerms:
 
     `database` is a PostgreSQL URL; SQLite in the directory where there is none. `controller`, `transfers` by region and
     `ip_retention_days` at mirrors are what the notice tells people. `mirrors` serve the static files, if not `url`.
+    `role_keys` are URIs of keys that are on tokens (`token_key`); the others are made here.
     """
 
     name: str
@@ -61,6 +63,7 @@ class RootTerms:
     transfers: Mapping[str, Mechanism] = field(default_factory=dict)
     ip_retention_days: int | None = None
     mirrors: Sequence[Destination] = ()
+    role_keys: Mapping[Role, str] = field(default_factory=dict)
 
     @property
     def says(self) -> RootChange:
@@ -119,7 +122,8 @@ def init(directory: Path, terms: RootTerms, *, now: int) -> Authority:
 
 def prepare(directory: Path, terms: RootTerms, root_keys: Sequence[PublicKey], *, now: int) -> Claims:
     """Make the other keys and the books; the claims of the first root, which whoever holds the root's keys must sign."""
-    others = {role: PrivateKey.make(role) for role in _ONE_KEY_ROLES}
+    on_tokens = {role: PrivateKey.on_token(role, uri) for role, uri in terms.role_keys.items()}
+    others = {role: on_tokens.get(role) or PrivateKey.make(role) for role in _ONE_KEY_ROLES}
     public = {Role.ROOT: root_keys, **{role: [key.public] for role, key in others.items()}}
     place = Destination(url=terms.url.rstrip("/"), region=terms.region)
     claims = root_claims.first(terms.name, place, public, terms.says, now=now)

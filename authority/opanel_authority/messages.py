@@ -20,6 +20,27 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "role_signs_not": ("cannot sign {typ} with a key of the role {role}", "please report this: it is a fault of ours"),
     "passphrase_wrong": ("cannot decrypt {path} with this passphrase", "give the one that it was encrypted under"),
     "passphrase_empty": ("cannot take an empty passphrase from {path}", "write it there, on one line"),
+    "key_uri": (
+        "cannot use {uri} as the name of a key: {why}",
+        "write it as pkcs11:token=NAME;object=NAME?module-path=/usr/lib/….so&pin-source=file:/… (RFC 7512)",
+    ),
+    "pkcs11_missing": ("cannot use a token: python-pkcs11 is not installed", "pip install 'opanel-authority[pkcs11]'"),
+    "token_missing": (
+        "cannot find the one token of {uri}: {found} answer to it",
+        "plug it in, or name it by its serial number",
+    ),
+    "token_key_missing": (
+        "cannot find the one key of {uri} on its token",
+        "name it by object or id, and see that its public half is there, too",
+    ),
+    "token_key_type": ("cannot sign with {uri}: it is no Ed25519 key, or its token does none", "make one there"),
+    "token_key_bytes": ("cannot write the {role} key to a file: it is on a token", "name it by its URI there, too"),
+    "pin_missing": (
+        "cannot log in for {uri}: no PIN is given",
+        "name its file: pin-source, OPANEL_AUTHORITY_PIN_FILE, or systemd's credential opanel-authority-pin",
+    ),
+    "pin_wrong": ("cannot log in for {uri}: the PIN is refused", "look it up before the token locks itself"),
+    "token_failed": ("cannot use the token of {uri}: {why}", "look at the token and its library"),
     "key_file_type": ("cannot use {path}: it is not what should be there", "put the key file back, not a link to it"),
     "key_owner": ("cannot trust {path}: it belongs to somebody else", "run as its owner, or chown it"),
     "key_readable": ("cannot trust {path}: others may read it", "replace the key; for a mere slip: chmod go= {path}"),

@@ -134,7 +134,7 @@ LAYERS = (
         prefix=AUTHORITY,
         own=("core", "system.storage.resources"),
         foreign=frozenset(
-            {"alembic", "cryptography", "fastapi", "h11", "pydantic", "sqlalchemy", "starlette", "uvicorn"}
+            {"alembic", "cryptography", "fastapi", "h11", "pkcs11", "pydantic", "sqlalchemy", "starlette", "uvicorn"}
         ),
     ),
 )

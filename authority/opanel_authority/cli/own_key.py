@@ -30,6 +30,7 @@ def register(add: AddCommand) -> None:
         "reseller-key", _make_key, "on a reseller's own machine: make his key, and its public half for the vendor"
     )
     making.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    making.add_argument("--key", metavar="URI", help="one that is on a token already: pkcs11:… (RFC 7512)")
     signing = add("sign", _sign, "on a reseller's own machine: sign a license that was reserved")
     signing.add_argument("reservation", type=Path, metavar="FILE", help="the reply of POST /api/v1/reservations")
     signing.add_argument("--key", type=Path, required=True, metavar="DIR", help="where reseller-key made his key")
@@ -53,10 +54,10 @@ def public_key(path: Path) -> PublicKey:
 
 
 def _make_key(arguments: argparse.Namespace) -> Result:
-    key = PrivateKey.make(Role.RESELLER)
-    keys.save(key, arguments.output / "key.pem")
+    key = PrivateKey.make(Role.RESELLER) if arguments.key is None else PrivateKey.on_token(Role.RESELLER, arguments.key)
+    place = keys.save(key, arguments.output / "key.pem")
     (arguments.output / "public.jwk").write_text(json.dumps(dict(key.public.jwk())) + "\n", "ascii")
-    return {"key": str(arguments.output / "key.pem"), "public_key": str(arguments.output / "public.jwk")}
+    return {"key": str(place), "public_key": str(arguments.output / "public.jwk")}
 
 
 def _sign(arguments: argparse.Namespace) -> Result:

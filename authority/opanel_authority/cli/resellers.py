@@ -34,6 +34,7 @@ def register(add: AddCommand) -> None:
     changing.add_argument("--reason", metavar="TEXT", help="why, for the change log")
     changing.add_argument("--rekey", action="store_true", help="another key; the old delegation is revoked")
     changing.add_argument("--public-key", type=Path, metavar="FILE", help="with --rekey, of who keeps his key himself")
+    changing.add_argument("--key", metavar="URI", help="with --rekey: the new key is on a token, pkcs11:…")
     for contact in ("email", "phone", "url"):
         changing.add_argument(f"--{contact}", help="shown to end users")
     add_controller(changing)
@@ -74,7 +75,9 @@ def _delegate(arguments: argparse.Namespace) -> Result:
     terms = DelegationTerms(limits=dict(arguments.limit), controller=controller_of(arguments), **named)
     public = None if arguments.public_key is None else public_key(arguments.public_key)
     authority = opened(arguments)
-    made = delegate.delegate(authority, terms, arguments.output, now=now_s(), actor=actor(), public=public)
+    made = delegate.delegate(
+        authority, terms, arguments.output, now=now_s(), actor=actor(), public=public, uri=arguments.key
+    )
     return {
         "reseller": made.name,
         "id": made.jti,
@@ -109,7 +112,9 @@ def _reseller(arguments: argparse.Namespace) -> Result:
     authority, now = opened(arguments), now_s()
     if arguments.rekey:
         public = None if arguments.public_key is None else public_key(arguments.public_key)
-        made = delegate.rekey(authority, arguments.name, now=now, actor=actor(), reason=arguments.reason, public=public)
+        made = delegate.rekey(
+            authority, arguments.name, now=now, actor=actor(), reason=arguments.reason, public=public, uri=arguments.key
+        )
         publish.publish_again(authority, now=now)
     else:
         terms = given(
@@ -190,6 +195,7 @@ def _delegate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--public-key", type=Path, metavar="FILE", help="he keeps his key himself: its JWK (reseller-key)"
     )
+    parser.add_argument("--key", metavar="URI", help="his key is on a token: pkcs11:… (RFC 7512)")
     for number, meaning in (
         ("max-term-days", "the longest license"),
         ("grace-days", "the longest grace"),

@@ -20,6 +20,7 @@ from opanel_authority.documents import keys, publish, root_request, rotate
 from opanel_authority.documents.keys import PrivateKey, Role
 from opanel_authority.documents.root_claims import RootChange
 from opanel_authority.documents.root_request import RootRequest
+from opanel_authority.documents.token_key import SCHEME
 
 FIRST_REQUEST: Final = "root-1.request"
 _TIMES: Final = frozenset({"iat", "exp"})
@@ -37,12 +38,13 @@ def register(add: AddCommand) -> None:
     )
     making = add("root key", _key, "where a root key is to be: make it, and its public half for the authority")
     making.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    making.add_argument("--key", metavar="URI", help="one that is on a token already: pkcs11:… (RFC 7512)")
     _request_arguments(add("root request", _request, "write what has to be signed for the next root"))
     showing = add("root show", _show, "what a request or a root says, and what is other than before")
     showing.add_argument("file", type=Path, metavar="FILE")
     signing = add("root sign", _sign, "where a root key is: sign a request; needs no authority's directory")
     signing.add_argument("request", type=Path, metavar="REQUEST")
-    signing.add_argument("--key", type=Path, required=True, metavar="FILE", help="the root key")
+    signing.add_argument("--key", required=True, metavar="KEY", help="the root key: its file, or its URI pkcs11:…")
     signing.add_argument(
         "--digest", metavar="HEX", help="sign only the request that `root show` shows with this digest"
     )
@@ -63,6 +65,7 @@ def _init(arguments: argparse.Namespace) -> Result:
         days=arguments.days,
         database=arguments.database,
         mirrors=tuple(arguments.mirrors),
+        role_keys=dict(arguments.role_keys),
         **vendor_of(arguments),
     )
     now, directory = now_s(), arguments.directory
@@ -98,6 +101,7 @@ def _rotate(arguments: argparse.Namespace) -> Result:
         days=arguments.days,
         threshold=arguments.threshold,
         release_threshold=arguments.release_threshold,
+        key=arguments.key,
         mirrors=tuple(arguments.mirrors),
         authority=tuple(arguments.authority),
         **vendor_of(arguments),
@@ -117,18 +121,19 @@ def _rotate(arguments: argparse.Namespace) -> Result:
 
 
 def _key(arguments: argparse.Namespace) -> Result:
-    key = PrivateKey.make(Role.ROOT)
-    keys.save(key, arguments.output / "key.pem")
+    key = PrivateKey.make(Role.ROOT) if arguments.key is None else PrivateKey.on_token(Role.ROOT, arguments.key)
+    place = keys.save(key, arguments.output / "key.pem")
     (arguments.output / "public.jwk").write_text(json.dumps(dict(key.public.jwk())) + "\n", "ascii")
     return {
-        "key": str(arguments.output / "key.pem"),
+        "key": str(place),
         "public_key": str(arguments.output / "public.jwk"),
         "thumbprint": key.public.kid,
     }
 
 
 def _request(arguments: argparse.Namespace) -> Result:
-    roles = [Role(each) for each in dict.fromkeys(arguments.roles)]
+    made: dict[Role, str | None] = {Role(each): None for each in arguments.roles}
+    roles = {**made, **dict(arguments.role_keys)}
     root_keys = rotate.RootKeys(
         added=[public_key(path) for path in arguments.added], removed=frozenset(arguments.removed)
     )
@@ -144,8 +149,8 @@ def _request(arguments: argparse.Namespace) -> Result:
         opened(arguments), roles, root_keys, change, compromised=arguments.compromised, now=now_s()
     )
     home.write_public(arguments.output, asked.encode())
-    made: list[Json] = [str(path) for path in files]
-    return {"request": str(arguments.output), "new_keys": made, **_described(asked)}
+    new_keys: list[Json] = [str(path) for path in files]
+    return {"request": str(arguments.output), "new_keys": new_keys, **_described(asked)}
 
 
 def _show(arguments: argparse.Namespace) -> Result:
@@ -160,7 +165,7 @@ def _sign(arguments: argparse.Namespace) -> Result:
     asked = root_request.decode(arguments.request.read_bytes())
     if arguments.digest is not None and arguments.digest.lower() != asked.digest:
         raise Usage(Fault.USAGE, "root_request_other", digest=asked.digest)
-    line = root_request.sign(asked, keys.load(arguments.key, Role.ROOT))
+    line = root_request.sign(asked, keys.named(arguments.key, Role.ROOT))
     home.write_public(arguments.output, f"{line}\n".encode("ascii"))
     return {"signature": str(arguments.output), **_described(asked)}
 
@@ -194,6 +199,13 @@ def _dated(shown: dict[str, Json]) -> dict[str, Json]:
     }
 
 
+def _role_key(text: str) -> tuple[Role, str]:
+    role, _, uri = text.partition("=")
+    if role not in [each.value for each in rotate.ONLINE_ROLES] or not uri.startswith(SCHEME):
+        raise argparse.ArgumentTypeError(f"{text!r} is not role=pkcs11:…")
+    return Role(role), uri
+
+
 def _place(text: str) -> Destination:
     region, equals, url = text.partition("=")
     if not (region and equals and url):
@@ -218,6 +230,7 @@ def _init_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead of making root keys here: the public half of one that is elsewhere (root key)",
     )
     _mirror_argument(parser)
+    _role_key_argument(parser)
     parser.add_argument("--days", type=int, default=1825, help="until the root expires")
     parser.add_argument("--database", metavar="URL", help="a PostgreSQL database for the books, instead of SQLite")
     add_vendor(parser)
@@ -231,6 +244,7 @@ def _rotate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replace", dest="replaced", action="append", default=[], metavar="THUMBPRINT", help="these root keys only"
     )
+    parser.add_argument("--key", metavar="URI", help="the role's new key is on a token: pkcs11:…")
     parser.add_argument("--root-keys", type=Path, metavar="DIR", help="where the root's keys are, if not in keys/")
     _change_arguments(parser)
 
@@ -246,6 +260,7 @@ def _request_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROLE",
         help="make a new key for it here",
     )
+    _role_key_argument(parser)
     parser.add_argument("--compromised", action="store_true", help="leave no old key of those roles in the root")
     parser.add_argument(
         "--add-root-key", dest="added", type=Path, action="append", default=[], metavar="FILE", help="its public half"
@@ -270,6 +285,18 @@ def _change_arguments(parser: argparse.ArgumentParser) -> None:
         help="where agents post from now on, instead of where they did",
     )
     add_vendor(parser)
+
+
+def _role_key_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--role-key",
+        dest="role_keys",
+        type=_role_key,
+        action="append",
+        default=[],
+        metavar="ROLE=URI",
+        help="its key is on a token: pkcs11:…",
+    )
 
 
 def _mirror_argument(parser: argparse.ArgumentParser) -> None:

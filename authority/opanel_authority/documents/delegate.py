@@ -43,13 +43,15 @@ def delegate(
     now: int,
     actor: str = "command",
     public: PublicKey | None = None,
+    uri: str | None = None,
 ) -> Delegation:
     """A reseller's key and delegation, in `directory` (key.pem 0600, delegation.jws).
 
     `public` is the key of a reseller who keeps it himself: no private key is made, and he signs (`lifecycle.own_key`).
+    `uri` is the URI of his key, where it is on a token of the vendor's.
     """
     keys.make_directory(directory)
-    key = PrivateKey.make(Role.RESELLER)
+    key = _new_key(uri)
     with authority.writing(now) as books:
         _require_new(books, terms)
         jti = secrets.token_hex(16)
@@ -121,10 +123,11 @@ def rekey(
     actor: str = "command",
     reason: str | None = None,
     public: PublicKey | None = None,
+    uri: str | None = None,
 ) -> Delegation:
     """Another key after a theft, under another status entry; the old entry is revoked.
 
-    `public` is the new key of a reseller who keeps it himself.
+    `public` is the new key of a reseller who keeps it himself, `uri` that of one on a token.
     """
     with authority.writing(now) as books:
         row = _of_name(books, name)
@@ -132,7 +135,7 @@ def rekey(
         terms = claims.terms_of(old, now=now)
         if not row.directory and public is None:
             raise Usage(Fault.USAGE, "public_key_missing", name=name)
-        key = PrivateKey.make(Role.RESELLER)
+        key = _new_key(uri)
         jti, idx = secrets.token_hex(16), books.draw(VENDOR, now)
         status_range = (old.may.status_range.start, old.may.status_range.end)
         _try_out(authority, terms, status_range, now)
@@ -155,8 +158,7 @@ def rekey(
             books.update_delegation(row.number, directory="")
             return delegation
         directory = Path(row.directory)
-        keys.make_directory(directory)
-        keys.replace_private(directory / "key.pem", key.pem())
+        keys.replace_key(key, directory / "key.pem")
         keys.replace_private(directory / "delegation.jws", f"{line}\n".encode("ascii"))
     return delegation
 
@@ -214,6 +216,10 @@ def _of_name(books: Books, name: str) -> DelegationRow:
     if row is None:
         raise Usage(Fault.USAGE, "reseller_unknown", name=name)
     return row
+
+
+def _new_key(uri: str | None) -> PrivateKey:
+    return PrivateKey.make(Role.RESELLER) if uri is None else PrivateKey.on_token(Role.RESELLER, uri)
 
 
 def _require_new(books: Books, terms: DelegationTerms) -> None:

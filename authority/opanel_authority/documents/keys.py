@@ -10,7 +10,7 @@ by the agent's own code before it is handed out, so a document that no agent wou
 Where a passphrase is given (`passphrase`), whatever is written is encrypted under it (PKCS #8, RFC 8018), and is decrypted
 once for each content: a file is still read at each use. Files from before stay readable until `encrypt` wrote them anew.
 
-What is left out: hardware tokens. The root's keys are used by `init` and `rotate` only; carry them to offline media.
+A key may stay on a token instead (`token_key`): in the place of its `.pem` is a file `.uri` then, under the same rules.
 """
 
 import errno
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final, Protocol, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -42,6 +42,8 @@ from opanel_agent.core.errors import Bug, Misconfigured
 from opanel_agent.core.jose import jws
 from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.jose.keys import PublicKey
+from opanel_authority.documents import token_key
+from opanel_authority.documents.token_key import TokenKey
 
 PASSPHRASE_VARIABLE: Final = "OPANEL_AUTHORITY_PASSPHRASE_FILE"  # noqa: S105 - names a file
 _CREDENTIAL: Final = "opanel-authority-passphrase"
@@ -77,13 +79,21 @@ SIGNS: Final[Mapping[Role, frozenset[Typ]]] = {
 }
 
 
+class Signer(Protocol):
+    """Whatever signs with one Ed25519 key: the key itself, or a token that keeps it."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        """Returns the 64 bytes of a signature over the data (RFC 8032)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivateKey:
     """One Ed25519 key and its role. Its repr shows the thumbprint, never the key."""
 
     role: Role
     public: PublicKey
-    secret: Ed25519PrivateKey
+    secret: Signer
 
     def __repr__(self) -> str:
         return f"PrivateKey(role={self.role.value!r}, kid={self.public.kid!r})"
@@ -92,6 +102,12 @@ class PrivateKey:
     def of(cls, role: Role, secret: Ed25519PrivateKey) -> Self:
         raw = secret.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return cls(role=role, public=PublicKey.from_raw(raw), secret=secret)
+
+    @classmethod
+    def on_token(cls, role: Role, uri: str) -> Self:
+        """The key that a PKCS #11 URI means. Raises Misconfigured or Storage."""
+        secret = TokenKey(uri=token_key.parse(uri))
+        return cls(role=role, public=secret.public(), secret=secret)
 
     @classmethod
     def make(cls, role: Role) -> Self:
@@ -111,7 +127,9 @@ class PrivateKey:
         return token.decode("ascii")
 
     def pem(self) -> bytes:
-        """PKCS #8, encrypted where there is a passphrase."""
+        """PKCS #8, encrypted where there is a passphrase. Never of a key on a token, which has no bytes."""
+        if not isinstance(self.secret, Ed25519PrivateKey):
+            raise Bug(Reason.INTERNAL, "token_key_bytes", role=self.role.value)
         secret = passphrase()
         encryption = NoEncryption() if secret is None else BestAvailableEncryption(secret)
         return self.secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
@@ -178,23 +196,58 @@ def replace_private(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def save(key: PrivateKey, path: Path) -> None:
+def save(key: PrivateKey, path: Path) -> Path:
+    """Writes a new key file, or the URI of a key on a token beside where it would be; returns what was written."""
     make_directory(path.parent)
-    write_private(path, key.pem())
+    place, data = _file_of(key, path)
+    write_private(place, data)
+    return place
+
+
+def replace_key(key: PrivateKey, path: Path) -> None:
+    """As `save`, in the place of the key that is there."""
+    make_directory(path.parent)
+    place, data = _file_of(key, path)
+    replace_private(place, data)
+    for other in {path, reference(path)} - {place}:
+        other.unlink(missing_ok=True)
+
+
+def _file_of(key: PrivateKey, path: Path) -> tuple[Path, bytes]:
+    if isinstance(key.secret, TokenKey):
+        return reference(path), f"{key.secret.uri.text}\n".encode()
+    return path, key.pem()
+
+
+def reference(path: Path) -> Path:
+    """Where the URI of a key on a token lies that has no key file at `path`."""
+    return path.with_suffix(".uri")
+
+
+def exists(path: Path) -> bool:
+    """Tells whether there is a key: its file, or the URI of one on a token."""
+    return path.exists() or reference(path).exists()
+
+
+def named(text: str, role: Role) -> PrivateKey:
+    """The key that a person names: a file, or a PKCS #11 URI. Raises as `load` does."""
+    return PrivateKey.on_token(role, text) if text.startswith(token_key.SCHEME) else load(Path(text), role)
+
+
+def of_role(directory: Path, role: Role) -> list[PrivateKey]:
+    """Every key of a role that lies in a folder, as its file or as the URI of one on a token. Raises as `load` does."""
+    found = (path for suffix in ("pem", "uri") for path in directory.glob(f"{role.value}*.{suffix}"))
+    return [load(path, role) for path in sorted({path.with_suffix(".pem") for path in found})]
 
 
 def load(path: Path, role: Role) -> PrivateKey:
-    """Raises Misconfigured for a file or directory that others may read or write, and for what is no Ed25519 key."""
-    _hold_tight(path.parent, path.parent.lstat(), directory=True)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # what O_NOFOLLOW says of a link
-            raise Misconfigured(Fault.FILE_REFUSED, "key_file_type", path=str(path)) from error
-        raise
-    with os.fdopen(descriptor, "rb") as file:
-        _hold_tight(path, os.fstat(descriptor), directory=False)
-        pem = file.read(_MAX_PEM_BYTES)
+    """The key of a file, or on the token that the URI beside it means.
+
+    Raises Misconfigured for a file or directory that others may read or write, and for what is no Ed25519 key.
+    """
+    if not path.exists() and reference(path).exists():
+        return PrivateKey.on_token(role, _read_tight(reference(path)).decode("utf-8", "replace").strip())
+    pem = _read_tight(path)
     encrypted = _ENCRYPTED in pem
     password = passphrase() if encrypted else None
     if encrypted and password is None:
@@ -207,6 +260,20 @@ def load(path: Path, role: Role) -> PrivateKey:
     if not isinstance(secret, Ed25519PrivateKey):
         raise Misconfigured(Fault.FILE_REFUSED, "key_unreadable", path=str(path))
     return PrivateKey.of(role, secret)
+
+
+def _read_tight(path: Path) -> bytes:
+    """The content of a file that only its owner can read or replace."""
+    _hold_tight(path.parent, path.parent.lstat(), directory=True)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # what O_NOFOLLOW says of a link
+            raise Misconfigured(Fault.FILE_REFUSED, "key_file_type", path=str(path)) from error
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        _hold_tight(path, os.fstat(descriptor), directory=False)
+        return file.read(_MAX_PEM_BYTES)
 
 
 @lru_cache(maxsize=256)

@@ -48,6 +48,8 @@ ONLINE_ROLES: Final = tuple(role for role in ROLES if role is not Role.ROOT)
 class Rotation:
     """What is asked of `rotate`. `role` gets a new key; None: no role does. `root_keys` is where the root's keys are.
 
+    `key` is the URI of the new key, where it is on a token; not for the root's own, which `request` adds.
+
     `replaced` are thumbprints of root keys, none for all. `threshold` is how many root keys sign from this root on; None
     for as many as before, and so `release_threshold` for the role `release`. `mirrors`, `authority`, `controller`,
     `transfers` and `ip_retention_days` replace what the old root says of them; not given, it stays.
@@ -60,6 +62,7 @@ class Rotation:
     days: int = 1825
     threshold: int | None = None
     release_threshold: int | None = None
+    key: str | None = None
     mirrors: Sequence[Destination] = ()
     authority: Sequence[Destination] = ()
     controller: Controller | None = None
@@ -113,27 +116,25 @@ def rotate(authority: Authority, asked: Rotation, *, now: int) -> Rotated:
     own = changed.get(Role.ROOT, old.keys[Role.ROOT.value])
     text = root_claims.signed(dumps(claims), _signers(old, own, asked, [*at_hand, *made]))
     _require_room(authority, text)
-    files = tuple(home.key_file(authority.directory, key.role, key.public) for key in made)
-    for key, path in zip(made, files, strict=True):
-        keys.save(key, path)
+    files = _saved(authority, made)
     return replace(install(authority, text, now=now), made=files)
 
 
 def request(
     authority: Authority,
-    roles: Collection[Role],
+    roles: Mapping[Role, str | None],
     root_keys: RootKeys,
     change: RootChange,
     *,
     compromised: bool = False,
     now: int,
 ) -> tuple[RootRequest, tuple[Path, ...]]:
-    """Returns what has to be signed for the next root, and the files of the keys that it makes for `roles`.
+    """Returns what has to be signed for the next root, and the files of the keys of `roles`: made here, or a token's by URI.
 
     Raises Usage or Untrusted for what no agent would accept; then no key was made.
     """
     old = authority.root
-    made = [PrivateKey.make(role) for role in roles]
+    made = [PrivateKey.make(role) if uri is None else PrivateKey.on_token(role, uri) for role, uri in roles.items()]
     changed: dict[Role, Sequence[PublicKey]] = {
         key.role: _behind(old, key.role, [key.public], compromised=compromised) for key in made
     }
@@ -143,10 +144,7 @@ def request(
         changed[Role.ROOT] = [*kept, *root_keys.added]
     claims = root_claims.following(old, replace(change, keys=changed), now=now)
     asked = root_request.requested(claims, authority.roots_text)
-    files = tuple(home.key_file(authority.directory, key.role, key.public) for key in made)
-    for key, path in zip(made, files, strict=True):
-        keys.save(key, path)
-    return asked, files
+    return asked, _saved(authority, made)
 
 
 def install(authority: Authority, text: bytes, *, now: int) -> Rotated:
@@ -168,6 +166,10 @@ def install(authority: Authority, text: bytes, *, now: int) -> Rotated:
     return Rotated(root=new, made=(), retired=tuple(sorted(old.kids - new.kids)))
 
 
+def _saved(authority: Authority, made: Collection[PrivateKey]) -> tuple[Path, ...]:
+    return tuple(keys.save(key, home.key_file(authority.directory, key.role, key.public)) for key in made)
+
+
 def _require_room(authority: Authority, text: bytes) -> None:
     """Raises Misconfigured for a root with which all of them would be longer than agents fetch."""
     if len(authority.roots_text) + len(text) > home.MAX_ROOTS_BYTES:
@@ -178,7 +180,7 @@ def _new_keys(old: Root, asked: Rotation) -> Sequence[PrivateKey]:
     if asked.role is None:
         return []
     if asked.role is not Role.ROOT:
-        return [PrivateKey.make(asked.role)]
+        return [PrivateKey.make(asked.role) if asked.key is None else PrivateKey.on_token(asked.role, asked.key)]
     _require_root_keys(old, asked.replaced)
     return [PrivateKey.make(Role.ROOT) for _ in asked.replaced or old.keys[Role.ROOT.value]]
 
@@ -227,8 +229,7 @@ def _signers(old: Root, own: Sequence[PublicKey], asked: Rotation, at_hand: Sequ
 
 
 def _root_keys(directory: Path, old: Root) -> Sequence[PrivateKey]:
-    found = (keys.load(path, Role.ROOT) for path in sorted(directory.glob("root-*.pem")))
-    return [key for key in found if key.public.kid in old.keys_of(Role.ROOT.value)]
+    return [key for key in keys.of_role(directory, Role.ROOT) if key.public.kid in old.keys_of(Role.ROOT.value)]
 
 
 def _sign_again(authority: Authority, books: Books, old: Root, new: Root, now: int) -> None:

@@ -16,6 +16,7 @@ from opanel_authority.authority import Authority
 from opanel_authority.books.repository import Books
 from opanel_authority.books.tables import activations as _activations
 from opanel_authority.books.tables import licenses as _licenses
+from opanel_authority.documents import keys
 from opanel_authority.documents.delegate import last, warnings_of
 from opanel_authority.documents.keys import Role
 from opanel_authority.documents.publish import LIFETIME_S
@@ -76,7 +77,7 @@ def _resellers(authority: Authority, books: Books, found: Health, now: int) -> N
         may = last(authority, row.text).may
         slots = may.slots.end - may.slots.start
         drawn, entries = books.drawn_share(row.jti)
-        if row.directory and not (Path(row.directory) / "key.pem").exists():
+        if row.directory and not keys.exists(Path(row.directory) / "key.pem"):
             found.problems.append(f"the key of {row.name} is not in {row.directory}: opanel-authority relocate")
         if may.issue_until < now + _SOON_S:
             found.problems.append(f"{row.name} may issue for less than 90 days: opanel-authority reseller")
