@@ -32,6 +32,8 @@ def test_an_empty_list_has_a_decent_size(tmp_path: Path) -> None:
     served = current(made.authority, NOW)
     assert len(served.statuses) == SHARD_ENTRIES
     assert not any(served.statuses.data)
+    # What docs/authority.md and README.md say.
+    assert 800 < len(publish.current_status_list(made.authority, now=NOW)) < 1000
     assert (served.ttl, served.exp - served.iat) == (TTL_S, LIFETIME_S)
 
 
