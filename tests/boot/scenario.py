@@ -12,6 +12,7 @@ from boot.file_tree import Tree
 from boot.guest import TOOLS, Guest
 from boot.link import OUTSIDE, Link
 from boot.outside import HOST, PORT, Outside
+from opanel_agent.messages import language, translate
 
 PYTHON: Final = "/usr/bin/python3"
 CLOCK: Final = f"{TOOLS}/ahead_s"
@@ -59,10 +60,13 @@ class Scenario:
         return self.guest.must(*as_user, PYTHON, "-I", f"{TOOLS}/probe.py", "ping", path, "status")
 
     def isolation(self) -> str:
-        lines = self.guest.agent("status").out.splitlines()
-        return next(
-            (line.removeprefix("Isolation").strip() for line in lines if line.startswith("Isolation  ")), "not said"
-        )
+        """As `status` words it where it has a line for it."""
+        held, lang = self.guest.status()["result"]["isolation"], language(self.guest.lang, None, {})
+        text = translate(f"isolation.{held['level']}", lang)
+        if held["level"] != "partial":
+            return text
+        missing = ", ".join(translate(f"missing.{code}", lang) for code in held["missing"])
+        return translate("status.isolation_missing", lang, isolation=text, missing=missing)
 
     # time
 

@@ -1,7 +1,7 @@
 """Lays text out on a screen: paragraphs, tables of labels, and bytes on lines as long as they have."""
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from opanel_agent.cli.display.output import Style, Styled
@@ -12,12 +12,39 @@ _NARROWEST_LAST: Final = 16  # a last column of fewer characters goes below its 
 
 
 class Row(NamedTuple):
-    """One label and its text; without either, an empty line. `mark` is the part of the text that `style` colours."""
+    """One label and its text; without either, an empty line. `mark` is the part of the text that `style` colours.
+
+    `rank` is how soon the row is left out where there are too many, 0 for never; `command` shows what it says.
+    """
 
     label: str = ""
     text: str = ""
     style: Style = Style.PLAIN
     mark: str = ""
+    rank: int = 0
+    command: str = ""
+
+
+def fitted(rows: Iterable[Row], most: int, columns: int, more: Callable[[str], Row]) -> tuple[str, ...]:
+    """Returns the rows as at most `most` lines, without those of the highest rank; a row names the commands that show them.
+
+    They are more lines only where the rows that may not be left out have as many.
+    """
+    kept = [*rows]
+    left_out: list[Row] = []
+    while len(lines := table([*kept, *_more(left_out, more)], columns)) > most:
+        spare = max((row for row in kept if row.rank), key=lambda row: row.rank, default=None)
+        if spare is None:
+            break
+        kept.remove(spare)
+        left_out.append(spare)
+    return lines
+
+
+def _more(left_out: Sequence[Row], more: Callable[[str], Row]) -> Iterator[Row]:
+    commands = dict.fromkeys(row.command for row in reversed(left_out) if row.command)
+    if commands:
+        yield more("; ".join(commands))
 
 
 def table(rows: Iterable[Row], columns: int = COLUMNS) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Lays out `status` and `license show`. What an administrator asks first stands first, in at most 15 lines of `status`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from opanel_agent.cli.consent import signals
@@ -24,16 +24,34 @@ _NOT_RENEWED: Final[Mapping[str, str]] = {
     Fault.RATE_LIMITED: "renewal.rate_limited",
     Fault.KEY_UNKNOWN: "renewal.key_unknown",
 }
+# A license that is neither is not renewed, whatever day it names.
+_RENEWED: Final = (State.ACTIVE, State.GRACE)
 _STYLES: Final[Mapping[str, Style]] = {State.ACTIVE: Style.GOOD, State.GRACE: Style.WARNING}
 # What is sent without a command; the rest leaves only when somebody types it.
 _BY_ITSELF: Final = ("license_status", "license_renewal", "security_advisories", "usage_statistics", "crash_reports")
 
 
+# How soon a row of `status` is left out where it would have more than 15 lines; 0 never.
+_RANKS: Final = (
+    *("empty", "sends", "does_not_send", "last_check", "reason", "offline_until", "last_left", "signals"),
+    *("license_id", "renewal", "held", "includes", "isolation", "next_report"),
+)
+
+
+def _spare(world: Context, label: str, text: str, command: str = "") -> Row:
+    """A row that may be left out; `command` shows what it says."""
+    return Row(world.sentence(label), text, rank=_rank(label.partition(".")[2]), command=command)
+
+
+def _rank(name: str) -> int:
+    return 1 + _RANKS.index(name)
+
+
 def status_rows(world: Context, answer: AnswerView, do_not_track: tuple[Signal, ...]) -> Iterator[Row]:
     """Yields the license, and after an empty line the agent: what it sends, how it is confined, what keeps it silent."""
-    yield from brief_rows(world, answer.license)
+    yield from brief_rows(world, answer.license, ("email", "phone"))
     yield from _renewal_rows(world, answer.part("renewal"))
-    yield Row()
+    yield Row(rank=_rank("empty"))
     yield from _settings_rows(world)
     yield from _check_rows(world, answer)
     yield from _isolation_rows(world, answer.part("isolation"))
@@ -67,23 +85,27 @@ def license_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
     yield _dated(world, "label.good_until", license_.good_until)
 
 
-def brief_rows(world: Context, license_: LicenseView) -> Iterator[Row]:
-    """Yields the license: state and why, when it ends, which it is, what it includes, whom to call, what to do."""
+def brief_rows(world: Context, license_: LicenseView, ways: Sequence[str] = CONTACT) -> Iterator[Row]:
+    """Yields the license: state and why, when it ends, which it is, what it includes, whom to call, what to do.
+
+    `ways` are those of reaching the reseller, as far as he names one of them.
+    """
     state = world.named("state", license_.state)
     product, tier = (license_.terms.get(name) for name in ("product", "tier"))
     named = isinstance(product, str) and isinstance(tier, str)
     text = world.sentence("status.license", state=state, product=str(product), tier=str(tier)) if named else state
     yield Row(world.sentence("label.license"), text, _STYLES.get(license_.state, Style.BAD), state)
-    for code in license_.reasons:
-        if code not in ABOUT_ISOLATION:
-            yield Row("", world.sentence("status.reason", reason=world.named("reason", code), code=code))
+    for number_, code in enumerate(code for code in license_.reasons if code not in ABOUT_ISOLATION):
+        text = world.sentence("status.reason", reason=world.named("reason", code), code=code)
+        yield Row("", text, rank=_rank("reason"), command="license show") if number_ else Row("", text)
     yield from _ending_rows(world, license_)
     yield from _terms_rows(world, license_)
     if license_.features or license_.limits:
         limits = (f"{name} {value}" for name, value in license_.limits.items())
-        yield Row(world.sentence("label.includes"), ", ".join((*license_.features, *limits)))
+        yield _spare(world, "label.includes", ", ".join((*license_.features, *limits)), "license show")
     if license_.reseller:
-        contact = (license_.reseller[way] for way in CONTACT if way in license_.reseller)
+        shown = [way for way in ways if way in license_.reseller] or CONTACT
+        contact = (license_.reseller[way] for way in shown if way in license_.reseller)
         yield Row(world.sentence("label.reseller"), ", ".join((license_.reseller.get("name", "?"), *contact)))
     if license_.action == Action.NONE:
         yield Row(world.sentence("label.to_do"), world.sentence("status.nothing_to_do"))
@@ -109,11 +131,11 @@ def _terms_rows(world: Context, license_: LicenseView) -> Iterator[Row]:
     expires, renews = number(license_.terms, "expires"), number(license_.terms, "renews_from")
     if expires is not None:
         text = world.sentence("status.at", at=moment(expires), relative=relative(world, expires))
-        if renews is not None and renews > world.now_s():
+        if renews is not None and renews > world.now_s() and license_.state in _RENEWED:
             text = world.sentence("status.renews_from", text=text, day=day(renews))
         yield Row(world.sentence("label.valid_until" if expires > world.now_s() else "label.ended"), text)
     if isinstance(license_id := license_.terms.get("id"), str):
-        yield Row(world.sentence("label.license_id"), license_id)
+        yield _spare(world, "label.license_id", license_id, "license show")
 
 
 def _renewal_rows(world: Context, renewal: Mapping[str, Json]) -> Iterator[Row]:
@@ -121,6 +143,7 @@ def _renewal_rows(world: Context, renewal: Mapping[str, Json]) -> Iterator[Row]:
     at, following, failure = number(renewal, "at"), number(renewal, "next"), renewal.get("failure")
     if at is None:
         return
+    failed = isinstance(failure, str)
     if isinstance(failure, str):
         reason = world.sentence(_NOT_RENEWED[failure]) if failure in _NOT_RENEWED else world.named("reason", failure)
         text = world.sentence("status.not_renewed", at=moment(at), reason=reason)
@@ -128,7 +151,7 @@ def _renewal_rows(world: Context, renewal: Mapping[str, Json]) -> Iterator[Row]:
         text = world.sentence("status.renewed", at=moment(at))
     if following is not None:
         text = world.sentence("status.next", text=text, at=moment(following))
-    yield Row(world.sentence("label.renewal"), text)
+    yield Row(world.sentence("label.renewal"), text) if failed else _spare(world, "label.renewal", text)
 
 
 def _settings_rows(world: Context) -> Iterator[Row]:
@@ -154,9 +177,10 @@ def _check_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
         text = world.sentence("status.check_failed", text=text, reason=world.named("reason", failure))
     if following is not None:
         text = world.sentence("status.next", text=text, at=relative(world, following))
-    yield Row(world.sentence("label.last_check"), text)
+    yield _spare(world, "label.last_check", text, "doctor")
     if until is not None:
-        yield _dated(world, "label.offline_until", until)
+        text = world.sentence("status.at", at=moment(until), relative=relative(world, until))
+        yield _spare(world, "label.offline_until", text, "license show")
 
 
 def _isolation_rows(world: Context, isolation: Mapping[str, Json]) -> Iterator[Row]:
@@ -168,7 +192,7 @@ def _isolation_rows(world: Context, isolation: Mapping[str, Json]) -> Iterator[R
     if level == "partial" and isinstance(missing, list):
         names = ", ".join(world.named("missing", str(code)) for code in missing)
         text = world.sentence("status.isolation_missing", isolation=text, missing=names)
-    yield Row(world.sentence("label.isolation"), text)
+    yield _spare(world, "label.isolation", text, "doctor")
 
 
 def _sending_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
@@ -178,13 +202,13 @@ def _sending_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
     if not listed:
         return
     sent = ", ".join(world.named("brief", purpose) for purpose in listed if permitted[purpose])
-    yield Row(world.sentence("label.sends"), sent or world.sentence("status.nothing"))
+    yield _spare(world, "label.sends", sent or world.sentence("status.nothing"), "consent show")
     kept: dict[str, list[str]] = {}
     for purpose in listed:
         if not permitted[purpose]:
             kept.setdefault(next(iter(answer.denied(purpose)), ""), []).append(world.named("brief", purpose))
     if kept:
-        yield Row(world.sentence("label.does_not_send"), "; ".join(_because(world, kept)))
+        yield _spare(world, "label.does_not_send", "; ".join(_because(world, kept)), "consent show")
 
 
 def _because(world: Context, kept: Mapping[str, Iterable[str]]) -> Iterator[str]:
@@ -196,28 +220,28 @@ def _because(world: Context, kept: Mapping[str, Iterable[str]]) -> Iterator[str]
 def _report_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
     """What left last of what says something about this server, what may have since, what waits, and what is due."""
     left, may, reports = answer.part("last_left"), answer.part("may_have_left"), answer.part("reports")
-    yield from _request_rows(world, "label.last_left", left)
-    yield from _request_rows(world, "label.may_have_left", may)
+    if text := _request_text(world, left):
+        yield _spare(world, "label.last_left", text, "data sent")
+    if text := _request_text(world, may):
+        yield Row(world.sentence("label.may_have_left"), text)
     if "last_left" in answer.members and not left and not may:
-        yield Row(world.sentence("label.last_left"), world.sentence("status.nothing_left"))
+        yield _spare(world, "label.last_left", world.sentence("status.nothing_left"), "data sent")
     held, following = number(reports, "held"), number(reports, "next")
     if held:
         text = world.sentence("status.held", count=held)
         text = text if following is None else world.sentence("status.next", text=text, at=moment(following))
-        yield Row(world.sentence("label.held"), text)
+        yield _spare(world, "label.held", text, "data held")
     elif following is not None:
-        yield Row(world.sentence("label.next_report"), moment(following))
+        yield _spare(world, "label.next_report", moment(following), "data held")
 
 
-def _request_rows(world: Context, label: str, request: Mapping[str, Json]) -> Iterator[Row]:
+def _request_text(world: Context, request: Mapping[str, Json]) -> str:
     """A request that left, or may have: which, when, and how far it came. An older daemon told no stage."""
     if (at := number(request, "at")) is None:
-        return
+        return ""
     what = request_name(world, str(request.get("kind", "?")), str(request.get("purpose", "?")))
     stage = world.named("stage", str(request.get("stage", "attempted")))
-    yield Row(
-        world.sentence(label), world.sentence("status.last_left", what=what, relative=relative(world, at), stage=stage)
-    )
+    return world.sentence("status.last_left", what=what, relative=relative(world, at), stage=stage)
 
 
 def request_name(world: Context, kind: str, purpose: str) -> str:
@@ -237,8 +261,15 @@ def _signals_row(world: Context, do_not_track: tuple[Signal, ...]) -> Row:
         for level, given in (("level.offline", offline), ("level.do_not_track", tuple(dict.fromkeys(do_not_track))))
         if given
     ]
-    text = "; ".join(found) or world.sentence("status.no_signals")
-    return Row(world.sentence("label.signals"), text, Style.BAD if offline else Style.WARNING, text if found else "")
+    if not found:
+        return _spare(world, "label.signals", world.sentence("status.no_signals"))
+    text = "; ".join(found)
+    return Row(world.sentence("label.signals"), text, Style.BAD if offline else Style.WARNING, text)
+
+
+def more_row(world: Context, commands: str) -> Row:
+    """Returns the row that names the commands which show what `status` left out."""
+    return Row(world.sentence("label.more"), commands)
 
 
 def _dated(world: Context, label: str, at: int) -> Row:

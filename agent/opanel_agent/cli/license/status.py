@@ -4,15 +4,16 @@ None of them needs root or the network: they read the last answer, from the daem
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from opanel_agent.cli.consent import gate_view, signals
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.display.layout import table
+from opanel_agent.cli.display.layout import fitted
 from opanel_agent.cli.display.output import CommandResult, Warned
 from opanel_agent.cli.display.times import day, moment, relative
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.metrics import metrics
-from opanel_agent.cli.license.screen import ABOUT_ISOLATION, status_rows
+from opanel_agent.cli.license.screen import ABOUT_ISOLATION, more_row, status_rows
 from opanel_agent.cli.license.status_view import AnswerView, number
 from opanel_agent.cli.parser import Options, one_of
 from opanel_agent.core.codec.json_value import Json
@@ -22,6 +23,7 @@ from opanel_agent.core.license.states import State
 from opanel_agent.core.units import DAY_S
 from opanel_agent.messages import describe_error
 
+MAX_LINES: Final = 15
 CHECK_OK, CHECK_WARNING, CHECK_CRITICAL, CHECK_UNKNOWN = range(4)
 
 
@@ -36,13 +38,15 @@ def status(options: Options, world: Context) -> CommandResult:
 
 
 def screen(world: Context) -> CommandResult:
-    """License, what is sent, isolation and opt-outs, in at most 15 lines where nothing is wrong.
+    """License, what is sent, isolation and opt-outs, in at most 15 lines; what may leave is computed now.
 
-    What may leave is computed now.
+    What other commands show, too, makes room for what is wrong.
     """
     answer = gate_view.present(world, answers.latest(world))
     obeyed = (*world.optouts.read().do_not_track, *signals.in_answer(answer))
-    lines = table(status_rows(world, answer, obeyed), world.console.columns)
+    lines = fitted(
+        status_rows(world, answer, obeyed), MAX_LINES, world.console.columns, lambda names: more_row(world, names)
+    )
     warnings = (*beside(world, answer), *signals.shell_alone(world, obeyed))
     return CommandResult(result=answer.members, lines=lines, warnings=warnings)
 

@@ -10,13 +10,16 @@ import pytest
 from fixtures.command_line import Printed, Terminal
 from fixtures.daemon.fake_daemon import DAY, NOW, CannedReply, answer, fake_daemon, problem
 from opanel_agent.cli.display.times import day, moment
+from opanel_agent.cli.parser import find
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.commands import COMMANDS
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import POLICIES
 from opanel_agent.core.errors import Storage
-from opanel_agent.core.license.states import State
+from opanel_agent.core.license.states import ACTIONS, PERMITS, Action, State
 from opanel_agent.core.units import LANGUAGES, Language
+from opanel_agent.messages import translate
 
 OF_THE_PROMISE = ("last_left", "may_have_left", "requests", "reports", "advisories")
 
@@ -139,6 +142,86 @@ def test_in_ordinary_times_status_has_fifteen_lines_of_eighty_columns(terminal: 
     assert max(map(len, printed.out.splitlines())) <= 80
 
 
+REASONS: Final[dict[State, Reason]] = {
+    State.UNLICENSED: Reason.NO_LICENSE,
+    State.REVOKED: Reason.REVOKED,
+    State.NOT_YET_VALID: Reason.NOT_YET_VALID,
+    State.EXPIRED: Reason.EXPIRED,
+    State.SUSPENDED: Reason.SUSPENDED,
+    State.WRONG_MACHINE: Reason.MACHINE_MISMATCH,
+    State.NOT_ACTIVATED: Reason.ACTIVATION_DUE,
+    State.GRACE: Reason.STATUS_STALE,
+    State.ACTIVE: Reason.OK,
+}
+
+
+def troubled(state: State) -> dict[str, Json]:
+    """The answer of an agent in this state to whom everything else happens, too; in the agent's own words."""
+    contact: Json = {
+        "name": "Örnek Barındırma Hizmetleri",
+        "email": "destek@ornek-barindirma.example",
+        "phone": "+90 212 000 00 00",
+        "url": "https://ornek-barindirma.example",
+    }
+    code = ACTIONS.get(REASONS[state], Action.NONE)
+    name = "Örnek Barındırma Hizmetleri, destek@ornek-barindirma.example"
+    action: Json = {"code": code, **{lang: translate(f"action.{code}", lang, reseller=name) for lang in LANGUAGES}}
+    license_: dict[str, Json] = {
+        "state": state,
+        "reasons": [REASONS[state], Reason.UNREACHABLE_TCP],
+        "permits": {**PERMITS[state]._asdict()},
+        "reseller": contact,
+        "next_action": action,
+        "license": TERMS,
+        "until": NOW + 5 * DAY if state is State.GRACE else None,
+    }
+    if state is State.UNLICENSED:
+        license_ |= {"license": None, "reseller": None, "features": [], "limits": {}, "tier": None}
+    parts: dict[str, Json] = {
+        "last_check": {"at": NOW - DAY, "failure": "unreachable_tcp"},
+        "renewal": {"next": NOW + DAY, "at": NOW, "failure": None},
+        "isolation": {"level": "partial", "missing": ["network_namespace", "devices"]},
+        "advisories": [{}],
+    }
+    return answer(**license_) | parts
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("state", State)
+def test_status_has_fifteen_lines_of_eighty_columns_in_every_state(
+    terminal: Terminal, state: State, lang: Language
+) -> None:
+    """What others show makes room; what is wrong, since when, whom to call and what to do stay."""
+    terminal.lang = lang
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", troubled(state))
+        out = terminal.type("status").out
+        whole = terminal.type("status", "--json").json()["result"]
+    lines = out.splitlines()
+    assert len(lines) <= 15, out
+    assert max(map(len, lines)) <= 80
+    kept = {"en": ("License", "To do", "More"), "tr": ("Lisans", "Yapılacak", "Ayrıntı")}[lang]
+    assert all(row(out, label) for label in kept), out
+    assert REASONS[state] is Reason.OK or f"[{REASONS[state]}]" in out
+    if state is not State.UNLICENSED:
+        assert "+90 212 000 00 00" in " ".join(out.split()), "whom to call"
+        assert moment(NOW + 363 * DAY) in out, "when it ends"
+    assert whole["isolation"]["level"] == "partial", "a program gets everything"
+
+
+def test_what_status_leaves_out_is_named_by_the_command_that_shows_it(terminal: Terminal) -> None:
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", troubled(State.SUSPENDED))
+        more = row(terminal.type("status").out, "More")
+        assert more is not None
+    commands = more.split("; ")
+    assert commands == [*dict.fromkeys(commands)]
+    assert "license show" in commands
+    for command in commands:
+        found, _ = find(COMMANDS, command.split())
+        assert found is not None, command
+
+
 def test_what_ends_is_told_with_what_goes_on(terminal: Terminal) -> None:
     action = {"code": "contact_reseller", "tr": "Arayın.", "en": "Call Örnek Hosting."}
     out = ask(terminal, state="grace", reasons=["suspended"], until=NOW + 7200, next_action=action).out
@@ -161,7 +244,7 @@ def test_the_screen_in_turkish(terminal: Terminal) -> None:
     out = ask(terminal, state="grace", reasons=["suspended"], next_action=action).out
     assert row(out, "Lisans") == "ek süre bayi lisansı askıya aldı [suspended]"
     assert row(out, "Yapılacak") == "Bayinizi arayın."
-    assert row(out, "Ret işaretleri") == "yok"
+    assert row(ask(terminal).out, "Ret işaretleri") == "yok"
 
 
 def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Terminal) -> None:
