@@ -25,9 +25,13 @@ from opanel_agent.core.documents import signed_request
 from opanel_agent.core.errors import AgentError, Storage, Unavailable, Unreadable
 from opanel_agent.core.license import binding
 from opanel_agent.core.license.states import PERMITS, State
+from opanel_agent.core.values import replace
 from opanel_agent.core.wire.message import Reply, Sealed
+from opanel_agent.system.machine import LocalMachine
 from opanel_authority.lifecycle import changes
 from opanel_authority.lifecycle.changes import Change
+from properties.maintenance import KINDS as MACHINES
+from properties.maintenance import Host, reinstalled
 
 HOUR: Final = 3600
 STALE_DAYS: Final = 30
@@ -174,6 +178,34 @@ def maintenance(life: Life) -> None:
         if life.noted()["next_action"]["code"] == "activate":
             assert life.agent.run("activate")["ok"]
         life.days(4)
+
+
+def maintenance_of_hardware(life: Life) -> None:
+    """A machine as its files show it, and one change under it, of those that leave it the same."""
+    _maintained(life, same=True)
+
+
+def nothing_of_the_platform_left(life: Life) -> None:
+    """A change that leaves no platform-borne part; whoever is told to activate does, and keeps the seat."""
+    _maintained(life, same=False)
+
+
+def _maintained(life: Life, *, same: bool) -> None:
+    kind = life.draw.choice(
+        [each for each in MACHINES.values() if each.same is same and each.change is not reinstalled]
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        host = Host(Path(folder))
+        kind.lay(host)
+        life.agent.world = replace(life.agent.world, machine=LocalMachine({}, host.root))
+        life.agent.install(license_(activation={**BOUND, "min_p": 0}))
+        assert life.agent.run("activate")["ok"]
+        life.lists()
+        life.counts()
+        kind.change(host)
+        if life.noted()["next_action"]["code"] == "activate":
+            assert life.agent.run("activate")["ok"]
+        life.days(20)
 
 
 def _another(draw: random.Random, value: str) -> str:
@@ -393,6 +425,8 @@ KINDS: Final = (
     Kind(lost_files, worst=State.ACTIVE),
     Kind(a_license_of_tomorrow, worst=State.ACTIVE),
     Kind(maintenance, worst=State.GRACE),
+    Kind(maintenance_of_hardware, worst=State.ACTIVE),
+    Kind(nothing_of_the_platform_left, worst=State.GRACE),
     Kind(off_for_months, worst=State.ACTIVE),
     Kind(no_mirror_for_weeks, worst=State.ACTIVE),
     Kind(full_disk, worst=State.ACTIVE),

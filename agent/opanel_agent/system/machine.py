@@ -17,12 +17,12 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from opanel_agent import __version__
-from opanel_agent.core.license.binding import BOOT_DISKS
+from opanel_agent.core.license.binding import BOOT_DISKS, canonical
 from opanel_agent.core.reporting import fingerprint
 from opanel_agent.core.values import frozen
 from opanel_agent.system.log import log_event
@@ -76,6 +76,15 @@ class Kernel:
     memory_bytes: Callable[[], int | None] = _memory_bytes
 
 
+class _Mount(NamedTuple):
+    """A line of mountinfo, of which these four count."""
+
+    device: str
+    place: str
+    fs_type: str
+    source: str
+
+
 class LocalMachine:
     """This machine. The parameters are so that a test can lay out another; `code` is a file of this package."""
 
@@ -94,11 +103,11 @@ class LocalMachine:
 
     def components(self) -> Mapping[str, str]:
         """Returns the raw identifiers that this machine has, by component type."""
-        device = _collected("root_device", self._root_device)
-        disks = _collected("boot_disk", lambda: self._disk_names(device)) if device else None
+        devices = _collected("root_device", self._root_devices) or ()
+        disks = _collected("boot_disk", lambda: self._disk_names(devices))
         found = {
             "machine_id": _collected("machine_id", self._machine_id),
-            "root_fs_uuid": _collected("root_fs_uuid", lambda: self._file_system_uuid(device)) if device else None,
+            "root_fs_uuid": _collected("root_fs_uuid", lambda: self._file_system_uuid(devices)),
             "dmi_product_uuid": _collected("dmi_product_uuid", self._product_uuid),
             **dict(zip(BOOT_DISKS, disks or (), strict=False)),
             "cloud_instance_id": self._text("var/lib/cloud/data/instance-id"),
@@ -156,6 +165,8 @@ class LocalMachine:
         text = self._text("etc/machine-id")
         if text is None or not re.fullmatch(_MACHINE_ID, text):
             return None  # "uninitialized" during a first boot
+        if any(mount.place == "/etc/machine-id" and mount.fs_type == "tmpfs" for mount in self._mounts()):
+            return None  # drawn for this boot alone, because /etc cannot be written (machine-id(5))
         return app_specific(bytes.fromhex(text))
 
     def _product_uuid(self) -> str | None:
@@ -165,21 +176,55 @@ class LocalMachine:
         text = _text(Path(directory) / "product_uuid")
         return None if text == "absent" else text  # SetCredential= says so where the machine has no DMI
 
-    def _root_device(self) -> str | None:
-        """`major:minor` of what is mounted at /; the last such line is the one on top (proc_pid_mountinfo(5))."""
-        mounts = _text(self._root / "proc/self/mountinfo", MAX_MOUNTINFO_BYTES) or ""
-        fields = [fields for fields in (line.split(" ") for line in mounts.split("\n")) if fields[4:5] == ["/"]]
-        if not fields or "-" not in fields[-1]:
-            return None
-        device, rest = fields[-1][2], fields[-1][fields[-1].index("-") + 1 :]
-        if not device.startswith("0:"):
-            return device
-        # btrfs shows an anonymous device; its source names the real one. An overlay or tmpfs has none
-        source = rest[1] if len(rest) > 1 else ""
-        return self._text(f"sys/class/block/{source.removeprefix('/dev/')}/dev") if source.startswith("/dev/") else None
+    def _mounts(self) -> list[_Mount]:
+        """The lines of mountinfo that can be understood (proc_pid_mountinfo(5))."""
+        text = _text(self._root / "proc/self/mountinfo", MAX_MOUNTINFO_BYTES) or ""
+        lines = (line.split(" ") for line in text.split("\n"))
+        return [
+            _Mount(fields[2], fields[4], fields[dash + 1], fields[dash + 2])
+            for fields in lines
+            if "-" in fields and 5 < (dash := fields.index("-")) < len(fields) - 2
+        ]
 
-    def _file_system_uuid(self, device: str) -> str | None:
-        return self._udev(device, "ID_FS_UUID") or self._by_uuid(device)
+    def _root_devices(self) -> tuple[str, ...]:
+        """`major:minor` of what is mounted at /, the last such line being on top, and of the other members of a pool."""
+        roots = [mount for mount in self._mounts() if mount.place == "/"]
+        if not roots:
+            return ()
+        root = roots[-1]
+        if not root.device.startswith("0:"):
+            return (root.device,)
+        # btrfs and ZFS show an anonymous device; their source names the real ones. An overlay or tmpfs has none.
+        if root.fs_type == "zfs":
+            return self._pool_members(root.source.partition("/")[0])
+        return self._btrfs_members(root.source) if root.source.startswith("/dev/") else ()
+
+    def _btrfs_members(self, source: str) -> tuple[str, ...]:
+        """The device that the mount names, and the others of its file system, of which the kernel names any."""
+        named = self._block_named(source.removeprefix("/dev/"))
+        if named is None:
+            return ()
+        systems = (_entries(each / "devices") for each in _entries(self._root / "sys/fs/btrfs"))
+        members = next((found for found in systems if named.name in {each.name for each in found}), [])
+        devices = (_text(each / "dev") for each in (named, *members))
+        return tuple(dict.fromkeys(device for device in devices if device))
+
+    def _block_named(self, name: str) -> Path | None:
+        """The block device with this name below /dev; one of the device mapper's has two."""
+        blocks = self._root / "sys/class/block"
+        mapped = name.removeprefix("mapper/")
+        if mapped == name:
+            return blocks / name if (blocks / name).exists() else None
+        return next((each for each in _entries(blocks) if _text(each / "dm/name") == mapped), None)
+
+    def _pool_members(self, pool: str) -> tuple[str, ...]:
+        """The devices that udev found to be of this ZFS pool; the kernel tells nobody but root."""
+        known = [each.name.removeprefix("b") for each in _entries(self._root / "run/udev/data") if each.name[0] == "b"]
+        members = (each for each in known if self._udev(each, "ID_FS_TYPE") == "zfs_member")
+        return tuple(each for each in members if self._udev(each, "ID_FS_LABEL") == pool)
+
+    def _file_system_uuid(self, devices: Sequence[str]) -> str | None:
+        return (self._udev(devices[0], "ID_FS_UUID") or self._by_uuid(devices[0])) if devices else None
 
     def _by_uuid(self, device: str) -> str | None:
         """Outside of the sandbox, and where udev keeps no database: the links that it or mdev made."""
@@ -189,23 +234,28 @@ class LocalMachine:
                 return link.name
         return None
 
-    def _disk_names(self, device: str) -> list[str]:
+    def _disk_names(self, devices: Sequence[str]) -> list[str]:
         """The names of the disks below /: the preferred one of each, sorted, then every other that one has.
 
         Sorted, because the order of the disks may change at a boot. Each may be what an activation was bound to.
         """
-        block = self._block(device)
-        by_disk = [names for disk in _disks(block) if (names := self._names_of(disk))] if block else []
+        blocks = [block for device in devices if (block := self._block(device)) is not None]
+        disks = dict.fromkeys(disk for block in blocks for disk in _disks(block))
+        by_disk = [names for disk in disks if (names := self._names_of(disk))]
         preferred = sorted({names[0] for names in by_disk})
         others = sorted({name for names in by_disk for name in names[1:]} - {*preferred})
         return [*preferred, *others]
 
     def _names_of(self, disk: Path) -> list[str]:
+        """The kernel's names first, then udev's: either may write a number in another way one day, or not at all."""
         order = _NVME_NAMES if disk.name.startswith("nvme") else _DISK_NAMES
         names = [text for name in order if (text := _text(disk / name))]
         device = _text(disk / "dev")
-        by_udev = self._udev(device, "ID_SERIAL_SHORT") if device else None
-        return names or ([by_udev] if by_udev else [])
+        by_udev = (self._udev(device, name) for name in ("ID_SERIAL_SHORT", "ID_WWN")) if device else ()
+        one_each: dict[str, str] = {}
+        for name in (*names, *filter(None, by_udev)):
+            one_each.setdefault(canonical(BOOT_DISKS[0], name.strip().lower()), name)
+        return [*one_each.values()]
 
     def _block(self, device: str) -> Path | None:
         path = self._root / "sys/dev/block" / device

@@ -234,3 +234,45 @@ def test_the_fake_tells_what_it_is_told() -> None:
     machine.parts["boot_disk"] = "another"
     assert machine.components() == {**FULL, "boot_disk": "another"}
     assert FULL["boot_disk"] != "another"
+
+
+def test_a_machine_id_that_lasts_one_boot_is_none(layout: Layout) -> None:
+    layout.text("etc/machine-id", MACHINE_ID + "\n")
+    layout.mounted("8:1")
+    assert "machine_id" in layout.found()
+    layout.text("proc/self/mountinfo", "61 29 0:24 /machine-id /etc/machine-id ro - tmpfs tmpfs rw\n")
+    assert "machine_id" not in layout.found()
+    layout.text("proc/self/mountinfo", "61 29 8:1 /id /etc/machine-id ro - ext4 /dev/sda1 rw\n")
+    assert "machine_id" in layout.found(), "a file that an administrator mounts there stays"
+
+
+def test_a_pool_is_found_by_what_udev_read_on_its_members(layout: Layout) -> None:
+    layout.text("proc/self/mountinfo", "29 1 0:28 / / rw - zfs rpool/ROOT/debian rw\n")
+    for number, name in (("8:0", "sda"), ("8:16", "sdb"), ("8:32", "sdc")):
+        layout.disk(name, number, device__wwid=f"naa.5000c500a1b2c3d{number[-1]}\n")
+        label = "rpool" if name < "sdc" else "backup"
+        layout.text(
+            f"run/udev/data/b{number}", f"E:ID_FS_TYPE=zfs_member\nE:ID_FS_LABEL={label}\nE:ID_FS_UUID=112233\n"
+        )
+    assert layout.found() == {
+        "root_fs_uuid": "112233",
+        "boot_disk": "naa.5000c500a1b2c3d0",
+        "boot_disk_2": "naa.5000c500a1b2c3d6",
+    }
+
+
+def test_btrfs_on_a_mapped_device_is_found_by_its_name(layout: Layout) -> None:
+    layout.text("proc/self/mountinfo", "29 1 0:25 / / rw - btrfs /dev/mapper/luks-root rw\n")
+    layout.disk("sda", "8:0", device__wwid="naa.5000c500a1b2c3d4\n")
+    layout.disk("dm-0", "254:0", dm__name="luks-root\n")
+    layout.link("sys/devices/dm-0/slaves/sda", "sys/devices/sda")
+    layout.link("sys/class/block/dm-0", "sys/devices/dm-0")
+    layout.text("run/udev/data/b254:0", f"E:ID_FS_UUID={UUID}\n")
+    assert layout.found() == {"root_fs_uuid": UUID, "boot_disk": "naa.5000c500a1b2c3d4"}
+
+
+def test_udev_tells_what_the_kernel_does_not_and_one_number_counts_once(layout: Layout) -> None:
+    layout.disk("sda", "8:0", device__wwid="naa.5000c500a1b2c3d4\n")
+    layout.mounted("8:0", "/dev/sda")
+    layout.text("run/udev/data/b8:0", "E:ID_SERIAL_SHORT=ZA1B2C3D\nE:ID_WWN=0x5000c500a1b2c3d4\n")
+    assert layout.found() == {"boot_disk": "naa.5000c500a1b2c3d4", "boot_disk_2": "ZA1B2C3D"}
