@@ -82,7 +82,10 @@ def held(context: PassContext, intent: Members) -> Result:
                 for sealed in context.outbox.held_reports()
             ]
         }
-    sealed = context.outbox.require_held(intent.text("id", max_length=64))
+    report_id = intent.text("id", max_length=64)
+    sealed = context.outbox.held(report_id)
+    if sealed is None:  # not `held_unknown`, whose cure is for a request that a command has just shown
+        raise Untrusted(Fault.USAGE, "held_report_unknown", id=report_id)
     match action:
         case "show":
             edited = _is_edited(context.outbox, sealed)

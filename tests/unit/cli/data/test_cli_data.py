@@ -255,7 +255,7 @@ def test_held_drop_only_names_the_report_in_a_dry_run(terminal: Terminal) -> Non
 
 
 def test_held_drop_of_an_unknown_report_fails_in_a_dry_run_as_it_would_without(terminal: Terminal) -> None:
-    unknown = Untrusted(Fault.USAGE, "held_unknown", id=ID)
+    unknown = Untrusted(Fault.USAGE, "held_report_unknown", id=ID)
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.failed("/v1/held", unknown.to_json())
         dry = terminal.type("data", "held", "drop", ID, "--dry-run")
@@ -465,7 +465,7 @@ def test_bytes_that_move_a_cursor_are_shown_as_what_they_are(terminal: Terminal)
 
 def test_an_id_that_nobody_knows(terminal: Terminal) -> None:
     with fake_daemon(terminal.paths.socket) as daemon:
-        daemon.failed("/v1/held", Untrusted(Fault.USAGE, "held_unknown", id=ID).to_json())
+        daemon.failed("/v1/held", Untrusted(Fault.USAGE, "held_report_unknown", id=ID).to_json())
         assert terminal.type("data", "held", "show", ID).status == 65
 
 

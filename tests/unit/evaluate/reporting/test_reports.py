@@ -276,6 +276,14 @@ def test_a_held_report_is_shown_dropped_or_sent_at_once(agent: Simulated) -> Non
     assert len(reports(agent)) == 1
 
 
+@pytest.mark.parametrize("action", ["show", "drop", "send"])
+def test_a_report_that_is_not_held_is_named_as_one(agent: Simulated, action: str) -> None:
+    """With a cure of its own: that of a request which a command has shown would have the person type it again."""
+    error = agent.run("held", action=action, id="usage-0123456789abcdef")["error"]
+    assert (error["code"], error["detail"]) == ("usage", "held_report_unknown")
+    assert error["values"]["id"] == "usage-0123456789abcdef"
+
+
 def test_a_report_that_is_denied_cannot_be_sent_at_once_either(agent: Simulated) -> None:
     write_consent(agent, YES)
     (waiting,) = agent.run("held")["result"]["held"]
