@@ -186,8 +186,10 @@ def _waits(world: Context, purpose: Purpose, consent: ConsentReading) -> Iterato
     if purpose in CONSENT_BASED:
         if consent.review(purpose):
             yield world.sentence("why.review")
+        elif hold_s := consent.hold_s(purpose):
+            yield world.sentence("why.hold", hours=hold_s // HOUR_S)
         else:
-            yield world.sentence("why.hold", hours=consent.hold_s(purpose) // HOUR_S)
+            yield world.sentence("why.no_hold")
 
 
 def _purpose_json(purpose: Purpose, consent: ConsentReading, grounds: tuple[Objection, ...]) -> dict[str, Shown]:

@@ -85,4 +85,7 @@ def _waiting(world: Context, purpose: Purpose, consent: ConsentReading) -> str:
         return ""
     if consent.review(purpose):
         return world.sentence("consent.may_reviewed")
-    return world.sentence("consent.may_held", hours=consent.hold_s(purpose) // HOUR_S)
+    hold_s = consent.hold_s(purpose)
+    return (
+        world.sentence("consent.may_held", hours=hold_s // HOUR_S) if hold_s else world.sentence("consent.may_at_once")
+    )

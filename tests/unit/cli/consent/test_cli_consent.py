@@ -47,6 +47,15 @@ def test_allow_changes_one_literal_and_says_how_long_a_report_waits(terminal: Te
     assert "is held for 24 hours first" in printed.out
 
 
+def test_allow_says_that_a_report_does_not_wait_where_no_hold_is_set(terminal: Terminal) -> None:
+    before = write(terminal)
+    terminal.paths.consent.write_bytes(before.replace(b'hold = "24h"', b'hold = "0h"'))
+    assert "Finished reports are not held" in terminal.type("consent", "allow", "usage_statistics").out
+    assert (
+        "usage_statistics     consent.toml, line 5  yes  reports are not held" in terminal.type("consent", "show").out
+    )
+
+
 def test_allow_without_a_file_writes_a_fresh_one_that_allows_nothing_else(terminal: Terminal) -> None:
     assert terminal.type("consent", "allow", "crash_reports").status == 0
     file = parse(terminal.paths.consent.read_bytes())
