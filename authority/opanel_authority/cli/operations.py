@@ -25,7 +25,10 @@ def register(add: AddCommand) -> None:
     )
     keeping.add_argument("--licenses", type=int, metavar="DAYS", help="after nobody can hold a license as valid")
     keeping.add_argument("--changes", type=int, metavar="DAYS")
-    add("encrypt-keys", _encrypt_keys, "write every key file that lies here anew, under the passphrase")
+    encrypting = add("encrypt-keys", _encrypt_keys, "write every key file that lies here anew, under the passphrase")
+    encrypting.add_argument(
+        "--new-passphrase", type=Path, metavar="FILE", help="under the one in this file from now on"
+    )
     add("upgrade", _upgrade, "bring the books to this version, with the service stopped and a copy made")
     add("health", _health, "what needs somebody: exit 0 where nothing does, 1 else")
 
@@ -67,7 +70,8 @@ def _encrypt_keys(arguments: argparse.Namespace) -> Result:
         theirs = [Path(row.directory) / "key.pem" for row in books.delegations() if row.directory]
     own = [(path, Role(path.stem.partition("-")[0])) for path in sorted((arguments.dir / "keys").glob("*.pem"))]
     files = [*own, *((path, Role.RESELLER) for path in theirs if path.exists())]
-    done: list[Json] = [str(path) for path, role in files if keys.encrypt(path, role)]
+    new = None if arguments.new_passphrase is None else keys.read_passphrase(arguments.new_passphrase)
+    done: list[Json] = [str(path) for path, role in files if keys.encrypt(path, role, new)]
     return {"encrypted": done}
 
 

@@ -7,7 +7,7 @@ anybody's.
 A key has one role and signs only what its role signs (license-format.md, "One envelope"). What was signed is verified
 by the agent's own code before it is handed out, so a document that no agent would take never leaves here.
 
-Where a passphrase is given (`passphrase`), whatever is written is encrypted under it (PKCS #8, RFC 8018), and is decrypted
+Where a passphrase is given (`passphrase`), whatever is written is encrypted under it (`key_encryption`), and is decrypted
 once for each content: a file is still read at each use. Files from before stay readable until `encrypt` wrote them anew.
 
 A key may stay on a token instead (`token_key`): in the place of its `.pem` is a file `.uri` then, under the same rules.
@@ -27,7 +27,6 @@ from typing import BinaryIO, Final, Protocol, Self
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
@@ -42,12 +41,11 @@ from opanel_agent.core.errors import Bug, Misconfigured
 from opanel_agent.core.jose import jws
 from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.jose.keys import PublicKey
-from opanel_authority.documents import token_key
+from opanel_authority.documents import key_encryption, token_key
 from opanel_authority.documents.token_key import TokenKey
 
 PASSPHRASE_VARIABLE: Final = "OPANEL_AUTHORITY_PASSPHRASE_FILE"  # noqa: S105 - names a file
 _CREDENTIAL: Final = "opanel-authority-passphrase"
-_ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _MAX_PEM_BYTES: Final = 4096
 _MAX_SIGNED_BYTES: Final = 1024 * 1024  # a line of a release manifest
 
@@ -128,11 +126,17 @@ class PrivateKey:
 
     def pem(self) -> bytes:
         """PKCS #8, encrypted where there is a passphrase. Never of a key on a token, which has no bytes."""
+        return self.pem_under(passphrase())
+
+    def pem_under(self, secret: bytes | None) -> bytes:
+        """As `pem`, under this passphrase; None for none."""
         if not isinstance(self.secret, Ed25519PrivateKey):
             raise Bug(Reason.INTERNAL, "token_key_bytes", role=self.role.value)
-        secret = passphrase()
-        encryption = NoEncryption() if secret is None else BestAvailableEncryption(secret)
-        return self.secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+        if secret is None:
+            return self.secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return key_encryption.encrypted(
+            self.secret.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), secret
+        )
 
 
 def passphrase() -> bytes | None:
@@ -146,21 +150,36 @@ def passphrase() -> bytes | None:
     path = Path(named) if named else None if credentials is None else Path(credentials) / _CREDENTIAL
     if path is None or (not named and not path.exists()):
         return None
+    return read_passphrase(path)
+
+
+def read_passphrase(path: Path) -> bytes:
+    """The passphrase in a file, without the white space around it. Raises Misconfigured for none."""
     secret = path.read_bytes().strip()
     if not secret:
         raise Misconfigured(Fault.FILE_REFUSED, "passphrase_empty", path=str(path))
     return secret
 
 
-def encrypt(path: Path, role: Role) -> bool:
-    """Writes a key file anew under the passphrase; False where it is encrypted already. Raises Misconfigured without one."""
-    if passphrase() is None:
+def encrypt(path: Path, role: Role, new: bytes | None = None) -> bool:
+    """Writes a key file anew under the passphrase, or under a `new` one; False where it is so already.
+
+    A file that was in the clear, or encrypted as `key_encryption` does not, is written anew. Raises Misconfigured without a
+    passphrase, and for a file that neither opens.
+    """
+    secret = passphrase() if new is None else new
+    if secret is None:
         raise Misconfigured(Fault.FILE_REFUSED, "passphrase_missing", path=str(path))
-    key = load(path, role)
-    if _ENCRYPTED in path.read_bytes():
+    pem = _read_tight(path)
+    if key_encryption.is_current(pem) and _opens(pem, secret):
         return False
-    replace_private(path, key.pem())
+    replace_private(path, load(path, role).pem_under(secret))
     return True
+
+
+def is_encrypted(path: Path) -> bool:
+    """Tells whether a key file is encrypted as this version does it. Raises OSError."""
+    return key_encryption.is_current(path.read_bytes())
 
 
 def make_directory(directory: Path) -> None:
@@ -248,7 +267,7 @@ def load(path: Path, role: Role) -> PrivateKey:
     if not path.exists() and reference(path).exists():
         return PrivateKey.on_token(role, _read_tight(reference(path)).decode("utf-8", "replace").strip())
     pem = _read_tight(path)
-    encrypted = _ENCRYPTED in pem
+    encrypted = key_encryption.MARK.encode("ascii") in pem
     password = passphrase() if encrypted else None
     if encrypted and password is None:
         raise Misconfigured(Fault.FILE_REFUSED, "passphrase_missing", path=str(path))
@@ -274,6 +293,14 @@ def _read_tight(path: Path) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         _hold_tight(path, os.fstat(descriptor), directory=False)
         return file.read(_MAX_PEM_BYTES)
+
+
+def _opens(pem: bytes, password: bytes) -> bool:
+    try:
+        _decrypted(pem, password)
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=256)

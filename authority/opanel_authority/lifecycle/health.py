@@ -4,6 +4,7 @@ Ready is: the books can be read, the root is good, the keys of the service are t
 is missing, a status list that nobody signs, a range that fills up.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -58,6 +59,7 @@ def examine(authority: Authority, *, now: int) -> Health:
         return found
     if authority.root.exp < now + _SOON_S:
         found.problems.append("the root expires within 90 days: opanel-authority rotate root")
+    found.problems += _in_the_clear((authority.directory / "keys").glob("*.pem"))
     with authority.store.reading() as books:
         _resellers(authority, books, found, now)
         dates = [held.iat for shard in books.shard_numbers() if (held := books.signed_shard(shard)) is not None]
@@ -79,10 +81,18 @@ def _resellers(authority: Authority, books: Books, found: Health, now: int) -> N
         drawn, entries = books.drawn_share(row.jti)
         if row.directory and not keys.exists(Path(row.directory) / "key.pem"):
             found.problems.append(f"the key of {row.name} is not in {row.directory}: opanel-authority relocate")
+        found.problems += _in_the_clear(Path(row.directory).glob("key.pem") if row.directory else ())
         if may.issue_until < now + _SOON_S:
             found.problems.append(f"{row.name} may issue for less than 90 days: opanel-authority reseller")
         if 2 * row.slots_drawn >= slots or 2 * drawn >= entries:
             found.problems.append(f"half of what {row.name} may sell is given out")
+
+
+def _in_the_clear(files: Iterable[Path]) -> list[str]:
+    """Key files that are not encrypted although a passphrase is given, or only as an older version did it."""
+    if keys.passphrase() is None:
+        return []
+    return [f"{path} is not encrypted: opanel-authority encrypt-keys" for path in files if not keys.is_encrypted(path)]
 
 
 def _figures(books: Books) -> dict[str, int]:

@@ -1,20 +1,30 @@
 """Private keys: files that only their owner can read, one role each, and signatures that the agent's code takes."""
 
+import base64
 import json
 import os
+import shutil
 import stat
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from fixtures.authority.vendor import vendor
 from opanel_agent.core.errors import Bug, Misconfigured
 from opanel_agent.core.jose import jws
 from opanel_agent.core.jose.jws import Typ
 from opanel_authority.cli.main import main
-from opanel_authority.documents import keys
+from opanel_authority.documents import key_encryption, keys
 from opanel_authority.documents.keys import SIGNS, PrivateKey, Role
 
 
@@ -133,6 +143,77 @@ def test_under_a_passphrase_keys_are_written_encrypted(tmp_path: Path, monkeypat
     assert refusal(path) == "passphrase_empty"
     monkeypatch.delenv(keys.PASSPHRASE_VARIABLE)
     assert refusal(path) == "passphrase_missing"
+
+
+def test_a_passphrase_costs_16_mib_to_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OpenSSL reads it: scrypt with N = 2^14, r = 8, p = 5, AES-256-CBC; and no two files are alike."""
+    (tmp_path / "passphrase").write_text("correct horse")
+    monkeypatch.setenv(keys.PASSPHRASE_VARIABLE, str(tmp_path / "passphrase"))
+    key = PrivateKey.make(Role.STATUS)
+    pem = key.pem()
+    assert pem != key.pem()
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    asked = [openssl, "pkey", "-passin", "pass:correct horse", "-pubout", "-outform", "DER"]
+    public = subprocess.run(asked, input=pem, capture_output=True, check=True).stdout
+    assert public[-32:] == key.public.raw
+    shown = subprocess.run([openssl, "asn1parse"], input=pem, capture_output=True, check=True).stdout.decode()
+    assert [line.rpartition(":")[2] for line in shown.splitlines() if "INTEGER" in line] == ["4000", "08", "05", "20"]
+    assert (":scrypt" in shown, ":aes-256-cbc" in shown) == (True, True)
+
+
+@pytest.mark.parametrize("size", [1, 16, 48, 80])
+def test_whatever_its_size_the_container_is_read_by_its_lengths(size: int) -> None:
+    pem = key_encryption.encrypted(bytes(size), b"x")
+    whole = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    long_form = whole[1] == 0x81
+    assert len(whole) == (3 + whole[2] if long_form else 2 + whole[1])
+    assert key_encryption.is_current(pem)
+
+
+def test_files_of_before_are_encrypted_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "passphrase").write_text("correct horse")
+    path = saved(tmp_path)
+    key = keys.load(path, Role.STATUS)
+    assert isinstance(key.secret, Ed25519PrivateKey)
+    path.write_bytes(
+        key.secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"correct horse"))
+    )
+    monkeypatch.setenv(keys.PASSPHRASE_VARIABLE, str(tmp_path / "passphrase"))
+    assert not keys.is_encrypted(path)
+    assert keys.load(path, Role.STATUS).public == key.public
+    assert [keys.encrypt(path, Role.STATUS) for _ in range(2)] == [True, False]
+    assert keys.is_encrypted(path)
+    assert keys.load(path, Role.STATUS).public == key.public
+
+
+def test_another_passphrase_takes_over_even_where_it_was_broken_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = vendor(tmp_path, now=int(time.time()))
+    here = ["--dir", str(made.authority.directory), "--json"]
+    count = len([*(tmp_path / "vendor" / "keys").glob("*.pem"), tmp_path / "reseller" / "key.pem"])
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("correct horse")
+    new.write_text("battery staple")
+    monkeypatch.setenv(keys.PASSPHRASE_VARIABLE, str(old))
+    assert main(["health", *here]) == 1
+    assert "status.pem is not encrypted" in capsys.readouterr().out
+    assert main(["encrypt-keys", *here]) == 0
+    capsys.readouterr()
+    assert main(["health", *here]) == 0
+    assert keys.encrypt(made.authority.directory / "keys/status.pem", Role.STATUS, b"battery staple"), (
+        "one, and no more"
+    )
+    capsys.readouterr()
+    for encrypted in (count - 1, 0):
+        assert main(["encrypt-keys", "--new-passphrase", str(new), *here]) == 0
+        assert len(json.loads(capsys.readouterr().out)["result"]["encrypted"]) == encrypted
+    assert main(["health", *here]) == 1, "under the old one"
+    monkeypatch.setenv(keys.PASSPHRASE_VARIABLE, str(new))
+    assert main(["health", *here]) == 0
+    assert made.activate(made.issue())
 
 
 def test_a_credential_of_systemd_is_the_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
