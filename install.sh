@@ -36,24 +36,24 @@ $withdrawals/agent|opanel-agent:opanel-agent 755"
 usage() {
     case $lang in
     tr) cat <<'END' ;;
-kullanım: ./install.sh [--wheels KLASÖR] [--license ANAHTAR|DOSYA] [--preseed DOSYA] [--lang tr|en] [--dry-run]
+kullanım: ./install.sh [--wheels DİZİN] [--license ANAHTAR|DOSYA] [--preseed DOSYA] [--lang tr|en] [--dry-run]
           ./install.sh --uninstall [--purge [--no-export]] [--lang tr|en] [--dry-run]
           ./install.sh --demo [--keep] [--lang tr|en]
 
-  --wheels KLASÖR   paketler bu klasörden alınır (packaging/wheels.py hazırlar); hiçbir sunucuya bağlanılmaz
+  --wheels DİZİN   paketler bu dizinden alınır (packaging/wheels.py hazırlar); hiçbir sunucuya bağlanılmaz
   --license DOSYA   kurulumdan sonra bu lisans belgesi çevrimdışı yüklenir
-  --license ANAHTAR kurulum ve sorulardan sonra anahtar lisans belgesiyle değiştirilir; ne gideceği önce gösterilir
-                    (anahtarı içeren bir DOSYA onu işlem listesinde göstermez)
+  --license ANAHTAR kurulum ve sorulardan sonra anahtarla lisans alınır; gönderilecekler önce gösterilir
+                    (anahtarı içeren bir DOSYA verilirse anahtar süreç listesinde görünmez)
   --preseed DOSYA   sorular yerine bu consent.toml geçerli olur
   --dry-run         yapılacak her değişiklik yazılır, hiçbir şey değiştirilmez
   --uninstall       kurulan her şey kaldırılır; /etc/opanel-agent ve /var/lib/opanel-agent* kalır
   --purge           önce verileriniz bir dosyaya aktarılır, sonra onlar da silinir; --no-export: aktarılmaz
-  --demo            her kullanıcıyla: .env/demo içinde bir ortam kurulur ve bir lisansın öyküsü yalnızca bu makinede gösterilir
-  --keep            demonun lisans makamı ve ajanı çalışır bırakılır; nasıl konuşulacağı ve durdurulacağı söylenir
-  --lang tr|en      dil (belirtilmezse yerel ayarlar ne diyorsa)
+  --demo            her kullanıcıyla: .env/demo içinde bir ortam kurulur ve örnek bir lisansın yaşam döngüsü yalnızca bu makinede gösterilir
+  --keep            gösterinin lisans otoritesi ve ajanı çalışır bırakılır; nasıl kullanılacağı ve durdurulacağı gösterilir
+  --lang tr|en      dil (belirtilmezse yerel ayara göre)
   -h, --help        bu metin
 
-Aynı komut yükseltir ve onarır. Kurulum ajanın kendi sorularıyla biter (opanel-agent setup); yanıtlanmayan her şey hayır demektir.
+Aynı komut yükseltir ve onarır. Kurulum ajanın kendi sorularıyla biter (opanel-agent setup); yanıtlanmayan her soru “hayır” sayılır.
 
 çıkış: 0 tamam · 64 kullanım · 69 paketlere ulaşılamıyor · 70 iç hata · 74 yazılamıyor · 77 root değil · 78 bu makinede bir şey eksik
 END
@@ -93,54 +93,54 @@ both() { # English, Turkish
 sentence() {
     case $1 in
     fresh) both "opanel-agent $2 is installed here for the first time." "opanel-agent $2 buraya ilk kez kuruluyor." ;;
-    upgrade) both "opanel-agent $2 is here; $3 takes its place. License, consents and ledger stay." "opanel-agent $2 kurulu; yerine $3 geçiyor. Lisans, izinler ve kayıt defteri kalıyor." ;;
+    upgrade) both "opanel-agent $2 is here; $3 takes its place. License, consents and ledger stay." "opanel-agent $2 kurulu; yerine $3 geçiyor. Lisans, rızalar ve kayıt defteri kalıyor." ;;
     same) both "opanel-agent $2 is here already." "opanel-agent $2 zaten kurulu." ;;
     unfinished) both "An earlier run was cut short; this one finishes it." "Önceki bir çalıştırma yarıda kalmış; bu çalıştırma onu tamamlar." ;;
-    old_systemd) both "systemd $2 is older than 247: some walls of the service are not known to it. 'opanel-agent status' says which ones are missing." "systemd $2, 247'den eski: hizmetin bazı duvarlarını tanımıyor. Hangilerinin eksik olduğunu 'opanel-agent status' söyler." ;;
+    old_systemd) both "systemd $2 is older than 247: it does not support some of the service's sandbox restrictions. 'opanel-agent status' lists those that are not active." "systemd $2, 247'den eski: hizmetin bazı yalıtım önlemlerini desteklemiyor. Etkin olmayanları 'opanel-agent status' listeler." ;;
     plan) both "What changes:" "Yapılacak değişiklikler:" ;;
     nothing) both "Nothing has to be changed." "Değiştirilecek bir şey yok." ;;
     no_hosts) both "Hosts that will be contacted: none." "Bağlanılacak sunucu: yok." ;;
-    hosts) both "Hosts that will be contacted, for the packages: $2. They see this server's IP address and which packages it fetches, nothing else about it." "Paketler için bağlanılacak sunucular: $2. Bu sunucunun IP adresini ve hangi paketleri indirdiğini görürler, başka bir şey öğrenmezler." ;;
+    hosts) both "Hosts that will be contacted, for the packages: $2. They see this server's IP address and which packages it fetches, nothing else about it." "Paketler için bağlanılacak sunucular: $2. Bu sunucunun IP adresini ve hangi paketleri indirdiğini görürler; başka bilgi almazlar." ;;
     then_license) both "Then: the license in $2 is installed, offline." "Sonra: $2 içindeki lisans çevrimdışı yüklenir." ;;
-    then_key) both "After the questions: the license key is exchanged at the authority; the command shows what leaves first." "Sorulardan sonra: lisans anahtarı lisans makamında belgesiyle değiştirilir; komut ne gideceğini önce gösterir." ;;
-    then_setup) both "Last: opanel-agent setup asks what may leave this server. What is not answered is a no." "En son: opanel-agent setup bu sunucudan nelerin çıkabileceğini sorar. Yanıtlanmayan her şey hayır demektir." ;;
-    then_untracked) both "Nothing is asked: do-not-track is set where this runs. To be asked later: opanel-agent dnt off, then opanel-agent setup." "Hiçbir şey sorulmaz: bunun çalıştığı yerde izlenmeme istenmiş. Sonradan sorulması için: opanel-agent dnt off, ardından opanel-agent setup." ;;
+    then_key) both "After the questions: the license key is redeemed at the authority; the command first shows what will be sent." "Sorulardan sonra: anahtarla lisans otoritesinden lisans alınır; komut gönderilecekleri önce gösterir." ;;
+    then_setup) both "Last: opanel-agent setup asks what may be sent from this server. What is not answered counts as no." "En son: opanel-agent setup bu sunucudan nelerin gönderilebileceğini sorar. Yanıtlanmayan her soru “hayır” sayılır." ;;
+    then_untracked) both "Nothing is asked: do-not-track is set where this runs. To be asked later: opanel-agent dnt off, then opanel-agent setup." "Hiçbir şey sorulmaz: bu ortamda izlenmeme istenmiş. Sonradan sorulması için: opanel-agent dnt off, ardından opanel-agent setup." ;;
     then_preseed) both "Last: opanel-agent setup takes the answers from $2." "En son: opanel-agent setup yanıtları $2 dosyasından alır." ;;
     dry) both "Nothing was changed (--dry-run)." "Hiçbir şey değiştirilmedi (--dry-run)." ;;
-    folder) both "make $2" "klasör: $2" ;;
+    folder) both "make $2" "dizin: $2" ;;
     fetch) both "fetch the packages into $2, checked against their hashes" "paketler indirilir, özetleriyle denetlenir: $2" ;;
     take) both "copy the packages from $2 to $3" "paketler kopyalanır: $2 → $3" ;;
     build) both "build opanel-agent $2 from $3" "opanel-agent $2 derlenir: $3" ;;
     env) both "make the environment $2 with Python $3" "ortam kurulur: $2 (Python $3)" ;;
     swap) both "point $2 at it" "$2 ona yönlendirilir" ;;
-    untracked) both "write $2: do-not-track is set where this runs, and the service would not see it" "yazılır: $2 (bunun çalıştığı yerde izlenmeme istenmiş, hizmet bunu göremezdi)" ;;
+    untracked) both "write $2: do-not-track is set where this runs, and the service would not see it" "yazılır: $2 (bu ortamda izlenmeme istenmiş; hizmet bu ortamı göremez)" ;;
     lay) both "write $2" "yazılır: $2" ;;
-    link) both "link $2 to $3" "bağ kurulur: $2 → $3" ;;
+    link) both "link $2 to $3" "bağlantı oluşturulur: $2 → $3" ;;
     drop) both "remove $2" "silinir: $2" ;;
     accounts) both "make the users opanel-agent, opanel-courier and the group opanel, where they are missing" "eksikse opanel-agent ve opanel-courier kullanıcıları ile opanel grubu oluşturulur" ;;
     folders) both "make $2" "oluşturulur: $2" ;;
     reload) both "have systemd read its units again" "systemd birimlerini yeniden okur" ;;
     enable) both "enable and start $2" "etkinleştirilir ve başlatılır: $2" ;;
     restart) both "restart $2, where it runs" "çalışıyorsa yeniden başlatılır: $2" ;;
-    not_watched) both "opanel-agent-changed.path did not start: a change of consent or settings counts all the same, and is shown later." "opanel-agent-changed.path başlamadı: izin veya ayar değişikliği yine geçerlidir, yalnızca sonradan gösterilir." ;;
+    not_watched) both "opanel-agent-changed.path did not start: a change of consent or settings counts all the same, and is shown later." "opanel-agent-changed.path başlamadı: rıza ya da ayar değişikliği yine geçerlidir, yalnızca daha geç gösterilir." ;;
     stop) both "stop and disable $2" "durdurulur ve devre dışı bırakılır: $2" ;;
     export) both "export the data to $2" "veriler aktarılır: $2" ;;
-    seat) both "The license's seat stays taken; to give it up, first: opanel-agent license release" "Lisansın yeri dolu kalır; boşaltmak için önce: opanel-agent license release" ;;
+    seat) both "The license's seat stays taken; to give it up, first: opanel-agent license release" "Lisansın kullanım hakkı dolu kalır; bırakmak için önce: opanel-agent license release" ;;
     nothing_kept) both "There is nothing to export." "Aktarılacak veri yok." ;;
     account) both "remove the user or group $2" "kullanıcı ya da grup silinir: $2" ;;
     interrupted) both "Interrupted. Run it again: it goes on where it stopped." "Yarıda kesildi. Yeniden çalıştırın: kaldığı yerden sürer." ;;
     working) both "Working …" "Çalışıyor …" ;;
     back) both "The new version did not start, or gives no answer; what was here before is put back." "Yeni sürüm başlamadı ya da yanıt vermiyor; önceki sürüm geri konuyor." ;;
-    consent_refused) both "The consent file is refused, so nothing is allowed; the lines above say where. The installation is done." "İzin dosyası kabul edilmedi, bu yüzden hiçbir şeye izin yok; yukarıdaki satırlar yerini söylüyor. Kurulum tamam." ;;
-    setup_left) both "The questions were not answered to the end; what is not answered is a no. Ask again: opanel-agent setup" "Sorular sonuna kadar yanıtlanmadı; yanıtlanmayan her şey hayır demektir. Yeniden sormak için: opanel-agent setup" ;;
-    license_left) both "The license was not installed; the lines above say why. The installation is done. Again: opanel-agent license install" "Lisans yüklenmedi; nedeni yukarıdaki satırlarda. Kurulum tamam. Yeniden denemek için: opanel-agent license install" ;;
+    consent_refused) both "The consent file is refused, so nothing is allowed; the lines above say where. The installation is done." "Rıza dosyası kabul edilmedi, bu yüzden hiçbir rıza geçerli değil; yeri yukarıdaki satırlarda. Kurulum tamamlandı." ;;
+    setup_left) both "The questions were not answered to the end; what is not answered is a no. Ask again: opanel-agent setup" "Sorular sonuna kadar yanıtlanmadı; yanıtlanmayan her soru “hayır” sayılır. Yeniden sormak için: opanel-agent setup" ;;
+    license_left) both "The license was not installed; the lines above say why. The installation is done. Again: opanel-agent license install" "Lisans yüklenmedi; nedeni yukarıdaki satırlarda. Kurulum tamamlandı. Yeniden denemek için: opanel-agent license install" ;;
     installed) both "Done: opanel-agent $2 is installed ($3 changes). How it is: opanel-agent status" "Tamam: opanel-agent $2 kurulu ($3 değişiklik). Durumu görmek için: opanel-agent status" ;;
     undo) both "To undo it: $2 --uninstall (your settings and data stay), --uninstall --purge (nothing stays)" "Geri almak için: $2 --uninstall (ayarlarınız ve verileriniz kalır), --uninstall --purge (hiçbir şey kalmaz)" ;;
-    what) both "What was laid where: $2" "Neyin nereye konduğu: $2" ;;
+    what) both "What was laid where: $2" "Kurulan dosyaların listesi: $2" ;;
     gone) both "Done: opanel-agent was removed ($2 changes)." "Tamam: opanel-agent kaldırıldı ($2 değişiklik)." ;;
     stays) both "Your settings and data stay: $2. To install it again: ./install.sh · To remove those, too: ./install.sh --uninstall --purge" "Ayarlarınız ve verileriniz kaldı: $2. Yeniden kurmak için: ./install.sh · Onları da silmek için: ./install.sh --uninstall --purge" ;;
     exported) both "Your data: $2. Check it on any machine: opanel-agent verify FILE" "Verileriniz: $2. Herhangi bir makinede denetlemek için: opanel-agent verify DOSYA" ;;
-    not_ours) both "left: $2, which is no longer the installer's" "bırakıldı: $2, artık kurulum betiğinin değil" ;;
+    not_ours) both "left: $2, which is no longer the installer's" "dokunulmadı: $2, artık kurulum betiğine ait değil" ;;
     demo_env) both "making .env/demo with $2, once: packages are fetched and checked against their hashes" ".env/demo kuruluyor ($2), bir kez: paketler indirilir ve özetleriyle denetlenir" ;;
     esac
 }
@@ -160,7 +160,7 @@ problem() {
     together) cannot 64 "cannot use $2 here" 'see --help: it belongs to another use' "$2 burada kullanılamıyor" 'bkz. --help: başka bir kullanıma ait' ;;
     value) cannot 64 "cannot use $2 without its value" "write it behind it: $2 $3" "$2 değeri olmadan kullanılamıyor" "değerini arkasına yazın: $2 $3" ;;
     no_language) cannot 64 'cannot tell the language' '--lang takes tr or en' 'dil anlaşılamıyor' '--lang tr ya da en olabilir' ;;
-    language) cannot 64 "cannot speak $2" '--lang takes tr or en' "$2 konuşulamıyor" '--lang tr ya da en olabilir' ;;
+    language) cannot 64 "cannot speak $2" '--lang takes tr or en' "$2 dili kullanılamıyor" '--lang tr ya da en olabilir' ;;
     license) cannot 64 "cannot read the license $2: it is neither a file here nor a license key" 'name the file, or type the key as it was sent' "$2 lisansı okunamıyor: ne bir dosya ne de bir lisans anahtarı" 'dosyayı belirtin ya da anahtarı gönderildiği gibi yazın' ;;
     preseed) cannot 64 "cannot read $2" 'name a readable consent.toml' "$2 okunamıyor" 'okunabilir bir consent.toml belirtin' ;;
     root) cannot 77 'cannot install or remove a service: this needs root' 'run it with sudo; --dry-run shows every change without root' 'hizmet kurulamıyor ya da kaldırılamıyor: root yetkisi gerekiyor' 'sudo ile çalıştırın; --dry-run her değişikliği root olmadan da gösterir' ;;
@@ -170,21 +170,21 @@ problem() {
     venv) cannot 78 "cannot make a Python environment with $2: its venv module is not there" 'Debian and Ubuntu keep it apart: apt install python3-venv' "$2 ile Python ortamı kurulamıyor: venv modülü yok" 'Debian ve Ubuntu onu ayrı tutar: apt install python3-venv' ;;
     clock) cannot 78 "cannot trust the clock: it says $2, and this package was made on $3" 'set it: timedatectl set-ntp true, or date -s' "saate güvenilemiyor: $2 gösteriyor, bu paket ise $3 tarihli" 'ayarlayın: timedatectl set-ntp true ya da date -s' ;;
     full) cannot 74 "cannot install: less than $3 MB are free in $2" 'free some space' "kurulum yapılamıyor: $2 içinde $3 MB'tan az boş yer var" 'yer açın' ;;
-    in_the_way) cannot 78 "cannot put $2 there: something that is not the installer's lies in its place" 'look at it, move it away, and run this again' "$2 konamıyor: yerinde kurulum betiğinin olmayan bir şey var" 'bakın, başka yere taşıyın ve yeniden çalıştırın' ;;
+    in_the_way) cannot 78 "cannot put $2 there: something that is not the installer's lies in its place" 'look at it, move it away, and run this again' "$2 yerleştirilemiyor: yerinde kurulum betiğine ait olmayan bir dosya var" 'inceleyin, başka yere taşıyın ve yeniden çalıştırın' ;;
     writable) cannot 78 "cannot install below $2: others than root can change it" "chown root $2; chmod go-w $2" "$2 altına kurulamıyor: root dışındakiler onu değiştirebiliyor" "chown root $2; chmod go-w $2" ;;
     downgrade) cannot 78 "cannot put $3 in the place of $2: it is older, and may not understand what the newer one wrote" "if you mean it: $place/install.sh --uninstall, then this again (settings and data stay)" "$2 yerine $3 kurulamıyor: daha eski ve yenisinin yazdıklarını anlamayabilir" "gerçekten istiyorsanız: $place/install.sh --uninstall, sonra bunu yeniden çalıştırın (ayarlar ve veriler kalır)" ;;
-    wheels) cannot 69 "cannot install from $2: it does not hold what this version and Python $3 need" 'the lines above say what is missing; packaging/wheels.py -o DIR makes a whole one' "$2 içinden kurulamıyor: bu sürümün ve Python $3 sürümünün gerektirdikleri tam değil" 'eksik olan yukarıda yazıyor; packaging/wheels.py -o KLASÖR tam bir klasör hazırlar' ;;
+    wheels) cannot 69 "cannot install from $2: it does not hold what this version and Python $3 need" 'the lines above say what is missing; packaging/wheels.py -o DIR makes a whole one' "$2 içinden kurulamıyor: bu sürümün ve Python $3 sürümünün gerektirdikleri tam değil" 'eksik olan yukarıda yazıyor; packaging/wheels.py -o DİZİN eksiksiz bir dizin hazırlar' ;;
     busy) cannot 74 'cannot install: another installation is under way' 'wait for it' 'kurulum yapılamıyor: başka bir kurulum sürüyor' 'bitmesini bekleyin' ;;
-    packages) cannot 69 'cannot get the packages; nothing was changed' "check the network, and pip's own settings for a proxy or a mirror; or bring a folder of wheels: --wheels DIR" 'paketler alınamıyor; hiçbir şey değişmedi' "ağı ve pip'in vekil sunucu ya da yansı ayarlarını denetleyin; ya da paketleri bir klasörle getirin: --wheels KLASÖR" ;;
+    packages) cannot 69 'cannot get the packages; nothing was changed' "check the network, and pip's own settings for a proxy or a mirror; or bring a folder of wheels: --wheels DIR" 'paketler alınamıyor; hiçbir şey değişmedi' "ağı ve pip'in vekil sunucu ya da yansı ayarlarını denetleyin; ya da paketleri bir dizinden verin: --wheels DİZİN" ;;
     env) cannot 70 "cannot make the environment $2; nothing was changed" 'the lines above say why; please report them' "$2 ortamı kurulamıyor; hiçbir şey değişmedi" 'nedeni yukarıda yazıyor; lütfen bildirin' ;;
-    write) cannot 74 "cannot write $2" 'look at the disk and its mount; then run this again, it goes on where it stopped' "$2 yazılamıyor" 'diske ve bağlanışına bakın; sonra yeniden çalıştırın, kaldığı yerden sürer' ;;
+    write) cannot 74 "cannot write $2" 'look at the disk and its mount; then run this again, it goes on where it stopped' "$2 yazılamıyor" 'diski ve bağlama noktasını denetleyin; sonra yeniden çalıştırın, kaldığı yerden sürer' ;;
     step) cannot 70 "cannot finish: $2 failed" 'the lines above say why; run this again to go on, or with --uninstall to undo it' "tamamlanamıyor: $2 başarısız oldu" 'nedeni yukarıda; sürdürmek için yeniden çalıştırın, geri almak için --uninstall ile çalıştırın' ;;
     start) cannot 70 'cannot start the agent' "see: journalctl -u opanel-agent · undo it: $place/install.sh --uninstall" 'ajan başlatılamıyor' "bkz. journalctl -u opanel-agent · geri almak için: $place/install.sh --uninstall" ;;
     upgrade) cannot 70 'cannot run the new version; the one that was here runs again' 'see: journalctl -u opanel-agent; please report it' 'yeni sürüm çalıştırılamıyor; önceki sürüm yeniden çalışıyor' 'bkz. journalctl -u opanel-agent; lütfen bildirin' ;;
     export) cannot 74 "cannot export the data; nothing was removed, the services are stopped" 'the lines above say why; --no-export removes without it, systemctl start opanel-agent starts it again' 'veriler aktarılamıyor; hiçbir şey silinmedi, hizmetler durduruldu' 'nedeni yukarıda; --no-export aktarmadan siler, systemctl start opanel-agent yeniden başlatır' ;;
     no_agent) cannot 74 "cannot export the data in $2: the agent that could is not installed" './install.sh, then --uninstall --purge again; or --no-export' "$2 içindeki veriler aktarılamıyor: bunu yapacak ajan kurulu değil" 'önce ./install.sh, sonra yeniden --uninstall --purge; ya da --no-export' ;;
     demo_place) cannot 74 "cannot show the demo in $2: what lies there counts as the system's own" 'copy this folder to your home and run it there' "demo $2 içinde gösterilemiyor: orada olanlar sistemin sayılır" 'bu klasörü kendi klasörünüze kopyalayıp orada çalıştırın' ;;
-    demo_write) cannot 74 "cannot write in $2" 'run it from a copy of this folder that is yours' "$2 içine yazılamıyor" 'bu klasörün size ait bir kopyasından çalıştırın' ;;
+    demo_write) cannot 74 "cannot write in $2" 'run it from a copy of this folder that is yours' "$2 içine yazılamıyor" 'bu dizinin size ait bir kopyasından çalıştırın' ;;
     demo_full) cannot 74 "cannot make the environment: less than 200 MB are free in $2" 'free some space' "ortam kurulamıyor: $2 içinde 200 MB'tan az boş yer var" 'yer açın' ;;
     demo_venv) cannot 78 "cannot make $2" 'the lines above say why (Debian and Ubuntu: apt install python3-venv)' "$2 oluşturulamıyor" 'nedeni yukarıda (Debian ve Ubuntu: apt install python3-venv)' ;;
     demo_packages) cannot 69 'cannot fetch the packages that the demo needs' "check the network, and pip's own settings for a proxy or a mirror; then run this again" 'demonun gerektirdiği paketler indirilemiyor' "ağı ve pip'in vekil sunucu ya da yansı ayarlarını denetleyip yeniden çalıştırın" ;;

@@ -30,32 +30,32 @@ RESELLER: Final = "Örnek Hosting"
 # What a step says, in both languages; {name} is filled in.
 WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "authority": (
-        "Lisans makamı: bir kök (3 anahtardan 2'si), bir bayi ve bir lisans. Sunucu yalnızca bu makineden erişilebilir.",
+        "Lisans otoritesi: bir kök (3 anahtardan 2'si), bir bayi ve bir lisans. Sunucu yalnızca bu makineden erişilebilir.",
         "The authority: a root (2 of 3 keys), a reseller, a license. It serves on loopback only.",
     ),
     "daemon": (
-        "Ajan başlıyor. Henüz lisans yok; ne yapılacağını kendisi söylüyor.",
+        "Ajan başlıyor. Henüz lisans yok; ne yapılacağını kendisi gösteriyor.",
         "The agent starts. There is no license yet, and it says what to do.",
     ),
     "install": (
-        "Lisans çevrimdışı doğrulanıyor: lisans makamına hiçbir istek gitmedi.",
+        "Lisans çevrimdışı doğrulanıyor: lisans otoritesine hiçbir istek gitmedi.",
         "The license is verified offline: the authority has seen no request.",
     ),
-    "silent": ("Lisans makamının gördüğü istekler: yok.", "Requests that the authority has seen: none."),
+    "silent": ("Lisans otoritesinın gördüğü istekler: yok.", "Requests that the authority has seen: none."),
     "activate": (
-        "Etkinleştirme: önce ne gideceği gösteriliyor, sonra tam olarak o gidiyor.",
-        "Activation: first it shows what will leave, then exactly that leaves.",
+        "Etkinleştirme: gönderilecekler önce gösteriliyor, sonra tam olarak onlar gönderiliyor.",
+        "Activation: first it shows what will be sent, then sends exactly that.",
     ),
     "carried": (
-        "Bu makinede bir izleme reddi var ({place}): etkinleştirme isteği dosyaya yazılıyor ve elle taşınıyor.",
-        "This machine asks not to be tracked ({place}): the activation is written to a file and carried by hand.",
+        "Bu makinede izlenmeme yürürlükte ({place}): etkinleştirme isteği dosyaya yazılıyor ve elden iletiliyor.",
+        "Do-not-track is set on this machine ({place}): the activation is written to a file and delivered by hand.",
     ),
     "refresh": (
         "Durum listesi alınıyor. İstek, ağdan geçtiği haliyle: her müşteri için aynı baytlar.",
         "The status list is fetched. The request as it went over the wire: the same bytes for every customer.",
     ),
     "panel": (
-        "Panel, sokete neye izin olduğunu soruyor.",
+        "Panel, neye izin verildiğini sokete soruyor.",
         "The panel asks the socket what it may do.",
     ),
     "suspend": (
@@ -64,8 +64,8 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "resume": ("Bayi vazgeçiyor: sonraki yenilemede her şey düzelir.", "Resumed: all is well at the next refresh."),
     "api_key": (
-        "Bayinin bir dakikası: fatura sistemi için bir API anahtarı. Yalnızca bu bayinin lisanslarına erişir.",
-        "A reseller's minute: an API key for his billing system. It reaches his own licenses only.",
+        "Bayi tarafı: fatura sistemi için bir API anahtarı. Yalnızca bu bayinin lisanslarına erişir.",
+        "The reseller's side: an API key for his billing system. It reaches his own licenses only.",
     ),
     "order": (
         "Bir sipariş. Yanıt kaybolur da aynı sipariş yine gönderilirse, aynı lisans döner; ikincisi satılmaz.",
@@ -84,42 +84,42 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "One character of the bundle is edited: it is refused with a reason, and the good one stays.",
     ),
     "stopped": (
-        "Lisans makamı durduruluyor: ulaşılamamak bir nedendir, durum değildir.",
+        "Lisans otoritesi durduruluyor: ulaşılamamak bir nedendir, durum değildir.",
         "The authority is stopped: unreachable is a reason, never a state.",
     ),
     "preview": (
-        "Söz: bir rapor, izin verilmeden önce. Ne söyleyeceği gösterilir; hiçbir şey gitmez ve saklanmaz.",
-        "The promise: a report before anybody allowed it. What it would say is shown; nothing leaves, nothing is kept.",
+        "Rıza verilmeden önce bir rapor: içeriği gösterilir; hiçbir şey gönderilmez ve saklanmaz.",
+        "A report before consent: its contents are shown; nothing is sent and nothing is kept.",
     ),
-    "why": ("Neden gitmediğinin her nedeni:", "Every reason why it does not leave:"),
+    "why": ("Gönderilmemesinin bütün nedenleri:", "All reasons why it is not sent:"),
     "allow": (
-        "Yönetici izin veriyor. Rapor şimdi hazırlanıyor, gösteriliyor ve gönderiliyor: gösterilen baytlar gidiyor.",
-        "The administrator allows it. Now the report is made, shown and sent: the bytes that were shown leave.",
+        "Sistem yöneticisi rıza veriyor. Rapor şimdi hazırlanıyor, gösteriliyor ve gösterilen baytlar gönderiliyor.",
+        "The administrator allows it. Now the report is made, shown and sent: exactly the bytes that were shown.",
     ),
     "received": (
-        "Lisans makamının aldığı, sahibinin görebileceği haliyle; imzalı alındısı bu sunucuda saklanıyor.",
+        "Lisans otoritesinın aldığı, sahibinin görebileceği haliyle; imzalı alındı belgesi bu sunucuda saklanıyor.",
         "What the authority received, as its owner may see it; its signed receipt is kept here.",
     ),
     "deny": (
-        "Geri alma: soru yok, ağ yok. Bekleyenler silinir, gitmiş olanlar için silme isteği hazır.",
-        "Withdrawal: no question, no network. What waits is purged; a request to erase what had left lies ready.",
+        "Geri alma: soru yok, ağ yok. Bekletilenler silinir, gönderilmiş olanlar için silme başvurusu hazırlanır.",
+        "Withdrawal: no question, no network. Held reports are deleted; a request to erase what was sent is ready.",
     ),
     "dnt": (
-        "İzleme reddi: nedeni ve yeriyle reddedilir; herkes için aynı olan istekler sürer.",
-        "Do not track: denied with the reason and the place; the requests that are the same for everyone go on.",
+        "İzlenmeme: nedeni ve yeriyle engellenir; herkes için aynı olan istekler sürer.",
+        "Do-not-track: blocked, with the reason and the place; requests that are the same for everyone continue.",
     ),
-    "offline": ("Çevrimdışı: hiçbir istek yok.", "Offline: no request at all."),
+    "offline": ("Çevrimdışı kip: hiçbir istek yok.", "Offline mode: no requests at all."),
     "silence": (
         "Kanıt: kurulu kod, boş bir ağda, çekirdeğin kendi sayacıyla (burada bir gün; süre verilmezse bir ay).",
         "The proof: the installed code, in an empty network, by the kernel's own counter (one day here, else a month).",
     ),
     "end": (
-        "Hikâye bitti: {count} komut, {seconds} saniye. Geride yalnızca .env/demo kaldı.",
-        "The story is told: {count} commands, {seconds} seconds. Nothing stays behind but .env/demo.",
+        "Gösteri bitti: {count} komut, {seconds} saniye. Geride yalnızca .env/demo kaldı.",
+        "Done: {count} commands, {seconds} seconds. Only .env/demo is left.",
     ),
     "keep": (
-        "Lisans makamı ve ajan çalışmaya devam ediyor. Onlarla konuşmak için:",
-        "The authority and the agent go on running. To talk to them:",
+        "Lisans otoritesi ve ajan çalışmayı sürdürüyor. Kullanmak için:",
+        "The authority and the agent keep running. To use them:",
     ),
     "stop": ("Durdurmak ve silmek için:", "To stop them and remove everything:"),
 }

@@ -160,7 +160,7 @@ def purposes(lang: "Language") -> Iterator[str]:
 
     words = {
         "en": ("Requests", "Governed by", "your consent", "Under do-not-track"),
-        "tr": ("İstekler", "Belirleyen", "rızanız", "İzleme yok altında"),
+        "tr": ("İstekler", "Belirleyen", "rızanız", "İzlenmeme yürürlükteyken"),
     }[lang]
     for purpose, terms in POLICIES.items():
         method = "GET" if purpose in FIXED else "POST"

@@ -148,12 +148,12 @@ CONSENTS: Final[dict[str, tuple[dict[str, Any], str, str]]] = {
     ),
     "do-not-track": (
         {"purposes": purposes(usage_statistics=refused("opt_out")), "do_not_track": [OPT_OUT]},
-        "Consent given, nothing leaves",
+        "Consent given, not sent",
         "Rıza verildi, gönderilmiyor",
     ),
     "offline": (
         {"purposes": purposes(license_status=refused("offline")), "offline": [OPT_OUT], "outdated": True},
-        "no request is made at all",
+        "no requests are made",
         "hiçbir istek gönderilmiyor",
     ),
 }

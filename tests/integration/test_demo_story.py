@@ -56,7 +56,7 @@ def test_it_is_told_to_its_end_and_nothing_stays(place: Path, lang: str) -> None
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
     for expected in {
-        "tr": ("etkin, opanel, kademe", "api:billing", "violations  0", "ek süre", "Hiçbir istek", "kanıtlandı"),
+        "tr": ("etkin, opanel, paket", "api:billing", "violations  0", "ek süre", "Hiçbir istek", "kanıtlandı"),
         "en": ("active, opanel, tier", "api:billing", "violations  0", "grace period", "unreachable_tcp", "proven"),
     }[lang]:
         assert expected.lower() in printed.lower(), expected

@@ -25,7 +25,7 @@ SENTENCES: Final[Mapping[str, tuple[str, str]]] = {  # English, Turkish
     "license": ("The license is now {state}: {reasons}.", "Lisansın durumu artık {state}: {reasons}."),
     "job_failed": (
         "The license could not be evaluated ({error}); the last answer stands. opanel-agent status says what to do.",
-        "Lisans değerlendirilemedi ({error}); son yanıt geçerli. Ne yapılacağını opanel-agent status söyler.",
+        "Lisans değerlendirilemedi ({error}); son yanıt geçerli. Yapılacak iş: opanel-agent status.",
     ),
     "job_recovered": ("The license is evaluated again.", "Lisans yeniden değerlendirilebiliyor."),
     "socket_healed": (

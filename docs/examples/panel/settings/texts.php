@@ -21,10 +21,10 @@ return [
         'license' => 'Lisans',
         'silent' => 'Lisans ajanından yanıt alınamıyor',
         'silent.goes_on' => 'Siteler, e-posta ve yedekler çalışmayı sürdürür. '
-            . 'Neyin gönderilmesine izin verdiğiniz değişmez.',
+            . 'Verdiğiniz rızalar değişmez.',
         'from_file' => 'Aşağıdaki lisans bilgisi ajanın %s tarihli son yanıtındandır.',
         'from_nothing' => 'Daha önce alınmış bir yanıt da yok.',
-        'not_kept' => 'Panel, ajanın yanıtını saklayamıyor: ajan sustuğunda neye göre davranacağını bilemez. '
+        'not_kept' => 'Panel, ajanın yanıtını saklayamıyor: ajan yanıt vermediğinde neye göre davranacağını bilemez. '
             . 'Panelin %s dosyasına yazabildiğini denetleyin.',
         'state' => 'Durum', 'why' => 'Neden', 'do' => 'Yapılacak', 'call' => 'Kimi aramalı',
         'product' => 'Ürün ve paket', 'expires' => 'Geçerlilik sonu', 'renews' => 'Yenilenebileceği tarih',
@@ -38,15 +38,15 @@ return [
         'address' => 'Adres', 'kep' => 'KEP',
 
         'leaves' => 'Bu sunucudan gönderilebilecekler',
-        'leaves.lead' => 'İzin vermediğiniz hiçbir bilgi gönderilmez. Rıza vermemek ya da geri almak lisansı ve '
-            . 'paneli etkilemez. Her bağlantıda karşı taraf sunucunun IP adresini görür.',
+        'leaves.lead' => 'Rıza vermediğiniz hiçbir bilgi gönderilmez. Rıza vermemek ya da rızayı geri almak lisansı ve '
+            . 'paneli etkilemez. Her bağlantıda alıcı, sunucunun IP adresini görür.',
         'leaves.unknown' => 'Ajan yanıt vermediği için şu anda neyin gönderilebileceği burada gösterilemiyor. '
             . 'Verdiğiniz yanıtlar geçerliliğini korur.',
-        'leaves.deny' => 'Bütün rızaları şimdi geri almak için sunucuda root olarak:',
+        'leaves.deny' => 'Bütün rızaları şimdi geri almak için, sunucuda root olarak:',
         'outdated' => 'Ajan ayarları yeniden okuyor; bu bölüm birkaç saniye öncesini gösteriyor.',
         'offline' => 'Çevrimdışı kip açık: hiçbir istek gönderilmiyor.',
         'given' => 'Rıza verildi', 'not_given' => 'Rıza yok', 'given_stopped' => 'Rıza verildi, gönderilmiyor',
-        'goes' => 'Gönderilebilir', 'goes_not' => 'Gönderilmiyor', 'by_command' => 'Yalnız komutla',
+        'goes' => 'Gönderilebilir', 'goes_not' => 'Gönderilmiyor', 'by_command' => 'Yalnızca komutla',
         'withdraw' => 'Rızayı geri al', 'allow' => 'Rıza vermek için…', 'bytes' => 'Baytları göster',
         'allow.root' => 'Rıza yalnızca root tarafından verilir:', 'bytes.root' => 'Baytları görmek için:',
         'line' => 'satır %d', 'place.the panel' => 'panel',
@@ -58,7 +58,7 @@ return [
         'crash_reports.what' => 'Ajanın kendisi hata verdiğinde: kendi kodundaki yer ve hatanın türü; ileti, değer, '
             . 'dosya yolu yok. Ayarla kapatmadıkça her birini önce siz incelersiniz.',
         'license_status' => 'Lisans durumu',
-        'license_status.what' => 'Günde bir kez, bütün müşteriler için baytı baytına aynı birkaç istek: lisansın '
+        'license_status.what' => 'Günde bir kez, bütün müşteriler için baytı baytına aynı olan birkaç istek: lisansın '
             . 'iptal edilip edilmediğini öğrenmek için.',
         'security_advisories' => 'Güvenlik duyuruları',
         'security_advisories.what' => 'Günde bir kez, herkes için aynı tek istek.',
@@ -89,7 +89,7 @@ return [
         'dnt.what' => 'Açıkken bu sunucuyu başkasından ayıran hiçbir şey gönderilmez: raporlar ve yenileme durur, '
             . 'komutların istekleri dosyaya yazılır. Yalnız herkes için aynı olan istekler sürer.',
         'dnt.on' => 'Açık', 'dnt.off' => 'Kapalı', 'dnt.set' => 'İzlenmemeyi aç',
-        'dnt.by' => 'Bunu söyleyen:', 'dnt.unset' => 'İzlenmemeyi kapat', 'dnt.unset.root' => 'Kapatmak root\'un işidir:',
+        'dnt.by' => 'Ayarlandığı yer:', 'dnt.unset' => 'İzlenmemeyi kapat', 'dnt.unset.root' => 'Yalnızca root kapatabilir:',
 
         'notice' => 'Aydınlatma metni',
         'notice.lead' => 'Neyin, hangi amaçla, hangi hukuki sebeple, ne kadar süre işlendiği ve kime aktarıldığı.',
@@ -101,7 +101,7 @@ return [
             . 'kullanımının kısıtlanmasını isteyebilir, kullanımına itiraz edebilirsiniz (KVKK m.11 ve 13, GDPR '
             . '15-22). Yanıt en geç 30 gün içinde ve ücretsizdir.',
         'rights.command' => 'Sunucudan, root olarak; her komut neyin gönderileceğini önce gösterir:',
-        'rights.access' => 'ne bilindiğini sorar', 'rights.erase' => 'sildirir', 'rights.rectify' => 'düzelttirir',
+        'rights.access' => 'hangi verilerin tutulduğunu sorar', 'rights.erase' => 'sildirir', 'rights.rectify' => 'düzelttirir',
         'rights.restrict' => 'kullanımını kısıtlatır', 'rights.object' => 'kullanımına itiraz eder',
         'rights.export' => 'her şeyi bir sayfada gösterir, denetçi için',
         'rights.write' => 'Komut satırı gerekmez; yazıyla, KEP veya e-posta ile de başvurabilirsiniz. Bayinin adresi:',
@@ -144,13 +144,13 @@ return [
         'day' => '%d day', 'hour' => '%d hour', 'minute' => '%d minute', 'now' => 'just now',
 
         'license' => 'License',
-        'silent' => 'The license agent gives no answer',
-        'silent.goes_on' => 'Sites, mail and backups go on. What you allowed to be sent stays as it is.',
+        'silent' => 'The license agent does not answer',
+        'silent.goes_on' => 'Sites, mail and backups keep working. Your consents do not change.',
         'from_file' => 'The license below is from the agent’s last answer, of %s.',
         'from_nothing' => 'There is no earlier answer either.',
-        'not_kept' => 'The panel cannot keep the agent’s answer, so it will not know what to go by when the agent is '
-            . 'silent. Check that the panel may write %s.',
-        'state' => 'State', 'why' => 'Why', 'do' => 'What to do', 'call' => 'Whom to call',
+        'not_kept' => 'The panel cannot save the agent’s answer, so it will have nothing to rely on if the agent does '
+            . 'not answer. Check that the panel can write to %s.',
+        'state' => 'State', 'why' => 'Why', 'do' => 'What to do', 'call' => 'Contact',
         'product' => 'Product and tier', 'expires' => 'Valid until', 'renews' => 'May be renewed from',
         'offline_until' => 'Valid without a check until', 'id' => 'License id',
         'features' => 'Features', 'limits' => 'Limits', 'changes' => 'This state ends',
@@ -161,26 +161,26 @@ return [
         'goes_on' => 'Sites, mail, backups, exports and security updates work in every state.',
         'address' => 'Address', 'kep' => 'Registered e-mail (KEP)',
 
-        'leaves' => 'What may leave this server',
-        'leaves.lead' => 'Nothing leaves that you did not allow. To refuse or withdraw a consent changes nothing in '
-            . 'license or panel. With each connection the other end sees the server’s IP address.',
-        'leaves.unknown' => 'The agent gives no answer, so this page cannot show what may leave now. '
+        'leaves' => 'What may be sent from this server',
+        'leaves.lead' => 'Nothing is sent that you have not allowed. Refusing or withdrawing consent changes nothing in the '
+            . 'license or the panel. With each connection the recipient sees the server’s IP address.',
+        'leaves.unknown' => 'The agent does not answer, so this page cannot show what may be sent now. '
             . 'Your answers remain in force.',
         'leaves.deny' => 'To withdraw every consent now, on the server, as root:',
-        'outdated' => 'The agent is reading the settings again; this section shows what held a few seconds ago.',
-        'offline' => 'Offline is on: no request is made at all.',
-        'given' => 'Consent given', 'not_given' => 'No consent', 'given_stopped' => 'Consent given, nothing leaves',
-        'goes' => 'May leave', 'goes_not' => 'Does not leave', 'by_command' => 'By command only',
+        'outdated' => 'The agent is reading the settings again; this section shows the state of a few seconds ago.',
+        'offline' => 'Offline mode is on: no requests are made.',
+        'given' => 'Consent given', 'not_given' => 'No consent', 'given_stopped' => 'Consent given, not sent',
+        'goes' => 'May be sent', 'goes_not' => 'Not sent', 'by_command' => 'By command only',
         'withdraw' => 'Withdraw consent', 'allow' => 'Give consent…', 'bytes' => 'Show the exact bytes',
-        'allow.root' => 'Root alone gives consent:', 'bytes.root' => 'To see the exact bytes:',
+        'allow.root' => 'Only root can give consent:', 'bytes.root' => 'To see the exact bytes:',
         'line' => 'line %d', 'place.the panel' => 'the panel',
         'usage_statistics' => 'Usage statistics',
         'usage_statistics.what' => 'Once a week: versions of agent, panel, distribution and kernel; processor '
-            . 'architecture, kind of virtualization, classes of processors and memory, way of installation, class of '
-            . 'the license state. Classes, not exact values. Each report waits before it leaves.',
+            . 'architecture, type of virtualization, classes of processors and memory, installation method, class of '
+            . 'the license state. Classes, not exact values. Each report is held before it is sent.',
         'crash_reports' => 'Crash reports',
         'crash_reports.what' => 'When the agent itself fails: the place in its own code and the kind of error; no '
-            . 'message, value or file path. Unless a setting says otherwise, you look at each one first.',
+            . 'message, value or file path. Unless you turn that off, you review each one first.',
         'license_status' => 'License status',
         'license_status.what' => 'Once a day, a few requests that are the same bytes for every customer: to learn '
             . 'whether the license was revoked.',
@@ -188,50 +188,51 @@ return [
         'security_advisories.what' => 'Once a day, one request that is the same for everyone.',
         'license_renewal' => 'License renewal',
         'license_renewal.what' => 'In the last part of the term, once a day until it is renewed: SHA-256 of the '
-            . 'license key and of the document, a public key, a random number. Nothing of the machine.',
+            . 'license key and of the document, a public key, a random number. Nothing about the machine.',
         'license_activation' => 'License activation',
-        'license_activation.what' => 'Only when root types the command, which shows every byte first.',
+        'license_activation.what' => 'Only when root runs the command, which first shows every byte.',
         'data_rights' => 'Requests about your rights',
-        'data_rights.what' => 'Only when root types the command, which shows every byte first.',
+        'data_rights.what' => 'Only when root runs the command, which first shows every byte.',
         'unknown_purpose.what' => 'A purpose of an agent that is newer than this page; the notice describes it.',
         'check' => 'Check now and show the bytes',
         'check.what' => 'The agent asks for license status and security advisories now; the requests are shown as '
-            . 'they left.',
+            . 'sent.',
 
-        'sent' => 'What has left',
+        'sent' => 'What was sent',
         'last_check' => 'Last successful check', 'next_check' => 'Next check', 'never' => 'none yet',
         'last_failure' => 'The last check failed',
-        'sent.lead' => 'Every request that says anything about this server is in the ledger.',
-        'sent.show' => 'Show what has left', 'sent.root' => 'Root can see what has left:',
-        'sent.none' => 'Nothing that says anything about this server has left.',
+        'sent.lead' => 'Every request with information about this server is in the ledger.',
+        'sent.show' => 'Show what was sent', 'sent.root' => 'Root can see what was sent:',
+        'sent.none' => 'Nothing about this server has been sent.',
         'sent.some' => 'Newest first: %2$d of %1$d',
-        'sent.unknown' => 'The list is not to be had.', 'sent.when' => 'When',
-        'sent.outcome' => 'Outcome', 'sent.to' => 'Where to', 'sent.bytes' => 'Exact bytes, as root',
-        'stage.sealed' => 'made, nothing left', 'stage.attempted' => 'no answer: it may have left',
-        'stage.sent' => 'left, not accepted', 'stage.answered' => 'left, accepted',
+        'sent.unknown' => 'The list is not available.', 'sent.when' => 'When',
+        'sent.outcome' => 'Outcome', 'sent.to' => 'Recipient', 'sent.bytes' => 'Exact bytes, as root',
+        'stage.sealed' => 'prepared, not sent', 'stage.attempted' => 'no reply: possibly sent',
+        'stage.sent' => 'sent, not accepted', 'stage.answered' => 'sent, accepted',
 
         'dnt' => 'Do not track',
-        'dnt.what' => 'While it is on, nothing leaves that tells this server from another: reports and renewal stop, '
-            . 'and a command writes its request to a file. Only requests that are the same for everyone go on.',
+        'dnt.what' => 'While it is on, nothing is sent that distinguishes this server from another: reports and renewal stop, '
+            . 'and a command writes its request to a file. Only requests that are the same for everyone continue.',
         'dnt.on' => 'On', 'dnt.off' => 'Off', 'dnt.set' => 'Turn do not track on',
-        'dnt.by' => 'Asked for by:', 'dnt.unset' => 'Turn do not track off', 'dnt.unset.root' => 'Root alone turns it off:',
+        'dnt.by' => 'Set by:', 'dnt.unset' => 'Turn do not track off', 'dnt.unset.root' => 'Only root can turn it off:',
 
         'notice' => 'Privacy notice',
         'notice.lead' => 'What is processed, what for, on what legal ground, for how long, and who receives it.',
         'notice.show' => 'Read the notice', 'notice.root' => 'To read it on the server:',
-        'notice.unknown' => 'The notice is not to be had.',
+        'notice.unknown' => 'The notice is not available.',
 
         'rights' => 'Your rights',
-        'rights.lead' => 'You can ask what is held of what this server sent, have it corrected or erased, have its use '
+        'rights.lead' => 'You can ask which data this server sent are held, have them corrected or erased, have their use '
             . 'restricted, and object to it (KVKK art. 11 and 13, GDPR 15-22). An answer comes within 30 days, free '
             . 'of charge.',
-        'rights.command' => 'From the server, as root; each command first shows what will leave:',
-        'rights.access' => 'asks what is known', 'rights.erase' => 'has it erased', 'rights.rectify' => 'has it corrected',
-        'rights.restrict' => 'has its use restricted', 'rights.object' => 'objects to its use',
+        'rights.command' => 'From the server, as root; each command first shows what will be sent:',
+        'rights.access' => 'asks which data are held', 'rights.erase' => 'has them erased',
+        'rights.rectify' => 'has them corrected', 'rights.restrict' => 'has their use restricted',
+        'rights.object' => 'objects to their use',
         'rights.export' => 'shows everything on one page, for an auditor',
         'rights.write' => 'No command line is needed: apply in writing, by registered e-mail (KEP) or e-mail. The '
             . 'reseller’s address:',
-        'rights.notice' => 'The address of the panel’s maker, and how to complain, are in the notice.',
+        'rights.notice' => 'The address of the panel’s vendor, and how to complain, are in the notice.',
         'rights.no_controller' => 'The license does not name an address of your reseller for this; ask your reseller.',
 
         'allow.title' => 'Consent: %s',
@@ -241,20 +242,20 @@ return [
         'allow.give' => 'Give consent',
         'allow.none' => 'No consent can be given while the notice cannot be shown.',
 
-        'ok.withdraw' => '%s: the consent is withdrawn. What waited is deleted, and nothing new leaves.',
-        'ok.do_not_track' => 'Do not track is on. Nothing leaves that tells this server from another.',
+        'ok.withdraw' => '%s: consent withdrawn. Held reports were deleted, and nothing more is sent.',
+        'ok.do_not_track' => 'Do not track is on. Nothing is sent that distinguishes this server from another.',
         'ok.dnt_off' => 'Do not track is off.',
-        'ok.allow' => '%s: the consent is given.',
+        'ok.allow' => '%s: consent given.',
         'ok.preview' => 'The next report, exactly as it is. Nothing was sent by showing it.',
-        'ok.check' => 'Checked. The requests, exactly as they left:',
-        'bad.withdraw' => 'The withdrawal is not confirmed. Run this on the server, as root: '
+        'ok.check' => 'Checked. The requests, exactly as sent:',
+        'bad.withdraw' => 'The withdrawal could not be confirmed. Run this on the server, as root: '
             . 'opanel-agent consent deny --all',
-        'bad.do_not_track' => 'Do not track is not confirmed. Run this on the server, as root: opanel-agent dnt on',
+        'bad.do_not_track' => 'Do not track could not be confirmed. Run this on the server, as root: opanel-agent dnt on',
         'bad.dnt_off' => 'Do not track is still on. Root can see why: opanel-agent dnt explain',
         'bad.allow' => 'The consent was not recorded. Run this on the server, as root: opanel-agent consent allow %s',
         'bad.consent' => 'No consent was given: the box was not ticked, or the notice has changed meanwhile.',
         'bad.preview' => 'The report cannot be shown. Run this on the server, as root: opanel-agent data preview %s',
-        'bad.check' => 'The check was not made. Run this on the server, as root: opanel-agent license refresh',
+        'bad.check' => 'The check failed. Run this on the server, as root: opanel-agent license refresh',
         'bad.too_soon' => 'A check can be made once a minute. Try again in a minute.',
     ],
 ];
