@@ -62,20 +62,20 @@ usage: ./install.sh [--wheels DIR] [--license KEY|FILE] [--preseed FILE] [--lang
        ./install.sh --uninstall [--purge [--no-export]] [--lang tr|en] [--dry-run]
        ./install.sh --demo [--keep] [--lang tr|en]
 
-  --wheels DIR    take the packages from this folder (packaging/wheels.py makes it); no host is contacted
+  --wheels DIR    take the packages from this directory (packaging/wheels.py makes it); no host is contacted
   --license FILE  install this license document afterwards, offline
-  --license KEY   exchange the key for its license document, after the questions; what leaves is shown first
+  --license KEY   redeem the key for its license, after the questions; what will be sent is shown first
                   (a FILE that holds the key keeps it out of the process list)
   --preseed FILE  a consent.toml that answers in the place of the questions
   --dry-run       print every change that would be made, and change nothing
   --uninstall     remove what was installed; /etc/opanel-agent and /var/lib/opanel-agent* stay
   --purge         export your data to a file first, then remove those, too; --no-export: without the file
-  --demo          as any user: make an environment in .env/demo (once) and tell the story of a license, on this machine only
-  --keep          leave the demo's authority and agent running, and say how to talk to them and how to stop them
+  --demo          as any user: make an environment in .env/demo (once) and show the life of an example license, on this machine only
+  --keep          leave the demo's authority and agent running, and show how to use and to stop them
   --lang tr|en    the language (default: what the locale says)
   -h, --help      this
 
-The same command upgrades and repairs. It ends in the agent's own questions (opanel-agent setup); whatever is not answered is a no.
+The same command upgrades and repairs. It ends with the agent's own questions (opanel-agent setup); what is not answered counts as no.
 
 exit: 0 done · 64 usage · 69 packages unreachable · 70 internal error · 74 cannot write · 77 not root · 78 this machine lacks something
 END
@@ -128,11 +128,11 @@ sentence() {
     seat) both "The license's seat stays taken; to give it up, first: opanel-agent license release" "Lisansın kullanım hakkı dolu kalır; bırakmak için önce: opanel-agent license release" ;;
     nothing_kept) both "There is nothing to export." "Aktarılacak veri yok." ;;
     account) both "remove the user or group $2" "kullanıcı ya da grup silinir: $2" ;;
-    interrupted) both "Interrupted. Run it again: it goes on where it stopped." "Yarıda kesildi. Yeniden çalıştırın: kaldığı yerden sürer." ;;
+    interrupted) both "Interrupted. Run it again: it continues where it stopped." "Yarıda kesildi. Yeniden çalıştırın: kaldığı yerden sürer." ;;
     working) both "Working …" "Çalışıyor …" ;;
     back) both "The new version did not start, or gives no answer; what was here before is put back." "Yeni sürüm başlamadı ya da yanıt vermiyor; önceki sürüm geri konuyor." ;;
     consent_refused) both "The consent file is refused, so nothing is allowed; the lines above say where. The installation is done." "Rıza dosyası kabul edilmedi, bu yüzden hiçbir rıza geçerli değil; yeri yukarıdaki satırlarda. Kurulum tamamlandı." ;;
-    setup_left) both "The questions were not answered to the end; what is not answered is a no. Ask again: opanel-agent setup" "Sorular sonuna kadar yanıtlanmadı; yanıtlanmayan her soru “hayır” sayılır. Yeniden sormak için: opanel-agent setup" ;;
+    setup_left) both "The questions were not answered to the end; what is not answered counts as no. Ask again: opanel-agent setup" "Sorular sonuna kadar yanıtlanmadı; yanıtlanmayan her soru “hayır” sayılır. Yeniden sormak için: opanel-agent setup" ;;
     license_left) both "The license was not installed; the lines above say why. The installation is done. Again: opanel-agent license install" "Lisans yüklenmedi; nedeni yukarıdaki satırlarda. Kurulum tamamlandı. Yeniden denemek için: opanel-agent license install" ;;
     installed) both "Done: opanel-agent $2 is installed ($3 changes). How it is: opanel-agent status" "Tamam: opanel-agent $2 kurulu ($3 değişiklik). Durumu görmek için: opanel-agent status" ;;
     undo) both "To undo it: $2 --uninstall (your settings and data stay), --uninstall --purge (nothing stays)" "Geri almak için: $2 --uninstall (ayarlarınız ve verileriniz kalır), --uninstall --purge (hiçbir şey kalmaz)" ;;
@@ -160,7 +160,7 @@ problem() {
     together) cannot 64 "cannot use $2 here" 'see --help: it belongs to another use' "$2 burada kullanılamıyor" 'bkz. --help: başka bir kullanıma ait' ;;
     value) cannot 64 "cannot use $2 without its value" "write it behind it: $2 $3" "$2 değeri olmadan kullanılamıyor" "değerini arkasına yazın: $2 $3" ;;
     no_language) cannot 64 'cannot tell the language' '--lang takes tr or en' 'dil anlaşılamıyor' '--lang tr ya da en olabilir' ;;
-    language) cannot 64 "cannot speak $2" '--lang takes tr or en' "$2 dili kullanılamıyor" '--lang tr ya da en olabilir' ;;
+    language) cannot 64 "cannot use the language $2" '--lang takes tr or en' "$2 dili kullanılamıyor" '--lang tr ya da en olabilir' ;;
     license) cannot 64 "cannot read the license $2: it is neither a file here nor a license key" 'name the file, or type the key as it was sent' "$2 lisansı okunamıyor: ne bir dosya ne de bir lisans anahtarı" 'dosyayı belirtin ya da anahtarı gönderildiği gibi yazın' ;;
     preseed) cannot 64 "cannot read $2" 'name a readable consent.toml' "$2 okunamıyor" 'okunabilir bir consent.toml belirtin' ;;
     root) cannot 77 'cannot install or remove a service: this needs root' 'run it with sudo; --dry-run shows every change without root' 'hizmet kurulamıyor ya da kaldırılamıyor: root yetkisi gerekiyor' 'sudo ile çalıştırın; --dry-run her değişikliği root olmadan da gösterir' ;;
@@ -173,18 +173,18 @@ problem() {
     in_the_way) cannot 78 "cannot put $2 there: something that is not the installer's lies in its place" 'look at it, move it away, and run this again' "$2 yerleştirilemiyor: yerinde kurulum betiğine ait olmayan bir dosya var" 'inceleyin, başka yere taşıyın ve yeniden çalıştırın' ;;
     writable) cannot 78 "cannot install below $2: others than root can change it" "chown root $2; chmod go-w $2" "$2 altına kurulamıyor: root dışındakiler onu değiştirebiliyor" "chown root $2; chmod go-w $2" ;;
     downgrade) cannot 78 "cannot put $3 in the place of $2: it is older, and may not understand what the newer one wrote" "if you mean it: $place/install.sh --uninstall, then this again (settings and data stay)" "$2 yerine $3 kurulamıyor: daha eski ve yenisinin yazdıklarını anlamayabilir" "gerçekten istiyorsanız: $place/install.sh --uninstall, sonra bunu yeniden çalıştırın (ayarlar ve veriler kalır)" ;;
-    wheels) cannot 69 "cannot install from $2: it does not hold what this version and Python $3 need" 'the lines above say what is missing; packaging/wheels.py -o DIR makes a whole one' "$2 içinden kurulamıyor: bu sürümün ve Python $3 sürümünün gerektirdikleri tam değil" 'eksik olan yukarıda yazıyor; packaging/wheels.py -o DİZİN eksiksiz bir dizin hazırlar' ;;
+    wheels) cannot 69 "cannot install from $2: it does not contain what this version and Python $3 need" 'the lines above say what is missing; packaging/wheels.py -o DIR makes a whole one' "$2 içinden kurulamıyor: bu sürümün ve Python $3 sürümünün gerektirdikleri tam değil" 'eksik olan yukarıda yazıyor; packaging/wheels.py -o DİZİN eksiksiz bir dizin hazırlar' ;;
     busy) cannot 74 'cannot install: another installation is under way' 'wait for it' 'kurulum yapılamıyor: başka bir kurulum sürüyor' 'bitmesini bekleyin' ;;
-    packages) cannot 69 'cannot get the packages; nothing was changed' "check the network, and pip's own settings for a proxy or a mirror; or bring a folder of wheels: --wheels DIR" 'paketler alınamıyor; hiçbir şey değişmedi' "ağı ve pip'in vekil sunucu ya da yansı ayarlarını denetleyin; ya da paketleri bir dizinden verin: --wheels DİZİN" ;;
+    packages) cannot 69 'cannot get the packages; nothing was changed' "check the network, and pip's own settings for a proxy or a mirror; or provide a directory of wheels: --wheels DIR" 'paketler alınamıyor; hiçbir şey değişmedi' "ağı ve pip'in vekil sunucu ya da yansı ayarlarını denetleyin; ya da paketleri bir dizinden verin: --wheels DİZİN" ;;
     env) cannot 70 "cannot make the environment $2; nothing was changed" 'the lines above say why; please report them' "$2 ortamı kurulamıyor; hiçbir şey değişmedi" 'nedeni yukarıda yazıyor; lütfen bildirin' ;;
-    write) cannot 74 "cannot write $2" 'look at the disk and its mount; then run this again, it goes on where it stopped' "$2 yazılamıyor" 'diski ve bağlama noktasını denetleyin; sonra yeniden çalıştırın, kaldığı yerden sürer' ;;
+    write) cannot 74 "cannot write $2" 'look at the disk and its mount; then run this again, it continues where it stopped' "$2 yazılamıyor" 'diski ve bağlama noktasını denetleyin; sonra yeniden çalıştırın, kaldığı yerden sürer' ;;
     step) cannot 70 "cannot finish: $2 failed" 'the lines above say why; run this again to go on, or with --uninstall to undo it' "tamamlanamıyor: $2 başarısız oldu" 'nedeni yukarıda; sürdürmek için yeniden çalıştırın, geri almak için --uninstall ile çalıştırın' ;;
     start) cannot 70 'cannot start the agent' "see: journalctl -u opanel-agent · undo it: $place/install.sh --uninstall" 'ajan başlatılamıyor' "bkz. journalctl -u opanel-agent · geri almak için: $place/install.sh --uninstall" ;;
     upgrade) cannot 70 'cannot run the new version; the one that was here runs again' 'see: journalctl -u opanel-agent; please report it' 'yeni sürüm çalıştırılamıyor; önceki sürüm yeniden çalışıyor' 'bkz. journalctl -u opanel-agent; lütfen bildirin' ;;
     export) cannot 74 "cannot export the data; nothing was removed, the services are stopped" 'the lines above say why; --no-export removes without it, systemctl start opanel-agent starts it again' 'veriler aktarılamıyor; hiçbir şey silinmedi, hizmetler durduruldu' 'nedeni yukarıda; --no-export aktarmadan siler, systemctl start opanel-agent yeniden başlatır' ;;
     no_agent) cannot 74 "cannot export the data in $2: the agent that could is not installed" './install.sh, then --uninstall --purge again; or --no-export' "$2 içindeki veriler aktarılamıyor: bunu yapacak ajan kurulu değil" 'önce ./install.sh, sonra yeniden --uninstall --purge; ya da --no-export' ;;
-    demo_place) cannot 74 "cannot show the demo in $2: what lies there counts as the system's own" 'copy this folder to your home and run it there' "demo $2 içinde gösterilemiyor: orada olanlar sistemin sayılır" 'bu klasörü kendi klasörünüze kopyalayıp orada çalıştırın' ;;
-    demo_write) cannot 74 "cannot write in $2" 'run it from a copy of this folder that is yours' "$2 içine yazılamıyor" 'bu dizinin size ait bir kopyasından çalıştırın' ;;
+    demo_place) cannot 74 "cannot show the demo in $2: what lies there counts as the system's own" 'copy this directory to your home and run it there' "demo $2 içinde gösterilemiyor: orada olanlar sistemin sayılır" 'bu dizini kendi ev dizininize kopyalayıp orada çalıştırın' ;;
+    demo_write) cannot 74 "cannot write in $2" 'run it from a copy of this directory that belongs to you' "$2 içine yazılamıyor" 'bu dizinin size ait bir kopyasından çalıştırın' ;;
     demo_full) cannot 74 "cannot make the environment: less than 200 MB are free in $2" 'free some space' "ortam kurulamıyor: $2 içinde 200 MB'tan az boş yer var" 'yer açın' ;;
     demo_venv) cannot 78 "cannot make $2" 'the lines above say why (Debian and Ubuntu: apt install python3-venv)' "$2 oluşturulamıyor" 'nedeni yukarıda (Debian ve Ubuntu: apt install python3-venv)' ;;
     demo_packages) cannot 69 'cannot fetch the packages that the demo needs' "check the network, and pip's own settings for a proxy or a mirror; then run this again" 'demonun gerektirdiği paketler indirilemiyor' "ağı ve pip'in vekil sunucu ya da yansı ayarlarını denetleyip yeniden çalıştırın" ;;

@@ -85,7 +85,7 @@ For vendors and resellers. What the agent's own verification refuses is under [E
 Bir şey yolunda gitmediğinde ajanın yazdıkları ve yapılacaklar. `packaging/generate` bu sayfayı ajanın kendi cümlelerinden
 üretir; İngilizcesi: [en.md](en.md).
 
-Bunlardan hangisinin söz konusu olduğunu `opanel-agent doctor` kendisi bulur ve yapılacakları gösterir; önce onu çalıştırın. *Eğik*
+Bunlardan hangisinin söz konusu olduğunu `opanel-agent doctor` bulur ve yapılacakları gösterir; önce onu çalıştırın. *Eğik*
 yazılmış sözcük bir değerin yerini tutar: dosya, adres, tarih. Her hata `kod: KOD (AYRINTI)` satırıyla biter: ayrıntıyı
 [Hatalar](#hatalar) bölümünde arayın. JSON çıktısında ilk sütundaki sözcük `reasons`, `error.code` ya da `error.detail`
 alanındadır ([json.md](../json.md)). Ajan yanıt vermediğinde panel kitaplığının bildirdikleri
