@@ -12,6 +12,7 @@ Pure. Left out: looking (`cli.doctor.probes`), wording, and whether a request
 may leave, which the gate alone decides.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum, unique
 from typing import Final
@@ -146,6 +147,8 @@ def sound(findings: Iterable[Finding]) -> bool:
 
 # ---- the license and what it stands on
 
+_ASIDE: Final = r".+\.broken(-[2-9])?"
+_LEDGER_ASIDE: Final = r"ledger\.[0-9]+\.broken"
 # Told by checks of their own.
 _ELSEWHERE: Final = frozenset(
     {Reason.OK, Reason.ISOLATION_NONE, Reason.ISOLATION_PARTIAL, Reason.SETTINGS_REFUSED, Reason.ROOT_OLD}
@@ -277,6 +280,14 @@ def place(rule: Rule, seen: PathFacts) -> AgentError | None:
     return None
 
 
+def aside(rule: Rule) -> AgentError | None:
+    """Returns that a path is what the agent set aside, as it names such; None for any other. A ledger is another check's."""
+    name = rule.path.rpartition("/")[2]
+    if re.fullmatch(_ASIDE, name) is None or re.fullmatch(_LEDGER_ASIDE, name) is not None:
+        return None
+    return Misconfigured(Fault.FILE_REFUSED, "place_aside", file=rule.path)
+
+
 def _reads(who: tuple[int, frozenset[int]], seen: PathFacts) -> bool:
     """As the kernel judges (path_resolution(7)): the first class that fits decides.
 
@@ -291,16 +302,21 @@ def _reads(who: tuple[int, frozenset[int]], seen: PathFacts) -> bool:
 def files(seen: Iterable[tuple[Rule, PathFacts]], *, denied: bool) -> Iterator[Finding]:
     """Yields a finding for each path that is wrong, MANY at most; one for all where none is.
 
-    `denied`: there was more that this user may not see.
+    What the agent set aside is a warning, as many at most: all goes on, and
+    something was lost. `denied`: there was more that this user may not see.
     """
-    wrong = [(rule, error) for rule, found in seen if (error := place(rule, found)) is not None]
+    known = [*seen]
+    lost = [(rule, error) for rule, _ in known if (error := aside(rule)) is not None]
+    for rule, error in lost[:MANY]:
+        yield warned(Check.FILES, error, subject=rule.path, label=rule.label)
+    wrong = [(rule, error) for rule, found in known if (error := place(rule, found)) is not None]
     for rule, error in wrong[:MANY]:
         yield failed(Check.FILES, error, subject=rule.path, label=rule.label)
     if len(wrong) > MANY:
         yield failed(Check.FILES, Misconfigured(Fault.FILE_REFUSED, "places_more", count=len(wrong) - MANY))
     if denied:
         yield unseen(Check.FILES, SkipReason.NEED_ROOT)
-    elif not wrong:
+    elif not wrong and not lost:
         yield Finding(check=Check.FILES)
 
 

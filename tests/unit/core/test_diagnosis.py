@@ -183,6 +183,20 @@ def test_what_may_not_be_looked_at_is_said_beside_what_was_found() -> None:
     assert [each.why for each in diagnosis.files([(RULE, FILE)], denied=True)] == [SkipReason.NEED_ROOT]
 
 
+@pytest.mark.parametrize("name", ["state.json.broken", "sent.broken", "sent.broken-3", "ledger.checkpoint.broken"])
+def test_what_the_agent_set_aside_is_a_warning(name: str) -> None:
+    rule = replace(RULE, path=f"/var/lib/opanel-agent/{name}")
+    (one,) = diagnosis.files([(rule, FILE)], denied=False)
+    assert (outcome(one), one.subject) == ((CheckStatus.WARNING, "file_refused", "place_aside"), rule.path)
+
+
+@pytest.mark.parametrize("name", ["ledger.1.broken", "broken", "state.json", ".broken", "sent.brokenish"])
+def test_nothing_else_is_taken_for_it(name: str) -> None:
+    """A ledger that was set aside is told of until a person has looked at it, and is kept after that."""
+    rule = replace(RULE, path=f"/var/lib/opanel-agent/{name}")
+    assert [outcome(each) for each in diagnosis.files([(rule, FILE)], denied=False)] == [OK]
+
+
 # room
 
 ROOM = DiskSpace(bytes_free=diagnosis.STATE_BYTES, files_free=diagnosis.LEAST_FILES, read_only=False)

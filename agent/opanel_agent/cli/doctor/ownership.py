@@ -136,7 +136,9 @@ def _administrators(paths: Paths, settings: Settings | None, users: _Users) -> I
 
 
 def _agents(paths: Paths, users: _Users) -> Iterator[Ruled]:
-    def rule(path: Path, label: str, kind: str, modes: int, *, inside: int = 0) -> Ruled:
+    def rule(
+        path: Path, label: str, kind: str, modes: int, *, readers: Readers | None = None, inside: int = 0
+    ) -> Ruled:
         made = Rule(
             path=str(path),
             label=label,
@@ -144,12 +146,13 @@ def _agents(paths: Paths, users: _Users) -> Iterator[Ruled]:
             uids=frozenset({users.agent}),
             owner=users.agent_name,
             modes=modes,
-            readers={},
+            readers=readers or {},
         )
         return made, inside
 
-    yield rule(paths.state_dir, "state", "folder", 0o2700, inside=MAX_DEPTH)
-    yield rule(paths.withdrawals_of_agent.parent, "withdrawals/agent", "folder", 0o755, inside=1)
+    own: Readers = {users.agent_name: (users.agent, frozenset())}
+    yield rule(paths.state_dir, "state", "folder", 0o2700, readers=own, inside=MAX_DEPTH)
+    yield rule(paths.withdrawals_of_agent.parent, "withdrawals/agent", "folder", 0o755, readers=own, inside=1)
     yield rule(paths.runtime_dir, "runtime", "folder", 0o2750 if paths.system else 0o7755)
     yield rule(paths.socket, "runtime/agent.sock", "socket", 0o660)
     yield rule(paths.answer, "runtime/answer.json", "file", 0o640)

@@ -31,6 +31,7 @@ from opanel_agent.core.ledger.checkpoint import Checkpoint
 from opanel_agent.core.ledger.requests import RequestLog, RequestRecord
 from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.message import Sealed
+from opanel_agent.evaluate.storage import state_files
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
@@ -211,10 +212,10 @@ class LedgerFile:
 
     def _checkpoint(self, data: bytes, now_s: int) -> Checkpoint | None:
         """None where the ledger has to be verified whole: no checkpoint of ours, an old one, or one of other bytes."""
+        kept = state_files.read(self._files, self._checkpoint_path, max_bytes=checkpoint.MAX_BYTES)
         try:
-            kept = self._files.read(self._checkpoint_path, max_bytes=checkpoint.MAX_BYTES)
             known = None if kept is None else Checkpoint.decode(kept)
-        except (Misconfigured, Unreadable, Untrusted):  # it is written anew as soon as the whole was verified
+        except Untrusted:  # it is written anew as soon as the whole was verified
             return None
         if known is None or known.version != __version__ or not known.recent(now_s):
             return None

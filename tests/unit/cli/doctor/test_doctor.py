@@ -442,6 +442,22 @@ def test_a_disk_that_cannot_be_looked_at_is_a_finding(sick: DoctorHost) -> None:
     assert found["files"] == found["disk"] == ("failed", "io_failed")
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o200, 0o300])
+def test_a_file_of_the_state_that_the_agent_itself_may_not_read_is_named(sick: DoctorHost, mode: int) -> None:
+    sick.inspection.seen[PATHS.state] = replace(sick.inspection.seen[PATHS.state_dir], kind="file", mode=mode)
+    (wrong,) = (each for each in sick.see("--json").json()["result"]["checks"] if each["check"] == "files")
+    assert (wrong["status"], wrong["subject"]) == ("failed", str(PATHS.state))
+    assert f"{PATHS.state}" in wrong["title"]
+
+
+def test_a_folder_that_was_set_aside_is_named_until_somebody_removes_it(sick: DoctorHost) -> None:
+    there = PATHS.state_dir / "sent.broken"
+    sick.inspection.seen[there] = sick.inspection.seen[PATHS.state_dir]
+    assert sick.found()["files"] == ("warning", "file_refused")
+    del sick.inspection.seen[there]
+    assert "files" not in sick.found()
+
+
 def test_a_mark_that_makes_no_sense_is_as_none(sick: DoctorHost) -> None:
     sick.agent.files.put(PATHS.clock, b"?")
     sick.agent.files.put(PATHS.schedule, b'{"schema": 1}')
