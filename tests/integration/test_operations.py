@@ -12,7 +12,10 @@ from typing import Any, Final
 
 import pytest
 
+from fixtures.command_line import Terminal
+from fixtures.daemon.fake_daemon import DAY, NOW, answer, fake_daemon
 from opanel_agent.cli.parser import find, read
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.commands import COMMANDS
 from opanel_agent.core.consent import consent_file
 from opanel_agent.core.consent.purposes import Purpose
@@ -134,6 +137,62 @@ def test_the_rules_speak_of_gauges_that_exist() -> None:
     named = {name for rule in rules for name in re.findall(r"opanel_agent_\w+", rule["expr"])}
     assert named
     assert named <= known
+
+
+def gauges(printed: str) -> dict[str, float]:
+    """Every sample of `status --metrics`, by its name and labels."""
+    lines = [line for line in printed.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def amount(text: str, samples: dict[str, float], now_s: float) -> float | None:
+    """One side of a rule, as PromQL has it; None where it speaks of what has no sample."""
+    total = 0.0
+    for n, term in enumerate(text.split(" - ")):
+        product: float | None = 1.0
+        for each in term.split(" * "):
+            factor = now_s if each == "time()" else float(each) if each.isdigit() else samples.get(each)
+            product = None if factor is None or product is None else product * factor
+        if product is None:
+            return None
+        total += product if n == 0 else -product
+    return total
+
+
+def alerts(samples: dict[str, float], now_s: float) -> set[str]:
+    """The alerts of the page's rules that fire, leaving out for how long they must hold."""
+    fired = set()
+    for rule in yaml(blocks("yaml")[1])["groups"][0]["rules"]:
+        side, sign, other = re.fullmatch(r"(.+) (==|<|>) (.+)", rule["expr"]).groups()  # type: ignore[union-attr]
+        left, right = amount(side, samples, now_s), amount(other, samples, now_s)
+        if left is not None and right is not None:
+            holds = {"==": left == right, "<": left < right, ">": left > right}[sign]
+            fired |= {rule["alert"]} if holds else set()
+    return fired
+
+
+def test_the_rules_hold_for_a_license_that_works_seven_days_without_a_check(tmp_path: Path) -> None:
+    """Silent while a check comes each day, and two days at least before the license ends for the want of one."""
+    terminal = Terminal(folder=tmp_path)
+
+    def fired(since_check_s: int) -> set[str]:
+        terms: dict[str, Json] = {
+            "id": "1",
+            "product": "opanel",
+            "tier": "pro",
+            "issued": NOW,
+            "renews_from": NOW + 60 * DAY,
+        }
+        terms |= {"expires": NOW + 90 * DAY, "offline_until": NOW - since_check_s + 7 * DAY}
+        daily = answer(license=terms, last_success=NOW - since_check_s, as_of=NOW - min(since_check_s, DAY))
+        with fake_daemon(terminal.paths.socket) as daemon:
+            daemon.says("/v1/answer", daily | {"last_check": {"at": NOW - since_check_s, "failure": None}})
+            return alerts(gauges(terminal.type("status", "--metrics").out), NOW)
+
+    for hours in range(0, 49, 3):  # a check is drawn anew each day: two are 48 hours apart at most
+        assert fired(hours * 3600) == set(), hours
+    for hours in range(4 * 24 + 1, 7 * 24):
+        assert fired(hours * 3600) == {"OPanelLicenseNeedsCheck"}, hours
 
 
 def test_every_file_is_told() -> None:

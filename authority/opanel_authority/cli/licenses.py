@@ -52,6 +52,7 @@ def register(add: AddCommand) -> None:
     log.add_argument("--limit", type=int, default=100, metavar="N")
     auditing = add("audit", _audit, "find what was sold beyond the delegations, from the signed documents alone")
     auditing.add_argument("--as", dest="reseller", metavar="RESELLER")
+    auditing.add_argument("seen", nargs="*", type=Path, metavar="BUNDLE", help="bundles that were seen elsewhere")
     changing = add("change", _change_terms, "a newer edition with other terms, to the end that was paid for")
     handle_argument(changing)
     _terms_arguments(changing)
@@ -171,7 +172,8 @@ def _subject(books: Books, handle: str) -> str:
 
 
 def _audit(arguments: argparse.Namespace) -> Result:
-    found = audit.audit(opened(arguments), arguments.reseller)
+    seen = [path.read_bytes() for path in arguments.seen]
+    found = audit.audit(opened(arguments), arguments.reseller, seen)
     violations: list[Json] = [
         {"reseller": each.reseller, "rule": each.rule, "licenses": " ".join(each.licenses)} for each in found.violations
     ]

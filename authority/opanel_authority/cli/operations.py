@@ -60,7 +60,7 @@ def _retention(arguments: argparse.Namespace) -> Result:
         with authority.store.reading() as books:
             held = retention.kept(books)
     else:
-        held = retention.keep(authority, license_days=wanted[0], change_days=wanted[1], now=now_s())
+        held = retention.keep(authority, license_days=wanted[0], change_days=wanted[1], now=now_s(), actor=actor())
     return {"licenses_days": held.license_days, "changes_days": held.change_days}
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from opanel_authority import clock
 from opanel_authority.api import serve
-from opanel_authority.cli.common import AddCommand, Result, now_s, opened
+from opanel_authority.books.rows import Kind
+from opanel_authority.cli.common import AddCommand, Result, actor, now_s, opened
 from opanel_authority.documents import advisories, publish
 from opanel_authority.requests import networks
 
@@ -31,6 +32,10 @@ def _clock(arguments: argparse.Namespace) -> Result:
     if arguments.accept:
         with authority.store.transaction() as books:
             clock.accept(books, now)
+            before = "never" if last is None else clock.shown(last)
+            books.log_change(
+                at=now, actor=actor(), act="accept_clock", kind=Kind.BOOKS, subject=f"after {before}", delegation=None
+            )
     return {
         "now": clock.shown(now),
         "last_write": None if last is None else clock.shown(last),
@@ -41,7 +46,9 @@ def _clock(arguments: argparse.Namespace) -> Result:
 
 def _advise(arguments: argparse.Namespace) -> Result:
     with arguments.file.open("rb") as file:
-        made = advisories.advise(opened(arguments), file.read(advisories.MAX_DRAFT_BYTES + 1), now=now_s())
+        made = advisories.advise(
+            opened(arguments), file.read(advisories.MAX_DRAFT_BYTES + 1), now=now_s(), actor=actor()
+        )
     return {"id": made.jti, "seq": made.seq, "severity": made.severity.value, "title": made.title["en"]}
 
 

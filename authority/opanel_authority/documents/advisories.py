@@ -21,6 +21,7 @@ from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.units import DAY_S, LANGUAGES
 from opanel_authority.authority import Authority
 from opanel_authority.books.repositories.report_repository import AdvisoryRow, ReportRepository
+from opanel_authority.books.rows import Kind
 from opanel_authority.documents.keys import Role
 
 MAX_DRAFT_BYTES: Final = 64 * 1024
@@ -28,7 +29,7 @@ USUAL_DAYS: Final = 90
 _MAX_DAYS: Final = 3650
 
 
-def advise(authority: Authority, draft: bytes, *, now: int) -> Advisory:
+def advise(authority: Authority, draft: bytes, *, now: int, actor: str = "command") -> Advisory:
     """Sign what a draft says, TOML or JSON, and add it to the set.
 
     Shape: {severity, title{tr,en}, body{tr,en}, fixed_in?, days?, replaces[jti]?}; line breaks in texts become spaces.
@@ -58,6 +59,7 @@ def advise(authority: Authority, draft: bytes, *, now: int) -> Advisory:
         signed = advisory.read(f"{line}\n".encode("ascii"), authority.root, floors={})[0]
         reports_kept.add_advisory(AdvisoryRow(seq=signed.seq, jti=signed.jti, exp=signed.exp, line=line))
         advisory.read(_set(reports_kept, now), authority.root, floors={})
+        books.log_change(at=now, actor=actor, act="advise", kind=Kind.BOOKS, subject=signed.jti, delegation=None)
     return signed
 
 

@@ -2,15 +2,18 @@
 
 A delegation permits so many slots, one license each at a time. Two licenses that are good at one time and name one slot are
 one too many; so are a slot, an entry, a term or a feature outside of the delegation, which the agent's own verifier finds.
+
+A reseller who keeps his key himself can sign what he never stored. So bundles that were seen elsewhere, with customers or in
+support, are examined beside those of the books: one whose license the books do not have was sold past them.
 """
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
 from opanel_agent.core.documents import bundle as bundles
+from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import Untrusted
@@ -22,7 +25,7 @@ from opanel_authority.books.tables import licenses as _licenses
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitBreach:
-    """`rule` is a detail of the verifier's, or `slot_sold_twice`; `licenses` are ids."""
+    """`rule` is a detail of the verifier's, `slot_sold_twice` or `not_in_books`; `licenses` are ids."""
 
     reseller: str
     rule: str
@@ -37,16 +40,32 @@ class Audited:
     violations: tuple[LimitBreach, ...]
 
 
-def audit(authority: Authority, reseller: str | None = None) -> Audited:
-    """The newest edition of every license, of one reseller or of all."""
+def audit(authority: Authority, reseller: str | None = None, seen: Sequence[bytes] = ()) -> Audited:
+    """The newest edition of every license, of one reseller or of all, and bundles that were seen elsewhere.
+
+    Raises Untrusted for one of those that no delegation of this vendor's signed: it proves nothing.
+    """
     examined, violations = 0, []
+    found = [bundles.verify(each, authority.root, now=None) for each in seen]
     with authority.store.reading() as books:
         for row in books.delegations():
             if reseller in (None, row.name):
                 held, refused = _verified(authority, books, row)
-                examined += len(held) + len(refused)
-                violations += [*refused, *_sold_twice(row.name, held)]
+                strange = [*_not_in_books(books, row, found)]
+                examined += len(held) + len(refused) + len(strange)
+                violations += [
+                    LimitBreach(reseller=row.name, rule="not_in_books", licenses=(id_,)) for id_, _ in strange
+                ]
+                violations += [*refused, *_sold_twice(row.name, [*held, *strange])]
     return Audited(examined=examined, violations=tuple(violations))
+
+
+def _not_in_books(books: Books, row: DelegationRow, found: Iterable[Bundle]) -> Iterator[tuple[str, License]]:
+    """(id, license) of those under this reseller's delegation whose edition was never stored, each once."""
+    mine = {each.license.jti: each for each in found if books.delegation(jti=each.delegations[-1].jti) == row}
+    for jti, each in mine.items():
+        if books.license_of_edition(jti) is None:
+            yield jti, each.license
 
 
 def _verified(
@@ -70,6 +89,8 @@ def _sold_twice(name: str, held: list[tuple[str, License]]) -> Iterator[LimitBre
         by_slot.setdefault(license_.slot, []).append((license_id, license_))
     for sold in by_slot.values():
         in_order = sorted(sold, key=lambda each: each[1].nbf)
-        for (first_id, first), (second_id, second) in itertools.pairwise(in_order):
-            if second.nbf < first.exp:
-                yield LimitBreach(reseller=name, rule="slot_sold_twice", licenses=(first_id, second_id))
+        longest = in_order[0]
+        for each in in_order[1:]:
+            if each[1].nbf < longest[1].exp:
+                yield LimitBreach(reseller=name, rule="slot_sold_twice", licenses=(longest[0], each[0]))
+            longest = max(longest, each, key=lambda one: one[1].exp)

@@ -18,7 +18,10 @@ from opanel_authority.documents import issue
 from opanel_authority.documents.claims import LicenseTerms
 from opanel_authority.messages import sentence
 
-COLUMNS: Final = ("order_id", "tier", "days", "seats", "features", "limits", "renews", "activation")
+COLUMNS: Final = (
+    *("order_id", "tier", "days", "seats", "features", "limits", "renews", "activation"),
+    *("networks", "grace_days", "stale_days"),
+)
 RESULT: Final = ("order_id", "id", "license_key", "error")
 _YES_NO: Final = {"yes": True, "no": False}
 
@@ -73,7 +76,7 @@ def _issue_one(
     except (Untrusted, NotPermitted) as refused:
         return order_id, "", "", sentence(refused.detail, refused.values)
     except Usage as wrong:
-        if wrong.detail not in {"order_line", "order_id"}:
+        if wrong.detail not in {"order_line", "order_id", "network", "networks_many"}:
             raise
         return order_id, "", "", sentence(wrong.detail, wrong.values)
     return order_id, made.jti, made.key, ""
@@ -99,14 +102,21 @@ def _done(result: Path) -> set[str]:
         return set()
 
 
+def _number(row: dict[str, str], name: str) -> int | None:
+    return int(row[name]) if row.get(name) else None
+
+
 def _terms(row: dict[str, str]) -> LicenseTerms:
     """Raises Usage (order_line) for a value that is none."""
     try:
         return LicenseTerms(
             order_id=row["order_id"],
             tier=row.get("tier") or None,
-            days=int(row["days"]) if row.get("days") else None,
+            days=_number(row, "days"),
+            grace_days=_number(row, "grace_days"),
+            stale_days=_number(row, "stale_days"),
             seats=int(row.get("seats") or 1),
+            networks=tuple(row.get("networks", "").split()),
             features=tuple(row["features"].split()) if row.get("features") else None,
             limits={name: int(number) for name, number in (each.split("=") for each in row.get("limits", "").split())},
             renews=_YES_NO[row.get("renews") or "yes"],

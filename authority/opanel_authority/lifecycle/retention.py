@@ -17,6 +17,7 @@ from opanel_authority.authority import Authority
 from opanel_authority.books.repositories.delegation_repository import SLOT
 from opanel_authority.books.repositories.report_repository import ReportRepository
 from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import Kind
 from opanel_authority.books.tables import activations, answers, changes, deliveries, editions, former_entries, licenses
 
 LICENSE_DAYS: Final = 1095
@@ -44,13 +45,18 @@ def kept(books: Books) -> Retention:
     )
 
 
-def keep(authority: Authority, *, license_days: int | None, change_days: int | None, now: int) -> Retention:
+def keep(
+    authority: Authority, *, license_days: int | None, change_days: int | None, now: int, actor: str = "command"
+) -> Retention:
     """Set what is not None; what holds from now on."""
     with authority.writing(now) as books:
         for name, days in ((_LICENSE_FACT, license_days), (_CHANGE_FACT, change_days)):
             if days is not None:
                 books.set_fact(name, str(days))
-        return kept(books)
+        held = kept(books)
+        terms = f"licenses {held.license_days} days, changes {held.change_days}"
+        books.log_change(at=now, actor=actor, act="retention", kind=Kind.BOOKS, subject=terms, delegation=None)
+        return held
 
 
 def purge(authority: Authority, *, now: int) -> int:

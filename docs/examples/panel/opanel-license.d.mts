@@ -36,6 +36,18 @@ export interface Controller {
   url: string | null;
 }
 
+/** The installed license: which it is, and its dates. */
+export interface Terms {
+  id: string;
+  product: string;
+  tier: string;
+  issued: number;
+  expires: number;
+  renews_from: number;
+  /** Until when it holds without another check; null where it needs none. */
+  offline_until: number | null;
+}
+
 /** What GET /v1/license answers. Times are seconds since 1970. A later agent may add members. */
 export interface Answer {
   schema: 1;
@@ -47,6 +59,7 @@ export interface Answer {
   features: string[];
   limits: Record<string, number>;
   tier: string | null;
+  license: Terms | null;
   reseller: Reseller | null;
   next_action: Action;
   as_of: number | null;

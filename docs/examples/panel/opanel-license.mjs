@@ -176,7 +176,7 @@ function fallback(last, time, failure) {
   if (last === null) {
     return {
       schema: 1, state: 'expired', reasons: ['agent_silent'], since: null, until: null, permits: expired,
-      features: [], limits: {}, tier: null, reseller: null, next_action,
+      features: [], limits: {}, tier: null, license: null, reseller: null, next_action,
       as_of: null, good_until: null, last_success: null, warnings: [],
     };
   }

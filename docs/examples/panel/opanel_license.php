@@ -282,7 +282,7 @@ namespace OPanel\Agent {
                 if ($last === null) {
                     return ['schema' => 1, 'state' => 'expired', 'reasons' => ['agent_silent'], 'since' => null,
                         'until' => null, 'permits' => $expired, 'features' => [], 'limits' => [], 'tier' => null,
-                        'reseller' => null, 'next_action' => $action, 'as_of' => null, 'good_until' => null,
+                        'license' => null, 'reseller' => null, 'next_action' => $action, 'as_of' => null, 'good_until' => null,
                         'last_success' => null, 'warnings' => []];
                 }
                 $permits = $last['permits'];

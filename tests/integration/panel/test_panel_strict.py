@@ -19,6 +19,7 @@ from typing import Final
 import pytest
 
 from fixtures.daemon import wire_server
+from fixtures.data.json_schema import named
 from fixtures.web.panel import (
     ANSWER,
     EXAMPLES,
@@ -320,8 +321,30 @@ import { opanelHint, opanelLicense, type Failure, type License } from './opanel-
 const license: License = await opanelLicense('/var/lib/panel/license.last', { timeoutMs: 100 });
 const failure: Failure | null = license.failure;
 const hint: string | null = opanelHint(license, 'tr');
-console.log(license.permits.create, license.reseller?.name, failure, hint);
+console.log(license.permits.create, license.reseller?.name, license.license?.expires, failure, hint);
 """
+
+
+def members(interface: str) -> set[str]:
+    """The members that an interface of the declarations names."""
+    text = (EXAMPLES / "opanel-license.d.mts").read_text("utf-8")
+    body = re.search(rf"^export interface {interface} {{\n(.*?)^}}$", text, re.MULTILINE | re.DOTALL)
+    assert body is not None, interface
+    return set(re.findall(r"^  (\w+)\??:", body[1], re.MULTILINE))
+
+
+def test_the_types_name_every_member_that_the_agent_answers() -> None:
+    whole = named("license")
+    of = whole["properties"]
+    for interface, schema in (
+        ("Answer", whole),
+        ("Terms", of["license"]),
+        ("Reseller", of["reseller"]),
+        ("Controller", of["reseller"]["properties"]["controller"]),
+        ("Action", of["next_action"]),
+        ("Warning", of["warnings"]["items"]),
+    ):
+        assert members(interface) == {*schema["required"]}, interface
 
 
 def test_the_types_are_strict_and_the_library_keeps_them(folder: Path) -> None:

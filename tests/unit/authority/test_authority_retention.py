@@ -97,7 +97,7 @@ def test_the_change_log_goes_by_its_own_age(tmp_path: Path) -> None:
     retention.keep(made.authority, license_days=None, change_days=100, now=made.now)
     assert retention.purge(made.authority, now=made.now) == 2
     with made.authority.store.reading() as books:
-        assert [row["act"] for row in books.changes()] == ["suspend"]
+        assert [row["act"] for row in books.changes()] == ["retention", "suspend"]
 
 
 def test_the_command_shows_and_sets_the_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import stat
 import subprocess
 import time
@@ -12,13 +13,17 @@ import pytest
 
 from fixtures.authority import vendor as vendors
 from fixtures.authority.vendor import RESELLER, Vendor
+from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.license import license_key
+from opanel_authority.authority import open_home
 from opanel_authority.books.tables import licenses as licenses_table
 from opanel_authority.cli.main import main
 from opanel_authority.lifecycle import audit, listing
+from opanel_authority.lifecycle.handles import find_license
 from opanel_authority.lifecycle.listing import Filter, LicenseState
 
 Captured = pytest.CaptureFixture[str]
+ADVICE = {"severity": "low", "title": {"tr": "Başlık", "en": "Title"}, "body": {"tr": "Metin", "en": "Text"}}
 
 
 def run(capsys: Captured, *arguments: str | Path, exits: int = 0) -> Any:
@@ -93,6 +98,63 @@ def test_overselling_is_found_in_the_signed_documents(made: Vendor, tmp_path: Pa
     run(capsys, "revoke", third.jti, *there)
     assert run(capsys, "audit", *there) == {"examined": 2, "violations": []}
     assert first.jti
+
+
+def test_a_long_license_is_found_beside_each_that_shares_its_slot(made: Vendor) -> None:
+    long = made.issue(days=300)
+    sold = []
+    for _ in range(2):
+        with made.authority.store.transaction() as books:
+            (row,) = books.delegations()
+            books.update_delegation(row.number, slots_drawn=0)
+        (made.authority.directory / "drawn" / f"slots-{row.jti}").unlink()
+        sold.append(made.issue(days=20))
+        made.now += 30 * vendors.DAY
+    found = {each.licenses for each in audit.audit(made.authority).violations}
+    assert found == {(long.jti, each.jti) for each in sold}
+
+
+def test_what_was_sold_past_the_books_is_found_by_its_bundle(made: Vendor, tmp_path: Path, capsys: Captured) -> None:
+    """As a reseller who keeps his key himself can: he signs and never stores."""
+    there = ("--dir", tmp_path / "vendor")
+    shutil.copytree(tmp_path / "vendor", tmp_path / "elsewhere")
+    other = vendors.Vendor(authority=open_home(tmp_path / "elsewhere"), now=made.now)
+    past, stored = other.issue(), made.issue()
+    for name, issued in (("past", past), ("stored", stored)):
+        (tmp_path / name).write_text(issued.text)
+    found = run(capsys, "audit", *there, tmp_path / "past", tmp_path / "stored")
+    rules = {(each["rule"], each["licenses"]) for each in found["violations"]}
+    assert found["examined"] == 2
+    assert ("not_in_books", past.jti) in rules
+    assert {rule for rule, _ in rules} == {"not_in_books", "slot_sold_twice"}
+    stranger = vendors.vendor(tmp_path / "stranger", now=made.now)
+    (tmp_path / "strange").write_text(stranger.issue().text)
+    run(capsys, "audit", *there, tmp_path / "strange", exits=65)
+
+
+def test_what_the_vendor_sets_is_in_the_change_log(made: Vendor, tmp_path: Path, capsys: Captured) -> None:
+    there = ("--dir", tmp_path / "vendor")
+    (tmp_path / "advice.json").write_text(json.dumps(ADVICE))
+    run(capsys, "retention", *there, "--licenses", "400")
+    run(capsys, "clock", *there, "--accept")
+    run(capsys, "advise", tmp_path / "advice.json", *there)
+    log = run(capsys, "log", *there)["changes"]
+    assert [each["act"] for each in log[:3]] == ["advise", "accept_clock", "retention"]
+    assert {each["actor"][:8] for each in log[:3]} == {"command:"}
+    assert log[2]["subject"] == "licenses 400 days, changes 1095"
+
+
+def test_a_file_of_orders_names_networks_and_periods(made: Vendor, tmp_path: Path, capsys: Captured) -> None:
+    orders = "order_id,networks,grace_days,stale_days\na,192.0.2.0/24 2001:db8::/48,3,7\nb,nowhere,,\n"
+    (tmp_path / "orders.csv").write_text(orders, "utf-8")
+    there = ("--dir", tmp_path / "vendor")
+    done = run(capsys, "bulk", tmp_path / "orders.csv", "--as", RESELLER, *there, "-o", tmp_path / "out.csv")
+    assert (done["issued"], done["refused"]) == (1, 1)
+    assert run(capsys, "show", "a", *there)["networks"] == ["192.0.2.0/24", "2001:db8::/48"]
+    with made.authority.store.reading() as books:
+        text = find_license(books, "a").text
+    sold = bundles.verify(text.encode(), made.authority.root, now=None).license
+    assert (sold.grace_days, sold.stale_days) == (3, 7)
 
 
 ORDERS = "order_id,tier,days,seats,limits,renews\n1,pro,30,2,accounts=5,no\n2,platinum,,,,\n3,,,x,,\n4,,,,,\n"
