@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import opanel_agent
+from fixtures.silence import planted_agent
 from fixtures.silence.planted_agent import BASH_COMPLETION, ROOT
 from opanel_agent.core.commands import COMMANDS
 from opanel_agent.silence.judge import Sends
@@ -121,3 +123,10 @@ def test_the_completion_of_every_command_is_asked_for(tmp_path: Path) -> None:
     )
     assert asked.returncode == 0, asked.stderr
     assert {"consent", "usage_statistics", "--preseed"} <= {*asked.stdout.decode().split()}
+
+
+@pytest.mark.parametrize("leak", planted_agent.LEAKS)
+def test_each_leak_of_the_slow_tests_has_a_line_to_be_planted_at(leak: str) -> None:
+    """Else what they prove would be found out only when they run."""
+    planted = planted_agent.LEAKS[leak]
+    assert planted.line in (Path(opanel_agent.__file__).parent / planted.file).read_text("utf-8")
