@@ -1,7 +1,8 @@
 """Stamps the files that say what may leave, so that the daemon sees by stat(2) alone that its answer is of before a change.
 
 A pass stamps them before it reads them for what it shows: what changes while it reads is seen as changed. Only files of the
-administrator's folder and of /etc are named. A consent.d that is a link or a mount of its own is left out, because the
+administrator's folder and of /etc are named, and of these only such as a text can hold: what another name hides is seen when
+its folder changes, and by a pass. A consent.d that is a link or a mount of its own is left out, because the
 daemon must not wait for another machine's disk; a pass sees it.
 """
 
@@ -12,6 +13,7 @@ from typing import Final
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.errors import AgentError
+from opanel_agent.core.text_safety import is_safe
 from opanel_agent.system.consent.policy_mounts import is_mount
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
@@ -35,7 +37,7 @@ def _paths(files: Files, paths: Paths) -> Iterator[Path]:
 
 def _within(files: Files, folder: Path) -> Iterator[Path]:
     try:
-        yield from (folder / name for name in files.names(folder))
+        yield from (folder / name for name in files.names(folder) if is_safe(name))
     except AgentError:
         return
 

@@ -1,7 +1,7 @@
 """Reads the administrator's consent: consent.toml, the policies beside it and what was withdrawn, anew at every decision.
 
 Only a regular file of the owner's that nobody else can write counts, in a directory of which the same holds; what is wrong
-with it refuses it whole, with the file and the line. What a refused file says against being tracked counts all the same.
+with it refuses it whole, with the file, its name escaped, and the line. What a refused file says against being tracked counts all the same.
 Nothing here writes: the agent only reads these files.
 """
 
@@ -17,6 +17,7 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading, Policy, in_doubt, parse, parse_policy
 from opanel_agent.core.consent.opt_outs import Signal, SignalKind
 from opanel_agent.core.errors import AgentError, Misconfigured
+from opanel_agent.core.text_safety import escape
 from opanel_agent.system.consent.policy_mounts import missing_mount
 from opanel_agent.system.consent.withdrawal_store import WithdrawalStore
 from opanel_agent.system.storage.files import Files
@@ -99,23 +100,24 @@ class LocalConsents:
                 Reason.CONSENT_REFUSED,
                 "folder_unmounted",
                 file=str(directory),
-                mount=str(unmounted.mount),
-                named=str(unmounted.named),
+                mount=escape(str(unmounted.mount)),
+                named=escape(str(unmounted.named)),
             )
         for path in (directory / name for name in names if not re.fullmatch(PUT_ASIDE, name)):
             try:
                 good += self._policy(path)
             except Misconfigured as fault:
                 faults[path] = fault
-        return tuple(good), faults, tuple(str(directory / name) for name in names if re.fullmatch(PUT_ASIDE, name))
+        ignored = (escape(str(directory / name)) for name in names if re.fullmatch(PUT_ASIDE, name))
+        return tuple(good), faults, tuple(ignored)
 
     def _policy(self, path: Path) -> Iterator[Policy]:
         if not path.name.endswith(".toml"):
-            raise Misconfigured(Reason.CONSENT_REFUSED, "policy_name", file=str(path))
+            raise Misconfigured(Reason.CONSENT_REFUSED, "policy_name", file=escape(str(path)))
         data = self._data(path)
         if data is not None:
             with _named(path):
-                yield parse_policy(data, str(path))
+                yield parse_policy(data, escape(str(path)))
 
     def _in_doubt(self, path: Path) -> Iterator[Signal]:
         """Where a refused file may ask not to be tracked. That can only narrow: whose it is, or a link, does not matter."""
@@ -124,9 +126,9 @@ class LocalConsents:
         except AgentError:
             data = None
         if data is None:
-            yield Signal(kind=SignalKind.FILE, what=path.name, place=str(path.parent))
+            yield Signal(kind=SignalKind.FILE, what=escape(path.name), place=str(path.parent))
         elif (line := in_doubt(data)) is not None:
-            yield Signal(kind=SignalKind.SETTING, what="do_not_track", place=str(path), line=line)
+            yield Signal(kind=SignalKind.SETTING, what="do_not_track", place=escape(str(path)), line=line)
 
     def _data(self, path: Path) -> bytes | None:
         try:
@@ -136,7 +138,7 @@ class LocalConsents:
 
 
 def _refused(path: Path, fault: AgentError) -> Misconfigured:
-    return Misconfigured(Reason.CONSENT_REFUSED, fault.detail, **{"file": str(path), **fault.values})
+    return Misconfigured(Reason.CONSENT_REFUSED, fault.detail, **{**fault.values, "file": escape(str(fault.values.get("file", path)))})
 
 
 @contextmanager
@@ -145,4 +147,4 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except Misconfigured as fault:
-        raise fault.but(file=str(path)) from fault
+        raise fault.but(file=escape(str(path))) from fault

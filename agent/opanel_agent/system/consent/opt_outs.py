@@ -2,7 +2,8 @@
 
 A daemon does not inherit the administrator's shell, so files are read: existence for some, assignments for others.
 What is there and cannot be read or understood counts as a signal, because a signal can only narrow: links are
-followed and owners do not matter for the same reason. An assignment of nothing or of `0` is no signal; any other line
+followed and owners do not matter for the same reason. Its name and what stands in it may be of any bytes, and are shown
+escaped: a signal is told, stored and compared as text. An assignment of nothing or of `0` is no signal; any other line
 that names one of the two variables is, whatever the shell would make of it.
 
 `do_not_track = true` in consent.toml is read with that file, not here.
@@ -15,6 +16,7 @@ from typing import Final, Protocol
 
 from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT, Signal, SignalKind, Signals
 from opanel_agent.core.errors import AgentError
+from opanel_agent.core.text_safety import escape
 from opanel_agent.system.environment import OPT_OUT_VARIABLES
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
@@ -87,7 +89,7 @@ class LocalOptOuts:
         elif b"\0" in data:  # not a text in any encoding that these files are read in
             yield _file(path)
         else:
-            yield from in_text(data.decode("latin-1"), str(path))
+            yield from in_text(data.decode("latin-1"), escape(str(path)))
 
 
 def in_environment(environ: Mapping[str, str]) -> tuple[Signal, ...]:
@@ -111,8 +113,8 @@ def in_text(text: str, place: str) -> Iterator[Signal]:
 def _shown(line: str, name: str) -> str:
     """The assignment as it stands, or only the name where the line is odd: it may hold other programs' secrets."""
     assignment = re.fullmatch(_ASSIGNMENT, line)
-    return assignment[1] if assignment else name
+    return escape(assignment[1]) if assignment else name
 
 
 def _file(path: Path) -> Signal:
-    return Signal(kind=SignalKind.FILE, what=path.name, place=str(path.parent))
+    return Signal(kind=SignalKind.FILE, what=escape(path.name), place=escape(str(path.parent)))
