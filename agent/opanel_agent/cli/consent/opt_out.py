@@ -11,8 +11,10 @@ from opanel_agent.cli import config_folder
 from opanel_agent.cli.consent import signals, write
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.display.output import CommandResult
+from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.gate import Signal
 from opanel_agent.core.consent.withdrawals import Withdrawable
+from opanel_agent.core.errors import AgentError, Storage
 
 FILE_MODE = 0o644
 _EFFECT_MEMBERS = ("cut", "pending", "unsaved")  # of what a command that narrows tells
@@ -25,20 +27,36 @@ SUBJECTS = {"dnt": Withdrawable.DO_NOT_TRACK, "offline": Withdrawable.OFFLINE}
 def on(world: Context, path: Path, name: str) -> CommandResult:
     """Creates the file durably, then has the daemon end its jobs. `name` is dnt or offline."""
     world.need_owner()
-    with config_folder.changing(world, path.parent):
-        new = not world.files.exists(path)
-        if new:
-            world.files.write(path, b"", mode=FILE_MODE)
-    unrecorded = write.switched_on(world, SUBJECTS[name]) if new else None
-    lines = (world.sentence(f"{name}.on", file=str(path)), world.sentence(f"{name}.meaning"))
+    unmade, unrecorded = _switch_on(world, path, SUBJECTS[name])
+    text_id = f"{name}.on" if unmade is None else "dnt.on_beside"
+    lines = (world.sentence(text_id, file=str(path)), world.sentence(f"{name}.meaning"))
     effect = write.notify_agent(world)
     effect_json = effect.to_json()
     return CommandResult(
         result={name: True, "file": str(path), **{member: effect_json[member] for member in _EFFECT_MEMBERS}},
         lines=lines,
-        warnings=(*write.warnings(world, effect), *write.failures(world, filter(None, (unrecorded,)))),
+        warnings=(*write.warnings(world, effect), *write.failures(world, filter(None, (unmade, unrecorded)))),
         exit_status=write.exit_status(effect),
     )
+
+
+def _switch_on(world: Context, path: Path, subject: Withdrawable) -> tuple[AgentError | None, AgentError | None]:
+    """Makes the file, and leaves a trace. Returns what kept it from the one, and from the other.
+
+    Do-not-track that no file can be made for is withdrawn in the record, as the panel does it. Raises Storage where neither
+    can be, and for offline, which has no other place.
+    """
+    try:
+        with config_folder.changing(world, path.parent):
+            if world.files.exists(path):
+                return None, None
+            world.files.write(path, b"", mode=FILE_MODE)
+    except Storage as unmade:
+        if subject is not Withdrawable.DO_NOT_TRACK or unmade.code is Fault.BUSY:
+            raise
+        write.withdraw_tracking(world)
+        return unmade, None
+    return None, write.switched_on(world, subject)
 
 
 def off(world: Context, path: Path, name: str, standing: Callable[[], tuple[Signal, ...]]) -> CommandResult:

@@ -161,15 +161,25 @@ def switched_on(world: Context, subject: Withdrawable) -> AgentError | None:
     """
     new = Withdrawal(id=_new_id(), subject=subject, by=Origin.COMMAND, at=int(world.now_s()), grants=(), stands=False)
 
-    def keep() -> None:
-        with _alone(world):
-            _store(world).write_owner(withdrawals.owner_withdraws(_known(world), new))
+    return _failure(lambda: _keep(world, new))
 
-    return _failure(keep)
+
+def withdraw_tracking(world: Context) -> None:
+    """Asks in the record not to be tracked, durably, where the file for it cannot be made. Raises Storage."""
+    dnt = Withdrawable.DO_NOT_TRACK
+    _keep(world, Withdrawal(id=_new_id(), subject=dnt, by=Origin.COMMAND, at=int(world.now_s()), grants=()))
+
+
+def _keep(world: Context, new: Withdrawal) -> None:
+    with _alone(world):
+        known = _known(world)
+        record = withdrawals.owner_withdraws(known, new)
+        if record != known.owner:
+            _store(world).write_owner(record)
 
 
 def switched_off(world: Context, subject: Withdrawable) -> None:
-    """Ends what the panel withdrew in an opt-out's place."""
+    """Ends what the panel, or a command that could not make the file, withdrew in an opt-out's place."""
     with _alone(world):
         known = _known(world)
         if known.standing(subject):

@@ -33,6 +33,8 @@ TEMPORARY_SUFFIX: Final = ".opanel-tmp"
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _OF_THE_PROCESS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 _NO_ROOM: Final = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+# A folder that takes no new file may also be immutable (chattr(1)).
+_NO_FILE: Final = _NO_ROOM | {errno.EPERM}
 _READ_CHUNK: Final = 64 * 1024
 _LONGEST_TAIL: Final = 1024 * 1024
 
@@ -395,7 +397,7 @@ def _open_to_lock(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as exc:
-        if exc.errno not in _NO_ROOM:
+        if exc.errno not in _NO_FILE:
             raise
     try:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -10,9 +10,10 @@ from fixtures.daemon.fake_daemon import NOW
 from fixtures.simulated.memory_files import MemoryFiles
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.consent.purposes import Purpose
-from opanel_agent.core.consent.withdrawals import Withdrawable
+from opanel_agent.core.consent.withdrawals import Origin, Withdrawable
 from opanel_agent.core.errors import Storage
 from opanel_agent.system.consent.consent_store import LocalConsents
+from opanel_agent.system.consent.opt_outs import LocalOptOuts
 
 USAGE = Purpose.USAGE_STATISTICS
 
@@ -77,3 +78,28 @@ def test_an_opt_out_is_in_force_though_its_trace_cannot_be_kept(terminal: Termin
     assert printed.status == 0
     assert "disk_full" in codes(printed)
     assert terminal.files.exists(terminal.paths.offline if name == "offline" else terminal.paths.do_not_track)
+
+
+def test_do_not_track_that_no_file_can_be_made_for_is_in_the_record(terminal: Terminal) -> None:
+    """As where /etc is mounted read-only."""
+    terminal.optouts = LocalOptOuts(terminal.files, terminal.paths, {})
+    full(terminal, terminal.paths.config_dir)
+    for _ in range(2):
+        printed = terminal.type("dnt", "on", "--json")
+        assert (printed.status, codes(printed)) == (0, {"disk_full"})
+        assert not terminal.files.exists(terminal.paths.do_not_track)
+    (standing,) = LocalConsents(terminal.files, terminal.paths).read().withdrawals.standing(Withdrawable.DO_NOT_TRACK)
+    assert (standing.by, standing.at) == (Origin.COMMAND, NOW)
+    why = terminal.type("consent", "why", USAGE, "--json").json()["result"]
+    assert [each["reason"] for each in why["reasons"]] == ["opt_out"]
+    assert "in the record of withdrawals" in terminal.type("dnt", "on").out
+    assert terminal.type("dnt", "off").status == 0
+    assert terminal.type("consent", "why", USAGE, "--json").json()["result"]["permitted"]
+
+
+def test_an_opt_out_that_neither_place_takes_is_an_error_and_no_claim(terminal: Terminal) -> None:
+    full(terminal, terminal.paths.withdrawals, terminal.paths.config_dir)
+    for name in ("dnt", "offline"):
+        printed = terminal.type(name, "on")
+        assert (printed.status, printed.out) == (74, "")
+        assert "disk_full" in printed.err
