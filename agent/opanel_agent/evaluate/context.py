@@ -6,7 +6,10 @@ place with the same step. `AgentState` and `Schedule` are written once, at the e
 Only functions with effects take the context. Whatever asks a question takes the values that it needs.
 """
 
+from typing import Final
+
 from opanel_agent.core.codec.strict_json import dumps
+from opanel_agent.core.errors import Storage
 from opanel_agent.core.license import effective_time, license_key, schedule, status_history
 from opanel_agent.core.license.effective_time import ClockState
 from opanel_agent.core.license.schedule import Schedule
@@ -20,6 +23,9 @@ from opanel_agent.evaluate.requests.outbox import Outbox
 from opanel_agent.evaluate.storage.ledger_file import LedgerFile, open_ledger
 from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.network.gate_inputs import GateSources
+from opanel_agent.system.log import log_event
+
+LEAP_S: Final = 60  # what is less is a clock that is being adjusted
 
 
 @mutable
@@ -113,10 +119,26 @@ class PassContext:
 
     def set_clock(self, clock_state: ClockState) -> None:
         """Takes over the clock once a signed date was heard; it may have gone back by what only the wall clock said."""
-        went_back = effective_time.now(clock_state) < self.now
+        before = self.inputs.clock_state
         self.inputs = replace(self.inputs, clock_state=clock_state)
-        if went_back:
+        if self.now < effective_time.now(before):
             self.state.forget_future(self.now)
+        try:
+            self.extend_holds(effective_time.leapt_s(before, clock_state))
+        except Storage as trouble:
+            self.unrecorded = self.unrecorded or trouble.detail
+
+    def extend_holds(self, leapt_s: int) -> None:
+        """Lets every hold go on by the seconds that the clock leapt: it is time in which a report could be looked at.
+
+        Raises Storage.
+        """
+        if leapt_s < LEAP_S:
+            return
+        for sealed in self.outbox.held_reports():
+            if sealed.held_since is not None and not sealed.reviewed:
+                self.outbox.restart_hold(sealed, sealed.held_since + leapt_s)
+                log_event("hold_extended", id=sealed.id, seconds=leapt_s)
 
     def save_state(self) -> None:
         """Writes state.json before something long begins, where it changed: a "no" ends a pass at its request."""

@@ -72,7 +72,7 @@ HANDLERS: Final[Mapping[str, Command]] = {
         context.rights,
         intent.text("id", max_length=64) if intent.has("id") else None,
     ),
-    "review": lambda context, _: records.review(context.ledger, context.state, context.now),
+    "review": lambda context, _: changes.review(context),
     "noticed": lambda context, intent: records.notice_shown(context.ledger, context.inputs.notice, context.now, intent),
     "export": lambda context, intent: records.export_part(
         context.ports.files, context.ports.paths, context.inputs.first_root, intent

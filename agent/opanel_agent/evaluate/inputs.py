@@ -73,7 +73,7 @@ class Inputs:
     `clock` is the raw reading, `clock_state` what it came to in effective time. `components` are this machine's binding
     components without junk; `key_id` is the thumbprint of the agent's own key, None without one. `clone`: the consents
     were given for another machine. `isolated`: systemd runs fetch and courier; `unprotected` names the missing sandbox
-    rules.
+    rules. `leapt_s`: by how much the clock went ahead since the last pass beyond the uptime.
     """
 
     settings: Settings
@@ -91,6 +91,7 @@ class Inputs:
     isolated: bool
     unprotected: tuple[str, ...] = field(default=())
     clone: bool = False
+    leapt_s: int = 0
 
     @property
     def now(self) -> int:
@@ -110,6 +111,7 @@ def load_inputs(ports: Ports, state: AgentState) -> Inputs:
     root = _newest_root(ports, first)
     clock = ports.clock.read()
     components, key_id = machine_identity(ports)
+    clock_state, leapt_s = _clock_state(ports, root, clock)
     return Inputs(
         settings=settings,
         settings_refused=refused,
@@ -119,12 +121,13 @@ def load_inputs(ports: Ports, state: AgentState) -> Inputs:
         first_root=first,
         root=root,
         clock=clock,
-        clock_state=_clock_state(ports, root, clock),
+        clock_state=clock_state,
         documents=load_documents(ports.files, ports.paths, root, state),
         components=components,
         key_id=key_id,
         isolated=ports.network.isolated,
         unprotected=ports.sandbox.missing() if ports.network.isolated else (),
+        leapt_s=leapt_s,
     )
 
 
@@ -245,13 +248,15 @@ def share_roots(ports: Ports) -> None:
         log_event("state_not_saved", level="error", file=str(shared), error=str(error))
 
 
-def _clock_state(ports: Ports, root: Root, clock: ClockReading) -> ClockState:
+def _clock_state(ports: Ports, root: Root, clock: ClockReading) -> tuple[ClockState, int]:
+    """The clock as it stands now, and by how much it leapt since it was kept."""
     kept = _own(
         ports, ports.paths.clock, MAX_SMALL_BYTES, lambda data: effective_time.from_json(_members(data, "clock.json"))
     )
     if kept is None:
-        return effective_time.first(clock, max(root.iat, *_signed_dates(ports.files, ports.paths, root)))
-    return effective_time.drop(effective_time.advance(kept, clock), root.kids)
+        return effective_time.first(clock, max(root.iat, *_signed_dates(ports.files, ports.paths, root))), 0
+    advanced = effective_time.drop(effective_time.advance(kept, clock), root.kids)
+    return advanced, effective_time.leapt_s(kept, advanced)
 
 
 def _signed_dates(files: Files, paths: Paths, root: Root) -> Iterator[int]:

@@ -58,7 +58,7 @@ def ready(agent: Simulated) -> None:
     agent.run("narrowed")
     agent.run("preview", purpose="usage_statistics")
     crash.note(agent.files, PATHS, ArithmeticError())
-    agent.clock.advance(3 * signing.DAY)
+    agent.clock.advance(40 * 3600)  # less than the gap after which nothing of before is reported
 
 
 def withdrawing(agent: Simulated) -> None:

@@ -166,6 +166,16 @@ def corroborate(mark: ClockState, iat: int, reading: ClockReading) -> ClockState
     return _compare(replace(_jump(ran, ahead_s), unwitnessed_s=ran.unwitnessed_s + ahead_s), reading, 0)
 
 
+def leapt_s(before: ClockState, after: ClockState) -> int:
+    """By how many seconds effective time went ahead between two marks beyond the uptime between them; 0 where it did not.
+
+    Nobody could look at anything here meanwhile: the clock was set, or the
+    machine was off.
+    """
+    up_s = after.boottime_s - (before.boottime_s if after.boot_id == before.boot_id else 0)
+    return max(0, now(after) - now(before) - max(0, up_s))
+
+
 def drop(mark: ClockState, alive: Collection[str]) -> ClockState:
     """The mark without the lifts of keys that the root no longer names."""
     return replace(mark, lifts={kid: ahead_s for kid, ahead_s in mark.lifts.items() if kid in alive})

@@ -72,6 +72,7 @@ def observe(context: PassContext) -> Withdrawn:
     inputs, state, outbox = context.inputs, context.state, context.outbox
     steps: tuple[Callable[[], None], ...] = (
         partial(withdrawals.repair, context),
+        partial(context.extend_holds, inputs.leapt_s),
         partial(_record_interrupted, outbox, inputs.now),
         partial(_record_upgrade, context.ledger, state, inputs.now),
         partial(_check_identity, context),
@@ -94,6 +95,21 @@ def observe(context: PassContext) -> Withdrawn:
     return withdrawn
 
 
+def review(context: PassContext) -> dict[str, Json]:
+    """Records that a person has reviewed a broken ledger, or the consents that a cloned machine brought along.
+
+    What was held or noted before goes, since the review is what permits. On a cloned machine consents count only from the
+    next pass, after it has recorded them for the new machine. Raises Storage.
+    """
+    denied = context.unrecorded is not None or context.ledger.fault is not None or context.state.clone_of is not None
+    context.ledger.append(EntryKind.REVIEWED, context.now)
+    context.state.clone_of = None
+    if denied:
+        for purpose in CONSENT_BASED:
+            _purge_before_grant(context, purpose, Withdrawn())
+    return {"reviewed": True}
+
+
 def grant_digest(consent: ConsentReading) -> str | None:
     """Returns the digest of a consent file that allows anything; None where nothing could be another machine's grant."""
     file = consent.file
@@ -105,7 +121,7 @@ def record_days(outbox: Outbox, now: int) -> None:
     ledger = outbox.ledger
     if ledger.gap(now):
         ledger.append(EntryKind.GAP_FOUND, now)
-        _restart_holds(outbox, now)
+        _begin_anew(outbox, now)
     ledger.mark(now)
 
 
@@ -168,11 +184,13 @@ def _record_opt_outs(outbox: Outbox, state: AgentState, signals: list[Signal], n
     gone = sorted(set(state.signals) - standing.keys())
     if gone:
         outbox.ledger.append(EntryKind.OPT_OUT_GONE, now, ids=tuple(gone[:16]))
-        _restart_holds(outbox, now)
+        _begin_anew(outbox, now)
     state.signals = sorted(standing)
 
 
-def _restart_holds(outbox: Outbox, now: int) -> None:
+def _begin_anew(outbox: Outbox, now: int) -> None:
+    """What forbade is gone: every hold has its whole time again, and crashes that were noted meanwhile are forgotten."""
+    crash.forget(outbox.files, outbox.paths)
     waiting = [sealed for sealed in outbox.held_reports() if not sealed.reviewed]
     if not waiting:
         return
@@ -203,7 +221,7 @@ def _record_withdrawals(context: PassContext, withdrawn: Withdrawn) -> None:
             EntryKind.OPT_OUT_SEEN, context.now, signal=subject, place=each.by.value, line=0, withdrawn_at=each.at
         )
         context.ledger.append(EntryKind.OPT_OUT_GONE, context.now, ids=(f"{subject} in {each.by.value}",))
-        _restart_holds(context.outbox, context.now)
+        _begin_anew(context.outbox, context.now)
 
     again = withdrawals.note_edits(context, lambda purpose: _answer_now(context, purpose))
     withdrawals.record(context, again, lambda purpose: _purge(context, purpose, withdrawn), reversed_)

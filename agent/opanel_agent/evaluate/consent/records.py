@@ -34,7 +34,6 @@ from opanel_agent.evaluate.requests.commanded import carry_out, options_of, show
 from opanel_agent.evaluate.requests.outbox import Outbox
 from opanel_agent.evaluate.requests.reply_errors import error_of
 from opanel_agent.evaluate.storage.ledger_file import LedgerFile, digest
-from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.network.gate_inputs import GateSources, denial_error, objections_json, objections_of
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage import trust
@@ -182,16 +181,6 @@ def receipts(
     owed: list[Json] = [*data_rights.owed()]
     fitting = _first_that_fit(row for _, row in sorted(rows, key=lambda dated: dated[0], reverse=True))
     return {"receipts": [row for _, row in rows if row in fitting], "of": len(rows), "owed": owed}
-
-
-def review(ledger: LedgerFile, state: AgentState, now: int) -> Result:
-    """Records that a person has reviewed a broken ledger, or the consents that a cloned machine brought along.
-
-    On a cloned machine consents count only from the next pass, after it has recorded them for the new machine.
-    """
-    ledger.append(EntryKind.REVIEWED, now)
-    state.clone_of = None
-    return {"reviewed": True}
 
 
 def notice_shown(ledger: LedgerFile, notice: str, now: int, intent: Members) -> Result:

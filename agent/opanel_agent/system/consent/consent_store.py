@@ -1,7 +1,8 @@
 """Reads the administrator's consent: consent.toml, the policies beside it and what was withdrawn, anew at every decision.
 
 Only a regular file of the owner's that nobody else can write counts, in a directory of which the same holds; what is wrong
-with it refuses it whole, with the file, its name escaped, and the line. What a refused file says against being tracked counts all the same.
+with it refuses it whole, with the line and the file, its name escaped. What a refused file says against being tracked
+counts all the same.
 Nothing here writes: the agent only reads these files.
 """
 
@@ -138,7 +139,9 @@ class LocalConsents:
 
 
 def _refused(path: Path, fault: AgentError) -> Misconfigured:
-    return Misconfigured(Reason.CONSENT_REFUSED, fault.detail, **{**fault.values, "file": escape(str(fault.values.get("file", path)))})
+    return Misconfigured(
+        Reason.CONSENT_REFUSED, fault.detail, **{**fault.values, "file": escape(str(fault.values.get("file", path)))}
+    )
 
 
 @contextmanager

@@ -40,6 +40,25 @@ def now(mark: ClockState) -> int:
     return effective_time.now(mark)
 
 
+@pytest.mark.parametrize(
+    ("reading", "leapt_s"),
+    [
+        (after(DAY_S), 0),
+        (after(DAY_S, ahead_s=HOUR_S), HOUR_S),
+        (after(DAY_S, ahead_s=-HOUR_S), 0),
+        (at(T0 + DAY_S, 600, "two"), DAY_S - 600),  # off for most of a day
+        (at(T0 + DAY_S, DAY_S, "two"), 0),
+    ],
+)
+def test_what_went_by_without_uptime_is_a_leap(reading: ClockReading, leapt_s: int) -> None:
+    assert effective_time.leapt_s(START, effective_time.advance(START, reading)) == leapt_s
+
+
+def test_a_signed_time_ahead_is_a_leap() -> None:
+    lifted = effective_time.lift(START, "a", T0 + 3 * DAY_S, after(HOUR_S, ahead_s=3 * DAY_S))
+    assert effective_time.leapt_s(START, lifted) == 3 * DAY_S
+
+
 # The own clock
 
 

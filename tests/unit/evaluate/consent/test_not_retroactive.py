@@ -156,3 +156,75 @@ def test_an_export_holds_no_secret_of_a_report(agent: Simulated) -> None:
     assert b'"part":"held"' in whole
     for spelling in (secret.hex().encode(), secret.hex().upper().encode(), secret):
         assert spelling not in whole
+
+
+@pytest.mark.parametrize("signal", ["do_not_track", "offline"])
+def test_a_crash_that_was_noted_under_an_opt_out_is_never_reported(agent: Simulated, signal: str) -> None:
+    agent.files.put(PATHS.consent, answers(allow=True))
+    agent.run("narrowed")
+    agent.opt_outs.set_signals(**{signal: True})
+    agent.run("narrowed")
+    crashed(agent)
+    agent.opt_outs.set_signals()
+    agent.run("narrowed")
+    for _ in range(20):
+        agent.clock.advance(3600)
+        agent.run("tick")
+    assert [sealed.purpose for sealed in posts(agent)] == ["usage_statistics"]
+
+
+def test_what_waited_while_the_ledger_was_broken_goes_with_the_review(agent: Simulated) -> None:
+    agent.files.put(PATHS.consent, answers(allow=True).replace(b'"0h"', b'"72h"'))
+    agent.run("narrowed")
+    (held,) = agent.files.names(PATHS.held)
+    ledger = agent.files.entry(PATHS.ledger)
+    assert ledger is not None
+    agent.files.put(PATHS.ledger, b"garbage\n" + ledger.data[8:])
+    agent.run("tick")
+    crashed(agent)
+    assert agent.run("review")["result"]["reviewed"] is True
+    assert agent.files.names(PATHS.held) == ()
+    for _ in range(12 * 24):
+        agent.clock.advance(3600)
+        agent.run("tick")
+    assert {sealed.purpose for sealed in posts(agent)} == {"usage_statistics"}  # collected since
+    assert held not in {sealed.id for sealed in posts(agent)}
+
+
+def test_a_review_of_nothing_purges_nothing(agent: Simulated) -> None:
+    agent.files.put(PATHS.consent, answers(allow=True).replace(b'"0h"', b'"72h"'))
+    agent.run("narrowed")
+    held = agent.files.names(PATHS.held)
+    assert agent.run("review")["ok"]
+    assert agent.files.names(PATHS.held) == held != ()
+
+
+def lasted_h(agent: Simulated, *, hurry_s: int) -> int:
+    """How many hours this machine ran until the first report left; in each its wall clock ran ahead by so much."""
+    for hour in range(200):
+        if posts(agent):
+            return hour
+        agent.clock.advance(3600)
+        agent.clock.wall_s += hurry_s
+        agent.publish({})
+        agent.run("tick")
+    return 200
+
+
+@pytest.mark.parametrize("step_s", [0, 25 * 3600, 40 * 86400, -40 * 86400])
+@pytest.mark.parametrize("hurry_s", [0, 7200])
+def test_a_hold_lasts_as_long_whatever_the_clock_does(agent: Simulated, step_s: int, hurry_s: int) -> None:
+    """A clock that is set ahead, or that runs too fast, gives nobody time to look at the report."""
+    agent.files.put(PATHS.consent, answers(allow=True).replace(b'"0h"', b'"72h"'))
+    agent.run("narrowed")
+    agent.clock.wall_s += step_s
+    assert 71 <= lasted_h(agent, hurry_s=hurry_s) <= 90
+
+
+def test_the_time_that_a_machine_was_off_is_no_time_to_look(agent: Simulated) -> None:
+    agent.files.put(PATHS.consent, answers(allow=True).replace(b'"0h"', b'"72h"'))
+    agent.run("narrowed")
+    agent.clock.reboot(off_s=5 * 86400)
+    agent.publish({})
+    agent.run("start")
+    assert 71 <= lasted_h(agent, hurry_s=0) <= 90
