@@ -54,10 +54,36 @@ def _show(result: Result, *, as_json: bool) -> None:
     width = max((len(name) for name in result), default=0)
     for name, value in result.items():
         rows = value if isinstance(value, list) else []
-        shown = len(rows) if isinstance(value, list) else value
+        shown = str(len(rows)) if isinstance(value, list) else _text(value)
         print(escape(f"{name.replace('_', ' '):{width}}  {shown}"))
-        for row in rows:
-            print("  " + escape("  ".join(map(str, row.values())) if isinstance(row, dict) else str(row)))
+        for line in _table(rows):
+            print(f"  {escape(line)}")
+
+
+def _table(rows: list[Json]) -> list[str]:
+    """Returns rows of the same members as columns under their names, any others as they are."""
+    members = [row for row in rows if isinstance(row, dict)]
+    if len(members) < len(rows) or len({tuple(row) for row in members}) != 1:
+        return ["  ".join(map(_text, row.values())) if isinstance(row, dict) else _text(row) for row in rows]
+    heads = [name.replace("_", " ").upper() for name in members[0]]
+    cells = [heads, *([_text(value) for value in row.values()] for row in members)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
+def _text(value: Json) -> str:
+    """Returns a value as a person reads it: yes or no, `-` for none, lists and limits without brackets."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ",".join(map(_text, value)) or "-"
+        case dict():
+            return ",".join(f"{name}={_text(inner)}" for name, inner in value.items()) or "-"
+        case _:
+            return str(value)
 
 
 def _fail(error: AgentError, *, as_json: bool) -> int:

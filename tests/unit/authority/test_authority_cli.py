@@ -12,6 +12,7 @@ import pytest
 from fixtures.authority import vendor as vendors
 from fixtures.authority.vendor import RESELLER, URL, Vendor
 from fixtures.data import catalog_bodies
+from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents import advisory, receipt, status_list
 from opanel_agent.core.documents import bundle as bundles
@@ -20,7 +21,7 @@ from opanel_agent.core.license import license_key
 from opanel_agent.core.wire.message import seal
 from opanel_authority import authority as authority_home
 from opanel_authority import messages
-from opanel_authority.cli.main import main
+from opanel_authority.cli.main import _text, main
 from opanel_authority.documents.issue import Issued
 from opanel_authority.requests import reports, rights
 
@@ -73,6 +74,24 @@ def test_what_is_read_by_people(tmp_path: Path, capsys: Captured) -> None:
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["name", "OPanel"]
     assert any(line.split()[0] == "thumbprint" for line in out)
+
+
+def test_a_list_is_a_table_without_marks_of_python(tmp_path: Path, capsys: Captured) -> None:
+    made, issued = prepared(tmp_path)
+    made.issue()
+    assert main(["list", "--dir", str(tmp_path / "vendor")]) == 0
+    count, heads, *rows, cursor = capsys.readouterr().out.splitlines()
+    assert (count.split(), cursor.split()) == (["licenses", "2"], ["next", "cursor", "-"])
+    assert heads.split()[:2] == ["ID", "KEY"]
+    assert {row.split()[0] for row in rows} >= {issued.jti}
+    assert len({line.index(line.split()[1]) for line in (heads, *rows)}) == 1  # a column begins in one place
+    assert not any(sign in line for line in rows for sign in "[]{}'")
+    assert not any(word in ("None", "True", "False") for line in rows for word in line.split())
+
+
+def test_a_value_is_shown_as_a_person_writes_it() -> None:
+    values: list[Json] = [None, True, False, [], {}, ["a", "b"], {"accounts": 100}, 7, "x"]
+    assert [*map(_text, values)] == ["-", "yes", "no", "-", "-", "a,b", "accounts=100", "7", "x"]
 
 
 def test_init_publishes_an_empty_list(tmp_path: Path, capsys: Captured) -> None:
@@ -181,6 +200,7 @@ def test_what_came_in_is_shown(tmp_path: Path, capsys: Captured) -> None:
         "crash reports     0",
         "restricted        0",
         "reports           1",
+        f"  {'ID':32}  PURPOSE           DAY         ERASED BY",
         f"  {row['id']}  usage_statistics  {row['day']}  {row['erased_by']}",
         "rights            0",
     ]
