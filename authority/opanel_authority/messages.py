@@ -19,6 +19,7 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "role_signs_not": ("cannot sign {typ} with a key of the role {role}", "please report this: it is a fault of ours"),
     "passphrase_wrong": ("cannot decrypt {path} with this passphrase", "give the one that it was encrypted under"),
+    "passphrase_typed": ("cannot use what was typed: it is nothing, or not twice the same", "type it again"),
     "passphrase_empty": ("cannot take an empty passphrase from {path}", "write it there, on one line"),
     "key_uri": (
         "cannot use {uri} as the name of a key: {why}",

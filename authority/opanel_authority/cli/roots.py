@@ -4,7 +4,9 @@
 """
 
 import argparse
+import getpass
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -38,12 +40,14 @@ def register(add: AddCommand) -> None:
     )
     making = add("root key", _key, "where a root key is to be: make it, and its public half for the authority")
     making.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    _ask_argument(making)
     making.add_argument("--key", metavar="URI", help="one that is on a token already: pkcs11:… (RFC 7512)")
     _request_arguments(add("root request", _request, "write what has to be signed for the next root"))
     showing = add("root show", _show, "what a request or a root says, and what is other than before")
     showing.add_argument("file", type=Path, metavar="FILE")
     signing = add("root sign", _sign, "where a root key is: sign a request; needs no authority's directory")
     signing.add_argument("request", type=Path, metavar="REQUEST")
+    _ask_argument(signing)
     signing.add_argument("--key", required=True, metavar="KEY", help="the root key: its file, or its URI pkcs11:…")
     signing.add_argument(
         "--digest", metavar="HEX", help="sign only the request that `root show` shows with this digest"
@@ -122,7 +126,8 @@ def _rotate(arguments: argparse.Namespace) -> Result:
 
 def _key(arguments: argparse.Namespace) -> Result:
     key = PrivateKey.make(Role.ROOT) if arguments.key is None else PrivateKey.on_token(Role.ROOT, arguments.key)
-    place = keys.save(key, arguments.output / "key.pem")
+    with _passphrase(arguments, twice=True):
+        place = keys.save(key, arguments.output / "key.pem")
     (arguments.output / "public.jwk").write_text(json.dumps(dict(key.public.jwk())) + "\n", "ascii")
     return {
         "key": str(place),
@@ -165,7 +170,8 @@ def _sign(arguments: argparse.Namespace) -> Result:
     asked = root_request.decode(arguments.request.read_bytes())
     if arguments.digest is not None and arguments.digest.lower() != asked.digest:
         raise Usage(Fault.USAGE, "root_request_other", digest=asked.digest)
-    line = root_request.sign(asked, keys.named(arguments.key, Role.ROOT))
+    with _passphrase(arguments):
+        line = root_request.sign(asked, keys.named(arguments.key, Role.ROOT))
     home.write_public(arguments.output, f"{line}\n".encode("ascii"))
     return {"signature": str(arguments.output), **_described(asked)}
 
@@ -185,6 +191,20 @@ def _assemble(arguments: argparse.Namespace) -> Result:
     publish.publish_again(authority, now=now)
     retired: list[Json] = [*done.retired]
     return {"seq": done.root.seq, "roots": str(arguments.dir / "roots.jws"), "of_no_use_any_more": retired}
+
+
+def _passphrase(arguments: argparse.Namespace, *, twice: bool = False) -> AbstractContextManager[None]:
+    """Under the passphrase that a person types, where `--ask-passphrase` says so. Raises Usage for none, or two others."""
+    if not arguments.ask_passphrase:
+        return nullcontext()
+    try:
+        typed = getpass.getpass("passphrase: ")
+        again = getpass.getpass("again: ") if twice else typed
+    except EOFError:
+        typed = again = ""
+    if not typed or typed != again:
+        raise Usage(Fault.USAGE, "passphrase_typed")
+    return keys.using(typed.encode("utf-8", "surrogateescape"))
 
 
 def _described(asked: RootRequest) -> dict[str, Json]:
@@ -296,6 +316,12 @@ def _role_key_argument(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="ROLE=URI",
         help="its key is on a token: pkcs11:…",
+    )
+
+
+def _ask_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ask-passphrase", action="store_true", help="type the passphrase of the key, instead of naming its file"
     )
 
 

@@ -18,6 +18,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from functools import lru_cache
@@ -139,12 +140,29 @@ class PrivateKey:
         )
 
 
+_typed: ContextVar[bytes | None] = ContextVar("typed", default=None)
+
+
+@contextmanager
+def using(secret: bytes) -> Iterator[None]:
+    """Has `passphrase` return what a person typed, while the context lasts."""
+    token = _typed.set(secret)
+    try:
+        yield
+    finally:
+        _typed.reset(token)
+
+
 def passphrase() -> bytes | None:
     """Returns the passphrase of the key files; None where none is given.
 
-    It is the content of the file that $OPANEL_AUTHORITY_PASSPHRASE_FILE names, else that of systemd's credential
-    `opanel-authority-passphrase` (systemd.exec(5), LoadCredentialEncrypted=). A variable could be read by others.
+    It is what a person typed (`using`), else the content of the file that $OPANEL_AUTHORITY_PASSPHRASE_FILE names, else that
+    of systemd's credential `opanel-authority-passphrase` (systemd.exec(5), LoadCredentialEncrypted=). A variable could be
+    read by others.
     """
+    typed = _typed.get()
+    if typed is not None:
+        return typed
     named = os.environ.get(PASSPHRASE_VARIABLE)
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     path = Path(named) if named else None if credentials is None else Path(credentials) / _CREDENTIAL

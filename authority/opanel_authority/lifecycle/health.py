@@ -58,7 +58,7 @@ def examine(authority: Authority, *, now: int) -> Health:
     if found.problems:
         return found
     if authority.root.exp < now + _SOON_S:
-        found.problems.append("the root expires within 90 days: opanel-authority rotate root")
+        found.problems.append("the root expires within 90 days: opanel-authority rotate, or root request")
     found.problems += _in_the_clear((authority.directory / "keys").glob("*.pem"))
     with authority.store.reading() as books:
         _resellers(authority, books, found, now)

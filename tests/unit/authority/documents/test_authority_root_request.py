@@ -1,6 +1,10 @@
 """A service that never holds a root key: requests, signatures made elsewhere, and servers that follow."""
 
+import contextlib
 import json
+import os
+import pty
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,6 +241,39 @@ def test_what_no_agent_would_follow_is_not_asked_for(
     )
     assert not request.exists()
     assert sorted(begun.service.rglob("*")) == before, "nor was a key made"
+
+
+def typed(folder: Path, words: list[object], *lines: str) -> tuple[int, str]:
+    """One command at a terminal at which these lines are typed; its exit status, and what was seen there."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.execv(sys.executable, [sys.executable, "-m", "opanel_authority", *map(str, words)])  # noqa: S606
+    seen, waiting = b"", [*lines]
+    with contextlib.suppress(OSError):  # a terminal that nobody holds any more ends so
+        while part := os.read(terminal, 4096):
+            seen += part
+            if waiting and seen.rstrip().endswith(b":") and seen.count(b": ") > len(lines) - len(waiting):
+                os.write(terminal, waiting.pop(0).encode() + b"\n")
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode()
+
+
+def test_a_passphrase_may_be_typed(begun: Ceremony) -> None:
+    make = ["root", "key", "-o", begun.media / "typed", "--ask-passphrase"]
+    assert typed(begun.media, make, "correct horse", "battery staple")[0] == 64
+    assert typed(begun.media, make, "", "")[0] == 64
+    status, seen = typed(begun.media, make, "correct horse", "correct horse")
+    assert status == 0, seen
+    assert "horse" not in seen
+    assert keys.is_encrypted(begun.media / "typed" / "key.pem")
+    request = begun.ask("--add-root-key", begun.media / "typed" / "public.jwk")
+    sign = [*begun.sign(request, "typed"), "--ask-passphrase"]
+    assert "without a passphrase" in begun.run(*begun.sign(request, "typed"), status=78)["title"]
+    assert typed(begun.media, sign, "wrong")[0] == 78
+    assert typed(begun.media, sign, "correct horse")[0] == 0
+    signatures = [begun.media / "next.typed.jws", *begun.signed(request, "a", "b")]
+    assert begun.here("root", "assemble", request, *signatures)["seq"] == 2
 
 
 def test_a_key_has_one_place_in_a_root(begun: Ceremony) -> None:
