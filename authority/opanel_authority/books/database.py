@@ -2,7 +2,8 @@
 
 Writers take turns: a writing transaction begins with BEGIN IMMEDIATE (SQLite) or a transaction-level advisory lock
 (PostgreSQL), so that several processes and hosts cannot draw one seat, slot or entry twice, nor date two status lists the
-same. Readers take no lock: SQLite's write-ahead log and PostgreSQL's snapshots let them read while somebody writes.
+same. Within a process they wait for each other before they ask the database: so many of them never look like one that is
+locked. Readers take no lock: SQLite's write-ahead log and PostgreSQL's snapshots let them read while somebody writes.
 
 `Store.scrub` empties SQLite's write-ahead log after something was deleted; the cells themselves were overwritten by
 `secure_delete`. What an SQL server, a file system or a backup keeps of deleted rows is its operator's to limit.
@@ -19,6 +20,7 @@ from typing import Any, Final
 from sqlalchemy import create_engine, event, func, inspect, select, text
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool, QueuePool
 
 from opanel_agent.core.codes import Fault
@@ -29,6 +31,7 @@ from opanel_authority.books.status_allocation import VENDOR, VENDOR_POOL
 from opanel_authority.books.tables import META_DATA, VERSION
 
 _BUSY_S: Final = 10
+_TURN_S: Final = 60.0
 # "opanel" in ASCII: the key of the advisory lock that writers of all hosts take turns by
 _WRITER_LOCK: Final = 0x6F70616E656C
 _READS: Final = "opanel_reads"
@@ -43,6 +46,7 @@ class Store:
         self._busy_s = busy_s
         self._marks = marks
         self._open = threading.local()
+        self._writer = threading.Lock()
         self._use(pooled=False)
 
     def _use(self, *, pooled: bool) -> None:
@@ -118,12 +122,22 @@ class Store:
         if outer is not None:
             yield outer
             return
-        with self._begun(self._engine) as books:
+        with self._turn(), self._begun(self._engine) as books:
             self._open.books = books
             try:
                 yield books
             finally:
                 self._open.books = None
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for this process's other writers: SQLite lets each try again, and one of many is out of luck for too long."""
+        if not self._writer.acquire(timeout=_TURN_S):
+            raise Storage(Fault.IO_FAILED, "store_failed", path=self.shown)
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     @contextmanager
     def reading(self) -> Iterator[Books]:
@@ -142,7 +156,7 @@ class Store:
                 books = Books(connection, self._marks)
                 yield books
                 _flush(books)
-        except DBAPIError as error:
+        except (DBAPIError, PoolTimeout) as error:
             raise Storage(Fault.IO_FAILED, "store_failed", path=self.shown) from error
 
     def scrub(self) -> None:
@@ -217,7 +231,9 @@ def _engine(url: URL, busy_s: float, *, pooled: bool) -> Engine:
 def _sqlite(url: URL, busy_s: float, *, pooled: bool) -> Engine:
     # without a pool a connection lives for one transaction: none crosses a thread, none outlives its use
     arguments: dict[str, Any] = {"timeout": busy_s, "check_same_thread": not pooled}
-    pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": 16} if pooled else {"poolclass": NullPool}
+    pool: dict[str, Any] = (
+        {"poolclass": QueuePool, "pool_size": 16, "max_overflow": 32} if pooled else {"poolclass": NullPool}
+    )
     engine = create_engine(url, future=True, connect_args=arguments, **pool)
 
     @event.listens_for(engine, "connect")

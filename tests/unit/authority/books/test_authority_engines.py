@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from opanel_agent.core.errors import Misconfigured, Untrusted
 from opanel_authority import authority as authority_home
 from opanel_authority.authority import RootTerms, make_store, open_home
 from opanel_authority.books import backup, upgrade
+from opanel_authority.books.database import Store
 from opanel_authority.books.tables import META_DATA, VERSION
 from opanel_authority.documents import delegate, publish
 from opanel_authority.documents.claims import DelegationTerms
@@ -106,6 +108,20 @@ def test_two_processes_on_one_database_give_nothing_twice(tmp_path: Path, databa
     assert len(rows) == 50
     assert sorted(row.slot or 0 for row in rows) == [*range(50)]
     assert len({row.idx for row in rows}) == 50
+
+
+def test_many_writers_of_one_process_wait_for_each_other_and_none_finds_the_books_locked(tmp_path: Path) -> None:
+    """Together they take far longer than the database lets one of them wait."""
+    Store.create(tmp_path / "books", status_order_key=bytes(16))
+    store = Store(tmp_path / "books", busy_s=0.05)
+
+    def write(number: int) -> None:
+        with store.transaction() as books:
+            books.set_fact("last", str(number))
+            time.sleep(0.02)
+
+    with store.pooled(), ThreadPoolExecutor(30) as pool:
+        assert [*pool.map(write, range(60))] == [None] * 60
 
 
 def restored(made: Vendor, directory: Path, *, exact: bool) -> backup.Restored:
