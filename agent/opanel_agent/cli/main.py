@@ -81,16 +81,26 @@ def _group(module: str) -> "ModuleType":
             from opanel_agent.cli import advisories
 
             return advisories
+        case "doctor.command" | "release" | "silence":
+            return _proof_group(module)
+        case _:
+            return _data_group(module) if module.startswith("data.") else _consent_group(module)
+
+
+def _proof_group(module: str) -> "ModuleType":
+    match module:
         case "doctor.command":
             from opanel_agent.cli.doctor import command as doctor
 
             return doctor
-        case "silence":
+        case "release":
+            from opanel_agent.cli import release
+
+            return release
+        case _:
             from opanel_agent.cli import silence
 
             return silence
-        case _:
-            return _data_group(module) if module.startswith("data.") else _consent_group(module)
 
 
 def _data_group(module: str) -> "ModuleType":

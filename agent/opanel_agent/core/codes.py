@@ -159,6 +159,8 @@ class Fault(StrEnum):
     RATE_LIMITED = "rate_limited"
     # The wall clock is far from effective time, or from what a mirror says.
     CLOCK_WRONG = "clock_wrong"
+    # An installed file of code is not what the release manifest says.
+    CODE_DIFFERS = "code_differs"
     # Nothing says what the installed code has to be.
     NO_RELEASE = "no_release"
 

@@ -287,6 +287,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command(("data", "purge"), "data.commands:purge", _REMOVES, _WAIT, asks=(PURGE, HELD, SENT)),
     Command(("verify",), "data.export:verify", operands=_ONE, operand="FILE"),
+    Command(("verify-install",), "release:verify_install"),
     Command(("doctor",), "doctor.command:doctor", frozenset({"--report", "--verbose"}), asks=(ANSWER,)),
     Command(("prove-silence",), "silence:prove", valued=frozenset({"--days"})),
     Command(("setup",), "consent.setup:setup", valued=frozenset({"--preseed"}), asks=(NOTICED, NARROWED)),

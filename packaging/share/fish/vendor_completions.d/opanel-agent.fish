@@ -9,7 +9,7 @@ function __opanel_agent_after
     set -l operands
     switch "$argv"
         case ''
-            set next advisories consent data dnt doctor license notice offline prove-silence reset setup status verify
+            set next advisories consent data dnt doctor license notice offline prove-silence reset setup status verify verify-install
             set options --version
         case 'consent'
             set next allow check deny history receipt review show why withdraw
