@@ -2,6 +2,7 @@
 """Makes and uses a directory of wheels: all that a server gets, exact, checked by hash.
 
     packaging/wheels.py -o DIR [--python PY]…     fetch what agent.lock pins, build our own, for this Python or for PY
+                        [--glibc 28]              and for a libc that is older than Debian 12's, from 2.28 on
     packaging/wheels.py -o DIR --kept FROM        the same from what FROM holds: nobody is contacted
     packaging/wheels.py -o DIR --copy FROM        FROM's wheels as they are
     packaging/wheels.py --fit DIR [--build]       69, and why, if DIR does not serve this Python (--build: and build ours)
@@ -112,7 +113,7 @@ def host_of(url: str) -> str | None:
 
 def guard(allowed: Sequence[str]) -> list[str]:
     """Has every request of pip's looked at as it leaves. Returns the hosts that were refused, as they come."""
-    session = importlib.import_module("pip._internal.network.session")
+    session: Any = importlib.import_module("pip._internal.network.session")
     failure = importlib.import_module("pip._vendor.requests.exceptions").ConnectionError
     send, refused = session.PipSession.send, []
 
@@ -135,7 +136,7 @@ def guard(allowed: Sequence[str]) -> list[str]:
 # ---- making a directory
 
 
-def make(out: Path, pythons: Sequence[str], kept: Path | None) -> None:
+def make(out: Path, pythons: Sequence[str], kept: Path | None, glibc_minor: int) -> None:
     """Everything into `out`; whole, or not there at all."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         sentence = f"cannot make {out}: something lies there"
@@ -143,7 +144,7 @@ def make(out: Path, pythons: Sequence[str], kept: Path | None) -> None:
     with beside(out) as making:
         locks = [LOCK, BUILD_LOCK] if has_source() else [LOCK]
         if kept is None:
-            fetch(making, locks, pythons)
+            fetch(making, locks, pythons, glibc_minor)
         elif download(making, locks, "--find-links", str(kept), run=offline_pip) != 0:
             sentence = f"cannot take from {kept} what {names_of(locks)} pins"
             raise CannotError(sentence, 69)
@@ -168,10 +169,10 @@ def beside(out: Path) -> Iterator[Path]:
         shutil.rmtree(making, ignore_errors=True)
 
 
-def fetch(making: Path, locks: Sequence[Path], pythons: Sequence[str]) -> None:
+def fetch(making: Path, locks: Sequence[Path], pythons: Sequence[str], glibc_minor: int) -> None:
     allowed, proxies = hosts()
     refused = guard([*allowed, *proxies])
-    for options in [target(version) for version in pythons] or [()]:
+    for options in [target(version, glibc_minor) for version in pythons] or [()]:
         status = download(making, locks, *options, "--disable-pip-version-check", "--no-cache-dir", run=pip)
         if refused:
             elsewhere = ", ".join(sorted(set(refused)))
@@ -190,10 +191,10 @@ def keep_for_others(making: Path, locks: Sequence[Path], kept: Path) -> None:
             shutil.copy(wheel, making)
 
 
-def target(version: str) -> tuple[str, ...]:
-    """What pip must be told to choose for another Python, on a Debian of this processor."""
+def target(version: str, glibc_minor: int = GLIBC_MINOR) -> tuple[str, ...]:
+    """What pip must be told to choose for another Python, on a Linux of this processor with that libc."""
     machine, tag = platform.machine(), f"cp{version.replace('.', '')}"
-    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC_MINOR, 4, -1)]
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(glibc_minor, 4, -1)]
     options = ["--python-version", version, "--implementation", "cp"]
     for abi in (tag, "abi3", "none"):
         options += ["--abi", abi]
@@ -322,13 +323,14 @@ def install(directory: Path) -> None:
 
 def arguments_of(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(usage=__doc__, add_help=False)
-    parser.error = unusable  # type: ignore[method-assign] # the house's exit status
+    parser.error = unusable  # type: ignore[assignment, method-assign] # the house's exit status
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("-o", type=Path, dest="out")
     what.add_argument("--fit", type=Path)
     what.add_argument("--hosts", action="store_true")
     what.add_argument("--install", type=Path)
     parser.add_argument("--python", action="append", default=[])
+    parser.add_argument("--glibc", type=int, choices=range(28, GLIBC_MINOR + 1), default=GLIBC_MINOR)
     parser.add_argument("--kept", type=Path)
     parser.add_argument("--copy", type=Path)
     parser.add_argument("--build", action="store_true")
@@ -352,7 +354,7 @@ def run(words: Sequence[str]) -> None:
     elif options.copy:
         copy(options.out, options.copy)
     else:
-        make(options.out, [version_of(python) for python in options.python], options.kept)
+        make(options.out, [version_of(python) for python in options.python], options.kept, options.glibc)
 
 
 def version_of(python: str) -> str:

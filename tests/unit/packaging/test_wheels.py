@@ -203,6 +203,24 @@ def test_for_another_python_its_own_files_are_taken(copy: Path, index: Index, tm
 
 
 @pytest.mark.slow
+def test_for_an_older_libc_its_own_files_are_taken(copy: Path, index: Index, tmp_path: Path) -> None:
+    files = {}
+    for minor in (28, 31, 36):
+        name = f"tiny-1.0-cp313-cp313-manylinux_2_{minor}_{platform.machine()}.whl"
+        files[name] = wheel(tmp_path / name, "tiny")
+    pin(copy, *files.values())
+    index.offer("tiny", files)
+    settings = {"PIP_INDEX_URL": f"{index.url}/simple"}
+    for minor, taken in ((28, 28), (34, 31), (36, 36)):
+        ran = run(copy, "-o", f"for-{minor}", "--python", "3.13", "--glibc", str(minor), **settings)
+        assert ran.returncode == 0, ran.stderr
+        assert [name for name in names(copy / f"for-{minor}") if f"_2_{taken}_" in name] == [
+            name for name in names(copy / f"for-{minor}") if name.startswith("tiny")
+        ]
+    assert run(copy, "-o", "older", "--python", "3.13", "--glibc", "17", **settings).returncode == 64
+
+
+@pytest.mark.slow
 def test_from_what_was_kept_nobody_is_contacted(copy: Path, index: Index, tiny: bytes) -> None:
     index.offer("tiny", {TINY: tiny})
     settings = {"PIP_INDEX_URL": f"{index.url}/simple", "PIP_FIND_LINKS": f"{index.url}/files/"}
