@@ -35,6 +35,8 @@ MAX_BYTES: Final = 4096
 MAX_MOUNTINFO_BYTES: Final = 1024 * 1024
 MAX_CPUINFO_BYTES: Final = 16 * 1024  # the first processor's flags; the others have the same
 _MACHINE_ID: Final = r"[0-9a-f]{32}"
+# Laid by a package that has an interpreter of its own, and so lies where install.sh lays the agent.
+_PACKAGE_MARK: Final = "opt/opanel-agent/package"
 # In the order in which they are preferred: what is known to stay first. A world wide name is a disk's own; of NVMe disks
 # kernels have changed it (a quirk for a maker's bogus ones), while the serial stayed.
 _DISK_NAMES: Final = ("wwid", "device/wwid", "serial", "device/serial")
@@ -145,7 +147,7 @@ class LocalMachine:
         """As install.sh and packages lay their code (docs/ARCHITECTURE.md, "On disk")."""
         code = self._code.resolve()
         if code.is_relative_to("/opt/opanel-agent"):
-            return "installer"
+            return "package" if (self._root / _PACKAGE_MARK).is_file() else "installer"
         return "package" if code.is_relative_to("/usr") else "user"
 
     def _hints(self) -> fingerprint.Hints:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BUILD = ROOT / "packaging/build"
 FIRST_ROOT = ROOT / "docs/examples/root.jws"
 UNITS = ROOT / "systemd"
+DEB = ROOT / "packaging/deb"
 ENVIRONMENT = "usr/lib/opanel-agent/env"
 
 pytestmark = [
@@ -97,12 +99,28 @@ def test_no_conffile_is_shipped(package: Path) -> None:
     assert run("dpkg-deb", "-I", package, "conffiles").returncode != 0
 
 
+def test_each_package_conflicts_with_the_other_and_replaces_it() -> None:
+    """So that one gives way to the other; and nothing that a script says of a place stands in one of them alone."""
+    native, other = (
+        dict(re.findall(r"^([A-Z][A-Za-z-]+): (.*)$", (DEB / name).read_text(), re.MULTILINE))
+        for name in ("control", "self-contained.control")
+    )
+    assert native["Conflicts"] == native["Replaces"] == other["Package"] == "opanel-agent-self-contained"
+    assert other["Conflicts"] == other["Replaces"] == native["Package"] == "opanel-agent"
+    assert "python3" not in other["Depends"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "deb or repository?"),
+        ((), "deb, rpm, tar, runtime or repository?"),
         (("deb",), "deb needs --root"),
         (("deb", "--rot", "x"), "deb does not know --rot"),
+        (("deb", "--self-contained"), "deb needs --root"),
+        (("tar",), "tar needs --root"),
+        (("rpm",), "rpm needs --root"),
+        (("tar", "--self-contained"), "tar does not know --self-contained"),
+        (("runtime", "--root", "x"), "runtime does not know --root"),
         (("repository",), "repository needs the folder"),
         (("repository", "."), "repository needs --key"),
     ],

@@ -263,6 +263,15 @@ def test_the_install_channel_follows_from_where_the_code_lies(
     assert local.facts({"install_channel"}, panel_version_file=None) == {"install_channel": channel}
 
 
+def test_a_package_with_a_python_of_its_own_lies_where_the_installer_does_and_says_so(
+    tmp_path: Path, looks: list[str]
+) -> None:
+    local = machine(tmp_path, looks, code="/opt/opanel-agent/env/lib/python3.13/site-packages/opanel_agent/x.py")
+    (tmp_path / "opt/opanel-agent").mkdir(parents=True)
+    (tmp_path / "opt/opanel-agent/package").write_text("deb\n")
+    assert local.facts({"install_channel"}, panel_version_file=None) == {"install_channel": "package"}
+
+
 # ---- this machine
 
 
