@@ -125,7 +125,7 @@ def test_what_could_not_be_typed_is_named_with_its_reason(server: Server, lang: 
 def test_how_many_lines_were_typed_and_how_many_sent_nothing_is_said(server: Server) -> None:
     lines = [{"line": name, "sends": sends, "packets": packets} for name, sends, packets in TYPED]
     text = "\n".join(rendered(server, "en", result({**scenario("commands"), "commands": lines})))
-    assert "Lines typed: 3; of them with 0 packets, as they say nothing of sending: 1" in text
+    assert "Commands run: 3; of these, documented as sending nothing, with 0 packets: 1" in text
 
 
 TYPED = (("status", "nothing", 0), ("notice", "nothing", 2), ("license refresh", "fixed", 0))
