@@ -19,26 +19,26 @@ _LINES_MAX: Final = 64
 SENTENCES: Final[Mapping[str, tuple[str, str]]] = {  # English, Turkish
     "started": ("The license agent is running.", "Lisans ajanı çalışıyor."),
     "stopped": (
-        "The license agent has stopped; sites run all the same.",
+        "The license agent has stopped; sites keep running.",
         "Lisans ajanı durdu; siteler çalışmayı sürdürür.",
     ),
     "license": ("The license is now {state}: {reasons}.", "Lisansın durumu artık {state}: {reasons}."),
     "job_failed": (
-        "The license could not be evaluated ({error}); the last answer stands. opanel-agent status says what to do.",
-        "Lisans değerlendirilemedi ({error}); son yanıt geçerli. Yapılacak iş: opanel-agent status.",
+        "The license could not be evaluated ({error}); the last answer remains valid. What to do: opanel-agent status.",
+        "Lisans değerlendirilemedi ({error}); son yanıt geçerli. Yapılacak işi görmek için: opanel-agent status.",
     ),
     "job_recovered": ("The license is evaluated again.", "Lisans yeniden değerlendirilebiliyor."),
     "socket_healed": (
-        "The agent's socket had been deleted; it was made anew.",
+        "The agent's socket had been deleted; it was created again.",
         "Ajanın soketi silinmişti; yeniden oluşturuldu.",
     ),
     "socket_not_healed": (
-        "The agent's socket cannot be reached and could not be made anew ({error}).",
+        "The agent's socket cannot be reached and could not be created again ({error}).",
         "Ajanın soketine ulaşılamıyor ve soket yeniden oluşturulamadı ({error}).",
     ),
     "answer_not_written": (
-        "The answer could not be written to its file ({error}); the socket gives it.",
-        "Yanıt dosyasına yazılamadı ({error}); soket yanıtı veriyor.",
+        "The answer could not be written to its file ({error}); it is available on the socket.",
+        "Yanıt, dosyasına yazılamadı ({error}); soketten alınabiliyor.",
     ),
 }
 

@@ -1,5 +1,6 @@
 """One term for one concept, in English and in Turkish: docs/terms.md holds in everything that a person reads."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -96,6 +97,31 @@ def settings_page(lang: Language) -> Iterator[tuple[str, str]]:
         yield f"texts.php:{number}", line
 
 
+def tables(lang: Language) -> Iterator[tuple[str, str]]:
+    """Yields what the daemon writes to the journal and what the demo shows: tables of pairs in their sources."""
+    for file, name, order in (
+        ("agent/opanel_agent/daemon/reporter.py", "SENTENCES", ("en", "tr")),
+        ("packaging/demo.py", "WORDS", ("tr", "en")),
+    ):
+        for node in ast.parse((ROOT / file).read_text("utf-8")).body:
+            if isinstance(node, ast.AnnAssign) and node.value and ast.unparse(node.target) == name:
+                for key, pair in ast.literal_eval(node.value).items():
+                    yield f"{file}: {key}", pair[order.index(lang)]
+
+
+def english_alone() -> Iterator[tuple[str, str]]:
+    """Yields what is there in English alone: descriptions of packages and units, and of the metrics."""
+    for file, pattern in (
+        ("pyproject.toml", r'^description = "(.*)"'),
+        ("packaging/deb/control", r"^Description: (.*(?:\n .*)*)"),
+        ("packaging/deb/postinst", r'^\s+echo "(.*)"'),
+        ("agent/opanel_agent/cli/license/metrics.py", r'_gauge\(\s*"\w+", "(.*?)"'),
+        *((f"systemd/{path.name}", r"^Description=(.*)") for path in sorted((ROOT / "systemd").glob("*.*"))),
+    ):
+        for found in re.findall(pattern, (ROOT / file).read_text("utf-8"), re.MULTILINE):
+            yield file, found
+
+
 def texts(lang: Language) -> Iterator[tuple[str, str]]:
     """Yields every text that a person reads in this language, with its place."""
     yield from messages(lang).items()
@@ -105,6 +131,9 @@ def texts(lang: Language) -> Iterator[tuple[str, str]]:
     yield f"notice.{lang}", Resources().notice(lang)
     yield from installer(lang)
     yield from settings_page(lang)
+    yield from tables(lang)
+    if lang == "en":
+        yield from english_alone()
 
 
 def plain(text: str) -> str:
@@ -150,6 +179,10 @@ def test_the_table_is_read_and_every_kind_of_text_is() -> None:
         assert len(places) > 1500
         for kind in ("man/", "notice.", "install.sh:", "install.sh --help", "texts.php:", "error.", "help."):
             assert any(place.startswith(kind) for place in places), kind
+    kinds = {place.partition(":")[0] for lang in LANGUAGES for place, _ in texts(lang)}
+    assert {"pyproject.toml", "packaging/demo.py", "agent/opanel_agent/daemon/reporter.py"} <= kinds
+    assert len([place for place, _ in english_alone() if place.startswith("systemd/")]) >= 8
+    assert len([place for place, _ in english_alone() if place.endswith("metrics.py")]) > 20
     assert dict(installer("tr"))["install.sh --help"].startswith("kullanım:")
     assert "Kurulum tamamlandı" in " ".join(text for _, text in installer("tr"))
 

@@ -38,7 +38,7 @@ def _license(answer: AnswerView, now_s: int) -> Iterator[Family]:
     license_ = answer.license
     known = dict.fromkeys((str(state) for state in State), 0) | {license_.state: 1}
     permits = {name: int(license_.permits[name]) for name in PERMITS}
-    yield _gauge("license_state", "1 for the state that holds", _labelled("state", known))
+    yield _gauge("license_state", "1 for the current state", _labelled("state", known))
     yield _gauge(
         "license_reason", "1 for each reason that holds", _labelled("reason", dict.fromkeys(license_.reasons, 1))
     )
@@ -56,11 +56,11 @@ def _terms(answer: AnswerView, now_s: int) -> Iterator[Family]:
     yield _gauge("license_expires_seconds", "when the license ends, seconds since the epoch", _maybe(expires))
     yield _gauge("license_expires_left_seconds", "how long until then", _left(expires, now_s))
     yield _gauge("license_renews_from_seconds", "from when it may be renewed", _maybe(number(terms, "renews_from")))
-    yield _gauge("license_offline_until_seconds", "until when it holds without a check", _maybe(offline_until))
+    yield _gauge("license_offline_until_seconds", "until when it is valid without a check", _maybe(offline_until))
     yield _gauge("license_offline_left_seconds", "how long until then", _left(offline_until, now_s))
     yield _gauge("renewal_seconds", "when a renewal was requested last", _maybe(number(renewal, "at")))
     yield _gauge("renewal_next_seconds", "when one is requested next", _maybe(number(renewal, "next")))
-    yield _gauge("renewal_failed", "1 when the last request brought none", _maybe(refused))
+    yield _gauge("renewal_failed", "1 when the last request was not granted", _maybe(refused))
 
 
 def _agent(answer: AnswerView, now_s: int) -> Iterator[Family]:
@@ -72,7 +72,7 @@ def _agent(answer: AnswerView, now_s: int) -> Iterator[Family]:
     age_s = None if succeeded is None else max(0, now_s - succeeded)
     failed = answer.part("last_check").get("failure") is not None
     yield _gauge("up", "the daemon answers", {"": int(answer.live)})
-    yield _gauge("trouble", "1 when the last evaluation left no answer", {"": int(answer.trouble is not None)})
+    yield _gauge("trouble", "1 when the last evaluation failed", {"": int(answer.trouble is not None)})
     yield _gauge("answer_seconds", "when the last evaluation answered, seconds since the epoch", {"": license_.as_of})
     yield _gauge("answer_good_until_seconds", "how long the panel may rely on it", {"": license_.good_until})
     yield _gauge("last_success_seconds", "when a check last brought a status list", _maybe(succeeded))
@@ -80,7 +80,7 @@ def _agent(answer: AnswerView, now_s: int) -> Iterator[Family]:
     yield _gauge("check_failed", "1 when the last check failed", {"": int(failed)})
     yield _gauge("next_run_seconds", "when the next check is due", _maybe(number(answer.part("next_run"), "at")))
     yield _gauge("root_until_seconds", "when the root of trust expires", _maybe(number(answer.part("root"), "exp")))
-    yield _gauge("isolation", "1 for the level that holds", _labelled("level", levels))
+    yield _gauge("isolation", "1 for the current level", _labelled("level", levels))
     walls = len(missing) if isinstance(missing, list) else None
     yield _gauge("isolation_missing", "sandbox restrictions that are not active", _maybe(walls))
     yield _gauge("advisories", "security advisories in force", {"": len(answer.advisories)})
@@ -91,10 +91,10 @@ def _promise(answer: AnswerView) -> Iterator[Family]:
     permitted = {purpose: int(may) for purpose, may in answer.permitted.items()}
     reports, left = answer.part("reports"), answer.part("last_left")
     stages = {stage: at for stage in STAGES if (at := number(answer.part("requests"), stage)) is not None}
-    yield _gauge("purpose_permitted", "1 for what may leave now", _labelled("purpose", permitted))
-    yield _gauge("held_reports", "finished reports that wait", _maybe(number(reports, "held")))
-    yield _gauge("next_report_seconds", "when a report is made or released next", _maybe(number(reports, "next")))
-    yield _gauge("last_left_seconds", "when something about this server left last", _maybe(number(left, "at")))
+    yield _gauge("purpose_permitted", "1 for each purpose that may send now", _labelled("purpose", permitted))
+    yield _gauge("held_reports", "reports being held", _maybe(number(reports, "held")))
+    yield _gauge("next_report_seconds", "when the next report is made or released", _maybe(number(reports, "next")))
+    yield _gauge("last_left_seconds", "when data about this server was last sent", _maybe(number(left, "at")))
     yield _gauge("request_seconds", "when the newest request at this stage was made", _labelled("stage", stages))
 
 
