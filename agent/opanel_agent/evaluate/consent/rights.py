@@ -214,6 +214,13 @@ class DataRights:
         if len(left) < len(known):
             self._store(left)
 
+    def purge_unlisted(self) -> None:
+        """Purges held requests that the list, which holds the newest, names no more: nobody could tell what is owed."""
+        listed = {request.id for request in self.known()}
+        unlisted = [name for name in self.outbox.held_ids(PREFIX) if name not in listed]
+        if unlisted:
+            self.outbox.purge_held(unlisted, self.now, reason="unknown")
+
     def repair(self) -> None:
         """Moves a broken `rights.json` aside and logs it; at the start of a pass, so that no question has to."""
         self._load()
@@ -268,7 +275,9 @@ class DataRights:
         secrets: list[bytes] = []
         for report_id in ids:
             if report_id not in kept:
-                raise Usage(Fault.USAGE, "report_unknown", id=report_id[:64])
+                record = self.outbox.ledger.requests.get(report_id)
+                past = record is not None and record.may_have_left  # its time is over (`evaluate.reporting.proofs`)
+                raise Usage(Fault.USAGE, "report_past" if past else "report_unknown", id=report_id[:64])
             secret = self._kept_secret(report_id)
             if secret is None:
                 raise Storage(Fault.IO_FAILED, "erasure_broken", id=report_id[:64])

@@ -50,6 +50,7 @@ class Proofs:
         """Purges what has expired, with an entry for each folder. Raises Storage where it could not be done or recorded."""
         for folder in ProofFolder:
             self._sweep_folder(folder)
+        self.rights.purge_unlisted()
         self._sweep_aside()
 
     def _sweep_folder(self, folder: ProofFolder) -> None:

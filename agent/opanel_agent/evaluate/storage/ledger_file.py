@@ -4,7 +4,8 @@ A pass opens the book once, under the state's lock. The chain is verified then: 
 day, else from `ledger.checkpoint` on, where the lines before it are byte for byte those that were verified
 (`core.ledger.checkpoint`). What a crash tore off the last line is cut, and an entry says so. A ledger that is broken in
 any other way is set aside whole, as `ledger.<n>.broken`; a new one opens with its digest, and the book is not `good` (no
-consent counts) until a person has reviewed it.
+consent counts) until a person has reviewed it. Of those MAX_ASIDE are kept; a further one stays where it is, unusable,
+until somebody has moved them away.
 
 `append` is durable when it returns. When it raises, the caller acts as if nothing had been recorded: the line may be there
 or not, as with every write that was not acknowledged, and either way the chain holds. The order is line, then head, and
@@ -38,6 +39,7 @@ from opanel_agent.system.storage.paths import Paths
 
 MAX_BYTES: Final = 32 * 1024 * 1024  # twice as much as JSON, at the most: an export holds it (`evaluate.export`)
 _MAX_HEAD_BYTES: Final = 256
+MAX_ASIDE: Final = 9  # what damages that many damages more; nothing that proves is removed to make room
 CHECKPOINT_LINES: Final = 256  # as many are verified in the time that a checkpoint takes to be read
 BROKEN_NAME: Final = r"ledger\.([0-9]{1,6})\.broken"
 
@@ -282,6 +284,8 @@ class LedgerFile:
         last = numbers[-1] if numbers else 0
         if last and self._files.read(here / f"ledger.{last}.broken", max_bytes=MAX_BYTES) == data:
             return f"ledger.{last}.broken"
+        if len(numbers) >= MAX_ASIDE:
+            raise Storage(Fault.DISK_FULL, "ledger_asides", file=str(here), count=len(numbers))
         kept_as = f"ledger.{last + 1}.broken"
         self._files.write(here / kept_as, data)
         return kept_as

@@ -90,6 +90,22 @@ def test_a_secret_and_what_was_made_ready_of_it_go_thirty_days_after_the_authori
     assert begin_pass(agent.world).rights.known() == (), "nobody was asked, and nobody can be any more"
 
 
+def test_to_ask_about_a_report_of_long_ago_is_told_that_its_time_is_over(agent: Simulated) -> None:
+    after(agent, PROOF)
+    for report, detail in ((name(1), "report_past"), (name(2), "report_unknown")):
+        frame = agent.run("rights", kind="erase", ids=[report], preview=True)
+        assert frame["error"]["detail"] == detail
+
+
+def test_a_held_request_that_the_list_has_no_room_for_is_purged(agent: Simulated) -> None:
+    context = begin_pass(agent.world)
+    wanted = [context.rights.prepare("access", ids=[name(1)], text=f"number {each}").id for each in range(70)]
+    context.proofs.sweep()
+    left = [each for each in agent.files.names(PATHS.held) if each.startswith("rights-")]
+    assert sorted(left) == sorted({request.id for request in context.rights.known()} & {*wanted})
+    assert 60 < len(left) <= 64
+
+
 def test_a_receipt_goes_after_three_years(agent: Simulated) -> None:
     after(agent, RECEIPT - 0.1)
     assert kept(agent, ProofFolder.RECEIPTS) == (f"{name(1)}.jwt",)

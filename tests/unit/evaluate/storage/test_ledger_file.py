@@ -593,3 +593,21 @@ def test_the_requests_of_a_ledger_that_was_set_aside_are_known_without_reading_i
     assert book.requests["usage-0123456789abcdef"].may_have_left
     files.put(PATHS.ledger.with_name("ledger.1.broken"), b"another\n")
     assert "usage-0123456789abcdef" not in open_ledger(files, PATHS, NOW + HOUR).requests
+
+
+def test_no_more_than_nine_damaged_ledgers_are_kept_and_none_is_removed() -> None:
+    files = MemoryFiles()
+    for number in range(1, ledger_file.MAX_ASIDE + 1):
+        files.put(LEDGER, b"damage %d\n" % number)
+        assert open_ledger(files, PATHS, NOW).review_due
+    files.put(LEDGER, b"one damage more\n")
+    book = open_ledger(files, PATHS, NOW)
+    assert (book.good, book.fault) == (False, "ledger_asides")
+    assert files.read(LEDGER, max_bytes=10**3) == b"one damage more\n"
+    with pytest.raises(Storage, match="ledger_asides"):
+        book.append(EntryKind.PURGED, NOW, id="report-1")
+    kept_names = [name for name in files.names(PATHS.state_dir) if name.endswith(".broken")]
+    assert len(kept_names) == ledger_file.MAX_ASIDE
+    for name in kept_names:
+        files.take_away(PATHS.state_dir / name)
+    assert open_ledger(files, PATHS, NOW).review_due
