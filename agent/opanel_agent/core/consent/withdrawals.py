@@ -33,7 +33,7 @@ from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.documents.claims import SHA256_HEX
 from opanel_agent.core.values import field, frozen, replace
 
-MAX_BYTES: Final = 256 * 1024
+MAX_BYTES: Final = 512 * 1024  # of MAX_WITHDRAWALS that each name MAX_GRANTS, and the grants of each subject
 MAX_WITHDRAWALS: Final = 64
 MAX_GRANTS: Final = 64
 ID_BYTES: Final = 8
@@ -244,12 +244,29 @@ def agent_gave(known: Withdrawals, subject: Withdrawable, grant: str) -> AgentRe
 
 
 def _pruned_agent(known: Withdrawals) -> AgentRecord:
-    """Without what a grant ended and the ledger has, and without ids that neither file has any more."""
+    """Without what a grant ended or a later withdrawal covers and the ledger has, and without ids of neither file.
+
+    A yes by file ends no withdrawal of before: without this, each edit left one
+    more, and each names all grants that ever were.
+    """
     recorded = frozenset(known.agent.recorded)
     ended = frozenset(each.id for each in known.every() if not each.stands)
-    kept = tuple(each for each in known.agent.withdrawals if each.id not in recorded & ended)
+    every = known.agent.withdrawals
+    covered = frozenset(
+        each.id
+        for number, each in enumerate(every)
+        if any(later.id not in ended and _covers_all(later, each) for later in every[number + 1 :])
+    )
+    kept = tuple(each for each in every if each.id not in recorded & (ended | covered))
     here = frozenset(each.id for each in (*kept, *known.owner.withdrawals))
     return replace(known.agent, withdrawals=kept, recorded=tuple(name for name in known.agent.recorded if name in here))
+
+
+def _covers_all(later: Withdrawal, each: Withdrawal) -> bool:
+    """Tells whether a later withdrawal ended every grant that this one did."""
+    if later.subject is not each.subject or not later.stands:
+        return False
+    return later.grants is None or (each.grants is not None and {*each.grants} <= {*later.grants})
 
 
 def _ended(each: Withdrawal) -> Withdrawal:

@@ -17,6 +17,8 @@ from opanel_agent.core.consent.withdrawals import (
     agent_gave,
     agent_records,
     agent_withdraws,
+    decode,
+    encode,
     grant_id,
     of_damage,
     owner_grants,
@@ -142,3 +144,54 @@ def test_of_a_record_that_cannot_be_read_everything_counts_as_withdrawn() -> Non
         (USAGE, Origin.DAMAGE, 7, None),
         (CRASH, Origin.DAMAGE, 7, None),
     ]
+
+
+def test_one_that_a_later_one_covers_is_forgotten_once_the_ledger_has_it() -> None:
+    first, other, second = made(1), made(2, CRASH), made(3, grants=(THIS, OTHER))
+    known = both(agent=(first, other, second))
+    assert agent_records(known, [other.id, second.id]).withdrawals == (first, other, second)
+    assert agent_records(known, [first.id, other.id, second.id]).withdrawals == (other, second)
+    any_grant = both(agent=(second, made(4, grants=None)))
+    assert agent_records(any_grant, [second.id]).withdrawals == (made(4, grants=None),)
+
+
+@pytest.mark.parametrize(
+    "later", [made(2, grants=(OTHER,)), made(2, CRASH), replace(made(2), stands=False), made(2, grants=())]
+)
+def test_one_that_no_later_one_covers_stays(later: Withdrawal) -> None:
+    known = both(agent=(made(1), later))
+    assert made(1) in agent_records(known, [made(1).id, later.id]).withdrawals
+    of_any = made(1, grants=None)
+    assert of_any in agent_records(both(agent=(of_any, made(2))), [of_any.id]).withdrawals
+
+
+def test_one_that_a_grant_of_the_owner_s_ended_covers_nothing() -> None:
+    known = both(agent=(made(1), made(2)), ended=(made(2).id,))
+    assert agent_records(known, [made(1).id]).withdrawals == (made(1), made(2))
+
+
+def test_edits_for_a_hundred_years_leave_one_withdrawal_of_each_purpose() -> None:
+    known = Withdrawals()
+    for number in range(200):
+        for subject in (USAGE, CRASH):
+            grant = grant_id({"on": str(number)})
+            known = replace(known, agent=agent_gave(known, subject, grant))
+            one = made(2 * number + (subject is CRASH) + 1, subject, grants=known.grants(subject, grant))
+            known = replace(known, agent=agent_withdraws(known, one))
+            known = replace(known, agent=agent_records(known, [one.id]))
+            assert known.covering(subject, grant) is not None
+    assert len(known.agent.withdrawals) == 2
+    assert known.covering(USAGE, grant_id({"on": "0"})) is not None, "the first grant stays ended"
+
+
+def test_the_largest_record_can_be_read_again() -> None:
+    every = tuple(f"{number:064x}" for number in range(MAX_GRANTS))
+    ids = tuple(f"{number:016x}" for number in range(4 * MAX_WITHDRAWALS))
+    full = tuple(
+        replace(made(number, grants=every, at=253_402_300_799), by=Origin.DAMAGE, file_sha256=THIS)
+        for number in range(MAX_WITHDRAWALS)
+    )
+    agent = AgentRecord(withdrawals=full, recorded=ids, given={str(each): every for each in Withdrawable})
+    owner = OwnerRecord(withdrawals=full, ended=ids)
+    assert decode(AgentRecord, encode(agent)) == agent
+    assert decode(OwnerRecord, encode(owner)) == owner
