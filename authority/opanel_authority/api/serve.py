@@ -78,15 +78,16 @@ def run(
 
 
 @contextmanager
-def _repeating(name: str, every_s: float, act: Callable[[], None]) -> Iterator[None]:
-    """Run `act` in a thread until the block ends; the first time before the block begins."""
+def _repeating(name: str, every_s: float, act: Callable[[], None], *, at_once: bool = True) -> Iterator[None]:
+    """Run `act` in a thread until the block ends; with `at_once` the first time before the block begins."""
     stopped = threading.Event()
 
     def repeat() -> None:
         while not stopped.wait(every_s):
             act()
 
-    act()
+    if at_once:
+        act()
     thread = threading.Thread(target=repeat, name=name, daemon=True)
     thread.start()
     try:
@@ -153,18 +154,23 @@ def _publishing(served: Served, directory: Path, line: Line, *, every_s: float =
 
 @contextmanager
 def _notifying(served: Served, line: Line, *, every_s: float = _NOTIFY_EVERY_S) -> Iterator[None]:
-    """Send the webhooks that are due."""
+    """Send the webhooks that are due; neither the start nor the end waits for receivers that do not answer."""
+    ending = threading.Event()
 
     def send() -> None:
         try:
             for _ in range(_ROUNDS):
-                if webhooks.send_due(served.authority, now=served.now()) < webhooks.AT_ONCE:
+                tried = webhooks.send_due(served.authority, now=served.now(), ending=ending.is_set)
+                if tried < webhooks.AT_ONCE or ending.is_set():
                     break
         except AgentError as error:
             line(f"error {error}")
 
-    with _repeating("notify", every_s, send):
-        yield
+    with _repeating("notify", every_s, send, at_once=False):
+        try:
+            yield
+        finally:
+            ending.set()
 
 
 class _Server(uvicorn.Server):

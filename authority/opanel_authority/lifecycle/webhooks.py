@@ -16,7 +16,7 @@ import secrets
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum, unique
@@ -139,8 +139,10 @@ class Due:
     tries: int
 
 
-def send_due(authority: Authority, *, now: int) -> int:
+def send_due(authority: Authority, *, now: int, ending: Callable[[], bool] = lambda: False) -> int:
     """Send what is due; how many were tried. Two processes never send one at the same time.
+
+    Once it is `ending` nothing more is begun, and what was not tried is due again.
 
     Receivers are asked side by side, and one that is gone is tried once: its other events wait a minute.
     """
@@ -151,7 +153,9 @@ def send_due(authority: Authority, *, now: int) -> int:
     for each in due:
         by_webhook.setdefault(each.webhook, []).append(each)
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        outcomes = dict(chain.from_iterable(pool.map(partial(_send_in_turn, now=now), by_webhook.values())))
+        outcomes = dict(
+            chain.from_iterable(pool.map(partial(_send_in_turn, now=now, ending=ending), by_webhook.values()))
+        )
     with authority.writing(now) as books:
         for each in due:
             done = _deliveries.update().where(_deliveries.c.number == each.number)
@@ -200,11 +204,13 @@ def _take(authority: Authority, now: int) -> list[Due]:
     ]
 
 
-def _send_in_turn(due: list[Due], *, now: int) -> list[tuple[int, str]]:
+def _send_in_turn(due: list[Due], *, now: int, ending: Callable[[], bool]) -> list[tuple[int, str]]:
     """What became of the events of one webhook, by number, as far as its receiver is there and its time goes."""
     outcomes: list[tuple[int, str]] = []
     ends_s = time.monotonic() + _TURN_S
     for each in due:
+        if ending():
+            break
         outcomes.append((each.number, _send(each, now)))
         if not outcomes[-1][1].isdigit() or time.monotonic() > ends_s:
             break

@@ -26,6 +26,8 @@ from opanel_agent.core.documents import status_list
 from opanel_agent.core.license import license_key
 from opanel_authority.api.connections import BODY_S, HEADERS_S, MAX_CONNECTIONS, protocol
 from opanel_authority.cli.main import main
+from opanel_authority.lifecycle import webhooks
+from opanel_authority.lifecycle.webhooks import Event
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,31 @@ def test_a_reply_that_is_read_slowly_arrives_whole() -> None:
         while got < 4_000_000:
             got += len(slow.recv(65536))
         assert got > 4_000_000
+
+
+@pytest.mark.slow
+def test_it_starts_and_stops_in_time_beside_clients_and_receivers_that_hang(tmp_path: Path) -> None:
+    """What takes longer than 30 seconds to stop, systemd kills."""
+    made = vendor(tmp_path, now=int(time.time()))
+    with contextlib.ExitStack() as stack:
+        hangs = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        url = f"http://127.0.0.1:{hangs.getsockname()[1]}/"
+        webhooks.add(made.authority, url, reseller=None, events=tuple(Event), now=made.now, actor="test")
+        for _ in range(5):
+            made.issue()
+        begun = time.monotonic()
+        running = stack.enter_context(serving(tmp_path, made))
+        assert running.ask("GET", "/livez").status == 200
+        assert time.monotonic() - begun < 8, "it does not wait for the receiver"
+        slow = stack.enter_context(connected(running))
+        slow.sendall(b"POST /v1/bundles HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        slow.sendall(b"Content-Length: 100\r\n\r\n{")
+        hangs.settimeout(10)
+        stack.enter_context(hangs.accept()[0])
+        begun = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(timeout=60) == 0
+        assert time.monotonic() - begun < 28
 
 
 def test_two_hundred_clients_at_once_are_answered(served: Served) -> None:

@@ -120,6 +120,7 @@ def test_a_receiver_that_is_gone_costs_ten_tries(tmp_path: Path) -> None:
     assert tries == webhooks.TRIES
 
 
+@pytest.mark.slow
 def test_a_receiver_that_is_gone_or_hangs_keeps_no_other_waiting(tmp_path: Path, receiver: Receiver) -> None:
     made = vendor(tmp_path)
     hangs = socket.create_server(("127.0.0.1", 0))
