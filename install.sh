@@ -517,6 +517,7 @@ lay_kit() {
     lay "$root/packaging/wheels.py" "$place/packaging/wheels.py" 755
     lay "$root/packaging/agent.lock" "$place/packaging/agent.lock" 644
     lay "$root/config/agent.toml" "$place/config/agent.toml" 644
+    [ ! -f "$root/release.jws" ] || lay "$root/release.jws" "$place/release.jws" 644
     for file in "$root"/systemd/*; do
         lay "$file" "$place/systemd/${file##*/}" 644
     done

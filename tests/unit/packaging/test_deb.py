@@ -113,7 +113,7 @@ def test_each_package_conflicts_with_the_other_and_replaces_it() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "deb, rpm, tar, runtime or repository?"),
+        ((), "deb, rpm, tar, runtime, manifest or repository?"),
         (("deb",), "deb needs --root"),
         (("deb", "--rot", "x"), "deb does not know --rot"),
         (("deb", "--self-contained"), "deb needs --root"),
@@ -121,6 +121,7 @@ def test_each_package_conflicts_with_the_other_and_replaces_it() -> None:
         (("rpm",), "rpm needs --root"),
         (("tar", "--self-contained"), "tar does not know --self-contained"),
         (("runtime", "--root", "x"), "runtime does not know --root"),
+        (("manifest",), "manifest needs --root"),
         (("repository",), "repository needs the folder"),
         (("repository", "."), "repository needs --key"),
     ],

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Drafts a release manifest: what this source installs, file by file (docs/license-format.md, "Release manifest").
+
+    packaging/release_manifest.py --package TREE --source DIR --date SECONDS [--artifacts DIR]
+
+TREE is what the Debian package lays, below its root; DIR a source with the first root of trust in it. The draft goes to
+standard output as JSON; `opanel-authority release sign` adds the issuer and signs it. The same source gives the same bytes.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+PACKAGE: Final = "/usr/lib/opanel-agent"
+INSTALLER: Final = "/opt/opanel-agent"
+PACKAGE_MODULES: Final = f"{PACKAGE}/env/lib/python3/site-packages"
+# Of a package: code, units, accounts and folders. The rest of /usr/share is manual pages and the like.
+OF_CODE: Final = ("/usr/lib/", "/usr/bin/", "/usr/share/python3/")
+# What install.sh keeps of itself, to repair and to remove (its function lay_kit).
+KIT: Final = ("install.sh", "pyproject.toml", "packaging/wheels.py", "packaging/agent.lock", "config/agent.toml")
+NO_CODE: Final = ("__pycache__", ".mypy_cache")
+
+
+def package_layout(tree: Path) -> dict[str, Any]:
+    """What the package lays."""
+    files: dict[str, str] = {}
+    links: dict[str, str] = {}
+    for path in below(tree):
+        named = f"/{path.relative_to(tree).as_posix()}"
+        if not named.startswith(OF_CODE):
+            continue
+        if named.startswith(f"{PACKAGE_MODULES}/"):
+            named = f"modules{named.removeprefix(PACKAGE_MODULES)}"
+        if path.is_symlink():
+            links[named] = str(path.readlink())
+        else:
+            files[named] = digest(path)
+    return {"place": f"{PACKAGE}/env", "folders": [PACKAGE], "files": files, "links": links}
+
+
+def installer_layout(source: Path) -> dict[str, Any]:
+    """What install.sh lays, with the wheels of the libraries that it keeps."""
+    package = source / "agent/opanel_agent"
+    files = {f"modules/opanel_agent/{path.relative_to(package).as_posix()}": digest(path) for path in below(package)}
+    files |= {f"{INSTALLER}/{name}": digest(source / name) for name in KIT}
+    for path in below(source / "systemd"):
+        files[f"{INSTALLER}/systemd/{path.name}"] = digest(path)
+        files[laid_at(path.name)] = digest(path)
+    wheels = {"folder": f"{INSTALLER}/wheels", "lock": f"{INSTALLER}/packaging/agent.lock"}
+    return {"place": f"{INSTALLER}/env", "folders": ["modules"], "files": files, "links": {}, "wheels": wheels}
+
+
+def laid_at(name: str) -> str:
+    """Where install.sh puts a file of systemd/ (its function lay_system)."""
+    for kind in ("sysusers", "tmpfiles"):
+        if name.endswith(f".{kind}.conf"):
+            return f"/usr/lib/{kind}.d/{name.removesuffix(f'.{kind}.conf')}.conf"
+    return f"/etc/systemd/system/{name}"
+
+
+def draft(package: Path, source: Path, date: int, artifacts: Path | None) -> dict[str, Any]:
+    """The claims of the manifest but `ver` and `iss`."""
+    control = (source / "packaging/deb/control").read_text("utf-8")
+    oldest = re.search(r"systemd \(>= (\d+)\)", control)
+    if oldest is None:
+        message = "packaging/deb/control does not say which systemd it needs"
+        raise ValueError(message)
+    return {
+        "iat": date,
+        "version": tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["project"]["version"],
+        "notice": (source / "agent/opanel_agent/data/notices/current").read_text("ascii").strip(),
+        "systemd": int(oldest[1]),
+        "artifacts": {} if artifacts is None else {path.name: digest(path) for path in below(artifacts)},
+        "layouts": {"deb": package_layout(package), "installer": installer_layout(source)},
+    }
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """Every file and link, in order; what Python and tools leave is none of them."""
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        linked = [name for name in folders if (here / name).is_symlink()]
+        folders[:] = sorted(name for name in folders if name not in NO_CODE and name not in linked)
+        yield from (here / name for name in sorted([*files, *linked]))
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--package", type=Path, required=True)
+    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--date", type=int, required=True)
+    parser.add_argument("--artifacts", type=Path)
+    options = parser.parse_args(words)
+    claims = draft(options.package, options.source, options.date, options.artifacts)
+    print(json.dumps(claims, sort_keys=True, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
