@@ -48,6 +48,7 @@ class Check(StrEnum):
     FILES = "files"
     DISK = "disk"
     ISOLATION = "isolation"
+    RELEASE = "release"
     FETCH_DOOR = "fetch_door"
     COURIER_DOOR = "courier_door"
     DNS = "dns"
@@ -73,7 +74,7 @@ class CheckStatus(StrEnum):
 
 @unique
 class SkipReason(StrEnum):
-    """Names why a check was not made; the last six, why there is nothing to check."""
+    """Names why a check was not made; the last seven, why there is nothing to check."""
 
     NEED_ROOT = "need_root"
     NO_ANSWER = "no_answer"
@@ -93,6 +94,7 @@ class SkipReason(StrEnum):
     NO_TLS = "no_tls"
     NO_ROUTE = "no_route"
     OWN_USER = "own_user"
+    NO_RELEASE = "no_release"
 
 
 @frozen
@@ -366,6 +368,23 @@ def isolation(level: str, missing: Iterable[str], *, system: bool) -> Finding:
         error = Misconfigured(Reason.ISOLATION_PARTIAL, "isolation_partly", walls=", ".join(missing))
         return warned(Check.ISOLATION, error)
     return failed(Check.ISOLATION, Misconfigured(Reason.ISOLATION_NONE, "isolation_missing"))
+
+
+# ---- the code
+
+
+def release(errors: Iterable[AgentError]) -> Iterator[Finding]:
+    """Yields a finding for each way in which the code is not what was published, MANY at most; one for all where it is.
+
+    Each error names its file as the value `file`.
+    """
+    wrong = tuple(errors)
+    for error in wrong[:MANY]:
+        yield failed(Check.RELEASE, error, subject=str(error.values["file"]), label="code/*")
+    if len(wrong) > MANY:
+        yield failed(Check.RELEASE, Misconfigured(Fault.CODE_DIFFERS, "code_more", count=len(wrong) - MANY))
+    if not wrong:
+        yield Finding(check=Check.RELEASE)
 
 
 # ---- the two processes that reach the network

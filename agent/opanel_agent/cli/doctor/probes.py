@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from opanel_agent.cli import release
 from opanel_agent.cli.consent.gate_view import consents, grounds
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.doctor import ownership
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import AnswerView
+from opanel_agent.cli.release import ReleaseCheck
 from opanel_agent.core import diagnosis, route_diagnosis
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import FIXED_GETS
-from opanel_agent.core.diagnosis import Check, Finding, SkipReason, failed, unseen
+from opanel_agent.core.diagnosis import Check, Finding, SkipReason, failed, needless, unseen
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
 from opanel_agent.core.license import effective_time, schedule
 from opanel_agent.core.route_diagnosis import MirrorRoute
@@ -56,6 +58,7 @@ class Probes:
     inspection: FileInspector = field(default_factory=LocalFileInspector)
     clock: Clock = field(default_factory=LocalClock)
     doors: Callable[[Paths], NetworkProbe] = _quietly
+    release: Callable[[Context], ReleaseCheck] = release.check
 
 
 Show = Callable[[Context, tuple[str, ...]], None]
@@ -94,6 +97,7 @@ def run_checks(world: Context, means: Probes, *, show: Show) -> tuple[Finding, .
         *_files(world, means, known),
         *_disk(world, means),
         _isolation(world, known),
+        *_release(world, means, known),
         *of_doors,
         *of_mirrors,
     )
@@ -238,6 +242,20 @@ def _isolation(world: Context, known: CheckInputs) -> Finding:
         return unseen(Check.ISOLATION, SkipReason.NO_ANSWER)
     walls = [str(wall) for wall in missing] if isinstance(missing, list) else []
     return diagnosis.isolation(level, walls, system=world.paths.system)
+
+
+def _release(world: Context, means: Probes, known: CheckInputs) -> Iterator[Finding]:
+    """Whether the code is what was published. A checkout, or a vendor who signs no releases, needs no check."""
+    if known.settings is None:
+        yield unseen(Check.RELEASE, SkipReason.SETTINGS_REFUSED)
+        return
+    try:
+        found = means.release(world)
+    except (Misconfigured, Untrusted, Storage) as error:
+        none = error.code is Fault.NO_RELEASE
+        yield needless(Check.RELEASE, SkipReason.NO_RELEASE) if none else failed(Check.RELEASE, error)
+        return
+    yield from diagnosis.release(difference.error for difference in found.differences)
 
 
 # ---- the two processes that reach the network, and what they reach

@@ -285,6 +285,7 @@ FAULTS: Final[dict[str, tuple[Callable[[DoctorHost], None], Found]]] = {
         lambda sick: sick.settings("proxy\n"),
         {
             "settings": ("failed", "settings_refused"),
+            "release": ("not_looked_at", "settings_refused"),
             "root": ("not_looked_at", "settings_refused"),
             "fetch_door": ("not_looked_at", "settings_refused"),
             "courier_door": ("not_looked_at", "settings_refused"),
