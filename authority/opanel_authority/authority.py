@@ -213,8 +213,13 @@ def _read_roots(directory: Path) -> bytes:
 
 
 def write_public(path: Path, data: bytes) -> None:
-    """A file for others to read, replaced whole or not at all: who polls it never sees half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A file for others to read, replaced whole or not at all: who polls it never sees half.
+
+    Others enter the folders that it makes, too, whatever the umask: a web server is another user.
+    """
+    for folder in reversed([each for each in path.parents if not each.exists()]):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
