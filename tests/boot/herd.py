@@ -53,7 +53,7 @@ def work(path: str, end: Path, outcomes: "Counter[str]", lock: threading.Lock) -
         with lock:
             outcomes[outcome] += 1
             outcomes[AGAIN] += again
-            first = outcomes.total() - outcomes[AGAIN] == 1
+            first = sum(outcomes.values()) - outcomes[AGAIN] == 1  # not total(): Debian 11 has Python 3.9
         if first:
             end.with_name(f"{end.name}.asks").touch()
         time.sleep(RESTING_S)

@@ -3,7 +3,8 @@
 `debian(suite)` is made once by debootstrap, from the archive that this machine's own apt is set up with. What would use
 the network by itself is masked in it: apt's and other timers, and networkd; the counter is to count the agent.
 `builds(place)` are copies of this repository, each with its wheels: as it is, one that calls itself older, and one that
-dies; and of the first two an apt repository each, signed.
+dies; and of the first two an apt repository each, signed. `self_contained(place)` are those two repositories with the
+package that brings a Python: which is compiled once for each state of packaging/runtime, and kept under .env/runtime.
 `cannot()` says why nothing can be booted here at all, or nothing.
 """
 
@@ -25,7 +26,9 @@ from boot.guest import TOOLS
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 KEPT: Final = REPOSITORY / ".env" / "boot"
-SUITES: Final = {"bookworm": "3.11", "trixie": "3.13"}  # and their Python
+SUITES: Final = {"bookworm": "3.11", "trixie": "3.13"}  # and their Python, which the agent runs on
+SELF_CONTAINED: Final = ("bullseye",)  # whose Python is too old: the package brings one
+ALL: Final = (*SUITES, *SELF_CONTAINED)
 NEEDED: Final = "debootstrap systemd-container iproute2 util-linux debhelper dpkg-dev apt-utils gnupg"
 PREVIOUS: Final = "0.0.9"
 DYING: Final = "99.0.0"  # of its first work, once it has said READY
@@ -33,8 +36,9 @@ PROGRAMS: Final = (
     *("debootstrap", "systemd-nspawn", "ip", "nsenter", "unshare", "setpriv"),
     *("dh", "dpkg-buildpackage", "apt-ftparchive", "gpg"),
 )
-_PACKAGES: Final = (
-    *("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "ca-certificates", "gpgv"),
+_BASE: Final = ("systemd", "systemd-sysv", "dbus", "python3", "ca-certificates", "gpgv")
+_LIBRARIES: Final = (
+    "python3-venv",
     *(
         f"python3-{name}"
         for name in ("cffi-backend", "cryptography", "h11", "httpx", "platformdirs", "psutil", "structlog", "tomli-w")
@@ -117,8 +121,13 @@ def _take_proxy(address: str) -> None:
 # ---- a Debian
 
 
+def _packages(suite: str) -> str:
+    """What a guest has: of the system's Python the libraries where the agent runs on it, else the bare one for our tools."""
+    return ",".join(_BASE if suite in SELF_CONTAINED else (*_BASE, *_LIBRARIES))
+
+
 def _stamp(suite: str) -> Path:
-    return KEPT / suite / f"made-of-{sha256(' '.join(_PACKAGES).encode()).hexdigest()[:16]}"
+    return KEPT / suite / f"made-of-{sha256(_packages(suite).encode()).hexdigest()[:16]}"
 
 
 def debian(suite: str) -> Path:
@@ -132,7 +141,7 @@ def debian(suite: str) -> Path:
         made = subprocess.run(
             # With mounts of its own, so that one that is interrupted leaves none behind.
             [
-                *("unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}"),
+                *("unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={_packages(suite)}"),
                 *(suite, str(root), _archive()),
             ],
             stdout=log,
@@ -181,14 +190,7 @@ def bring_tools(root: Path) -> None:
 def builds(place: Path) -> None:
     """`current`, `previous` and `dying` in `place`, as a release would be unpacked, with `wheels/` for every suite."""
     for name in ("current", "previous", "dying"):
-        tree = place / name
-        tree.mkdir(parents=True)
-        for each in _INSTALLED:
-            source = REPOSITORY / each
-            if source.is_dir():
-                shutil.copytree(source, tree / each, ignore=_made_here)
-            else:
-                shutil.copy(source, tree)
+        _tree(place / name)
     _call(place / "previous", PREVIOUS)
     _call(place / "dying", DYING)
     work = place / "dying/agent/opanel_agent/daemon/jobs/job_queue.py"
@@ -197,21 +199,52 @@ def builds(place: Path) -> None:
     _wheels(place / "current", *pythons)
     for name in ("previous", "dying"):
         _wheels(place / name, "--kept", str(place / "current" / "wheels"), *pythons)
-    with tempfile.TemporaryDirectory(prefix="opanel-gpg-") as home:
-        _gpg(home, "--quick-generate-key", "--passphrase", "", "packages@opanel.example")
+    with _keys() as home:
         for name in ("previous", "current"):
             _repository(place, name, home)
+
+
+def self_contained(place: Path) -> None:
+    """The repositories alone: nothing of the source is in such a guest."""
+    with _keys() as home:
+        for name in ("previous", "current"):
+            _tree(place / name)
+            (place / name / ".env").mkdir()
+            (place / name / ".env/runtime").symlink_to(REPOSITORY / ".env/runtime")
+            if name == "previous":
+                _call(place / name, PREVIOUS)
+            _repository(place, name, home, "--self-contained")
+            shutil.rmtree(place / name)
+
+
+def _tree(tree: Path) -> None:
+    tree.mkdir(parents=True)
+    for each in _INSTALLED:
+        source = REPOSITORY / each
+        if source.is_dir():
+            shutil.copytree(source, tree / each, ignore=_made_here)
+        else:
+            shutil.copy(source, tree)
+
+
+@contextmanager
+def _keys() -> Iterator[str]:
+    """A home of gpg's with the key that signs the repositories."""
+    with tempfile.TemporaryDirectory(prefix="opanel-gpg-") as home:
+        _gpg(home, "--quick-generate-key", "--passphrase", "", "packages@opanel.example")
+        yield home
 
 
 def _gpg(home: str, *options: str) -> None:
     subprocess.run(["gpg", "--batch", "--quiet", *options], check=True, env={**os.environ, "GNUPGHOME": home})
 
 
-def _repository(place: Path, name: str, keys: str) -> None:
+def _repository(place: Path, name: str, keys: str, *options: str) -> None:
     """An apt repository of one build, in `repository-NAME`."""
     build, out = str(place / name / "packaging/build"), str(place / f"repository-{name}")
     first_root = str(REPOSITORY / "docs/examples/root.jws")  # which the settings of every story replace
-    subprocess.run([build, "deb", "--root", first_root, "--out", out], check=True, stdout=subprocess.DEVNULL)
+    building = [build, "deb", *options, "--root", first_root, "--out", out]
+    subprocess.run(building, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(
         [build, "repository", out, "--key", "packages@opanel.example"],
         check=True,

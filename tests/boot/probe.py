@@ -2,7 +2,7 @@
 
 `probe.py` alone tries everything, for a story to start in a unit's place. `probe.py ping SOCKET TEXT` says one thing to a
 socket and tells what became of it. `probe.py leave` tries an address and a name outside. Standard library only: it runs
-on the guest's own interpreter.
+on the guest's own interpreter, which Debian 11 has of 3.9.
 """
 
 import contextlib
@@ -152,13 +152,13 @@ def leave() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    match arguments:
-        case ["ping", path, text]:
-            sys.stdout.write(ping(path, text) + "\n")
-        case ["leave"]:
-            leave()
-        case _:
-            sys.stdout.writelines(f"{question}: {could}\n" for question, could in everything().items())
+    if arguments[:1] == ["ping"]:
+        _, path, text = arguments
+        sys.stdout.write(ping(path, text) + "\n")
+    elif arguments == ["leave"]:
+        leave()
+    else:
+        sys.stdout.writelines(f"{question}: {could}\n" for question, could in everything().items())
     return 0
 
 

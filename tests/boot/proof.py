@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,7 @@ from boot.guest import PERMIT_NETWORKS, TOOLS, Guest, own_groups
 from boot.link import link
 from boot.outside import outside
 from boot.scenario import Scenario, hosts
-from boot.stories import busy, consent, days, install, licenses, life, package, removal, walls
+from boot.stories import busy, consent, days, install, licenses, life, package, removal, self_contained, walls
 
 FAILED: Final = 1
 USAGE: Final = 64
@@ -51,6 +51,17 @@ STORIES: Final = (
 )
 
 
+# Where the agent's own Python is the only one that it can run on: what that changes, and that the walls are the same.
+SELF_CONTAINED_STORIES: Final = (
+    ("a package with a Python of its own", self_contained.is_installed),
+    ("the reseller's", licenses.is_heard),
+    ("walls", walls.stand),
+    ("signals", walls.signals_hold),
+    ("rebooted", life.is_rebooted),
+    ("upgraded, removed, purged", self_contained.is_upgraded_and_removed),
+)
+
+
 def run_suite(suite: str, builds: Path, report: Path, root: Path | None) -> int:
     """One suite, in its own namespaces. Every check is in the report, whatever ends it."""
     checks = Checks(suite=suite)
@@ -58,7 +69,7 @@ def run_suite(suite: str, builds: Path, report: Path, root: Path | None) -> int:
     try:
         with ExitStack() as stack:
             scene = _scene(stack, checks, name, builds, root)
-            for story, act in STORIES:
+            for story, act in SELF_CONTAINED_STORIES if suite in host.SELF_CONTAINED else STORIES:
                 with checks.story(story):
                     act(scene)
     except Exception as error:  # noqa: BLE001 - already a failed check, or one now
@@ -92,13 +103,14 @@ def run(suites: list[str], report: Path | None, root: Path | None) -> int:
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="opanel-boot-") as name:
         place = Path(name)
-        builds = place / "builds"
+        kinds = {suite: "self-contained" if suite in host.SELF_CONTAINED else "native" for suite in suites}
+        makers = {"native": host.builds, "self-contained": host.self_contained}
         with ThreadPoolExecutor() as pool:
-            making = [pool.submit(host.debian, suite) for suite in suites]
-            host.builds(builds)
+            making: list[Future[object]] = [pool.submit(host.debian, suite) for suite in suites]
+            making += [pool.submit(makers[kind], place / kind) for kind in set(kinds.values())]
             for made in making:
                 made.result()
-        processes = [_start(suite, builds, place / f"{suite}.xml", root) for suite in suites]
+        processes = [_start(suite, place / kinds[suite], place / f"{suite}.xml", root) for suite in suites]
         statuses = _wait(processes)
         _sum_up([place / f"{suite}.xml" for suite in suites], report, time.monotonic() - begun_s)
     return max(0 if status == 0 else FAILED for status in statuses)
@@ -138,7 +150,7 @@ def main(words: list[str]) -> int:
         signal.signal(number, _end)
     if arguments.run_here is not None:
         return run_suite(arguments.run_here, arguments.builds, arguments.junit, arguments.root)
-    suites = list(host.SUITES) if arguments.suite == "all" else [arguments.suite]
+    suites = list(host.ALL) if arguments.suite == "all" else [arguments.suite]
     why = host.cannot(suites)
     if why is not None:
         sys.stderr.write(f"cannot boot a system here: {why}\n")
@@ -148,13 +160,11 @@ def main(words: list[str]) -> int:
 
 def _arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/boot/run", add_help=False)
-    parser.add_argument("--suite", choices=(*host.SUITES, "all"), default="all")
+    parser.add_argument("--suite", choices=(*host.ALL, "all"), default="all")
     parser.add_argument("--root", type=Path)
     parser.add_argument("--junit", type=Path)
     parser.add_argument("--probe", action="store_true")
-    parser.add_argument(
-        "--run-here", choices=tuple(host.SUITES), help="one suite, in the namespace that this was started in"
-    )
+    parser.add_argument("--run-here", choices=host.ALL, help="one suite, in the namespace that this was started in")
     parser.add_argument("--builds", type=Path)
     arguments = parser.parse_args(words)
     if arguments.root is not None and arguments.suite == "all" and arguments.run_here is None:

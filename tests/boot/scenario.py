@@ -61,7 +61,7 @@ class Scenario:
 
     def isolation(self) -> str:
         """As `status` words it where it has a line for it."""
-        held, lang = self.guest.status()["result"]["isolation"], language(self.guest.lang, None, {})
+        held, lang = self.guest.status()["isolation"], language(self.guest.lang, None, {})
         text = translate(f"isolation.{held['level']}", lang)
         if held["level"] != "partial":
             return text

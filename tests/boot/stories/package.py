@@ -13,6 +13,8 @@ from boot.stories.removal import DATA, USERS, memory
 
 PORT = 8099
 SERVER = "boot-repository.service"
+PACKAGE = "opanel-agent"
+SELF_CONTAINED = "opanel-agent-self-contained"
 DISABLED = "opanel-agent-changed.path"  # by an administrator, before
 ALTERED = ("BADSIG", "Message has been manipulated")  # gpgv's word, and sqv's (Debian 13)
 KEYRING = "/etc/apt/keyrings/opanel.gpg"
@@ -32,9 +34,9 @@ def is_installed_by_apt(scene: Scenario) -> None:
         guest.must("opanel-agent", *command)
     guest.must("systemctl", "disable", "--now", DISABLED)
     before = memory(scene)
-    with _repository(scene, "previous"), scene.heard() as lines:
-        _is_refused_when_altered(scene)
-        ran = _apt(scene, "install", "opanel-agent")
+    with repository(scene, "previous"), scene.heard() as lines:
+        is_refused_when_altered(scene)
+        ran = apt(scene, "install", "opanel-agent")
         checks.succeeds("apt installs it over what install.sh had laid", ran)
         checks.soon("it answers", guest.answers)
     checks.same("nothing was asked of anyone by that", [], lines)
@@ -44,7 +46,7 @@ def is_installed_by_apt(scene: Scenario) -> None:
     checks.same("the command is the package's", "/usr/bin/opanel-agent", guest.sh("command -v opanel-agent"))
     others = [unit for unit in UNITS if unit != DISABLED]
     checks.soon("each unit of it runs", lambda: all(guest.unit(unit, "ActiveState") == "active" for unit in others))
-    checks.same("but the one that was disabled before", "disabled\ninactive", _disabled(scene))
+    checks.same("but the one that was disabled before", "disabled\ninactive", disabled(scene))
     checks.same(
         "its units lie in the vendor's place", "/lib/systemd/system", _folder(guest.unit(UNITS[0], "FragmentPath"))
     )
@@ -55,57 +57,56 @@ def is_installed_by_apt(scene: Scenario) -> None:
     with scene.heard() as lines:
         checks.succeeds("what it asks leaves by the package's own fetch", guest.agent("license", "refresh"))
     checks.true("and arrives", found=bool(lines))
-    _is_upgraded(scene)
-    _is_removed(scene, before_all)
+    is_upgraded(scene, version_of(guest.path(f"{TOOLS}/current")))
+    is_removed(scene, before_all)
 
 
-def _is_refused_when_altered(scene: Scenario) -> None:
+def is_refused_when_altered(scene: Scenario) -> None:
     place = f"{TOOLS}/repository-previous/InRelease"
     scene.guest.sh(f"cp -p {place} {place}.kept; sed -i 's/^Label: .*/Label: Somebody/' {place}")
-    ran = _apt(scene, "update")
+    ran = apt(scene, "update")
     found = any(word in ran.both for word in ALTERED)
     scene.checks.true("a repository that was altered is refused", found=found, reason=ran.both)
     scene.guest.sh(f"mv {place}.kept {place}")
     scene.guest.must("apt-get", "update", "-qq")
 
 
-def _is_upgraded(scene: Scenario) -> None:
+def is_upgraded(scene: Scenario, version: str, package: str = PACKAGE) -> None:
     checks, guest = scene.checks, scene.guest
     settings = guest.must("cat", "/etc/opanel-agent/agent.toml")
     before = memory(scene)[:2]
-    with _repository(scene, "current"), herd(scene) as answered:
+    with repository(scene, "current"), herd(scene) as answered:
         guest.must("apt-get", "update", "-qq")
-        ran = _apt(scene, "install", "--only-upgrade", "opanel-agent")
+        ran = apt(scene, "install", "--only-upgrade", package)
         checks.succeeds("apt brings the next version", ran)
         checks.soon("it answers anew", guest.answers)
     reports_outcome(scene, "an upgrade by apt", answered)
-    version = guest.must("opanel-agent", "--version")
-    checks.same("it is that version", f"opanel-agent {version_of(guest.path(f'{TOOLS}/current'))}", version)
+    checks.same("it is that version", f"opanel-agent {version}", guest.must("opanel-agent", "--version"))
     checks.same("the settings are what they were", settings, guest.must("cat", "/etc/opanel-agent/agent.toml"))
     checks.same("license and consents, too", before, memory(scene)[:2])
-    checks.succeeds("installed again over itself", _apt(scene, "install", "--reinstall", "opanel-agent"))
-    checks.same("what the administrator disabled stays so", "disabled\ninactive", _disabled(scene))
+    checks.succeeds("installed again over itself", apt(scene, "install", "--reinstall", package))
+    checks.same("what the administrator disabled stays so", "disabled\ninactive", disabled(scene))
 
 
-def _disabled(scene: Scenario) -> str:
+def disabled(scene: Scenario) -> str:
     return scene.guest.sh(f"systemctl is-enabled {DISABLED}; systemctl is-active {DISABLED}; true")
 
 
-def _is_removed(scene: Scenario, before: Tree) -> None:
+def is_removed(scene: Scenario, before: Tree, package: str = PACKAGE) -> None:
     checks, guest = scene.checks, scene.guest
-    checks.succeeds("apt removes it", _apt(scene, "remove", "opanel-agent"))
+    checks.succeeds("apt removes it", apt(scene, "remove", package))
     kept = guest.sh(f"ls -d {' '.join(DATA)}").split()
     checks.same("its settings and its data stay", list(DATA), kept)
     running = guest.sh("systemctl list-units --plain --no-legend 'opanel-agent*'")
     checks.same("no unit of it runs", "", running)
-    checks.succeeds("apt purges it", _apt(scene, "purge", "opanel-agent"))
-    guest.sh(f"rm -rf /root/fifth.jws {SOURCES} {KEYRING} {TOOLS}/__pycache__")
+    checks.succeeds("apt purges it", apt(scene, "purge", package))
+    guest.sh(f"rm -rf /root/*.jws {SOURCES} {KEYRING} {TOOLS}/__pycache__")
     left = [each for each in changed(before, read(guest.root)) if not each[2:].startswith(THEIRS)]
     checks.same("but for the accounts, the file system is what it was", USERS, sorted(set(left)))
 
 
 @contextmanager
-def _repository(scene: Scenario, name: str) -> Iterator[None]:
+def repository(scene: Scenario, name: str) -> Iterator[None]:
     """Served over loopback, and the one that apt knows."""
     guest = scene.guest
     place = f"{TOOLS}/repository-{name}"
@@ -122,7 +123,7 @@ def _repository(scene: Scenario, name: str) -> Iterator[None]:
         guest.must("systemctl", "stop", SERVER)
 
 
-def _apt(scene: Scenario, *words: str) -> Ran:
+def apt(scene: Scenario, *words: str) -> Ran:
     return scene.guest.run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y", "-o", "Acquire::Retries=3", *words)
 
 
