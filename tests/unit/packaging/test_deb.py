@@ -113,7 +113,7 @@ def test_each_package_conflicts_with_the_other_and_replaces_it() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((), "deb, rpm, tar, runtime, manifest or repository?"),
+        ((), "deb, rpm, tar, runtime, manifest, sbom or repository?"),
         (("deb",), "deb needs --root"),
         (("deb", "--rot", "x"), "deb does not know --rot"),
         (("deb", "--self-contained"), "deb needs --root"),
