@@ -60,6 +60,7 @@ LOOKED_AT: Final = (
     *_quiet("data catalog", "data preview usage_statistics"),
     *_quiet("data held", "data held show {usage}", "data held show {crash}", "data sent", "data sent --verbose"),
     *_quiet("data export -o {export}", "data export --html {page}", "verify {export}"),
+    *_quiet("verify-install"),
     *_quiet("license remove --dry-run", "data purge --dry-run", "reset --image --dry-run"),
     *_asking("license refresh"),
     *_probing("doctor", "doctor --verbose", "doctor --report"),
@@ -89,7 +90,7 @@ REFRESHED: Final = _asking("license refresh")
 AT_REST: Final = (
     *_probing("doctor --report"),
     *_quiet("status", "license show", "data sent", "data held", "consent history", "consent receipt"),
-    *_quiet("data export -o {export}", "verify {export}", "consent deny usage_statistics"),
+    *_quiet("data export -o {export}", "verify {export}", "verify-install", "consent deny usage_statistics"),
     *_quiet("consent allow usage_statistics", "dnt on", "dnt off", "offline on", "license refresh"),
     *_quiet("reset --image -o {order}"),
 )
