@@ -7,18 +7,21 @@ scenario, under it what speaks against it, the controls, and plainly what could 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from opanel_agent.cli import release
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.display.layout import paragraph
 from opanel_agent.cli.display.output import CommandResult
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.errors import Usage
+from opanel_agent.core.errors import AgentError, Usage
 from opanel_agent.core.values import replace
+from opanel_agent.messages import describe_error
 from opanel_agent.silence import runner
 from opanel_agent.silence.judge import Scenario, Sends, ViolationKind
 from opanel_agent.silence.life import typed_lines
 from opanel_agent.silence.runner import ProofTools
+from opanel_agent.system.storage.installed_code import InstalledCode
 
 DAYS: Final = 30
 MOST_DAYS: Final = 366
@@ -105,7 +108,21 @@ def prove(options: Options, world: Context, means: ProofTools | None = None) -> 
     proof = runner.prove(world.files, world.paths, days, tools)
     world.console.progress("")
     lines = tuple(part for line in _lines(world, proof.result) for part in line)
-    return CommandResult(result=proof.result, lines=lines, exit_status=proof.exit_status)
+    same, reason, sentence = _published(world)
+    result = {**proof.result, "published": {"same": same, "code": reason}}
+    return CommandResult(result=result, lines=(*lines, *paragraph(sentence)), exit_status=proof.exit_status)
+
+
+def _published(world: Context, code: InstalledCode | None = None) -> tuple[bool | None, str | None, str]:
+    """Whether the code that was proven is the code that was published, the code of why not, and a sentence of it."""
+    try:
+        found = release.check(world, code)
+    except AgentError as error:
+        why, _ = describe_error(error, world.lang)
+        return None, str(error.code), world.sentence("prove.unknown_code", why=why)
+    if found.differences:
+        return False, str(found.differences[0].error.code), world.sentence("prove.other_code")
+    return True, None, world.sentence("prove.published_code", version=found.manifest.version)
 
 
 def _progress(world: Context, done: int, of: int) -> None:
