@@ -101,7 +101,7 @@ def review(context: PassContext) -> dict[str, Json]:
     What was held or noted before goes, since the review is what permits. On a cloned machine consents count only from the
     next pass, after it has recorded them for the new machine. Raises Storage.
     """
-    denied = context.unrecorded is not None or context.ledger.fault is not None or context.state.clone_of is not None
+    denied = context.ledger.fault is not None or context.state.clone_of is not None
     context.ledger.append(EntryKind.REVIEWED, context.now)
     context.state.clone_of = None
     if denied:
