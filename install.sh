@@ -7,7 +7,7 @@
 # and --uninstall knows what to remove. A new environment is made beside the old one, and nothing else is touched before it
 # runs; where the new agent does not start, or gives no answer where the old one gave one, what was replaced is put back.
 #
-# shellcheck disable=SC2015 # "A && B || fail": fail ends the script, so it is if-then-else
+# shellcheck disable=SC2015,SC1111 # "A && B || fail": fail ends the script, so it is if-then-else; texts have quotes as people print them
 set -eu
 
 released=2026-11-24   # a clock that says an earlier day is wrong
