@@ -34,6 +34,7 @@ from opanel_authority import clock
 from opanel_authority.books.database import Store, parsed_url
 from opanel_authority.books.draw_marks import DrawMarks
 from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import Kind
 from opanel_authority.documents import keys, root_claims
 from opanel_authority.documents.keys import PrivateKey, Role
 from opanel_authority.documents.root_claims import Claims, RootChange
@@ -110,17 +111,28 @@ class Authority:
         return keys.load(path, role)
 
 
-def init(directory: Path, terms: RootTerms, *, now: int) -> Authority:
+def init(
+    directory: Path, terms: RootTerms, *, now: int, actor: str = "command", reason: str | None = None
+) -> Authority:
     """Make keys, books and the first root. Raises Usage or Untrusted for terms that no agent would accept."""
     root_claims.require_threshold(terms.threshold, terms.keys)
     signers = [PrivateKey.make(Role.ROOT) for _ in range(terms.keys)]
-    claims = prepare(directory, terms, [signer.public for signer in signers], now=now)
+    claims = prepare(directory, terms, [signer.public for signer in signers], now=now, actor=actor, reason=reason)
     for number, signer in enumerate(signers, start=1):
         keys.save(signer, directory / "keys" / f"root-{number}.pem")
-    return complete(directory, root_claims.signed(dumps(claims), signers[: terms.threshold]))
+    text = root_claims.signed(dumps(claims), signers[: terms.threshold])
+    return complete(directory, text, now=now, actor=actor, reason=reason)
 
 
-def prepare(directory: Path, terms: RootTerms, root_keys: Sequence[PublicKey], *, now: int) -> Claims:
+def prepare(
+    directory: Path,
+    terms: RootTerms,
+    root_keys: Sequence[PublicKey],
+    *,
+    now: int,
+    actor: str = "command",
+    reason: str | None = None,
+) -> Claims:
     """Make the other keys and the books; the claims of the first root, which whoever holds the root's keys must sign."""
     on_tokens = {role: PrivateKey.on_token(role, uri) for role, uri in terms.role_keys.items()}
     others = {role: on_tokens.get(role) or PrivateKey.make(role) for role in _ONE_KEY_ROLES}
@@ -135,13 +147,17 @@ def prepare(directory: Path, terms: RootTerms, root_keys: Sequence[PublicKey], *
     for role, key in others.items():
         keys.save(key, first_key_file(directory, role))
     marks = DrawMarks(directory / "drawn") if terms.database is None else None
-    Store.create(where, status_order_key=secrets.token_bytes(32), marks=marks)
+    store = Store.create(where, status_order_key=secrets.token_bytes(32), marks=marks)
+    with store.transaction() as books:
+        books.log_change(
+            at=now, actor=actor, act="init", kind=Kind.BOOKS, subject=terms.name, delegation=None, reason=reason
+        )
     if terms.database is not None:
         keys.write_private(_database_url(directory), f"{terms.database}\n".encode())
     return claims
 
 
-def complete(directory: Path, text: bytes) -> Authority:
+def complete(directory: Path, text: bytes, *, now: int, actor: str = "command", reason: str | None = None) -> Authority:
     """Writes the first root. Raises Usage where there is one, Misconfigured where a key that it names is not here."""
     if (directory / "root.jws").exists():
         raise Usage(Fault.USAGE, "root_exists", path=str(directory))
@@ -149,8 +165,20 @@ def complete(directory: Path, text: bytes) -> Authority:
     for role in _ONE_KEY_ROLES:
         require_key(first_key_file(directory, role), role, root)
     store = open_store(directory)
-    write_public(directory / "root.jws", text)
+    with store.transaction() as books:
+        log_root(books, None, root, now=now, actor=actor, reason=reason)
+        write_public(directory / "root.jws", text)
     return Authority(directory=directory, store=store)
+
+
+def log_root(
+    books: Books, before: Root | None, new: Root, *, now: int, actor: str, reason: str | None, act: str = "install_root"
+) -> None:
+    """Keep in the change log which root it is, and which roles have other keys in it than `before`."""
+    old = {} if before is None else before.keys
+    roles = ",".join(sorted(role for role, held in new.keys.items() if held and held != old.get(role, ())))
+    subject = f"root {new.seq} {roles}".rstrip()
+    books.log_change(at=now, actor=actor, act=act, kind=Kind.ROOT, subject=subject, delegation=None, reason=reason)
 
 
 def require_key(path: Path, role: Role, root: Root) -> None:

@@ -125,6 +125,7 @@ def _purge(served: Served, line: Line) -> int | None:
     try:
         erased = retention.purge(served.authority, now=now)
         erased += reports.purge(served.authority, served.catalog, now=now)
+        retention.log_purge(served.authority, erased, now=now, actor="serve")
     except AgentError as error:
         line(f"error {error}")
         return None

@@ -56,7 +56,7 @@ def backup(store: Store, path: Path, *, now: int) -> int:
     return count
 
 
-def restore(store: Store, path: Path, *, now: int, actor: str, exact: bool) -> Restored:
+def restore(store: Store, path: Path, *, now: int, actor: str, exact: bool, reason: str | None = None) -> Restored:
     """Fill books that were just made. `exact`: the counts beside them are right, nothing need be skipped.
 
     Raises Untrusted for a file that is no copy, is cut off, or is of another version; then nothing is changed.
@@ -68,7 +68,9 @@ def restore(store: Store, path: Path, *, now: int, actor: str, exact: bool) -> R
         _reset_sequences(books, sqlite=store.is_sqlite)
         skipped = 0 if exact else _skip(books)
         clock.accept(books, now)
-        books.log_change(at=now, actor=actor, act="restore", kind=Kind.BOOKS, subject=str(made_at), delegation=None)
+        books.log_change(
+            at=now, actor=actor, act="restore", kind=Kind.BOOKS, subject=str(made_at), delegation=None, reason=reason
+        )
     return Restored(made_at=made_at, rows=rows, skipped=skipped)
 
 

@@ -21,6 +21,10 @@ class Kind(StrEnum):
     API_KEY = "api_key"
     BOOKS = "books"
     WEBHOOK = "webhook"
+    ROOT = "root"
+    KEY = "key"
+    RELEASE = "release"
+    REQUEST = "request"
 
 
 @unique

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypedDict
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_authority.authority import Authority, open_home
@@ -19,9 +19,14 @@ Command = Callable[[argparse.Namespace], Result]
 
 
 class AddCommand(Protocol):
-    """Adds a command to the command line; its parser takes the arguments."""
+    """Adds a command to the command line; its parser takes the arguments.
 
-    def __call__(self, name: str, command: Command, summary: str) -> argparse.ArgumentParser: ...
+    One that `changes` something takes a reason, and leaves a row in the change log (tests hold it).
+    """
+
+    def __call__(
+        self, name: str, command: Command, summary: str, *, changes: bool = False
+    ) -> argparse.ArgumentParser: ...
 
 
 def opened(arguments: argparse.Namespace) -> Authority:
@@ -42,6 +47,18 @@ def actor() -> str:
 
 def who(arguments: argparse.Namespace) -> ChangedBy:
     return ChangedBy(actor=actor(), reason=arguments.reason)
+
+
+class Logged(TypedDict):
+    """Who and why, for functions that take both by name."""
+
+    actor: str
+    reason: str | None
+
+
+def logged(arguments: argparse.Namespace) -> Logged:
+    """Return who types this command, and the reason that he gave."""
+    return Logged(actor=actor(), reason=arguments.reason)
 
 
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -88,8 +105,6 @@ def write_bundle(file: BinaryIO, made: Issued) -> None:
     os.fsync(file.fileno())
 
 
-def handle_argument(parser: argparse.ArgumentParser, *, reason: bool = True) -> None:
-    """ID, and why."""
+def handle_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ID: which license it is about."""
     parser.add_argument("id", metavar="ID", help="an id, a license key, its eight hex digits, or an order id")
-    if reason:
-        parser.add_argument("--reason", metavar="TEXT", help="why, for the change log")

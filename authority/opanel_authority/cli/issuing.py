@@ -7,10 +7,10 @@ from pathlib import Path
 from opanel_authority.cli.common import (
     AddCommand,
     Result,
-    actor,
     given,
     handle_argument,
     limit,
+    logged,
     now_s,
     opened,
     warned,
@@ -27,12 +27,14 @@ from opanel_authority.lifecycle.handles import find_license
 
 def register(add: AddCommand) -> None:
     """Add this group's commands."""
-    _issue_arguments(add("issue", _issue, "make a license: its key for the e-mail, its bundle as a file"))
+    _issue_arguments(add("issue", _issue, "make a license: its key for the e-mail, its bundle as a file", changes=True))
     _renew_arguments(
-        add("renew", _renew, "make a newer edition of a license: agents that ask get it, and it is a file")
+        add(
+            "renew", _renew, "make a newer edition of a license: agents that ask get it, and it is a file", changes=True
+        )
     )
     for change in Change:
-        handle_argument(add(change.value, _change, f"{change.value} and publish at once"))
+        handle_argument(add(change.value, _change, f"{change.value} and publish at once", changes=True))
 
 
 def _issue(arguments: argparse.Namespace) -> Result:
@@ -45,7 +47,7 @@ def _issue(arguments: argparse.Namespace) -> Result:
     authority = opened(arguments)
     with keys.new_private(arguments.output) as file:
         made = issue.issue(
-            authority, arguments.reseller, terms, now=now_s(), actor=actor(), deliver=partial(write_bundle, file)
+            authority, arguments.reseller, terms, now=now_s(), **logged(arguments), deliver=partial(write_bundle, file)
         )
     return {
         "license_key": made.key,
@@ -62,7 +64,12 @@ def _renew(arguments: argparse.Namespace) -> Result:
         row = find_license(books, arguments.id)
     with keys.new_private(arguments.output) as file:
         made = issue.renew(
-            authority, row.id, days=arguments.days, now=now_s(), actor=actor(), deliver=partial(write_bundle, file)
+            authority,
+            row.id,
+            days=arguments.days,
+            now=now_s(),
+            **logged(arguments),
+            deliver=partial(write_bundle, file),
         )
     return {"id": made.jti, "bundle": str(arguments.output)}
 

@@ -18,10 +18,10 @@ from opanel_authority.books.repository import Books
 from opanel_authority.cli.common import (
     AddCommand,
     Result,
-    actor,
     given,
     handle_argument,
     limit,
+    logged,
     moment,
     now_s,
     opened,
@@ -43,7 +43,7 @@ def register(add: AddCommand) -> None:
     _filter_arguments(listing_)
     listing_.add_argument("--cursor", metavar="CURSOR", help="where the last page ended")
     listing_.add_argument("--limit", type=int, default=100, metavar="N", help="how many a page, at most 1000")
-    handle_argument(add("show", _show, "one license: its terms, its seats, what was done with it"), reason=False)
+    handle_argument(add("show", _show, "one license: its terms, its seats, what was done with it"))
     exporting = add("export", _export, "every license that matches, as CSV; never its key")
     _filter_arguments(exporting)
     exporting.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
@@ -53,21 +53,29 @@ def register(add: AddCommand) -> None:
     auditing = add("audit", _audit, "find what was sold beyond the delegations, from the signed documents alone")
     auditing.add_argument("--as", dest="reseller", metavar="RESELLER")
     auditing.add_argument("seen", nargs="*", type=Path, metavar="BUNDLE", help="bundles that were seen elsewhere")
-    changing = add("change", _change_terms, "a newer edition with other terms, to the end that was paid for")
+    changing = add(
+        "change", _change_terms, "a newer edition with other terms, to the end that was paid for", changes=True
+    )
     handle_argument(changing)
     _terms_arguments(changing)
     for switch in ("on", "off"):
-        renewal = add(f"renewal-{switch}", partial(_renewal, renews=switch == "on"), f"renewal by itself: {switch}")
+        renewal = add(
+            f"renewal-{switch}", partial(_renewal, renews=switch == "on"), f"renewal by itself: {switch}", changes=True
+        )
         handle_argument(renewal)
-    handle_argument(add("lift-move-limit", _lift, "moves until now do not count toward three in 30 days"))
-    limiting = add("networks", _networks, "from which networks a license is exchanged, activated, renewed; none: all")
+    handle_argument(add("lift-move-limit", _lift, "moves until now do not count toward three in 30 days", changes=True))
+    limiting = add(
+        "networks", _networks, "from which networks a license is exchanged, activated, renewed; none: all", changes=True
+    )
     handle_argument(limiting)
     limiting.add_argument("networks", nargs="*", metavar="CIDR", help="such as 192.0.2.0/24 or 2001:db8::/48")
-    transfer = add("transfer", _transfer, "give a license to another reseller; its key and seats stay")
+    transfer = add("transfer", _transfer, "give a license to another reseller; its key and seats stay", changes=True)
     handle_argument(transfer)
     transfer.add_argument("--to", dest="reseller", required=True, metavar="RESELLER")
     transfer.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    many = add("bulk", _bulk, "issue every order of a CSV file; run it again and it goes on where it stopped")
+    many = add(
+        "bulk", _bulk, "issue every order of a CSV file; run it again and it goes on where it stopped", changes=True
+    )
     many.add_argument("orders", type=Path, metavar="CSV", help=f"columns: {', '.join(bulk.COLUMNS)}")
     many.add_argument("--as", dest="reseller", required=True, metavar="RESELLER")
     many.add_argument("-o", "--output", type=Path, required=True, metavar="CSV", help="order, id, license key, error")
@@ -240,6 +248,12 @@ def _bulk(arguments: argparse.Namespace) -> Result:
             sys.stderr.flush()
 
     counts = bulk.issue_all(
-        authority, arguments.reseller, arguments.orders, arguments.output, now=now_s, actor=actor(), progress=progress
+        authority,
+        arguments.reseller,
+        arguments.orders,
+        arguments.output,
+        now=now_s,
+        **logged(arguments),
+        progress=progress,
     )
     return {**counts, "file": str(arguments.output)}

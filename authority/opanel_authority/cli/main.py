@@ -122,14 +122,21 @@ def _parser() -> argparse.ArgumentParser:
     commands = {"": parser.add_subparsers(required=True, metavar="COMMAND")}
 
     def add(
-        name: str, command: Command, summary: str, *, parent: argparse.ArgumentParser = here
+        name: str,
+        command: Command,
+        summary: str,
+        *,
+        parent: argparse.ArgumentParser = here,
+        changes: bool = False,
     ) -> argparse.ArgumentParser:
         group, _, word = name.rpartition(" ")
         if group not in commands:
             grouped = commands[""].add_parser(group, help=_GROUPS[group], description=_GROUPS[group])
             commands[group] = grouped.add_subparsers(required=True, metavar="COMMAND")
         added = commands[group].add_parser(word, help=summary, description=summary, parents=[parent])
-        added.set_defaults(command=command, change=name)
+        added.set_defaults(command=command, change=name, logs_a_change=changes)
+        if changes:
+            added.add_argument("--reason", metavar="TEXT", help="why, for the change log")
         return added
 
     roots.register_init(partial(add, parent=common))

@@ -11,7 +11,8 @@ from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.wire.message import Sealed
 from opanel_agent.system.storage.resources import load_catalog
 from opanel_authority.authority import Authority
-from opanel_authority.cli.common import AddCommand, Result, now_s, opened
+from opanel_authority.books.rows import Kind
+from opanel_authority.cli.common import AddCommand, Result, logged, now_s, opened
 from opanel_authority.documents import keys
 from opanel_authority.lifecycle import retention
 from opanel_authority.requests import licensing, reports, rights
@@ -21,19 +22,25 @@ _RIGHT_ID: Final = re.compile("[0-9a-f]{32}")
 
 def register(add: AddCommand) -> None:
     """Add this group's commands."""
-    _answer_arguments(add("answer", _answer, "answer a request that came as a file, or a rights request by its id"))
+    _answer_arguments(
+        add("answer", _answer, "answer a request that came as a file, or a rights request by its id", changes=True)
+    )
     add("received", _received, "what came in: counts and the newest, or one by its receipt's id").add_argument(
         "id", metavar="ID", nargs="?"
     )
-    add("purge", _purge, "erase what is past its time (serve does it once a day)")
+    add("purge", _purge, "erase what is past its time (serve does it once a day)", changes=True)
 
 
 def _answer(arguments: argparse.Namespace) -> Result:
     authority = opened(arguments)
     if _RIGHT_ID.fullmatch(arguments.request.name) and not arguments.request.exists():
         made, kind = rights.settle(authority, arguments.request.name, now=now_s()), Purpose.DATA_RIGHTS.value
+        subject = arguments.request.name
     else:
         made, kind = _answer_file(authority, arguments.request)
+        subject = kind
+    with authority.writing(now := now_s()) as books:
+        books.log_change(at=now, act="answer", kind=Kind.REQUEST, subject=subject, delegation=None, **logged(arguments))
     keys.write_private(arguments.output, made.body)
     return {"answered": kind, "file": str(arguments.output)}
 
@@ -69,7 +76,9 @@ def _received(arguments: argparse.Namespace) -> Result:
 def _purge(arguments: argparse.Namespace) -> Result:
     authority, now = opened(arguments), now_s()
     erased = retention.purge(authority, now=now)
-    return {"erased": erased + reports.purge(authority, load_catalog(), now=now)}
+    erased += reports.purge(authority, load_catalog(), now=now)
+    retention.log_purge(authority, erased, now=now, **logged(arguments))
+    return {"erased": erased}
 
 
 def _answer_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 from opanel_agent.core.release import manifest
 from opanel_agent.core.release.manifest import Manifest
 from opanel_authority.authority import write_public
-from opanel_authority.cli.common import AddCommand, Result, opened, shown_time
+from opanel_authority.books.rows import Kind
+from opanel_authority.cli.common import AddCommand, Result, logged, now_s, opened, shown_time
 from opanel_authority.documents import releases
 
 
 def register(add: AddCommand) -> None:
     """Add this group's commands."""
-    signing = add("release sign", _sign, "sign a release manifest with every release key that lies here")
+    signing = add("release sign", _sign, "sign a release manifest with every release key that lies here", changes=True)
     signing.add_argument("draft", type=Path, metavar="DRAFT", help="what packaging/build manifest wrote")
     signing.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     signing.add_argument("--add", type=Path, metavar="FILE", help="the same manifest as others have signed it")
@@ -22,11 +23,17 @@ def register(add: AddCommand) -> None:
 
 
 def _sign(arguments: argparse.Namespace) -> Result:
-    root = opened(arguments).root
+    authority = opened(arguments)
+    root = authority.root
     before = b"" if arguments.add is None else arguments.add.read_bytes()
     signers = releases.release_keys(arguments.keys or arguments.dir / "keys", root)
     made = releases.sign(root, arguments.draft.read_bytes(), signers, before=before, path=str(arguments.add))
-    write_public(arguments.output, made.text)
+    with authority.writing(now := now_s()) as books:
+        version = made.manifest.version[:64]
+        books.log_change(
+            at=now, act="sign_release", kind=Kind.RELEASE, subject=version, delegation=None, **logged(arguments)
+        )
+        write_public(arguments.output, made.text)
     enough = made.manifest.signatures >= made.threshold
     return {
         "release": str(arguments.output),

@@ -9,9 +9,9 @@ from opanel_agent.core.errors import Usage
 from opanel_authority.cli.common import (
     AddCommand,
     Result,
-    actor,
     given,
     limit,
+    logged,
     now_s,
     opened,
     shown_time,
@@ -27,11 +27,12 @@ from opanel_authority.lifecycle import api_keys, webhooks
 
 def register(add: AddCommand) -> None:
     """Add this group's commands."""
-    _delegate_arguments(add("delegate", _delegate, "make a reseller's key and delegation"))
+    _delegate_arguments(add("delegate", _delegate, "make a reseller's key and delegation", changes=True))
     add("resellers", _resellers, "every reseller, and how much of his slots and entries is given out")
-    changing = add("reseller", _reseller, "a newer delegation: prolonged, widened or narrowed; --rekey after a theft")
+    changing = add(
+        "reseller", _reseller, "a newer delegation: prolonged, widened or narrowed; --rekey after a theft", changes=True
+    )
     changing.add_argument("name", metavar="NAME")
-    changing.add_argument("--reason", metavar="TEXT", help="why, for the change log")
     changing.add_argument("--rekey", action="store_true", help="another key; the old delegation is revoked")
     changing.add_argument("--public-key", type=Path, metavar="FILE", help="with --rekey, of who keeps his key himself")
     changing.add_argument("--key", metavar="URI", help="with --rekey: the new key is on a token, pkcs11:…")
@@ -43,26 +44,26 @@ def register(add: AddCommand) -> None:
     changing.add_argument("--limit", dest="limits", type=limit, action="append", metavar="NAME=MAX")
     for number in ("max-term-days", "grace-days", "stale-days", "days", "slots", "status-entries"):
         changing.add_argument(f"--{number}", type=int, metavar="N")
-    moved = add("relocate", _relocate, "say where a reseller's key is now")
+    moved = add("relocate", _relocate, "say where a reseller's key is now", changes=True)
     moved.add_argument("name", metavar="NAME")
     moved.add_argument("directory", type=Path, metavar="DIR")
-    made = add("api-key", _make_key, "make a key for the management API; it is shown once")
+    made = add("api-key", _make_key, "make a key for the management API; it is shown once", changes=True)
     made.add_argument("name", metavar="NAME", help="what it is for")
     made.add_argument(
         "--as", dest="reseller", metavar="RESELLER", help="it reaches only his licenses; else the vendor's"
     )
     made.add_argument("--scopes", type=words, default=api_keys.SCOPES, metavar="A,B", help=", ".join(api_keys.SCOPES))
     add("api-keys", _keys, "the keys of the management API, and on which day each was last used")
-    hook = add("webhook", _add_webhook, "tell a URL what happens to licenses; its secret is shown once")
+    hook = add("webhook", _add_webhook, "tell a URL what happens to licenses; its secret is shown once", changes=True)
     hook.add_argument("url", metavar="URL")
     hook.add_argument("--as", dest="reseller", metavar="RESELLER", help="only of his licenses; else of all")
     hook.add_argument(
         "--events", type=words, default=tuple(webhooks.Event), metavar="A,B", help=", ".join(webhooks.Event)
     )
     add("webhooks", _webhooks, "the webhooks, and how the last event of each was taken")
-    removing = add("remove-webhook", _remove_webhook, "end a webhook")
+    removing = add("remove-webhook", _remove_webhook, "end a webhook", changes=True)
     removing.add_argument("id", metavar="ID")
-    revoking = add("revoke-api-key", _revoke_key, "end a key of the management API")
+    revoking = add("revoke-api-key", _revoke_key, "end a key of the management API", changes=True)
     revoking.add_argument("id", metavar="ID")
 
 
@@ -76,7 +77,7 @@ def _delegate(arguments: argparse.Namespace) -> Result:
     public = None if arguments.public_key is None else public_key(arguments.public_key)
     authority = opened(arguments)
     made = delegate.delegate(
-        authority, terms, arguments.output, now=now_s(), actor=actor(), public=public, uri=arguments.key
+        authority, terms, arguments.output, now=now_s(), **logged(arguments), public=public, uri=arguments.key
     )
     return {
         "reseller": made.name,
@@ -112,9 +113,7 @@ def _reseller(arguments: argparse.Namespace) -> Result:
     authority, now = opened(arguments), now_s()
     if arguments.rekey:
         public = None if arguments.public_key is None else public_key(arguments.public_key)
-        made = delegate.rekey(
-            authority, arguments.name, now=now, actor=actor(), reason=arguments.reason, public=public, uri=arguments.key
-        )
+        made = delegate.rekey(authority, arguments.name, now=now, **logged(arguments), public=public, uri=arguments.key)
         publish.publish_again(authority, now=now)
     else:
         terms = given(
@@ -127,7 +126,7 @@ def _reseller(arguments: argparse.Namespace) -> Result:
         controller = controller_of(arguments)
         if controller is not None:
             terms["controller"] = controller
-        made = delegate.change(authority, arguments.name, now=now, actor=actor(), reason=arguments.reason, **terms)
+        made = delegate.change(authority, arguments.name, now=now, **logged(arguments), **terms)
     result: dict[str, Json] = {
         "reseller": made.name,
         "id": made.jti,
@@ -137,7 +136,7 @@ def _reseller(arguments: argparse.Namespace) -> Result:
 
 
 def _relocate(arguments: argparse.Namespace) -> Result:
-    delegate.relocate(opened(arguments), arguments.name, arguments.directory, now=now_s(), actor=actor())
+    delegate.relocate(opened(arguments), arguments.name, arguments.directory, now=now_s(), **logged(arguments))
     return {"reseller": arguments.name, "key": str(arguments.directory / "key.pem")}
 
 
@@ -148,7 +147,7 @@ def _make_key(arguments: argparse.Namespace) -> Result:
         reseller=arguments.reseller,
         scopes=tuple(arguments.scopes),
         now=now_s(),
-        actor=actor(),
+        **logged(arguments),
     )
     return {"id": made.id, "api_key": made.secret, "reseller": arguments.reseller, "scopes": " ".join(made.scopes)}
 
@@ -159,7 +158,7 @@ def _keys(arguments: argparse.Namespace) -> Result:
 
 
 def _revoke_key(arguments: argparse.Namespace) -> Result:
-    api_keys.revoke(opened(arguments), arguments.id, now=now_s(), actor=actor())
+    api_keys.revoke(opened(arguments), arguments.id, now=now_s(), **logged(arguments))
     return {"id": arguments.id, "state": "revoked"}
 
 
@@ -169,7 +168,7 @@ def _add_webhook(arguments: argparse.Namespace) -> Result:
     except ValueError as error:
         raise Usage(Fault.USAGE, "command_line", why=str(error)) from error
     return webhooks.add(
-        opened(arguments), arguments.url, reseller=arguments.reseller, events=events, now=now_s(), actor=actor()
+        opened(arguments), arguments.url, reseller=arguments.reseller, events=events, now=now_s(), **logged(arguments)
     )
 
 
@@ -179,7 +178,7 @@ def _webhooks(arguments: argparse.Namespace) -> Result:
 
 
 def _remove_webhook(arguments: argparse.Namespace) -> Result:
-    webhooks.remove(opened(arguments), arguments.id, now=now_s(), actor=actor())
+    webhooks.remove(opened(arguments), arguments.id, now=now_s(), **logged(arguments))
     return {"id": arguments.id, "state": "removed"}
 
 

@@ -15,7 +15,7 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents.root import Destination
 from opanel_agent.core.errors import Usage
 from opanel_authority import authority as home
-from opanel_authority.cli.common import AddCommand, Result, now_s, opened, shown_time
+from opanel_authority.cli.common import AddCommand, Result, logged, now_s, opened, shown_time
 from opanel_authority.cli.controllers import add_vendor, vendor_of
 from opanel_authority.cli.own_key import public_key
 from opanel_authority.documents import keys, publish, root_request, rotate
@@ -30,19 +30,24 @@ _TIMES: Final = frozenset({"iat", "exp"})
 
 def register_init(add: AddCommand) -> None:
     """Add `init`, the one command that finds no authority yet."""
-    _init_arguments(add("init", _init, "make keys, the first root, an empty status list"))
+    _init_arguments(add("init", _init, "make keys, the first root, an empty status list", changes=True))
 
 
 def register(add: AddCommand) -> None:
     """Add this group's commands."""
     _rotate_arguments(
-        add("rotate", _rotate, "the next root, signed here: a new key for a role, or other terms without ROLE")
+        add(
+            "rotate",
+            _rotate,
+            "the next root, signed here: a new key for a role, or other terms without ROLE",
+            changes=True,
+        )
     )
     making = add("root key", _key, "where a root key is to be: make it, and its public half for the authority")
     making.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     _ask_argument(making)
     making.add_argument("--key", metavar="URI", help="one that is on a token already: pkcs11:… (RFC 7512)")
-    _request_arguments(add("root request", _request, "write what has to be signed for the next root"))
+    _request_arguments(add("root request", _request, "write what has to be signed for the next root", changes=True))
     showing = add("root show", _show, "what a request or a root says, and what is other than before")
     showing.add_argument("file", type=Path, metavar="FILE")
     signing = add("root sign", _sign, "where a root key is: sign a request; needs no authority's directory")
@@ -53,7 +58,9 @@ def register(add: AddCommand) -> None:
         "--digest", metavar="HEX", help="sign only the request that `root show` shows with this digest"
     )
     signing.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    assembling = add("root assemble", _assemble, "put the signatures together, install the root, publish it")
+    assembling = add(
+        "root assemble", _assemble, "put the signatures together, install the root, publish it", changes=True
+    )
     assembling.add_argument("request", type=Path, metavar="REQUEST")
     assembling.add_argument("signatures", type=Path, nargs="+", metavar="SIGNATURE")
 
@@ -74,7 +81,7 @@ def _init(arguments: argparse.Namespace) -> Result:
     )
     now, directory = now_s(), arguments.directory
     if elsewhere:
-        asked = root_request.requested(home.prepare(directory, terms, elsewhere, now=now))
+        asked = root_request.requested(home.prepare(directory, terms, elsewhere, now=now, **logged(arguments)))
         home.write_public(directory / FIRST_REQUEST, asked.encode())
         return {
             "request": str(directory / FIRST_REQUEST),
@@ -83,7 +90,7 @@ def _init(arguments: argparse.Namespace) -> Result:
             "keys": str(directory / "keys"),
             "next": "root sign, where the root's keys are; then root assemble here",
         }
-    made = home.init(directory, terms, now=now)
+    made = home.init(directory, terms, now=now, **logged(arguments))
     publish.current_status_list(made, now=now)
     return {
         "name": made.root.sub,
@@ -111,7 +118,7 @@ def _rotate(arguments: argparse.Namespace) -> Result:
         **vendor_of(arguments),
     )
     authority, now = opened(arguments), now_s()
-    done = rotate.rotate(authority, asked, now=now)
+    done = rotate.rotate(authority, asked, now=now, **logged(arguments))
     publish.publish_again(authority, now=now)
     made: list[Json] = [str(path) for path in done.made]
     retired: list[Json] = [*done.retired]
@@ -151,7 +158,13 @@ def _request(arguments: argparse.Namespace) -> Result:
         **vendor_of(arguments),
     )
     asked, files = rotate.request(
-        opened(arguments), roles, root_keys, change, compromised=arguments.compromised, now=now_s()
+        opened(arguments),
+        roles,
+        root_keys,
+        change,
+        compromised=arguments.compromised,
+        now=now_s(),
+        **logged(arguments),
     )
     home.write_public(arguments.output, asked.encode())
     new_keys: list[Json] = [str(path) for path in files]
@@ -181,13 +194,13 @@ def _assemble(arguments: argparse.Namespace) -> Result:
     lines = [line for path in arguments.signatures for line in path.read_text("ascii").splitlines()]
     text, now = root_request.assembled(asked, lines), now_s()
     if asked.before is None:
-        authority = home.complete(arguments.dir, text)
+        authority = home.complete(arguments.dir, text, now=now, **logged(arguments))
         publish.current_status_list(authority, now=now)
         return {"seq": 1, "root": str(arguments.dir / "root.jws"), "thumbprint": asked.digest}
     authority = opened(arguments)
     if root_request.newest(authority.roots_text).seq >= asked.before.seq + 1:
         raise Usage(Fault.USAGE, "root_request_outdated", seq=asked.before.seq + 1)
-    done = rotate.install(authority, text, now=now)
+    done = rotate.install(authority, text, now=now, **logged(arguments))
     publish.publish_again(authority, now=now)
     retired: list[Json] = [*done.retired]
     return {"seq": done.root.seq, "roots": str(arguments.dir / "roots.jws"), "of_no_use_any_more": retired}

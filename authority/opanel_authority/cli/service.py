@@ -6,20 +6,20 @@ from pathlib import Path
 from opanel_authority import clock
 from opanel_authority.api import serve
 from opanel_authority.books.rows import Kind
-from opanel_authority.cli.common import AddCommand, Result, actor, now_s, opened
+from opanel_authority.cli.common import AddCommand, Result, logged, now_s, opened
 from opanel_authority.documents import advisories, publish
 from opanel_authority.requests import networks
 
 
 def register(add: AddCommand) -> None:
     """Add this group's commands."""
-    add("clock", _clock, "show the clock and the books' time; --accept takes a clock that is right").add_argument(
-        "--accept", action="store_true"
-    )
-    add("advise", _advise, "sign a security advisory and add it to the set").add_argument(
+    add(
+        "clock", _clock, "show the clock and the books' time; --accept takes a clock that is right", changes=True
+    ).add_argument("--accept", action="store_true")
+    add("advise", _advise, "sign a security advisory and add it to the set", changes=True).add_argument(
         "file", type=Path, metavar="FILE", help="TOML or JSON, as docs/authority.md shows"
     )
-    add("publish", _publish, "write the static files").add_argument("directory", type=Path, metavar="DIR")
+    add("publish", _publish, "write the static files", changes=True).add_argument("directory", type=Path, metavar="DIR")
     _serve_arguments(
         add("serve", _serve, "serve static files, bundles, activations, releases, renewals, reports, rights")
     )
@@ -34,7 +34,12 @@ def _clock(arguments: argparse.Namespace) -> Result:
             clock.accept(books, now)
             before = "never" if last is None else clock.shown(last)
             books.log_change(
-                at=now, actor=actor(), act="accept_clock", kind=Kind.BOOKS, subject=f"after {before}", delegation=None
+                at=now,
+                act="accept_clock",
+                kind=Kind.BOOKS,
+                subject=f"after {before}",
+                delegation=None,
+                **logged(arguments),
             )
     return {
         "now": clock.shown(now),
@@ -47,7 +52,7 @@ def _clock(arguments: argparse.Namespace) -> Result:
 def _advise(arguments: argparse.Namespace) -> Result:
     with arguments.file.open("rb") as file:
         made = advisories.advise(
-            opened(arguments), file.read(advisories.MAX_DRAFT_BYTES + 1), now=now_s(), actor=actor()
+            opened(arguments), file.read(advisories.MAX_DRAFT_BYTES + 1), now=now_s(), **logged(arguments)
         )
     return {"id": made.jti, "seq": made.seq, "severity": made.severity.value, "title": made.title["en"]}
 
@@ -55,7 +60,7 @@ def _advise(arguments: argparse.Namespace) -> Result:
 def _publish(arguments: argparse.Namespace) -> Result:
     authority = opened(arguments)
     made = publish.publish(authority, arguments.directory, now=now_s())
-    publish.remember_directory(authority, arguments.directory.resolve(), now=now_s())
+    publish.remember_directory(authority, arguments.directory.resolve(), now=now_s(), **logged(arguments))
     return {path.name: str(path) for path in made}
 
 

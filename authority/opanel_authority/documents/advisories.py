@@ -29,7 +29,9 @@ USUAL_DAYS: Final = 90
 _MAX_DAYS: Final = 3650
 
 
-def advise(authority: Authority, draft: bytes, *, now: int, actor: str = "command") -> Advisory:
+def advise(
+    authority: Authority, draft: bytes, *, now: int, actor: str = "command", reason: str | None = None
+) -> Advisory:
     """Sign what a draft says, TOML or JSON, and add it to the set.
 
     Shape: {severity, title{tr,en}, body{tr,en}, fixed_in?, days?, replaces[jti]?}; line breaks in texts become spaces.
@@ -59,7 +61,9 @@ def advise(authority: Authority, draft: bytes, *, now: int, actor: str = "comman
         signed = advisory.read(f"{line}\n".encode("ascii"), authority.root, floors={})[0]
         reports_kept.add_advisory(AdvisoryRow(seq=signed.seq, jti=signed.jti, exp=signed.exp, line=line))
         advisory.read(_set(reports_kept, now), authority.root, floors={})
-        books.log_change(at=now, actor=actor, act="advise", kind=Kind.BOOKS, subject=signed.jti, delegation=None)
+        books.log_change(
+            at=now, actor=actor, act="advise", kind=Kind.BOOKS, subject=signed.jti, delegation=None, reason=reason
+        )
     return signed
 
 

@@ -42,6 +42,7 @@ def delegate(
     *,
     now: int,
     actor: str = "command",
+    reason: str | None = None,
     public: PublicKey | None = None,
     uri: str | None = None,
 ) -> Delegation:
@@ -65,7 +66,15 @@ def delegate(
         keys.write_private(directory / "delegation.jws", f"{line}\n".encode("ascii"))
         where = str(directory.resolve()) if public is None else ""
         number = books.add_delegation(jti=jti, name=terms.name, idx=idx, directory=where, text=f"{line}\n")
-        books.log_change(at=now, actor=actor, act="delegate", kind=Kind.DELEGATION, subject=jti, delegation=number)
+        books.log_change(
+            at=now,
+            actor=actor,
+            act="delegate",
+            kind=Kind.DELEGATION,
+            subject=jti,
+            delegation=number,
+            reason=reason,
+        )
     return delegation
 
 
@@ -169,7 +178,15 @@ def warnings_of(authority: Authority) -> tuple[str, ...]:
         return ("all_entries_half",) if 2 * books.reserved_entries() >= MAX_ENTRIES else ()
 
 
-def relocate(authority: Authority, name: str, directory: Path, *, now: int, actor: str = "command") -> None:
+def relocate(
+    authority: Authority,
+    name: str,
+    directory: Path,
+    *,
+    now: int,
+    actor: str = "command",
+    reason: str | None = None,
+) -> None:
     """Say where a reseller's key is now. Raises Misconfigured where the key there is not his."""
     with authority.writing(now) as books:
         row = _of_name(books, name)
@@ -178,7 +195,13 @@ def relocate(authority: Authority, name: str, directory: Path, *, now: int, acto
             raise Misconfigured(Fault.FILE_REFUSED, "reseller_key_other", path=str(directory / "key.pem"), name=name)
         books.update_delegation(row.number, directory=str(directory.resolve()))
         books.log_change(
-            at=now, actor=actor, act="relocate", kind=Kind.DELEGATION, subject=row.jti, delegation=row.number
+            at=now,
+            actor=actor,
+            act="relocate",
+            kind=Kind.DELEGATION,
+            subject=row.jti,
+            delegation=row.number,
+            reason=reason,
         )
 
 

@@ -58,6 +58,7 @@ def issue(
     *,
     now: int,
     actor: str = "command",
+    reason: str | None = None,
     deliver: Callable[[Issued], None] | None = None,
 ) -> Issued:
     """A license under the reseller's delegation; the one there is where the order was issued before.
@@ -69,21 +70,37 @@ def issue(
         row = books.delegation(name=reseller)
         if row is None:
             raise Usage(Fault.USAGE, "reseller_unknown", name=reseller)
-        made = sell_once(authority, books, row, terms, now=now, actor=actor)
+        made = sell_once(authority, books, row, terms, now=now, actor=actor, reason=reason)
         if deliver is not None:
             deliver(made)
     return made
 
 
 def sell_once(
-    authority: Authority, books: Books, row: DelegationRow, terms: LicenseTerms, *, now: int, actor: str
+    authority: Authority,
+    books: Books,
+    row: DelegationRow,
+    terms: LicenseTerms,
+    *,
+    now: int,
+    actor: str,
+    reason: str | None = None,
 ) -> Issued:
     """A new license within a transaction, or the one that this order is already."""
-    return of_order(books, row, terms, authority) or _sell(authority, books, row, terms, now=now, actor=actor)
+    return of_order(books, row, terms, authority) or _sell(
+        authority, books, row, terms, now=now, actor=actor, reason=reason
+    )
 
 
 def _sell(
-    authority: Authority, books: Books, row: DelegationRow, terms: LicenseTerms, *, now: int, actor: str
+    authority: Authority,
+    books: Books,
+    row: DelegationRow,
+    terms: LicenseTerms,
+    *,
+    now: int,
+    actor: str,
+    reason: str | None,
 ) -> Issued:
     """A new license, within a transaction."""
     require_valid(row)
@@ -108,7 +125,15 @@ def _sell(
         now=now,
     )
     keep_edition(books, jti, row.version, text, verified.license)
-    books.log_change(at=now, actor=actor, act="issue", kind=Kind.LICENSE, subject=jti, delegation=row.number)
+    books.log_change(
+        at=now,
+        actor=actor,
+        act="issue",
+        kind=Kind.LICENSE,
+        subject=jti,
+        delegation=row.number,
+        reason=reason,
+    )
     emit_event(books, jti, "issue", now)
     return Issued(jti=jti, key=key, text=text, warnings=warnings_of(books, row, slots.end - slots.start))
 

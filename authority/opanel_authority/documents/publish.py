@@ -24,6 +24,7 @@ from opanel_authority import clock
 from opanel_authority.authority import Authority, write_public
 from opanel_authority.books.repositories.status_repository import SignedShard
 from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import Kind
 from opanel_authority.documents import advisories
 from opanel_authority.documents.keys import Role
 
@@ -123,10 +124,18 @@ def publish(authority: Authority, directory: Path, *, now: int) -> tuple[Path, .
     return tuple(files)
 
 
-def remember_directory(authority: Authority, directory: Path, *, now: int) -> None:
+def remember_directory(
+    authority: Authority, directory: Path, *, now: int, actor: str = "command", reason: str | None = None
+) -> None:
     """Where commands that change a status write the static files again (`publish_again`)."""
     with authority.writing(now) as books:
+        if books.fact(_DIRECTORY) == str(directory):
+            return
         books.set_fact(_DIRECTORY, str(directory))
+        subject = directory.name[:64]
+        books.log_change(
+            at=now, actor=actor, act="publish", kind=Kind.BOOKS, subject=subject, delegation=None, reason=reason
+        )
 
 
 def publish_again(authority: Authority, *, now: int) -> None:

@@ -35,6 +35,7 @@ from opanel_authority import authority as home
 from opanel_authority.authority import Authority
 from opanel_authority.books.repositories.report_repository import ReportRepository
 from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import Kind
 from opanel_authority.documents import keys, publish, root_claims, root_request
 from opanel_authority.documents.keys import PrivateKey, Role
 from opanel_authority.documents.root_claims import MAX_KEYS, Keys, RootChange
@@ -101,7 +102,9 @@ class Rotated:
     retired: tuple[str, ...]
 
 
-def rotate(authority: Authority, asked: Rotation, *, now: int) -> Rotated:
+def rotate(
+    authority: Authority, asked: Rotation, *, now: int, actor: str = "command", reason: str | None = None
+) -> Rotated:
     """Makes, signs and installs the next root.
 
     Raises Misconfigured without enough root keys, Usage or Untrusted for what no agent would accept.
@@ -117,7 +120,7 @@ def rotate(authority: Authority, asked: Rotation, *, now: int) -> Rotated:
     text = root_claims.signed(dumps(claims), _signers(old, own, asked, [*at_hand, *made]))
     _require_room(authority, text)
     files = _saved(authority, made)
-    return replace(install(authority, text, now=now), made=files)
+    return replace(install(authority, text, now=now, actor=actor, reason=reason), made=files)
 
 
 def request(
@@ -128,6 +131,8 @@ def request(
     *,
     compromised: bool = False,
     now: int,
+    actor: str = "command",
+    reason: str | None = None,
 ) -> tuple[RootRequest, tuple[Path, ...]]:
     """Returns what has to be signed for the next root, and the files of the keys of `roles`: made here, or a token's by URI.
 
@@ -144,10 +149,18 @@ def request(
         changed[Role.ROOT] = [*kept, *root_keys.added]
     claims = root_claims.following(old, replace(change, keys=changed), now=now)
     asked = root_request.requested(claims, authority.roots_text)
-    return asked, _saved(authority, made)
+    with authority.writing(now) as books:
+        subject = f"root {old.seq + 1} {','.join(sorted(changed))}".rstrip()
+        books.log_change(
+            at=now, actor=actor, act="request_root", kind=Kind.ROOT, subject=subject, delegation=None, reason=reason
+        )
+        files = _saved(authority, made)
+    return asked, files
 
 
-def install(authority: Authority, text: bytes, *, now: int) -> Rotated:
+def install(
+    authority: Authority, text: bytes, *, now: int, actor: str = "command", reason: str | None = None
+) -> Rotated:
     """Installs a root that was signed, here or elsewhere, and signs anew what its keys would not admit any more.
 
     Raises Untrusted for a root that agents would not follow to, Misconfigured where a key that it names for the service is
@@ -161,6 +174,7 @@ def install(authority: Authority, text: bytes, *, now: int) -> Rotated:
             signing = new.keys.get(role.value, ())[:1]  # a root from before the role `release` gets it by a rotation
             if signing and signing != old.keys.get(role.value, ())[:1]:
                 home.require_key(home.key_file(authority.directory, role, signing[0]), role, new)
+        home.log_root(books, old, new, now=now, actor=actor, reason=reason)
         home.write_public(authority.directory / "roots.jws", authority.roots_text + new.lines)
         _sign_again(authority, books, old, new, now)
     return Rotated(root=new, made=(), retired=tuple(sorted(old.kids - new.kids)))

@@ -51,7 +51,14 @@ class Holder:
 
 
 def make(
-    authority: Authority, *, name: str, reseller: str | None, scopes: tuple[str, ...], now: int, actor: str
+    authority: Authority,
+    *,
+    name: str,
+    reseller: str | None,
+    scopes: tuple[str, ...],
+    now: int,
+    actor: str,
+    reason: str | None = None,
 ) -> MadeKey:
     """A key for a reseller, or for the vendor. Raises Usage for an unknown reseller or scope."""
     unknown = set(scopes) - set(SCOPES)
@@ -66,11 +73,19 @@ def make(
         number = None if row is None else row.number
         values = {"id": key_id, "name": name[:128], "sha256": _digest(secret), "delegation": number}
         books.connection.execute(_keys.insert().values(**values, scopes=" ".join(scopes), created=now))
-        books.log_change(at=now, actor=actor, act="make_api_key", kind=Kind.API_KEY, subject=key_id, delegation=number)
+        books.log_change(
+            at=now,
+            actor=actor,
+            act="make_api_key",
+            kind=Kind.API_KEY,
+            subject=key_id,
+            delegation=number,
+            reason=reason,
+        )
     return MadeKey(id=key_id, secret=secret, scopes=scopes)
 
 
-def revoke(authority: Authority, key_id: str, *, now: int, actor: str) -> None:
+def revoke(authority: Authority, key_id: str, *, now: int, actor: str, reason: str | None = None) -> None:
     """The key opens nothing from now on. Raises Usage for an unknown one."""
     with authority.writing(now) as books:
         row = books.connection.execute(select(_keys).where(_keys.c.id == key_id)).first()
@@ -78,7 +93,13 @@ def revoke(authority: Authority, key_id: str, *, now: int, actor: str) -> None:
             raise Usage(Fault.USAGE, "id_unknown", id=key_id[:64])
         books.connection.execute(_keys.update().where(_keys.c.id == key_id).values(revoked=now))
         books.log_change(
-            at=now, actor=actor, act="revoke_api_key", kind=Kind.API_KEY, subject=key_id, delegation=row.delegation
+            at=now,
+            actor=actor,
+            act="revoke_api_key",
+            kind=Kind.API_KEY,
+            subject=key_id,
+            delegation=row.delegation,
+            reason=reason,
         )
 
 

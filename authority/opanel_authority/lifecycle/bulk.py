@@ -40,6 +40,7 @@ def issue_all(
     *,
     now: Callable[[], int],
     actor: str,
+    reason: str | None = None,
     progress: Callable[[int], None],
 ) -> dict[str, int]:
     """Issue every order that has no line in the result yet; how many were issued, were there before, were refused.
@@ -58,7 +59,7 @@ def issue_all(
             writer.writerow(RESULT)
         for number, row in enumerate(_orders(file), start=1):
             if row["order_id"] not in done:
-                outcome = _issue_one(authority, reseller, row, now=now(), actor=actor)
+                outcome = _issue_one(authority, reseller, row, now=now(), actor=actor, reason=reason)
                 writer.writerow(outcome)
                 out.flush()
                 os.fsync(out.fileno())
@@ -68,11 +69,11 @@ def issue_all(
 
 
 def _issue_one(
-    authority: Authority, reseller: str, row: dict[str, str], *, now: int, actor: str
+    authority: Authority, reseller: str, row: dict[str, str], *, now: int, actor: str, reason: str | None
 ) -> tuple[str, str, str, str]:
     order_id = row["order_id"]
     try:
-        made = issue.issue(authority, reseller, _terms(row), now=now, actor=actor)
+        made = issue.issue(authority, reseller, _terms(row), now=now, actor=actor, reason=reason)
     except (Untrusted, NotPermitted) as refused:
         return order_id, "", "", sentence(refused.detail, refused.values)
     except Usage as wrong:

@@ -82,7 +82,7 @@ def _apply(authority: Authority, books: Books, subject: Subject, status: Status,
             row = books.activation(subject.id)
             if row is not None and row.ended is None:
                 books.end_activation(row, Ended.SUPERSEDED, now)
-        case Kind.API_KEY | Kind.BOOKS | Kind.WEBHOOK:
+        case _:
             raise Usage(Fault.USAGE, "id_unknown", id=subject.id)
 
 

@@ -46,7 +46,13 @@ def kept(books: Books) -> Retention:
 
 
 def keep(
-    authority: Authority, *, license_days: int | None, change_days: int | None, now: int, actor: str = "command"
+    authority: Authority,
+    *,
+    license_days: int | None,
+    change_days: int | None,
+    now: int,
+    actor: str = "command",
+    reason: str | None = None,
 ) -> Retention:
     """Set what is not None; what holds from now on."""
     with authority.writing(now) as books:
@@ -55,7 +61,9 @@ def keep(
                 books.set_fact(name, str(days))
         held = kept(books)
         terms = f"licenses {held.license_days} days, changes {held.change_days}"
-        books.log_change(at=now, actor=actor, act="retention", kind=Kind.BOOKS, subject=terms, delegation=None)
+        books.log_change(
+            at=now, actor=actor, act="retention", kind=Kind.BOOKS, subject=terms, delegation=None, reason=reason
+        )
         return held
 
 
@@ -65,6 +73,16 @@ def purge(authority: Authority, *, now: int) -> int:
     while count := _purge_licenses(authority, now):
         erased += count
     return erased
+
+
+def log_purge(authority: Authority, erased: int, *, now: int, actor: str, reason: str | None = None) -> None:
+    """Keep in the change log that so many licenses, rows and reports were erased; nothing where none was."""
+    if erased:
+        with authority.writing(now) as books:
+            subject = f"{erased} erased"
+            books.log_change(
+                at=now, actor=actor, act="purge", kind=Kind.BOOKS, subject=subject, delegation=None, reason=reason
+            )
 
 
 def _purge_licenses(authority: Authority, now: int) -> int:

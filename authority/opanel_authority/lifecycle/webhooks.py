@@ -73,7 +73,14 @@ OF_ACTS: Final[Mapping[str, Event]] = {
 
 
 def add(
-    authority: Authority, url: str, *, reseller: str | None, events: tuple[Event, ...], now: int, actor: str
+    authority: Authority,
+    url: str,
+    *,
+    reseller: str | None,
+    events: tuple[Event, ...],
+    now: int,
+    actor: str,
+    reason: str | None = None,
 ) -> Mapping[str, Json]:
     """A webhook of a reseller, or of the vendor for all; its secret is shown once. Raises Usage for http off loopback."""
     if not endpoints.admissible(url):
@@ -87,19 +94,31 @@ def add(
         values = {"id": webhook_id, "delegation": number, "url": url, "secret": secret.hex(), "created": now}
         books.connection.execute(_webhooks.insert().values(**values, events=" ".join(events)))
         books.log_change(
-            at=now, actor=actor, act="add_webhook", kind=Kind.WEBHOOK, subject=webhook_id, delegation=number
+            at=now,
+            actor=actor,
+            act="add_webhook",
+            kind=Kind.WEBHOOK,
+            subject=webhook_id,
+            delegation=number,
+            reason=reason,
         )
     return {"id": webhook_id, "url": url, "secret": "whsec_" + base64.b64encode(secret).decode()}
 
 
-def remove(authority: Authority, webhook_id: str, *, now: int, actor: str) -> None:
+def remove(authority: Authority, webhook_id: str, *, now: int, actor: str, reason: str | None = None) -> None:
     """What is still to be sent to it is forgotten. Raises Usage for an unknown one."""
     with authority.writing(now) as books:
         books.connection.execute(_deliveries.delete().where(_deliveries.c.webhook == webhook_id))
         if not books.connection.execute(_webhooks.delete().where(_webhooks.c.id == webhook_id)).rowcount:
             raise Usage(Fault.USAGE, "id_unknown", id=webhook_id[:64])
         books.log_change(
-            at=now, actor=actor, act="remove_webhook", kind=Kind.WEBHOOK, subject=webhook_id, delegation=None
+            at=now,
+            actor=actor,
+            act="remove_webhook",
+            kind=Kind.WEBHOOK,
+            subject=webhook_id,
+            delegation=None,
+            reason=reason,
         )
 
 
