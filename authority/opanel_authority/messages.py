@@ -307,6 +307,34 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "report_refused": ("cannot take this report: its owner has it erased or objects", "do not send it again"),
     "too_many": ("cannot take more just now", "try again in {retry_after_s} s"),
+    # the management API, asked from the command line
+    "api_key_unnamed": (
+        "cannot ask without an API key",
+        "name its file by --key-file or {file}, or put the key itself into {variable}",
+    ),
+    "api_key_shape": (
+        "cannot use what {where} has: it is no API key",
+        "opanel-authority api-key shows one once: opk_…",
+    ),
+    "file_other": ("cannot use {path}: it is not what `{made_by}` writes", "make it anew: opanel-authority {made_by}"),
+    "server_unnamed": ("cannot ask: no server is named", "give --server https://…, or set {variable}"),
+    "server_inadmissible": (
+        "cannot send an API key to {url}",
+        "give --server https://NAME (http on loopback only), without /api/v1",
+    ),
+    "server_unreachable": ("cannot reach {url}: {why}", "look at its name and at the network, and try again"),
+    "server_silent": (
+        "cannot get a reply of {url}: {why}",
+        "send it again with --idempotency-key {key}; what was made already is not made twice",
+    ),
+    "server_untrusted": (
+        "cannot trust {url}: {why}",
+        "nothing was sent; have its certificate mended, or its issuer added to the system's certificates",
+    ),
+    "server_other": (
+        "cannot understand the reply of {url} (HTTP status {status})",
+        "see that this is the address of an authority, and what its web server says",
+    ),
     "no_such_request": ("cannot answer: no such request", "docs/authority.md lists them"),
     "unavailable_here": ("cannot answer now", "try again later"),
 }

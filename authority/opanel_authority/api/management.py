@@ -158,7 +158,9 @@ def _add_sales(app: FastAPI, managed: Managed, writer: Any) -> None:  # noqa: AN
             if before is not None:
                 return _sold_before(books, json.loads(before.body))
             row = _seller(books, holder, order.reseller)
-            made = issue.sell_once(managed.authority, books, row, _terms(order), now=now, actor=who_asks(holder).actor)
+            who = who_asks(holder, order.reason)
+            terms = _terms(order)
+            made = issue.sell_once(managed.authority, books, row, terms, now=now, actor=who.actor, reason=who.reason)
             record: dict[str, Any] = {
                 "status": 200 if made.again else 201,
                 "id": made.jti,

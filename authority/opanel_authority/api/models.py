@@ -27,6 +27,7 @@ class Order(BaseModel, extra="forbid"):
     activation: bool = True
     renews: bool = Field(default=True, description="False: a trial, or a prepaid term")
     networks: list[str] = Field([], description="CIDR: only from there; none for everywhere")
+    reason: str | None = Field(None, max_length=500, description="Why, for the change log")
 
 
 class Terms(BaseModel, extra="forbid"):

@@ -49,6 +49,7 @@ class SignedLicense(BaseModel, extra="forbid"):
 
     line: str = Field(max_length=65_536)
     renews: bool = True
+    reason: str | None = Field(None, max_length=500, description="Why, for the change log")
 
 
 class Stored(BaseModel):
@@ -75,7 +76,7 @@ def add_own_key(app: FastAPI, managed: Managed, caller_: Any) -> None:  # noqa: 
     @app.post("/signed-licenses", status_code=201, response_model=Stored, operation_id="storeSignedLicense")
     def store(signed: SignedLicense, caller: Caller = caller_) -> Response:
         """Store a license that was reserved, or a newer edition of one; machines that ask are given it."""
-        row, who = _seller(managed, caller.holder), who_asks(caller.holder)
+        row, who = _seller(managed, caller.holder), who_asks(caller.holder, signed.reason)
 
         def act() -> Stored:
             made = own_key.store(managed.authority, row, signed.line, renews=signed.renews, now=managed.now(), who=who)

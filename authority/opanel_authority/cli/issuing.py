@@ -3,6 +3,7 @@
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from opanel_authority.cli.common import (
     AddCommand,
@@ -38,12 +39,7 @@ def register(add: AddCommand) -> None:
 
 
 def _issue(arguments: argparse.Namespace) -> Result:
-    named = given(
-        arguments,
-        *("features", "tier", "days", "grace_days", "stale_days", "within_days", "min_p", "seats", "activation"),
-        *("renews", "order_id", "networks"),
-    )
-    terms = LicenseTerms(limits=dict(arguments.limit), **named)
+    terms = LicenseTerms(**named_terms(arguments))
     authority = opened(arguments)
     with keys.new_private(arguments.output) as file:
         made = issue.issue(
@@ -56,6 +52,16 @@ def _issue(arguments: argparse.Namespace) -> Result:
         **({"issued_before": True} if made.again else {}),
         **warned(made.warnings),
     }
+
+
+def named_terms(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what `order_arguments` was given, by the names that terms and orders of the API have."""
+    named = given(
+        arguments,
+        *("features", "tier", "days", "grace_days", "stale_days", "within_days", "min_p", "seats", "activation"),
+        *("renews", "order_id", "networks"),
+    )
+    return {"limits": dict(arguments.limit), **named}
 
 
 def _renew(arguments: argparse.Namespace) -> Result:
@@ -84,6 +90,11 @@ def _change(arguments: argparse.Namespace) -> Result:
 def _issue_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", dest="reseller", required=True, metavar="RESELLER")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    order_arguments(parser)
+
+
+def order_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is sold, as `named_terms` reads it."""
     parser.add_argument("--features", type=words, metavar="A,B")
     parser.add_argument("--limit", type=limit, action="append", default=[], metavar="NAME=NUMBER")
     parser.add_argument("--tier")

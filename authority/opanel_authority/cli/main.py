@@ -21,12 +21,15 @@ from opanel_agent.core.errors import AgentError, Storage, Usage
 from opanel_agent.core.text_safety import escape, escape_json
 from opanel_authority.cli import issuing, licenses, operations, own_key, received, releases, resellers, roots, service
 from opanel_authority.cli.common import Command, Result
+from opanel_authority.cli.remote import client
+from opanel_authority.cli.remote import commands as remote
 from opanel_authority.messages import cure, sentence
 
 _DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
 _GROUPS: Final = {
     "root": "roots whose keys are elsewhere: make keys, request, show, sign, assemble",
     "release": "what was published as one version",
+    "remote": "a reseller's desk: his licenses over the management API, with his API key",
 }
 
 
@@ -38,6 +41,9 @@ def main(argv: Sequence[str]) -> int:
         result = cast("Command", arguments.command)(arguments)
     except AgentError as error:
         return _fail(error, as_json=as_json)
+    except client.Refused as refused:
+        _show_failure(refused.code, refused.title, refused.hint, as_json=as_json)
+        return refused.exit_status
     except OSError as error:
         path = str(error.filename or "a file")
         return _fail(Storage(Fault.IO_FAILED, "io_failed", path=path, why=str(error.strerror)), as_json=as_json)
@@ -88,11 +94,15 @@ def _text(value: Json) -> str:
 
 def _fail(error: AgentError, *, as_json: bool) -> int:
     title, hint = sentence(error.detail, error.values), cure(error.detail, error.values)
-    print("\n  ".join(map(escape, (title, hint, f"code: {error.code}"))), file=sys.stderr)
-    if as_json:
-        arguments: Json = {"code": str(error.code), "title": title, "hint": hint}
-        print(_envelope(None, [arguments]))
+    _show_failure(str(error.code), title, hint, as_json=as_json)
     return error.exit_status
+
+
+def _show_failure(code: str, title: str, hint: str, *, as_json: bool) -> None:
+    print("\n  ".join(map(escape, (title, *([hint] if hint else ()), f"code: {code}"))), file=sys.stderr)
+    if as_json:
+        error: Json = {"code": code, "title": title, "hint": hint}
+        print(_envelope(None, [error]))
 
 
 def _envelope(result: Json, errors: list[Json]) -> str:
@@ -139,7 +149,10 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--reason", metavar="TEXT", help="why, for the change log")
         return added
 
+    there = _parser_of(add_help=False, parents=[common])
+    remote.add_connection(there)
     roots.register_init(partial(add, parent=common))
+    remote.register(partial(add, parent=there))
     for group in (roots, releases, issuing, licenses, resellers, operations, service, received, own_key):
         group.register(add)
     return parser

@@ -3,7 +3,7 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import loads
@@ -32,9 +32,14 @@ def register(add: AddCommand) -> None:
     making.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     making.add_argument("--key", metavar="URI", help="one that is on a token already: pkcs11:… (RFC 7512)")
     signing = add("sign", _sign, "on a reseller's own machine: sign a license that was reserved")
-    signing.add_argument("reservation", type=Path, metavar="FILE", help="the reply of POST /api/v1/reservations")
+    signing.add_argument(
+        "reservation",
+        type=Path,
+        metavar="FILE",
+        help="what `remote reserve` wrote",
+    )
     signing.add_argument("--key", type=Path, required=True, metavar="DIR", help="where reseller-key made his key")
-    signing.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="for /api/v1/signed-licenses")
+    signing.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="for `remote store`")
     signing.add_argument("--root", type=Path, required=True, metavar="FILE", help="the vendor's root.jws")
     signing.add_argument("--roots", type=Path, metavar="FILE", help="the vendor's roots.jws, once a key was rotated")
     signing.add_argument("--tier")
@@ -53,6 +58,17 @@ def public_key(path: Path) -> PublicKey:
         raise Usage(Fault.USAGE, "public_key", path=str(path)) from error
 
 
+def members_of(path: Path, *names: str, made_by: str) -> dict[str, Any]:
+    """Return the JSON object of a file that `made_by` wrote. Raises Usage where it is none, or lacks one of the names."""
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not found.keys() >= {*names}:
+        raise Usage(Fault.USAGE, "file_other", path=str(path), made_by=made_by)
+    return found
+
+
 def _make_key(arguments: argparse.Namespace) -> Result:
     key = PrivateKey.make(Role.RESELLER) if arguments.key is None else PrivateKey.on_token(Role.RESELLER, arguments.key)
     place = keys.save(key, arguments.output / "key.pem")
@@ -61,7 +77,7 @@ def _make_key(arguments: argparse.Namespace) -> Result:
 
 
 def _sign(arguments: argparse.Namespace) -> Result:
-    reserved = json.loads(arguments.reservation.read_text("utf-8"))
+    reserved = members_of(arguments.reservation, "id", "slot", "status", "chain", made_by="remote reserve")
     root = roots.first(arguments.root.read_bytes())
     if arguments.roots is not None:
         root = roots.walk(root, arguments.roots.read_bytes())

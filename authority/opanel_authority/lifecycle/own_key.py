@@ -87,7 +87,15 @@ def store(authority: Authority, row: DelegationRow, line: str, *, renews: bool, 
         issue.keep_edition(books, license_id, row.version, text, verified)
         supersede_beyond(books, license_id, verified.activation.seats, now)
         issue.emit_event(books, license_id, act, now)
-        books.log_change(at=now, actor=who.actor, act=act, kind=Kind.LICENSE, subject=license_id, delegation=row.number)
+        books.log_change(
+            at=now,
+            actor=who.actor,
+            act=act,
+            kind=Kind.LICENSE,
+            subject=license_id,
+            delegation=row.number,
+            reason=who.reason,
+        )
     return Issued(jti=verified.jti, key=verified.sub, text=text)
 
 

@@ -1,5 +1,6 @@
 """The documents say what the code does: examples verify, tables equal the code's own, links and commands exist."""
 
+import argparse
 import json
 import re
 import shlex
@@ -382,22 +383,30 @@ def test_every_command_of_the_authority_exists(path: Path) -> None:
     whole = typed(text)
     for line in commands(text, "opanel-authority"):
         words = shlex.split(line)[1:]
-        known = authority_options(words[0])
+        known = authority_options(*words[:2])
         assert known is not None, line
         assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known, line
-        if any(each.startswith(line) for each in whole):
+        if any(each.partition("#")[0].strip() == line for each in whole):
             authority._parser().parse_args(words)
 
 
-def authority_options(name: str) -> frozenset[str] | None:
-    """The options of one of its commands; None where there is no such command."""
-    (commands_of_it,) = (each for each in authority._parser()._actions if isinstance(each.choices, dict))
-    found = commands_of_it.choices.get(name) if isinstance(commands_of_it.choices, dict) else None
-    return None if found is None else frozenset(found._option_string_actions)
+def authority_options(*words: str) -> frozenset[str] | None:
+    """The options of one of its commands, which the words begin with; None where there is no such command."""
+    found = authority._parser()
+    for word in words:
+        groups = [each.choices for each in found._actions if isinstance(each, argparse._SubParsersAction)]
+        if not groups:
+            break
+        if word not in groups[0]:
+            return None
+        found = groups[0][word]
+    return frozenset(found._option_string_actions)
 
 
 def test_a_command_that_nobody_knows_is_found_out() -> None:
     assert authority_options("answr") is None
+    assert authority_options("remote", "isue") is None
+    assert "--key-file" in (authority_options("remote", "issue") or ())
     assert "--as" in (authority_options("issue") or ())
     with pytest.raises(errors.Usage):
         authority._parser().parse_args(["answer", "request.jws"])  # without -o
