@@ -4,7 +4,7 @@ import argparse
 import csv
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import TextIO
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
-from opanel_authority.authority import Authority
 from opanel_authority.books.repository import Books
 from opanel_authority.cli.common import (
     AddCommand,
@@ -138,16 +137,23 @@ def _logged(row: dict[str, Json]) -> dict[str, Json]:
 
 
 def _export(arguments: argparse.Namespace) -> Result:
+    with opened(arguments).store.reading() as books:
+        rows = listing.everything(books, _filter(books, arguments), now=now_s())
+        return {"licenses": write_csv(arguments.output, map(_dated, rows)), "file": str(arguments.output)}
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Json]]) -> int:
+    """Write licenses to a new file of mode 0600; how many."""
     count = 0
-    with opened(arguments).store.reading() as books, _csv(arguments.output) as out:
+    with _csv(path) as out:
         writer = None
-        for each in listing.everything(books, _filter(books, arguments), now=now_s()):
+        for each in rows:
             if writer is None:
                 writer = csv.DictWriter(out, [*each])
                 writer.writeheader()
-            writer.writerow({name: _cell(value) for name, value in _dated(each).items()})
+            writer.writerow({name: _cell(value) for name, value in each.items()})
             count += 1
-    return {"licenses": count, "file": str(arguments.output)}
+    return count
 
 
 def _cell(value: Json) -> str:
@@ -239,21 +245,25 @@ def _transfer(arguments: argparse.Namespace) -> Result:
 
 
 def _bulk(arguments: argparse.Namespace) -> Result:
-    authority: Authority = opened(arguments)
-    total = bulk.count(arguments.orders)
+    counts = bulk.issue_all(
+        opened(arguments),
+        arguments.reseller,
+        arguments.orders,
+        arguments.output,
+        now=now_s,
+        progress=progress_of(arguments.orders),
+        **logged(arguments),
+    )
+    return {**counts, "file": str(arguments.output)}
+
+
+def progress_of(orders: Path) -> Callable[[int], None]:
+    """Return what shows on a terminal how many of the orders are done. Raises Usage for a file that is none."""
+    total = bulk.count(orders)
 
     def progress(number: int) -> None:
         if sys.stderr.isatty() and (number % 50 == 0 or number == total):
             sys.stderr.write(f"\r{number} of {total}" + ("\n" if number == total else ""))
             sys.stderr.flush()
 
-    counts = bulk.issue_all(
-        authority,
-        arguments.reseller,
-        arguments.orders,
-        arguments.output,
-        now=now_s,
-        **logged(arguments),
-        progress=progress,
-    )
-    return {**counts, "file": str(arguments.output)}
+    return progress

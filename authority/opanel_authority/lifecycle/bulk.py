@@ -26,6 +26,14 @@ RESULT: Final = ("order_id", "id", "license_key", "error")
 _YES_NO: Final = {"yes": True, "no": False}
 
 
+class OrderRefused(Exception):
+    """One order is refused, by this sentence; the others go on."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.sentence = why
+
+
 def count(path: Path) -> int:
     """How many orders the file has. Raises Usage for columns that are none of `COLUMNS`, or without an order id."""
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -43,9 +51,25 @@ def issue_all(
     reason: str | None = None,
     progress: Callable[[int], None],
 ) -> dict[str, int]:
-    """Issue every order that has no line in the result yet; how many were issued, were there before, were refused.
+    """Issue every order from the books (`sell_all`)."""
 
-    The result is of mode 0600, since it has license keys, and each line is on the disk before the next order is issued.
+    def sell(terms: LicenseTerms) -> tuple[str, str]:
+        try:
+            made = issue.issue(authority, reseller, terms, now=now(), actor=actor, reason=reason)
+        except (Untrusted, NotPermitted) as refused:
+            raise OrderRefused(sentence(refused.detail, refused.values)) from refused
+        return made.jti, made.key
+
+    return sell_all(orders, result, sell, progress=progress)
+
+
+def sell_all(
+    orders: Path, result: Path, sell: Callable[[LicenseTerms], tuple[str, str]], *, progress: Callable[[int], None]
+) -> dict[str, int]:
+    """Sell every order that has no line in the result yet; how many were issued, were there before, were refused.
+
+    `sell` returns id and license key, and raises OrderRefused for an order that stops no other. The result is of mode
+    0600, since it has license keys, and each line is on the disk before the next order is sold.
     """
     done = _done(result)
     counts = {"issued": 0, "there_before": len(done), "refused": 0}
@@ -59,7 +83,7 @@ def issue_all(
             writer.writerow(RESULT)
         for number, row in enumerate(_orders(file), start=1):
             if row["order_id"] not in done:
-                outcome = _issue_one(authority, reseller, row, now=now(), actor=actor, reason=reason)
+                outcome = _outcome(row, sell)
                 writer.writerow(outcome)
                 out.flush()
                 os.fsync(out.fileno())
@@ -68,19 +92,18 @@ def issue_all(
     return counts
 
 
-def _issue_one(
-    authority: Authority, reseller: str, row: dict[str, str], *, now: int, actor: str, reason: str | None
-) -> tuple[str, str, str, str]:
+def _outcome(row: dict[str, str], sell: Callable[[LicenseTerms], tuple[str, str]]) -> tuple[str, str, str, str]:
+    """Returns the line of the result."""
     order_id = row["order_id"]
     try:
-        made = issue.issue(authority, reseller, _terms(row), now=now, actor=actor, reason=reason)
-    except (Untrusted, NotPermitted) as refused:
-        return order_id, "", "", sentence(refused.detail, refused.values)
+        license_id, key = sell(_terms(row))
+    except OrderRefused as refused:
+        return order_id, "", "", refused.sentence
     except Usage as wrong:
         if wrong.detail not in {"order_line", "order_id", "network", "networks_many"}:
             raise
         return order_id, "", "", sentence(wrong.detail, wrong.values)
-    return order_id, made.jti, made.key, ""
+    return order_id, license_id, key, ""
 
 
 def _orders(file: TextIO) -> Iterator[dict[str, str]]:

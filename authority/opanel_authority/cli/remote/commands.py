@@ -1,14 +1,15 @@
 """`opanel-authority remote …`: what a reseller does with his licenses over HTTP, with his own API key.
 
-The commands are those of `issuing` and `licenses` with the same options, one for each operation of the management API
-(a test holds the two together). They need no authority's directory.
+The commands are those of `issuing` and `licenses` with the same options, at least one for each operation of the management
+API (a test holds the two together). They need no authority's directory.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -16,16 +17,26 @@ from urllib.parse import quote
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.errors import Usage
+from opanel_agent.core.errors import Untrusted, Usage
 from opanel_authority.cli.common import AddCommand, Result, given, handle_argument, limit, moment, shown_time, words
 from opanel_authority.cli.issuing import named_terms, order_arguments
+from opanel_authority.cli.licenses import progress_of, write_csv
 from opanel_authority.cli.own_key import members_of
-from opanel_authority.cli.remote.client import KEY_FILE_VARIABLE, SERVER_VARIABLE, Client, idempotency_key, read_key
+from opanel_authority.cli.remote.client import (
+    KEY_FILE_VARIABLE,
+    SERVER_VARIABLE,
+    Client,
+    Refused,
+    idempotency_key,
+    read_key,
+)
 from opanel_authority.documents import keys
-from opanel_authority.lifecycle.listing import LicenseState
+from opanel_authority.documents.claims import LicenseTerms
+from opanel_authority.lifecycle import bulk
+from opanel_authority.lifecycle.listing import MAX_PAGE, LicenseState
 
 _TIMES: Final = frozenset({"created", "ends", "since", "at", "good_until"})
-_FILTERS: Final = ("reseller", "state", "order_id", "created_from", "created_to", "ends_from", "ends_to", "cursor")
+_FILTERS: Final = ("reseller", "state", "order_id", "created_from", "created_to", "ends_from", "ends_to")
 _SIMPLE: Final = {
     "suspend": "suspend a license; machines learn it from the status list",
     "resume": "take a suspension or a revocation back",
@@ -47,6 +58,10 @@ def register(add: AddCommand) -> None:
     issuing.add_argument("--as", dest="reseller", metavar="RESELLER", help="with the vendor's key: whose it is")
     order_arguments(issuing)
     _output(issuing)
+    many = add("remote bulk", _bulk, "sell every order of a CSV file; run again, it goes on", changes=True)
+    many.add_argument("orders", type=Path, metavar="CSV", help=f"columns: {', '.join(bulk.COLUMNS)}")
+    many.add_argument("--as", dest="reseller", metavar="RESELLER", help="with the vendor's key: whose they are")
+    many.add_argument("-o", "--output", type=Path, required=True, metavar="CSV", help="order, id, license key, error")
     for name, summary in _SIMPLE.items():
         handle_argument(_changing(add, f"remote {name}", partial(_act, name), summary))
     freeing = _changing(add, "remote supersede", _supersede, "free a seat: its machine counts 72 hours of grace")
@@ -72,13 +87,12 @@ def register(add: AddCommand) -> None:
 
 def _register_reading(add: AddCommand) -> None:
     listing = add("remote list", _list, "licenses, a page at a time")
-    listing.add_argument("--as", dest="reseller", metavar="RESELLER", help="with the vendor's key: only his")
-    listing.add_argument("--state", choices=[each.value for each in LicenseState], metavar="STATE")
-    listing.add_argument("--order", dest="order_id", metavar="ID")
-    for name in ("created-from", "created-to", "ends-from", "ends-to"):
-        listing.add_argument(f"--{name}", type=moment, metavar="DATE")
+    _filter_arguments(listing)
     listing.add_argument("--cursor", metavar="CURSOR", help="where the last page ended")
     listing.add_argument("--limit", type=int, default=100, metavar="N", help="how many a page, at most 1000")
+    exporting = add("remote export", _export, "every license that matches, as CSV; never its key")
+    _filter_arguments(exporting)
+    _output(exporting, required=True)
     handle_argument(add("remote show", _show, "one license: its terms, its seats"))
     taking = add("remote bundle", _bundle, "the newest edition, as a file for a server that is offline")
     handle_argument(taking)
@@ -87,6 +101,14 @@ def _register_reading(add: AddCommand) -> None:
     log.add_argument("id", metavar="ID", nargs="?")
     log.add_argument("--before", type=int, metavar="NUMBER", help="where the last page ended")
     log.add_argument("--limit", type=int, default=100, metavar="N")
+
+
+def _filter_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as", dest="reseller", metavar="RESELLER", help="with the vendor's key: only his")
+    parser.add_argument("--state", choices=[each.value for each in LicenseState], metavar="STATE")
+    parser.add_argument("--order", dest="order_id", metavar="ID")
+    for name in ("created-from", "created-to", "ends-from", "ends-to"):
+        parser.add_argument(f"--{name}", type=moment, metavar="DATE")
 
 
 def _changing(
@@ -130,14 +152,18 @@ def _ask(
     query: Mapping[str, str | int] | None = None,
 ) -> dict[str, Any]:
     """Returns the reply; what changes something is sent with the reason and with an idempotency key."""
-    server = arguments.server or os.environ.get(SERVER_VARIABLE)
-    if not server:
-        raise Usage(Fault.USAGE, "server_unnamed", variable=SERVER_VARIABLE)
-    client = Client(server=server, key=read_key(arguments.key_file))
+    client = _client(arguments)
     if method == "GET":
         return client.ask(method, path, query=query)
     sent = {**(body or {}), **_reason(arguments)}
     return client.ask(method, path, body=sent, idempotency_key=arguments.idempotency_key or idempotency_key())
+
+
+def _client(arguments: argparse.Namespace) -> Client:
+    server = arguments.server or os.environ.get(SERVER_VARIABLE)
+    if not server:
+        raise Usage(Fault.USAGE, "server_unnamed", variable=SERVER_VARIABLE)
+    return Client(server=server, key=read_key(arguments.key_file))
 
 
 def _reason(arguments: argparse.Namespace) -> dict[str, Json]:
@@ -183,9 +209,40 @@ def _issue(arguments: argparse.Namespace) -> Result:
 
 
 def _list(arguments: argparse.Namespace) -> Result:
-    query = {**given(arguments, *_FILTERS), "limit": arguments.limit}
+    query = {**given(arguments, *_FILTERS, "cursor"), "limit": arguments.limit}
     found = _ask(arguments, "GET", "/licenses", query=query)
     return {"licenses": _dated(found)["items"], "next_cursor": found["next_cursor"]}
+
+
+def _export(arguments: argparse.Namespace) -> Result:
+    return {"licenses": write_csv(arguments.output, _every(arguments)), "file": str(arguments.output)}
+
+
+def _every(arguments: argparse.Namespace) -> Iterator[Mapping[str, Json]]:
+    client, query = _client(arguments), {**given(arguments, *_FILTERS), "limit": MAX_PAGE}
+    while True:
+        page = client.ask("GET", "/licenses", query=query)
+        yield from map(_dated, page["items"])
+        if page["next_cursor"] is None:
+            return
+        query["cursor"] = page["next_cursor"]
+
+
+def _bulk(arguments: argparse.Namespace) -> Result:
+    client, same = _client(arguments), {**given(arguments, "reseller"), **_reason(arguments)}
+
+    def sell(terms: LicenseTerms) -> tuple[str, str]:
+        order = {name: value for name, value in asdict(terms).items() if value is not None} | same
+        try:
+            sold = client.ask("POST", "/licenses", body=order, idempotency_key=idempotency_key())
+        except Refused as refused:
+            if refused.exit_status != Untrusted.exit_status:  # not of this order alone
+                raise
+            raise bulk.OrderRefused(refused.title) from refused
+        return str(sold["id"]), str(sold["license_key"])
+
+    counts = bulk.sell_all(arguments.orders, arguments.output, sell, progress=progress_of(arguments.orders))
+    return {**counts, "file": str(arguments.output)}
 
 
 def _show(arguments: argparse.Namespace) -> Result:

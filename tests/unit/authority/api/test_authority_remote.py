@@ -1,6 +1,7 @@
 """`opanel-authority remote …`: a reseller's commands against the real service, and what they do where it does not answer."""
 
 import argparse
+import csv
 import http.client
 import json
 import re
@@ -75,6 +76,11 @@ class Desk:
     def new(self, name: str) -> Path:
         return self.folder / name
 
+    def write(self, name: str, text: str) -> Path:
+        path = self.new(name)
+        path.write_text(text, "utf-8")
+        return path
+
     def run(self, *typed: str | Path, exits: int = 0) -> Any:
         """The result of a command; of one that must fail its error."""
         first, *rest = map(str, typed)
@@ -135,6 +141,12 @@ def _store(desk: Desk) -> tuple[str | Path, ...]:
 # command -> what is typed, the operation that it asks for, the act that the service logs
 COMMANDS: Final[dict[str, tuple[Callable[[Desk], tuple[str | Path, ...]], str, str | None]]] = {
     "issue": (lambda _desk: ("remote issue",), "issueLicense", "issue"),
+    "bulk": (
+        lambda desk: ("remote bulk", desk.write("orders", f"order_id\n{time.monotonic_ns()}\n"), "-o", desk.new("out")),
+        "issueLicense",
+        "issue",
+    ),
+    "export": (lambda desk: ("remote export", "-o", desk.new("all.csv")), "listLicenses", None),
     "list": (lambda _desk: ("remote list",), "listLicenses", None),
     "show": (_sold("show"), "showLicense", None),
     "bundle": (lambda desk: ("remote bundle", desk.sold(), "-o", desk.new("b")), "licenseBundle", None),
@@ -188,7 +200,7 @@ def test_a_command_asks_for_its_operation_and_leaves_its_row(name: str, desk: De
         assert (newest["act"], newest["actor"], newest["reason"]) == (act, "api:desk", WHY)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [each for each in COMMANDS if each not in {"bulk", "export"}])
 def test_whatever_the_api_takes_is_an_option(name: str, served: Served) -> None:
     described = description(served)
     (operation,) = (
@@ -284,6 +296,42 @@ def test_a_page_follows_the_last(desk: Desk) -> None:
         cursor = ("--cursor", page["next_cursor"])
     assert len(seen) == len(set(seen))
     assert ids <= set(seen)
+
+
+def test_a_file_of_orders_is_sold_once_however_often_it_is_run(desk: Desk) -> None:
+    columns, whole = "order_id,tier,days,seats,limits,renews,networks", "m1,pro,30,2,accounts=5,no,192.0.2.0/24"
+    orders = f"{columns}\n{whole}\nm2,platinum,,,,,\nm3,,,x,,,\n"
+    command = ("remote bulk", desk.write("orders", orders), "-o", desk.new("sold.csv"))
+    counts = desk.run(*command)
+    assert (counts["issued"], counts["refused"], counts["there_before"]) == (1, 2, 0)
+    lines = {each["order_id"]: each for each in csv.DictReader(desk.new("sold.csv").read_text("utf-8").splitlines())}
+    shown = desk.run("remote show", "m1")
+    assert (lines["m1"]["id"], shown["seats"], shown["limits"]) == (shown["id"], 2, {"accounts": 5})
+    assert (shown["renews"], shown["networks"]) == (False, ["192.0.2.0/24"])
+    assert license_key.parse(lines["m1"]["license_key"]) == lines["m1"]["license_key"]
+    assert lines["m2"]["error"].startswith("cannot issue this license: its tier")
+    again = desk.run(*command)
+    assert (again["issued"], again["there_before"]) == (0, 1)
+    desk.new("sold.csv").unlink()
+    assert desk.run(*command)["issued"] == 1
+    assert lines["m1"]["license_key"] in desk.new("sold.csv").read_text("utf-8"), "one order is one license"
+
+
+def test_a_file_of_orders_ends_where_the_key_opens_nothing(desk: Desk) -> None:
+    desk.new("api key").write_text(A_KEY, "ascii")
+    typed = ("remote bulk", desk.write("orders", "order_id\nn1\nn2\n"), "-o", desk.new("sold.csv"))
+    assert desk.run(*typed, exits=77)["code"] == "unauthorized"
+    assert desk.new("sold.csv").read_text("utf-8").splitlines() == ["order_id,id,license_key,error"]
+
+
+def test_all_licenses_are_exported_without_their_keys(desk: Desk) -> None:
+    sold = [desk.run("remote issue", "--order", f"x{number}") for number in range(3)]
+    found = desk.run("remote export", "-o", desk.new("all.csv"))
+    text = desk.new("all.csv").read_text("utf-8")
+    rows = {each["id"]: each for each in csv.DictReader(text.splitlines())}
+    assert found["licenses"] == len(rows)
+    assert [rows[each["id"]]["order_id"] for each in sold] == ["x0", "x1", "x2"]
+    assert not any(each["license_key"] in text for each in sold)
 
 
 def test_what_is_no_file_of_ours_is_told(desk: Desk) -> None:
