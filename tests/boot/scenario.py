@@ -62,6 +62,8 @@ class Scenario:
     def isolation(self) -> str:
         """As `status` words it where it has a line for it."""
         held, lang = self.guest.status()["isolation"], language(self.guest.lang, None, {})
+        if held is None:  # before the first pass
+            return ""
         text = translate(f"isolation.{held['level']}", lang)
         if held["level"] != "partial":
             return text

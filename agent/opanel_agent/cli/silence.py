@@ -93,6 +93,7 @@ NOT_TYPED: Final[Mapping[str, str]] = {
     typed_lines.NOTHING_HELD: "prove.not_typed_nothing_held",
     typed_lines.COMPLETION_ABSENT: "prove.not_typed_completion_absent",
     typed_lines.OTHER_SHELL: "prove.not_typed_other_shell",
+    typed_lines.OTHER_USER: "prove.not_typed_other_user",
     typed_lines.ENTRY_ABSENT: "prove.not_typed_entry_absent",
 }
 

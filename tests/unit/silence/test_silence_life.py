@@ -14,8 +14,10 @@ from fixtures.silence.planted_agent import BASH_COMPLETION, ROOT
 from opanel_agent.core.commands import COMMANDS
 from opanel_agent.silence.judge import Sends
 from opanel_agent.silence.life import clock_overlay, pseudo_terminal, typed_lines
-from opanel_agent.silence.life.clock_overlay import SIZE, WALL_SHIFT, SharedClock
+from opanel_agent.silence.life.clock_overlay import SIZE, WALL_SHIFT, WALL_STOPPED, SharedClock
 from opanel_agent.silence.life.typed_lines import Line
+from opanel_agent.silence.life.typist import Program, Typist
+from opanel_agent.system.storage.paths import Paths
 
 EVERYTHING = tuple(line for group in (*typed_lines.GROUPS, typed_lines.AT_REST) for line in group)
 # What says of itself that it sends (`help`), and may: all else is typed as sending nothing.
@@ -101,6 +103,21 @@ print(time.time())
     ran = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert abs(float(ran.stdout) - 1000.0 - time.time()) < 60
+
+
+def test_what_is_typed_begins_once_all_is_quiet_and_a_line_that_needs_another_user_is_named(tmp_path: Path) -> None:
+    (tmp_path / "clock").write_bytes(bytes(SIZE))
+    clock = SharedClock(str(tmp_path / "clock"))
+    paths = Paths(
+        system=True, owner=os.geteuid(), config_dir=tmp_path, state_dir=tmp_path / "state", runtime_dir=tmp_path
+    )
+    program = Program(folder=tmp_path, environ={"PATH": os.environ["PATH"]}, traced=False)
+    typist = Typist(program, paths, clock, heard=lambda: 0)
+    stopped_at: list[float] = []
+    typist.type((Line(text="reset --image", as_agent=True),), lambda: stopped_at.append(clock.get(WALL_STOPPED)))
+    assert abs(stopped_at[0] - time.time()) < 60  # it stands already, and nothing was typed
+    assert (typist.typed, typist.not_typed) == ((), {"reset --image": typed_lines.OTHER_USER})
+    assert clock.get(WALL_STOPPED) == 0
 
 
 # ---- completion

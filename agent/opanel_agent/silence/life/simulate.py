@@ -170,15 +170,15 @@ class Life:
         self._advance(2 * end_s / 3)
         if self._scenario is Scenario.COMMANDS:
             for group in typed_lines.GROUPS:
-                self._typist.type(group)
+                self._typist.type(group, self._until_quiet)
             self._typist.complete()
         else:
-            self._typist.type(typed_lines.REFRESHED)
+            self._typist.type(typed_lines.REFRESHED, self._until_quiet)
         self._advance(end_s)
         self._answered = (installed_paths(self._program.folder).runtime_dir / installation.ANSWER).exists()
         self._stop()
         if self._scenario is Scenario.COMMANDS:
-            self._typist.type(typed_lines.AT_REST)
+            self._typist.type(typed_lines.AT_REST, lambda: None)
 
     def end(self) -> int:
         """Ends everything. Returns how many processes had been left behind by the daemon and the commands."""
@@ -222,6 +222,17 @@ class Life:
                 self._look_at_daemon()
                 time.sleep(0.005)
         self._threads = max(self._threads, _threads(self._daemon()))
+
+    def _until_quiet(self) -> None:
+        """Waits until the daemon has looked twice whether anything is due, at the moment at which the clock stands.
+
+        The first look may have begun before that moment. Raises Unlived, TimeoutError.
+        """
+        for _ in range(2):
+            self._clock.set(IDLE, 0.0)
+            while self._clock.get(IDLE) < self._clock.get(UNTIL):
+                self._look_at_daemon()
+                time.sleep(0.005)
 
     def _look_at_daemon(self) -> None:
         if time.monotonic() > self._ends_at:

@@ -20,10 +20,11 @@ from opanel_agent.system.storage.installation import NAME
 
 @frozen
 class Line:
-    """`text` is what follows the program's name."""
+    """`text` is what follows the program's name. `as_agent`: a system installation runs it as the agent's user."""
 
     text: str
     sends: Sends = Sends.NOTHING
+    as_agent: bool = False
 
     def words(self, fields: Mapping[str, str]) -> list[str] | None:
         """Returns the words to type; None where one of the braces has nothing to be filled with."""
@@ -92,7 +93,7 @@ AT_REST: Final = (
     *_quiet("status", "license show", "data sent", "data held", "consent history", "consent receipt"),
     *_quiet("data export -o {export}", "verify {export}", "verify-install", "consent deny usage_statistics"),
     *_quiet("consent allow usage_statistics", "dnt on", "dnt off", "offline on", "license refresh"),
-    *_quiet("reset --image -o {order}"),
+    Line(text="reset --image -o {order}", as_agent=True),
 )
 GROUPS: Final = (LOOKED_AT, ORDERED, NARROWED, WIDENED, REMOVED)
 
@@ -101,8 +102,9 @@ ITSELF: Final = "itself"
 NOTHING_HELD: Final = "nothing_held"
 COMPLETION_ABSENT: Final = "completion_absent"
 OTHER_SHELL: Final = "other_shell"
+OTHER_USER: Final = "other_user"  # a chamber has root alone
 ENTRY_ABSENT: Final = "entry_absent"
-NOT_TYPED: Final = (ITSELF, NOTHING_HELD, COMPLETION_ABSENT, OTHER_SHELL, ENTRY_ABSENT)
+NOT_TYPED: Final = (ITSELF, NOTHING_HELD, COMPLETION_ABSENT, OTHER_SHELL, OTHER_USER, ENTRY_ABSENT)
 NEVER_TYPED: Final[Mapping[str, str]] = {"prove-silence": ITSELF, "zsh": OTHER_SHELL, "fish": OTHER_SHELL}
 
 COMPLETION: Final = "bash"

@@ -98,16 +98,19 @@ class Typist:
         """What could not be, each with the reason."""
         return self._not_typed
 
-    def type(self, lines: Iterable[Line]) -> None:
-        """Types each while the clock stands still. Raises OSError, TimeoutError."""
+    def type(self, lines: Iterable[Line], until_quiet: Callable[[], None]) -> None:
+        """Types each while the clock stands still, once what was due before has been done. Raises OSError, TimeoutError."""
         self._set_sent_aside()
         fields = self._fields()
         self._clock.stop(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
         try:
+            until_quiet()
             for line in lines:
                 words = line.words(fields)
                 if words is None:
                     self._not_typed[line.text] = typed_lines.NOTHING_HELD
+                elif line.as_agent and self._paths.system:
+                    self._not_typed[" ".join(words)] = typed_lines.OTHER_USER
                 else:
                     self._one(" ".join(words), line.sends, partial(self._in_terminal, words))
         finally:
