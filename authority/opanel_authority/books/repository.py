@@ -5,7 +5,7 @@ is no column for an address. Rows of reports, rights and advisories are in `repo
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 
@@ -16,6 +16,8 @@ from opanel_authority.books.repositories.status_repository import StatusReposito
 from opanel_authority.books.rows import Kind, Subject
 from opanel_authority.books.tables import changes as _changes
 from opanel_authority.books.tables import facts as _facts
+
+_SUBJECT_LENGTH: Final = 64  # an id is shorter; a name or a folder may be longer than PostgreSQL's column
 
 
 class Books(DelegationRepository, StatusRepository, LicenseRepository, ActivationRepository):
@@ -66,7 +68,7 @@ class Books(DelegationRepository, StatusRepository, LicenseRepository, Activatio
         reason: str | None = None,
     ) -> None:
         """Who did what to whom, when and why: a row that nothing changes or deletes before its time."""
-        values = {"at": at, "actor": actor[:128], "act": act, "kind": kind.value, "subject": subject}
+        values = {"at": at, "actor": actor[:128], "act": act, "kind": kind.value, "subject": subject[:_SUBJECT_LENGTH]}
         self._connection.execute(_changes.insert().values(**values, delegation=delegation, reason=reason))
 
     def changes(

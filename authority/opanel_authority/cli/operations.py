@@ -87,7 +87,7 @@ def _encrypt_keys(arguments: argparse.Namespace) -> Result:
             if keys.encrypt(path, role, new):
                 done.append(str(path))
                 row = theirs.get(path)
-                named = {"kind": Kind.KEY, "subject": path.stem[:64], "delegation": None}
+                named = {"kind": Kind.KEY, "subject": path.stem, "delegation": None}
                 if row is not None:
                     named = {"kind": Kind.DELEGATION, "subject": row.jti, "delegation": row.number}
                 books.log_change(at=now_s(), act="encrypt_key", **named, **logged(arguments))

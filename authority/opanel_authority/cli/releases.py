@@ -29,7 +29,7 @@ def _sign(arguments: argparse.Namespace) -> Result:
     signers = releases.release_keys(arguments.keys or arguments.dir / "keys", root)
     made = releases.sign(root, arguments.draft.read_bytes(), signers, before=before, path=str(arguments.add))
     with authority.writing(now := now_s()) as books:
-        version = made.manifest.version[:64]
+        version = made.manifest.version
         books.log_change(
             at=now, act="sign_release", kind=Kind.RELEASE, subject=version, delegation=None, **logged(arguments)
         )

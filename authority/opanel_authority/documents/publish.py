@@ -132,7 +132,7 @@ def remember_directory(
         if books.fact(_DIRECTORY) == str(directory):
             return
         books.set_fact(_DIRECTORY, str(directory))
-        subject = directory.name[:64]
+        subject = directory.name
         books.log_change(
             at=now, actor=actor, act="publish", kind=Kind.BOOKS, subject=subject, delegation=None, reason=reason
         )

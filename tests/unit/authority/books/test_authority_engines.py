@@ -72,7 +72,8 @@ def story(made: Vendor) -> None:
     assert made.renew(issued, "server b").license.jti != issued.jti
     with made.authority.store.reading() as books:
         (row,) = listing.everything(books, Filter(), now=made.now)
-        assert [each["act"] for each in books.changes()][::-1][1:4] == ["issue", "suspend", "resume"]
+        acts = [each["act"] for each in books.changes()][::-1]
+        assert acts[:6] == ["init", "install_root", "delegate", "issue", "suspend", "resume"]
     assert (row["order_id"], row["state"]) == ("1", "active")
     reports.report(made.authority, CATALOGS, Purpose.USAGE_STATISTICS, report("a"), now=made.now)
     rights.right(made.authority, CATALOG, right("erase", "a"), now=made.now)
@@ -190,6 +191,13 @@ def test_books_that_are_there_are_not_restored_over(tmp_path: Path) -> None:
     on(None, tmp_path)
     with pytest.raises(FileExistsError):
         make_store(tmp_path / "vendor")
+
+
+def test_the_log_takes_a_name_that_is_longer_than_its_column(database: str, tmp_path: Path) -> None:
+    terms = RootTerms(name="urn:" + "n" * 100, url="http://127.0.0.1:8470", region="tr", database=database)
+    made = authority_home.init(tmp_path / "vendor", terms, now=NOW)
+    with made.store.reading() as books:
+        assert [each["subject"] for each in books.changes()][-1] == "urn:" + "n" * 60
 
 
 # ---- migrations
