@@ -9,6 +9,7 @@ never a traceback.
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -26,6 +27,7 @@ from opanel_authority.cli.remote import commands as remote
 from opanel_authority.messages import cure, sentence
 
 _DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
+_DASHED_THUMBPRINT: Final = re.compile(r"-[A-Za-z0-9_-]{42}")  # SHA-256 in base64url (RFC 7638)
 _GROUPS: Final = {
     "root": "roots whose keys are elsewhere: make keys, request, show, sign, assemble",
     "release": "what was published as one version",
@@ -37,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs one command; the exit status: 1 for a `health` that found something."""
     as_json = "--json" in argv
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser().parse_args(_with_thumbprints(argv))
         result = cast("Command", arguments.command)(arguments)
     except AgentError as error:
         return _fail(error, as_json=as_json)
@@ -51,6 +53,17 @@ def main(argv: Sequence[str]) -> int:
         return 130
     _show(result, as_json=as_json)
     return 0 if result.get("healthy", True) else 1
+
+
+def _with_thumbprints(argv: Sequence[str]) -> list[str]:
+    """The words, with a key's thumbprint that begins with a dash joined to its option: argparse takes it for another one."""
+    words: list[str] = []
+    for word in argv:
+        if _DASHED_THUMBPRINT.fullmatch(word) and words and words[-1].startswith("--"):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
 
 
 def _show(result: Result, *, as_json: bool) -> None:

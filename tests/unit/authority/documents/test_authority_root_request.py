@@ -227,6 +227,7 @@ def test_a_root_without_its_role_key_is_not_installed(begun: Ceremony) -> None:
         (["--mirror", "https://cdn.example"], 64, "is not region=url"),
         (["--authority-url", "a b=https://cdn.example"], 65, "member_value"),
         (["--remove-root-key", "nobody"], 64, "cannot use nobody"),
+        (["--remove-root-key", "-" + "A" * 42], 64, "cannot use -AAAA"),  # as one thumbprint of 64 begins
         (["--days", "0"], 65, "member_value"),
         (["--rotate", "root"], 64, "invalid choice"),
     ],
