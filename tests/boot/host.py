@@ -206,11 +206,13 @@ def builds(place: Path) -> None:
 
 def self_contained(place: Path) -> None:
     """The repositories alone: nothing of the source is in such a guest."""
+    kept = REPOSITORY / ".env/runtime"  # one interpreter for both
+    kept.mkdir(parents=True, exist_ok=True)
     with _keys() as home:
         for name in ("previous", "current"):
             _tree(place / name)
             (place / name / ".env").mkdir()
-            (place / name / ".env/runtime").symlink_to(REPOSITORY / ".env/runtime")
+            (place / name / ".env/runtime").symlink_to(kept)
             if name == "previous":
                 _call(place / name, PREVIOUS)
             _repository(place, name, home, "--self-contained")
