@@ -254,7 +254,7 @@ def test_a_key_in_a_file_is_exchanged_after_the_questions_and_never_said(stage: 
     server, key = stage.server(installed), license_key.make(bytes(range(16))) or ""
     server.write("/key", f"{key}\r\n")
     ran = server.install("--license", "/key")
-    assert "After the questions: the license key is exchanged" in ran.err
+    assert "After the questions: the license key is redeemed" in ran.err
     assert (ran.status, "(not_running)" in ran.err) == (69, True), ran.err  # there is none on this stage
     assert key not in ran.err + ran.out
 

@@ -32,6 +32,7 @@ MESSAGE_IDS: Final[Mapping[str, str]] = {
     "document_refused": "98f9562d24deda61bb45496003efca3b",
     "document_unreadable": "4fbcab1bdc2008da1c13006f61fa0164",
     "documents_left": "2776b63740b2dc64a52293b9562229d4",
+    "hold_extended": "32dc399609eb483687670b823bb487b1",
     "holds_restarted": "52bad635e5e5374d3bc3c6098615f494",
     "job_failed": "c07189323be7830107d517000edff0e8",
     "job_recovered": "d07ad5e35e3a34409cf1026aaf4e739e",

@@ -357,7 +357,8 @@ def test_a_result_that_cannot_be_written(home: Home) -> None:
     assert "code: io_failed" in ran.stderr
 
 
-def test_no_permission_to_write_the_state(still: Home) -> None:
+def test_a_state_that_its_owner_may_not_write_is_opened_again(still: Home) -> None:
+    """The folder is the agent's own: a mode that somebody set on it is mended, and nothing is lost."""
     home = still
     document = home.file("good.jws", home.issued.text.encode())
     with home.daemon(powerless()):
@@ -366,11 +367,11 @@ def test_no_permission_to_write_the_state(still: Home) -> None:
         home.state.chmod(0o500)
         try:
             typed = home.type("license", "install", home.file("new.jws", home.issue().text.encode()))
-            state = home.license()["state"]
+            assert home.license()["state"] == "active"
+            assert home.state.stat().st_mode & 0o777 == 0o700
         finally:
             home.state.chmod(0o700)
-        assert (typed.status, typed.code) == (74, "no_permission")
-        assert (state, home.bundle) == ("active", before)
+        assert (typed.status, home.bundle == before) == (0, False), typed.err
         assert home.type("license", "refresh").status == 0
 
 
