@@ -61,9 +61,10 @@ class Scenario:
 
     def isolation(self) -> str:
         """As `status` words it where it has a line for it."""
-        held, lang = self.guest.status()["isolation"], language(self.guest.lang, None, {})
-        if held is None:  # before the first pass
+        found, lang = self.guest.status(), language(self.guest.lang, None, {})
+        if found is None or found["isolation"] is None:  # it is not there yet, or has not made its first pass
             return ""
+        held = found["isolation"]
         text = translate(f"isolation.{held['level']}", lang)
         if held["level"] != "partial":
             return text
