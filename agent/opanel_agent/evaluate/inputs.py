@@ -227,25 +227,10 @@ def _settings(ports: Ports) -> tuple[Settings, AgentError | None]:
 
 def _newest_root(ports: Ports, first: Root) -> Root:
     try:
-        root = trust.newest_root(ports.files, ports.paths, first)
+        return trust.newest_root(ports.files, ports.paths, first)
     except (Untrusted, Misconfigured, Unreadable) as refused:
         state_files.quarantine(ports.files, ports.paths.roots, refused)
-        root = first
-    share_roots(ports)
-    return root
-
-
-def share_roots(ports: Ports) -> None:
-    """Hands fetch and courier the roots that the state has. Where that fails they go on asking where they did."""
-    shared = ports.paths.shared_roots
-    try:
-        try:
-            trust.share_roots(ports.files, ports.paths)
-        except (Misconfigured, Unreadable) as refused:  # what lies there is no file of ours
-            state_files.quarantine(ports.files, shared, refused)
-            trust.share_roots(ports.files, ports.paths)
-    except Storage as error:
-        log_event("state_not_saved", level="error", file=str(shared), error=str(error))
+        return first
 
 
 def _clock_state(ports: Ports, root: Root, clock: ClockReading) -> tuple[ClockState, int]:

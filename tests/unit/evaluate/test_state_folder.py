@@ -110,6 +110,15 @@ def test_what_was_learned_counts_again_once_the_folder_is_back(agent: Simulated,
     assert frame["answer"]["license"]["reasons"] == ["ok"]
 
 
+def test_the_copy_of_the_roots_that_fetch_and_courier_follow_stays(agent: Simulated, paths: Paths) -> None:
+    """What cannot be read is no reason to ask at the addresses of before again."""
+    paths.shared_roots.parent.mkdir(parents=True, exist_ok=True)
+    file_(paths.state_dir)
+    paths.shared_roots.write_bytes(b"of the state that was")
+    agent.run("tick")
+    assert paths.shared_roots.read_bytes() == b"of the state that was"
+
+
 def test_a_license_that_root_laid_in_the_configuration_is_judged_without_the_state(
     agent: Simulated, paths: Paths
 ) -> None:

@@ -19,7 +19,7 @@ from opanel_agent.core.documents.root import Root
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.documents.status_list import StatusList
 from opanel_agent.core.documents.unwrap import unwrap
-from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
+from opanel_agent.core.errors import Misconfigured, Storage, Unreadable, Untrusted
 from opanel_agent.core.jose import jws
 from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import binding, effective_time, license_key, renewal, status_history
@@ -27,11 +27,13 @@ from opanel_agent.core.license.verdict import begins_s, ends_s
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.values import replace
 from opanel_agent.evaluate.context import PassContext
-from opanel_agent.evaluate.inputs import MAX_BUNDLE_BYTES, MAX_STATUS_BYTES, Inputs, load_documents, share_roots
+from opanel_agent.evaluate.inputs import MAX_BUNDLE_BYTES, MAX_STATUS_BYTES, Inputs, load_documents
+from opanel_agent.evaluate.ports import Ports
 from opanel_agent.evaluate.reporting.advisories import AdvisoryStore
 from opanel_agent.evaluate.storage import state_files
 from opanel_agent.evaluate.storage.state import MAX_DIGESTS, AgentState
 from opanel_agent.system.log import log_event
+from opanel_agent.system.storage import trust
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
@@ -181,6 +183,19 @@ def _keep_list(context: PassContext, new: StatusList, token: bytes) -> None:
     state.note_list(new.shard, new.iat)
     context.lists_accepted.add(new.shard)
     context.install(inputs.documents.with_list(new))
+
+
+def share_roots(ports: Ports) -> None:
+    """Hands fetch and courier the roots that the state has. Where that fails they go on asking where they did."""
+    shared = ports.paths.shared_roots
+    try:
+        try:
+            trust.copy_roots(ports.files, ports.paths)
+        except (Misconfigured, Unreadable) as refused:  # what lies there is no file of ours
+            state_files.quarantine(ports.files, shared, refused)
+            trust.copy_roots(ports.files, ports.paths)
+    except Storage as error:
+        log_event("state_not_saved", level="error", file=str(shared), error=str(error))
 
 
 def roots(context: PassContext, text: bytes) -> None:

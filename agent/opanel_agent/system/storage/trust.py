@@ -50,7 +50,7 @@ def newest_root(files: Files, paths: Paths, first: Root) -> Root:
     return first if text is None else root_document.walk(first, text)
 
 
-def share_roots(files: Files, paths: Paths) -> None:
+def copy_roots(files: Files, paths: Paths) -> None:
     """Makes the copy of the walked roots what the state has; none where that has none. Raises Storage."""
     text = files.read(paths.roots, max_bytes=MAX_ROOTS_BYTES)
     if text == files.read(paths.shared_roots, max_bytes=MAX_ROOTS_BYTES):
