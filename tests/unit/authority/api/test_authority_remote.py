@@ -9,7 +9,7 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -370,8 +370,14 @@ def in_turn(*replies: bytes) -> Callable[[socket.socket], None]:
     return script
 
 
-def typed(running: Wire, *more: str, scheme: str = "http", host: str = "127.0.0.1") -> list[str]:
-    return ["remote", "suspend", "1", "--server", f"{scheme}://{host}:{running.port}", "--json", *more]
+def typed(
+    running: Wire,
+    *more: str,
+    words: Sequence[str] = ("suspend", "1"),
+    scheme: str = "http",
+    host: str = "127.0.0.1",
+) -> list[str]:
+    return ["remote", *words, "--server", f"{scheme}://{host}:{running.port}", "--json", *more]
 
 
 def keys_sent(running: Wire) -> list[str]:
@@ -409,13 +415,16 @@ def test_each_change_has_a_key_of_its_own() -> None:
 
 
 @pytest.mark.usefixtures("keyed")
-def test_a_redirect_is_not_followed(capsys: Captured) -> None:
+@pytest.mark.parametrize("words", [("suspend", "1"), ("list",)], ids=["a change", "a question"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(words: tuple[str, ...], status: int, capsys: Captured) -> None:
+    """By itself urllib follows most of them, and takes the API key along."""
     with wire(in_turn(json_reply("200 OK", SUSPENDED))) as elsewhere:
-        moved = wire_server.answer("307 Temporary Redirect", f"Location: http://127.0.0.1:{elsewhere.port}/")
+        moved = wire_server.answer(f"{status} Moved", f"Location: http://127.0.0.1:{elsewhere.port}/")
         with wire(in_turn(moved)) as running:
-            assert command_line.main(typed(running)) == 65
+            assert command_line.main(typed(running, words=words)) == 65
         assert elsewhere.received == []
-    assert "HTTP status 307" in json.loads(capsys.readouterr().out)["errors"][0]["title"]
+    assert f"HTTP status {status}" in json.loads(capsys.readouterr().out)["errors"][0]["title"]
 
 
 @pytest.mark.usefixtures("keyed")
