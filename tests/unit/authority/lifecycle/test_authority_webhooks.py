@@ -25,9 +25,10 @@ from opanel_authority.lifecycle.webhooks import Event
 
 @dataclass(slots=True, kw_only=True)
 class Receiver:
-    """A billing system's end; `statuses` are its next replies, then 204."""
+    """A billing system's end; `statuses` are its next replies, then 204. `followed` counts who came by its Location."""
 
     url: str = ""
+    followed: int = 0
     statuses: list[int] = field(default_factory=list)
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
@@ -45,8 +46,13 @@ def receiver() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             received.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
             self.send_response(received.statuses.pop(0) if received.statuses else 204)
+            self.send_header("Location", received.url)
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def do_GET(self) -> None:
+            received.followed += 1
+            self.send_error(404)
 
         def log_message(self, *_arguments: Any) -> None:
             pass
@@ -90,6 +96,18 @@ def test_every_event_is_told_and_signed(tmp_path: Path, receiver: Receiver) -> N
         assert headers["webhook-signature"] == f"v1,{expected}"
         assert issued.key.encode() not in body
         assert json.loads(body)["license"]["order_id"] == "7"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_a_failure_and_is_not_followed(tmp_path: Path, receiver: Receiver, status: int) -> None:
+    made = vendor(tmp_path)
+    hook(made, receiver)
+    made.issue()
+    receiver.statuses = [status]
+    assert webhooks.send_due(made.authority, now=made.now) == 1
+    assert (len(receiver.requests), receiver.followed) == (1, 0)
+    (row,) = webhooks.listed(made.authority)
+    assert (row["waiting"], row["last"]) == (1, str(status))
 
 
 def test_what_was_not_taken_is_sent_again_and_given_up_after_days(tmp_path: Path, receiver: Receiver) -> None:
