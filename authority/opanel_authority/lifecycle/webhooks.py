@@ -35,6 +35,7 @@ from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import Kind, LicenseRow
 from opanel_authority.books.tables import deliveries as _deliveries
 from opanel_authority.books.tables import webhooks as _webhooks
+from opanel_authority.redirects import NoRedirect
 
 TRIES: Final = 10
 _FIRST_S: Final = 60
@@ -248,7 +249,7 @@ def _send(due: Due, now: int) -> str:
         "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
     }
     request = urllib.request.Request(due.url, due.body.encode(), headers, method="POST")  # noqa: S310 - https, or loopback
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=_SEND_S) as reply:
             return str(reply.status)
@@ -257,10 +258,3 @@ def _send(due: Due, now: int) -> str:
         return str(error.code)
     except (OSError, ValueError) as error:
         return type(error).__name__
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Where it was to be sent is where it goes: a redirect is a failure."""
-
-    def redirect_request(self, *_arguments: object, **_named: object) -> None:
-        return None

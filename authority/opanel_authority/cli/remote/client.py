@@ -26,6 +26,7 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import AgentError, Misconfigured, Unavailable, Untrusted, Usage
 from opanel_agent.core.problems import MEDIA_TYPE, TYPE_PREFIX
 from opanel_agent.core.wire import endpoints
+from opanel_authority.redirects import NoRedirect
 
 KEY_VARIABLE: Final = "OPANEL_AUTHORITY_API_KEY"
 KEY_FILE_VARIABLE: Final = "OPANEL_AUTHORITY_API_KEY_FILE"
@@ -50,11 +51,6 @@ class Refused(Exception):
         self.hint = str(problem.get("detail", ""))
         self.code = str(problem["type"]).removeprefix(TYPE_PREFIX)
         self.exit_status = _EXIT_STATUS.get(status, 69 if status >= _FIRST_OF_SERVER else 65)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_args: Any) -> None:
-        return None
 
 
 def idempotency_key() -> str:
@@ -140,7 +136,7 @@ class Client:
 
     def _send(self, request: urllib.request.Request) -> tuple[int, str, bytes]:
         """Returns status, media type and body."""
-        handlers: list[Any] = [_NoRedirect, urllib.request.HTTPSHandler(context=ssl.create_default_context())]
+        handlers: list[Any] = [NoRedirect, urllib.request.HTTPSHandler(context=ssl.create_default_context())]
         if self.server.startswith("http://"):
             handlers.append(urllib.request.ProxyHandler({}))
         opener = urllib.request.build_opener(*handlers)
