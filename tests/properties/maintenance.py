@@ -124,8 +124,53 @@ def mirror_of_btrfs(host: Host) -> None:
     host.mount("0:25", "/dev/sda", "btrfs")
 
 
+def logical_volume(host: Host) -> None:
+    """LVM on a partition, without DMI."""
+    host.block("sda", "8:0", device__wwid=NAA)
+    host.text("sys/devices/sda/sda3/partition", "3")
+    host.block("dm-0", "254:0", dm__name="vg0-root")
+    host.link("sys/devices/dm-0/slaves/sda3", host.root / "sys/devices/sda/sda3")
+    host.udev("254:0", ID_FS_UUID=UUID)
+    host.mount("254:0", "/dev/mapper/vg0-root")
+
+
+def virtio(host: Host) -> None:
+    """A KVM guest: DMI, a virtio disk without a serial."""
+    host.dmi(DMI)
+    host.block("vda", "252:0", serial=None)
+    host.udev("252:0", ID_FS_UUID=UUID)
+    host.mount("252:0", "/dev/vda")
+
+
+def xen(host: Host) -> None:
+    """A paravirtual Xen guest: no DMI, a disk without a name."""
+    host.block("xvda", "202:0")
+    host.udev("202:0", ID_FS_UUID=UUID)
+    host.mount("202:0", "/dev/xvda")
+
+
+def scsi_in_a_cloud(host: Host) -> None:
+    """A guest whose disk names are what QEMU gives to each of its guests: the product UUID alone is platform-borne."""
+    plain(host)
+    host.block("sda", "8:0", device__wwid="t10.QEMU    QEMU HARDDISK   drive-scsi0", device__serial="drive-scsi0")
+
+
+def placeholders(host: Host) -> None:
+    """A cheap board whose maker set no UUID, and a disk with a name of its own."""
+    plain(host)
+    host.dmi("03000200-0400-0500-0006-000700080009")
+
+
 def container(host: Host) -> None:
     host.mount("0:55", "overlay", "overlay")
+
+
+def container_on_a_volume(host: Host) -> None:
+    """A container on a logical volume of its host: sysfs names the disks of the host below it."""
+    host.block("sda", "8:0", device__wwid=NAA)
+    host.block("dm-7", "254:7", ("sda",), dm__name="pve-vm--107--disk--0")
+    host.mount("254:7", "/dev/mapper/pve-vm--107--disk--0")
+    host.text("run/systemd/container", "lxc")
 
 
 # ---- changes
@@ -188,6 +233,41 @@ def nothing_of_ours(host: Host) -> None:
 def renumbered(host: Host) -> None:
     host.block("nvme0n1", "259:0", wwid=OTHER_EUI)
     host.block("nvme1n1", "259:1", wwid=EUI)
+
+
+def cloned_by_a_template_tool(host: Host) -> None:
+    """What virt-sysprep and `cloud-init clean` draw anew in a guest that goes on as the same."""
+    host.text("etc/machine-id", "ffeeddccbbaa99887766554433221100")
+    host.text("var/lib/cloud/data/instance-id", "iid-9f8e7d6c")
+
+
+def behind_a_usb_bridge(host: Host) -> None:
+    """The bridge tells a name of its own; udev still reads the disk's serial (ata_id)."""
+    host.block("sda", "8:0", device__wwid="t10.JMicron Generic DISK00  0123456789ABCDEF")
+    host.udev("8:0", ID_FS_UUID=UUID, ID_SERIAL_SHORT="ZA1B2C3D")
+
+
+def sys_hidden(host: Host) -> None:
+    """A container or a sandbox that shows nothing below /sys and no database of udev."""
+    host.dmi(None)
+    for link in (*host.root.glob("sys/dev/block/*"), *host.root.glob("run/udev/data/*")):
+        link.unlink()
+
+
+def xen_to_kvm(host: Host) -> None:
+    host.dmi(DMI)
+    host.block("vda", "252:0")
+    host.udev("252:0", ID_FS_UUID=UUID)
+    host.mount("252:0", "/dev/vda")
+
+
+def another_host_below(host: Host) -> None:
+    host.block("sda", "8:0", device__wwid=OTHER_NAA)
+
+
+def other_board_of_the_same_maker(host: Host) -> None:
+    """A copied disk's new home: placeholders as before, and another disk."""
+    host.block("sda", "8:0", device__wwid=OTHER_NAA)
 
 
 def whole_new_machine(host: Host) -> None:
@@ -269,6 +349,58 @@ KINDS: Final[dict[str, Kind]] = {
     "machine id drawn anew": Kind(
         disk_only, lambda host: host.text("etc/machine-id", "ffeeddccbbaa99887766554433221100")
     ),
+    "template tool run by mistake": Kind(plain, cloned_by_a_template_tool),
+    "file system UUID drawn anew": Kind(
+        disk_only, lambda host: host.udev("8:0", ID_FS_UUID="00000000-1111-4222-8333-444444444444")
+    ),
+    "file system UUID drawn anew in a guest without disk names": Kind(
+        virtio, lambda host: host.udev("252:0", ID_FS_UUID="00000000-1111-4222-8333-444444444444")
+    ),
+    "logical volume moved to a second disk as well": Kind(
+        logical_volume,
+        _all(
+            lambda host: host.block("sdb", "8:16", device__wwid=OTHER_NAA),
+            lambda host: host.link("sys/devices/dm-0/slaves/sdb", host.root / "sys/devices/sdb"),
+        ),
+    ),
+    "logical volume renamed": Kind(
+        logical_volume,
+        _all(
+            lambda host: host.text("sys/devices/dm-0/dm/name", "vg1-root"),
+            lambda host: host.mount("254:0", "/dev/mapper/vg1-root"),
+        ),
+    ),
+    "snapshots and subvolumes below the root": Kind(
+        mirror_of_btrfs, lambda host: host.mount("0:31", "/dev/sda", "btrfs", "40 29 0:31 /@home /home rw - btrfs - rw")
+    ),
+    "NVMe firmware that pads and capitalizes": Kind(
+        nvme, lambda host: host.block("nvme0n1", "259:0", serial="  s6b0nl0w123456      ", wwid="EUI.0025385B21404D11")
+    ),
+    "NVMe disk that the kernel moved below a subsystem": Kind(
+        nvme, lambda host: host.block("nvme0n1", "259:0", serial=None, wwid=None, device__serial="S6B0NL0W123456")
+    ),
+    "disk behind a USB bridge": Kind(
+        _all(disk_only, lambda host: host.udev("8:0", ID_FS_UUID=UUID, ID_SERIAL_SHORT="ZA1B2C3D")), behind_a_usb_bridge
+    ),
+    "guest moved to another host of the hypervisor": Kind(scsi_in_a_cloud, nothing_of_ours),
+    "guest resized": Kind(virtio, lambda host: host.text("proc/meminfo", "MemTotal: 33554432 kB")),
+    "virtio disk that became a SCSI disk": Kind(
+        virtio,
+        _all(
+            lambda host: host.block("sda", "8:0", device__wwid="0QEMU    QEMU HARDDISK   drive-scsi0"),
+            lambda host: host.udev("8:0", ID_FS_UUID=UUID),
+            lambda host: host.mount("8:0", "/dev/sda"),
+        ),
+    ),
+    "Xen guest that became a KVM guest": Kind(xen, xen_to_kvm),
+    "UUID in the other byte order, as a hypervisor's upgrade of virtual hardware writes it": Kind(
+        scsi_in_a_cloud, lambda host: host.dmi("102b9c3f-417a-ee11-8000-7cc255106b08")
+    ),
+    "firmware that begins to tell a UUID": Kind(placeholders, lambda host: host.dmi(DMI)),
+    "firmware that wrote a placeholder, in the other byte order": Kind(
+        placeholders, lambda host: host.dmi("00020003-0004-0005-0006-000700080009")
+    ),
+    "rescue kernel started by kexec, which shows no DMI": Kind(plain, lambda host: host.dmi(None)),
     "machine id uninitialized": Kind(disk_only, lambda host: host.text("etc/machine-id", "uninitialized")),
     "machine id gone": Kind(disk_only, lambda host: host.text("etc/machine-id", None)),
     "machine id of this boot alone": Kind(disk_only, transient_machine_id),
@@ -285,6 +417,10 @@ KINDS: Final[dict[str, Kind]] = {
     "restored to a new virtual machine": Kind(plain, whole_new_machine, same=False),
     "the only platform part is readable no more": Kind(dmi_only, lambda host: host.dmi(None), same=False),
     "the only disk replaced where there is no DMI": Kind(disk_only, moved_to_a_new_disk, same=False),
+    "copied by the hypervisor as another guest": Kind(virtio, lambda host: host.dmi(OTHER_DMI), same=False),
+    "/sys hidden from now on": Kind(plain, sys_hidden, same=False),
+    "container moved off its host's disks": Kind(container_on_a_volume, another_host_below, same=False),
+    "copied disk below another board with placeholders": Kind(placeholders, other_board_of_the_same_maker, same=False),
     "another installation on the same hardware": Kind(plain, reinstalled, same=False),
 }
 

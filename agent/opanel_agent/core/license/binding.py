@@ -83,25 +83,21 @@ _SHAPE: Final = r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?"
 # one entry in all its spellings.
 _JUNK: Final = frozenset(
     {
-        # mainboards' UUIDs as their makers left them
+        # mainboards' UUIDs as their makers left them, in either byte order
         "03000200040005000006000700080009",
-        "00020003000400050006000700080009",
         "12345678123456789012123456789012",
-        "12345678123456781234567812345678",
         "123456781234567890abcddeefaabbcc",
         "4c4c454400002010802080c04f202020",
         "4c4c4544002020108020a0c04f202020",
         "00112233445566778899aabbccddeeff",
-        "11111111222233334444555555555555",
         "10000000000000000000000000000000",
         "01020304050607080900010203040506",
         "0102030405060708090a0b0c0d0e0f10",
         "000102030405060708090a0b0c0d0e0f",
         "12345678123412341234123456789abc",
         "12345678123412341234123456789012",
-        "deadbeefdeadbeefdeadbeefdeadbeef",
         "ffffffff000000000000000000000000",
-        "0123456789abcdef0123456789abcdef",
+        "112233445566778899aabbccddeeff00",
         # words in place of a serial
         "defaultstring",
         "tobefilledbyoem",
@@ -125,12 +121,15 @@ _JUNK: Final = frozenset(
         "0123456789abcdef",
         "xxxxxxxx",
         "empty",
+        "standard",
         "chassisserialnumber",
         "baseboardserialnumber",
         "oem",
         "oemserial",
         "tobefilledbyoemorodm",
         "nodiskserial",
+        # a world wide name that whole series of cheap solid-state disks share
+        "502b2a201d1c1b1a",
         # hypervisors' disks: QEMU's NVMe examples, VirtualBox and GCE device
         # names
         "deadbeef",
@@ -150,6 +149,8 @@ _JUNK: Final = frozenset(
 _JUNK_PATTERNS: Final = (
     r"(.)\1*",  # one character again and again: zeros, f's
     r"(..)\1+",  # two in turn: fefefefe…
+    r"(.{8,16})\1+",  # a longer piece again and again: 0123456789abcdef0123456789abcdef
+    r"(.)\1{7}(.)\2{3}(.)\3{3}(.)\4{3}(.)\5{11}",  # each group of a UUID one character: 11111111-2222-3333-…
     r"(?:\w*qemuharddisk)?drive(?:scsi|virtio|ide|sata)(?:disk)?\d+",  # QEMU's drive ids, as Proxmox and libvirt give them
     # QEMU's default IDE and SATA serials, alone and as the kernel's wwid writes
     # them
@@ -187,7 +188,7 @@ class Match:
 def normalize(raw: Mapping[str, str]) -> Mapping[str, str]:
     """The components worth hashing: known types, trimmed and lower-case, without junk."""
     trimmed = {name: value.strip().lower() for name, value in raw.items() if name in TYPES}
-    return {name: value for name, value in trimmed.items() if not _is_junk(value)}
+    return {name: value for name, value in trimmed.items() if not _is_junk(name, value)}
 
 
 def canonical(component: str, value: str) -> str:
@@ -321,11 +322,10 @@ def _other_byte_order(uuid: str) -> str:
     return (octets[3::-1] + octets[5:3:-1] + octets[7:5:-1] + octets[8:]).hex()
 
 
-def _is_junk(value: str) -> bool:
+def _is_junk(component: str, value: str) -> bool:
+    """Whether many machines show this normalized value, with or without a prefix, and in either byte order."""
     bare = re.sub(r"[^a-z0-9]", "", value)
-    return (
-        re.fullmatch(_SHAPE, value) is None
-        or len(bare) < 4
-        or bare in _JUNK
-        or any(re.fullmatch(pattern, bare) for pattern in _JUNK_PATTERNS)
-    )
+    if re.fullmatch(_SHAPE, value) is None or len(bare) < 4:
+        return True
+    forms = {bare, canonical(component, value), *([_other_byte_order(bare)] if re.fullmatch(_UUID, bare) else [])}
+    return any(form in _JUNK or any(re.fullmatch(each, form) for each in _JUNK_PATTERNS) for form in forms)

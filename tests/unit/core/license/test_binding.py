@@ -83,7 +83,14 @@ def test_normalizing_a_real_machine_changes_nothing() -> None:
         "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
         "fefefefe-fefe-fefe-fefe-fefefefefefe",
         "03000200-0400-0500-0006-000700080009",
+        "00020003-0004-0005-0006-000700080009",
         "12345678-1234-5678-90ab-cddeefaabbcc",
+        "78563412-3412-7856-90ab-cddeefaabbcc",
+        "12345678-1234-5678-1234-567812345678",
+        "AAAAAAAA-BBBB-CCCC-DDDD-EEEEEEEEEEEE",
+        "11223344-5566-7788-99aa-bbccddeeff00",
+        "0123456789ABCDEF0123456789ABCDEF",
+        "Standard",
         "To be filled by O.E.M.",
         "Default string",
         "System Serial Number",
@@ -115,6 +122,12 @@ def test_junk_binds_nothing(component: str, value: str) -> None:
     assert binding.normalize({component: value}) == {}
 
 
+@pytest.mark.parametrize("prefix", ["", "0x", "naa.", "wwn-0x", "eui.", "nvme-eui."])
+@pytest.mark.parametrize("junk", ["502b2a201d1c1b1a", "0123456789ABCDEF", "deadbeef", "ffffffffffffffff"])
+def test_a_prefix_makes_no_name_of_junk(junk: str, prefix: str) -> None:
+    assert binding.normalize({"boot_disk_3": prefix + junk}) == {}
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -126,6 +139,9 @@ def test_junk_binds_nothing(component: str, value: str) -> None:
         "iid-1a2b",
         "t10.ATA     QEMU HARDDISK                           vm-107-disk-0-serial",
         "nvme.144d-53334e",
+        "naa.502b2a201d1c1b1b",
+        "11111111-2222-3333-4444-555555555556",
+        "S6B0NL0WS6B0NL0W1",
     ],
 )
 def test_what_looks_a_little_like_junk_and_is_none_stays(value: str) -> None:
