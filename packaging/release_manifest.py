@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Drafts a release manifest: what this source installs, file by file (docs/license-format.md, "Release manifest").
 
-    packaging/release_manifest.py --package TREE --source DIR --date SECONDS [--artifacts DIR]
+    packaging/release_manifest.py --package TREE [--self-contained TREE] --source DIR --date SECONDS [--artifacts DIR]
 
-TREE is what the Debian package lays, below its root; DIR a source with the first root of trust in it. The draft goes to
-standard output as JSON; `opanel-authority release sign` adds the issuer and signs it. The same source gives the same bytes.
+TREE is what a package lays, below its root: the native one, and the one with a Python of its own, whose files the rpm and
+the tar lay, too. DIR is a source with the first root of trust in it. The draft goes to standard output as JSON;
+`opanel-authority release sign` adds the issuer and signs it. The same source gives the same bytes.
 """
 
 import argparse
@@ -22,17 +23,18 @@ PACKAGE: Final = "/usr/lib/opanel-agent"
 INSTALLER: Final = "/opt/opanel-agent"
 PACKAGE_MODULES: Final = f"{PACKAGE}/env/lib/python3/site-packages"
 # Of a package: code, units, accounts and folders. The rest of /usr/share is manual pages and the like.
-OF_CODE: Final = ("/usr/lib/", "/usr/bin/", "/usr/share/python3/")
+OF_CODE: Final = ("/usr/lib/", "/usr/bin/", "/usr/share/python3/", f"{INSTALLER}/env/")
+PUBLISHED: Final = (".deb", ".rpm", ".tar.xz")
 # What install.sh keeps of itself, to repair and to remove (its function lay_kit).
 KIT: Final = ("install.sh", "pyproject.toml", "packaging/wheels.py", "packaging/agent.lock", "config/agent.toml")
 NO_CODE: Final = ("__pycache__", ".mypy_cache")
 
 
-def package_layout(tree: Path) -> dict[str, Any]:
-    """What the package lays."""
+def package_layout(tree: Path, folder: str, place: str) -> dict[str, Any]:
+    """What a package lays. `folder` holds nothing else; the real path of its modules begins with `place`."""
     files: dict[str, str] = {}
     links: dict[str, str] = {}
-    for path in below(tree):
+    for path in below(tree, without=()):
         named = f"/{path.relative_to(tree).as_posix()}"
         if not named.startswith(OF_CODE):
             continue
@@ -42,7 +44,7 @@ def package_layout(tree: Path) -> dict[str, Any]:
             links[named] = str(path.readlink())
         else:
             files[named] = digest(path)
-    return {"place": f"{PACKAGE}/env", "folders": [PACKAGE], "files": files, "links": links}
+    return {"place": place, "folders": [folder], "files": files, "links": links}
 
 
 def installer_layout(source: Path) -> dict[str, Any]:
@@ -65,7 +67,16 @@ def laid_at(name: str) -> str:
     return f"/etc/systemd/system/{name}"
 
 
-def draft(package: Path, source: Path, date: int, artifacts: Path | None) -> dict[str, Any]:
+def layouts(package: Path, self_contained: Path | None, source: Path) -> dict[str, Any]:
+    """Each way of installing. install.sh has folders env-VERSION-N, which do not begin as the self-contained one's."""
+    found = {"deb": package_layout(package, PACKAGE, f"{PACKAGE}/env"), "installer": installer_layout(source)}
+    if self_contained is not None:
+        env = f"{INSTALLER}/env"
+        found["self-contained"] = package_layout(self_contained, env, f"{env}/lib")
+    return found
+
+
+def draft(date: int, source: Path, found: dict[str, Any], artifacts: Path | None) -> dict[str, Any]:
     """The claims of the manifest but `ver` and `iss`."""
     control = (source / "packaging/deb/control").read_text("utf-8")
     oldest = re.search(r"systemd \(>= (\d+)\)", control)
@@ -77,17 +88,22 @@ def draft(package: Path, source: Path, date: int, artifacts: Path | None) -> dic
         "version": tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["project"]["version"],
         "notice": (source / "agent/opanel_agent/data/notices/current").read_text("ascii").strip(),
         "systemd": int(oldest[1]),
-        "artifacts": {} if artifacts is None else {path.name: digest(path) for path in below(artifacts)},
-        "layouts": {"deb": package_layout(package), "installer": installer_layout(source)},
+        "artifacts": {} if artifacts is None else published(artifacts),
+        "layouts": found,
     }
 
 
-def below(folder: Path) -> Iterator[Path]:
-    """Every file and link, in order; what Python and tools leave is none of them."""
+def published(folder: Path) -> dict[str, str]:
+    """The digest of each package, and of the tar; a repository beside them has an index of its own."""
+    return {path.name: digest(path) for path in below(folder) if path.name.endswith(PUBLISHED)}
+
+
+def below(folder: Path, without: Sequence[str] = NO_CODE) -> Iterator[Path]:
+    """Every file and link, in order; what Python and tools leave in a source is none of them."""
     for place, folders, files in os.walk(folder):
         here = Path(place)
         linked = [name for name in folders if (here / name).is_symlink()]
-        folders[:] = sorted(name for name in folders if name not in NO_CODE and name not in linked)
+        folders[:] = sorted(name for name in folders if name not in without and name not in linked)
         yield from (here / name for name in sorted([*files, *linked]))
 
 
@@ -98,11 +114,13 @@ def digest(path: Path) -> str:
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--package", type=Path, required=True)
+    parser.add_argument("--self-contained", type=Path)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--date", type=int, required=True)
     parser.add_argument("--artifacts", type=Path)
     options = parser.parse_args(words)
-    claims = draft(options.package, options.source, options.date, options.artifacts)
+    found = layouts(options.package, options.self_contained, options.source)
+    claims = draft(options.date, options.source, found, options.artifacts)
     print(json.dumps(claims, sort_keys=True, indent=1))
     return 0
 

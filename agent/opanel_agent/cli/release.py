@@ -46,7 +46,9 @@ class ReleaseCheck:
     @property
     def not_covered(self) -> tuple[str, ...]:
         """Returns the codes of what the comparison says nothing about."""
-        return tuple(code for code in NOT_COVERED if code != "libraries" or self.layout.wheels is None)
+        own = self.layout.carries_interpreter
+        covered = {"interpreter": own, "libraries": own or self.layout.wheels is not None, "verifier": False}
+        return tuple(code for code in NOT_COVERED if not covered[code])
 
 
 def verify_install(options: Options, world: Context, means: InstalledCode | None = None) -> CommandResult:

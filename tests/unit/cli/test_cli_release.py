@@ -8,7 +8,7 @@ import pytest
 
 from fixtures import signing
 from fixtures.command_line import Terminal
-from fixtures.installed.released_code import UNIT, ReleasedCode, installed, packaged, typed
+from fixtures.installed.released_code import OWN_ENV, UNIT, ReleasedCode, installed, packaged, self_contained, typed
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 
 Made = tuple[ReleasedCode, Path]
@@ -21,7 +21,7 @@ def made(tmp_path: Path, lay: Callable[[Path], ReleasedCode]) -> Made:
     return lay(root), folder
 
 
-@pytest.fixture(params=[packaged, installed])
+@pytest.fixture(params=[packaged, installed, self_contained])
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
     return made(tmp_path, request.param)
 
@@ -167,6 +167,41 @@ def test_an_altered_lock_pins_nothing(installer: Made) -> None:
 def test_a_package_s_libraries_are_the_distribution_s_and_not_covered(package: Made) -> None:
     code, folder = package
     assert code.check(folder).not_covered == ("interpreter", "libraries", "verifier")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("bin/python3.13", "altered"),
+        ("bin/python", "altered"),
+        ("lib/python3/ssl.py", "altered"),
+        ("lib/python3/lib-dynload/_ssl.so", "altered"),
+        ("lib/python3/__pycache__/ssl.cpython-313.pyc", "altered"),
+        ("lib/python3/ssl.py", "missing"),
+        ("bin/python3.13", "missing"),
+        ("lib/python3/sitecustomize.py", "extra"),
+        ("lib/python3/lib-dynload/_hashlib.so", "extra"),
+        ("lib/libcrypto.so.3", "extra"),
+        ("bin/pyvenv.cfg", "extra"),
+    ],
+)
+def test_a_python_of_its_own_is_compared_to_its_last_file(tmp_path: Path, name: str, kind: str) -> None:
+    code, folder = made(tmp_path, self_contained)
+    path = code.root / OWN_ENV / name
+    if path.is_symlink():
+        path.unlink()
+        path.symlink_to("/usr/bin/python3")
+    elif kind == "missing":
+        path.unlink()
+    else:
+        code.write(path, b"\x7fELF, another")
+    assert code.found(folder) == [(f"/{OWN_ENV}/{name}", kind)]
+
+
+def test_of_a_python_of_its_own_only_the_verifier_is_not_covered(tmp_path: Path) -> None:
+    code, folder = made(tmp_path, self_contained)
+    assert code.check(folder).not_covered == ("verifier",)
+    assert "dpkg" not in typed(code, folder).out
 
 
 def test_the_screen_and_the_json(package: Made) -> None:

@@ -96,12 +96,13 @@ def _kind(wanted: str | None, seen: str | None) -> DifferenceKind | None:
 def layout_for(manifest: Manifest, modules: str, *, version: str) -> InstallLayout:
     """Returns the layout of this installation: the one whose place the folder of modules begins with.
 
+    Of several it is the longest place's.
     Raises Misconfigured (`release_version`) where the manifest is of another
     version than the code, and (`release_layout`) where it has no such layout.
     """
     if manifest.version != version:
         raise Misconfigured(Fault.CODE_DIFFERS, "release_version", release=manifest.version, version=version)
-    for layout in manifest.layouts.values():
-        if modules.startswith(layout.place):
-            return layout
-    raise Misconfigured(Fault.NO_RELEASE, "release_layout", folder=modules)
+    found = [layout for layout in manifest.layouts.values() if modules.startswith(layout.place)]
+    if not found:
+        raise Misconfigured(Fault.NO_RELEASE, "release_layout", folder=modules)
+    return max(found, key=lambda layout: len(layout.place))

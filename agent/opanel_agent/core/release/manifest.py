@@ -38,6 +38,7 @@ _PATH: Final = rf"(?:{MODULES}|/{_PART})(?:/{_PART}){{0,16}}"
 _TARGET: Final = r"[A-Za-z0-9@._+/-]{1,256}"
 _VERSION: Final = r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}"
 _NOTICE: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_INTERPRETER: Final = r"/bin/python3\.[0-9]+\Z"
 _FILE_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}"
 
 
@@ -72,6 +73,11 @@ class InstallLayout:
     files: Mapping[str, str]
     links: Mapping[str, str]
     wheels: Wheels | None
+
+    @property
+    def carries_interpreter(self) -> bool:
+        """Returns whether the interpreter is one of its files, and with it the standard library and all libraries."""
+        return any(re.search(_INTERPRETER, path) is not None for path in self.files)
 
 
 @frozen

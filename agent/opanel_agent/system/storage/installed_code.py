@@ -8,8 +8,8 @@ Links are not followed and nothing is imported or run. Two things need more than
 - *libraries* of an installation that keeps its wheels: the lock pins each wheel by its digest, and a pinned wheel says
   what it installed.
 
-Left out: the interpreter and its standard library, which the system's package manager answers for; notes of pip's
-(`*.dist-info`), which are no code; and scripts of libraries, which nothing here starts.
+Left out: an interpreter and a standard library that the release did not bring, as the system's package manager answers
+for them; notes of pip's (`*.dist-info`), which are no code; and scripts of libraries, which nothing here starts.
 """
 
 import hashlib

@@ -61,14 +61,36 @@ def test_differences_are_in_order_and_each_has_its_own_sentence() -> None:
 
 
 def test_a_layout_is_known_by_where_the_modules_lie() -> None:
-    layouts = {"deb": signing.layout(place="/usr/lib/opanel-agent/env"), "installer": signing.layout()}
+    layouts = {
+        "deb": signing.layout(place="/usr/lib/opanel-agent/env"),
+        "installer": signing.layout(),
+        "self-contained": signing.layout(place="/opt/opanel-agent/env/lib"),
+    }
     read = manifest.verify(signing.release(layouts=layouts), signing.trusted_root())
     for modules, name in (
         ("/usr/lib/opanel-agent/env/lib/python3/site-packages", "deb"),
         ("/opt/opanel-agent/env-0.1.0-2/lib/python3.13/site-packages", "installer"),
+        ("/opt/opanel-agent/env/lib/python3.13/site-packages", "self-contained"),
     ):
         assert comparison.layout_for(read, modules, version="0.1.0") is read.layouts[name]
     with pytest.raises(Misconfigured, match="release_layout"):
         comparison.layout_for(read, "/home/x", version="0.1.0")
     with pytest.raises(Misconfigured, match="release_version"):
         comparison.layout_for(read, "/usr/lib/opanel-agent/env", version="0.1.1")
+
+
+@pytest.mark.parametrize(
+    ("path", "carried"),
+    [
+        ("/opt/opanel-agent/env/bin/python3.13", True),
+        ("/opt/opanel-agent/env/bin/python3.13-config", False),
+        ("modules/bin/python", False),
+    ],
+)
+def test_an_interpreter_of_the_release_s_own_is_a_file_of_it(path: str, *, carried: bool) -> None:
+    """A link is to the system's, which the release says nothing of."""
+    files = {**signing.layout()["files"], path: "0" * 64}
+    links = {"/opt/opanel-agent/env/bin/python3.11": "/usr/bin/python3.11"}
+    layouts = {"other": signing.layout(files=files, links=links)}
+    read = manifest.verify(signing.release(layouts=layouts), signing.trusted_root())
+    assert read.layouts["other"].carries_interpreter is carried
