@@ -62,7 +62,7 @@ class RequestHandler(Protocol):
         """Returns the response; or None when it needs a job, and the connection was told to `wait`."""
         ...
 
-    def late(self, connection: "Connection") -> Response:
+    def late(self, connection: "Connection", now_s: float) -> Response:
         """Returns the response to a connection that has waited long enough and is not answered otherwise."""
         ...
 

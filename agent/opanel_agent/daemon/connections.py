@@ -373,7 +373,7 @@ class ClientSockets:
             if client.queued and not client.http.out:  # what it waits for is its turn
                 continue
             if client.http.phase is Phase.WAITING:
-                client.http.answer(self._handler.late(client.http), now_s)
+                client.http.answer(self._handler.late(client.http, now_s), now_s)
             else:
                 client.http.overdue(now_s)
             self._settle(client, now_s)

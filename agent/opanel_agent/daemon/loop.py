@@ -130,7 +130,8 @@ class Daemon:
                 connection_limits=self._limits.connection_limits,
                 timeouts=self._limits.timeouts,
             )
-            self._job_queue.restore(self._runtime_dir.saved(), self._runtime_dir.last_license(), time.time())
+            saved, last_license = self._runtime_dir.saved(), self._runtime_dir.last_license()
+            self._job_queue.restore(saved, last_license, wall_s=time.time(), now_s=self._clock_s())
             restored = self._job_queue.answer
             self._notifier.ready(f"license {restored.summary}, of before the start" if restored else "no answer yet")
             self._reporter.event("started")
@@ -234,7 +235,7 @@ class Daemon:
             _reap_orphans()
 
     def _finish(self, ended: JobResult, now_s: float) -> None:
-        before = self._job_queue.answer
+        before = self._status(now_s)
         outcome = self._job_queue.finished(ended, now_s)
         self._reporter.set_language(outcome.language)
         for line in outcome.lines:
@@ -244,9 +245,15 @@ class Daemon:
         if outcome.answer is not None:
             self._publish(outcome.answer, now_s)
             self._reporter.license(outcome.answer.state, outcome.answer.reasons, now_s)
-            if before is None or before.summary != outcome.answer.summary:
-                self._notifier.status(f"license {outcome.answer.summary}")
+        elif outcome.trouble and self._job_queue.served(now_s) is None:
+            self._reporter.no_answer(outcome.trouble, now_s)
+        if before != self._status(now_s):
+            self._notifier.status(self._status(now_s))
         self._reply(outcome.replies, now_s)
+
+    def _status(self, now_s: float) -> str:
+        served = self._job_queue.served(now_s)
+        return "no answer" if served is None else f"license {served.summary}"
 
     def _publish(self, answer: PublishedAnswer, now_s: float) -> None:
         try:
@@ -310,7 +317,7 @@ class Daemon:
         self._notifier.stopping()
         self._clients.finish()
         self._runtime_dir.unlink_socket()  # whoever waits there already is still taken in
-        self._reply(self._job_queue.abandon(), now_s)
+        self._reply(self._job_queue.abandon(now_s), now_s)
         self._end_s = now_s + self._limits.stop_s + _KILL_S
         self._drained_s = now_s + self._limits.drain_s
         if self._job_process is not None:

@@ -24,8 +24,12 @@ SENTENCES: Final[Mapping[str, tuple[str, str]]] = {  # English, Turkish
     ),
     "license": ("The license is now {state}: {reasons}.", "Lisansın durumu artık {state}: {reasons}."),
     "job_failed": (
-        "The license could not be evaluated ({error}); the last answer remains valid. What to do: opanel-agent status.",
-        "Lisans değerlendirilemedi ({error}); son yanıt geçerli. Yapılacak işi görmek için: opanel-agent status.",
+        "The license could not be evaluated ({error}); the last answer stands for now. What to do: opanel-agent status.",
+        "Lisans değerlendirilemedi ({error}); son yanıt şimdilik geçerli. Yapılacak iş için: opanel-agent status.",
+    ),
+    "no_answer": (
+        "No answer: the license cannot be evaluated ({error}), and the last answer expired. See opanel-agent doctor.",
+        "Yanıt yok: lisans değerlendirilemiyor ({error}) ve son yanıtın süresi doldu. Bakın: opanel-agent doctor.",
     ),
     "job_recovered": ("The license is evaluated again.", "Lisans yeniden değerlendirilebiliyor."),
     "socket_healed": (
@@ -60,6 +64,7 @@ class Reporter:
         self._license = Reported("", -math.inf)
         self._trouble = Reported("", -math.inf)
         self._unwritten_s = -math.inf
+        self._silent_s = -math.inf
         self._unhealed_s = -math.inf
         self._lines: dict[str, float] = {}  # when each was found last
 
@@ -90,6 +95,12 @@ class Reporter:
             self.event("job_failed", level="error", error=error)
         else:
             self.event("job_recovered")
+
+    def no_answer(self, error: str, now_s: float) -> None:
+        """Reports that no answer can be given, once a day while it lasts."""
+        if now_s - self._silent_s >= DAY_S:
+            self._silent_s = now_s
+            self.event("no_answer", level="error", error=error)
 
     def answer_not_written(self, error: str, now_s: float) -> None:
         """Reports that the answer's file could not be written, once a day while it lasts."""

@@ -47,6 +47,7 @@ MESSAGE_IDS: Final[Mapping[str, str]] = {
     "license_begun": "ef966f05ae3a40fc9db70442c776ba5e",
     "license_waits": "92115eaebc24477c88352f8f47de9bd0",
     "license_warning": "ddf058403b163b58dd845226db1b5fe4",
+    "no_answer": "6d2f0a9b41c84e7f9a3d5be8702c14f6",
     "purged": "29add3b6928044b49978d8f5b6fb95b7",
     "receipt_refused": "181ea244f10312789e887e8315721b73",
     "receipt_unreadable": "330a29b66e72d1beaa4012891fb621a7",

@@ -39,7 +39,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.mark.parametrize(
     ("path", "wanted"),
     [
-        ("/v1/license", {"schema": 1, "state": "active", "reasons": ["ok"]}),
+        ("/v1/license", {"schema": 1, "state": "active", "reasons": ["ok"], "as_of": 0, "good_until": 604_800}),
         ("/v1/consent", {"asked": []}),
     ],
 )
@@ -122,12 +122,13 @@ def test_before_the_first_answer_it_says_so(place: Path) -> None:
     ],
 )
 def test_a_job_that_goes_wrong_changes_nothing(place: Path, job: str, detail: str) -> None:
-    with running(place, BY_INTENT.format(job), job_limits={"deadline_s": 1.0}) as daemon:
+    with running(place, BY_INTENT.format(job), job_limits={"deadline_s": 3.0}) as daemon:
         before = daemon.wait().ask("GET", "/v1/answer").json
         reply = daemon.ask("POST", "/v1/activate")
         assert (reply.status, reply.json["ok"], reply.json["error"]["detail"]) == (200, False, detail)
         assert reply.json["license"]["state"] == "active"
-        assert daemon.ask("GET", "/v1/answer").json == before | {"trouble": reply.json["error"]}
+        marks = {"trouble": reply.json["error"], "outdated": True}  # the job before named no file to see a change by
+        assert daemon.ask("GET", "/v1/answer").json == before | marks
         assert daemon.ask("POST", "/v1/release").json["ok"] is True
         assert daemon.ask("GET", "/v1/answer").json == before
         assert detail in daemon.log
@@ -164,6 +165,16 @@ def test_a_failed_job_is_tried_again(place: Path) -> None:
     job = "seen = sys.argv[0] + '.seen'\nif os.path.exists(seen): reply()\nelse: open(seen, 'w'); sys.exit(1)"
     with running(place, job, retry_policy={"retry_first_s": 0.2}) as daemon:
         daemon.wait()
+
+
+def test_jobs_that_crash_for_good_leave_no_answer_once_the_last_one_is_good_no_longer(place: Path) -> None:
+    once = "seen = sys.argv[0] + '.seen'\nif os.path.exists(seen): os.abort()\nopen(seen, 'w')\n"
+    job = once + "reply(next_run_s=1, good_for_s=5)"
+    with running(place, job, retry_policy={"retry_first_s": 0.2, "retry_last_s": 0.2}) as daemon:
+        daemon.wait()
+        until(lambda: daemon.ask("GET", "/v1/license").status == 503, 30)
+        assert daemon.ask("GET", "/v1/license").problem == "evaluate_failed"
+        until(lambda: "event=no_answer" in daemon.log, 30)
 
 
 def test_evaluate_runs_again_when_it_said(place: Path) -> None:

@@ -205,8 +205,10 @@ def test_what_a_job_keeps_finding_is_told_once() -> None:
         reporter.job_event("ledger_unusable", "error", "m", {"code": "io_failed"}, at * HOUR)
         reporter.job_event("purged", "info", "m", {"id": at}, at * HOUR)
         reporter.answer_not_written("io_failed", at * HOUR)
+        reporter.no_answer("job_failed", at * HOUR)
     assert heard.events.count("ledger_unusable") == heard.events.count("answer_not_written") == 1
     assert heard.events.count("purged") == 200
+    assert heard.events.count("no_answer") == 9, "once a day, while nothing is answered"
     reporter.job_event("ledger_unusable", "error", "m", {"code": "io_failed"}, 300 * HOUR)
     assert heard.events.count("ledger_unusable") == 2
 

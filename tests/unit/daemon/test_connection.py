@@ -38,7 +38,7 @@ class Counter:
             return None
         return Response(status=200, body=str(len(self.taken)).encode())
 
-    def late(self, connection: Connection) -> Response:
+    def late(self, connection: Connection, now_s: float) -> Response:
         return Response(status=202, body=b"late")
 
 

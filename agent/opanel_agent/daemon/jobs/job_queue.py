@@ -11,8 +11,9 @@ command of the owner is always admitted. Whatever narrows is, too, and goes befo
 unless that narrows as well: whoever waits for that one would be told that it had failed.
 
 What a job prints is checked whole before any of it counts (`result_frame`): a job that fails changes nothing but when
-the next one runs, and the last answer stands. A job that could not use the state's folder brings an answer that is
-provisional: the last one stands before it as long as it said that it may be relied on, and no longer.
+the next one runs. The last answer then stands as long as it said that it may be relied on, and no longer: from there on
+there is none, which a panel takes as it takes silence (docs/json.md). Else a license whose evaluation crashes would never
+expire. A job that could not use the state's folder brings an answer that is provisional, for when that time is over.
 """
 
 import math
@@ -110,7 +111,7 @@ class JobQueue:
         self.narrowed = False  # a request wants the running job ended
         self._retry_policy = retry_policy
         self._owner = owner
-        self._trouble: object = None  # the error of the last job, while it left no answer
+        self._trouble: object = None  # the error of the last job, where it left no answer, or a provisional one
         self._queue: list[QueuedJob] = []
         self._routine = START  # what runs when nothing was asked for: the first time, and then TICK
         self._next_s = -math.inf
@@ -121,16 +122,17 @@ class JobQueue:
         self._stopping = False
         self._stamp = stamp
         self._watch: Mapping[str, str] = {}  # what the answer was computed from
-        self._good_for_s = 0.0  # how long the answer may be relied on, from `_answered_s` on
-        self._answered_s: float | None = None  # None: it was restored, and no job has ended since
+        self._answered_s = -math.inf  # when the answer came, or was restored
+        self._good_for_s = 0.0  # how long it may be relied on from then on
+        self._provisional = False  # it is of a job that could not use the state's folder
 
-    def restore(self, data: bytes, license_: bytes, wall_s: float) -> None:
+    def restore(self, data: bytes, license_: bytes, *, wall_s: float, now_s: float) -> None:
         """Serves the answer that was saved before this start until there is a new one, where it is still good.
 
         Where there is none, as after a reboot, it is the license's part alone that was kept.
         """
         self.answer = restore_answer(data, wall_s) or restore_license(license_, wall_s)
-        self._good_for_s = good_for_s(self.answer, wall_s)
+        self._answered_s, self._good_for_s = now_s, good_for_s(self.answer, wall_s)
 
     def peer(self, uid: int) -> Peer:
         """Returns who has this uid: uid 0 and the user of a user installation are the owner."""
@@ -142,13 +144,13 @@ class JobQueue:
 
     def take(self, route: Route, body: bytes, connection: Connection, now_s: float) -> Response | None:
         """Returns the response; or None where a job was queued, and the connection waits for it."""
-        made = respond(route, body, self.answer, self._trouble, owner=connection.peer.owner)
+        made = respond(route, body, self.served(now_s), self._trouble, owner=connection.peer.owner)
         if isinstance(made, Response):
             return self._as_of_now(route, made, connection, now_s) if route.member in OF_CONSENT else made
         ahead = made.ends_running_job and self._may_overtake(connection.peer, now_s)
         self.narrowed = self.narrowed or (ahead and self._runs_under_wider_permission())
         if self._stopping:
-            return self._stopped_reply()
+            return self._stopped_reply(now_s)
         if not self.ask(made, connection, always=connection.peer.owner or made.ends_running_job, ahead=ahead):
             return problem("jobs_taken", headers=(("Retry-After", "60"),))
         if route.min_interval_s and not connection.peer.owner:
@@ -174,11 +176,11 @@ class JobQueue:
 
     def _as_of_now(self, route: Route, made: Response, connection: Connection, now_s: float) -> Response | None:
         """Returns the response where nothing changed since; else None, and the connection waits for a job that reads all."""
-        if self._stopping or not self._watch:
-            return made
         stamps = {path: self._stamp(path) for path in self._watch}
-        if stamps == self._watch:
+        if self._stopping or (stamps == self._watch and (self._watch or self._trouble is None)):
             return made
+        if self._trouble is not None:  # what fails is not tried again for everyone who asks
+            return self._outdated(route, connection, now_s)
         job = self._look_after(stamps)
         job.readers.append((connection, route))
         connection.wait(now_s + self._retry_policy.look_s)
@@ -196,16 +198,18 @@ class JobQueue:
         job.stamps = stamps  # it has read nothing yet
         return job
 
-    def late(self, connection: Connection) -> Response:
+    def late(self, connection: Connection, now_s: float) -> Response:
         """Returns the response to a client whose job goes on without it: 202 to a POST, the answer of before to a GET."""
         for task in (*self._queue, *([self.running] if self.running else [])):
             for reader in [reader for reader in task.readers if reader[0] is connection]:
                 task.readers.remove(reader)
-                owner = connection.peer.owner
-                return show_outdated(reader[1], self.answer, self._trouble, owner=owner)
+                return self._outdated(reader[1], connection, now_s)
             if connection in task.waiting:
                 task.waiting.remove(connection)
-        return body_json(ok=None, error=None, result=b"null", answer=self.answer)
+        return body_json(ok=None, error=None, result=b"null", answer=self.served(now_s))
+
+    def _outdated(self, route: Route, connection: Connection, now_s: float) -> Response:
+        return show_outdated(route, self.served(now_s), self._trouble, owner=connection.peer.owner)
 
     def ask(
         self, start: Start, connection: Connection | None = None, *, always: bool = True, ahead: bool = False
@@ -251,39 +255,43 @@ class JobQueue:
         job, self.running, self.narrowed = self.running, None, False
         effects = self._finished(job, ended, now_s)
         readers = job.readers if job else []
-        return effects._replace(replies=[*effects.replies, *self._shown(readers)])
+        return effects._replace(replies=[*effects.replies, *self._shown(readers, now_s)])
 
     def _finished(self, job: QueuedJob | None, ended: JobResult, now_s: float) -> JobEffects:
         waiting = job.waiting if job else []
         try:
             frame = read_frame(ended)
         except AgentError as error:
-            self._watch = {}  # what fails is not tried again for everyone who asks: the answer says that it failed
             return self._failed(job, error, now_s)
         if job is not None and _is_callers_error(job.start, frame):
-            return JobEffects(replies=self._replies(waiting, frame), trouble=None, lines=frame.lines)
+            return JobEffects(replies=self._replies(waiting, frame, now_s), trouble=None, lines=frame.lines)
         self._failures = 0
         self._plan(job, now_s + frame.next_run_s)
-        answer = None if frame.provisional and self._stands(now_s) else frame.answer
-        if answer is not None and not frame.provisional:
+        answer = None if frame.provisional and not self._provisional and self._is_good(now_s) else frame.answer
+        if answer is not None:
+            self.answer, self._provisional = answer, frame.provisional
             self._answered_s, self._good_for_s = now_s, good_for_s(answer)
-        self.answer = answer or self.answer
         self._watch = frame.watch
         failed = answer is None or frame.provisional
         self._trouble = frame.error if failed else None
         return JobEffects(
-            replies=self._replies(waiting, frame),
+            replies=self._replies(waiting, frame, now_s),
             answer=answer,
             trouble=error_text(frame.error) if failed else "",
             lines=frame.lines,
             language=frame.language,
         )
 
-    def _stands(self, now_s: float) -> bool:
-        """Tells whether the last answer may still be relied on: by the loop's clock, which nobody can set back."""
-        if self._answered_s is None:
-            self._answered_s = now_s
-        return self.answer is not None and now_s - self._answered_s < self._good_for_s
+    def served(self, now_s: float) -> PublishedAnswer | None:
+        """Returns the answer; None where there is none yet, or where its time is over and no job brings another.
+
+        One that is due anew is served while the job runs.
+        """
+        return self.answer if self._trouble is None or self._is_good(now_s) else None
+
+    def _is_good(self, now_s: float) -> bool:
+        """Tells whether the answer may still be relied on: by the loop's clock, which nobody can set back."""
+        return now_s - self._answered_s < self._good_for_s
 
     def _plan(self, job: QueuedJob | None, at_s: float) -> None:
         """Plans the next routine. A request may bring it forward, and never puts it off: only it checks and sends."""
@@ -291,40 +299,40 @@ class JobQueue:
         self._next_s = at_s if routine else min(self._next_s, at_s)
 
     def _failed(self, job: QueuedJob | None, error: AgentError, now_s: float) -> JobEffects:
-        reply = body_json(ok=False, error=error.to_json(), result=b"null", answer=self.answer)
+        purposely = error.detail in _ON_PURPOSE
+        if not purposely:
+            self._failures += 1
+            self._trouble = error.to_json()
+            self._plan(job, now_s + self._retry_policy.retry_s(self._failures))
+        reply = body_json(ok=False, error=error.to_json(), result=b"null", answer=self.served(now_s))
         replies = [(connection, reply) for connection in (job.waiting if job else [])]
-        if error.detail in _ON_PURPOSE:
-            return JobEffects(replies=replies, trouble=None)
-        self._failures += 1
-        self._trouble = error.to_json()
-        self._plan(job, now_s + self._retry_policy.retry_s(self._failures))
-        return JobEffects(replies=replies, trouble=str(error))
+        return JobEffects(replies=replies, trouble=None if purposely else str(error))
 
-    def _shown(self, readers: Sequence[tuple[Connection, Route]]) -> Replies:
+    def _shown(self, readers: Sequence[tuple[Connection, Route]], now_s: float) -> Replies:
         """What each GET that waited gets, from the answer as it is now."""
-        shown: Replies = []
-        for connection, route in readers:
-            response = respond(route, b"", self.answer, self._trouble, owner=connection.peer.owner)
-            if isinstance(response, Response):
-                shown.append((connection, response))
-        return shown
+        if self._trouble is not None:
+            return [(connection, self._outdated(route, connection, now_s)) for connection, route in readers]
+        owners = [(connection, route, connection.peer.owner) for connection, route in readers]
+        shown = [(each, respond(route, b"", self.answer, owner=owner)) for each, route, owner in owners]
+        return [(connection, response) for connection, response in shown if isinstance(response, Response)]
 
-    def _replies(self, waiting: Sequence[Connection], frame: ResultFrame) -> Replies:
-        return [(connection, self._reply(frame, owner=connection.peer.owner)) for connection in waiting]
+    def _replies(self, waiting: Sequence[Connection], frame: ResultFrame, now_s: float) -> Replies:
+        served = self.served(now_s)
+        return [(connection, self._reply(frame, served, owner=connection.peer.owner)) for connection in waiting]
 
-    def _reply(self, frame: ResultFrame, *, owner: bool) -> Response:
+    def _reply(self, frame: ResultFrame, served: PublishedAnswer | None, *, owner: bool) -> Response:
         result = frame.result if owner else frame.peer_result
-        return body_json(ok=frame.ok, error=frame.error, result=result, answer=self.answer)
+        return body_json(ok=frame.ok, error=frame.error, result=result, answer=served)
 
-    def _stopped_reply(self) -> Response:
-        return body_json(ok=False, error=stopping().to_json(), result=b"null", answer=self.answer)
+    def _stopped_reply(self, now_s: float) -> Response:
+        return body_json(ok=False, error=stopping().to_json(), result=b"null", answer=self.served(now_s))
 
-    def abandon(self) -> Replies:
+    def abandon(self, now_s: float) -> Replies:
         """Empties the queue at the end and returns what everyone who waits in it is answered; later jobs are refused."""
         self._stopping = True
-        reply = self._stopped_reply()
+        reply = self._stopped_reply(now_s)
         queue, self._queue = self._queue, []
-        shown = [entry for job in queue for entry in self._shown(job.readers)]
+        shown = [entry for job in queue for entry in self._shown(job.readers, now_s)]
         return [*((connection, reply) for job in queue for connection in job.waiting), *shown]
 
 

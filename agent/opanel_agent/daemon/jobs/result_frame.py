@@ -122,7 +122,7 @@ def _read(frame: object) -> ResultFrame:
             "next_run_s": int(next_run_s),
             "result": result,
             **rest,
-        } if not isinstance(next_run_s, bool):
+        } if not isinstance(next_run_s, bool) and (answer is not None or error is not None):
             shown = result
             if isinstance(result, dict):  # what a pass did to reports is the owner's to see
                 shown = {name: value for name, value in result.items() if name != "consent"}

@@ -18,12 +18,19 @@ from opanel_agent.daemon.jobs.job_queue import consent_changed as job_narrowed
 from opanel_agent.daemon.reporter import Reporter
 
 OWNER = 1000
+GOOD_FOR_S = 7 * 86_400
 
 
 def frame(**changes: Any) -> dict[str, Any]:
     answer = {
         "schema": 1,
-        "license": {"schema": 1, "state": "grace", "reasons": ["suspended", "root_old"]},
+        "license": {
+            "schema": 1,
+            "state": "grace",
+            "reasons": ["suspended", "root_old"],
+            "as_of": 0,
+            "good_until": GOOD_FOR_S,
+        },
         "consent": {"asked": []},
     }
     return {"schema": 1, "ok": True, "error": None, "answer": answer, "next_run_s": 100, "result": 7} | changes
@@ -42,11 +49,11 @@ def post(work: JobQueue, path: str, asker: Connection, now_s: float, body: bytes
     return work.take(route, body, asker, now_s) if isinstance(route, Route) else route
 
 
-def get(work: JobQueue, path: str) -> Response:
+def get(work: JobQueue, path: str, now_s: float = 0) -> Response:
     asker = connection()
-    route = work.admit("GET", path, asker.peer, 0)
+    route = work.admit("GET", path, asker.peer, now_s)
     assert isinstance(route, Route)
-    response = work.take(route, b"", asker, 0)
+    response = work.take(route, b"", asker, now_s)
     assert response is not None
     return response
 
@@ -169,7 +176,7 @@ def test_whoever_was_told_that_it_takes_longer_is_not_told_again() -> None:
     post(work, "/v1/remove", begun, 0)
     assert work.next_task(0) is not None
     post(work, "/v1/release", queued, 0)
-    assert work.late(begun).status == work.late(queued).status == 202
+    assert work.late(begun, 0).status == work.late(queued, 0).status == 202
     assert work.finished(ended(frame()), 40).replies == []
     assert run(work, 40).replies == []
 
@@ -216,7 +223,7 @@ def test_whatever_narrows_is_admitted_to_a_full_queue_and_joins_what_waits() -> 
 def test_narrowing_ends_what_runs_even_at_the_end() -> None:
     work = JobQueue(RetryPolicy(), OWNER)
     work.next_task(0)
-    work.abandon()
+    work.abandon(0)
     refused = post(work, "/v1/narrowed", connection(owner=True), 1)
     assert refused is not None
     assert json.loads(refused.body)["error"]["detail"] == "daemon_stopping"
@@ -264,10 +271,10 @@ def test_the_group_ends_what_runs_once_a_minute_and_the_owner_always() -> None:
 def test_at_the_end_those_who_wait_hear_so() -> None:
     work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
     post(work, "/v1/release", asker, 0)
-    ((asker_of_it, response),) = work.abandon()
+    ((asker_of_it, response),) = work.abandon(0)
     assert asker_of_it is asker
     assert json.loads(response.body)["error"]["detail"] == "daemon_stopping"
-    assert work.abandon() == []
+    assert work.abandon(0) == []
 
 
 def test_an_answer_is_kept_in_the_parts_that_are_served() -> None:
@@ -310,10 +317,12 @@ def test_a_frame_without_answer_leaves_the_last() -> None:
     work = JobQueue(RetryPolicy(), OWNER)
     run(work, 0)
     before = work.answer
-    outcome = run(work, 100, ended(frame(answer=None)))
+    outcome = run(work, 100, ended(frame(answer=None, error=JOB_ERROR, ok=False)))
     assert outcome.answer is None
     assert work.answer is before is not None
 
+
+JOB_ERROR = {"kind": "Bug", "code": "internal", "detail": "unforeseen", "values": {}}
 
 JOURNAL_CHANGES: list[dict[str, Any]] = [
     {"fields": {"event": 1}},
@@ -338,6 +347,7 @@ GARBAGE: list[Any] = [
     b"{}",
     json.dumps(frame()).encode() * 2,
     frame(schema=2),
+    frame(answer=None),
     frame(ok=None),
     frame(error="x"),
     frame(error={"kind": "Bug"}),
@@ -491,7 +501,7 @@ def test_an_evaluation_that_nobody_asked_for_and_that_fails_is_one() -> None:
 
 def test_a_command_at_the_end_is_refused_at_once() -> None:
     work, asker = JobQueue(RetryPolicy(), OWNER), connection(owner=True)
-    work.abandon()
+    work.abandon(0)
     response = post(work, "/v1/remove", asker, 0)
     assert response is not None
     assert json.loads(response.body)["error"]["detail"] == "daemon_stopping"
@@ -510,7 +520,7 @@ def saved(**license_members: Any) -> bytes:
 @pytest.mark.parametrize("now_s", [700, 1000, 1999])
 def test_the_last_answer_is_served_from_the_start_and_marked(now_s: int) -> None:
     work = JobQueue(RetryPolicy(), OWNER)
-    work.restore(saved(), b"", now_s)
+    work.restore(saved(), b"", wall_s=now_s, now_s=0)
     assert work.answer is not None
     assert json.loads(work.answer.license)["restored"] is True
     assert "last_left" not in json.loads(work.answer.peers)
@@ -531,7 +541,7 @@ def test_the_last_answer_is_served_from_the_start_and_marked(now_s: int) -> None
 )
 def test_an_answer_that_may_not_be_relied_on_is_not_served(data: bytes, now_s: int) -> None:
     work = JobQueue(RetryPolicy(), OWNER)
-    work.restore(data, b"", now_s)
+    work.restore(data, b"", wall_s=now_s, now_s=0)
     assert work.answer is None
 
 
@@ -543,7 +553,7 @@ def kept(**license_members: Any) -> bytes:
 @pytest.mark.parametrize("data", [b"", saved(good_until=1200)])
 def test_after_a_reboot_it_is_the_license_alone_that_is_served_and_nothing_else_is_claimed(data: bytes) -> None:
     work = JobQueue(RetryPolicy(), OWNER)
-    work.restore(data, kept(), 1500)
+    work.restore(data, kept(), wall_s=1500, now_s=0)
     for path, status in (("/v1/license", 200), ("/v1/consent", 503), ("/v1/answer", 503)):
         response = get(work, path)
         assert response.status == status
@@ -568,7 +578,7 @@ def test_after_a_reboot_it_is_the_license_alone_that_is_served_and_nothing_else_
 )
 def test_a_license_that_may_not_be_relied_on_is_not_served_after_a_reboot_either(data: bytes, now_s: int) -> None:
     work = JobQueue(RetryPolicy(), OWNER)
-    work.restore(b"", data, now_s)
+    work.restore(b"", data, wall_s=now_s, now_s=0)
     assert work.answer is None
 
 
@@ -653,7 +663,7 @@ def test_a_job_that_takes_too_long_leaves_the_answer_of_before_which_says_so(fre
     for path in ("/v1/consent", "/v1/answer"):
         asker = connection()
         assert ask(fresh, path, asker, 10) is None
-        answer = json.loads(fresh.late(asker).body)
+        answer = json.loads(fresh.late(asker, 10).body)
         assert answer["outdated"] is True
         assert answer.get("license", answer) == answer["license"] if path == "/v1/answer" else "asked" in answer
     assert run(fresh, 10, consented(permitted=False, disk=disk)).replies == []
@@ -666,14 +676,18 @@ def test_a_job_that_fails_is_not_tried_again_for_everyone_who_asks(fresh: JobQue
     effects = run(fresh, 10, ended(error=Bug(Fault.JOB_FAILED, "job_status", status=1)))
     assert [client for client, _ in effects.replies] == [asker]
     assert b'"trouble"' in effects.replies[0][1].body
-    assert ask(fresh, "/v1/answer", connection(), 11) is not None
+    for path in ("/v1/answer", "/v1/consent"):
+        shown = ask(fresh, path, connection(), 11)
+        assert shown is not None
+        assert json.loads(shown.body)["outdated"] is True, "the files say something else, and no job has read it"
+    assert "outdated" not in json.loads(get(fresh, "/v1/license").body)
 
 
 def test_at_the_end_whoever_waits_for_what_may_leave_is_answered(fresh: JobQueue, disk: Disk) -> None:
     disk.stamps = disk.stamps | {"/etc/do-not-track": "2"}
     asker = connection()
     assert ask(fresh, "/v1/consent", asker, 10) is None
-    assert [client for client, _ in fresh.abandon()] == [asker]
+    assert [client for client, _ in fresh.abandon(0)] == [asker]
     assert ask(fresh, "/v1/consent", connection(), 10) is not None
 
 
@@ -755,19 +769,22 @@ def test_the_answer_of_before_stands_for_as_long_as_it_said_and_no_longer() -> N
     effects = run(work, 999, provisional())
     assert (state_of(work), effects.answer) == ("active", None)
     assert effects.trouble == "io_failed/state_unusable"
-    effects = run(work, 1100, provisional())
-    assert state_of(work) == "unlicensed"
+    assert get(work, "/v1/license", 999).status == 200
+    for later_s in (1100, 1200):
+        effects = run(work, later_s, provisional())
+        assert state_of(work) == "unlicensed"
+        assert get(work, "/v1/license", later_s).status == 200
     assert effects.answer is not None
     assert effects.trouble == "io_failed/state_unusable"
     assert json.loads(get(work, "/v1/answer").body)["trouble"]["detail"] == "state_unusable"
-    run(work, 1200, good("active"))
+    run(work, 1300, good("active"))
     assert state_of(work) == "active"
     assert json.loads(get(work, "/v1/answer").body).get("trouble") is None
 
 
 def test_one_that_was_restored_stands_for_what_was_left_of_its_time() -> None:
     work = JobQueue(RetryPolicy(), OWNER)
-    work.restore(saved(), b"", 1900)
+    work.restore(saved(), b"", wall_s=1900, now_s=0)
     run(work, 50, provisional())
     assert state_of(work) == "grace"
     run(work, 151, provisional())
@@ -778,3 +795,61 @@ def test_without_an_answer_of_before_the_provisional_one_is_served_at_once() -> 
     work = JobQueue(RetryPolicy(), OWNER)
     run(work, 0, provisional())
     assert state_of(work) == "unlicensed"
+
+
+# an evaluation that crashes, for good
+
+
+CRASHES = {
+    "it is killed": ended(error=Bug(Fault.JOB_FAILED, "job_killed", signal=9)),
+    "it raises": ended(frame(ok=False, error=JOB_ERROR, answer=None)),
+    "it prints nonsense": ended(b"x"),
+}
+
+
+def crashing(work: JobQueue, crash: JobResult, from_s: float, until_s: float) -> None:
+    """Every job from one moment to another; the loop runs each as soon as it is due."""
+    now_s = max(from_s, work.due_s())
+    while now_s < until_s:
+        run(work, now_s, crash)
+        now_s = work.due_s()
+
+
+@pytest.mark.parametrize("crash", CRASHES.values(), ids=CRASHES)
+def test_a_license_whose_evaluation_crashes_is_answered_as_long_as_the_last_answer_said_and_no_longer(
+    crash: JobResult,
+) -> None:
+    """Else it would stay `active` for ever. Short of it a crash costs an honest server nothing."""
+    work = JobQueue(RetryPolicy(), OWNER)
+    run(work, 0, good("active"))
+    crashing(work, crash, 100, 999)
+    assert json.loads(get(work, "/v1/license", 999).body)["state"] == "active"
+    for path in ("/v1/license", "/v1/answer", "/v1/consent"):
+        response = get(work, path, 1000)
+        problem = json.loads(response.body)
+        assert (response.status, problem["code"], "error" in problem) == (503, "job_failed", True), path
+    asker = connection()
+    post(work, "/v1/refresh", asker, 1000)
+    ((_, reply),) = run(work, 1000, crash).replies
+    assert json.loads(reply.body)["license"] is None
+    crashing(work, crash, 1100, 100_000)
+    assert get(work, "/v1/license", 100_000).status == 503
+    run(work, work.due_s(), good("grace"))
+    assert json.loads(get(work, "/v1/license", 200_000).body)["state"] == "grace"
+
+
+def test_an_answer_whose_time_is_over_is_served_until_the_evaluation_that_is_due_has_ended() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    run(work, 0, good("active"))
+    assert work.next_task(1000) is not None
+    assert json.loads(get(work, "/v1/license", 1060).body)["state"] == "active"
+    work.finished(CRASHES["it is killed"], 1061)
+    assert get(work, "/v1/license", 1061).status == 503
+
+
+def test_a_restart_gives_a_crashing_evaluation_no_more_time() -> None:
+    work = JobQueue(RetryPolicy(), OWNER)
+    work.restore(saved(), b"", wall_s=1900, now_s=50)
+    run(work, 50, CRASHES["it raises"])
+    assert get(work, "/v1/license", 149).status == 200
+    assert get(work, "/v1/license", 150).status == 503
