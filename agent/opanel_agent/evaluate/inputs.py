@@ -3,8 +3,8 @@
 Documents are verified from their bytes at every load. A file of the agent's own state that cannot be read any more is
 renamed to `*.broken` and logged, never silently replaced; a refused document leaves the previous good one in place.
 
-Loading writes in these cases only: the last good settings are kept, broken state files are moved aside, and a refused
-document is noted in the state so that the journal has it once.
+Loading writes in these cases only: the last good settings are kept, broken state files are moved aside, lost roots are
+taken back from their copy, and a refused document is noted in the state so that the journal has it once.
 """
 
 import hashlib
@@ -226,11 +226,22 @@ def _settings(ports: Ports) -> tuple[Settings, AgentError | None]:
 
 
 def _newest_root(ports: Ports, first: Root) -> Root:
+    """The newest that the state's roots lead to, or the copy of them: what was lost, or put back, begins anew from that."""
+    files, paths = ports.files, ports.paths
     try:
-        return trust.newest_root(ports.files, ports.paths, first)
+        own = trust.newest_root(files, paths, first)
     except (Untrusted, Misconfigured, Unreadable) as refused:
-        state_files.quarantine(ports.files, ports.paths.roots, refused)
-        return first
+        state_files.quarantine(files, paths.roots, refused)
+        own = first
+    copied = trust.walk_copy(files, paths, first)
+    if copied is None or copied[0].seq <= own.seq:
+        return own
+    newest, text = copied
+    try:
+        files.write(paths.roots, text)
+    except Storage as error:  # the copy stays, and the next pass tries again
+        log_event("state_not_saved", level="error", file=paths.roots.name, error=str(error))
+    return newest
 
 
 def _clock_state(ports: Ports, root: Root, clock: ClockReading) -> tuple[ClockState, int]:

@@ -84,7 +84,7 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         for directory in (paths.state_dir, *directories):
             unsaved.attempt(directory.name, partial(ports.files.sweep, directory))
         context = begin_pass(ports, whole_ledger=kind in _WHOLE_LEDGER)
-        install.share_roots(ports)
+        install.share_roots(ports, context.inputs.first_root, context.inputs.root)
         unsaved.attempt(paths.bundle.name, partial(install.begin_waiting, context))
         unsaved.attempt(paths.license.name, partial(install.files_of_root, context))
         withdrawn = changes.observe(context)

@@ -185,15 +185,15 @@ def _keep_list(context: PassContext, new: StatusList, token: bytes) -> None:
     context.install(inputs.documents.with_list(new))
 
 
-def share_roots(ports: Ports) -> None:
+def share_roots(ports: Ports, first: Root, newest: Root) -> None:
     """Hands fetch and courier the roots that the state has. Where that fails they go on asking where they did."""
     shared = ports.paths.shared_roots
     try:
         try:
-            trust.copy_roots(ports.files, ports.paths)
+            trust.copy_roots(ports.files, ports.paths, first, newest)
         except (Misconfigured, Unreadable) as refused:  # what lies there is no file of ours
             state_files.quarantine(ports.files, shared, refused)
-            trust.copy_roots(ports.files, ports.paths)
+            trust.copy_roots(ports.files, ports.paths, first, newest)
     except Storage as error:
         log_event("state_not_saved", level="error", file=str(shared), error=str(error))
 
@@ -212,7 +212,7 @@ def roots(context: PassContext, text: bytes) -> None:
     if newest.seq <= inputs.root.seq:
         return
     ports.files.write(ports.paths.roots, b"".join(root.lines for root in taken))
-    share_roots(ports)
+    share_roots(ports, inputs.first_root, newest)
     clock_state = effective_time.drop(inputs.clock_state, newest.kids)
     context.inputs = replace(
         inputs,

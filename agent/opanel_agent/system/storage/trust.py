@@ -4,7 +4,8 @@ The first root ships in the package, or a private authority's is named by `trust
 them). The state keeps every root since and they are walked from the first at each load: the file alone is never trusted.
 
 Evaluate lays a copy where fetch and courier read it, so that they follow when mirrors or endpoints change. They walk it from
-the first root, too: whoever writes that file without the root's keys can at most withhold an address.
+the first root, too: whoever writes that file without the root's keys can at most withhold an address. A state whose own
+roots are lost, damaged or older begins anew from the copy.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ import opanel_agent
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.documents.root import Root
-from opanel_agent.core.errors import Misconfigured, Untrusted
+from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 from opanel_agent.system.storage.settings import Settings
@@ -50,16 +51,31 @@ def newest_root(files: Files, paths: Paths, first: Root) -> Root:
     return first if text is None else root_document.walk(first, text)
 
 
-def copy_roots(files: Files, paths: Paths) -> None:
-    """Makes the copy of the walked roots what the state has; none where that has none. Raises Storage."""
-    text = files.read(paths.roots, max_bytes=MAX_ROOTS_BYTES)
-    if text == files.read(paths.shared_roots, max_bytes=MAX_ROOTS_BYTES):
+def walk_copy(files: Files, paths: Paths, first: Root) -> tuple[Root, bytes] | None:
+    """Returns the newest root that the copy leads to, and the copy; None where there is none that follows from `first`."""
+    try:
+        text = files.read(paths.shared_roots, max_bytes=MAX_ROOTS_BYTES)
+        return None if text is None else (root_document.walk(first, text), text)
+    except AgentError:
+        return None  # `copy_roots` makes it anew
+
+
+def copy_roots(files: Files, paths: Paths, first: Root, newest: Root) -> None:
+    """Makes the copy lead to the newest root, as the state's roots do; none is left that leads nowhere.
+
+    One that leads there already stays, also where the state's own could not be written. Raises Storage, and Misconfigured
+    for what is no file of ours.
+    """
+    text = files.read(paths.shared_roots, max_bytes=MAX_ROOTS_BYTES)
+    copied = None if text is None else walk_copy(files, paths, first)
+    if copied is not None and copied[0].seq >= newest.seq:
         return
-    if text is None:
+    own = None if newest.seq == first.seq else files.read(paths.roots, max_bytes=MAX_ROOTS_BYTES)
+    if own is None:
         files.remove(paths.shared_roots)
         return
     files.make_dir(paths.shared_roots.parent, mode=_DIRECTORY)
-    files.write(paths.shared_roots, text, mode=_READABLE)
+    files.write(paths.shared_roots, own, mode=_READABLE)
 
 
 def shared_root(files: Files, paths: Paths, settings: Settings) -> Root:

@@ -1,6 +1,8 @@
 """Mirrors and endpoints change by the next root: evaluate, fetch and courier follow it together, over many steps."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -104,9 +106,49 @@ def test_the_copy_is_read_by_all_and_goes_with_the_roots(made: Vendor, customer:
     entry = files.entry(PATHS.shared_roots)
     assert entry is not None
     assert entry.mode == 0o644
+    files.put(PATHS.shared_roots, b"of another authority")
     files.remove(PATHS.roots)
     customer.agent.run("tick")
     assert not files.exists(PATHS.shared_roots)
+
+
+LOSSES: Mapping[str, dict[str, Any] | None] = {
+    "lost": None,
+    "damaged": {"data": b"rot"},
+    "no file": {"kind": "dir"},
+    "of a backup": {"data": b""},
+}
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["room", "no room"])
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_roots_that_are_lost_begin_anew_from_their_copy(
+    made: Vendor, customer: Customer, loss: dict[str, Any] | None, *, full: bool
+) -> None:
+    """Else the license, whose keys only the newest root names, would be refused until a mirror answers."""
+    files, network = customer.agent.files, customer.agent.network
+    move(made, mirror=9001, role=Role.STATUS)
+    connect(customer.agent, made, url="http://127.0.0.1:9001")
+    customer.check()
+    kept = files.read(PATHS.roots, max_bytes=10**6)
+
+    def fault(step: str, path: Path) -> None:
+        if full and step in ("create", "write", "rename") and path.name == PATHS.roots.name:
+            raise Storage(Fault.DISK_FULL, "disk_full", file=str(path), errno="ENOSPC")
+
+    files.remove(PATHS.roots)
+    if loss is not None:
+        files.put(PATHS.roots, **loss)
+    files.fault = fault
+    for url in (URL, "http://127.0.0.1:9001"):
+        network.close(url)
+    for _ in range(2):
+        answer = customer.agent.run("start")["answer"]
+        assert (answer["root"]["seq"], answer["license"]["state"]) == (2, "active")
+        assert files.read(PATHS.shared_roots, max_bytes=10**6) == kept
+    files.fault = None
+    customer.agent.run("start")
+    assert files.read(PATHS.roots, max_bytes=10**6) == kept
 
 
 @pytest.mark.parametrize("damage", [b"x", b"", b"forged"])
