@@ -41,7 +41,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Lisans çevrimdışı doğrulanıyor: lisans otoritesine hiçbir istek gitmedi.",
         "The license is verified offline: the authority has seen no request.",
     ),
-    "silent": ("Lisans otoritesinın gördüğü istekler: yok.", "Requests that the authority has seen: none."),
+    "silent": ("Lisans otoritesinin gördüğü istekler: yok.", "Requests that the authority has seen: none."),
     "activate": (
         "Etkinleştirme: gönderilecekler önce gösteriliyor, sonra tam olarak onlar gönderiliyor.",
         "Activation: first it shows what will be sent, then sends exactly that.",
@@ -97,7 +97,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The administrator allows it. Now the report is made, shown and sent: exactly the bytes that were shown.",
     ),
     "received": (
-        "Lisans otoritesinın aldığı, sahibinin görebileceği haliyle; imzalı alındı belgesi bu sunucuda saklanıyor.",
+        "Lisans otoritesinin aldığı, sahibinin görebileceği haliyle; imzalı alındı belgesi bu sunucuda saklanıyor.",
         "What the authority received, as its owner may see it; its signed receipt is kept here.",
     ),
     "deny": (

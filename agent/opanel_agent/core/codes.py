@@ -97,6 +97,9 @@ class Reason(StrEnum):
     POLICY = "policy"
     # The notice has changed since it was answered.
     NOTICE_CHANGED = "notice_changed"
+    # The consent file was written meanwhile and says the same: what it said in
+    # between is not known.
+    CONSENT_REWRITTEN = "consent_rewritten"
     # Do-not-track is in force.
     OPT_OUT = "opt_out"
     # Offline is in force.

@@ -127,6 +127,8 @@ class ConsentReading:
     - `policies`: the good files of consent.d; `policies_refused`: what is wrong
       with each of the others; `ignored`: files there whose names do not count.
     - `in_doubt`: where a refused file may ask not to be tracked.
+    - `stamp`: what differs once consent.toml was written, replaced or taken
+      away, whatever it says then; empty where it is not looked at.
     - `withdrawals`: what was withdrawn; `withdrawals_refused`: what is wrong
       with a record of it, which may then have held any withdrawal.
     """
@@ -138,6 +140,7 @@ class ConsentReading:
     policies_refused: tuple[Misconfigured, ...] = ()
     ignored: tuple[str, ...] = ()
     in_doubt: tuple[Signal, ...] = ()
+    stamp: str = field(default="", compare=False)
     withdrawals: Withdrawals = field(default_factory=Withdrawals)
     withdrawals_refused: tuple[Misconfigured, ...] = ()
 

@@ -72,7 +72,7 @@ class EntryKind(StrEnum):
     CONSENT_REFUSED = "ConsentRefused"
     # A purpose that had been allowed was denied.
     CONSENT_WITHDRAWN = "ConsentWithdrawn"
-    CONSENT_INVALIDATED = "ConsentInvalidated"  # a newer notice, another machine
+    CONSENT_INVALIDATED = "ConsentInvalidated"  # a newer notice, another machine, a file rewritten
     # A signal not to be tracked, or to be offline, appeared.
     OPT_OUT_SEEN = "OptOutSeen"
     # A signal disappeared.

@@ -1,9 +1,11 @@
 """Records what changed in the administrator's consents and opt-outs since the last pass, and acts on it.
 
-An edit by hand is a valid act. A widening is in the ledger, durably, before anything follows from it; a narrowing counts at
-once and is recorded as soon as it can be. On a withdrawal (`evaluate.consent.withdrawals`), the held reports of the purpose
-are purged first and recorded then; for reports that had left, an erasure request is written to `ready/`. Where the ledger
-cannot be written, the next pass finds the same changes again, and nothing leaves meanwhile.
+An edit by hand is a valid act. A widening is in the ledger, durably, before anything follows from it; a narrowing
+counts at once and is recorded as soon as it can be. What a file said that was changed and changed back before a pass
+saw it is not known; that it was written is. Then the yes counts anew, and what waited goes. On a withdrawal
+(`evaluate.consent.withdrawals`), the held reports of the purpose are purged first and recorded then; for reports that
+had left, an erasure request is written to `ready/`. Where the ledger cannot be written, the next pass finds the same
+changes again, and nothing leaves meanwhile.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -92,6 +94,7 @@ def observe(context: PassContext) -> Withdrawn:
             log_event("ledger_not_written", level="error", error=str(trouble))
     if context.unrecorded is None:
         state.consent_sha256 = _digest_of(context.inputs.consent)
+        state.consent_stamp = context.inputs.consent.stamp
     return withdrawn
 
 
@@ -241,6 +244,10 @@ def _record_answer(context: PassContext, purpose: Purpose, withdrawn: Withdrawn)
         # A new ledger (the old one was broken, or lost) begins with the grant that stands.
         if now == "given" and context.ledger.latest(EntryKind.CONSENT_GIVEN, purpose) is None:
             _record(context.outbox, inputs, EntryKind.CONSENT_GIVEN, purpose)
+        elif now == "given" and _is_rewritten(context):
+            _purge_before_grant(context, purpose, withdrawn)
+            _record(context.outbox, inputs, EntryKind.CONSENT_INVALIDATED, purpose, reason=Reason.CONSENT_REWRITTEN)
+            _record(context.outbox, inputs, EntryKind.CONSENT_GIVEN, purpose)
         return
     if now in withdrawals.UNGRANTED and before not in withdrawals.UNGRANTED:
         # A withdrawal that could not be recorded: it is purged for all the same, and the next pass finds it again.
@@ -285,7 +292,18 @@ def answer_of(consent: ConsentReading, purpose: Purpose, notice: str, *, clone: 
     return "policy" if any(purpose in policy.denied for policy in consent.policies) else "given"
 
 
-def _record(outbox: Outbox, inputs: Inputs, kind: EntryKind, purpose: Purpose) -> None:
+def _is_rewritten(context: PassContext) -> bool:
+    """Tells whether consent.toml was written since the last pass and has the bytes of then.
+
+    It may have said no in between, and whoever changed it back did not see to it that nothing of before leaves. A command
+    that changes an answer changes bytes, and says itself what it withdraws.
+    """
+    state, consent = context.state, context.inputs.consent
+    same = state.consent_sha256 == _digest_of(consent)
+    return same and state.consent_stamp not in (None, "", consent.stamp)
+
+
+def _record(outbox: Outbox, inputs: Inputs, kind: EntryKind, purpose: Purpose, *, reason: Reason | None = None) -> None:
     file = inputs.consent.file
     data: dict[str, Datum] = {"owner": outbox.paths.owner, "notice": inputs.notice}
     if file is not None:
@@ -293,7 +311,7 @@ def _record(outbox: Outbox, inputs: Inputs, kind: EntryKind, purpose: Purpose) -
     if kind is EntryKind.CONSENT_GIVEN and file is not None and file.granted is not None:
         data |= {"by": file.granted.by, "role": file.granted.role, "on": file.granted.on}
     if kind is EntryKind.CONSENT_INVALIDATED:
-        data["reason"] = str(_invalid(inputs.consent, clone=inputs.clone))
+        data["reason"] = str(reason or _invalid(inputs.consent, clone=inputs.clone))
     outbox.ledger.append(kind, inputs.now, purpose=str(purpose), **data)
 
 

@@ -45,6 +45,7 @@ class AgentState:
     failed check, None after a success.
 
     Of the promise: `answers` is what was last recorded of each consent, `consent_sha256` the file it was read from,
+    `consent_stamp` when that was written (`system.file_stamp`),
     `ledger_seq` how many lines the ledger had (by it an older one in its place is seen), `signals` the opt-outs that stood,
     `reports` when the next report of a purpose is made, `retries` when one that failed is tried again. `identity` are
     digests of what makes the machine this one; where one changed, `clone_of` is the consent file that was answered for the
@@ -56,6 +57,7 @@ class AgentState:
     version: str | None = None
     clone_of: str | None = None
     consent_sha256: str | None = None
+    consent_stamp: Annotated[str | None, MAY_BE_ABSENT] = None
     quiet_until: int | None = None
     quiet_but: str | None = None
     unmatched_since: int | None = None

@@ -57,6 +57,7 @@ class LocalConsents:
         place = self._paths.consent
         file: ConsentFile | None = None
         refused: Misconfigured | None = None
+        stamp = self._files.stamp(place)  # before it is read: what is written meanwhile is seen as written
         try:
             file = self._file(place)
         except Misconfigured as fault:
@@ -72,6 +73,7 @@ class LocalConsents:
             policies_refused=tuple(faults.values()),
             ignored=ignored,
             in_doubt=(*(signal for path in unread for signal in self._in_doubt(path)), *doubts),
+            stamp=stamp,
             withdrawals=withdrawals,
             withdrawals_refused=damaged,
         )

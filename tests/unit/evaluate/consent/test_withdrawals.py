@@ -126,6 +126,42 @@ def test_it_enters_the_ledger_once_and_purges_what_waits(agent: Simulated, tmp_p
     assert posts(agent) == []
 
 
+def test_a_no_by_hand_that_no_pass_saw_purges_what_waits_and_leaves_its_trace(agent: Simulated) -> None:
+    """With the agent stopped, or quicker than it looks. What the file said is not known; that it was written is."""
+    waited = held(agent)
+    lay(agent, text(usage=False))
+    lay(agent, text())
+    agent.run("narrowed")
+    assert held(agent) == []
+    assert waited
+    assert answers(agent) == ["ConsentGiven", "ConsentInvalidated", "ConsentGiven"]
+    trace = next(each for each in entries(agent) if each["kind"] == "ConsentInvalidated")
+    assert trace["data"]["reason"] == "consent_rewritten"
+    assert reasons(agent) == []
+    pass_days(agent, days=14)
+    assert waited[0] not in {sealed.id for sealed in posts(agent)}
+    assert answers(agent) == ["ConsentGiven", "ConsentInvalidated", "ConsentGiven"]
+    assert posts(agent), "the yes of now counts"
+
+
+def test_a_file_that_nobody_wrote_leaves_what_waits(agent: Simulated) -> None:
+    waited = held(agent)
+    for _ in range(3):
+        agent.run("narrowed")
+    assert held(agent) == waited
+    assert answers(agent) == ["ConsentGiven"]
+
+
+def test_an_answer_to_another_question_leaves_what_waits(agent: Simulated, tmp_path: Path) -> None:
+    """A command writes the file, too, and says itself what it withdraws."""
+    waited = held(agent)
+    for argv in (("allow", CRASH), ("deny", CRASH)):
+        assert command(agent, tmp_path, "consent", *argv).status == 0
+        agent.run("narrowed")
+    assert held(agent) == waited
+    assert answers(agent) == ["ConsentGiven"]
+
+
 @every_way
 def test_an_older_copy_of_the_file_grants_nothing(agent: Simulated, tmp_path: Path, way: Way) -> None:
     """From a backup, from configuration management that lays the same allow again, with another comment or hold."""

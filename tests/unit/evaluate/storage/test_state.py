@@ -12,6 +12,7 @@ FULL = AgentState(
     version="0.1.0",
     clone_of="a" * 64,
     consent_sha256="b" * 64,
+    consent_stamp="7.1.2",
     quiet_until=1,
     quiet_but="license_status",
     unmatched_since=2,
@@ -37,7 +38,8 @@ FULL = AgentState(
 )
 WRITTEN = (
     b'{"accepted":{"' + b"d" * 64 + b'":10},"adopted":["' + b"e" * 64 + b'"],"answers":{"usage_statistics":"given"},'
-    b'"checked_at":5,"clone_of":"' + b"a" * 64 + b'","consent_sha256":"' + b"b" * 64 + b'","failure":"unreachable_tcp",'
+    b'"checked_at":5,"clone_of":"' + b"a" * 64 + b'","consent_sha256":"' + b"b" * 64 + b'","consent_stamp":"7.1.2",'
+    b'"failure":"unreachable_tcp",'
     b'"floors":{"1kid":11,"1kid/9":14},"identity":{"machine_id":"' + b"c" * 64 + b'"},"ledger_seq":7,"list_iat":6,'
     b'"quiet_but":"license_status","quiet_until":1,"refused_since":3,'
     b'"renewal":{"asked_at":13,"failure":"not_yet","license":"' + b"0" * 64 + b'","next_s":12},'
@@ -45,7 +47,7 @@ WRITTEN = (
     b'"signals":["existence in /etc/do-not-track"],"state":"active","state_since":4,"told":["' + b"f" * 64 + b'"],'
     b'"unmatched_since":2,"version":"0.1.0","warnings":["w"]}'
 )
-LATER = ("list_iat", "ledger_seq", "told", "renewal", "shard_iats")
+LATER = ("consent_stamp", "list_iat", "ledger_seq", "told", "renewal", "shard_iats")
 
 
 def test_the_bytes_on_disk_are_these() -> None:
