@@ -571,12 +571,13 @@ accounts() {
 
 is_folder_as() { [ -d "$1" ] && [ "$(stat -c '%U:%G %a' "$1")" = "$2" ]; }
 
-# Whether this environment asks not to be tracked: any value of these but empty or 0, as the agent reads them.
+# Whether this environment, or that of the shell behind sudo, which drops it, asks not to be tracked: any value of these
+# but empty or 0, as the agent reads them.
 is_untracked() {
-    for value in "${DO_NOT_TRACK-}" "${OPANEL_AGENT_DO_NOT_TRACK-}"; do
-        case $value in '' | 0) ;; *) return 0 ;; esac
-    done
-    return 1
+    {
+        env
+        [ -z "${SUDO_UID-}${DOAS_USER-}${PKEXEC_UID-}" ] || tr '\0' '\n' 2>/dev/null <"/proc/$PPID/environ" || true
+    } | grep -iE '^(OPANEL_AGENT_)?DO_NOT_TRACK=' | grep -qv '=0\{0,1\}$'
 }
 
 make_folders() {

@@ -16,7 +16,8 @@ from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Misconfigured, NotPermitted, Storage, Unavailable, Value
 from opanel_agent.core.text_safety import escape
 from opanel_agent.messages import language, translate, translate_code
-from opanel_agent.system.environment import OPT_OUT_VARIABLES
+from opanel_agent.system import invoker
+from opanel_agent.system.environment import opt_out_names
 from opanel_agent.system.storage import paths as installation
 from opanel_agent.system.storage import settings as settings_file
 from opanel_agent.system.storage.files import Files, LocalFiles
@@ -96,11 +97,12 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
         preferred = settings_file.load(files, paths).language
     except (Misconfigured, Storage):
         preferred = None
+    typed_in = {**invoker.dropped_opt_outs(environ, os.getppid()), **environ}
     return Context(
         paths=paths,
         files=files,
         optouts=_LateOptOuts(files, paths),
-        client=DaemonClient(socket_path=paths.socket, signals=shell_signals(environ)),
+        client=DaemonClient(socket_path=paths.socket, signals=shell_signals(typed_in)),
         console=console,
         stdin=sys.stdin.buffer if sys.stdin else None,
         lang=language(lang_flag, preferred, environ),
@@ -116,7 +118,7 @@ def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -
 
 def shell_signals(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Returns the opt-outs among the variables of this command, as they stand: `DO_NOT_TRACK=1`."""
-    if not any(environ.get(name) for name in OPT_OUT_VARIABLES):
+    if not any(environ[name] for name in opt_out_names(environ)):
         return ()
     from opanel_agent.system.consent.opt_outs import in_environment
 

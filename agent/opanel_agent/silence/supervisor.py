@@ -106,7 +106,7 @@ def _environment(scenario: Scenario, folder: Path) -> dict[str, str]:
     kept = environment.select(os.environ, user_folders=True) | simulate.user_folders(simulate.installed_paths(folder))
     if scenario is Scenario.AS_IT_STANDS:
         return kept
-    return {name: value for name, value in kept.items() if name not in environment.OPT_OUT_VARIABLES}
+    return {name: value for name, value in kept.items() if name not in environment.opt_out_names(kept)}
 
 
 def _replies(folder: Path) -> dict[str, CannedReply]:

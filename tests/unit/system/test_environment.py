@@ -11,6 +11,7 @@ INHERITED = {
     "LANG": "tr_TR.UTF-8",
     "DO_NOT_TRACK": "1",
     "OPANEL_AGENT_DO_NOT_TRACK": "0",
+    "do_not_track": "1",
     "CREDENTIALS_DIRECTORY": "/c",
     "JOURNAL_STREAM": "8:1",
     "PATH": "/evil",
@@ -22,7 +23,7 @@ INHERITED = {
     "WATCHDOG_USEC": "1",
     "TOKEN": "x",
 }
-ALWAYS = {"PATH", "LANG", "DO_NOT_TRACK", "OPANEL_AGENT_DO_NOT_TRACK"}
+ALWAYS = {"PATH", "LANG", "DO_NOT_TRACK", "OPANEL_AGENT_DO_NOT_TRACK", "do_not_track"}
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ MAX_HOLD_S: Final = 30 * DAY_S
 _HOLD: Final = r"(?a)(\d{1,4})([hd])"
 _DAY: Final = r"(?a)\d{4}-\d{2}-\d{2}"
 _LITERAL: Final = r"(?a)\b(?:true|false)\b"
+_OPT_OUT: Final = r"(?ai)do[-_ .]?not[-_ .]?track"
 _NO_OPT_OUT: Final = r"""(?a)\s*(?:#.*|["']?do_not_track["']?\s*=\s*false\s*(?:#.*)?)"""
 _MAX_NAME: Final = 200
 
@@ -258,15 +259,15 @@ def parse_policy(data: bytes, place: str) -> Policy:
 def in_doubt(data: bytes) -> int | None:
     """Returns the first line by which a refused file may ask not to be tracked, counted from 1; None where none does.
 
-    Anything that names the key counts but a comment and a plain `do_not_track =
-    false`: a typing error elsewhere in the file, or a wrong owner, must not
-    undo a "no". Read as Latin-1, which has a character for every byte, so a
+    Anything that names the key, in capitals or with another mark between its
+    words, counts but a comment and a plain `do_not_track = false`: a typing
+    error in the file, or a wrong owner, must not undo a "no". Read as Latin-1, which has a character for every byte, so a
     broken encoding hides nothing.
     """
     if b"\0" in data:  # no text in an encoding that we read
         return 1
     lines = data.decode("latin-1").split("\n")
-    named = (number for number, line in enumerate(lines, start=1) if "do_not_track" in line)
+    named = (number for number, line in enumerate(lines, start=1) if re.search(_OPT_OUT, line))
     return next((number for number in named if not re.fullmatch(_NO_OPT_OUT, lines[number - 1])), None)
 
 

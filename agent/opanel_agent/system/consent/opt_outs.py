@@ -1,10 +1,10 @@
 """Reads the opt-outs do-not-track and offline from every place where they may stand, afresh at each call (docs: consent).
 
-A daemon does not inherit the administrator's shell, so files are read: existence for some, assignments for others.
-What is there and cannot be read or understood counts as a signal, because a signal can only narrow: links are
-followed and owners do not matter for the same reason. Its name and what stands in it may be of any bytes, and are shown
-escaped: a signal is told, stored and compared as text. An assignment of nothing or of `0` is no signal; any other line
-that names one of the two variables is, whatever the shell would make of it.
+A daemon does not inherit the administrator's shell, so files are read: existence for some, assignments for others. What
+is there and cannot be read or understood counts as a signal, because a signal can only narrow: links are followed and
+owners do not matter for the same reason. Its name and what stands in it may be of any bytes, and are shown escaped: a
+signal is told, stored and compared as text. Capitals do not matter in a variable's name. An assignment of nothing or of
+`0` is no signal; any other line that names one of the two variables is, whatever the shell would make of it.
 
 `do_not_track = true` in consent.toml is read with that file, not here.
 """
@@ -17,13 +17,13 @@ from typing import Final, Protocol
 from opanel_agent.core.consent.opt_outs import PROCESS_ENVIRONMENT, Signal, SignalKind, Signals
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.text_safety import escape
-from opanel_agent.system.environment import OPT_OUT_VARIABLES
+from opanel_agent.system.environment import opt_out_names
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
 
 MAX_BYTES: Final = 64 * 1024
-_NAMED: Final = r"(?a)(?<!\w)(?:OPANEL_AGENT_)?DO_NOT_TRACK(?!\w)"
-_OFF_ASSIGNMENT: Final = r"""(?a)\s*(?:export\s+)?(?:OPANEL_AGENT_)?DO_NOT_TRACK=(?:0|""|''|"0"|'0')?\s*"""
+_NAMED: Final = r"(?ai)(?<!\w)(?:OPANEL_AGENT_)?DO_NOT_TRACK(?!\w)"
+_OFF_ASSIGNMENT: Final = r"""(?ai)\s*(?:export\s+)?(?:OPANEL_AGENT_)?DO_NOT_TRACK=(?:0|""|''|"0"|'0')?\s*"""
 _COMMENT: Final = r"\s*[#;]"
 _LINE_END: Final = r"\r\n|\n|\r"  # a lone carriage return ends a comment for systemd
 _ASSIGNMENT: Final = r"(?a)(?:export\s+)?(\w+=\S{1,32})"
@@ -96,8 +96,8 @@ def in_environment(environ: Mapping[str, str]) -> tuple[Signal, ...]:
     """Signals among a process's variables: any value but empty or `0`."""
     return tuple(
         Signal(kind=SignalKind.ENVIRONMENT, what=_shown(f"{name}={environ[name]}", name), place=PROCESS_ENVIRONMENT)
-        for name in OPT_OUT_VARIABLES
-        if environ.get(name, "") not in ("", "0")
+        for name in opt_out_names(environ)
+        if environ[name] not in ("", "0")
     )
 
 

@@ -411,6 +411,11 @@ def decision(purpose: Purpose, consent: ConsentReading, waited_s: int) -> Permit
         ("do_not_track = false\ndo_not_track = true", 2),
         ("a = { do_not_track = true }", 1),
         ("[do_not_track]", 1),
+        ("DO_NOT_TRACK = true", 1),
+        ("do-not-track = true", 1),
+        ("Do Not Track = yes", 1),
+        ("donottrack = true", 1),
+        ("DO_NOT_TRACK = false", 1),
         ("a\0b", 1),
     ],
 )

@@ -22,7 +22,7 @@ ENVIRONMENT_FILES = (
     "/etc/sysconfig/opanel-agent",
     "/etc/environment.d/50-privacy.conf",
 )
-VARIABLES = ("DO_NOT_TRACK", "OPANEL_AGENT_DO_NOT_TRACK")
+VARIABLES = ("DO_NOT_TRACK", "OPANEL_AGENT_DO_NOT_TRACK", "do_not_track", "Opanel_Agent_Do_Not_Track")
 
 
 def read(files: MemoryFiles, environ: dict[str, str] | None = None) -> Signals:
@@ -74,7 +74,7 @@ def test_but_not_with_none_and_not_with_zero(name: str, value: str) -> None:
 
 
 def test_other_programs_variables_are_theirs() -> None:
-    assert read(MemoryFiles(), {"HOMEBREW_DO_NOT_TRACK": "1", "do_not_track": "1"}) == Signals()
+    assert read(MemoryFiles(), {"HOMEBREW_DO_NOT_TRACK": "1", "DO_NOT_TRACKING": "1"}) == Signals()
 
 
 @pytest.mark.parametrize("path", ENVIRONMENT_FILES)
@@ -101,6 +101,8 @@ def test_only_conf_files_of_the_directory_count() -> None:
         'DO_NOT_TRACK="1"',
         "DO_NOT_TRACK='1'",
         "DO_NOT_TRACK=false",
+        "do_not_track=1",
+        "export opanel_agent_do_not_track=true",
         "DO_NOT_TRACK = 1",
         "DO_NOT_TRACK=0 # later",
         "DO_NOT_TRACK=00",
@@ -129,6 +131,7 @@ def test_a_line_that_may_mean_it_is_a_signal(line: str) -> None:
         "DO_NOT_TRACK=0",
         'export DO_NOT_TRACK="0"',
         "DO_NOT_TRACK='0'  ",
+        "do_not_track=0",
         "DO_NOT_TRACK=''",
         'DO_NOT_TRACK=""',
         "DO_NOT_TRACK=0\r",
