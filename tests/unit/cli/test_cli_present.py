@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from fixtures.command_line import Terminal
+from fixtures.counters import CountedOptOuts
 from fixtures.daemon.fake_daemon import answer, fake_daemon
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
@@ -54,6 +56,46 @@ def shown(terminal: Terminal, answered: dict[str, Any]) -> tuple[bool, bool, boo
         envelope["consent"]["purposes"][USAGE]["permitted"],
         f'opanel_agent_purpose_permitted{{purpose="{USAGE}"}} 1' in metrics,
     )
+
+
+class CountedFiles(LocalFiles):
+    """This machine's files; how often each was read."""
+
+    def __init__(self) -> None:
+        self.readings: Counter[Path] = Counter()
+
+    def read(
+        self, path: Path, *, max_bytes: int, owners: frozenset[int] | None = None, follow: bool = False
+    ) -> bytes | None:
+        self.readings[path] += 1
+        return super().read(path, max_bytes=max_bytes, owners=owners, follow=follow)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("status",),
+        ("status", "--json"),
+        ("status", "--metrics"),
+        ("consent", "show"),
+        ("consent", "why", USAGE),
+        ("dnt", "explain"),
+    ],
+)
+def test_what_is_shown_together_rests_on_one_reading(terminal: Terminal, typed: tuple[str, ...]) -> None:
+    """Else the rows of one screen could contradict each other, where a file changes while it is made."""
+    files = terminal.files = CountedFiles()
+    opt_outs = terminal.optouts = CountedOptOuts(LocalOptOuts(files, terminal.paths, {}))
+    write(terminal.paths.settings, "schema = 1\n")
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer_of_the_last_pass(permitted=False))
+        assert terminal.type(*typed).status == 0
+        assert len(daemon.asked) == 1
+    assert opt_outs.readings == 1
+    assert {path: files.readings[path] for path in (terminal.paths.settings, terminal.paths.consent)} == {
+        terminal.paths.settings: 1,
+        terminal.paths.consent: 1,
+    }
 
 
 def _offline(terminal: Terminal) -> None:

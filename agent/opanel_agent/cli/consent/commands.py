@@ -29,26 +29,27 @@ DENIED: Final = 1
 
 def show(_: Options, world: Context) -> CommandResult:
     """Each purpose in a row: what decides it, whether the gate would let it out now, and why not."""
-    consent = gate_view.consents(world)
-    found = {purpose: gate_view.grounds(world, purpose, consent) for purpose in POLICIES}
+    reading = gate_view.read(world)
+    consent = reading.consent
+    found = {purpose: gate_view.grounds(reading, purpose) for purpose in POLICIES}
     result = {
         "file": consent.place,
         "notice": None if consent.file is None else consent.file.notice,
-        "installed_notice": resources.installed_notice(),
+        "installed_notice": reading.installed_notice,
         "purposes": {str(purpose): _purpose_json(purpose, consent, grounds) for purpose, grounds in found.items()},
     }
-    obeyed = gate_view.do_not_track(world, consent)
     lines = tuple(screen.lines(world, consent, found))
-    return CommandResult(result=result, lines=lines, warnings=signals.shell_alone(world, obeyed))
+    return CommandResult(result=result, lines=lines, warnings=signals.shell_alone(world, reading.do_not_track))
 
 
 def why(options: Options, world: Context) -> CommandResult:
     """Every reason why a purpose's request would not be let out, with its place. Exit 1 where there is one."""
     purpose = any_purpose(options.operands[0])
-    consent = gate_view.consents(world)
-    grounds = gate_view.grounds(world, purpose, consent)
+    reading = gate_view.read(world)
+    consent = reading.consent
+    grounds = gate_view.grounds(reading, purpose)
     name = world.sentence(f"purpose.{purpose}")
-    warnings = signals.shell_alone(world, gate_view.do_not_track(world, consent))
+    warnings = signals.shell_alone(world, reading.do_not_track)
     if not grounds:
         lines = [
             world.sentence("why.permitted", purpose=name),
@@ -71,21 +72,21 @@ def allow(options: Options, world: Context) -> CommandResult:
     effect = write.notify_agent(world)
     lines = [world.sentence("consent.allowed", purposes=_names(world, purposes), file=str(world.paths.consent))]
     lines += _not_running(world, effect)
-    consent = gate_view.consents(world)
-    denied = {purpose: gate_view.grounds(world, purpose, consent) for purpose in purposes}
+    reading = gate_view.read(world)
+    denied = {purpose: gate_view.grounds(reading, purpose) for purpose in purposes}
     for purpose, grounds in denied.items():
         if grounds:
             lines.append(world.sentence("consent.still", purpose=world.sentence(f"purpose.{purpose}")))
             lines += gate_view.ground_lines(world, purpose, grounds)
         else:
-            lines += _waits(world, purpose, consent)
+            lines += _waits(world, purpose, reading.consent)
     result: dict[str, Shown] = {
         "allowed": [str(purpose) for purpose in purposes],
         "file": str(world.paths.consent),
         "denied": {str(purpose): gate_view.shown(grounds) for purpose, grounds in denied.items() if grounds},
     }
     outcome = _outcome(world, effect, result, lines)
-    alone = signals.shell_alone(world, gate_view.do_not_track(world, consent))
+    alone = signals.shell_alone(world, reading.do_not_track)
     return outcome._replace(warnings=(*outcome.warnings, *alone))
 
 

@@ -18,8 +18,8 @@ def off(_: Options, world: Context) -> CommandResult:
 
 def explain(_: Options, world: Context) -> CommandResult:
     """Which signals are seen where, and what they do to each purpose. Needs neither root nor the daemon."""
-    obeyed, of_shell = gate_view.do_not_track(world, gate_view.consents(world)), signals.of_shell(world)
-    offline = world.optouts.read().offline
+    reading = gate_view.read(world)
+    obeyed, of_shell, offline = reading.do_not_track, reading.of_shell, reading.opt_outs.offline
     lines = [
         world.sentence("dnt.in_force" if obeyed else "dnt.not_in_force"),
         *signals.lines(world, obeyed),
@@ -43,4 +43,5 @@ def explain(_: Options, world: Context) -> CommandResult:
 
 def _standing(world: Context) -> tuple[Signal, ...]:
     """Returns every do-not-track that still holds for anything, this shell's among them."""
-    return (*gate_view.do_not_track(world, gate_view.consents(world)), *signals.of_shell(world))
+    reading = gate_view.read(world)
+    return (*reading.do_not_track, *reading.of_shell)

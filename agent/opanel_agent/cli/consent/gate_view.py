@@ -4,7 +4,7 @@ Some things only the agent knows: that its ledger is in order, that this machine
 to, and the variables of its environment. What its last answer says of these is added. It needs neither root nor the daemon.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from opanel_agent.cli.consent import signals
 from opanel_agent.cli.consent.locations import where
@@ -26,53 +26,90 @@ from opanel_agent.system.storage import resources
 OF_THE_AGENT: Final = frozenset({Reason.LEDGER, Reason.CLONE, Reason.REGION})
 
 
+class GateReading(NamedTuple):
+    """Holds one reading of all that decides what may leave now. What a command shows of it rests on the same one.
+
+    - `settings`: what the gate looks at of agent.toml; `settings_refused` is why the file is refused, if it is.
+    - `of_shell`: the opt-outs of this command's own environment, which hold for what is sent by a command.
+    - `answer`: the agent's last answer; None where there is none, and the agent decides for itself when it runs.
+    """
+
+    consent: ConsentReading
+    opt_outs: Signals
+    settings: SettingsView
+    settings_refused: Misconfigured | None
+    installed_notice: str
+    of_shell: tuple[Signal, ...]
+    answer: AnswerView | None
+
+    @property
+    def do_not_track(self) -> tuple[Signal, ...]:
+        """Returns every do-not-track that the daemon obeys: in files, in its environment, in consent.toml and consent.d."""
+        of_daemon = () if self.answer is None else signals.in_answer(self.answer)
+        return (*self.opt_outs.do_not_track, *of_daemon, *self.consent.signals())
+
+    @property
+    def readable(self) -> bool:
+        """Tells whether this user may read what decides: what only root may read is no fault of the file."""
+        refused = () if self.settings_refused is None else (self.settings_refused,)
+        faults = (*self.consent.faults(), *refused)
+        return all(fault.values.get("errno") not in ("EACCES", "EPERM") for fault in faults)
+
+
 def consents(world: Context) -> ConsentReading:
+    """Reads consent, policies and withdrawals, as the agent does."""
     return LocalConsents(world.files, world.paths, mounts=True).read()
 
 
-def do_not_track(world: Context, consent: ConsentReading) -> tuple[Signal, ...]:
-    """Returns every do-not-track that the daemon obeys: in files, in its environment, in consent.toml and consent.d."""
-    return (*world.optouts.read().do_not_track, *signals.of_daemon(world), *consent.signals())
-
-
-def grounds(world: Context, purpose: Purpose, consent: ConsentReading) -> tuple[Objection, ...]:
-    """Everything that objects; () where a request would be let out. A command's purpose as if it were given."""
+def read(world: Context) -> GateReading:
+    """Reads all that decides, and asks the daemon for its last answer."""
     try:
         answer = answers.latest(world)
     except AgentError:
-        answer = None  # it will decide for itself when it runs
-    return grounds_beside(world, purpose, consent, answer)
+        answer = None
+    return read_beside(world, answer)
 
 
-def grounds_beside(
-    world: Context, purpose: Purpose, consent: ConsentReading, answer: AnswerView | None
-) -> tuple[Objection, ...]:
-    """Everything that objects by the files as they lie there, and what an answer says that only the agent knows."""
-    snapshot = GateInputs(
-        signals=_signals(world, purpose),
-        standing=_standing(world),
-        destinations=(),  # nobody is asked to go anywhere yet
-        commanded=True,
-        consent=consent,
+def read_beside(world: Context, answer: AnswerView | None) -> GateReading:
+    """Reads all that decides, but the answer, which was asked for before."""
+    view, refused = _settings(world)
+    return GateReading(
+        consent=consents(world),
+        opt_outs=world.optouts.read(),
+        settings=view,
+        settings_refused=refused,
         installed_notice=resources.installed_notice(),
+        of_shell=signals.of_shell(world),
+        answer=answer,
     )
-    decided = decide(purpose, snapshot)
+
+
+def grounds(reading: GateReading, purpose: Purpose) -> tuple[Objection, ...]:
+    """Returns all that objects to a purpose; () where a request would be let out. A command's as if it were given."""
+    decided = decide(
+        purpose,
+        GateInputs(
+            signals=_signals(reading, purpose),
+            standing=reading.settings,
+            destinations=(),  # nobody is asked to go anywhere yet
+            commanded=True,
+            consent=reading.consent,
+            installed_notice=reading.installed_notice,
+        ),
+    )
     own = decided.grounds if isinstance(decided, Denial) else ()
-    return tuple(dict.fromkeys((*own, *_of_the_agent(purpose, answer))))
+    return tuple(dict.fromkeys((*own, *_of_the_agent(purpose, reading.answer))))
 
 
-def present(world: Context, answer: AnswerView) -> AnswerView:
+def present(answer: AnswerView, reading: GateReading) -> AnswerView:
     """Returns the answer with its consent part computed now, from the files and signals as they are.
 
     An answer is of its pass, and files change between two. Where this user may not read them, the agent's own reading is
     all there is.
     """
-    consent = consents(world)
-    if not _readable(world, consent):
+    if not reading.readable:
         return answer
-    opt_outs = world.optouts.read()
-    found = {str(purpose): grounds_beside(world, purpose, consent, answer) for purpose in POLICIES}
-    do_not_track_ = (*opt_outs.do_not_track, *signals.in_answer(answer), *consent.signals())
+    found = {str(purpose): grounds(reading, purpose) for purpose in POLICIES}
     part: dict[str, Json] = {
         **answer.part("consent"),
         "schema": 1,
@@ -80,20 +117,10 @@ def present(world: Context, answer: AnswerView) -> AnswerView:
             purpose: {"permitted": not objections, "reasons": objections_json(objections)}
             for purpose, objections in found.items()
         },
-        "do_not_track": [_signal_json(signal) for signal in do_not_track_],
-        "offline": [_signal_json(signal) for signal in opt_outs.offline],
+        "do_not_track": [_signal_json(signal) for signal in reading.do_not_track],
+        "offline": [_signal_json(signal) for signal in reading.opt_outs.offline],
     }
     return answer._replace(members={**answer.members, "consent": part})
-
-
-def _readable(world: Context, consent: ConsentReading) -> bool:
-    """Whether this user may read what decides: what only root may read is no fault of the file."""
-    faults: list[AgentError] = [*consent.faults()]
-    try:
-        world.settings()
-    except Misconfigured as refused:
-        faults.append(refused)
-    return all(fault.values.get("errno") not in ("EACCES", "EPERM") for fault in faults)
 
 
 def _signal_json(signal: Signal) -> Json:
@@ -124,19 +151,19 @@ def _ground_line(world: Context, purpose: Purpose, ground: Objection) -> str:
     return world.sentence("ground.line", reason=world.named("reason", ground.reason), where=where(world, ground))
 
 
-def _signals(world: Context, purpose: Purpose) -> Signals:
+def _signals(reading: GateReading, purpose: Purpose) -> Signals:
     """The opt-outs that decide: what is sent by a command alone is sent under those of its shell, too."""
-    found = world.optouts.read()
+    found = reading.opt_outs
     if POLICIES[purpose].governor is not Basis.COMMAND:
         return found
-    return found._replace(do_not_track=(*found.do_not_track, *signals.of_shell(world)))
+    return found._replace(do_not_track=(*found.do_not_track, *reading.of_shell))
 
 
-def _standing(world: Context) -> SettingsView:
+def _settings(world: Context) -> tuple[SettingsView, Misconfigured | None]:
     try:
-        return settings_view(world.settings(), None)
+        return settings_view(world.settings(), None), None
     except Misconfigured as refused:
-        return SettingsView(refused=refused.detail)
+        return SettingsView(refused=refused.detail), refused
 
 
 def _of_the_agent(purpose: Purpose, answer: AnswerView | None) -> tuple[Objection, ...]:

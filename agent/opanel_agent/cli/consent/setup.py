@@ -22,6 +22,7 @@ from opanel_agent.core.codec.strict_toml import MAX_BYTES
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent import consent_file
 from opanel_agent.core.consent.consent_file import ConsentFile, ConsentReading
+from opanel_agent.core.consent.opt_outs import Signal
 from opanel_agent.core.consent.purposes import CONSENT_BASED, Purpose
 from opanel_agent.core.errors import AgentError, Misconfigured, Storage
 from opanel_agent.core.reporting.catalog import Catalog
@@ -35,22 +36,23 @@ from opanel_agent.system.terminal import Terminal
 def setup(options: Options, world: Context) -> CommandResult:
     """Raises Misconfigured where consent.toml is refused: what it was meant to say is not written over."""
     world.need_owner()
-    consent = gate_view.consents(world)
+    reading = gate_view.read(world)
+    consent = reading.consent
     if consent.refused is not None:
         raise consent.refused
     if "--preseed" in options.values:
         return _preseeded(world, options.values["--preseed"])
-    why_not = _silence(world, consent)
+    why_not = _silence(world, reading.do_not_track)
     teletype = None if why_not else world.teletype()
     if teletype is None:
         return _unasked(world, consent, why_not or "no_terminal")
     return _asked(Prompter(world=_speaking(world, options, teletype), teletype=teletype), consent.file)
 
 
-def _silence(world: Context, consent: ConsentReading) -> str | None:
+def _silence(world: Context, obeyed: tuple[Signal, ...]) -> str | None:
     """Why nobody is to be asked, although a terminal may be there."""
     environ = world.environ
-    if world.client.signals or gate_view.do_not_track(world, consent):
+    if world.client.signals or obeyed:
         return "do_not_track"
     if environ.get("CI", "").lower() not in ("", "0", "false"):
         return "ci"

@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from opanel_agent.cli.consent.locations import place_name, where
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.display.output import Shown, Warned
-from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.license.status_view import AnswerView
 from opanel_agent.core.codes import Reason
 from opanel_agent.core.consent.opt_outs import COMMAND_ENVIRONMENT, PROCESS_ENVIRONMENT, Signal, SignalKind
-from opanel_agent.core.errors import AgentError
 
 
 def of_shell(world: Context) -> tuple[Signal, ...]:
@@ -23,14 +21,6 @@ def of_shell(world: Context) -> tuple[Signal, ...]:
         Signal(kind=SignalKind.ENVIRONMENT, what=assignment, place=COMMAND_ENVIRONMENT)
         for assignment in world.client.signals
     )
-
-
-def of_daemon(world: Context) -> tuple[Signal, ...]:
-    """Returns the opt-outs of the daemon's environment, as its last answer has them; none where there is no answer."""
-    try:
-        return in_answer(answers.latest(world))
-    except AgentError:
-        return ()
 
 
 def in_answer(answer: AnswerView) -> tuple[Signal, ...]:

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from opanel_agent.cli import release
-from opanel_agent.cli.consent.gate_view import consents, grounds
+from opanel_agent.cli.consent.gate_view import GateReading, grounds, read_beside
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.doctor import ownership
 from opanel_agent.cli.license import documents
@@ -21,6 +21,7 @@ from opanel_agent.core import diagnosis, route_diagnosis
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.purposes import FIXED_GETS
 from opanel_agent.core.diagnosis import Check, Finding, SkipReason, failed, needless, unseen
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
@@ -70,6 +71,7 @@ class CheckInputs:
 
     answer: AnswerView | None
     settings: Settings | None
+    gate: GateReading
 
 
 def run_checks(world: Context, means: Probes, *, show: Show) -> tuple[Finding, ...]:
@@ -79,7 +81,7 @@ def run_checks(world: Context, means: Probes, *, show: Show) -> tuple[Finding, .
     """
     answer, of_daemon = _daemon(world)
     settings, of_settings = _settings(world)
-    known = CheckInputs(answer=answer, settings=settings)
+    known = CheckInputs(answer=answer, settings=settings, gate=read_beside(world, answer))
     doors, of_doors = means.doors(world.paths), []
     for check, program in ((Check.FETCH_DOOR, "fetch"), (Check.COURIER_DOOR, "courier")):
         of_doors.append(_door(world, known, doors, check, program))
@@ -90,7 +92,7 @@ def run_checks(world: Context, means: Probes, *, show: Show) -> tuple[Finding, .
     return (
         *of_daemon,
         *of_settings,
-        *_consent(world),
+        *_consent(known.gate.consent),
         *_of_the_answer(known, int(world.now_s())),
         _root(world, known),
         _clock(world, means, known, served),
@@ -127,8 +129,7 @@ def _settings(world: Context) -> tuple[Settings | None, list[Finding]]:
         return None, [_refused(Check.SETTINGS, refused, "config/agent.toml")]
 
 
-def _consent(world: Context) -> Iterator[Finding]:
-    reading = consents(world)
+def _consent(reading: ConsentReading) -> Iterator[Finding]:
     for fault in reading.faults():
         own = str(fault.values.get("file")) == reading.place
         yield _refused(Check.CONSENT, fault, "config/consent.toml" if own else "config/consent.d/*")
@@ -274,7 +275,7 @@ def _door(world: Context, known: CheckInputs, doors: NetworkProbe, check: Check,
         return diagnosis.door_absent(check, program, str(path))
     if known.settings is None:
         return unseen(check, SkipReason.SETTINGS_REFUSED)
-    signals = world.optouts.read()
+    signals = known.gate.opt_outs
     opted_out = bool(signals.do_not_track) and program == "courier"
     try:
         reply = doors.ping(program, signalled=bool(signals.offline) or opted_out)
@@ -290,7 +291,7 @@ def _mirrors(
 ) -> tuple[tuple[MirrorProbe, ...], list[Finding]]:
     """What became of the GET at each mirror; or why none was asked. `show` is None where fetch cannot be asked."""
     settings = known.settings
-    why, place = _why_not(world, means, settings, open_=show is not None)
+    why, place = _why_not(world, means, known, open_=show is not None)
     if why is not None or settings is None or show is None:
         return (), [
             unseen(layer, why or SkipReason.SETTINGS_REFUSED, subject=place) for layer in route_diagnosis.LAYERS
@@ -314,13 +315,11 @@ def _mirrors(
     return trials, [finding for n, base in enumerate(bases, 1) for finding in _way(n, base, trials, settings)]
 
 
-def _why_not(
-    world: Context, means: Probes, settings: Settings | None, *, open_: bool
-) -> tuple[SkipReason | None, str | None]:
+def _why_not(world: Context, means: Probes, known: CheckInputs, *, open_: bool) -> tuple[SkipReason | None, str | None]:
     """Why nothing is asked, and where it says so; the gate's word first."""
-    if settings is None:
+    if known.settings is None:
         return SkipReason.SETTINGS_REFUSED, None
-    for ground in grounds(world, FIXED_GETS[PROBE].purpose, consents(world)):
+    for ground in grounds(known.gate, FIXED_GETS[PROBE].purpose):
         return _NOT_ASKED.get(ground.reason, SkipReason.TURNED_OFF), ground.place
     if not _owner(world):
         return SkipReason.NEED_ROOT, None

@@ -24,10 +24,11 @@ Family = Iterator[str]
 
 def metrics(world: Context) -> CommandResult:
     try:
-        answer = gate_view.present(world, answers.latest(world))
+        answer = answers.latest(world)
     except AgentError as error:
         lines = (*_gauge("up", "the daemon answers", {"": 0}), "# EOF")
         return CommandResult(result={"up": False, "code": str(error.code)}, lines=lines)
+    answer = gate_view.present(answer, gate_view.read_beside(world, answer))
     now_s = int(world.now_s())
     families = (*_license(answer, now_s), *_terms(answer, now_s), *_agent(answer, now_s), *_promise(answer))
     lines = tuple(line for family in families for line in family)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from opanel_agent.cli.consent import signals
+from opanel_agent.cli.consent.gate_view import GateReading
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.display.layout import Row
 from opanel_agent.cli.display.output import Style
@@ -12,7 +13,7 @@ from opanel_agent.cli.license.status_view import CONTACT, PERMITS, AnswerView, L
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.opt_outs import Signal
-from opanel_agent.core.errors import Misconfigured, Storage
+from opanel_agent.core.errors import Misconfigured
 from opanel_agent.core.license.states import Action, State
 from opanel_agent.messages import describe_error
 
@@ -47,12 +48,14 @@ def _rank(name: str) -> int:
     return 1 + _RANKS.index(name)
 
 
-def status_rows(world: Context, answer: AnswerView, do_not_track: tuple[Signal, ...]) -> Iterator[Row]:
+def status_rows(
+    world: Context, answer: AnswerView, reading: GateReading, do_not_track: tuple[Signal, ...]
+) -> Iterator[Row]:
     """Yields the license, and after an empty line the agent: what it sends, how it is confined, what keeps it silent."""
     yield from brief_rows(world, answer.license, ("email", "phone"))
     yield from _renewal_rows(world, answer.part("renewal"))
     yield Row(rank=_rank("empty"))
-    yield from _settings_rows(world)
+    yield from _settings_rows(world, reading.settings_refused)
     yield from _check_rows(world, answer)
     yield from _isolation_rows(world, answer.part("isolation"))
     if answer.advisories:
@@ -60,7 +63,7 @@ def status_rows(world: Context, answer: AnswerView, do_not_track: tuple[Signal, 
         yield Row(world.sentence("label.advisories"), text, Style.WARNING, text)
     yield from _sending_rows(world, answer)
     yield from _report_rows(world, answer)
-    yield _signals_row(world, do_not_track)
+    yield _signals_row(world, reading.opt_outs.offline, do_not_track)
 
 
 def license_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
@@ -154,16 +157,11 @@ def _renewal_rows(world: Context, renewal: Mapping[str, Json]) -> Iterator[Row]:
     yield Row(world.sentence("label.renewal"), text) if failed else _spare(world, "label.renewal", text)
 
 
-def _settings_rows(world: Context) -> Iterator[Row]:
+def _settings_rows(world: Context, refused: Misconfigured | None) -> Iterator[Row]:
     """What is wrong with agent.toml, where, and the cure. What this user may not read is no fault of the file's."""
-    try:
-        world.settings()
-    except Misconfigured as refused:
-        if refused.values.get("errno") not in ("EACCES", "EPERM"):
-            title, cure = describe_error(refused, world.lang)
-            yield Row(world.sentence("label.settings"), f"{title}. {cure}", Style.BAD, title)
-    except Storage:
-        return
+    if refused is not None and refused.values.get("errno") not in ("EACCES", "EPERM"):
+        title, cure = describe_error(refused, world.lang)
+        yield Row(world.sentence("label.settings"), f"{title}. {cure}", Style.BAD, title)
 
 
 def _check_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
@@ -250,8 +248,7 @@ def request_name(world: Context, kind: str, purpose: str) -> str:
     return name if name != kind else world.named("purpose", purpose)
 
 
-def _signals_row(world: Context, do_not_track: tuple[Signal, ...]) -> Row:
-    offline = world.optouts.read().offline
+def _signals_row(world: Context, offline: tuple[Signal, ...], do_not_track: tuple[Signal, ...]) -> Row:
     found = [
         world.sentence(
             "status.signal",

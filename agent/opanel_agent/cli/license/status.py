@@ -42,11 +42,12 @@ def screen(world: Context) -> CommandResult:
 
     What other commands show, too, makes room for what is wrong.
     """
-    answer = gate_view.present(world, answers.latest(world))
-    obeyed = (*world.optouts.read().do_not_track, *signals.in_answer(answer))
-    lines = fitted(
-        status_rows(world, answer, obeyed), MAX_LINES, world.console.columns, lambda names: more_row(world, names)
-    )
+    answer = answers.latest(world)
+    reading = gate_view.read_beside(world, answer)
+    answer = gate_view.present(answer, reading)
+    obeyed = (*reading.opt_outs.do_not_track, *signals.in_answer(answer))
+    rows = status_rows(world, answer, reading, obeyed)
+    lines = fitted(rows, MAX_LINES, world.console.columns, lambda names: more_row(world, names))
     warnings = (*beside(world, answer), *signals.shell_alone(world, obeyed))
     return CommandResult(result=answer.members, lines=lines, warnings=warnings)
 
