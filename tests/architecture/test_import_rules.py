@@ -109,7 +109,7 @@ def test_a_process_loads_none_of(module: str, never: frozenset[str]) -> None:
 # What answers from memory or from the catalog of sentences needs none of these, nor any other group.
 OF_OTHERS = frozenset(
     {"cryptography", "httpx", "psutil", "structlog", "ssl", "http.client", "email", "subprocess", "argparse"}
-    | {"dataclasses", "inspect", "random"}
+    | {"hashlib", "dataclasses", "inspect", "random"}
 )
 GROUPS = frozenset({"data", "doctor", "silence", "advisories"})
 

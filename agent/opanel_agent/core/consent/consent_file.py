@@ -20,7 +20,6 @@ Left out: ownership and size of the files, which are judged where they are read
 """
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -79,7 +78,7 @@ class ConsentFile:
     - `granted`: who answered, where the file was preseeded.
     - `lines`: where each key is written (`purposes.usage_statistics.allow`),
       counted from 1.
-    - `sha256`: digest of the very bytes that were read, in hex.
+    - `data`: the very bytes that were read.
 
     Two files that say the same are equal, wherever it is written.
     """
@@ -89,7 +88,14 @@ class ConsentFile:
     purposes: Mapping[Purpose, Choice]
     granted: Granted | None
     lines: Mapping[str, int] = field(default_factory=dict, compare=False)
-    sha256: str = field(default="", compare=False)
+    data: bytes = field(default=b"", compare=False)
+
+    @property
+    def sha256(self) -> str:
+        """Returns the digest of the bytes that were read, in hex."""
+        import hashlib  # late: it loads OpenSSL (2 ms), and `status` asks for no digest
+
+        return hashlib.sha256(self.data).hexdigest()
 
     @property
     def grant(self) -> str:
@@ -227,7 +233,7 @@ def parse(data: bytes) -> ConsentFile:
         purposes={purpose: _choice(row, purpose) for purpose, row in rows.items()},
         granted=_granted(table.table("granted")) if table.has("granted") else None,
         lines=_lines(table, rows),
-        sha256=hashlib.sha256(data).hexdigest(),
+        data=data,
     )
     table.end()
     return file

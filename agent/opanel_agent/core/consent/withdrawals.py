@@ -20,7 +20,6 @@ was reversed at once leaves its trace, too. Pure. Left out: the files
 (`evaluate.consent.withdrawals`).
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum, unique
@@ -181,6 +180,8 @@ class Withdrawals:
 
 def grant_id(granted: Mapping[str, str] | None) -> str:
     """Returns the identity of a grant by file, in hex: of its `[granted]`, or of none."""
+    import hashlib  # late, as for `ConsentFile.sha256`
+
     members: dict[str, Json] = {} if granted is None else {**granted}
     return hashlib.sha256(dumps(members)).hexdigest()
 
