@@ -5,8 +5,8 @@ reaches, as the panel's group does). The well-behaved client and its attackers a
 root. The client asks `GET /v1/license` every two milliseconds, on a kept connection and on a new one each time, with a
 time-out as real clients have one. Every request that fails is counted, root's too, and none is tried again. Beside the
 failures stands the p99 of the client's waiting under each attack, the median of batches, to the same client's with
-nobody else there and to a bare echo's with a program that only burns the processor. Daemon and client have real-time
-priority: what an attacker takes of the machine is none of the daemon's doing. The daemon's memory is weighed at the end
+nobody else there and to a bare echo's with a program that only burns the processor. Daemon, client and attackers share the
+processor as services of systemd do (`processor_groups`). The daemon's memory is weighed at the end
 of each attack, while it still goes on, and once its connections are gone; and again after a second round of all of them,
 since what the first round left behind for good must not grow. Run by tests/bench/run.
 """
@@ -37,8 +37,10 @@ from bench.daemon import (
     ratio,
     settle,
     timed,
+    unit_weight,
     verdict,
 )
+from bench.processor_groups import USUAL, Groups, processor_groups
 from fixtures.daemon.live_daemon import request, until
 
 CLIENT: Final = 2001
@@ -157,15 +159,12 @@ ATTACKS: Final[dict[str, Attack]] = {
 
 
 @contextmanager
-def under(attack: Attack, path: Path) -> Iterator[None]:
+def under(attack: Attack, path: Path, groups: Groups) -> Iterator[None]:
     """While another user does that."""
 
     def begin() -> None:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         os.setsid()
-        group = Path("/proc/self/autogroup")  # a session's share of what is left of the processor
-        if group.exists():
-            group.write_text("-19")
+        groups.put("attacker", os.getpid())
         os.setgid(ATTACKER)
         os.setuid(ATTACKER)
         attack(path)
@@ -257,14 +256,14 @@ def p99_ms(path: Path, size: int, uid: int = CLIENT) -> list[tuple[float, int]]:
         os.setegid(0)
 
 
-def compare(daemon: Path, pid: int, echo: Path, size: int) -> None:
+def compare(daemon: Path, pid: int, echo: Path, size: int, groups: Groups) -> None:
     alone = p99_ms(daemon, size)
-    with under(burns, daemon):
+    with under(burns, daemon, groups):
         busy = p99_ms(echo, size)
     before_mb = rss_mb(pid)
     for name, attack in ATTACKS.items():
         REFUSED.value = 0
-        with under(attack, daemon):
+        with under(attack, daemon, groups):
             found = p99_ms(daemon, size)
             _, of_root = waits(daemon, size, anew=True)
             during_mb = rss_mb(pid)
@@ -280,14 +279,14 @@ def compare(daemon: Path, pid: int, echo: Path, size: int) -> None:
             f"the attacker was refused {REFUSED.value} connections; "
             f"memory {before_mb:.1f} MB before all, {during_mb:.1f} MB under it, {left_mb(daemon, pid):.1f} MB after it"
         )
-    second_round(daemon, pid)
+    second_round(daemon, pid, groups)
 
 
-def second_round(daemon: Path, pid: int) -> None:
+def second_round(daemon: Path, pid: int, groups: Groups) -> None:
     """Everything once more, for the memory alone."""
     first_mb = left_mb(daemon, pid)
     for attack in ATTACKS.values():
-        with under(attack, daemon):
+        with under(attack, daemon, groups):
             time.sleep(AGAIN_S)
     second_mb = left_mb(daemon, pid)
     print_line(
@@ -316,22 +315,16 @@ def connections(pid: int) -> int:
     return found - OWN_SOCKETS
 
 
-def before_others() -> None:
-    """Daemon and client get the processor when they want it: its other users, attackers too, are no part of this."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        print_line(
-            "no real-time priority here: the figures of the local API under attack are those of this machine's load, too"
-        )
-
-
 def main() -> int:
     if os.geteuid() != 0:
         print_line("the local API under attack: not measured (it needs root, for attackers of another user)")
         return 0
-    before_others()
+    weights = {"daemon": unit_weight(), "echo": unit_weight(), "client": USUAL, "attacker": USUAL}
     with ExitStack() as stack:
+        groups = stack.enter_context(processor_groups(weights))
+        if groups is None:
+            print_line("the local API under attack: not measured (it needs control groups of the processor)")
+            return 0
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settle(home)
         environment = {"HOME": str(home), "PATH": os.environ["PATH"], **of_unit()}
@@ -345,10 +338,13 @@ def main() -> int:
             directory.chmod(0o755)
         (run / "agent.sock").chmod(0o666)
         echo = home / "echo.sock"
-        stack.enter_context(process(sys.executable, "-I", "-c", ECHO, str(echo), str(size)))
+        echoing = stack.enter_context(process(sys.executable, "-I", "-c", ECHO, str(echo), str(size)))
         until(lambda: listens(echo))
         echo.chmod(0o666)
-        compare(run / "agent.sock", started.pid, echo, size)
+        groups.put("daemon", started.pid)
+        groups.put("echo", echoing.pid)
+        groups.put("client", os.getpid())
+        compare(run / "agent.sock", started.pid, echo, size, groups)
     return 0
 
 

@@ -263,6 +263,12 @@ def of_unit() -> dict[str, str]:
     return dict(word.split("=", 1) for line in assignments for word in line.split())
 
 
+def unit_weight() -> int:
+    """The part of the processor that the unit asks for the daemon."""
+    lines = UNIT.read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("CPUWeight=")).removeprefix("CPUWeight="))
+
+
 def ratio(mine: float, base: float, unit: str) -> str:
     return f"{mine / base:.2f} × ({mine:.3g} {unit} to {base:.3g} {unit})"
 

@@ -4,7 +4,8 @@
 real daemon (a user installation in a temporary home whose socket everybody reaches, as the panel's group does) and
 against nginx, which serves the same bytes from a file on a Unix socket. Every failed request is counted, and nothing is
 asked again but by the libraries of docs/examples/panel, whose purpose that is. Then: what a second user waits who asks
-every two milliseconds while the first takes all it can get, and what fails while the daemon is restarted and killed.
+every two milliseconds while the first takes all it can get (`processor_groups` says how the processor is shared), and what
+fails while the daemon is restarted and killed.
 
 It needs root for a uid of the clients' own; without, they are the owner. What is not installed is left out, and said.
 All of it, on Debian: apt install nginx-light php-cli php-curl php-guzzlehttp-guzzle nodejs golang-go haproxy apache2-bin
@@ -21,12 +22,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.daemon import ASK, of_unit, print_line, settle, verdict
+from bench.daemon import ASK, of_unit, print_line, settle, unit_weight, verdict
 from bench.load_clients import (
     CLIENTS,
     GOOD,
@@ -40,6 +41,7 @@ from bench.load_clients import (
     static_nginx,
     working,
 )
+from bench.processor_groups import USUAL, Groups, processor_groups
 from fixtures.daemon.live_daemon import read_all, until
 
 PANEL: Final = 2001
@@ -184,24 +186,41 @@ def chosen(options: argparse.Namespace, name: str) -> bool:
 def second_user(options: argparse.Namespace, place: Place, running: Agent, idle: Agent) -> None:
     """What another uid waits, asking every two milliseconds, while 200 workers of the first ask all they can.
 
-    Beside it: what it waits while nobody else asks, and meanwhile at a second daemon that nobody else asks, which is the
-    machine's part. Servers and asker get the processor before the workers: what those take of it is none of theirs.
+    Workers, daemons and asker are groups of their own with the weights of their services. Beside it:
+    what the asker waits at a second daemon that nobody else asks, which is the machine's part; and at the first while the
+    workers get only what is left over, which is that daemon's own queue.
     """
-    with first([running.pid, idle.pid]):
-        alone = as_second(running.socket, options.seconds)
-        with working(GREEDY, place, str(running.socket), 200, 2 * options.seconds):
-            beside = as_second(running.socket, options.seconds)
-            elsewhere = as_second(idle.socket, options.seconds)
-    print_line(f"a second uid alone: {alone.line()}")
-    print_line(f"a second uid at an idle daemon, 200 workers of {GREEDY.name} ask another one: {elsewhere.line()}")
+    weights = {"workers": USUAL, "daemon": unit_weight(), "idle": unit_weight(), "second": USUAL}
+    with processor_groups(weights) as groups:
+        if groups is None:
+            print_line("a second uid: left out, this needs control groups of the processor")
+            return
+        groups.put("daemon", running.pid)
+        groups.put("idle", idle.pid)
+        alone = as_second(groups, running.socket, options.seconds)
+        print_line(f"a second uid alone: {alone.line()}")
+        for client in (client for client in CLIENTS if not client.missing(place)):
+            groups.put("workers", os.getpid())
+            with working(client, place, str(running.socket), 200, 3 * options.seconds + 1):
+                beside = as_second(groups, running.socket, options.seconds)
+                elsewhere = as_second(groups, idle.socket, options.seconds)
+                groups.yields("workers", idle=True)
+                queue = as_second(groups, running.socket, options.seconds)
+                groups.yields("workers", idle=False)
+            judge_second(f"200 workers of {client.name}", beside, elsewhere, queue)
+
+
+def judge_second(whom: str, beside: Outcome, elsewhere: Outcome, queue: Outcome) -> None:
     print_line(
-        f"a second uid beside 200 workers of {GREEDY.name}: {beside.line()}; "
-        f"{beside.p99_ms / alone.p99_ms:.1f} × alone, {beside.p99_ms / elsewhere.p99_ms:.1f} × at the idle daemon; "
+        f"a second uid beside {whom}: {beside.line()}; "
         f"goal 0 failed: {verdict(beside.failed == 0)}; < {SECOND_GOAL_MS} ms: {verdict(beside.p99_ms < SECOND_GOAL_MS)}"
     )
+    print_line(f"  at an idle daemon meanwhile: {elsewhere.line()}")
+    print_line(f"  where they yield it the processor, the daemon's own part: {queue.line()}")
 
 
-def as_second(path: Path, seconds: float) -> Outcome:
+def as_second(groups: Groups, path: Path, seconds: float) -> Outcome:
+    groups.put("second", os.getpid())
     os.setegid(SECOND)
     os.seteuid(SECOND)
     try:
@@ -221,24 +240,6 @@ def paced(path: Path, seconds: float) -> Outcome:
         latencies.append(time.monotonic() - begun)
         time.sleep(EVERY_S)
     return outcome(kinds, latencies, seconds)
-
-
-@contextmanager
-def first(pids: list[int]) -> Iterator[None]:
-    """Real-time priority for these and this process, where that is permitted."""
-    before = (os.SCHED_OTHER, os.sched_param(0))
-    changed = [*pids, 0]
-    try:
-        for pid in changed:
-            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        print_line("no real-time priority here: the second user's figures are those of this machine's load, too")
-    try:
-        yield
-    finally:
-        for pid in changed:
-            with suppress(OSError):
-                os.sched_setscheduler(pid, *before)
 
 
 # restarts

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Final
 import pytest
 
 from bench.load_clients import CLIENTS, OF_PROXIES, PROXIES, Client, Place, measured, outcome_of, proxy, static_nginx
+from bench.processor_groups import USUAL, processor_groups
 from fixtures.daemon.fake_daemon import fake_daemon, license_, problem
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]  # the bench is judged, not the product
@@ -68,3 +71,19 @@ def test_a_worker_that_wrote_nothing_is_a_failure(place: Place) -> None:
     assert (outcome.requests, outcome.failed, outcome.per_s) == (4, 2, 2.0)
     assert outcome.kinds["a worker that ended early"] == 1
     assert (outcome.p50_ms, outcome.p99_ms) == (2.0, 3.0)
+
+
+@pytest.mark.root
+def test_a_group_of_the_processor_takes_a_process_and_gives_it_back() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as waiting:
+        place = Path(f"/proc/{waiting.pid}/cgroup")
+        before = place.read_text()
+        with processor_groups({"one": USUAL, "another": USUAL}) as groups:
+            if groups is None:
+                pytest.skip("this kernel or its container permits no control groups of the processor")
+            groups.put("one", waiting.pid)
+            groups.yields("one", idle=True)
+            assert f"/{groups.folder.name}/one\n" in place.read_text()
+        assert place.read_text() == before
+        assert not groups.folder.exists()
+        waiting.communicate(b"\n")
