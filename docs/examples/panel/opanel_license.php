@@ -121,17 +121,18 @@ namespace OPanel\Agent {
             private $socket;
             /** @var int */
             private $timeoutNs;
+            /** @var int of the call under way, as the next two */
+            private $waitNs = 0;
             /** @var int monotonic, in nanoseconds */
-            private $end;
+            private $end = 0;
             /** @var string */
-            private $request = self::REQUEST;
+            private $request = '';
 
             public function __construct(string $file, string $socket = self::SOCKET, float $timeoutS = self::TIMEOUT_S)
             {
                 $this->file = $file;
                 $this->socket = $socket;
                 $this->timeoutNs = (int) (max(0.001, min($timeoutS, 3600.0)) * 1e9);
-                $this->end = hrtime(true) + $this->timeoutNs;
             }
 
             /**
@@ -156,10 +157,8 @@ namespace OPanel\Agent {
             {
                 return self::quietly(function () use ($what): bool {
                     $options = $what === 'do_not_track' ? [$what => true] : ['purpose' => $what];
-                    $this->request = self::post('/v1/withdraw', (string) json_encode($options));
-                    $body = $this->ask()[0];
-                    $reply = $body === null ? null : json_decode($body, true, 16);
-                    return is_array($reply) && ($reply['ok'] ?? null) === true;
+                    $reply = $this->decoded(self::post('/v1/withdraw', (string) json_encode($options)))[0];
+                    return ($reply['ok'] ?? null) === true;
                 });
             }
 
@@ -172,8 +171,7 @@ namespace OPanel\Agent {
             public function answer(): array
             {
                 return self::quietly(function (): array {
-                    $this->request = 'GET /v1/answer' . self::HEAD . "\r\n";
-                    [$answer, $failure] = $this->decoded();
+                    [$answer, $failure] = $this->decoded('GET /v1/answer' . self::HEAD . "\r\n");
                     $valid = $answer !== null && is_array($answer['consent']['purposes'] ?? null);
                     return $valid ? [$answer, null] : [null, $failure ?? 'invalid_answer'];
                 });
@@ -188,8 +186,7 @@ namespace OPanel\Agent {
             public function refresh(): array
             {
                 return self::quietly(function (): array {
-                    $this->request = self::post('/v1/refresh', '{}');
-                    [$reply, $failure] = $this->decoded();
+                    [$reply, $failure] = $this->decoded(self::post('/v1/refresh', '{}'));
                     $result = $reply['result'] ?? null;
                     if (!is_array($result) || !is_array($result['asked'] ?? null)) {
                         return [null, $failure ?? 'invalid_answer'];
@@ -204,10 +201,10 @@ namespace OPanel\Agent {
             }
 
             /** @return array{0: array<string, mixed>|null, 1: string|null} */
-            private function decoded(): array
+            private function decoded(string $request): array
             {
-                [$body, $failure] = self::guarded(function (): array {
-                    return $this->ask();
+                [$body, $failure] = self::guarded(function () use ($request): array {
+                    return $this->ask($request, $this->timeoutNs);
                 }) ?? [null, 'disabled'];
                 $value = $body === null ? null : json_decode($body, true, 16);
                 return [is_array($value) ? $value : null, $failure];
@@ -344,14 +341,11 @@ namespace OPanel\Agent {
                 if (isset(self::ACTIONS[$noted])) {
                     return [null, $noted];
                 }
-                if ($noted === 'once') {
-                    $this->timeoutNs = min($this->timeoutNs, self::AGAIN_NS);
-                    $this->end = hrtime(true) + $this->timeoutNs;
-                }
-                $begun = hrtime(true);
-                [$body, $failure, $waited] = self::guarded(function (): array {
-                    return $this->ask();
+                $waitNs = $noted === 'once' ? min($this->timeoutNs, self::AGAIN_NS) : $this->timeoutNs;
+                [$body, $failure, $waited] = self::guarded(function () use ($waitNs): array {
+                    return $this->ask(self::REQUEST, $waitNs);
                 }) ?? [null, 'disabled', false];
+                $begun = $this->end - $waitNs;
                 self::guarded(static function () use ($note, $failure, $waited, $begun): void {
                     if ($waited && $failure !== 'unreachable') { // which is this process's own trouble
                         self::note($note, (string) $failure, $begun);
@@ -397,8 +391,9 @@ namespace OPanel\Agent {
              *
              * @return array{0: string|null, 1: string|null, 2: bool}
              */
-            private function ask(): array
+            private function ask(string $request, int $waitNs): array
             {
+                [$this->request, $this->waitNs, $this->end] = [$request, $waitNs, hrtime(true) + $waitNs];
                 $refused = 'busy';
                 while (true) {
                     [$status, $body, $failure] = $this->get();
@@ -477,6 +472,10 @@ namespace OPanel\Agent {
             private function read($stream, int $begun): array
             {
                 $got = '';
+                $now = hrtime(true);
+                if ($now >= $this->end) { // this process did not run meanwhile, which says nothing about the agent
+                    $this->end = $now + self::AGAIN_NS;
+                }
                 while (strlen($got) <= self::MAX_BYTES) {
                     $leftUs = max(0, intdiv($this->end - hrtime(true), 1000));
                     $readable = [$stream];
@@ -545,7 +544,7 @@ namespace OPanel\Agent {
             /** Returns what a missed deadline means: hung only where the agent had time to answer. */
             private function late(int $begun): string
             {
-                return hrtime(true) - $begun > $this->timeoutNs / 2 ? 'hung' : 'busy';
+                return hrtime(true) - $begun > $this->waitNs / 2 ? 'hung' : 'busy';
             }
 
             /**

@@ -298,6 +298,50 @@ def test_a_worker_that_did_not_run_for_a_while_takes_no_answer_for_missing(folde
     assert stopped.is_set()
 
 
+def test_a_client_that_is_kept_has_its_whole_time_for_each_call(folder: Path) -> None:
+    """As in a worker that makes it once and serves pages for days: what it asked before is in no later request."""
+    code = """
+    require $argv[1];
+    $client = new OPanel\\Agent\\LicenseClient($argv[2], $argv[3], 0.3);
+    foreach (['withdraw', 'license', 'answer', 'license'] as $name) {
+        usleep(400000);
+        $said = $client->$name('crash_reports');
+        echo $said['source'] ?? json_encode($said), ' ';
+    }
+    """
+    code = code.replace(
+        "$client->$name('crash_reports')", "$name === 'withdraw' ? $client->$name('x') : $client->$name()"
+    )
+    with in_turn(folder / "agent.sock", answers):
+        assert once(folder, code) == 'false agent [null,"invalid_answer"] agent '
+
+
+SLOW_DISK: Final = """
+class SlowDisk {
+    public $context;
+    public function url_stat(string $path, int $flags) { usleep(400000); return false; }
+    public function stream_open(string $path, string $mode, int $options, ?string &$opened): bool { return false; }
+}
+stream_wrapper_register('slow', 'SlowDisk');
+"""
+SLOW_PROCESSOR: Final = """
+namespace OPanel\\Agent;
+function fwrite($stream, string $data) { usleep(400000); return \\fwrite($stream, $data); }
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "file"),
+    [(SLOW_DISK, "slow://license.last"), (SLOW_PROCESSOR, "license.last")],
+    ids=["disk", "processor"],
+)
+def test_what_keeps_the_panel_from_asking_is_no_silence_of_the_agent(folder: Path, before: str, file: str) -> None:
+    """A disk that is busy, a processor that is somebody else's: longer than the time-out, before a byte was sent."""
+    with in_turn(folder / "agent.sock", answers):
+        printed = run(php(before + ONCE), PHP_LIBRARY, file if "://" in file else folder / file, folder / "agent.sock")
+    assert printed.startswith("agent none ")
+
+
 def test_worker_threads_ask_for_themselves(folder: Path) -> None:
     code = """
     import { Worker } from 'node:worker_threads';
