@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 META_DATA = MetaData()
 # The newest of migrations/versions: what Alembic's table says of a database that this code reads and writes.
-VERSION: Final = "0002"
+VERSION: Final = "0003"
 facts = Table("facts", META_DATA, Column("name", String(32), primary_key=True), Column("value", Text))
 
 # ---- the status list
@@ -98,9 +98,23 @@ licenses = Table(
     Column("moves_since", BigInteger, nullable=False),  # moves before that do not count: the reseller lifted the limit
     Column("networks", Text),  # CIDR, a space between them; NULL: from everywhere
     Index("ix_licenses_created", "delegation", "created"),
-    Index("ix_licenses_free", "delegation", "free_at"),
+    Index("ix_licenses_free", "free_at"),
     Index("ix_licenses_status", "delegation", "status"),
     Index("ix_licenses_order", "order_id", "delegation", unique=True),
+)
+# What is free again is found without passing the licenses whose slot and entry were given away before.
+_HAS_SLOT, _HAS_ENTRY = licenses.c.slot.is_not(None), licenses.c.idx.is_not(None)
+Index(
+    "ix_licenses_slot",
+    *(licenses.c.delegation, licenses.c.status, licenses.c.free_at),
+    sqlite_where=_HAS_SLOT,
+    postgresql_where=_HAS_SLOT,
+)
+Index(
+    "ix_licenses_entry",
+    *(licenses.c.delegation, licenses.c.free_at),
+    sqlite_where=_HAS_ENTRY,
+    postgresql_where=_HAS_ENTRY,
 )
 editions = Table(
     "editions",

@@ -99,14 +99,24 @@ class DelegationRepository(Rows):
         freed = self.take_freed(SLOT, str(row.number), start=start, end=end)
         if freed is not None:
             return freed
-        mine = [_licenses.c.delegation == row.number, _licenses.c.slot.between(start, end - 1)]
-        for free in (_licenses.c.status == Status.REVOKED, _licenses.c.free_at <= now):
-            query = select(_licenses.c.id, _licenses.c.slot).where(*mine, free).order_by(_licenses.c.free_at).limit(1)
-            found = self._connection.execute(query).first()
-            if found is not None:
-                self._connection.execute(_licenses.update().where(_licenses.c.id == found.id).values(slot=None))
-                return int(found.slot)
-        raise NotPermitted(Reason.NOT_PERMITTED, "slots_full", slots=end - start)
+        given = self._slot_given_back(row.number, Status.REVOKED) or min(
+            filter(None, (self._slot_given_back(row.number, each, now) for each in (Status.VALID, Status.SUSPENDED))),
+            key=lambda found: int(found.free_at),
+            default=None,
+        )
+        if given is None:
+            raise NotPermitted(Reason.NOT_PERMITTED, "slots_full", slots=end - start)
+        self._connection.execute(_licenses.update().where(_licenses.c.id == given.id).values(slot=None))
+        return int(given.slot)
+
+    def _slot_given_back(self, number: int, status: Status, before: int | None = None) -> Any:  # noqa: ANN401 - as above
+        """The license of this status that is free first (by `before`), with its slot: a look at the end of an index."""
+        query = select(_licenses.c.id, _licenses.c.slot, _licenses.c.free_at).where(
+            _licenses.c.delegation == number, _licenses.c.status == int(status), _licenses.c.slot.is_not(None)
+        )
+        if before is not None:
+            query = query.where(_licenses.c.free_at <= before)
+        return self._connection.execute(query.order_by(_licenses.c.free_at).limit(1)).first()
 
     def skip_slots(self, row: DelegationRow, slots: int) -> int:
         """After a restore: count half of the slots that are left as given. Returns how many were skipped."""
@@ -116,10 +126,10 @@ class DelegationRepository(Rows):
 
     def live_licenses(self, number: int) -> int:
         """How many licenses stand under a reseller whose slot is still theirs and that are not revoked."""
-        query = select(_licenses.c.id).where(
+        query = select(func.count()).where(
             _licenses.c.delegation == number, _licenses.c.slot.is_not(None), _licenses.c.status != Status.REVOKED
         )
-        return len(self._connection.execute(query).all())
+        return int(self._connection.execute(query).scalar_one())
 
     def has_editions(self, version: int) -> bool:
         return (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from fixtures.authority.vendor import DAY, NOW, RESELLER, Vendor, vendor
 from opanel_agent.core.documents import status_list
@@ -231,3 +232,43 @@ def test_the_vendors_entries_stay_within_the_lists(tmp_path: Path) -> None:
         with pytest.raises(NotPermitted) as caught:
             books.draw(VENDOR, NOW)
     assert caught.value.detail == "status_entries_full"
+
+
+def test_a_slot_is_given_back_by_who_was_revoked_first_then_by_who_ended_first(tmp_path: Path) -> None:
+    made = vendor(tmp_path, slots=4)
+    long, short, suspended, gone = (made.issue(days=days, grace_days=0) for days in (60, 30, 20, 300))
+    changes.change(made.authority, Change.SUSPEND, suspended.jti, now=NOW)
+    changes.change(made.authority, Change.REVOKE, gone.jti, now=NOW)
+    made.now = NOW + (60 + 90) * DAY
+    for before in (gone, suspended, short, long):
+        assert place(made, made.issue(days=300))[0] == place(made, before)[0]
+    with pytest.raises(NotPermitted) as caught:
+        made.issue()
+    assert caught.value.detail == "slots_full"
+
+
+def test_what_is_free_is_found_without_passing_what_was_given_away(tmp_path: Path) -> None:
+    """Of a million licenses half a million may have given theirs away: every sale would pass them."""
+    made = vendor(tmp_path, slots=1, status_entries=1)
+    made.issue(days=30, grace_days=10)
+    made.now = NOW + (30 + 10 + 90) * DAY
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        if statement.startswith("SELECT licenses.") and "ORDER BY licenses.free_at" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(made.authority.store.engine, "before_cursor_execute", note)
+    made.issue()
+    event.remove(made.authority.store.engine, "before_cursor_execute", note)
+    with made.authority.store.reading() as books:
+        plans = [
+            row[-1]
+            for statement, parameters in asked
+            for row in books.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    assert [plan.split("INDEX ")[1] for plan in plans] == [
+        "ix_licenses_slot (delegation=? AND status=?)",
+        *["ix_licenses_slot (delegation=? AND status=? AND free_at<?)"] * 2,
+        "ix_licenses_entry (delegation=? AND free_at<?)",
+    ]

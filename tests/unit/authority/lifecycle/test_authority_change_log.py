@@ -117,6 +117,7 @@ def _restore(desk: Desk) -> Typed:
 def _upgrade(desk: Desk) -> Typed:
     with desk.made.authority.store.transaction() as books:
         for statement in (
+            *(f"DROP INDEX ix_licenses_{name}" for name in ("slot", "entry")),
             "ALTER TABLE licenses DROP COLUMN networks",
             "DROP TABLE free_numbers",
             "UPDATE alembic_version SET version_num = '0001'",
