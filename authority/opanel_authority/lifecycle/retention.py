@@ -26,6 +26,7 @@ DELIVERED_DAYS: Final = 30
 _LICENSE_FACT: Final = "retain_licenses_days"
 _CHANGE_FACT: Final = "retain_changes_days"
 _AT_ONCE: Final = 200  # a writing transaction keeps every other writer waiting
+_ROWS_AT_ONCE: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +70,10 @@ def keep(
 
 def purge(authority: Authority, *, now: int) -> int:
     """Erase what is past its time; how many licenses and rows."""
-    erased = _purge_log(authority, now)
-    while count := _purge_licenses(authority, now):
-        erased += count
+    erased = _purge_deliveries(authority, now)
+    for some in (_purge_changes, _purge_licenses):
+        while count := some(authority, now):
+            erased += count
     return erased
 
 
@@ -89,7 +91,8 @@ def _purge_licenses(authority: Authority, now: int) -> int:
     with authority.writing(now) as books:
         before = now - kept(books).license_days * DAY_S
         query = select(licenses.c.id, licenses.c.delegation, licenses.c.slot, licenses.c.idx)
-        found = books.connection.execute(query.where(licenses.c.free_at <= before).limit(_AT_ONCE)).all()
+        ended = query.where(licenses.c.free_at <= before).order_by(licenses.c.free_at)
+        found = books.connection.execute(ended.limit(_AT_ONCE)).all()
         for row in found:
             _erase(books, row.id)
             if row.slot is not None:
@@ -114,16 +117,29 @@ def _erase(books: Books, license_id: str) -> None:
         books.free_entry(int(entry))
 
 
-def _purge_log(authority: Authority, now: int) -> int:
+def _purge_changes(authority: Authority, now: int) -> int:
     with authority.writing(now) as books:
         before = now - kept(books).change_days * DAY_S
-        old = books.connection.execute(changes.delete().where(changes.c.at <= before)).rowcount
-        sent = books.connection.execute(
-            select(deliveries.c.number, deliveries.c.body).where(deliveries.c.due.is_(None)).limit(10_000)
-        ).all()
-        done = [row.number for row in sent if json.loads(row.body)["at"] <= now - DELIVERED_DAYS * DAY_S]
-        for number in done:
-            books.connection.execute(deliveries.delete().where(deliveries.c.number == number))
-        if old or done:
+        old = select(changes.c.number).where(changes.c.at <= before).limit(_ROWS_AT_ONCE)
+        count = books.connection.execute(changes.delete().where(changes.c.number.in_(old))).rowcount
+        if count:
             ReportRepository(books).owe_scrub()
-    return int(old) + len(done)
+    return int(count)
+
+
+def _purge_deliveries(authority: Authority, now: int) -> int:
+    """The oldest stand first: the look ends with as many rows as one takes of which none is past its time."""
+    erased, after, more = 0, 0, True
+    before = now - DELIVERED_DAYS * DAY_S
+    ended = select(deliveries.c.number, deliveries.c.body).where(deliveries.c.due.is_(None))
+    while more:
+        with authority.writing(now) as books:
+            next_ones = ended.where(deliveries.c.number > after).order_by(deliveries.c.number).limit(_ROWS_AT_ONCE)
+            rows = books.connection.execute(next_ones).all()
+            old = [row.number for row in rows if json.loads(row.body)["at"] <= before]
+            for number in old:
+                books.connection.execute(deliveries.delete().where(deliveries.c.number == number))
+            if old:
+                ReportRepository(books).owe_scrub()
+        erased, after, more = erased + len(old), rows[-1].number if rows else after, bool(old)
+    return erased
