@@ -253,6 +253,11 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
     "reseller_missing": ("cannot tell whose license it is", "name the reseller"),
     "reseller_only": ("cannot do that with the vendor's API key", "use the reseller's"),
     "vendor_only": ("cannot do that with a reseller's API key", "ask the vendor"),
+    "url_not_public": (
+        "cannot send webhooks to {url}: anybody must reach it by https",
+        "give https://NAME of a public address; what lies inside the vendor names: opanel-authority webhook URL",
+    ),
+    "webhooks_many": ("cannot keep more than {most} webhooks of one owner", "remove one that is not needed"),
     "idempotency_key_used": (
         "cannot take this Idempotency-Key again",
         "it was sent with another request: draw a new one",

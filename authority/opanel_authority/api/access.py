@@ -7,13 +7,15 @@ from typing import Any, Final
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from opanel_agent.core.codes import Reason
-from opanel_agent.core.errors import NotPermitted
+from opanel_agent.core.codes import Fault, Reason
+from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_authority.api.limits import Limiter
 from opanel_authority.authority import Authority
+from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import DelegationRow
 from opanel_authority.lifecycle import api_keys
 from opanel_authority.lifecycle.api_keys import Holder
-from opanel_authority.lifecycle.changes import ChangedBy
+from opanel_authority.lifecycle.changed_by import ChangedBy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Managed:
     elapsed: Callable[[], float]
     log: Callable[[str], None]
     wrong_keys: Limiter
+    webhook_tests: Limiter
 
 
 class NoKey(Exception):
@@ -49,6 +52,19 @@ def requires(managed: Managed, scope: str) -> Any:  # noqa: ANN401 - FastAPI's m
         return found
 
     return Depends(holder)
+
+
+def named_seller(books: Books, holder: Holder, named: str | None) -> DelegationRow | None:
+    """The reseller whose key it is; with the vendor's the one that he names, or None. Raises NotPermitted or Usage."""
+    if holder.delegation is not None:
+        row = books.delegation(number=holder.delegation)
+        if row is None or named not in (None, row.name):
+            raise NotPermitted(Reason.NOT_PERMITTED, "reseller_other")
+        return row
+    row = None if named is None else books.delegation(name=named)
+    if named is not None and row is None:
+        raise Usage(Fault.USAGE, "reseller_unknown", name=named[:128])
+    return row
 
 
 def who(holder: Holder, reason: str | None = None) -> ChangedBy:

@@ -47,6 +47,8 @@ REPORTS_BURST: Final = 240
 RIGHTS_BURST: Final = 60
 # License keys that were never issued: mistyped ones in an ordinary day, and no more of a machine that tries them out.
 GUESSES_BURST: Final = 600
+# Test events of one webhook: enough to set a receiver up, too few to trouble one who never asked for them.
+TESTS_BURST: Final = 10
 STATUS_LIST: Final = "application/statuslist+jwt"
 _MAX_SHOWN: Final = 200
 _OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -68,6 +70,7 @@ class Served:
     limiter: Limiter = field(default_factory=Limiter)
     reports: Limiter = field(default_factory=lambda: Limiter(burst=REPORTS_BURST, refill_s=1, detail="too_many"))
     wrong_keys: Limiter = field(default_factory=management.limiter)
+    webhook_tests: Limiter = field(default_factory=lambda: Limiter(burst=TESTS_BURST, refill_s=60, detail="too_many"))
     guesses: Limiter = field(default_factory=lambda: Limiter(burst=GUESSES_BURST, refill_s=1))
     rights: Limiter = field(default_factory=lambda: Limiter(burst=RIGHTS_BURST, refill_s=10, detail="too_many"))
     proxies: tuple[Network, ...] = ()
@@ -109,7 +112,12 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
         routes.append(Route(f"/v1/reports/{purpose.value}", report, methods=["POST"]))
 
     managed = Managed(
-        authority=served.authority, now=served.now, elapsed=served.elapsed, log=log, wrong_keys=served.wrong_keys
+        authority=served.authority,
+        now=served.now,
+        elapsed=served.elapsed,
+        log=log,
+        wrong_keys=served.wrong_keys,
+        webhook_tests=served.webhook_tests,
     )
     routes.append(Mount(management.PREFIX, management.application(managed)))
 

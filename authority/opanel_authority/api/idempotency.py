@@ -2,8 +2,8 @@
 
 A reply is kept for a day, per API key, with the digest of its request; the same key with another request is refused. The
 change and its reply are one transaction, so that a crash in between can neither lose the reply nor make the change twice.
-What is kept has no license key and no signed license in it: those are filled in from the license itself when they are asked
-for again. What was refused is not kept: it changed nothing, and may be tried again.
+What is kept has no license key, no signed license and no secret in it: those are filled in from the license or the webhook
+itself when they are asked for again. What was refused is not kept: it changed nothing, and may be tried again.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from opanel_agent.core.units import DAY_S
 from opanel_authority.api.access import Managed
 from opanel_authority.books.repository import Books
 from opanel_authority.books.tables import idempotent_replies as _replies
+from opanel_authority.lifecycle import webhooks
 from opanel_authority.lifecycle.api_keys import Holder
 from opanel_authority.lifecycle.handles import find_license
 
@@ -84,9 +85,9 @@ class Caller:
             if before is None:
                 made = act()
                 reply = {} if made is None else json.loads(canonical(made))
-                keep(books, self.holder.key_id, self.key, asked, json.dumps(_without_license(reply)), now=now)
+                keep(books, self.holder.key_id, self.key, asked, json.dumps(_without_secrets(reply)), now=now)
             else:
-                reply = _with_license(books, json.loads(before.body))
+                reply = _with_secrets(books, json.loads(before.body))
         return Response(json.dumps(reply) if reply else b"", status_code=status, media_type="application/json")
 
 
@@ -105,9 +106,12 @@ def caller_of(managed: Managed, writer: Any) -> Any:  # noqa: ANN401 - FastAPI's
     return Depends(caller)
 
 
-def _without_license(reply: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: None if name == "bundle" else value for name, value in reply.items()}
+def _without_secrets(reply: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if name in {"bundle", "secret"} else value for name, value in reply.items()}
 
 
-def _with_license(books: Books, kept: dict[str, Any]) -> dict[str, Any]:
-    return {**kept, "bundle": find_license(books, kept["id"]).text} if "bundle" in kept else kept
+def _with_secrets(books: Books, kept: dict[str, Any]) -> dict[str, Any]:
+    """With the license's bundle, or the webhook's secret, as it is now."""
+    if "bundle" in kept:
+        return {**kept, "bundle": find_license(books, kept["id"]).text}
+    return {**kept, "secret": webhooks.secret_of(books, kept["id"])} if "secret" in kept else kept

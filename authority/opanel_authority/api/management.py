@@ -16,11 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from opanel_agent.core.codec.strict_json import dumps
-from opanel_agent.core.codes import Fault, Reason
-from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Storage, Usage
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Usage
 from opanel_agent.core.problems import MEDIA_TYPE
 from opanel_authority.api import idempotency
-from opanel_authority.api.access import Managed, NoKey, requires
+from opanel_authority.api.access import Managed, NoKey, named_seller, requires
 from opanel_authority.api.access import who as who_asks
 from opanel_authority.api.license_changes import add_status_changes, add_term_changes
 from opanel_authority.api.license_reading import add_reading
@@ -32,12 +32,13 @@ from opanel_authority.api.models import (
 )
 from opanel_authority.api.own_key import add_own_key
 from opanel_authority.api.problems import of_error, problem
+from opanel_authority.api.webhooks import add_webhooks
 from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import DelegationRow
 from opanel_authority.documents import issue
 from opanel_authority.documents.claims import LicenseTerms
 from opanel_authority.lifecycle import listing
-from opanel_authority.lifecycle.api_keys import READ, WRITE, Holder
+from opanel_authority.lifecycle.api_keys import HOOKS_READ, HOOKS_WRITE, READ, WRITE, Holder
 from opanel_authority.lifecycle.handles import find_license
 from opanel_authority.messages import sentence
 
@@ -81,6 +82,8 @@ def application(managed: Managed) -> FastAPI:
     add_reading(app, managed, reader)
     add_status_changes(app, managed, caller)
     add_term_changes(app, managed, caller)
+    hooks_writer = idempotency.caller_of(managed, requires(managed, HOOKS_WRITE))
+    add_webhooks(app, managed, requires(managed, HOOKS_READ), hooks_writer)
     return app
 
 
@@ -181,16 +184,9 @@ def _sold_before(books: Books, kept: dict[str, Any]) -> Response:
 
 def _seller(books: Books, holder: Holder, named: str | None) -> DelegationRow:
     """Whose license it becomes: the reseller's own, or the one that the vendor names."""
-    if holder.delegation is not None:
-        row = books.delegation(number=holder.delegation)
-        if row is None or named not in (None, row.name):
-            raise NotPermitted(Reason.NOT_PERMITTED, "reseller_other")
-        return row
-    if named is None:
-        raise Usage(Fault.USAGE, "reseller_missing")
-    row = books.delegation(name=named)
+    row = named_seller(books, holder, named)
     if row is None:
-        raise Usage(Fault.USAGE, "reseller_unknown", name=named[:128])
+        raise Usage(Fault.USAGE, "reseller_missing")
     return row
 
 

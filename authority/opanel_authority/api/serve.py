@@ -29,7 +29,7 @@ from opanel_authority.api.app import Served, app
 from opanel_authority.api.connections import MAX_CONNECTIONS, protocol
 from opanel_authority.authority import Authority
 from opanel_authority.documents import publish
-from opanel_authority.lifecycle import retention, webhooks
+from opanel_authority.lifecycle import retention, webhook_sending
 from opanel_authority.requests import reports
 from opanel_authority.requests.networks import Network
 
@@ -161,8 +161,8 @@ def _notifying(served: Served, line: Line, *, every_s: float = _NOTIFY_EVERY_S) 
     def send() -> None:
         try:
             for _ in range(_ROUNDS):
-                tried = webhooks.send_due(served.authority, now=served.now(), ending=ending.is_set)
-                if tried < webhooks.AT_ONCE or ending.is_set():
+                tried = webhook_sending.send_due(served.authority, now=served.now(), ending=ending.is_set)
+                if tried < webhook_sending.AT_ONCE or ending.is_set():
                     break
         except AgentError as error:
             line(f"error {error}")

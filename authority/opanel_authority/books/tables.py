@@ -216,8 +216,11 @@ webhooks = Table(
     Column("delegation", Integer, ForeignKey("delegations.number")),
     Column("url", Text, nullable=False),
     Column("secret", String(64), nullable=False),
+    Column("previous_secret", String(64)),  # what it was before, for who has not taken the new one yet
+    Column("previous_until", BigInteger),
     Column("events", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
+    Column("inside", Integer, nullable=False),  # 1: the vendor typed it here; it need not be a public address
 )
 deliveries = Table(
     "deliveries",

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol, TypedDict
 from opanel_agent.core.codec.json_value import Json
 from opanel_authority.authority import Authority, open_home
 from opanel_authority.documents.issue import Issued
-from opanel_authority.lifecycle.changes import ChangedBy
+from opanel_authority.lifecycle.changed_by import ChangedBy
 from opanel_authority.messages import sentence
 
 Result = Mapping[str, Json]

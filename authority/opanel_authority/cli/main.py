@@ -20,10 +20,22 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Storage, Usage
 from opanel_agent.core.text_safety import escape, escape_json
-from opanel_authority.cli import issuing, licenses, operations, own_key, received, releases, resellers, roots, service
+from opanel_authority.cli import (
+    issuing,
+    licenses,
+    operations,
+    own_key,
+    received,
+    releases,
+    resellers,
+    roots,
+    service,
+    webhooks,
+)
 from opanel_authority.cli.common import Command, Result
 from opanel_authority.cli.remote import client
 from opanel_authority.cli.remote import commands as remote
+from opanel_authority.cli.remote import webhooks as remote_webhooks
 from opanel_authority.messages import cure, sentence
 
 _DIRECTORY_VARIABLE: Final = "OPANEL_AUTHORITY_DIR"
@@ -32,6 +44,7 @@ _GROUPS: Final = {
     "root": "roots whose keys are elsewhere: make keys, request, show, sign, assemble",
     "release": "what was published as one version",
     "remote": "a reseller's desk: his licenses over the management API, with his API key",
+    "remote webhook": "what his systems are told of his licenses",
 }
 
 
@@ -144,6 +157,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = {"": parser.add_subparsers(required=True, metavar="COMMAND")}
 
+    def of_group(name: str) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+        if name not in commands:
+            outer, _, word = name.rpartition(" ")
+            grouped = of_group(outer).add_parser(word, help=_GROUPS[name], description=_GROUPS[name])
+            commands[name] = grouped.add_subparsers(required=True, metavar="COMMAND")
+        return commands[name]
+
     def add(
         name: str,
         command: Command,
@@ -153,10 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         changes: bool = False,
     ) -> argparse.ArgumentParser:
         group, _, word = name.rpartition(" ")
-        if group not in commands:
-            grouped = commands[""].add_parser(group, help=_GROUPS[group], description=_GROUPS[group])
-            commands[group] = grouped.add_subparsers(required=True, metavar="COMMAND")
-        added = commands[group].add_parser(word, help=summary, description=summary, parents=[parent])
+        added = of_group(group).add_parser(word, help=summary, description=summary, parents=[parent])
         added.set_defaults(command=command, change=name, logs_a_change=changes)
         if changes:
             added.add_argument("--reason", metavar="TEXT", help="why, for the change log")
@@ -166,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     remote.add_connection(there)
     roots.register_init(partial(add, parent=common))
     remote.register(partial(add, parent=there))
-    for group in (roots, releases, issuing, licenses, resellers, operations, service, received, own_key):
+    remote_webhooks.register(partial(add, parent=there))
+    for group in (roots, releases, issuing, licenses, resellers, webhooks, operations, service, received, own_key):
         group.register(add)
     return parser

@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 
 from opanel_agent.core.codec.json_value import Json
-from opanel_agent.core.codes import Fault
-from opanel_agent.core.errors import Usage
 from opanel_authority.cli.common import (
     AddCommand,
     Result,
@@ -22,7 +20,7 @@ from opanel_authority.cli.controllers import add_controller, controller_of
 from opanel_authority.cli.own_key import public_key
 from opanel_authority.documents import delegate, publish
 from opanel_authority.documents.claims import DelegationTerms
-from opanel_authority.lifecycle import api_keys, webhooks
+from opanel_authority.lifecycle import api_keys
 
 
 def register(add: AddCommand) -> None:
@@ -54,15 +52,6 @@ def register(add: AddCommand) -> None:
     )
     made.add_argument("--scopes", type=words, default=api_keys.SCOPES, metavar="A,B", help=", ".join(api_keys.SCOPES))
     add("api-keys", _keys, "the keys of the management API, and on which day each was last used")
-    hook = add("webhook", _add_webhook, "tell a URL what happens to licenses; its secret is shown once", changes=True)
-    hook.add_argument("url", metavar="URL")
-    hook.add_argument("--as", dest="reseller", metavar="RESELLER", help="only of his licenses; else of all")
-    hook.add_argument(
-        "--events", type=words, default=tuple(webhooks.Event), metavar="A,B", help=", ".join(webhooks.Event)
-    )
-    add("webhooks", _webhooks, "the webhooks, and how the last event of each was taken")
-    removing = add("remove-webhook", _remove_webhook, "end a webhook", changes=True)
-    removing.add_argument("id", metavar="ID")
     revoking = add("revoke-api-key", _revoke_key, "end a key of the management API", changes=True)
     revoking.add_argument("id", metavar="ID")
 
@@ -160,26 +149,6 @@ def _keys(arguments: argparse.Namespace) -> Result:
 def _revoke_key(arguments: argparse.Namespace) -> Result:
     api_keys.revoke(opened(arguments), arguments.id, now=now_s(), **logged(arguments))
     return {"id": arguments.id, "state": "revoked"}
-
-
-def _add_webhook(arguments: argparse.Namespace) -> Result:
-    try:
-        events = tuple(webhooks.Event(each) for each in arguments.events)
-    except ValueError as error:
-        raise Usage(Fault.USAGE, "command_line", why=str(error)) from error
-    return webhooks.add(
-        opened(arguments), arguments.url, reseller=arguments.reseller, events=events, now=now_s(), **logged(arguments)
-    )
-
-
-def _webhooks(arguments: argparse.Namespace) -> Result:
-    rows: list[Json] = [dict(each) for each in webhooks.listed(opened(arguments))]
-    return {"webhooks": rows}
-
-
-def _remove_webhook(arguments: argparse.Namespace) -> Result:
-    webhooks.remove(opened(arguments), arguments.id, now=now_s(), **logged(arguments))
-    return {"id": arguments.id, "state": "removed"}
 
 
 def _delegate_arguments(parser: argparse.ArgumentParser) -> None:

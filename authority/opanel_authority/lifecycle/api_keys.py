@@ -27,7 +27,9 @@ from opanel_authority.books.tables import delegations as _delegations
 
 READ: Final = "licenses:read"
 WRITE: Final = "licenses:write"
-SCOPES: Final = (READ, WRITE)
+HOOKS_READ: Final = "webhooks:read"
+HOOKS_WRITE: Final = "webhooks:write"
+SCOPES: Final = (READ, WRITE, HOOKS_READ, HOOKS_WRITE)
 _SHAPE: Final = re.compile("opk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 
 

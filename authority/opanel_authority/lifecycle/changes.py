@@ -25,6 +25,7 @@ from opanel_authority.documents.delegate import last, require_valid
 from opanel_authority.documents.issue import Issued
 from opanel_authority.documents.publish import sign_changes
 from opanel_authority.lifecycle import webhooks
+from opanel_authority.lifecycle.changed_by import ChangedBy
 from opanel_authority.lifecycle.handles import find_license, find_subject
 from opanel_authority.requests import networks
 
@@ -46,15 +47,6 @@ CHANGES: Final[Mapping[tuple[Change, Kind], tuple[frozenset[Status], Status]]] =
     (Change.RESUME, Kind.DELEGATION): (frozenset({Status.VALID, Status.REVOKED}), Status.VALID),
     (Change.SUPERSEDE, Kind.ACTIVATION): (frozenset({Status.VALID, Status.SUPERSEDED}), Status.SUPERSEDED),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangedBy:
-    """Who changes something, and why. `delegation` is the reseller whose licenses alone he may reach; None is the vendor."""
-
-    actor: str = "command"
-    reason: str | None = None
-    delegation: int | None = None
 
 
 def change(authority: Authority, what: Change, handle: str, *, now: int, who: ChangedBy | None = None) -> Subject:

@@ -27,7 +27,8 @@ from opanel_authority.books.tables import reservations as _reservations
 from opanel_authority.documents import claims, issue
 from opanel_authority.documents.delegate import last, require_valid
 from opanel_authority.documents.issue import Issued
-from opanel_authority.lifecycle.changes import ChangedBy, supersede_beyond
+from opanel_authority.lifecycle.changed_by import ChangedBy
+from opanel_authority.lifecycle.changes import supersede_beyond
 
 GOOD_S: Final = DAY_S
 

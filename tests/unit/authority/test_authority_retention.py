@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import Connection, Engine
 
 from fixtures.authority.vendor import DAY, NOW, Vendor, vendor
@@ -16,10 +16,11 @@ from opanel_agent.core.errors import NotPermitted
 from opanel_agent.core.license import license_key
 from opanel_authority.books import upgrade
 from opanel_authority.books.status_allocation import VENDOR
-from opanel_authority.books.tables import VERSION
+from opanel_authority.books.tables import VERSION, deliveries
 from opanel_authority.cli.main import main
 from opanel_authority.documents.issue import Issued
-from opanel_authority.lifecycle import changes, retention
+from opanel_authority.lifecycle import changes, retention, webhooks
+from opanel_authority.lifecycle.changed_by import ChangedBy
 from opanel_authority.lifecycle.changes import Change
 from opanel_authority.requests import reports
 
@@ -133,3 +134,22 @@ def test_books_of_version_1_are_upgraded_with_what_is_in_them(tmp_path: Path) ->
         assert connection.execute(text("SELECT value FROM facts")).scalar_one() == "00"
         assert connection.execute(text("SELECT networks FROM licenses")).all() == []
         connection.commit()
+
+
+def test_events_that_were_delivered_go_however_many_there_are(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    who = ChangedBy(actor="test")
+    hook = webhooks.add(
+        made.authority, "https://a.example/", reseller=None, events=tuple(webhooks.Event), now=NOW, who=who
+    )
+    with made.authority.writing(NOW) as books:
+        for at, count in ((NOW, 5_000), (NOW + DAY, 10)):
+            body = json.dumps({"id": "e", "type": "license.issued", "at": at, "license": None, "detail": None})
+            row = {"webhook": hook, "body": body, "due": None, "tries": 1, "outcome": "204"}
+            books.connection.execute(deliveries.insert(), [row] * count)
+        books.connection.execute(deliveries.insert(), [row | {"due": NOW, "body": body.replace(str(at), str(NOW))}])
+    made.now = NOW + retention.DELIVERED_DAYS * DAY
+    assert retention.purge(made.authority, now=made.now) == 5_000
+    with made.authority.store.reading() as books:
+        left = books.connection.execute(select(deliveries.c.due)).scalars().all()
+    assert sorted(left, key=str) == [NOW, *[None] * 10], "what waits still stays"

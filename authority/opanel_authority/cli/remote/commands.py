@@ -35,7 +35,7 @@ from opanel_authority.documents.claims import LicenseTerms
 from opanel_authority.lifecycle import bulk
 from opanel_authority.lifecycle.listing import MAX_PAGE, LicenseState
 
-_TIMES: Final = frozenset({"created", "ends", "since", "at", "good_until"})
+_TIMES: Final = frozenset({"created", "ends", "since", "at", "good_until", "next_at", "previous_until"})
 _FILTERS: Final = ("reseller", "state", "order_id", "created_from", "created_to", "ends_from", "ends_to")
 _SIMPLE: Final = {
     "suspend": "suspend a license; machines learn it from the status list",
@@ -54,7 +54,7 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
 def register(add: AddCommand) -> None:
     """Add this group's commands."""
     _register_reading(add)
-    issuing = _changing(add, "remote issue", _issue, "sell a license: its key for the e-mail, its bundle as a file")
+    issuing = changing(add, "remote issue", _issue, "sell a license: its key for the e-mail, its bundle as a file")
     issuing.add_argument("--as", dest="reseller", metavar="RESELLER", help="with the vendor's key: whose it is")
     order_arguments(issuing)
     _output(issuing)
@@ -63,15 +63,15 @@ def register(add: AddCommand) -> None:
     many.add_argument("--as", dest="reseller", metavar="RESELLER", help="with the vendor's key: whose they are")
     many.add_argument("-o", "--output", type=Path, required=True, metavar="CSV", help="order, id, license key, error")
     for name, summary in _SIMPLE.items():
-        handle_argument(_changing(add, f"remote {name}", partial(_act, name), summary))
-    freeing = _changing(add, "remote supersede", _supersede, "free a seat: its machine counts 72 hours of grace")
+        handle_argument(changing(add, f"remote {name}", partial(_act, name), summary))
+    freeing = changing(add, "remote supersede", _supersede, "free a seat: its machine counts 72 hours of grace")
     freeing.add_argument("id", metavar="ACTIVATION", help="as `remote show` names it")
-    _change_arguments(_changing(add, "remote change", _change, "other terms, to the end that was paid for"))
-    renewing = _changing(add, "remote renew", _renew, "a newer edition now; machines that ask are given it")
+    _change_arguments(changing(add, "remote change", _change, "other terms, to the end that was paid for"))
+    renewing = changing(add, "remote renew", _renew, "a newer edition now; machines that ask are given it")
     handle_argument(renewing)
     renewing.add_argument("--days", type=int, metavar="N", help="the term; as long as the last one where not given")
     _output(renewing)
-    moving = _changing(add, "remote transfer", _transfer, "with the vendor's key: give a license to another reseller")
+    moving = changing(add, "remote transfer", _transfer, "with the vendor's key: give a license to another reseller")
     handle_argument(moving)
     moving.add_argument("--to", dest="reseller", required=True, metavar="RESELLER")
     _output(moving)
@@ -79,7 +79,7 @@ def register(add: AddCommand) -> None:
     _key_argument(reserving)
     reserving.add_argument("--order", dest="order_id", metavar="ID")
     _output(reserving, required=True)
-    storing = _changing(add, "remote store", _store, "for who keeps his key himself: hand in what `sign` wrote")
+    storing = changing(add, "remote store", _store, "for who keeps his key himself: hand in what `sign` wrote")
     storing.add_argument("signed", type=Path, metavar="FILE")
     storing.add_argument("--no-renewal", dest="renews", action="store_false", help="a trial, a prepaid term")
     _output(storing)
@@ -111,7 +111,7 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=moment, metavar="DATE")
 
 
-def _changing(
+def changing(
     add: AddCommand, name: str, command: Callable[[argparse.Namespace], Result], summary: str
 ) -> argparse.ArgumentParser:
     parser = add(name, command, summary, changes=True)
@@ -144,7 +144,7 @@ def _change_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def _ask(
+def ask(
     arguments: argparse.Namespace,
     method: str,
     path: str,
@@ -155,8 +155,10 @@ def _ask(
     client = _client(arguments)
     if method == "GET":
         return client.ask(method, path, query=query)
-    sent = {**(body or {}), **_reason(arguments)}
-    return client.ask(method, path, body=sent, idempotency_key=arguments.idempotency_key or idempotency_key())
+    key = arguments.idempotency_key or idempotency_key()
+    if method == "DELETE":  # has no body (RFC 9110 section 9.3.5)
+        return client.ask(method, path, query=_reason(arguments), idempotency_key=key)
+    return client.ask(method, path, body={**(body or {}), **_reason(arguments)}, idempotency_key=key)
 
 
 def _client(arguments: argparse.Namespace) -> Client:
@@ -166,7 +168,7 @@ def _client(arguments: argparse.Namespace) -> Client:
     return Client(server=server, key=read_key(arguments.key_file))
 
 
-def _reason(arguments: argparse.Namespace) -> dict[str, Json]:
+def _reason(arguments: argparse.Namespace) -> dict[str, str]:
     """Return the reason as a member of a body, where the command takes one and it was given."""
     return {} if getattr(arguments, "reason", None) is None else {"reason": arguments.reason}
 
@@ -188,7 +190,7 @@ def _kept(arguments: argparse.Namespace, file: BinaryIO | None, reply: Mapping[s
     return {**reply, "bundle": str(arguments.output)}
 
 
-def _dated(reply: Mapping[str, Any]) -> dict[str, Json]:
+def dated(reply: Mapping[str, Any]) -> dict[str, Json]:
     """The same with times as people read them, in rows of rows too."""
     return {name: _shown(name, value) for name, value in reply.items()}
 
@@ -197,7 +199,7 @@ def _shown(name: str, value: Any) -> Json:  # noqa: ANN401 - JSON
     if name in _TIMES and isinstance(value, int):
         return shown_time(value)
     if isinstance(value, list):
-        return [_dated(each) if isinstance(each, dict) else each for each in value]
+        return [dated(each) if isinstance(each, dict) else each for each in value]
     shown: Json = value
     return shown
 
@@ -205,13 +207,13 @@ def _shown(name: str, value: Any) -> Json:  # noqa: ANN401 - JSON
 def _issue(arguments: argparse.Namespace) -> Result:
     order = {**named_terms(arguments), **given(arguments, "reseller")}
     with _file(arguments) as file:
-        return _kept(arguments, file, _ask(arguments, "POST", "/licenses", order))
+        return _kept(arguments, file, ask(arguments, "POST", "/licenses", order))
 
 
 def _list(arguments: argparse.Namespace) -> Result:
     query = {**given(arguments, *_FILTERS, "cursor"), "limit": arguments.limit}
-    found = _ask(arguments, "GET", "/licenses", query=query)
-    return {"licenses": _dated(found)["items"], "next_cursor": found["next_cursor"]}
+    found = ask(arguments, "GET", "/licenses", query=query)
+    return {"licenses": dated(found)["items"], "next_cursor": found["next_cursor"]}
 
 
 def _export(arguments: argparse.Namespace) -> Result:
@@ -222,7 +224,7 @@ def _every(arguments: argparse.Namespace) -> Iterator[Mapping[str, Json]]:
     client, query = _client(arguments), {**given(arguments, *_FILTERS), "limit": MAX_PAGE}
     while True:
         page = client.ask("GET", "/licenses", query=query)
-        yield from map(_dated, page["items"])
+        yield from map(dated, page["items"])
         if page["next_cursor"] is None:
             return
         query["cursor"] = page["next_cursor"]
@@ -246,28 +248,28 @@ def _bulk(arguments: argparse.Namespace) -> Result:
 
 
 def _show(arguments: argparse.Namespace) -> Result:
-    return _dated(_ask(arguments, "GET", _license(arguments)))
+    return dated(ask(arguments, "GET", _license(arguments)))
 
 
 def _bundle(arguments: argparse.Namespace) -> Result:
     with _file(arguments) as file:
-        return _kept(arguments, file, _ask(arguments, "GET", _license(arguments, "/bundle")))
+        return _kept(arguments, file, ask(arguments, "GET", _license(arguments, "/bundle")))
 
 
 def _log(arguments: argparse.Namespace) -> Result:
     query = given(arguments, "before", "limit")
     if arguments.id is not None:
-        query["license_id"] = _ask(arguments, "GET", _license(arguments))["id"]
-    found = _ask(arguments, "GET", "/changes", query=query)
-    return {"changes": _dated(found)["items"], "next_before": found["next_before"]}
+        query["license_id"] = ask(arguments, "GET", _license(arguments))["id"]
+    found = ask(arguments, "GET", "/changes", query=query)
+    return {"changes": dated(found)["items"], "next_before": found["next_before"]}
 
 
 def _act(name: str, arguments: argparse.Namespace) -> Result:
-    return _dated(_ask(arguments, "POST", _license(arguments, f"/{name}")))
+    return dated(ask(arguments, "POST", _license(arguments, f"/{name}")))
 
 
 def _supersede(arguments: argparse.Namespace) -> Result:
-    _ask(arguments, "POST", f"/activations/{quote(arguments.id, safe='')}/supersede")
+    ask(arguments, "POST", f"/activations/{quote(arguments.id, safe='')}/supersede")
     return {"id": arguments.id, "state": "superseded"}
 
 
@@ -275,30 +277,30 @@ def _change(arguments: argparse.Namespace) -> Result:
     terms = given(arguments, "tier", "features", "seats", "days", "networks", "renews")
     if arguments.limits is not None:
         terms["limits"] = dict(arguments.limits)
-    return _dated(_ask(arguments, "PATCH", _license(arguments), terms))
+    return dated(ask(arguments, "PATCH", _license(arguments), terms))
 
 
 def _renew(arguments: argparse.Namespace) -> Result:
     with _file(arguments) as file:
-        return _kept(arguments, file, _ask(arguments, "POST", _license(arguments, "/renew"), given(arguments, "days")))
+        return _kept(arguments, file, ask(arguments, "POST", _license(arguments, "/renew"), given(arguments, "days")))
 
 
 def _transfer(arguments: argparse.Namespace) -> Result:
     to: dict[str, Json] = {"reseller": arguments.reseller}
     with _file(arguments) as file:
-        return _kept(arguments, file, _ask(arguments, "POST", _license(arguments, "/transfer"), to))
+        return _kept(arguments, file, ask(arguments, "POST", _license(arguments, "/transfer"), to))
 
 
 def _reserve(arguments: argparse.Namespace) -> Result:
     with keys.new_private(arguments.output) as file:
-        reserved = _ask(arguments, "POST", "/reservations", given(arguments, "order_id"))
+        reserved = ask(arguments, "POST", "/reservations", given(arguments, "order_id"))
         file.write(json.dumps(reserved).encode() + b"\n")
     shown = {name: reserved[name] for name in ("id", "slot", "good_until")}
-    return {**_dated(shown), "reservation": str(arguments.output)}
+    return {**dated(shown), "reservation": str(arguments.output)}
 
 
 def _store(arguments: argparse.Namespace) -> Result:
     line = members_of(arguments.signed, "line", made_by="sign")["line"]
     with _file(arguments) as file:
-        made = _ask(arguments, "POST", "/signed-licenses", {"line": line, "renews": arguments.renews})
+        made = ask(arguments, "POST", "/signed-licenses", {"line": line, "renews": arguments.renews})
         return _kept(arguments, file, made)

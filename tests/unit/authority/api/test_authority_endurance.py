@@ -27,6 +27,7 @@ from opanel_agent.core.license import license_key
 from opanel_authority.api.connections import BODY_S, HEADERS_S, MAX_CONNECTIONS, protocol
 from opanel_authority.cli.main import main
 from opanel_authority.lifecycle import webhooks
+from opanel_authority.lifecycle.changed_by import ChangedBy
 from opanel_authority.lifecycle.webhooks import Event
 
 
@@ -159,7 +160,15 @@ def test_it_starts_and_stops_in_time_beside_clients_and_receivers_that_hang(tmp_
     with contextlib.ExitStack() as stack:
         hangs = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         url = f"http://127.0.0.1:{hangs.getsockname()[1]}/"
-        webhooks.add(made.authority, url, reseller=None, events=tuple(Event), now=made.now, actor="test")
+        webhooks.add(
+            made.authority,
+            url,
+            reseller=None,
+            events=tuple(Event),
+            now=made.now,
+            who=ChangedBy(actor="test"),
+            inside=True,
+        )
         for _ in range(5):
             made.issue()
         begun = time.monotonic()

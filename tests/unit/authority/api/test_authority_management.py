@@ -1,12 +1,8 @@
 """The management API over real HTTP: who may what, orders that are sent twice, pages, problems, and its own description."""
 
-import http.client
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +10,7 @@ import fastapi
 import pytest
 
 from fixtures.authority.authority_server import Served, serving
-from fixtures.authority.openapi import Description
+from fixtures.authority.billing_system import Client, client
 from fixtures.authority.vendor import RESELLER
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.jose.jws import Typ
@@ -25,42 +21,9 @@ from opanel_authority.documents.claims import DelegationTerms, LicenseTerms
 from opanel_authority.documents.issue import Issued
 from opanel_authority.documents.keys import PrivateKey, Role
 from opanel_authority.lifecycle import api_keys
-from opanel_authority.lifecycle.api_keys import READ, SCOPES
+from opanel_authority.lifecycle.api_keys import READ
 
 OTHER = "Other"
-DESCRIPTIONS: dict[int, Description] = {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
-    """A billing system with one API key."""
-
-    port: int
-    key: str
-
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        """Status and JSON of a reply."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
-            sent = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json", **headers}
-            connection.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), sent)
-            reply = connection.getresponse()
-            read, media_type = reply.read(), reply.headers.get_content_type()
-        found = json.loads(read) if read else None
-        if path != "/openapi.json" and reply.status != HTTPStatus.NOT_FOUND:
-            assert self.description().faults(method, path, reply.status, found, media_type) == []
-        return reply.status, found
-
-    def description(self) -> Description:
-        """What the service says of itself: every reply here is held against it."""
-        if self.port not in DESCRIPTIONS:
-            DESCRIPTIONS[self.port] = Description(document=self.ask("GET", "/openapi.json")[1])
-        return DESCRIPTIONS[self.port]
-
-    def issue(self, **terms: Any) -> dict[str, Any]:
-        status, sold = self.ask("POST", "/licenses", terms)
-        assert status == 201, sold
-        found: dict[str, Any] = sold
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +32,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         terms = DelegationTerms(name=OTHER, email="a@b.example")
         delegate.delegate(running.vendor.authority, terms, running.log.parent / "other", now=int(time.time()))
         yield running
-
-
-def client(served: Served, reseller: str | None = RESELLER, scopes: tuple[str, ...] = SCOPES) -> Client:
-    made = api_keys.make(
-        served.vendor.authority, name="billing", reseller=reseller, scopes=scopes, now=int(time.time()), actor="test"
-    )
-    return Client(port=served.port, key=made.secret)
 
 
 def test_a_license_through_its_life(served: Served) -> None:

@@ -39,6 +39,7 @@ PAGE: Final = Path(__file__).parents[4] / "docs" / "authority.md"
 OTHER: Final = "Other"
 OWN: Final = "Own"
 WHY: Final = "as the letter of 3 May asks"
+HOOK: Final = "https://billing.example/hooks"
 A_KEY: Final = "opk_0000000000000000_" + "b" * 43
 
 
@@ -102,6 +103,10 @@ def _sold(name: str, *options: str) -> Callable[[Desk], tuple[str | Path, ...]]:
     return lambda desk: (f"remote {name}", desk.sold(), *options)
 
 
+def _hook(name: str) -> Callable[[Desk], tuple[str | Path, ...]]:
+    return lambda desk: (f"remote webhook {name}", str(desk.run("remote webhook add", HOOK)["id"]))
+
+
 def _supersede(desk: Desk) -> tuple[str | Path, ...]:
     sold = desk.run("remote issue", "-o", desk.new("b"))
     with desk.served.vendor.authority.store.reading() as books:
@@ -159,6 +164,13 @@ COMMANDS: Final[dict[str, tuple[Callable[[Desk], tuple[str | Path, ...]], str, s
     "change": (_sold("change", "--seats", "3"), "changeLicense", "change"),
     "renew": (_renew, "renewLicense", "renew"),
     "transfer": (_transfer, "transferLicense", "transfer"),
+    "webhook add": (lambda _desk: ("remote webhook add", HOOK), "addWebhook", "add_webhook"),
+    "webhook list": (lambda _desk: ("remote webhook list",), "listWebhooks", None),
+    "webhook show": (_hook("show"), "showWebhook", None),
+    "webhook deliveries": (_hook("deliveries"), "listDeliveries", None),
+    "webhook test": (_hook("test"), "testWebhook", "test_webhook"),
+    "webhook rotate": (_hook("rotate"), "rotateWebhookSecret", "rotate_webhook"),
+    "webhook remove": (_hook("remove"), "removeWebhook", "remove_webhook"),
     "reserve": (_reserve, "reserveLicense", None),  # it is logged once it is a license
     "store": (_store, "storeSignedLicense", "issue"),
 }
@@ -166,8 +178,16 @@ COMMANDS: Final[dict[str, tuple[Callable[[Desk], tuple[str | Path, ...]], str, s
 
 def parsers() -> Mapping[str, argparse.ArgumentParser]:
     (groups,) = (each for each in command_line._parser()._actions if isinstance(each, argparse._SubParsersAction))
-    (found,) = (each for each in groups.choices["remote"]._actions if isinstance(each, argparse._SubParsersAction))
-    return found.choices
+    return dict(commands_of(groups.choices["remote"]))
+
+
+def commands_of(parser: argparse.ArgumentParser, group: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    (found,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    for name, inner in found.choices.items():
+        if inner.get_default("command") is None:
+            yield from commands_of(inner, f"{group}{name} ")
+        else:
+            yield group + name, inner
 
 
 def description(served: Served) -> Description:
@@ -214,7 +234,7 @@ def test_whatever_the_api_takes_is_an_option(name: str, served: Served) -> None:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         takes |= described.document["components"]["schemas"][schema]["properties"].keys()
     options = {action.dest for action in parsers()[name]._actions}
-    same = {"limits": "limit", "license_id": "id", "activation_id": "id", "line": "signed"}
+    same = {"limits": "limit", "line": "signed", **dict.fromkeys(("license_id", "activation_id", "webhook_id"), "id")}
     missing = {each for each in takes if each not in options and same.get(each) not in options}
     assert missing - {"authorization"} <= ({"reason"} if name == "reserve" else set())
 

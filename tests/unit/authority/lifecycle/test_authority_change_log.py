@@ -21,6 +21,7 @@ from opanel_authority.cli import main as command_line
 from opanel_authority.documents import delegate
 from opanel_authority.documents.claims import DelegationTerms
 from opanel_authority.lifecycle import api_keys, webhooks
+from opanel_authority.lifecycle.changed_by import ChangedBy
 from opanel_authority.lifecycle.webhooks import Event
 
 Typed = tuple[str | Path, ...]
@@ -117,6 +118,7 @@ def _restore(desk: Desk) -> Typed:
 def _upgrade(desk: Desk) -> Typed:
     with desk.made.authority.store.transaction() as books:
         for statement in (
+            *(f"ALTER TABLE webhooks DROP COLUMN {name}" for name in ("previous_secret", "previous_until", "inside")),
             *(f"DROP INDEX ix_licenses_{name}" for name in ("slot", "entry")),
             "ALTER TABLE licenses DROP COLUMN networks",
             "DROP TABLE free_numbers",
@@ -138,11 +140,15 @@ def _revoke_key(desk: Desk) -> Typed:
     return ("revoke-api-key", made.id)
 
 
-def _remove_webhook(desk: Desk) -> Typed:
-    made = webhooks.add(
-        desk.made.authority, URL, reseller=None, events=(Event.ISSUED,), now=desk.made.now, actor="test"
-    )
-    return ("remove-webhook", str(made["id"]))
+def _webhook(command: str) -> Callable[[Desk], Typed]:
+    def typed(desk: Desk) -> Typed:
+        who, made = ChangedBy(actor="test"), desk.made
+        hook = webhooks.add(
+            made.authority, URL, reseller=None, events=(Event.ISSUED,), now=made.now, who=who, inside=True
+        )
+        return (command, hook)
+
+    return typed
 
 
 def _answer(desk: Desk) -> Typed:
@@ -185,7 +191,9 @@ CHANGING: Final[dict[str, tuple[Callable[[Desk], Typed], str]]] = {
     "api-key": (lambda _desk: ("api-key", "billing", "--as", RESELLER), "make_api_key"),
     "revoke-api-key": (_revoke_key, "revoke_api_key"),
     "webhook": (lambda _desk: ("webhook", URL, "--as", RESELLER), "add_webhook"),
-    "remove-webhook": (_remove_webhook, "remove_webhook"),
+    "test-webhook": (_webhook("test-webhook"), "test_webhook"),
+    "rotate-webhook": (_webhook("rotate-webhook"), "rotate_webhook"),
+    "remove-webhook": (_webhook("remove-webhook"), "remove_webhook"),
     "restore": (_restore, "restore"),
     "retention": (lambda _desk: ("retention", "--licenses", "400"), "retention"),
     "encrypt-keys": (
@@ -208,6 +216,7 @@ READING: Final[dict[str, Callable[[Desk], Typed]]] = {
     "resellers": lambda _desk: ("resellers",),
     "api-keys": lambda _desk: ("api-keys",),
     "webhooks": lambda _desk: ("webhooks",),
+    "webhook-deliveries": _webhook("webhook-deliveries"),
     "received": lambda _desk: ("received",),
     "backup": lambda desk: ("backup", desk.new("copy")),
     "health": lambda _desk: ("health",),
@@ -222,7 +231,7 @@ def commands(parser: argparse.ArgumentParser, group: str = "") -> Iterator[tuple
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():
                 if inner.get_default("command") is None:
-                    yield from commands(inner, f"{name} ")
+                    yield from commands(inner, f"{group}{name} ")
                 else:
                     yield group + name, inner.get_default("logs_a_change")
 
@@ -252,8 +261,9 @@ def test_what_a_command_changes_stands_in_the_log(name: str, desk: Desk) -> None
 def test_a_command_that_changes_nothing_leaves_every_row_as_it_was(name: str, desk: Desk) -> None:
     if name == "release show":
         desk.here("release sign", desk.write("draft", draft()), "-o", desk.new("release"))
+    arguments = READING[name](desk)
     before = desk.dump()
-    desk.run(*READING[name](desk), "--dir", desk.directory)
+    desk.run(*arguments, "--dir", desk.directory)
     assert desk.dump() == before
 
 

@@ -16,7 +16,8 @@ from opanel_authority.documents.issue import Issued
 from opanel_authority.documents.keys import Role
 from opanel_authority.documents.rotate import Rotation, rotate
 from opanel_authority.lifecycle import changes
-from opanel_authority.lifecycle.changes import Change, ChangedBy, NewTerms
+from opanel_authority.lifecycle.changed_by import ChangedBy
+from opanel_authority.lifecycle.changes import Change, NewTerms
 from opanel_authority.lifecycle.handles import find_license
 
 OTHER = "Other"

@@ -1,4 +1,4 @@
-"""Indexes that find what is free again."""
+"""Secrets of webhooks that were rotated, and who named them; indexes that find what is free again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,10 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    op.add_column("webhooks", sa.Column("previous_secret", sa.String(length=64), nullable=True))
+    op.add_column("webhooks", sa.Column("previous_until", sa.BigInteger(), nullable=True))
+    # those that there are were all named by the vendor, by his command
+    op.add_column("webhooks", sa.Column("inside", sa.Integer(), nullable=False, server_default="1"))
     op.drop_index("ix_licenses_free", table_name="licenses")
     op.create_index("ix_licenses_free", "licenses", ["free_at"])
     for name, columns, has in (
