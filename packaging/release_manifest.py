@@ -24,7 +24,7 @@ INSTALLER: Final = "/opt/opanel-agent"
 PACKAGE_MODULES: Final = f"{PACKAGE}/env/lib/python3/site-packages"
 # Of a package: code, units, accounts and folders. The rest of /usr/share is manual pages and the like.
 OF_CODE: Final = ("/usr/lib/", "/usr/bin/", "/usr/share/python3/", f"{INSTALLER}/env/")
-PUBLISHED: Final = (".deb", ".rpm", ".tar.xz")
+PUBLISHED: Final = (".deb", ".rpm", ".tar.xz", "opanel.gpg", "opanel.asc")  # the last two are the repository's key
 # What install.sh keeps of itself, to repair and to remove (its function lay_kit).
 KIT: Final = ("install.sh", "pyproject.toml", "packaging/wheels.py", "packaging/agent.lock", "config/agent.toml")
 NO_CODE: Final = ("__pycache__", ".mypy_cache")
@@ -94,7 +94,7 @@ def draft(date: int, source: Path, found: dict[str, Any], artifacts: Path | None
 
 
 def published(folder: Path) -> dict[str, str]:
-    """The digest of each package, and of the tar; a repository beside them has an index of its own."""
+    """The digest of each package, of the tar, and of the repository's key; the index is signed anew each time."""
     return {path.name: digest(path) for path in below(folder) if path.name.endswith(PUBLISHED)}
 
 

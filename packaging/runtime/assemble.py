@@ -10,6 +10,7 @@ stripped, compiled, and refused if it wants a newer libc.
 """
 
 import argparse
+import fcntl
 import os
 import re
 import shutil
@@ -61,11 +62,14 @@ def runtime() -> Path:
 
 
 def kept(name: str, make: Callable[[Path], None], deciding: Sequence[Path], under: Path = KEPT) -> Path:
-    """Returns what `make` lays into a folder, kept by what decides it; made whole, or not there."""
+    """Returns what `make` lays into a folder, kept by what decides it; made whole, or not there, and by one at a time."""
     key = sha256(b"\0".join(file.read_bytes() for file in deciding)).hexdigest()[:16]
     place = under / f"{name}-{key}"
-    if not place.exists():
-        under.mkdir(parents=True, exist_ok=True)
+    under.mkdir(parents=True, exist_ok=True)
+    with (under / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if place.exists():
+            return place
         making = Path(tempfile.mkdtemp(prefix=f"making-{name}-", dir=under))
         try:
             make(making)

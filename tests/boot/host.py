@@ -190,9 +190,9 @@ def bring_tools(root: Path) -> None:
 def builds(place: Path) -> None:
     """`current`, `previous` and `dying` in `place`, as a release would be unpacked, with `wheels/` for every suite."""
     for name in ("current", "previous", "dying"):
-        _tree(place / name)
-    _call(place / "previous", PREVIOUS)
-    _call(place / "dying", DYING)
+        tree(place / name)
+    call(place / "previous", PREVIOUS)
+    call(place / "dying", DYING)
     work = place / "dying/agent/opanel_agent/daemon/jobs/job_queue.py"
     _replace(work, r"^(    def finished\(.*:)$", r"\1\n        raise RuntimeError")
     pythons = [word for version in SUITES.values() for word in ("--python", version)]
@@ -210,23 +210,24 @@ def self_contained(place: Path) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     with _keys() as home:
         for name in ("previous", "current"):
-            _tree(place / name)
+            tree(place / name)
             (place / name / ".env").mkdir()
             (place / name / ".env/runtime").symlink_to(kept)
             if name == "previous":
-                _call(place / name, PREVIOUS)
+                call(place / name, PREVIOUS)
             _repository(place, name, home, "--self-contained")
             shutil.rmtree(place / name)
 
 
-def _tree(tree: Path) -> None:
-    tree.mkdir(parents=True)
+def tree(place: Path) -> None:
+    """Copies into a new folder what of this repository is unpacked of a release."""
+    place.mkdir(parents=True)
     for each in _INSTALLED:
         source = REPOSITORY / each
         if source.is_dir():
-            shutil.copytree(source, tree / each, ignore=_made_here)
+            shutil.copytree(source, place / each, ignore=_made_here)
         else:
-            shutil.copy(source, tree)
+            shutil.copy(source, place)
 
 
 @contextmanager
@@ -261,7 +262,7 @@ def _made_here(folder: str, names: list[str]) -> set[str]:
     return built | shutil.ignore_patterns("__pycache__", "*.egg-info")(folder, names)
 
 
-def _call(tree: Path, version: str) -> None:
+def call(tree: Path, version: str) -> None:
     """The same program, by its own account another version: what it keeps must survive a change of that."""
     _replace(tree / "pyproject.toml", r'^version = ".*"$', f'version = "{version}"')
     _replace(tree / "agent/opanel_agent/__init__.py", r'^__version__ = ".*"$', f'__version__ = "{version}"')

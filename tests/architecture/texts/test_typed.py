@@ -23,6 +23,7 @@ SYSTEM: Final = frozenset(
             "cat",
             "cp",
             "curl",
+            "dnf",
             "echo",
             "git",
             "grep",

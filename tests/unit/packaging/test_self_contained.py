@@ -1,0 +1,332 @@
+"""packaging/build rpm, tar and repository: what they hold, what the rpm's scripts do, what dnf refuses of a repository.
+
+The deb of the same files is installed on a booted system: tests/boot/run.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boot import host
+from fixtures import signing
+from fixtures.packaging.rpm_root import LIMIT_S, UNITS, RpmRoot, rpm_root, served
+from opanel_agent import __version__
+from opanel_agent.core.codec.strict_json import dumps
+from opanel_agent.core.jose.jws import Typ
+
+ROOT = Path(__file__).resolve().parents[3]
+FIRST_ROOT = ROOT / "docs/examples/root.jws"
+LINT = ROOT / "packaging/rpm/rpmlint.toml"
+KEY = "packages@opanel.example"
+ENV = "/opt/opanel-agent/env"
+MODULES = f"{ENV}/lib/python3.13/site-packages"
+NEEDED = ("rpmbuild", "rpmsign", "dnf", "createrepo_c", "gpg", "dpkg-source", "nsenter")
+missing = [program for program in NEEDED if shutil.which(program) is None]
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.slow,
+    pytest.mark.root,
+    pytest.mark.skipif(
+        bool(missing), reason=f"not installed: {', '.join(missing)} (apt install rpm dnf createrepo-c gnupg dpkg-dev)"
+    ),
+]
+
+
+def ran(*words: str | Path, **environment: str) -> str:
+    done = subprocess.run(
+        [str(word) for word in words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=4 * LIMIT_S,  # the runtime, where nothing compiled it before
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Two repositories, signed with the key of `gpg`; the newer package carries its release manifest."""
+
+    folder: Path
+    gpg: dict[str, str]
+
+    @property
+    def previous(self) -> Path:
+        return self.folder / "repository-previous"
+
+    @property
+    def current(self) -> Path:
+        return self.folder / "repository-current"
+
+    def build(self, kind: str, out: Path, **environment: str) -> Path:
+        """With the release manifest in it."""
+        options = ("--root", FIRST_ROOT, "--release", self.folder / "release.jws", "--out", out)
+        return Path(ran(ROOT / "packaging/build", kind, *options, **environment))
+
+    def sign(self, repository: Path) -> None:
+        ran(ROOT / "packaging/build", "repository", repository, "--key", KEY, **self.gpg)
+
+    def copy(self, name: str) -> Path:
+        return Path(shutil.copytree(self.current, self.folder / name))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    folder = tmp_path_factory.mktemp("rpm")
+    (folder / "gpg").mkdir(mode=0o700)
+    gpg = {"GNUPGHOME": str(folder / "gpg")}
+    ran("gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", KEY, "rsa3072", "sign", **gpg)
+    made = Built(folder, gpg)
+    draft, release = folder / "draft.json", folder / "release.jws"
+    ran(ROOT / "packaging/build", "manifest", "--self-contained", "--root", FIRST_ROOT, "--out", draft)
+    claims: dict[str, Any] = {**json.loads(draft.read_bytes()), "ver": 1, "iss": signing.VENDOR}
+    release.write_bytes(signing.lines(signing.RELEASE.sign(Typ.RELEASE, dumps(claims))))
+    shutil.copy(made.build("rpm", made.current), folder / "unsigned.rpm")
+    host.tree(folder / "previous")
+    host.call(folder / "previous", host.PREVIOUS)
+    (folder / "previous/.env").mkdir()
+    (folder / "previous/.env/runtime").symlink_to(ROOT / ".env/runtime")
+    ran(folder / "previous/packaging/build", "rpm", "--root", FIRST_ROOT, "--out", made.previous)
+    for repository in (made.previous, made.current):
+        made.sign(repository)
+    yield made
+    ran("gpgconf", "--kill", "all", **gpg)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[RpmRoot]:
+    with rpm_root(tmp_path) as made:
+        yield made
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def succeeds(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def install(root: RpmRoot, repository: Path, *words: str) -> str:
+    """Installs from a repository over loopback. Returns what was printed; a refusal is a failure here."""
+    with served(repository) as address:
+        root.know(address)
+        return succeeds(root.dnf(*(words or ("install", "opanel-agent"))))
+
+
+def enabled(root: RpmRoot) -> dict[str, str]:
+    return {unit: root.sh(f"systemctl is-enabled {unit} || true") for unit in UNITS}
+
+
+@pytest.fixture(scope="module")
+def archive(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built.build("tar", tmp_path_factory.mktemp("tar"))
+
+
+@pytest.mark.parametrize("kind", ["rpm", "tar"])
+def test_the_same_source_gives_the_same_bytes(built: Built, archive: Path, kind: str, tmp_path: Path) -> None:
+    """Wherever it is built; of the rpm, before it is signed."""
+    (tmp_path / "elsewhere").mkdir()
+    again = built.build(kind, tmp_path / "out", TMPDIR=str(tmp_path / "elsewhere"))
+    first = {"rpm": built.folder / "unsigned.rpm", "tar": archive}[kind]
+    assert digest(again) == digest(first)
+
+
+@pytest.mark.skipif(shutil.which("rpmlint") is None, reason="rpmlint is not installed (apt install rpmlint)")
+def test_rpmlint_finds_neither_an_error_nor_a_warning(built: Built) -> None:
+    judged = ran("rpmlint", "--config", LINT, *built.current.glob("*.rpm"))
+    assert "0 errors, 0 warnings" in judged, judged
+
+
+def test_dnf_installs_it_and_each_file_is_as_it_was_published(built: Built, root: RpmRoot) -> None:
+    install(root, built.current)
+    assert root.sh("opanel-agent --version") == f"opanel-agent {__version__}"
+    assert root.sh("stat -c %U:%G:%a /etc/opanel-agent /run/opanel-agent").split() == [
+        "root:opanel-agent:2755",
+        "opanel-agent:opanel:2750",
+    ]
+    root.sh("cmp /usr/share/opanel-agent/agent.toml /etc/opanel-agent/agent.toml")
+    assert root.sh("cat /opt/opanel-agent/package") == "rpm"
+    assert enabled(root) == dict.fromkeys(UNITS, "enabled")
+    wanted = root.sh("readlink /etc/systemd/system/sockets.target.wants/opanel-agent.socket")
+    assert wanted.removeprefix("/usr") == "/lib/systemd/system/opanel-agent.socket"
+    assert root.rpm("-V", "opanel-agent").stdout == ""
+    assert root.rpm("-q", "--configfiles", "opanel-agent").stdout.strip() == ""
+    found = json.loads(root.sh("opanel-agent verify-install --json"))["result"]
+    assert (found["good"], found["not_covered"], found["differences"]) == (True, ["verifier"], [])
+    assert found["files"] > 2000
+
+
+def test_whatever_was_changed_of_it_is_told(built: Built, root: RpmRoot) -> None:
+    install(root, built.current)
+    altered = (
+        *(f"{MODULES}/opanel_agent/core/consent/gate.py", f"{ENV}/lib/python3.13/json/__init__.py"),
+        *(f"{ENV}/lib/python3.13/lib-dynload/_ssl.*.so", f"{ENV}/bin/python3.13"),
+    )
+    names = root.sh(f"ls {' '.join(altered)}").split()
+    assert len(names) == 4
+    root.sh(f"for each in {' '.join(names)}; do printf x >>$each; done")
+    root.sh(f"rm {MODULES}/h11/py.typed; touch {MODULES}/sitecustomize.py {ENV}/lib/libssl.so")
+    done = root.inside("opanel-agent", "verify-install", "--json")
+    differences = {each["path"]: each["kind"] for each in json.loads(done.stdout)["result"]["differences"]}
+    assert done.returncode == 1
+    assert differences == {
+        **dict.fromkeys(names, "altered"),
+        f"{MODULES}/h11/py.typed": "missing",
+        f"{MODULES}/sitecustomize.py": "extra",
+        f"{ENV}/lib/libssl.so": "extra",
+    }
+
+
+def test_an_upgrade_and_a_removal_leave_what_is_the_administrator_s(built: Built, root: RpmRoot) -> None:
+    install(root, built.previous)
+    assert root.sh("opanel-agent --version") == f"opanel-agent {host.PREVIOUS}"
+    root.write("/etc/opanel-agent/agent.toml", 'schema = 1\nlanguage = "tr"\n')
+    root.write("/etc/opanel-agent/consent.toml", "schema = 1\n")
+    root.write("/var/lib/opanel-agent/state.json", "{}")
+    kept = "cd /; find etc/opanel-agent var/lib/opanel-agent -type f | sort | xargs sha256sum"
+    before = root.sh(kept)
+    assert len(before.splitlines()) == 3
+    root.sh(f"systemctl disable opanel-agent-changed.path; touch {ENV}/only-before")
+    states = {**dict.fromkeys(UNITS, "enabled"), "opanel-agent-changed.path": "disabled"}
+    assert enabled(root) == states
+    shown = install(root, built.current, "upgrade")
+    assert root.sh("opanel-agent --version") == f"opanel-agent {__version__}"
+    assert "opanel-agent setup" not in shown
+    assert (root.sh(kept), enabled(root)) == (before, states)
+    differences = json.loads(root.inside("opanel-agent", "verify-install", "--json").stdout)["result"]["differences"]
+    assert [(each["path"], each["kind"]) for each in differences] == [(f"{ENV}/only-before", "extra")]
+    root.sh(f"rm {ENV}/only-before")
+    succeeds(root.dnf("--disablerepo=*", "remove", "opanel-agent"))
+    assert root.sh(kept) == before
+    assert root.sh("ls -d /opt/opanel-agent /usr/bin/opanel-agent /usr/lib/systemd/system/opanel-agent* || true") == ""
+    assert root.sh("find /etc/systemd/system -name 'opanel-agent*'") == ""
+    assert root.sh("find / -xdev -name '*.rpmsave' -o -xdev -name '*.rpmnew'") == ""
+
+
+def test_unpacked_by_hand_it_is_the_same_program(archive: Path, root: RpmRoot) -> None:
+    """What docs/operations.md says of the tar, where neither dpkg nor rpm knows of it."""
+    text = (ROOT / "docs/operations.md").read_text("utf-8")
+    _, _, after = text.partition("**Any other Linux**")
+    unpacking, *setting_up = after.split("```")[1].strip().splitlines()
+    *words, named = unpacking.split()
+    assert named == "opanel-agent-VERSION-x86_64.tar.xz"
+    words[words.index("/")] = str(root.place)
+    succeeds(root.outside(*words, archive))
+    for line in setting_up:
+        if not line.startswith(("systemctl daemon-reload", "opanel-agent setup")):  # no PID 1 here, and nobody to ask
+            root.sh(line.replace("enable --now", "enable"))
+    assert root.sh("opanel-agent --version") == f"opanel-agent {__version__}"
+    assert enabled(root) == dict.fromkeys(UNITS, "enabled")
+    assert root.sh("ls /opt/opanel-agent/package || true") == ""
+    found = json.loads(root.sh("opanel-agent verify-install --json"))["result"]
+    assert (found["good"], found["not_covered"]) == (True, ["verifier"])
+
+
+def test_systemd_is_told_to_start_all_that_is_enabled_and_to_close_no_socket_at_an_upgrade(
+    built: Built, root: RpmRoot
+) -> None:
+    root.note_systemctl(0)
+    install(root, built.previous)
+    first = root.noted()
+    assert [line for line in first if line.startswith("start ")] == [f"start {unit}" for unit in UNITS]
+    assert [line for line in first if "enable " in line] == [f"--no-reload enable {unit}" for unit in UNITS]
+    install(root, built.current, "upgrade")
+    assert root.noted() == ["daemon-reload", "daemon-reload", "try-restart opanel-agent.service"]
+    succeeds(root.dnf("--disablerepo=*", "remove", "opanel-agent"))
+    disabling, stopping, *after = root.noted()
+    assert (disabling, after) == (f"--no-reload disable {' '.join(UNITS)}", ["daemon-reload"])
+    assert sorted(stopping.split()) == sorted(["stop", *UNITS])
+
+
+def test_a_systemctl_that_fails_keeps_no_transaction_from_its_end(built: Built, root: RpmRoot) -> None:
+    root.note_systemctl(1)
+    install(root, built.previous)
+    install(root, built.current, "upgrade")
+    assert root.rpm("-q", "opanel-agent").stdout.strip() == f"opanel-agent-{__version__}-1.x86_64"
+    succeeds(root.dnf("--disablerepo=*", "remove", "opanel-agent"))
+    assert root.rpm("-q", "opanel-agent").returncode == 1
+    assert "try-restart opanel-agent.service" in root.noted()
+
+
+def alter_package(built: Built, repository: Path) -> None:
+    (package,) = repository.glob("*.rpm")
+    with package.open("r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        file.write(b"altered")
+
+
+def alter_index(built: Built, repository: Path) -> None:
+    index = repository / "repodata/repomd.xml"
+    index.write_text(index.read_text().replace("<revision>", "<revision>1"))
+
+
+def unsign_index(built: Built, repository: Path) -> None:
+    (repository / "repodata/repomd.xml.asc").unlink()
+
+
+def unsign_package(built: Built, repository: Path) -> None:
+    """As somebody could who may write the index: its signature is good."""
+    (package,) = repository.glob("*.rpm")
+    ran("rpmsign", "--delsign", package)
+    ran("createrepo_c", "--quiet", repository)
+    ran(
+        *(
+            "gpg",
+            "--batch",
+            "--yes",
+            "--local-user",
+            KEY,
+            "--armor",
+            "--detach-sign",
+            repository / "repodata/repomd.xml",
+        ),
+        **built.gpg,
+    )
+
+
+def sign_with_another(built: Built, repository: Path) -> None:
+    """The whole of it, with a key that is not the one that the server knows."""
+    home = repository / "gpg"
+    home.mkdir(mode=0o700)
+    other = {"GNUPGHOME": str(home)}
+    known = (repository / "opanel.asc").read_bytes()
+    ran("gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", KEY, "rsa3072", "sign", **other)
+    ran(ROOT / "packaging/build", "repository", repository, "--key", KEY, **other)
+    ran("gpgconf", "--kill", "all", **other)
+    (repository / "opanel.asc").write_bytes(known)
+
+
+@pytest.mark.parametrize(
+    ("alter", "reason"),
+    [
+        (alter_package, "No more mirrors to try"),  # whose digest is the index's
+        (alter_index, "repomd.xml GPG signature verification error"),
+        (unsign_index, "GPG signature is not available"),
+        (unsign_package, "is not signed"),
+        (sign_with_another, "repomd.xml GPG signature verification error"),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_what_is_not_as_it_was_signed_is_refused(built: Built, root: RpmRoot, alter: Any, reason: str) -> None:
+    repository = built.copy(alter.__name__)
+    alter(built, repository)
+    with served(repository) as address:
+        root.know(address)
+        refused = root.dnf("install", "opanel-agent")
+    assert refused.returncode != 0
+    assert reason in refused.stdout + refused.stderr
+    assert root.rpm("-q", "opanel-agent").returncode == 1
+    assert root.sh("ls -d /opt/opanel-agent || true") == ""
