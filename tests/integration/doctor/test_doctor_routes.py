@@ -104,11 +104,24 @@ def test_a_proxy_that_speaks_tls_with_a_company_s_certificate(home: Home, compan
         ("http", sends(answer("407 No", 'Proxy-Authenticate: Basic realm="x"')), "proxy_login_missing"),
         ("http", sends(answer("403 No")), "proxy_refused"),
         ("http", sends(answer("504 No")), "proxy_onward"),
+        ("http", sends(answer("405 No")), "proxy_no_connect"),
+        ("http", sends(answer("302 No", "Location: http://login.example/")), "proxy_page"),
         ("http", sends(PAGE), "proxy_page"),
         ("http", sends(b"SSH-2.0-OpenSSH\r\n\r\n"), "proxy_not_http"),
         ("http", sends(b""), "proxy_closed"),
     ],
-    ids=["https:// for a plain one", "NTLM", "login", "refused", "onward", "page", "no HTTP", "closed"],
+    ids=[
+        "https:// for a plain one",
+        "NTLM",
+        "login",
+        "refused",
+        "onward",
+        "no CONNECT",
+        "portal",
+        "page",
+        "no HTTP",
+        "closed",
+    ],
 )
 def test_a_proxy_is_where_it_ends_and_nothing_behind_is_ok(
     home: Home, scheme: str, script: w.Script, detail: str
@@ -173,6 +186,44 @@ def test_a_plain_web_server_is_a_mirror_whatever_it_calls_its_files(home: Home, 
         configure(home, mirror=f"http://127.0.0.1:{server.port}")
         by_step = steps(home.type("doctor", "--json"))
     assert by_step["type"] == by_step["content"] == ("ok", None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "step", "detail"),
+    [
+        (answer("404 Not Found", "Content-Type: text/html"), "http", "not_found"),
+        (answer("403 Forbidden", "Content-Type: text/html"), "http", "not_given_out"),
+        (answer("503 Service Unavailable"), "http", "status_unexpected"),
+        (answer("511 Network Authentication Required"), "http", "network_login"),
+        (b"\x00\x00\x12\x04" + bytes(23), "http", "reply_not_http"),
+        (
+            answer("200 OK", "Content-Type: application/statuslist+jwt", "Content-Encoding: gzip"),
+            "http",
+            "content_encoding",
+        ),
+        (
+            answer("200 OK", "Content-Type: application/statuslist+jwt", body=b"a.b", length=9),
+            "content",
+            "reply_broken",
+        ),
+        (
+            answer("200 OK", "Content-Type: application/statuslist+jwt", body=b"a.b", length=1),
+            "content",
+            "content_foreign",
+        ),
+    ],
+    ids=["404", "403", "503", "511", "HTTP/2", "gzip", "cut", "length that is a lie"],
+)
+def test_what_a_server_did_is_said_and_not_that_it_passes_by_itself(
+    home: Home, reply: bytes, step: str, detail: str
+) -> None:
+    with wire(sends(reply)) as server:
+        configure(home, mirror=f"http://127.0.0.1:{server.port}")
+        by_step = steps(home.type("doctor", "--json"))
+    place = STEPS.index(step)
+    assert by_step[step] == ("warning", detail)
+    assert {by_step[each][0] for each in STEPS[:place]} <= {"ok", "not_needed"}
+    assert {by_step[each] for each in STEPS[place + 1 :]} <= {NOT_REACHED}
 
 
 def test_a_mirror_that_speaks_tls_is_said_where_its_address_says_http(

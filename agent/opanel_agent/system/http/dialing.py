@@ -40,6 +40,11 @@ class Address(NamedTuple):
         """The address as a person writes it, without a port."""
         return str(self.sockaddr[0])
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it leads to this machine whatever it is called: what a filter in the name service answers, too."""
+        return self.text.startswith("127.") or self.text in {"0.0.0.0", "::", "::1"}  # noqa: S104 - binds nothing
+
 
 LookUp = Callable[[str, int], list[Address]]
 

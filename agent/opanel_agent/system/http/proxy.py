@@ -18,13 +18,26 @@ from opanel_agent.core.values import frozen, replace
 from opanel_agent.core.wire.steps import RequestTrace
 from opanel_agent.system.http import dialing
 from opanel_agent.system.http.limits import RequestContext
-from opanel_agent.system.http.streams import PROBE_S, TLS_RECORD, Pushback, SocketStream, Stream, TlsStream, takes_tls
+from opanel_agent.system.http.streams import (
+    PROBE_S,
+    TLS_RECORD,
+    FirstRead,
+    Pushback,
+    SocketStream,
+    Stream,
+    TlsStream,
+    objection,
+    takes_tls,
+)
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 _READ_BYTES: Final = 4096
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LOGIN: Final = 407
 _ONWARD: Final = frozenset({502, 503, 504})
+_NO_CONNECT: Final = frozenset({400, 404, 405, 501})  # what a web server that is no proxy says to CONNECT
+_NETWORK_LOGIN: Final = 511  # RFC 6585 6
+_OF_DATES: Final = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 MAX_SCHEMES: Final = 4
 # IANA's registry of authentication schemes, and what companies' proxies call theirs beside it.
 _USUAL_NAMES: Final = {
@@ -110,11 +123,15 @@ def _speaks_tls(proxy: Proxy, context: RequestContext) -> bool:
 
 
 def _handshake(stream: Stream, proxy: Proxy, context: ssl.SSLContext, timeout_s: float) -> Stream:
+    heard = FirstRead(stream)
     try:
-        return TlsStream(stream, context, proxy.host, timeout_s)
+        return TlsStream(heard, context, proxy.host, timeout_s)
     except ssl.SSLCertVerificationError as exc:
-        raise Unavailable(Reason.PROXY_ERROR, "proxy_certificate", why=str(exc.verify_message)) from exc
+        detail = "proxy_dates" if exc.verify_code in _OF_DATES else "proxy_certificate"
+        raise Unavailable(Reason.PROXY_ERROR, detail, why=str(exc.verify_message)) from exc
     except OSError as exc:  # a plain proxy may wait for the end of a line that never comes
+        if isinstance(exc, ssl.SSLError) and heard.first.startswith(TLS_RECORD):
+            raise Unavailable(Reason.PROXY_ERROR, "proxy_handshake", why=objection(exc)) from exc
         raise Unavailable(Reason.PROXY_ERROR, "proxy_no_tls") from exc
 
 
@@ -129,6 +146,8 @@ def _request_tunnel(stream: Stream, proxy: Proxy, target: str, timeout_s: float)
         response = _response(connection, stream, timeout_s)
     except TimeoutError as exc:
         raise Unavailable(Reason.PROXY_ERROR, "proxy_silent") from exc
+    except ssl.SSLError as exc:  # by TLS 1.3 a proxy says only now that it wants a certificate of the client's
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_handshake", why=objection(exc)) from exc
     except OSError as exc:
         raise Unavailable(Reason.PROXY_ERROR, "proxy_closed") from exc
     if not 200 <= response.status_code < 300:
@@ -176,10 +195,15 @@ def _is_page(response: h11.Response, early: bytes) -> bool:
 
 def _refused(response: h11.Response, proxy: Proxy) -> NoReturn:
     status = response.status_code
+    why = f"HTTP {status}"
     if status in _ONWARD:
-        raise Unavailable(Reason.PROXY_ERROR, "proxy_onward", status=status)
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_onward", status=status, why=why)
+    if status in _NO_CONNECT:
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_no_connect", status=status, why=why)
+    if 300 <= status < 400 or status == _NETWORK_LOGIN:
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_page", status=status, why=why)
     if status != _LOGIN:
-        raise Unavailable(Reason.PROXY_ERROR, "proxy_refused", status=status)
+        raise Unavailable(Reason.PROXY_ERROR, "proxy_refused", status=status, why=why)
     schemes = _schemes(response)
     if schemes and "Basic" not in schemes:
         raise Unavailable(Reason.PROXY_ERROR, "proxy_login_scheme", schemes=", ".join(schemes), status=status)

@@ -24,6 +24,12 @@ MAX_PROBLEM_BYTES: Final = 16 * 1024
 MAX_HEADERS_BYTES: Final = 12 * 1024  # as JSON; a frame's line holds 16 KiB
 MAX_RETRY_AFTER_S: Final = DAY_S
 _DONE: Final = (200, 202)
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_MISSING: Final = frozenset({404, 410})
+_BUSY: Final = frozenset(
+    {408, 425, 429}
+)  # what a server says that will answer later, as one with an error of its own may
+_SERVER_ERRORS: Final = range(500, 600)
 
 
 @frozen
@@ -51,7 +57,7 @@ def judge_head(received: Received, wall: Callable[[], float]) -> None:
     """
     _judge_headers(received.headers)
     status = received.status
-    if 300 <= status < 400:
+    if status in _REDIRECTS:
         raise Unavailable(Reason.CAPTIVE_PORTAL, "redirected", status=status)
     if status == 511:  # RFC 6585 6: Network Authentication Required
         raise Unavailable(Reason.CAPTIVE_PORTAL, "network_login", status=status)
@@ -128,10 +134,19 @@ def _judge_headers(headers: Headers) -> None:
 
 def _refusal(received: Received, wall: Callable[[], float]) -> Unavailable:
     """Returns what a server's refusal means: its problem where it names one of ours, else only its status."""
-    refusal = _problem(received) or Unavailable(Reason.SERVER_ERROR, "status_unexpected")
-    refusal = refusal.but(status=received.status)
+    refusal = (_problem(received) or _of_status(received.status)).but(status=received.status)
     wait_s = _retry_after_s(received, wall)
     return refusal if wait_s is None else refusal.but(retry_after_s=wait_s)
+
+
+def _of_status(status: int) -> Unavailable:
+    """Returns what a status alone says: only of an error of the server's own is it true that it passes by itself."""
+    why = f"HTTP {status}"
+    if status in _MISSING:
+        return Unavailable(Reason.SERVER_ERROR, "not_found", why=why)
+    if status in _BUSY or status in _SERVER_ERRORS:
+        return Unavailable(Reason.SERVER_ERROR, "status_unexpected", why=why)
+    return Unavailable(Reason.SERVER_ERROR, "not_given_out", why=why)
 
 
 def _problem(received: Received) -> Unavailable | None:

@@ -70,6 +70,11 @@ def takes_tls(stream: Stream, host: str, timeout_s: float) -> bool:
     return True
 
 
+def objection(error: ssl.SSLError) -> str:
+    """Returns OpenSSL's reason in words: of an alert, what the other end gave as its own."""
+    return str(error.reason or "unknown").replace("_", " ").lower()
+
+
 class Pushback:
     """A stream that first gives back bytes that were read too early."""
 
@@ -94,16 +99,18 @@ class Pushback:
 
 
 class FirstRead:
-    """A stream that remembers the first bytes that were read from it."""
+    """A stream that remembers the first bytes that were read from it, and whether its end was."""
 
     def __init__(self, below: Stream) -> None:
         self._below = below
         self.first = b""
+        self.ended = False
 
     def read(self, max_bytes: int, timeout_s: float) -> bytes:
         """Returns what the stream below gives."""
         data = self._below.read(max_bytes, timeout_s)
         self.first = self.first or data
+        self.ended = self.ended or not data
         return data
 
     def write(self, data: bytes, timeout_s: float) -> None:

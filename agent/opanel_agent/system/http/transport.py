@@ -29,10 +29,21 @@ from opanel_agent.system.http.deadline import Deadline
 from opanel_agent.system.http.limits import RequestContext, TransferLimits
 from opanel_agent.system.http.proxy import Proxy, open_tunnel
 from opanel_agent.system.http.replies import Received
-from opanel_agent.system.http.streams import PROBE_S, TLS_RECORD, FirstRead, SocketStream, Stream, TlsStream, takes_tls
+from opanel_agent.system.http.streams import (
+    PROBE_S,
+    TLS_RECORD,
+    FirstRead,
+    SocketStream,
+    Stream,
+    TlsStream,
+    objection,
+    takes_tls,
+)
 
 _PORTS: Final = {"http": 80, "https": 443}
 _BAD_REQUEST: Final = 400
+_OF_ANOTHER_NAME: Final = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_OF_THE_VERSION: Final = frozenset({"TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "WRONG_VERSION_NUMBER"})
 
 
 class Transport(Protocol):
@@ -102,22 +113,36 @@ class HttpxTransport:
 
     def _exchange(self, stream: Stream, sealed: Sealed, context: RequestContext) -> Reply:
         limits, trace = context.limits, context.trace
+        heard = FirstRead(stream)
         try:
             with trace.step(Step.HTTP):
-                received = _receive(stream, sealed, limits.read_s)
+                received = _receive(heard, sealed, limits.read_s)
                 replies.judge_head(received, self._wall)
             return replies.read_body(received, sealed, max_bytes=limits.max_bytes, trace=trace)
         except TimeoutError as exc:
-            raise Unavailable(Reason.SERVER_ERROR, "reply_slow") from exc
+            detail = "reply_stalled" if Step.HTTP in trace.passed else "reply_slow"
+            raise Unavailable(Reason.SERVER_ERROR, detail) from exc
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as exc:
             raise Bug(Reason.INTERNAL, "request_malformed") from exc
         except (httpx.TransportError, OSError) as exc:
-            raise Unavailable(Reason.SERVER_ERROR, "reply_broken") from exc
+            raise _broken(exc, heard) from exc
+
+
+def _broken(failure: Exception, heard: FirstRead) -> Unavailable:
+    """Returns why a reply could not be read: what TLS objects to, bytes that are no HTTP, or an end in the middle."""
+    if isinstance(failure, ssl.SSLError) and not isinstance(failure, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return Unavailable(Reason.SERVER_ERROR, "tls_ended", why=objection(failure))
+    malformed = isinstance(failure, httpx.RemoteProtocolError) or isinstance(
+        failure.__cause__, httpx.RemoteProtocolError
+    )
+    if malformed and heard.first and not (heard.ended and heard.first.startswith(b"HTTP/")):
+        return Unavailable(Reason.SERVER_ERROR, "reply_not_http")
+    return Unavailable(Reason.SERVER_ERROR, "reply_broken")
 
 
 def _may_want_tls(sealed: Sealed, refusal: Unavailable) -> bool:
     """Returns whether this is how a server that speaks TLS takes a plain request: it hangs up, or answers 400."""
-    broken = refusal.detail == "reply_broken" or refusal.values.get("status") == _BAD_REQUEST
+    broken = refusal.detail in {"reply_broken", "reply_not_http"} or refusal.values.get("status") == _BAD_REQUEST
     return broken and urlsplit(sealed.url).scheme == "http"
 
 
@@ -144,7 +169,12 @@ def _connect(host: str, port: int, context: RequestContext) -> Stream:
     with trace.step(Step.DNS):
         addresses = dialing.resolve(host, port, deadline.left(limits.resolve_s))
     with trace.step(Step.TCP):
-        return SocketStream(dialing.connect(addresses, deadline.left(limits.connect_s), trace), deadline)
+        try:
+            return SocketStream(dialing.connect(addresses, deadline.left(limits.connect_s), trace), deadline)
+        except Unavailable as exc:
+            if is_loopback(host) or not all(address.is_own for address in addresses):
+                raise
+            raise Unavailable(Reason.UNREACHABLE_TCP, "connect_own", **exc.values) from exc
 
 
 def _secure(stream: Stream, tls: ssl.SSLContext, host: str, context: RequestContext) -> Stream:
@@ -166,13 +196,15 @@ def _handshake(stream: Stream, tls: ssl.SSLContext, host: str, context: RequestC
     except ssl.SSLCertVerificationError as exc:
         context.trace.passed.append(Step.TLS)  # it spoke TLS well enough to show a certificate
         context.trace.failed = Step.CERTIFICATE
-        raise Unavailable(Reason.TLS_UNTRUSTED, "tls_certificate", why=str(exc.verify_message)) from exc
+        detail = "tls_name" if exc.verify_code in _OF_ANOTHER_NAME else "tls_certificate"
+        raise Unavailable(Reason.TLS_UNTRUSTED, detail, why=str(exc.verify_message)) from exc
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as exc:  # the latter is how Python 3.11.2 takes it
         raise Unavailable(Reason.UNREACHABLE_TCP, "tls_cut") from exc
     except ssl.SSLError as exc:
-        spoken = not remembering.first or remembering.first.startswith(TLS_RECORD)
-        detail = "tls_handshake" if spoken else "tls_not_spoken"
-        raise Unavailable(Reason.TLS_UNTRUSTED, detail) from exc
+        if remembering.first and not remembering.first.startswith(TLS_RECORD):
+            raise Unavailable(Reason.TLS_UNTRUSTED, "tls_not_spoken") from exc
+        detail = "tls_version" if exc.reason in _OF_THE_VERSION else "tls_handshake"
+        raise Unavailable(Reason.TLS_UNTRUSTED, detail, why=objection(exc)) from exc
     except TimeoutError as exc:
         raise Unavailable(Reason.SERVER_ERROR, "handshake_slow") from exc
     except OSError as exc:

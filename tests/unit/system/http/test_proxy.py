@@ -1,6 +1,7 @@
 """Each thing that can be wrong with a proxy has its own name, because each has its own cure."""
 
 import socket
+import ssl
 from pathlib import Path
 from urllib.parse import quote
 
@@ -104,10 +105,21 @@ def challenge(*schemes: str) -> bytes:
             "proxy_login_scheme",
             {"status": 407, "schemes": "Digest"},
         ),
-        (answer("403 Forbidden", "Content-Type: text/html", body=b"no"), "", "proxy_refused", {"status": 403}),
-        (answer("302 Found", "Location: http://login.example/"), "", "proxy_refused", {"status": 302}),
-        (answer("502 Bad Gateway"), "", "proxy_onward", {"status": 502}),
-        (answer("504 Gateway Timeout"), "", "proxy_onward", {"status": 504}),
+        *(
+            (
+                answer(f"{status} No", "Content-Type: text/html", body=b"no"),
+                "",
+                detail,
+                {"status": status, "why": f"HTTP {status}"},
+            )
+            for statuses, detail in (
+                ((401, 403, 429, 500), "proxy_refused"),
+                ((400, 404, 405, 501), "proxy_no_connect"),
+                ((302, 511), "proxy_page"),
+                ((502, 503, 504), "proxy_onward"),
+            )
+            for status in statuses
+        ),
         (answer("200 OK", "Content-Type: text/html", body=b"<p>no"), "", "proxy_page", {}),
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n", "", "proxy_page", {}),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n<p>no\r\n0\r\n\r\n", "", "proxy_page", {}),
@@ -149,6 +161,32 @@ def test_a_plain_proxy_that_is_written_with_https(greeting: bytes) -> None:
     with wire(waits_for_a_line, greeting=greeting) as proxy:
         error, trace = fails(f"https://localhost:{proxy.port}")
     assert (error.code, error.detail, trace.passed) == (Reason.PROXY_ERROR, "proxy_no_tls", [])
+
+
+def test_a_proxy_that_speaks_only_tls_that_is_too_old() -> None:
+    with wire(sends(b""), greeting=b"\x15\x03\x01\x00\x02\x02\x46") as proxy:  # the alert protocol_version
+        error, _ = fails(f"https://localhost:{proxy.port}")
+    assert error.detail == "proxy_handshake"
+    assert "protocol version" in str(error.values["why"])
+
+
+def test_a_proxy_that_wants_a_certificate_of_the_agent_s(company: w.Authority, tmp_path: Path) -> None:
+    context = w.server_context(company, tmp_path, "localhost")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(company.file)
+    with wire(sends(b""), context) as proxy:
+        error, _ = fails(f"https://localhost:{proxy.port}", ca_file=company.file)
+    assert error.detail == "proxy_handshake"
+    assert "certificate required" in str(error.values["why"])
+
+
+@pytest.mark.parametrize("age_days", [20, -5], ids=["expired", "not yet valid"])
+def test_the_dates_of_a_proxy_s_certificate_are_the_clock_s_matter(
+    company: w.Authority, tmp_path: Path, age_days: int
+) -> None:
+    with wire(sends(b""), w.server_context(company, tmp_path, "localhost", age_days=age_days)) as proxy:
+        error, _ = fails(f"https://localhost:{proxy.port}", ca_file=company.file)
+    assert error.detail == "proxy_dates"
 
 
 def test_a_proxy_whose_certificate_is_not_trusted_says_why(company: w.Authority, tmp_path: Path) -> None:
