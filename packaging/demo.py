@@ -51,7 +51,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "Do-not-track is set on this machine ({place}): the activation is written to a file and delivered by hand.",
     ),
     "refresh": (
-        "Durum listesi alınıyor. İstek, ağdan geçtiği haliyle: her müşteri için aynı baytlar.",
+        "Durum listesi alınıyor. İstek, ağdan geçtiği hâliyle: her müşteri için aynı baytlar.",
         "The status list is fetched. The request as it went over the wire: the same bytes for every customer.",
     ),
     "panel": (
@@ -97,7 +97,7 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "The administrator allows it. Now the report is made, shown and sent: exactly the bytes that were shown.",
     ),
     "received": (
-        "Lisans otoritesinin aldığı, sahibinin görebileceği haliyle; imzalı alındı belgesi bu sunucuda saklanıyor.",
+        "Lisans otoritesinin aldığı, sahibinin görebileceği hâliyle; imzalı alındı belgesi bu sunucuda saklanıyor.",
         "What the authority received, as its owner may see it; its signed receipt is kept here.",
     ),
     "deny": (

@@ -57,6 +57,7 @@ VALUE_MODULES = frozenset(
         "contextlib",
         "dataclasses",
         "datetime",
+        "difflib",
         "enum",
         "functools",
         "hashlib",

@@ -13,7 +13,7 @@ from opanel_agent.cli.client import Done, decode_reply
 from opanel_agent.cli.consent.locations import where
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.display.layout import verbatim
-from opanel_agent.cli.display.output import CommandResult, Shown
+from opanel_agent.cli.display.output import CommandResult, Shown, escaped
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.json_value import Json
@@ -21,7 +21,6 @@ from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
-from opanel_agent.core.text_safety import escape
 from opanel_agent.core.values import frozen
 
 MAX_WAIT_S: Final = 30  # the daemon's own patience
@@ -139,7 +138,7 @@ def show(world: Context, leaving: Leaving) -> None:
         *(_value_line(world, leaving, name) for name in leaving.names),
         *raw_lines(world, leaving),
     ):
-        world.console.note(escape(line))
+        world.console.note(escaped(line))
 
 
 def raw_lines(world: Context, leaving: Leaving) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.command_line import Terminal
 from fixtures.daemon.fake_daemon import answer, fake_daemon
-from opanel_agent.cli.display.layout import COLUMNS
+from opanel_agent.cli.display.output import COLUMNS
 
 GRAVE: dict[str, Any] = {
     "id": "adv-2",

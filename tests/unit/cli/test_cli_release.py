@@ -224,7 +224,7 @@ def test_the_screen_and_the_json(package: Made) -> None:
     assert [(each["kind"], each["path"], each["code"]) for each in result["differences"]] == [
         ("altered", code.named(code.source), "code_differs")
     ]
-    assert "yayımlandığı haliyle" in typed(code, folder, lang="tr").out
+    assert "yayımlandığı hâliyle" in typed(code, folder, lang="tr").out
 
 
 def test_many_differences_are_counted_rather_than_shown(package: Made) -> None:

@@ -131,7 +131,7 @@ def _lines(world: Context, entries: Sequence[Members], *, verbose: bool) -> Iter
         yield row
         data = entry.value("data") if verbose else None
         for name, value in data.items() if isinstance(data, dict) else ():
-            yield f"    {name}: {_shown(value)}"
+            yield f"  {name}: {_shown(value)}"
 
 
 def _row(world: Context, entry: Members) -> Sequence[str]:

@@ -4,9 +4,8 @@ It needs neither root nor the daemon; who is not known yet is said to be so.
 """
 
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.display.layout import wrapped
 from opanel_agent.cli.display.markup import marked
-from opanel_agent.cli.display.output import CommandResult
+from opanel_agent.cli.display.output import CommandResult, folded
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
 from opanel_agent.cli.parser import Options
@@ -27,7 +26,7 @@ def show(_: Options, world: Context) -> CommandResult:
 def page(world: Context, lang: Language) -> tuple[str, ...]:
     """The notice's lines, none of them wider than a terminal of 80 columns."""
     text = notice.fill(Resources().notice(lang), lang, _circumstances(world, _root(world)))
-    return tuple(line for each in text.splitlines() for line in wrapped(each))
+    return tuple(line for each in text.splitlines() for line in folded(each))
 
 
 def _root(world: Context) -> Root | None:

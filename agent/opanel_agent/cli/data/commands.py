@@ -16,7 +16,7 @@ from opanel_agent.cli.context import Context
 from opanel_agent.cli.data import pages
 from opanel_agent.cli.data.sent import MAX_ROWS, stage
 from opanel_agent.cli.display.layout import paragraph, verbatim
-from opanel_agent.cli.display.output import CommandResult, Shown, Warned
+from opanel_agent.cli.display.output import CommandResult, Shown, Warned, escaped
 from opanel_agent.cli.display.prompter import agreed
 from opanel_agent.cli.display.times import moment
 from opanel_agent.cli.parser import Options
@@ -31,7 +31,6 @@ from opanel_agent.core.errors import Usage
 from opanel_agent.core.ledger.export import ExportFlaw
 from opanel_agent.core.ledger.requests import CopyState, Stage
 from opanel_agent.core.reporting.catalog import Field
-from opanel_agent.core.text_safety import escape
 from opanel_agent.system.storage.resources import load_catalog
 
 EXPORT_MODE: Final = 0o600
@@ -85,7 +84,7 @@ def held_send(options: Options, world: Context) -> CommandResult:
         body = send.text_of(shown, "body").encode()
         return send.write_out(world, Path(f"{leaving.id}.json"), body, forbidden)
     for line in _leaving_lines(world, leaving, "leaves.head"):
-        world.console.note(escape(line))
+        world.console.note(escaped(line))
     done = _held_post(options, world, "send")
     with decode_reply():
         if not done.result.boolean("sent"):

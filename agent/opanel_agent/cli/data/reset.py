@@ -12,14 +12,13 @@ from typing import Final
 from opanel_agent.cli.client import decode_reply
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.display.layout import paragraph
-from opanel_agent.cli.display.output import CommandResult, Shown
+from opanel_agent.cli.display.output import CommandResult, Shown, escaped
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.codec.base64url import unbase64url
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Unavailable, Usage
-from opanel_agent.core.text_safety import escape
 
 MODE: Final = 0o600
 ERASE_NAME: Final = "opanel-agent-erase.json"
@@ -43,7 +42,7 @@ def reset(options: Options, world: Context) -> CommandResult:
     if "--dry-run" in options.flags:
         return CommandResult(result=_shown(preview, ()), lines=warning_lines)
     for line in warning_lines:
-        world.console.note(escape(line))
+        world.console.note(escaped(line))
     done = _asked(world, preview=False)
     with decode_reply():
         files = _write(world, Path(options.values.get("-o", ERASE_NAME)), done)

@@ -4,9 +4,8 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from opanel_agent.cli.display.output import Style, Styled
+from opanel_agent.cli.display.output import COLUMNS, Style, Styled, Verbatim
 
-COLUMNS: Final = 80
 _GAP: Final = 2
 _NARROWEST_LAST: Final = 16  # a last column of fewer characters goes below its row instead
 
@@ -82,12 +81,6 @@ def paragraph(text: str, *, indent: int = 0, hang: int = 0, columns: int = COLUM
     return _wrap(text, columns, " " * indent, " " * (indent + hang))
 
 
-def wrapped(line: str) -> tuple[str, ...]:
-    """Returns the line as it is where it fits in 80 columns, else several that go on under its first word."""
-    indent = line[: len(line) - len(line.lstrip())]
-    return (line,) if len(line) <= COLUMNS else tuple(textwrap.wrap(line, COLUMNS, subsequent_indent=indent + "  "))
-
-
 def _wrap(text: str, columns: int, first: str, others: str) -> tuple[str, ...]:
     return tuple(
         textwrap.wrap(
@@ -101,7 +94,7 @@ def _wrap(text: str, columns: int, first: str, others: str) -> tuple[str, ...]:
     )
 
 
-def verbatim(text: str, *, indent: int = 2) -> tuple[str, ...]:
+def verbatim(text: str, *, indent: int = 2) -> tuple[Verbatim, ...]:
     """Lines as they went over the wire; whatever else a terminal would obey is escaped where it is printed."""
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-    return tuple(" " * indent + line for line in lines)
+    return tuple(Verbatim(" " * indent + line) for line in lines)

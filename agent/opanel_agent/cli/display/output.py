@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from enum import StrEnum, unique
 from typing import Final, NamedTuple, Self, TextIO
@@ -47,6 +48,17 @@ class Styled(str):
         made = super().__new__(cls, line)
         made.part, made.style = part, style
         return made
+
+
+class Verbatim(str):
+    """A line as it goes over the wire: it is never folded."""
+
+    __slots__ = ()
+
+
+def escaped(line: str) -> str:
+    """Returns a line as a terminal may show it, still `Verbatim` if it was."""
+    return Verbatim(escape(line)) if isinstance(line, Verbatim) else escape(line)
 
 
 class Warned(NamedTuple):
@@ -104,11 +116,16 @@ class Console(NamedTuple):
         return safe.replace(part, f"\x1b[{text.style}m{part}\x1b[0m", 1)
 
     def note(self, text: str) -> None:
-        """A line beside the result. Where stderr is gone there is nobody to tell."""
-        try:
-            print(escape_lines(text), file=self.err, flush=True) if self.err else None
-        except OSError:
+        """A line beside the result, folded on a terminal. Where stderr is gone there is nobody to tell."""
+        if self.err is None:
             return
+        with contextlib.suppress(OSError):
+            for line in self.fold(text) if self.err.isatty() else (text,):
+                print(escape_lines(line), file=self.err, flush=True)
+
+    def fold(self, line: str) -> tuple[str, ...]:
+        """Returns a line as those that a terminal has room for; bytes as they are, since they are compared."""
+        return (line,) if isinstance(line, Verbatim) else folded(line, self.columns)
 
     def progress(self, text: str) -> None:
         """Shows how far a long command is, in one line of stderr that the next call overwrites; "" takes it away.
@@ -121,6 +138,16 @@ class Console(NamedTuple):
         with contextlib.suppress(OSError):
             self.err.write(f"\r{escape(text)[:width]:<{width}}" + ("" if text else "\r"))
             self.err.flush()
+
+
+def folded(line: str, columns: int = COLUMNS) -> tuple[str, ...]:
+    """Returns the line as it is where it fits, else several that go on under its first word. A longer word stays whole."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if len(line) <= columns:
+        return (line,)
+    return tuple(
+        textwrap.wrap(line, columns, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def envelope(outcome: CommandResult, errors: Sequence[Mapping[str, Shown]] = ()) -> str:
@@ -145,8 +172,11 @@ def publish(console: Console, outcome: CommandResult, lang: Language, *, as_json
                 console.write_line(Styled(safe, part=line.part, style=line.style))
             case Marked():
                 console.write_line(Marked(safe, line.opened))
-            case _:
+            case Verbatim():
                 console.write_line(safe)
+            case _:
+                for each in console.fold(safe) if console.terminal else (safe,):
+                    console.write_line(each)
     for warned in outcome.warnings:
         console.note(escape(translate("output.warning", lang, title=warned.title)))
     if outcome.failure is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from opanel_agent.cli.context import Context
-from opanel_agent.cli.display.layout import wrapped
+from opanel_agent.cli.display.output import folded
 from opanel_agent.cli.parser import Options
 from opanel_agent.core.text_safety import escape
 from opanel_agent.core.units import Language
@@ -31,7 +31,7 @@ class Prompter:
     def show(self, text: str) -> None:
         """Shows lines, none of them wider than a terminal of 80 columns."""
         for line in text.split("\n"):
-            for each in wrapped(escape(line)):
+            for each in folded(escape(line)):
                 self.teletype.show(each)
 
     def agrees(self, prompt: str) -> bool:

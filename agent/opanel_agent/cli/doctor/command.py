@@ -13,7 +13,7 @@ from typing import Final
 from opanel_agent import __version__
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.display.layout import paragraph, verbatim
-from opanel_agent.cli.display.output import CommandResult, Shown, Style, Styled
+from opanel_agent.cli.display.output import CommandResult, Shown, Style, Styled, escaped
 from opanel_agent.cli.doctor.probes import Probes, run_checks
 from opanel_agent.cli.license import documents
 from opanel_agent.cli.license import status_view as answers
@@ -25,7 +25,6 @@ from opanel_agent.core.documents import bundle
 from opanel_agent.core.errors import AgentError
 from opanel_agent.core.license import license_key
 from opanel_agent.core.license.states import State
-from opanel_agent.core.text_safety import escape
 from opanel_agent.core.values import replace
 from opanel_agent.core.wire.message import fixed_get, head
 from opanel_agent.core.wire.mirror_probe import PROBE
@@ -65,7 +64,7 @@ def _show_bytes(world: Context, bases: tuple[str, ...]) -> None:
         sealed = fixed_get(PROBE, base)
         world.note("doctor.leaves", url=sealed.url)
         for line in verbatim(head(sealed).decode("ascii")):
-            world.console.note(escape(line))
+            world.console.note(escaped(line))
     world.note("leaves.address")
 
 

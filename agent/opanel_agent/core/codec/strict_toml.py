@@ -23,6 +23,7 @@ from opanel_agent.core.errors import Misconfigured
 T = TypeVar("T")
 
 MAX_BYTES: Final = 64 * 1024
+_RESEMBLANCE: Final = 0.8  # of difflib: one letter in five may be wrong
 _MAX_TRIES: Final = 200  # lines of one statement that are looked back over: each costs a parse of the file
 _TOML_LINE: Final = r"at line (\d+)"
 
@@ -111,12 +112,23 @@ class Table:
     def need(self, name: str, read: Callable[[object], T]) -> T:
         """Returns the value as `take` does, of a key that must be there.
 
-        Raises Misconfigured (`toml_missing`).
+        Raises Misconfigured: `toml_missing`, or `toml_unknown` for a key that
+        seems to be this one, mistyped.
         """
         value = self.take(name, read)
         if value is None:
-            raise self.refuse("toml_missing", name)
+            mistyped = self._resembling(name)
+            raise self.refuse("toml_missing", name) if mistyped is None else self.refuse("toml_unknown", mistyped)
         return value
+
+    def _resembling(self, name: str) -> str | None:
+        """The key of this table that is most like `name`; the table has not that one, and nobody else asked for it."""
+        import difflib  # for who mistyped alone
+
+        known = {key.lower(): key for key in self.values if key not in self._taken}
+        return next(
+            (known[key] for key in difflib.get_close_matches(name, sorted(known), n=1, cutoff=_RESEMBLANCE)), None
+        )
 
     def table(self, name: str) -> "Table":
         """Returns the table within, empty where it is absent; it has its own `end`."""

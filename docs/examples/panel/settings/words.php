@@ -53,7 +53,7 @@ return [
         'reason.withdrawn' => 'rıza geri alındı',
         'reason.policy' => 'merkezî politika izin vermiyor',
         'reason.notice_changed' => 'aydınlatma metni, yanıt verildikten sonra değişti',
-        'reason.consent_rewritten' => 'rıza dosyası yeniden yazıldı ve aynı şeyi söylüyor; arada ne dediği bilinmiyor',
+        'reason.consent_rewritten' => 'rıza dosyası yeniden yazıldı; içeriği öncekiyle aynı, aradaki içeriği bilinmiyor',
         'reason.opt_out' => 'izlenmeme (do-not-track) yürürlükte',
         'reason.offline' => 'çevrimdışı kip yürürlükte',
         'reason.held' => 'rapor bekletiliyor; inceleyebilir, silebilir ya da hemen gönderebilirsiniz',

@@ -49,7 +49,7 @@ def test_history_tells_each_entry(terminal: Terminal) -> None:
         ["2", *moment(1_795_000_001).split(), "consent", "withdrawn", "usage_statistics"],
         ["1", *moment(1_795_000_000).split(), "ledger", "opened"],
     ]
-    assert f"usage_statistics\n    ids: a, b\n    notice: {NOTICE}\n1   " in printed.out
+    assert f"usage_statistics\n  ids: a, b\n  notice: {NOTICE}\n1   " in printed.out
     assert "last 2 of 5" in printed.err
     assert result == {"entries": entries, "of": 5}
 

@@ -11,7 +11,7 @@ import pytest
 
 from fixtures.command_line import Terminal
 from fixtures.daemon.fake_daemon import CannedReply, fake_daemon, problem
-from opanel_agent.cli.display.layout import COLUMNS
+from opanel_agent.cli.display.output import COLUMNS
 from opanel_agent.cli.display.times import moment
 from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.codec.strict_json import dumps

@@ -138,6 +138,14 @@ def test_another_schema_can_be_asked_for() -> None:
         loads(b"schema = 1", REASON, schema=2)
 
 
+@pytest.mark.parametrize("mistyped", ["Known", "knwon", "KNOWN", "know"])
+def test_a_key_that_seems_to_be_another_mistyped_is_the_one_that_is_named(mistyped: str) -> None:
+    table = loads(f"schema = 1\nother = 2\n{mistyped} = 3\n".encode(), REASON)
+    with pytest.raises(Misconfigured) as caught:
+        table.need("known", integer)
+    assert (caught.value.detail, caught.value.values) == ("toml_unknown", {"name": mistyped, "line": 3})
+
+
 def test_a_key_that_must_be_there_is_missed_on_its_tables_line() -> None:
     table = loads(b"schema = 1\n\n[within]\n", REASON).table("within")
     with pytest.raises(Misconfigured) as caught:

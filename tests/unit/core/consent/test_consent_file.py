@@ -138,8 +138,17 @@ def test_a_preseeded_grant_names_a_person() -> None:
         (SHIPPED.replace("hold =", "review = false\nhold ="), ("toml_unknown", 7, "purposes.usage_statistics.review")),
         (
             SHIPPED.replace("allow = false    ", "Allow = false    "),
+            ("toml_unknown", 6, "purposes.usage_statistics.Allow"),
+        ),
+        (
+            SHIPPED.replace("allow = false    ", "alow = false    "),
+            ("toml_unknown", 6, "purposes.usage_statistics.alow"),
+        ),
+        (
+            SHIPPED.replace("allow = false    ", "# allow = false    "),
             ("toml_missing", 5, "purposes.usage_statistics.allow"),
         ),
+        (SHIPPED.replace("notice =", "Notice ="), ("toml_unknown", 2, "Notice")),
         (SHIPPED.replace("review = true", "review = 1"), ("toml_type", 11, "purposes.crash_reports.review")),
         (SHIPPED.replace("review = true", 'review = "no"'), ("toml_type", 11, "purposes.crash_reports.review")),
         (SHIPPED + "granted = 1\n", ("toml_unknown", 12, "purposes.crash_reports.granted")),
