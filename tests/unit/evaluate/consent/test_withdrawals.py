@@ -261,6 +261,12 @@ def test_it_outlives_a_refused_file_that_is_mended(
     assert reasons(agent) == []
 
 
+def test_of_a_refused_file_it_is_told_beside_the_refusal(agent: Simulated, tmp_path: Path) -> None:
+    lay(agent, b"schema =")
+    by_command(agent, tmp_path)
+    assert reasons(agent) == ["consent_refused", "withdrawn"]
+
+
 def test_it_outlives_a_file_that_is_a_link(agent: Simulated, tmp_path: Path) -> None:
     agent.files.take_away(PATHS.consent)
     agent.files.put(PATHS.consent, text(), kind="link")
