@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -121,6 +122,24 @@ def test_the_page_is_kept_framed_and_scripted_by_nobody(page: PanelPage, daemon:
     )
     assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
     assert {"HttpOnly", "SameSite=Strict"} <= {each.strip() for each in headers["set-cookie"].split(";")}
+
+
+@pytest.mark.parametrize(
+    ("distance_s", "shown"),
+    [
+        (364 * 86400 + 80000, "in 365 days"),
+        (5 * 3600 + 1800, "in 6 hours"),
+        (20 * 60 + 30, "in 21 minutes"),
+        (-(5 * 3600 + 1800), "5 hours ago"),
+        (-(3 * 86400 + 80000), "3 days ago"),
+    ],
+)
+def test_what_is_ahead_is_rounded_up_as_the_command_line_does(
+    page: PanelPage, daemon: FakeDaemon, distance_s: int, shown: str
+) -> None:
+    daemon.says("/v1/license", license_(license={"expires": int(time.time()) + distance_s}))
+    _, _, body = Client(page).ask("GET", "/?lang=en")
+    assert f"({shown})" in body
 
 
 def test_a_check_that_comes_too_soon_is_said(page: PanelPage, daemon: FakeDaemon) -> None:

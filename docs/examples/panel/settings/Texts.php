@@ -51,18 +51,19 @@ final class Texts
         return date($this->language === 'tr' ? 'd.m.Y H:i T' : 'Y-m-d H:i T', $at);
     }
 
+    /** What is ahead is rounded up and what is past down, as the command line does it. */
     private function distance(int $seconds): string
     {
         $size = abs($seconds);
-        [$unit, $count] = match (true) {
-            $size < self::MINUTE_S => ['now', 0],
-            $size < self::HOUR_S => ['minute', intdiv($size, self::MINUTE_S)],
-            $size < 2 * self::DAY_S => ['hour', intdiv($size, self::HOUR_S)],
-            default => ['day', intdiv($size, self::DAY_S)],
-        };
-        if ($unit === 'now') {
+        if ($size < self::MINUTE_S) {
             return $this('now');
         }
+        [$unit, $unitS] = match (true) {
+            $size < self::HOUR_S => ['minute', self::MINUTE_S],
+            $size < 2 * self::DAY_S => ['hour', self::HOUR_S],
+            default => ['day', self::DAY_S],
+        };
+        $count = intdiv($seconds > 0 ? $size + $unitS - 1 : $size, $unitS);
         return $this($seconds > 0 ? 'in' : 'ago', $this($count === 1 ? $unit : $unit . 's', $count));
     }
 }

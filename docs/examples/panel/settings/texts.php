@@ -26,7 +26,7 @@ return [
         'from_nothing' => 'Daha önce alınmış bir yanıt da yok.',
         'not_kept' => 'Panel, ajanın yanıtını saklayamıyor: ajan yanıt vermediğinde neye göre davranacağını bilemez. '
             . 'Panelin %s dosyasına yazabildiğini denetleyin.',
-        'state' => 'Durum', 'why' => 'Neden', 'do' => 'Yapılacak', 'call' => 'Kimi aramalı',
+        'state' => 'Durum', 'why' => 'Neden', 'do' => 'Yapılacak', 'call' => 'İletişim',
         'product' => 'Ürün ve paket', 'expires' => 'Geçerlilik sonu', 'renews' => 'Yenilenebileceği tarih',
         'offline_until' => 'Denetim yapılamazsa geçerli olduğu tarih', 'id' => 'Lisans no',
         'features' => 'Özellikler', 'limits' => 'Sınırlar', 'changes' => 'Bu durumun sonu',
@@ -38,7 +38,7 @@ return [
         'address' => 'Adres', 'kep' => 'KEP',
 
         'leaves' => 'Bu sunucudan gönderilebilecekler',
-        'leaves.lead' => 'Rıza vermediğiniz hiçbir bilgi gönderilmez. Rıza vermemek ya da rızayı geri almak lisansı ve '
+        'leaves.lead' => 'Rızanıza bağlı bilgiler yalnız siz rıza verirseniz gönderilir. Rıza vermemek ya da rızayı geri almak lisansı ve '
             . 'paneli etkilemez. Her bağlantıda alıcı, sunucunun IP adresini görür.',
         'leaves.unknown' => 'Ajan yanıt vermediği için şu anda neyin gönderilebileceği burada gösterilemiyor. '
             . 'Verdiğiniz yanıtlar geçerliliğini korur.',
@@ -162,7 +162,7 @@ return [
         'address' => 'Address', 'kep' => 'Registered e-mail (KEP)',
 
         'leaves' => 'What may be sent from this server',
-        'leaves.lead' => 'Nothing is sent that you have not allowed. Refusing or withdrawing consent changes nothing in the '
+        'leaves.lead' => 'What needs your consent is sent only if you give it. Refusing or withdrawing consent changes nothing in the '
             . 'license or the panel. With each connection the recipient sees the server’s IP address.',
         'leaves.unknown' => 'The agent does not answer, so this page cannot show what may be sent now. '
             . 'Your answers remain in force.',
