@@ -13,6 +13,7 @@ from opanel_agent.cli.license.status_view import CONTACT, PERMITS, AnswerView, L
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.opt_outs import Signal
+from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.errors import Misconfigured
 from opanel_agent.core.license.states import Action, State
 from opanel_agent.messages import describe_error
@@ -165,7 +166,7 @@ def _settings_rows(world: Context, refused: Misconfigured | None) -> Iterator[Ro
 
 
 def _check_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
-    """Yields when a status list last came and when the next is fetched, and how long the license holds without one."""
+    """Yields when a status list last came, when the next is fetched if it may be, and how long the license holds without."""
     check, until = answer.part("last_check"), number(answer.license.terms, "offline_until")
     at, failure, following = number(check, "at"), check.get("failure"), number(answer.part("next_run"), "at")
     text = world.sentence("status.never")
@@ -173,7 +174,7 @@ def _check_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
         text = world.sentence("status.at", at=moment(at), relative=relative(world, at))
     if isinstance(failure, str):
         text = world.sentence("status.check_failed", text=text, reason=world.named("reason", failure))
-    if following is not None:
+    if following is not None and answer.permitted.get(Purpose.LICENSE_STATUS, True):
         text = world.sentence("status.next", text=text, at=relative(world, following))
     yield _spare(world, "label.last_check", text, "doctor")
     if until is not None:

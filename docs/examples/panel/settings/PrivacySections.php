@@ -141,13 +141,14 @@ final class PrivacySections
         $check = $answer['last_check'] ?? null;
         $last = $check['at'] ?? null;
         $failure = $check['failure'] ?? null;
+        $may = ($answer['consent']['purposes']['license_status']['permitted'] ?? null) === true;
         return $this->parts->section(
             'sent',
             $this->parts->paragraph('sent.lead'),
             $this->parts->rows($answer === null ? [] : [
                 'last_check' => is_int($last) ? $texts->time($last) : $texts('never'),
                 'last_failure' => is_string($failure) ? $texts->code('reason', $failure) : null,
-                'next_check' => $texts->time($answer['next_run']['at'] ?? null),
+                'next_check' => $may ? $texts->time($answer['next_run']['at'] ?? null) : null,
             ]),
             $this->parts->hasHelper
                 ? Html::tag('p', [], $this->parts->link('sent', 'sent.show'))

@@ -262,9 +262,9 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
     assert rows("Last sent", last_left=None, may_have_left=unanswered) is None
     refused = rows("Last sent", last_left=left | {"stage": "sent"})
     assert refused == "usage statistics, 24 hours ago; sent, not accepted"
-    assert rows("Waiting", reports={"held": 1, "next": None}) == "1 reports (opanel-agent data held)"
+    assert rows("Waiting", reports={"held": 1, "next": None}) == "reports: 1 (opanel-agent data held)"
     assert (
-        rows("Waiting", reports={"held": 2, "next": NOW}) == f"2 reports (opanel-agent data held); next: {moment(NOW)}"
+        rows("Waiting", reports={"held": 2, "next": NOW}) == f"reports: 2 (opanel-agent data held); next: {moment(NOW)}"
     )
     assert rows("Next report", reports={"held": 0, "next": NOW}) == moment(NOW)
     assert rows("Waiting", reports={"held": 0, "next": None}) is None
@@ -274,6 +274,14 @@ def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Termina
     found = Signal(kind=SignalKind.FILE, what="offline", place="/etc/opanel-agent")
     terminal.optouts.signals = Signals(offline=(found,))  # type: ignore[attr-defined]
     assert rows("Sends") == "nothing"
+
+
+def test_a_check_that_may_not_be_made_is_not_announced(terminal: Terminal) -> None:
+    with fake_daemon(terminal.paths.socket) as daemon:
+        daemon.says("/v1/answer", answer())
+        assert row(terminal.type("status").out, "Last check") == f"{moment(NOW)} (just now); next: in 24 hours"
+        terminal.optouts.signals = Signals(offline=(Signal(SignalKind.FILE, "offline", "/etc/opanel-agent"),))  # type: ignore[attr-defined]
+        assert row(terminal.type("status").out, "Last check") == f"{moment(NOW)} (just now)"
 
 
 def test_an_older_daemon_tells_nothing_of_reports_and_nothing_is_made_up(terminal: Terminal) -> None:
