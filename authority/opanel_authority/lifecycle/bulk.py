@@ -8,6 +8,7 @@ no other.
 import csv
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -71,6 +72,7 @@ def sell_all(
     `sell` returns id and license key, and raises OrderRefused for an order that stops no other. The result is of mode
     0600, since it has license keys, and each line is on the disk before the next order is sold.
     """
+    _mend(result)
     done = _done(result)
     counts = {"issued": 0, "there_before": len(done), "refused": 0}
     descriptor = os.open(result, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -115,8 +117,15 @@ def _orders(file: TextIO) -> Iterator[dict[str, str]]:
         yield {name: (value or "").strip() for name, value in row.items() if name is not None}
 
 
+def _mend(result: Path) -> None:
+    """Take a torn last line away: what is written next would become a part of it. Its order is told again."""
+    with suppress(FileNotFoundError), result.open("r+b") as file:
+        written = file.read()
+        file.truncate(written.rfind(b"\n") + 1)
+
+
 def _done(result: Path) -> set[str]:
-    """Orders that have a license in the result; a refused one is tried again, a torn last line too."""
+    """Orders that have a license in the result; a refused one is tried again."""
     try:
         with result.open(encoding="utf-8", newline="") as file:
             return {
