@@ -117,7 +117,13 @@ def _renew(managed: Managed, handle: str, renewal: Renewal, holder: Holder) -> E
         row = find_license(books, handle, delegation=holder.delegation)
     who = who_asks(holder, renewal.reason)
     made = issue.renew(
-        managed.authority, row.id, days=renewal.days, now=managed.now(), actor=who.actor, reason=who.reason
+        managed.authority,
+        row.id,
+        days=renewal.days,
+        extend=renewal.extend,
+        now=managed.now(),
+        actor=who.actor,
+        reason=who.reason,
     )
     return EditionBody(id=made.jti, bundle=made.text)
 

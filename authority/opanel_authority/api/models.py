@@ -55,6 +55,7 @@ class Renewal(BaseModel, extra="forbid"):
     """For how long; as long as the last term where it is null."""
 
     days: int | None = Field(None, ge=1, le=36_500)
+    extend: bool = Field(default=False, description="Add what is left of the last term: who pays early loses nothing")
     reason: str | None = Field(None, max_length=500)
 
 

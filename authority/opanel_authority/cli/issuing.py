@@ -73,6 +73,7 @@ def _renew(arguments: argparse.Namespace) -> Result:
             authority,
             row.id,
             days=arguments.days,
+            extend=arguments.extend,
             now=now_s(),
             **logged(arguments),
             deliver=partial(write_bundle, file),
@@ -127,3 +128,9 @@ def _renew_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument("--days", type=int, metavar="N", help="the term; as long as the last one where not given")
+    extend_argument(parser)
+
+
+def extend_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --extend: what is left of the last term is not lost."""
+    parser.add_argument("--extend", action="store_true", help="add what is left of the last term")

@@ -208,6 +208,7 @@ def renew(
     jti: str,
     *,
     days: int | None = None,
+    extend: bool = False,
     now: int,
     actor: str = "command",
     deliver: Callable[[Issued], None] | None = None,
@@ -217,7 +218,8 @@ def renew(
 ) -> Issued:
     """A newer edition of a license now, due or not, for `days` or as long as the last; agents that ask are given it.
 
-    `changed` are claims that differ from the last edition's. Raises Usage for an id that is no license's, NotPermitted for
+    With `extend` what is left of the last term is added: who pays early loses nothing. `changed` are claims that differ from
+    the last edition's. Raises Usage for an id that is no license's, NotPermitted for
     a revoked one or a revoked delegation, Untrusted where it would be wider than the delegation.
     """
     with authority.writing(now) as books:
@@ -234,7 +236,7 @@ def renew(
         if now < old.iat - _AHEAD_S:
             raise NotPermitted(Fault.NOT_YET, "renew_too_soon")
         now = max(now, old.iat + 1)  # agents take only what is newer
-        term_s = _term(old, days, changed, now)
+        term_s = _term(old, days, changed, now) + (max(0, old.exp - now) if extend else 0)
         text = edition(authority, books, row, reseller, term_s=term_s, now=now, changed=changed)
         books.log_change(
             at=now, actor=actor, act=act, kind=Kind.LICENSE, subject=row.id, delegation=row.delegation, reason=reason

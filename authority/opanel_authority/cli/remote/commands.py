@@ -19,7 +19,7 @@ from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Untrusted, Usage
 from opanel_authority.cli.common import AddCommand, Result, given, handle_argument, limit, moment, shown_time, words
-from opanel_authority.cli.issuing import named_terms, order_arguments
+from opanel_authority.cli.issuing import extend_argument, named_terms, order_arguments
 from opanel_authority.cli.licenses import progress_of, write_csv
 from opanel_authority.cli.own_key import members_of
 from opanel_authority.cli.remote.client import (
@@ -70,6 +70,7 @@ def register(add: AddCommand) -> None:
     renewing = changing(add, "remote renew", _renew, "a newer edition now; machines that ask are given it")
     handle_argument(renewing)
     renewing.add_argument("--days", type=int, metavar="N", help="the term; as long as the last one where not given")
+    extend_argument(renewing)
     _output(renewing)
     moving = changing(add, "remote transfer", _transfer, "with the vendor's key: give a license to another reseller")
     handle_argument(moving)
@@ -282,7 +283,9 @@ def _change(arguments: argparse.Namespace) -> Result:
 
 def _renew(arguments: argparse.Namespace) -> Result:
     with _file(arguments) as file:
-        return _kept(arguments, file, ask(arguments, "POST", _license(arguments, "/renew"), given(arguments, "days")))
+        return _kept(
+            arguments, file, ask(arguments, "POST", _license(arguments, "/renew"), given(arguments, "days", "extend"))
+        )
 
 
 def _transfer(arguments: argparse.Namespace) -> Result:

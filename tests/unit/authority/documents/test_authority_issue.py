@@ -266,6 +266,18 @@ def test_the_newest_edition_is_the_one_that_is_given(tmp_path: Path) -> None:
         assert (given, renewed.license.iat) == (renewed.text, made.now)
 
 
+def test_what_is_left_of_a_term_is_added_where_that_is_asked(tmp_path: Path) -> None:
+    made = vendor(tmp_path)
+    issued = made.issue(days=30, renews=False)
+    made.activate(issued)
+    made.now += 20 * DAY
+    issue.renew(made.authority, issued.jti, days=30, extend=True, now=made.now)
+    assert made.renew(issued).license.exp == NOW + 60 * DAY
+    made.now = NOW + 100 * DAY
+    issue.renew(made.authority, issued.jti, days=30, extend=True, now=made.now)
+    assert made.renew(issued).license.exp == made.now + 30 * DAY, "of one that has ended nothing is left"
+
+
 def test_a_reseller_renews_when_he_likes_and_for_as_long_as_he_may(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     issued = made.issue(days=100)

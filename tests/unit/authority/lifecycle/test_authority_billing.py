@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from fixtures.authority.authority_server import Served, serving
-from fixtures.authority.vendor import RESELLER
+from fixtures.authority.vendor import DAY, RESELLER
 from opanel_authority.lifecycle import api_keys, listing
 from opanel_authority.lifecycle.handles import find_license
 
@@ -21,10 +22,12 @@ PHP: Final = shutil.which("php")
 HARNESS: Final = """
 require $argv[1];
 $params = json_decode($argv[3], true);
-if ($argv[2] === 'opanel_CreateAccount') {
-    $params['model'] = new class {
+if (in_array($argv[2], ['opanel_CreateAccount', 'opanel_Renew'])) {
+    $params['model'] = new class($params['due'] ?? '') {
         public $serviceProperties;
-        function __construct() {
+        public $nextduedate;
+        function __construct($due) {
+            $this->nextduedate = $due;
             $this->serviceProperties = new class { function save($v) { fwrite(STDERR, json_encode($v)); } };
         }
     };
@@ -112,6 +115,49 @@ def test_a_service_through_its_life(served: Served, server: dict[str, Any]) -> N
     assert (before["tier"], before["seats"]) == ("pro", 5)
     assert call("Renew", {**service, "configoption3": "60"})[0] == "success"
     assert shown(served, "whmcs-42")["ends"] > before["ends"]
+
+
+def test_a_prepaid_term_is_added_to_what_is_left_once_for_each_due_date(served: Served, server: dict[str, Any]) -> None:
+    """Such systems run a hook again where they got no reply, and invoices are paid before they are due."""
+    service = {
+        "serviceid": 50,
+        "configoption1": "pro",
+        "configoption2": "1",
+        "configoption3": "30",
+        "configoption4": "",
+    }
+    assert call("CreateAccount", service | server)[0] == "success"
+    ends = [shown(served, "whmcs-50")["ends"]]
+    time.sleep(1.1)  # a newer edition is dated later
+    for due in ("2026-12-29", "2026-12-29", "2027-01-29"):
+        assert call("Renew", service | server | {"due": due})[0] == "success"
+        ends.append(shown(served, "whmcs-50")["ends"])
+    assert [later - earlier for earlier, later in pairwise(ends)] == [30 * DAY, 0, 30 * DAY]
+    assert not shown(served, "whmcs-50")["renews"]
+
+
+def test_a_service_that_is_created_again_has_its_license_back(served: Served, server: dict[str, Any]) -> None:
+    service = {"serviceid": 51, "configoption1": "pro", "configoption2": "1", "configoption3": "30", **server}
+    saved = call("CreateAccount", service)[1]
+    assert call("TerminateAccount", service)[0] == "success"
+    time.sleep(1.1)
+    created, again = call("CreateAccount", {**service, "configoption3": "60"})
+    assert (created, again) == ("success", saved)
+    license_ = shown(served, "whmcs-51")
+    assert license_["state"] == "active"
+    assert abs(license_["ends"] - time.time() - 60 * DAY) < 600
+    assert call("SuspendAccount", service)[0] == "success"
+    assert call("CreateAccount", service)[0] == "success"
+    assert shown(served, "whmcs-51")["state"] == "suspended", "what is not paid is not resumed by a second order"
+
+
+def test_another_package_may_renew_itself_or_not(served: Served, server: dict[str, Any]) -> None:
+    service = {"serviceid": 52, "configoption1": "pro", "configoption2": "1", "configoption3": "30", **server}
+    assert call("CreateAccount", service)[0] == "success"
+    assert call("ChangePackage", {**service, "configoption4": ""})[0] == "success"
+    assert not shown(served, "whmcs-52")["renews"]
+    assert call("ChangePackage", {**service, "configoption4": "on"})[0] == "success"
+    assert shown(served, "whmcs-52")["renews"]
 
 
 def test_what_is_refused_is_a_sentence(server: dict[str, Any]) -> None:
