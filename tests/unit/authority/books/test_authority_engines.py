@@ -41,6 +41,10 @@ def cluster() -> Iterator[str]:
 @pytest.fixture
 def database(cluster: str) -> str:
     """A database of the test's own in the cluster."""
+    return new_database(cluster)
+
+
+def new_database(cluster: str) -> str:
     name = f"books_{time.monotonic_ns()}"
     with contextlib.closing(create_engine(cluster, isolation_level="AUTOCOMMIT", future=True).connect()) as admin:
         admin.execute(text(f"CREATE DATABASE {name}"))
@@ -174,6 +178,27 @@ def test_a_copy_goes_from_sqlite_to_postgresql(tmp_path: Path, database: str) ->
     delegate.delegate(
         made.authority, DelegationTerms(name="Next", email="a@b.example"), tmp_path / "next", now=made.now
     )
+
+
+def test_after_a_restore_in_postgresql_nothing_is_given_twice(tmp_path: Path, cluster: str) -> None:
+    """There are no counts beside these books: what may have been given since the copy is skipped."""
+    made = on(new_database(cluster), tmp_path)
+    old = made.issue()
+    backup.backup(made.authority.store, tmp_path / "copy", now=made.now)
+    lost = [made.issue() for _ in range(3)]
+    seat = made.activate(old)
+    made.now += 60
+    (tmp_path / "vendor" / "database.url").write_text(new_database(cluster), "utf-8")
+    done = backup.restore(make_store(tmp_path / "vendor"), tmp_path / "copy", now=made.now, actor="test", exact=False)
+    made.authority = open_home(tmp_path / "vendor")
+    assert (made.authority.store.is_sqlite, done.made_at, done.skipped > 0) == (False, NOW, True)
+    given = {made.bundle(each).license.slot: made.bundle(each).license.status.idx for each in [old, *lost]}
+    for each in (made.issue() for _ in range(3)):
+        place = made.bundle(each).license
+        assert place.slot not in given
+        assert place.status.idx not in given.values()
+    assert made.activate(old, "server b").status.idx != seat.status.idx
+    assert made.status(seat.status.idx) == 3
 
 
 @pytest.mark.parametrize("damage", ["cut", "other", "text"])
