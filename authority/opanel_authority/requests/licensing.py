@@ -276,7 +276,7 @@ def _release(case: _Case, digest: str) -> Answer:
     _not_erased(case, digest)
     own = [one for one in case.books.activations(case.row.id) if one.jkt == case.jkt]
     if not own:
-        raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
+        raise NotPermitted(Reason.SUPERSEDED, "not_activated_here")
     if own[-1].ended is None:
         case.books.end_activation(own[-1], Ended.RELEASED, case.now)
     case.books.add_answer(digest, own[-1].jti)
@@ -298,7 +298,7 @@ def _renewal(case: _Case) -> Answer:
     if own is None and case.license.activation.required:
         if mine:
             raise NotPermitted(Reason.SUPERSEDED, "renewal_superseded")
-        raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
+        raise NotPermitted(Reason.SUPERSEDED, "not_activated_here")
     _hold_in_force(case, "renewal")
     text = renewed(case.authority, case.books, case.row, now=case.now)
     if text == case.row.text and case.claims.license_sha256 == case.license.digest:

@@ -120,7 +120,7 @@ def _new_license_right(
     books: Books, claims: requests.RequestClaims, token: bytes, one: Installation, day: int
 ) -> RightRow:
     if not one.activations:
-        raise NotPermitted(Reason.NOT_PERMITTED, "not_activated_here")
+        raise NotPermitted(Reason.SUPERSEDED, "not_activated_here")
     whole = len(data_subject.newest_held(books, one.activations)) == len(one.activations)
     at_once = claims.text is None and (claims.right is Right.ERASE or (claims.right is Right.ACCESS and whole))
     meant = one.running if claims.right is Right.ERASE else one.activations

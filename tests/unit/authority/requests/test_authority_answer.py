@@ -157,7 +157,7 @@ def test_only_the_machine_itself_releases_and_renews(tmp_path: Path, kind: Reque
     made = vendor(tmp_path)
     issued = made.issue()
     activation = made.activate(issued)
-    assert refused(made, made.request(issued, kind, "server b")) == "not_permitted"
+    assert refused(made, made.request(issued, kind, "server b")) == "superseded"
     assert made.status(activation.status.idx) == 0
 
 

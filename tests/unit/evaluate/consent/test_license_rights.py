@@ -366,7 +366,7 @@ def test_erased_is_gone_from_every_file_and_the_running_license_goes_on(served: 
     assert found() == []
     assert served.signed("/v1/renewals", issued, RequestKind.RENEWAL, OTHERS).problem == "not_yet"
     again = served.ask("POST", "/v1/rights", asked(made, issued, Right.ACCESS), JOSE)
-    assert (again.status, again.problem) == (403, "request_refused")
+    assert (again.status, again.problem) == (409, "superseded")
 
 
 def test_each_form_has_its_own_content_type(served: Served) -> None:
