@@ -133,7 +133,7 @@ def renewed(context: PassContext, text: bytes) -> None:
         new = bundle_document.verify(b"\n".join([*_rows(new)[:-1], b""]), inputs.root, now=inputs.now)
     new = _with_known_activation(inputs.bundle, new, inputs.root, inputs.now)
     if new.activation is None and new.license.activation.required:
-        raise Untrusted(Reason.MACHINE_MISMATCH, "renewal_without_activation")
+        raise Untrusted(Reason.ACTIVATION_DUE, "renewal_without_activation")
     _keep(context, new)
 
 

@@ -448,7 +448,7 @@ def test_a_renewal_under_which_the_activation_would_not_hold_is_refused() -> Non
         agent.clock.advance(3 * HOUR)
         frame = agent.run("tick")
     assert [sealed.url for sealed in agent.network.sent].count(url) >= 1
-    assert frame["answer"]["renewal"]["failure"] == "machine_mismatch"
+    assert frame["answer"]["renewal"]["failure"] == "activation_due"
     assert frame["answer"]["license"]["state"] == "active"
 
 
