@@ -25,8 +25,9 @@ PACKAGE_MODULES: Final = f"{PACKAGE}/env/lib/python3/site-packages"
 # Of a package: code, units, accounts and folders. The rest of /usr/share is manual pages and the like.
 OF_CODE: Final = ("/usr/lib/", "/usr/bin/", "/usr/share/python3/", f"{INSTALLER}/env/")
 PUBLISHED: Final = (".deb", ".rpm", ".tar.xz", "opanel.gpg", "opanel.asc")  # the last two are the repository's key
-# What install.sh keeps of itself, to repair and to remove (its function lay_kit).
+# What install.sh keeps of itself, to repair and to remove (packaging/installer/install.py).
 KIT: Final = ("install.sh", "pyproject.toml", "packaging/wheels.py", "packaging/agent.lock", "config/agent.toml")
+KIT_FOLDERS: Final = ("packaging/installer", "systemd")
 NO_CODE: Final = ("__pycache__", ".mypy_cache")
 
 
@@ -52,15 +53,16 @@ def installer_layout(source: Path) -> dict[str, Any]:
     package = source / "agent/opanel_agent"
     files = {f"modules/opanel_agent/{path.relative_to(package).as_posix()}": digest(path) for path in below(package)}
     files |= {f"{INSTALLER}/{name}": digest(source / name) for name in KIT}
+    for path in (path for folder in KIT_FOLDERS for path in below(source / folder)):
+        files[f"{INSTALLER}/{path.relative_to(source).as_posix()}"] = digest(path)
     for path in below(source / "systemd"):
-        files[f"{INSTALLER}/systemd/{path.name}"] = digest(path)
         files[laid_at(path.name)] = digest(path)
     wheels = {"folder": f"{INSTALLER}/wheels", "lock": f"{INSTALLER}/packaging/agent.lock"}
     return {"place": f"{INSTALLER}/env", "folders": ["modules"], "files": files, "links": {}, "wheels": wheels}
 
 
 def laid_at(name: str) -> str:
-    """Where install.sh puts a file of systemd/ (its function lay_system)."""
+    """Where install.sh puts a file of systemd/ (packaging/installer/install.py)."""
     for kind in ("sysusers", "tmpfiles"):
         if name.endswith(f".{kind}.conf"):
             return f"/usr/lib/{kind}.d/{name.removesuffix(f'.{kind}.conf')}.conf"

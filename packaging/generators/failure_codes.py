@@ -1,12 +1,14 @@
-"""Reads the codes of failures out of the sources that print them: the agent's own, install.sh's and the authority's.
+"""Reads the codes of failures out of the sources that print them: the agent's own, the installer's and the authority's.
 
-The agent's are pairs of a code and a detail, as the errors are made; install.sh's and the authority's stand in a table of
-their own with sentence and cure. What this cannot read is an error, so that no code is left out of the page unseen.
+The agent's are pairs of a code and a detail, as the errors are made; install.sh's, packaging/installer's and the authority's
+stand in a table of their own with sentence and cure. What this cannot read is an error, so that no code is left out of the
+page unseen.
 """
 
 import ast
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 AGENT: Final = ROOT / "agent/opanel_agent"
 AUTHORITY: Final = ROOT / "authority/opanel_authority/messages.py"
 INSTALLER: Final = ROOT / "install.sh"
+INSTALLER_TEXTS: Final = ROOT / "packaging/installer/texts.toml"
 _PROBLEM: Final = re.compile(r"^problem\(\) \{\n    case \$1 in\n(.*?)^    esac$", re.MULTILINE | re.DOTALL)
 _BRANCH: Final = re.compile(r"^    (\w+)\) cannot (.*) ;;$")
 _BRANCH_PARTS: Final = 5  # exit status; sentence and cure in English; the same in Turkish
@@ -72,12 +75,18 @@ def _texts(node: ast.expr) -> list[str]:
 
 
 def of_installer(language: str) -> list[Failure]:
-    """Every code of install.sh in this language, in the order of its table. Raises ValueError for a line of another form."""
+    """Every code of install.sh in this language, then of what it hands over to, in the order of the tables.
+
+    Raises ValueError for a line of another form.
+    """
     table = _PROBLEM.search(INSTALLER.read_text("utf-8"))
     if table is None:
         message = "install.sh has no table problem()"
         raise ValueError(message)
-    return [_branch(line, language) for line in table[1].splitlines()]
+    found = [_branch(line, language) for line in table[1].splitlines()]
+    problems: dict[str, dict[str, list[str]]] = tomllib.loads(INSTALLER_TEXTS.read_text("utf-8"))["problems"]
+    handed = [(code, *(re.sub(r"\{\d\}", "{…}", text) for text in row[language])) for code, row in problems.items()]
+    return list(dict.fromkeys([*found, *(Failure(*each) for each in handed)]))  # both check for root and systemd
 
 
 def _branch(line: str, language: str) -> Failure:

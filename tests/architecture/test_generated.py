@@ -15,7 +15,7 @@ from generators import command, lock  # noqa: E402 - found by that folder
 
 Capture = pytest.CaptureFixture[str]
 # Sentences outside of the catalogs, which the pages on troubleshooting have as well.
-OTHER_SENTENCES: Final = ("install.sh", "authority/opanel_authority/messages.py")
+OTHER_SENTENCES: Final = ("install.sh", "packaging/installer/texts.toml", "authority/opanel_authority/messages.py")
 
 
 @pytest.fixture

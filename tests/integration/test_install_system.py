@@ -5,15 +5,17 @@ no network on the stage: what succeeds contacted nobody.
 """
 
 import re
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fixtures import signing
-from fixtures.container import ROOT, Container, Server, container
+from fixtures.container import CLONE, FIRST_ROOT, ROOT, ROOT_PLACE, Container, Ran, Server, container
 from opanel_agent.core.license import license_key
 from opanel_agent.system.storage.resources import installed_notice
 
@@ -41,6 +43,8 @@ UNITS = (
     "opanel-agent.service",
     "opanel-agent-changed.path",
 )
+MOUNTED = "mkdir -p /opt; mount -t tmpfs -o mode=755,{} tmpfs /opt"
+TRIAL = "opanel-agent-trial.service"
 MUTATING = ("enable", "start", "restart", "try-restart", "daemon-reload", "stop", "disable", "sysusers", "tmpfiles")
 
 
@@ -58,8 +62,17 @@ def bare(stage: Container) -> Server:
 @pytest.fixture(scope="module")
 def supplied(stage: Container, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server with a folder of wheels on it."""
-    wheels = tmp_path_factory.mktemp("made") / "wheels"
-    make = ["/usr/bin/python3", "-I", str(ROOT / "packaging/wheels.py"), "-o", str(wheels)]
+    source = tmp_path_factory.mktemp("made") / "source"
+    wheels = source.with_name("wheels")
+    source.mkdir()
+    for name in CLONE:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name)
+        else:
+            shutil.copy(ROOT / name, source)
+    (source / ROOT_PLACE).parent.mkdir()
+    shutil.copy(ROOT / FIRST_ROOT, source / ROOT_PLACE)
+    make = ["/usr/bin/python3", "-I", str(source / "packaging/wheels.py"), "-o", str(wheels)]
     subprocess.run(make, check=True)
     made = stage.server()
     stage.inside("cp", "-R", str(wheels), f"{made.merged}/wheels")
@@ -93,13 +106,12 @@ def newer(server: Server, version: str, where: str = "/newer") -> str:
     ("given", "options", "status", "expected"),
     [
         ("rm -r /run/systemd", (), 78, "systemd does not run this machine"),
-        ("printf '#!/bin/sh\necho 2019-01-01\n' >/played/bin/date; chmod 755 /played/bin/date", (), 78, "timedatectl"),
-        (
-            "printf '#!/bin/sh\necho x\necho x 9 9 9000\n' >/played/bin/df; chmod 755 /played/bin/df",
-            (),
-            74,
-            "200 MB are free",
-        ),
+        ("sed -i 's/^released=[^ ]*/released=2999-01-01/' /source/install.sh", (), 78, "timedatectl"),
+        (MOUNTED.format("size=9m"), (), 74, "200 MB are free"),
+        (MOUNTED.format("nr_inodes=99"), (), 74, "fewer than 5000 files"),
+        (MOUNTED.format("noexec"), (), 78, "no program can run in /opt"),
+        ("rm -rf /opt; ln -s /srv /opt", (), 78, "cannot install below /opt: it is a link"),
+        ("mkdir -p /usr/lib/opanel-agent", (), 78, "the package opanel-agent is here"),
         ("mkdir -p /opt; chmod 777 /opt", (), 78, "others than root can change it"),
         ("mkdir -p /opt/opanel-agent; touch /opt/opanel-agent/mine", (), 78, "cannot put /opt/opanel-agent there"),
         ("ln -s /srv /opt/opanel-agent", (), 78, "cannot put /opt/opanel-agent there"),
@@ -171,7 +183,7 @@ def test_a_dry_run_says_every_change_and_makes_none(supplied: Server, installed:
     untold = {path for path in made - named if not path.startswith(f"{PLACE}/env")}
     accounts = {f"/etc/{name}{end}" for name in ("passwd", "group", "shadow", "gshadow") for end in ("", "-")}
     wants = {f"/etc/systemd/system/played.wants{name}" for name in ("", *(f"/{unit}" for unit in UNITS))}
-    assert untold - accounts - wants == {f"{PLACE}/manifest"}
+    assert untold - accounts - wants == {f"{PLACE}/manifest", "/run/opanel-agent/answer.json"}  # the agent's own
 
 
 def test_a_dry_run_on_a_machine_without_systemd_shows_the_changes_and_ends_with_what_is_missing(bare: Server) -> None:
@@ -220,6 +232,29 @@ def test_it_is_installed_as_it_must_be(installed: Server) -> None:
     assert installed.sh(f"find {PLACE}/env/ -name 'errors.*.pyc' -path '*opanel_agent*'")
     assert installed.sh(f"find {PLACE} ! -user root -o ! -type l -perm /022") == ""
     assert sorted(installed.sh("ls /played/active").split()) == sorted(UNITS)
+
+
+def test_without_a_root_of_trust_it_is_said_first_and_is_not_done(stage: Container, supplied: Server) -> None:
+    server = stage.server(supplied)
+    wheel = "/wheels/opanel_agent-0.1.0-py3-none-any.whl"
+    server.write(
+        "/without.py",
+        f"""import hashlib, os, zipfile
+with zipfile.ZipFile("{wheel}") as old, zipfile.ZipFile("/new.whl", "w") as new:
+    for name in old.namelist():
+        if name != "{ROOT_PLACE.removeprefix("agent/")}":
+            new.writestr(name, old.read(name))
+os.replace("/new.whl", "{wheel}")
+digest = hashlib.sha256(open("{wheel}", "rb").read()).hexdigest()
+open("/wheels/opanel-agent.lock", "w").write("opanel-agent==0.1.0 --hash=sha256:" + digest + chr(10))
+""",
+    )
+    server.sh("/usr/bin/python3 /without.py")
+    ran = server.install("--wheels", "/wheels")
+    assert ran.err.splitlines()[1].startswith("This copy brings no root of trust"), ran.err
+    assert (ran.status, "gives no answer until trust_root" in ran.err, "Done" in ran.err) == (78, True, False), ran.err
+    server.write(f"{CONFIG}/agent.toml", f'schema = 1\ntrust_root = "{CONFIG}/root.jws"\n')
+    assert "no root of trust" not in server.install("--wheels", "/wheels", "--dry-run").err
 
 
 def test_a_second_time_changes_nothing_whoever_starts_it(stage: Container, installed: Server) -> None:
@@ -283,8 +318,11 @@ def test_a_newer_one_takes_its_place_and_everything_of_the_administrator_s_stays
     assert "Hosts that will be contacted: none." in ran.err
     assert server.sh("opanel-agent --version || /usr/local/bin/opanel-agent --version").strip() == "opanel-agent 9.0.0"
     assert server.sh(f"cat {CONFIG}/agent.toml {STATE}/ledger.jsonl") == "schema = 1\n# mine\none\n"
-    assert not [call for call in server.calls() if "enable" in call or call.startswith("start")]
+    calls = [call for call in server.calls() if TRIAL not in call]
+    assert not [call for call in calls if "enable" in call or call.startswith("start")]
     assert "opanel-agent-courier.socket" not in server.sh("ls /played/active")
+    assert sorted(server.sh(f"ls -d {PLACE}/env-*").split()) == [f"{PLACE}/env-0.1.0-1", f"{PLACE}/env-9.0.0-1"]
+    assert try_out(server, seconds=0).status == 0
     assert server.sh(f"ls -d {PLACE}/env-* {PLACE}/.[a-z]* 2>/dev/null || true").split() == [f"{PLACE}/env-9.0.0-1"]
     older = server.install("--dry-run")
     assert (older.status, "cannot put 0.1.0 in the place of 9.0.0" in older.err) == (78, True)
@@ -307,6 +345,58 @@ def test_one_that_does_not_run_leaves_the_old_one_as_it_was(stage: Container, in
     assert kinds(server) == before
     server.sh(f"rm /played/{fault}")
     assert server.install(source=source).status == 0
+
+
+def try_out(server: Server, *, seconds: int) -> Ran:
+    """What opanel-agent-trial.service runs, for so long."""
+    line = server.sh(f"sed -n 's/^ExecStart=//p' /etc/systemd/system/{TRIAL}")
+    ran = server.type(*line.replace(" 600", f" {seconds}").split())
+    assert (
+        server.sh(f"ls /etc/systemd/system/{TRIAL} /etc/systemd/system/played.wants/{TRIAL} 2>/dev/null || true") == ""
+    )
+    return ran
+
+
+def test_a_version_that_dies_in_its_first_minutes_is_rolled_back(stage: Container, installed: Server) -> None:
+    """It gave an answer, and systemd had to start it anew after that."""
+    server = stage.server(installed)
+    before = kinds(server)
+    source = newer(server, "9.0.0")
+    server.sh(f"echo '# newer' >>{source}/systemd/opanel-agent.service; touch {source}/packaging/share/man/man8/new.8")
+    assert server.install(source=source).status == 0
+    assert server.sh(f"readlink {PLACE}/env").strip() == "env-9.0.0-1"
+    server.write("/played/restarts", "1")
+    ran = try_out(server, seconds=600)
+    assert (ran.status, "the one that was here runs again" in ran.err) == (70, True), ran.err
+    assert kinds(server) == before
+    server.sh("rm /played/restarts")
+    again = server.install(source=source)
+    assert (again.status, "0.1.0 is here; 9.0.0 takes its place" in again.err) == (0, True), again.err
+
+
+def test_the_next_version_takes_the_place_of_one_on_trial(stage: Container, installed: Server) -> None:
+    server = stage.server(installed)
+    assert server.install(source=newer(server, "9.0.0")).status == 0
+    assert server.install(source=newer(server, "9.0.1", "/newest")).status == 0
+    assert sorted(server.sh(f"ls -d {PLACE}/env-*").split()) == [f"{PLACE}/env-9.0.0-1", f"{PLACE}/env-9.0.1-1"]
+    server.write("/played/restarts", "1")
+    assert try_out(server, seconds=600).status == 70
+    assert server.sh(f"readlink {PLACE}/env").strip() == "env-9.0.0-1"
+
+
+def test_a_bad_version_whose_upgrade_was_cut_is_rolled_back_by_the_next_run(
+    stage: Container, installed: Server
+) -> None:
+    server = stage.server(installed)
+    before = kinds(server)
+    source = newer(server, "9.0.0")
+    server.write("/played/dies", "try-restart")  # when its environment is in use
+    server.write("/played/dying", "env-9.0.0-1")
+    assert server.install(source=source).status != 0
+    assert server.sh(f"readlink {PLACE}/env").strip() == "env-9.0.0-1"
+    ran = server.install(source=source)
+    assert (ran.status, "the one that was here runs again" in ran.err) == (70, True), ran.err
+    assert kinds(server) == before
 
 
 def kinds(server: Server) -> dict[str, str]:
@@ -455,3 +545,69 @@ def test_purging_leaves_the_accounts_that_are_another_s(stage: Container, suppli
     assert ran.status == 0, ran.err
     assert server.sh("getent passwd opanel opanel-courier; getent group opanel opanel-courier") == before
     assert server.sh("getent passwd opanel-agent || true") == ""
+
+
+# ---- alone, from a repository
+
+
+@pytest.fixture
+def published(stage: Container, bare: Server) -> Iterator[tuple[Server, str]]:
+    """A server beside a repository over loopback, and the SHA-256 of its key. apt and the agent are played."""
+    bare.write("/published/opanel.asc", "a key\n")
+    bare.write(
+        "/played/bin/apt-get", '#!/bin/sh\necho "apt-get $*" >>/played/calls\n[ "$1 $2" != "-q update" ] || exit 0\n'
+    )
+    bare.write("/played/bin/opanel-agent", '#!/bin/sh\necho "opanel-agent $*" >>/played/calls\n')
+    bare.sh("chmod 755 /played/bin/*; rm -rf /source/packaging/installer; mkdir -p /etc/apt")
+    serve = f"ip link set lo up && cd {bare.merged}/published && exec /usr/bin/python3 -m http.server -b 127.0.0.1 8080"
+    server = subprocess.Popen([*stage.enter, "sh", "-c", serve], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    listening = "import socket; socket.create_connection(('127.0.0.1', 8080)).close()"
+    try:
+        end = time.monotonic() + 30
+        while bare.type("/usr/bin/python3", "-I", "-c", listening).status != 0:
+            assert time.monotonic() < end, "the repository is not served"
+            time.sleep(0.2)
+        yield bare, bare.sh("sha256sum /published/opanel.asc").split()[0]
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_another_key_than_the_pinned_one_ends_it_before_anything_is_changed(published: tuple[Server, str]) -> None:
+    server, digest = published
+    before = server.beyond()
+    ran = server.install("--repository", "http://127.0.0.1:8080", "--key", "0" * 64)
+    assert (ran.status, f"its key has the SHA-256 {digest}" in ran.err) == (78, True), ran.err
+    assert server.beyond() == before
+    assert server.calls() == []
+
+
+def test_the_package_manager_installs_from_the_repository_and_the_agent_asks(published: tuple[Server, str]) -> None:
+    server, digest = published
+    server.write("/license.jws", "a license")
+    ran = server.install("--repository", "http://127.0.0.1:8080/", "--key", digest, "--license", "/license.jws")
+    assert (ran.status, "Done: opanel-agent is installed and answers" in ran.err) == (0, True), ran.err
+    calls = server.calls()
+    package = calls[1].split()[-1]
+    assert package in {"opanel-agent", "opanel-agent-self-contained"}
+    assert calls == [
+        "apt-get -q update",
+        f"apt-get -qy install {package}",
+        "opanel-agent setup --lang en",
+        "opanel-agent license install /license.jws --lang en",
+        "opanel-agent status --lang en",
+    ]
+    keyring = "/etc/apt/keyrings/opanel.asc"
+    listed = server.sh("cat /etc/apt/sources.list.d/opanel.list").strip()
+    assert listed == f"deb [signed-by={keyring}] http://127.0.0.1:8080 ./"
+    assert server.sh(f"cat {keyring}; stat -c %a {keyring}") == "a key\n644\n"
+    assert server.sh("ls /var/tmp | grep opanel-agent || true") == ""
+
+
+def test_a_package_is_removed_by_its_manager(published: tuple[Server, str]) -> None:
+    server, _ = published
+    assert server.install("--uninstall", "--dry-run").status == 0
+    assert server.calls() == []
+    ran = server.install("--uninstall", "--purge", "--no-export")
+    assert (ran.status, "Done: the package was removed." in ran.err) == (0, True), ran.err
+    assert [call.rpartition(" ")[0] for call in server.calls()] == ["apt-get -y purge"]

@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -84,6 +85,9 @@ def installer(lang: Language) -> Iterator[tuple[str, str]]:
             parts = [part for part in shlex.split(line)[2:] if not part.isdigit() and part != ";;"]
             half = len(parts) // 2
             yield f"install.sh:{number}", " ".join(parts[:half] if lang == "en" else parts[half:])
+    table = tomllib.loads((ROOT / "packaging/installer/texts.toml").read_text("utf-8"))
+    for name, row in {**table["sentences"], **table["problems"]}.items():
+        yield f"installer: {name}", row[lang] if isinstance(row[lang], str) else " ".join(row[lang])
     turkish, english = USAGE.findall(script)[:2]
     yield "install.sh --help", turkish if lang == "tr" else english
 

@@ -49,9 +49,11 @@ def test_every_detail_of_a_code_stands_among_the_errors(page: str) -> None:
 
 
 def test_every_code_of_the_installer_is_told(page: str) -> None:
-    """By its calls: each failure is `fail CODE …`, or `abandon CODE …`, which hands it on."""
+    """By its calls: each failure is `fail CODE …` in install.sh, and `CannotError("CODE", …)` in what it hands over to."""
     lines = [line for line in INSTALLER.splitlines() if not line.lstrip().startswith("#")]
-    called = {code for line in lines for code in re.findall(r"\b(?:fail|abandon) ([a-z_]+)\b", line)}
+    called = {code for line in lines for code in re.findall(r"\bfail ([a-z_]+)\b", line)}
+    handed = "".join(path.read_text("utf-8") for path in (ROOT / "packaging/installer").glob("*.py"))
+    called |= set(re.findall(r"""CannotError\(\s*"([a-z_]+)\"""", handed))
     assert len(called) > 25
     assert rows(page, 4).keys() == called
 

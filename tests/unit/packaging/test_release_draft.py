@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from opanel_agent.core.release import comparison, manifest
 from opanel_agent.system.storage.installed_code import LocalInstalledCode
 
 ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "packaging"))
+from installer import environment  # noqa: E402 - found by that folder
+
 BUILD = ROOT / "packaging/build"
 FIRST_ROOT = ROOT / "docs/examples/root.jws"
 MODULES = "usr/lib/opanel-agent/env/lib/python3/site-packages"
@@ -85,7 +89,8 @@ def test_the_installer_s_files_are_those_of_this_source(draft: Path) -> None:
     assert names == wanted | {"opanel_agent/data/trust/root.jws"}
     assert "/etc/systemd/system/opanel-agent-fetch@.service" in layout["files"]
     assert "/usr/lib/tmpfiles.d/opanel-agent.conf" in layout["files"]
-    text = (ROOT / "install.sh").read_text("utf-8")
-    for name in layout["files"]:
-        if name.startswith("/opt/opanel-agent/") and "/systemd/" not in name:
-            assert f'"$place/{name.removeprefix("/opt/opanel-agent/")}"' in text
+    laid = {
+        name.removeprefix("/opt/opanel-agent/") for name in layout["files"] if name.startswith("/opt/opanel-agent/")
+    }
+    kit = environment.Kit(ROOT).files()
+    assert laid == {name for name in kit if not name.startswith("packaging/share/")}

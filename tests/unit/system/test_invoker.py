@@ -82,8 +82,7 @@ def test_what_cannot_be_read_says_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_the_installer_sees_the_same(shell: dict[str, str], command: dict[str, str], *, untracked: bool) -> None:
-    *functions, _ = (ROOT / "install.sh").read_text(encoding="utf-8").rstrip().splitlines()
-    script = "\n".join([*functions, "is_untracked"])
-    path = {"PATH": os.environ["PATH"]}
-    ran = behind({**path, **shell}, {**path, **command}, "/bin/sh", "-c", script)
+    program = "import sys; from installer.opt_outs import is_untracked; sys.exit(not is_untracked())"
+    path = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "packaging")}
+    ran = behind({**path, **shell}, {**path, **command}, "/bin/sh", "-c", f"'{sys.executable}' -c '{program}'; exit $?")
     assert (ran.returncode == 0, ran.stderr) == (untracked, "")
