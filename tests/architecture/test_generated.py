@@ -18,11 +18,21 @@ Capture = pytest.CaptureFixture[str]
 OTHER_SENTENCES: Final = ("install.sh", "packaging/installer/texts.toml", "authority/opanel_authority/messages.py")
 
 
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every generated file, and nothing else. To be left as it is: writing them all takes a second."""
+    folder = tmp_path_factory.mktemp("generated")
+    assert command.main([], folder) == 0
+    return folder
+
+
 @pytest.fixture
-def generated(tmp_path: Path, capsys: Capture) -> Path:
-    """A folder with every generated file, and nothing else."""
-    assert command.main([], tmp_path) == 0
-    capsys.readouterr()
+def generated(written: Path, tmp_path: Path) -> Path:
+    """A copy of that folder."""
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -45,21 +55,27 @@ def test_what_is_written_is_not_stale(generated: Path, capsys: Capture) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("number", range(len(command.GENERATORS)))
-def test_a_stale_file_is_named_and_mended(generated: Path, number: int, capsys: Capture) -> None:
-    edited, missing = (sorted(generated.glob(command.GENERATORS[number].pattern)) * 2)[:2]  # some write one file
-    right = edited.read_bytes()
-    missing.unlink()
-    edited.write_bytes(b"edited")
-    names = sorted({path.relative_to(generated).as_posix() for path in (edited, missing)})
+def test_stale_files_are_named_and_mended(generated: Path, capsys: Capture) -> None:
+    """Of each generator: one file that was edited and one that is missing; of those that write one file, the missing one."""
+    edited: dict[Path, bytes] = {}
+    missing: set[Path] = set()
+    for each in command.GENERATORS:
+        first, second = (sorted(generated.glob(each.pattern)) * 2)[:2]
+        edited[first] = first.read_bytes()
+        first.write_bytes(b"edited")
+        second.unlink()
+        missing.add(second)
+    assert {first for first in edited if first not in missing}, "nothing is edited"
+    names = sorted(path.relative_to(generated).as_posix() for path in edited.keys() | missing)
     assert command.main(["--check"], generated) == 1
     assert sorted(capsys.readouterr().err.splitlines()) == [
         f"{name} is stale: run packaging/generate" for name in names
     ]
-    assert edited.read_bytes() == b"edited", "--check writes nothing"
+    assert all(path.read_bytes() == b"edited" for path in edited.keys() - missing), "--check writes nothing"
     assert command.main([], generated) == 0
     assert sorted(capsys.readouterr().out.splitlines()) == [f"wrote {name}" for name in names]
-    assert (edited.read_bytes(), missing.is_file()) == (right, True)
+    assert {path: path.read_bytes() for path in edited} == edited
+    assert all(path.is_file() for path in missing)
 
 
 def test_a_file_that_nothing_generates_any_more_is_named_and_removed(generated: Path, capsys: Capture) -> None:
@@ -85,7 +101,6 @@ def test_help_names_every_option(capsys: Capture) -> None:
     assert all(option in printed for options in command.OPTIONS for option in options)
 
 
-@pytest.mark.once
 def test_the_script_needs_nothing_but_the_environment_that_it_asks_for(tmp_path: Path) -> None:
     """In a copy whose `tests/run --env` answers at once, and from another folder."""
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -166,7 +181,6 @@ def test_without_uv_its_absence_is_told(tmp_path: Path, capsys: Capture, monkeyp
     assert capsys.readouterr().err == "cannot pin the packages: uv is not installed (pip install uv)\n"
 
 
-@pytest.mark.once
 def test_a_source_that_is_wrong_is_named_with_its_line(tmp_path: Path) -> None:
     """In a copy: the first line of a catalog, then a manual page that forgets a setting."""
     for name in ("agent", "docs", "packaging", "systemd", "tests"):

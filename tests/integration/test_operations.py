@@ -171,6 +171,7 @@ def alerts(samples: dict[str, float], now_s: float) -> set[str]:
     return fired
 
 
+@pytest.mark.slow
 def test_the_rules_hold_for_a_license_that_works_seven_days_without_a_check(tmp_path: Path) -> None:
     """Silent while a check comes each day, and two days at least before the license ends for the want of one."""
     terminal = Terminal(folder=tmp_path)

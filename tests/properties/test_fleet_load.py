@@ -11,6 +11,8 @@ from opanel_agent.core.license import schedule
 from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.units import DAY_S, HOUR_S
 
+pytestmark = pytest.mark.slow  # days of sixty thousand servers
+
 SERVERS = 60_000
 ORDINARY = SERVERS / 1440
 BEGIN = 1_800_000_000 // DAY_S * DAY_S

@@ -6,6 +6,8 @@ from opanel_agent.core.license.states import State
 from properties import lives
 from properties.lives import KINDS, Kind, Life, Row
 
+pytestmark = pytest.mark.slow  # weeks of simulated lives
+
 BY_NAME = {kind.live.__name__: kind for kind in KINDS}
 
 

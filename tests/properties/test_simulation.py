@@ -382,7 +382,7 @@ def _live(seed: int) -> tuple[str, ...]:
     return tuple(life.story)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", [SEEDS[0], *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])])
 def test_a_life(seed: int) -> None:
     live(seed)
 
@@ -402,6 +402,7 @@ def test_many_lives_see_every_state() -> None:
     assert sum(_reports(seed) for seed in range(100, 140)) >= 10
 
 
+@pytest.mark.slow
 def test_the_lives_see_every_state_and_are_no_idyll() -> None:
     """What the invariants are held against must be worth it."""
     lines = "\n".join(line for seed in SEEDS for line in live(seed))

@@ -429,6 +429,7 @@ def test_an_idle_daemon_does_nothing(place: Path) -> None:
         assert switches() == before
 
 
+@pytest.mark.slow
 def test_nothing_grows(place: Path) -> None:
     """Descriptors and children after many clients and jobs."""
     with running(place) as daemon:

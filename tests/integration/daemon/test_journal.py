@@ -250,6 +250,7 @@ def test_a_good_day_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""  # fetch and courier, whose stderr is their own unit's
 
 
+@pytest.mark.slow
 def test_a_bad_day_does_not_flood(capsys: pytest.CaptureFixture[str]) -> None:
     """Suspended, so asked every 15 minutes; and the mirror answers none of it."""
     agent, heard = Simulated(), Heard()

@@ -24,6 +24,8 @@ from fixtures.data.json_schema import named
 from fixtures.web.panel import ROOT, Panel, in_turn, permits, started
 from opanel_agent.core.license.states import PERMITS, Permits, State
 
+pytestmark = pytest.mark.slow  # each test starts PHP or Node
+
 HOUR: Final = 3600
 GOOD_UNTIL: Final = NOW + 7 * DAY
 GRACE_ENDS: Final = GOOD_UNTIL + 14 * DAY

@@ -33,6 +33,8 @@ from fixtures.web.panel import (
     started,
 )
 
+pytestmark = pytest.mark.slow  # each test starts PHP or Node
+
 NOBODY: Final = "65534"
 PAUSE_S: Final = 5  # the libraries' own
 

@@ -34,6 +34,8 @@ from fixtures.web.panel import (
     resets,
 )
 
+pytestmark = pytest.mark.slow  # each test starts PHP or Node
+
 
 def run(command: tuple[str | Path, ...], *arguments: str | Path) -> str:
     """What a short program prints; it may write nothing else."""

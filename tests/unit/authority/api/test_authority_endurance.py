@@ -30,6 +30,8 @@ from opanel_authority.lifecycle import webhooks
 from opanel_authority.lifecycle.changed_by import ChangedBy
 from opanel_authority.lifecycle.webhooks import Event
 
+pytestmark = pytest.mark.slow  # real services are started
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:

@@ -28,6 +28,8 @@ from opanel_authority.lifecycle import changes
 from opanel_authority.lifecycle.changes import Change
 from opanel_authority.requests.networks import CARRIED
 
+pytestmark = pytest.mark.slow  # real services are started
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:

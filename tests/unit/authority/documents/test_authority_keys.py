@@ -188,6 +188,7 @@ def test_files_of_before_are_encrypted_anew(tmp_path: Path, monkeypatch: pytest.
     assert keys.load(path, Role.STATUS).public == key.public
 
 
+@pytest.mark.slow
 def test_another_passphrase_takes_over_even_where_it_was_broken_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_credential_of_systemd_is_the_passphrase(tmp_path: Path, monkeypatch: 
     assert keys.load(saved(tmp_path), Role.STATUS)
 
 
+@pytest.mark.slow
 def test_keys_of_before_are_encrypted_in_their_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

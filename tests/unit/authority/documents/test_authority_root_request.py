@@ -260,6 +260,7 @@ def typed(folder: Path, words: list[object], *lines: str) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode()
 
 
+@pytest.mark.slow
 def test_a_passphrase_may_be_typed(begun: Ceremony) -> None:
     make = ["root", "key", "-o", begun.media / "typed", "--ask-passphrase"]
     assert typed(begun.media, make, "correct horse", "battery staple")[0] == 64

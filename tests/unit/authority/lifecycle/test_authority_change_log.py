@@ -283,6 +283,7 @@ def test_the_log_says_which_root_and_which_keys_changed(desk: Desk) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_an_encrypted_key_is_named_and_a_reseller_s_stands_with_him(desk: Desk) -> None:
     desk.here("encrypt-keys", "--new-passphrase", desk.write("passphrase", "correct horse\n"))
     rows = [row for row in desk.log() if row["act"] == "encrypt_key"]

@@ -16,6 +16,8 @@ from opanel_agent.core.codes import Reason
 from opanel_agent.core.errors import Unavailable
 from properties.test_simulation import activation_reply
 
+pytestmark = pytest.mark.slow  # weeks of simulated lives
+
 HOUR = 3600
 FREE = {"required": False, "within_days": 0, "min_p": 0, "seats": 1}
 LONG: dict[str, Any] = {

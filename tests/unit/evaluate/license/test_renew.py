@@ -477,7 +477,8 @@ def test_an_edition_that_begins_later_waits_for_its_day() -> None:
 # ---- killed at every step
 
 
-@pytest.mark.parametrize("stride", [17, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stride", [17, 2])
 def test_killed_at_a_step_it_asks_once_a_day_and_ends_renewed(market: Market, issued: Issued, stride: int) -> None:
     """Each durable step of the pass that renews: whatever is lost, what follows is one request a day and one renewal."""
     server = market.servers["a"]

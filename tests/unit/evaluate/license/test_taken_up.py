@@ -38,6 +38,7 @@ def posts(agent: Simulated) -> int:
     return sum(sealed.method == "POST" for sealed in agent.network.sent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", ["activate", "exchange"])
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_pass_that_is_killed_at_any_step_loses_no_answer_that_was_kept(wanted: str, *, keep: bool) -> None:

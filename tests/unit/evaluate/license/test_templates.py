@@ -24,6 +24,8 @@ from opanel_agent.core.errors import Storage
 from opanel_agent.core.wire.message import Reply, Sealed
 from opanel_authority.documents.issue import Issued
 
+pytestmark = pytest.mark.slow  # weeks of simulated lives
+
 YES = b"""schema = 1
 notice = "2026-12-03"
 [purposes.usage_statistics]
