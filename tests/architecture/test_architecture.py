@@ -1,6 +1,7 @@
 """docs/ARCHITECTURE.md stays a page, and its table of layers is what the import rules hold."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,9 @@ from architecture import import_rules
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = (ROOT / "docs/ARCHITECTURE.md").read_text("utf-8")
 SMALL: Final = frozenset({f"{import_rules.AGENT}.__main__", import_rules.AGENT})  # no layers, said under "Processes"
+
+# About twelve: whoever opens a folder sees at a glance what is in it. The scripts of tests/bench are each a page of its own.
+MOST_MODULES: Final = 14
 
 
 def table(title: str) -> dict[str, tuple[str, ...]]:
@@ -48,3 +52,12 @@ def test_it_says_where_a_field_and_a_command_are_changed() -> None:
     rows = table("Where to change what")
     for name in ("a field of a report", "a command"):
         assert len(re.findall(r"`[^`]+`", rows[name][0])) >= 4
+
+
+@pytest.mark.once
+def test_no_folder_has_more_modules_than_one_sees_at_a_glance() -> None:
+    modules = [path for layer in ("agent", "authority", "tests") for path in (ROOT / layer).rglob("*.py")]
+    folders = Counter(path.parent.relative_to(ROOT) for path in modules if path.name != "__init__.py")
+    assert len(folders) > 60
+    too_full = {str(folder): count for folder, count in folders.items() if count > MOST_MODULES}
+    assert too_full.keys() <= {"tests/bench"}
