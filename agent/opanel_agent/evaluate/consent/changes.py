@@ -26,6 +26,7 @@ from opanel_agent.core.ledger.chain import Datum, EntryKind
 from opanel_agent.core.ledger.requests import RequestRecord
 from opanel_agent.core.license import binding, schedule
 from opanel_agent.core.license.binding import Identity
+from opanel_agent.core.units import DAY_S
 from opanel_agent.core.values import field, mutable, replace
 from opanel_agent.core.wire.message import Reply
 from opanel_agent.evaluate.consent import withdrawals
@@ -246,8 +247,9 @@ def _record_answer(context: PassContext, purpose: Purpose, withdrawn: Withdrawn)
             _record(context.outbox, inputs, EntryKind.CONSENT_GIVEN, purpose)
         elif now == "given" and _is_rewritten(context):
             _purge_before_grant(context, purpose, withdrawn)
-            _record(context.outbox, inputs, EntryKind.CONSENT_INVALIDATED, purpose, reason=Reason.CONSENT_REWRITTEN)
-            _record(context.outbox, inputs, EntryKind.CONSENT_GIVEN, purpose)
+            if _rewritten_last(context, purpose) <= inputs.now - DAY_S:
+                _record(context.outbox, inputs, EntryKind.CONSENT_INVALIDATED, purpose, reason=Reason.CONSENT_REWRITTEN)
+                _record(context.outbox, inputs, EntryKind.CONSENT_GIVEN, purpose)
         return
     if now in withdrawals.UNGRANTED and before not in withdrawals.UNGRANTED:
         # A withdrawal that could not be recorded: it is purged for all the same, and the next pass finds it again.
@@ -301,6 +303,12 @@ def _is_rewritten(context: PassContext) -> bool:
     state, consent = context.state, context.inputs.consent
     same = state.consent_sha256 == _digest_of(consent)
     return same and state.consent_stamp not in (None, "", consent.stamp)
+
+
+def _rewritten_last(context: PassContext, purpose: Purpose) -> int:
+    """When the ledger last had that the file was rewritten: a program that does so every hour must not fill it."""
+    entry = context.ledger.latest(EntryKind.CONSENT_INVALIDATED, purpose)
+    return entry.at if entry is not None and entry.data.get("reason") == Reason.CONSENT_REWRITTEN else 0
 
 
 def _record(outbox: Outbox, inputs: Inputs, kind: EntryKind, purpose: Purpose, *, reason: Reason | None = None) -> None:

@@ -144,6 +144,15 @@ def test_a_no_by_hand_that_no_pass_saw_purges_what_waits_and_leaves_its_trace(ag
     assert posts(agent), "the yes of now counts"
 
 
+def test_a_file_that_is_written_every_hour_does_not_fill_the_ledger(agent: Simulated) -> None:
+    for _ in range(50):
+        agent.clock.advance(3600)
+        lay(agent, text())
+        agent.run("narrowed")
+    assert answers(agent) == ["ConsentGiven"] + 3 * ["ConsentInvalidated", "ConsentGiven"]
+    assert held(agent) == []
+
+
 def test_a_file_that_nobody_wrote_leaves_what_waits(agent: Simulated) -> None:
     waited = held(agent)
     for _ in range(3):
