@@ -316,6 +316,13 @@ def install(directory: Path) -> None:
     if status != 0:
         sentence = f"cannot install from {directory}: the lines above say why"
         raise CannotError(sentence, 70)
+    isolate(Path(sys.executable).parent / "opanel-agent")
+
+
+def isolate(command: Path) -> None:
+    """Has a command that pip wrote see no PYTHONPATH and PYTHONHOME of its caller, and no module that lies beside it."""
+    first, rest = command.read_bytes().split(b"\n", 1)
+    command.write_bytes(first.removesuffix(b" -I") + b" -I\n" + rest)
 
 
 # ---- the command

@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[3] / "packaging"))
+import wheels  # found by that folder
+
 ROOT = Path(__file__).resolve().parents[3]
 TINY = "tiny-1.0-py3-none-any.whl"
 OWN = "opanel_agent-0.1.0-py3-none-any.whl"
@@ -275,3 +278,20 @@ def test_what_it_cannot_do_is_one_sentence(copy: Path, tiny: bytes, arguments: t
     assert ran.returncode == status
     assert ran.stderr.splitlines()[-1].startswith("cannot ")
     assert "Traceback" not in ran.stderr
+
+
+def test_an_installed_command_is_deaf_to_its_caller_s_python_settings(tmp_path: Path) -> None:
+    """As pip writes it, any PYTHONHOME ends it, and a module beside it is taken before the standard library's."""
+    command = tmp_path / "opanel-agent"
+    command.write_text(f"#!{sys.executable}\nimport json, sys\nprint(sys.flags.isolated, json.__file__)\n")
+    command.chmod(0o755)
+    (tmp_path / "json.py").write_text("")
+    settings = {"PYTHONHOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    bare = subprocess.run([command], env=settings, capture_output=True, text=True, check=False, timeout=60)
+    assert bare.returncode != 0
+    for _ in range(2):  # whoever installs again finds it so already
+        wheels.isolate(command)
+        ran = subprocess.run([command], env=settings, capture_output=True, text=True, check=False, timeout=60)
+        assert ran.stderr == ""
+        isolated, place = ran.stdout.split()
+        assert (isolated, Path(place).parent == tmp_path) == ("1", False)
