@@ -327,14 +327,16 @@ def main() -> int:
             return 0
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settle(home)
-        environment = {"HOME": str(home), "PATH": os.environ["PATH"], **of_unit()}
+        session = home / "session"
+        session.mkdir(mode=0o700)
+        environment = {"HOME": str(home), "PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(session), **of_unit()}
         started = stack.enter_context(process(sys.executable, "-I", "-m", "opanel_agent", "daemon", env=environment))
-        run = home / ".local/state/opanel-agent/run"
+        run = session / "opanel-agent"
         until(lambda: answered(run / "agent.sock"), 30)
         with closing(connect(run / "agent.sock")) as client:
             client.sendall(ASK)
             size = len(client.recv(65536))
-        for directory in (run, *run.parents[:4]):
+        for directory in (run, session, home):
             directory.chmod(0o755)
         (run / "agent.sock").chmod(0o666)
         echo = home / "echo.sock"

@@ -72,7 +72,12 @@ class Agent:
 
     @property
     def socket(self) -> Path:
-        return self.home / ".local/state/opanel-agent/run/agent.sock"
+        return self.session / "opanel-agent/agent.sock"
+
+    @property
+    def session(self) -> Path:
+        """Where a login session has its sockets, so that none of this machine's own counts."""
+        return self.home / "session"
 
     @property
     def pid(self) -> int:
@@ -80,7 +85,13 @@ class Agent:
         return self.process.pid
 
     def start(self) -> None:
-        environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], **of_unit()}
+        self.session.mkdir(mode=0o700, exist_ok=True)
+        environment = {
+            "HOME": str(self.home),
+            "PATH": os.environ["PATH"],
+            "XDG_RUNTIME_DIR": str(self.session),
+            **of_unit(),
+        }
         command = [sys.executable, *DAEMON]
         descriptors: tuple[int, ...] = ()
         if self.held is not None:
@@ -93,7 +104,7 @@ class Agent:
     def ready(self) -> "Agent":
         """Once it answers; its socket is then everybody's."""
         until(lambda: ask(self.socket)[0] == GOOD, 30)
-        for directory in (self.socket.parent, *self.socket.parent.parents[:4]):
+        for directory in (self.socket.parent, self.session, self.home):
             directory.chmod(0o755)
         self.socket.chmod(0o666)
         return self
