@@ -4,6 +4,7 @@ The argument is read before anything is imported, because the daemon stays small
 anew for each request.
 """
 
+import atexit
 import gc
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return daemon()
         case _:
             gc.set_threshold(SHORT_LIVED_THRESHOLD)
+            # Else the interpreter, as it ends, searches all that was imported for garbage: 12 of the 65 ms of a pass, 5 of
+            # the 40 ms of `status` (Python 3.11, 2026-11-29). Nothing here is left to a finalizer.
+            atexit.register(gc.freeze)
             return _short_lived(arguments)
 
 

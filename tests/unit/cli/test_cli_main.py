@@ -352,6 +352,26 @@ def test_the_processes_are_told_apart_before_anything_is_loaded(tmp_path: Path) 
     assert not {"argparse", "json", "http", "opanel_agent.cli", "opanel_agent.messages"} & set(done.stdout.split())
 
 
+@pytest.mark.parametrize("word", ["--help", "fetch"])
+def test_what_ends_now_is_not_searched_for_garbage(tmp_path: Path, word: str) -> None:
+    code = (
+        "import atexit, gc, sys\n"
+        "atexit.register(lambda: sys.stderr.write(f'frozen {gc.get_freeze_count() > 10_000}'))  # runs last\n"
+        "from opanel_agent.__main__ import main\n"
+        f"sys.exit(main([{word!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment(tmp_path), "PYTHONPATH": str(AGENT)},
+        input="everything\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr.endswith("frozen True")
+
+
 def test_fetch_is_reached_through_the_one_program(tmp_path: Path) -> None:
     """Its whole input is one word; another one is refused in its own frame, which no command prints."""
     done = subprocess.run(
