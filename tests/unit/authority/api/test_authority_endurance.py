@@ -173,14 +173,15 @@ def test_it_starts_and_stops_in_time_beside_clients_and_receivers_that_hang(tmp_
         )
         for _ in range(5):
             made.issue()
-        begun = time.monotonic()
         running = stack.enter_context(serving(tmp_path, made))
         assert running.ask("GET", "/livez").status == 200
-        assert time.monotonic() - begun < 8, "it does not wait for the receiver"
+        with made.authority.store.reading() as books:
+            (hook,) = webhooks.listed(books)
+        assert hook["last"] is None, "it answers before the receiver's ten seconds are over"
         slow = stack.enter_context(connected(running))
         slow.sendall(b"POST /v1/bundles HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
         slow.sendall(b"Content-Length: 100\r\n\r\n{")
-        hangs.settimeout(10)
+        hangs.settimeout(60)
         stack.enter_context(hangs.accept()[0])
         begun = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
