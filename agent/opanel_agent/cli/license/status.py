@@ -45,7 +45,8 @@ def screen(world: Context) -> CommandResult:
     answer = answers.latest(world)
     reading = gate_view.read_beside(world, answer)
     answer = gate_view.present(answer, reading)
-    obeyed = (*reading.opt_outs.do_not_track, *signals.in_answer(answer))
+    readable = reading.do_not_track if reading.readable else reading.opt_outs.do_not_track
+    obeyed = tuple(dict.fromkeys((*readable, *signals.in_answer(answer))))
     rows = status_rows(world, answer, reading, obeyed)
     lines = fitted(rows, MAX_LINES, world.console.columns, lambda names: more_row(world, names))
     warnings = (*beside(world, answer), *signals.shell_alone(world, obeyed))

@@ -16,10 +16,13 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.commands import COMMANDS
 from opanel_agent.core.consent.gate import Signal, SignalKind, Signals
 from opanel_agent.core.consent.purposes import POLICIES
+from opanel_agent.core.consent.withdrawals import AgentRecord, Origin, Withdrawable, Withdrawal
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.license.states import ACTIONS, PERMITS, Action, State
 from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.messages import translate
+from opanel_agent.system.consent.withdrawal_store import WithdrawalStore
+from opanel_agent.system.storage.resources import installed_notice
 
 OF_THE_PROMISE = ("last_left", "may_have_left", "requests", "reports", "advisories")
 
@@ -325,6 +328,21 @@ def test_opt_outs_and_a_failed_check_are_said(terminal: Terminal) -> None:
     last = row(out, "Last check")
     assert last is not None
     assert last.startswith("never; last attempt failed: the server could not be reached")
+
+
+def test_opt_outs_of_the_consent_files_and_of_the_panel_are_said(terminal: Terminal) -> None:
+    """Each that denies is in the row: one that the daemon's own environment does not have, too."""
+    paths = terminal.paths
+    by_panel = Withdrawal(id="0" * 16, subject=Withdrawable.DO_NOT_TRACK, by=Origin.PANEL, at=NOW, grants=())
+    WithdrawalStore(terminal.files, paths).write_agent(AgentRecord(withdrawals=(by_panel,)))
+    terminal.files.make_dir(paths.consent_dir, mode=0o755)
+    terminal.files.write(paths.consent_dir / "fleet.toml", b"schema = 1\ndo_not_track = true\n", mode=0o644)
+    notice = f'schema = 1\nnotice = "{installed_notice()}"\ndo_not_track = true\n'
+    terminal.files.write(paths.consent, notice.encode(), mode=0o644)
+    opt_outs = row(ask(terminal).out, "Opt-outs")
+    assert opt_outs is not None
+    for place in (f"{paths.consent}, line 3", f"{paths.consent_dir / 'fleet.toml'}, line 2", "in the panel on"):
+        assert place in opt_outs.replace(" (", ", ")
 
 
 def test_the_envelope_holds_the_whole_answer(terminal: Terminal) -> None:
