@@ -28,6 +28,7 @@ from opanel_agent.system.http.streams import (
     TlsStream,
     objection,
     takes_tls,
+    write_if_open,
 )
 
 MAX_HEAD_BYTES: Final = 16 * 1024
@@ -142,7 +143,7 @@ def _request_tunnel(stream: Stream, proxy: Proxy, target: str, timeout_s: float)
         headers.append(("Proxy-Authorization", f"Basic {base64.b64encode(proxy.login.encode()).decode()}"))
     request = connection.send(h11.Request(method="CONNECT", target=target, headers=headers))
     try:
-        stream.write((request or b"") + (connection.send(h11.EndOfMessage()) or b""), timeout_s)
+        write_if_open(stream, (request or b"") + (connection.send(h11.EndOfMessage()) or b""), timeout_s)
         response = _response(connection, stream, timeout_s)
     except TimeoutError as exc:
         raise Unavailable(Reason.PROXY_ERROR, "proxy_silent") from exc

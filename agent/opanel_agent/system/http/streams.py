@@ -75,6 +75,19 @@ def objection(error: ssl.SSLError) -> str:
     return str(error.reason or "unknown").replace("_", " ").lower()
 
 
+def write_if_open(stream: Stream, data: bytes, timeout_s: float) -> None:
+    """Writes `data`. Where the other end has left already, what it said before still waits to be read: why it did.
+
+    Raises TimeoutError.
+    """
+    try:
+        stream.write(data, timeout_s)
+    except TimeoutError:
+        raise
+    except OSError:  # the next read ends, or raises it again
+        return
+
+
 class Pushback:
     """A stream that first gives back bytes that were read too early."""
 

@@ -38,6 +38,7 @@ from opanel_agent.system.http.streams import (
     TlsStream,
     objection,
     takes_tls,
+    write_if_open,
 )
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -267,7 +268,7 @@ class _OpenStream:
         return self._stream.read(max_bytes, self._timeout_s)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 - as above
-        self._stream.write(buffer, self._timeout_s)
+        write_if_open(self._stream, buffer, self._timeout_s)
 
     def close(self) -> None:
         self._stream.close()

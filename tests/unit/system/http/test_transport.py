@@ -21,6 +21,8 @@ from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Unavailable
 from opanel_agent.core.problems import MEDIA_TYPE as PROBLEM
 from opanel_agent.core.wire.message import JOSE, Reply, Sealed, fixed_get, head, seal
 from opanel_agent.system.http import HttpxTransport, TransferLimits, limits_for
+from opanel_agent.system.http.deadline import Deadline
+from opanel_agent.system.http.streams import SocketStream, write_if_open
 
 LIST = "application/statuslist+jwt"
 QUICK = TransferLimits(connect_s=0.4, read_s=0.3, whole_s=0.5, max_bytes=1000)
@@ -222,6 +224,23 @@ def test_a_redirect_is_not_followed() -> None:
 def test_a_posts_answer_must_be_what_it_asked_for(content_type: str) -> None:
     with wire(sends(answer("200 OK", f"Content-Type: {content_type}", body=b"{}"))) as server:
         assert code_and_detail(fails(post(server.port))) == (Reason.CAPTIVE_PORTAL, "wrong_type")
+
+
+def test_what_a_server_said_before_it_left_counts_although_the_request_did_not_reach_it() -> None:
+    """As one that answers at once and closes: the request then meets a connection that is reset."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(answer("503 Busy", "Retry-After: 7"))
+        theirs.close()
+        stream = SocketStream(ours, Deadline(30))
+        write_if_open(stream, b"GET / HTTP/1.1\r\n\r\n", 5)
+        assert stream.read(100, 5).startswith(b"HTTP/1.1 503 Busy")
+
+
+def test_a_request_that_nobody_reads_is_left_in_time() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(TimeoutError):
+        write_if_open(SocketStream(ours, Deadline(30)), b"x" * 10_000_000, 0.05)
 
 
 # how long it may take
