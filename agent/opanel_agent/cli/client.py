@@ -47,7 +47,7 @@ Body = bytes | Mapping[str, Json] | None
 
 
 class Done(NamedTuple):
-    """The reply to a POST: the job's result, and the license as it stands after it."""
+    """Holds the reply to a POST: the job's result, and the license as it stands after it."""
 
     result: Members
     license: Members

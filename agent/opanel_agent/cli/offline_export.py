@@ -48,7 +48,7 @@ def export(state_dir: Path, reader: Sequence[str] = READER) -> bytes:
 
 
 def records(state_dir: Path, words: Sequence[str], reader: Sequence[str] = RECORDS) -> bytes:
-    """The frame that tells the records which the words name; errors as of `export`."""
+    """Returns the frame with the records that the words name. Raises as `export` does."""
     return export(state_dir, (*reader, *words))
 
 

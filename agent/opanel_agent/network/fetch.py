@@ -48,7 +48,7 @@ WHOLE_S: Final = 55  # below evaluate's 60, so that the reason is told here and 
 
 @frozen
 class NetworkInputs:
-    """What fetch and courier know: no machine facts, no agent state."""
+    """Holds what fetch and courier know: no machine facts, no agent state."""
 
     files: Files
     paths: Paths

@@ -72,7 +72,7 @@ class MissingPrerequisite(Exception):
 
 @frozen
 class ProofTools:
-    """What the proof is made with. `program` starts `inside`; the rest is a test's to take away.
+    """Holds the tools of the proof: `program` starts `inside`; a test replaces the rest.
 
     `ended` is given how many runs have ended, of how many, each time one has.
     """

@@ -49,7 +49,7 @@ DESTINATIONS: Final = "destinations.json"
 
 
 class Unsynced(Syscalls):
-    """A folder that is thrown away need not survive a power cut."""
+    """Makes writes without fsync(2): a folder that is thrown away need not survive a power cut."""
 
     def fsync(self, fd: int) -> None:
         del fd

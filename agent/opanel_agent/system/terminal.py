@@ -22,7 +22,7 @@ class Terminal(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many lines are seen at once."""
+        """Returns the height of the terminal in lines."""
         ...
 
     def show(self, line: str) -> None:

@@ -32,7 +32,7 @@ _BATCH: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """`made_at` is when the copy was made; `skipped` how many entries and slots count as given since."""
+    """Holds when the restored copy was made (`made_at`) and how many entries and slots count as given since (`skipped`)."""
 
     made_at: int
     rows: int

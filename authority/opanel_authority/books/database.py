@@ -141,7 +141,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Books]:
-        """One consistent view of the books; it waits for no writer. Raises Storage as `transaction`."""
+        """Opens one consistent view of the books, which waits for no writer. Raises Storage as `transaction` does."""
         outer: Books | None = getattr(self._open, "books", None)
         if outer is not None:
             yield outer

@@ -29,7 +29,7 @@ def version_of(connection: Connection) -> str | None:
 
 
 def upgrade(connection: Connection) -> tuple[str | None, str]:
-    """Bring the tables to the newest version; (before, after)."""
+    """Brings the tables to the newest version. Returns the versions before and after."""
     before = version_of(connection)
     command.upgrade(_config(connection), "head")
     return before, newest()

@@ -57,7 +57,7 @@ class Logged(TypedDict):
 
 
 def logged(arguments: argparse.Namespace) -> Logged:
-    """Return who types this command, and the reason that he gave."""
+    """Returns who types this command, and the reason given."""
     return Logged(actor=actor(), reason=arguments.reason)
 
 

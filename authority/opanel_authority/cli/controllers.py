@@ -17,7 +17,7 @@ _PARTS = {
 
 
 def add_controller(parser: argparse.ArgumentParser) -> None:
-    """Add what names a controller: of the vendor or of a reseller."""
+    """Adds the options that name a controller, of the vendor or of a reseller."""
     group = parser.add_argument_group("who answers for personal data, as the notice names him")
     for part, meaning in _PARTS.items():
         group.add_argument(f"--controller-{part}", metavar=part.upper(), help=meaning)

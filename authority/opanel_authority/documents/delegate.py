@@ -46,7 +46,7 @@ def delegate(
     public: PublicKey | None = None,
     uri: str | None = None,
 ) -> Delegation:
-    """A reseller's key and delegation, in `directory` (key.pem 0600, delegation.jws).
+    """Makes a reseller's key and delegation in `directory` (key.pem 0600, delegation.jws).
 
     `public` is the key of a reseller who keeps it himself: no private key is made, and he signs (`lifecycle.own_key`).
     `uri` is the URI of his key, where it is on a token of the vendor's.

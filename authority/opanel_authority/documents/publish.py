@@ -50,7 +50,7 @@ def current_status_list(authority: Authority, shard: int = 0, *, now: int) -> by
 
 
 def served_status_list(authority: Authority, shard: int, *, now: int) -> bytes | None:
-    """A shard's list; None for a shard in which nobody has an entry yet."""
+    """Returns the signed status list of a shard; None for a shard without an entry."""
     with authority.store.reading() as books:
         known = shard in books.shard_numbers()
     return current_status_list(authority, shard, now=now) if known else None
@@ -106,7 +106,7 @@ def roots_text(authority: Authority) -> bytes:
 
 
 def publish(authority: Authority, directory: Path, *, now: int) -> tuple[Path, ...]:
-    """The static files that any web server or CDN serves as they are, freshly signed where they are due.
+    """Writes the static files that any web server or CDN serves, and signs anew those that are due.
 
     A file whose bytes would be the same is left as it is. Raises OSError where one cannot be written; the others are.
     """

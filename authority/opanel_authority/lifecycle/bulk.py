@@ -28,7 +28,7 @@ _YES_NO: Final = {"yes": True, "no": False}
 
 
 class OrderRefused(Exception):
-    """One order is refused, by this sentence; the others go on."""
+    """Refuses one order, with this sentence; the others go on."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

@@ -69,7 +69,7 @@ def keep(
 
 
 def purge(authority: Authority, *, now: int) -> int:
-    """Erase what is past its time; how many licenses and rows."""
+    """Erases what is past its retention. Returns how many licenses and rows."""
     erased = _purge_deliveries(authority, now)
     for some in (_purge_changes, _purge_licenses):
         while count := some(authority, now):

@@ -30,7 +30,7 @@ _TAKEN_S: Final = 300  # longer than 64 webhooks take, 16 at a time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
-    """A delivery that this process has taken for `_TAKEN_S`; `tries` counts this one.
+    """Holds a delivery that this process has reserved for `_TAKEN_S` seconds; `tries` counts this one.
 
     `secrets` are those that it is signed with: the newest, and for a day the one before. `inside`: as `webhook_post.post`.
     """

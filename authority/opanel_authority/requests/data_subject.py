@@ -44,7 +44,7 @@ class Installation:
 
     @property
     def running(self) -> tuple[ActivationRow, ...]:
-        """What holds a seat."""
+        """Returns the activations that hold a seat."""
         return tuple(each for each in self.activations if each.ended is None)
 
 

@@ -117,7 +117,7 @@ def _chained(entries: Iterable[Members]) -> Iterator[Entry]:
 
 
 def review(_: Options, world: Context) -> CommandResult:
-    """A person has looked at a ledger that was set aside: consents count again."""
+    """Records that a person has looked at a ledger that was set aside, so that consents count again."""
     done = world.client.post("/v1/review")
     return CommandResult(result=_plain(done.result), lines=(world.sentence("review.done"),))
 

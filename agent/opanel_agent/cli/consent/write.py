@@ -80,7 +80,7 @@ def current(world: Context) -> bytes | None:
 
 
 def answer(world: Context, answers: Mapping[Purpose, bool]) -> None:
-    """These answers, durably, to the installed notice.
+    """Writes these answers to consent.toml, durably, as given to the installed notice.
 
     Raises Misconfigured with the line to type, or Storage. What is withdrawn is withdrawn even where it raises.
     """

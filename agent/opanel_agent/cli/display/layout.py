@@ -77,7 +77,7 @@ def _cells(row: Sequence[str], widths: Sequence[int], columns: int) -> Iterator[
 
 
 def paragraph(text: str, *, indent: int = 0, hang: int = 0, columns: int = COLUMNS) -> tuple[str, ...]:
-    """The text in lines; every line after the first is `hang` columns further in. A word that is longer stays whole."""
+    """Returns the text in lines, every one after the first indented by `hang` columns. A longer word stays whole."""
     return _wrap(text, columns, " " * indent, " " * (indent + hang))
 
 

@@ -51,7 +51,7 @@ class Styled(str):
 
 
 class Verbatim(str):
-    """A line as it goes over the wire: it is never folded."""
+    """Marks a line that is shown as it goes over the wire, never folded."""
 
     __slots__ = ()
 

@@ -35,7 +35,7 @@ class Prompter:
                 self.teletype.show(each)
 
     def agrees(self, prompt: str) -> bool:
-        """True for a plain yes and for nothing else."""
+        """Tells whether the answer was a plain yes."""
         for _ in range(TRIES):
             typed = self.teletype.ask(prompt).strip().lower()
             if typed in YES[self.world.lang]:
@@ -48,7 +48,7 @@ class Prompter:
 
 
 def agreed(options: Options, world: Context, shown: Callable[[], Iterable[str]], question: str) -> bool:
-    """Whether to go on: True where a person at the terminal read what is `shown` and said yes, or nobody is to be asked.
+    """Tells whether to go on: a person at the terminal read what is `shown` and said yes, or nobody is to be asked.
 
     `question` is the id of its sentence.
     """

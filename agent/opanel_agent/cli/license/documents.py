@@ -62,7 +62,7 @@ def kind(data: bytes) -> str:
 
 
 def verify(data: bytes, trusted: Root, now_s: int) -> dict[str, Json]:
-    """What a document says, once it holds under the root. `now_s` is the wall clock. Raises Untrusted."""
+    """Returns the claims of a document, verified under the root. `now_s` is the wall clock. Raises Untrusted."""
     typ = kind(data)
     match typ:
         case Typ.DELEGATION | Typ.LICENSE:  # a license alone lacks the line above it, and is told so

@@ -54,7 +54,7 @@ def screen(world: Context) -> CommandResult:
 
 
 def check(world: Context) -> CommandResult:
-    """One line and the exit status of the Nagios convention; 3 where nothing is known, whatever the cause."""
+    """Returns one line, with the exit status of the Nagios convention; 3 where nothing is known, whatever the cause."""
     try:
         answer = answers.latest(world)
     except AgentError as error:

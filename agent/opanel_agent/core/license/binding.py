@@ -204,7 +204,7 @@ def canonical(component: str, value: str) -> str:
 
 
 def digest(salt: bytes, component: str, value: str) -> bytes:
-    """16 bytes that tell nothing about the value to whoever lacks it.
+    """Returns a salted digest of 16 bytes, which tells nothing about the value to whoever lacks it.
 
     Every disk is hashed as `boot_disk`.
     """
@@ -248,7 +248,7 @@ def match(bind: Bind, components: Mapping[str, str]) -> Match:
 
 
 def steady(components: Mapping[str, str], bind: Bind | None) -> Mapping[str, str]:
-    """The components to activate with anew: without those that changed since `bind`, the activation at hand, was made.
+    """Returns the components for a new activation: those that have not changed since `bind`, the present one, was made.
 
     A part that changed under a server that still holds its key may change
     again. All components where the key is another one (it is another

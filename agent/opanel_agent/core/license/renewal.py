@@ -33,7 +33,7 @@ LEFT_PERCENT: Final = 30
 
 @frozen
 class Plan:
-    """For the license whose line has the digest `license`: when to ask next, and how the last request ended.
+    """Holds when to ask next for a renewal of the license with the digest `license`, and how the last request ended.
 
     `asked_at` is None before the first. `failure` is the code of what kept it
     from bringing a newer edition; None also where the license at hand is what
@@ -85,7 +85,7 @@ def asked_today(attempted_s: int | None, now: int) -> bool:
 
 
 def tomorrow(planned: Plan, now: int, draw: float, *, retry_after_s: int | None = None) -> Plan:
-    """The plan for another day; as late as a server asked for, within 24 h."""
+    """Returns the plan for the next day, later where a server asked for it, by 24 h at most."""
     held_s = now + min(retry_after_s or 0, RETRY_AFTER_MAX_S)
     return replace(planned, next_s=max(held_s, (now // DAY_S + 1) * DAY_S + int(draw * DAY_S)))
 

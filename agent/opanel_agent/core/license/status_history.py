@@ -57,7 +57,7 @@ StatusRecords = tuple[StatusRecord, ...]
 
 
 def mark_installed(rows: StatusRecords, bundle: Bundle) -> StatusRecords:
-    """The rows, marked by whether they are this bundle's; those of an earlier version moved to the entry that it tells."""
+    """Returns the rows, marked by whether they are this bundle's; those of an earlier version move to the entry it names."""
     own = {entry for _, entry, _, _ in _documents(bundle)}
     entries = {jti: entry for _, entry, jti, _ in _documents(bundle)}
     known = {row.entry for row in rows}
@@ -79,7 +79,7 @@ def mark_removed(rows: StatusRecords) -> StatusRecords:
 def record_list(
     rows: StatusRecords, bundle: Bundle | None, listed: StatusList, now: int, *, lost: bool = False
 ) -> StatusRecords:
-    """The rows once this list is held and this bundle installed: begun, gone on, or forgotten.
+    """Returns the rows after this list and this bundle: begun, continued or dropped.
 
     `lost`: what was seen before is not known any more. An entry that is bad
     then counts as bad since its document was issued, the only signed date at

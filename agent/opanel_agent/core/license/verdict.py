@@ -342,7 +342,7 @@ def begins_s(license_: License) -> int:
 
 
 def ends_s(license_: License) -> int:
-    """Until when a license permits everything, as far as time alone decides: `exp` and its grace."""
+    """Returns until when a license permits everything, as far as time alone decides: `exp` and its grace."""
     return license_.exp + license_.grace_days * DAY_S
 
 
@@ -362,7 +362,7 @@ def rules_until(list_iat: int | None, list_exp: int | None, *, stale_days: int, 
 
 
 def warning(period: Period, now: int, given: frozenset[str]) -> str | None:
-    """The warning that is to be given now, as the key to record, or None where it was given already."""
+    """Returns the warning to give now, as the key to record; None where it was given already."""
     if not period.start_s <= now < period.end_s:
         return None
     left, whole = period.end_s - now, period.end_s - period.start_s

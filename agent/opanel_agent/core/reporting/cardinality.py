@@ -41,7 +41,7 @@ class _Rest:
         self.text = text
 
     def take(self, start: str) -> bool:
-        """Whether the rest begins so; takes it away if it does."""
+        """Tells whether the rest begins with a text, and consumes it if it does."""
         taken = self.text.startswith(start)
         self.text = self.text.removeprefix(start)
         return taken

@@ -35,7 +35,7 @@ class Step(StrEnum):
 
 @unique
 class Outcome(StrEnum):
-    """What became of one address."""
+    """Holds how the attempt at one address ended."""
 
     CONNECTED = "connected"
     REFUSED = "refused"

@@ -18,7 +18,7 @@ _READ_BYTES = 64 * 1024
 
 
 class JobLimits(NamedTuple):
-    """What one job may use; the caller keeps the deadline, the kernel what is in `kernel`."""
+    """Holds what one job may use: the caller enforces the deadline, the kernel what is in `kernel`."""
 
     deadline_s: float = 120.0
     output_max_bytes: int = 1024 * 1024

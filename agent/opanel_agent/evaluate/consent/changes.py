@@ -43,7 +43,7 @@ NO_FILE: Final = "none"
 
 @mutable
 class Withdrawn:
-    """What withdrawals of this pass led to: purged ids, reports that left or may have, and their erasure request's path.
+    """Holds the effects of this pass's withdrawals: purged ids, reports that left or may have, their erasure request's path.
 
     `unsaved` names the files that could not be written or removed; the next pass finds the same changes again.
     """

@@ -80,7 +80,7 @@ class LedgerFile:
 
     @property
     def good(self) -> bool:
-        """Whether the chain holds, can be written as far as is known, and nothing broken waits for a person."""
+        """Tells whether the chain holds, can be written as far as is known, and no broken ledger waits for a person."""
         return self._ledger is not None and not self._ledger.review_due
 
     @property

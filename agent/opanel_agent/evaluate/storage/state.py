@@ -118,7 +118,7 @@ class AgentState:
         self.reports = {purpose: min(at, now + MAX_REPORT_WAIT_S) for purpose, at in self.reports.items()}
 
     def accept(self, key_sha256: str, now: int) -> None:
-        """The first acceptance of a license key counts, whatever comes and goes after it."""
+        """Records the first acceptance of a license key, which counts whatever comes and goes after it."""
         self.accepted.setdefault(key_sha256, now)
 
     def encode(self) -> bytes:

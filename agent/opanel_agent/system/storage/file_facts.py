@@ -30,7 +30,7 @@ class FileInspector(Protocol):
         ...
 
     def space(self, path: Path) -> DiskSpace | None:
-        """Of the file system that it lies on; None where there is no such path."""
+        """Returns the space of the file system that the path lies on; None where there is no such path."""
         ...
 
     def user(self, name: str) -> tuple[int, frozenset[int]] | None:

@@ -75,7 +75,7 @@ class Files(Protocol):
         ...
 
     def names(self, directory: Path, *, owners: frozenset[int] | None = None) -> tuple[str, ...]:
-        """What the directory holds, sorted, without our temporary files; () when it does not exist.
+        """Returns the names in a directory, sorted, without our temporary files; () when it does not exist.
 
         Raises Unreadable where it cannot be listed, or is no directory.
 
@@ -84,7 +84,7 @@ class Files(Protocol):
         ...
 
     def exists(self, path: Path) -> bool:
-        """Whether anything has this name: a dangling link counts, and so does what cannot be looked at."""
+        """Tells whether anything has this name: a dangling link counts, and so does what cannot be examined."""
         ...
 
     def stamp(self, path: Path) -> str:
@@ -117,7 +117,7 @@ def is_temporary(name: str) -> bool:
 
 
 class Syscalls:
-    """The steps of a write, as a seam: a test overrides one to fail, to stop or to tear."""
+    """Makes the system calls of a write, one a method, so that a test can fail, stop or tear each."""
 
     def create(self, path: Path, mode: int) -> int:
         """Opens a new file for writing; an existing one, and a link, is an error."""

@@ -77,12 +77,12 @@ class Paths(NamedTuple):
 
     @property
     def machine_do_not_track(self) -> Path:
-        """As `do_not_track`, for every program on this machine."""
+        """Returns the file by which every program on this machine is not to track, /etc/do-not-track."""
         return self.etc / "do-not-track"
 
     @property
     def environment_files(self) -> tuple[Path, ...]:
-        """Where an administrator sets a variable for daemons; `environment.d` is beside them."""
+        """Returns the files in which an administrator sets variables for daemons, `environment.d` apart."""
         return (
             self.etc / "environment",
             self.etc / "default" / NAME,
@@ -182,7 +182,7 @@ class Paths(NamedTuple):
 
     @property
     def erasure(self) -> Path:
-        """The random numbers that prove whose a report is."""
+        """Returns the folder of the random numbers that prove whose a report is."""
         return self.state_dir / "erasure"
 
     @property
@@ -197,7 +197,7 @@ class Paths(NamedTuple):
 
     @property
     def lock(self) -> Path:
-        """Locked by whoever writes the state."""
+        """Returns the file that is locked while the state is written."""
         return self.state_dir / "lock"
 
     # the record of withdrawals, and the roots: apart from the state, which the processes that reach the network may not read

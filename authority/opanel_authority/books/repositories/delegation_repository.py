@@ -24,7 +24,7 @@ class DelegationRepository(Rows):
     """Rows of `delegations` and `delegation_versions`."""
 
     def add_delegation(self, *, jti: str, name: str, idx: int, directory: str, text: str) -> int:
-        """The number of the new row."""
+        """Adds a delegation. Returns the number of its row."""
         values = {"jti": jti, "name": name, "idx": idx, "status": 0, "directory": directory, "version": 0}
         self._connection.execute(_delegations.insert().values(**values, slots_drawn=0))
         number = self._newest_number(_delegations)

@@ -163,7 +163,7 @@ class StatusRepository(Rows):
             self._connection.execute(_shards.insert().values(**unsigned))
 
     def shard_bits(self, shard: int) -> bytes:
-        """A whole shard as its list has it: 256 KiB."""
+        """Returns the bits of a shard as its list has them: 256 KiB."""
         bits = bytearray(SHARD_ENTRIES // 4)
         first = shard * _CHUNKS_A_SHARD
         mine = _chunks.c.number.between(first, first + _CHUNKS_A_SHARD - 1)
