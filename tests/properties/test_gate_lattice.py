@@ -55,7 +55,7 @@ ANSWERED = ("no", "no, old notice", "yes, old notice", "yes", "yes, dnt")
 FILES = (*NOT_GOOD, "not asked", *ANSWERED)
 POLICIES = ("none", "denies", "lengthens", "dnt", "refused")
 # by the panel, of the file's own grant, of another, of any; ended by a grant; the two in question at once; unreadable
-WITHDRAWALS = ("none", "its grant", "another grant", "any grant", "ended", "dnt", "refused")
+WITHDRAWALS = ("none", "offline", "its grant", "another grant", "any grant", "ended", "dnt", "refused")
 EARLY, OWN, LONG = 72 * HOUR_S - 1, 72 * HOUR_S, 240 * HOUR_S  # the file's own hold, and the lengthened one
 REVIEWS = ("off", "pending", "released")
 PLACES = ("ok", "other region", "foreign")
@@ -92,7 +92,7 @@ class State:
 def specified(purpose: str, state: State) -> list[str]:
     """Every reason that the page gives to deny, with repetition: one for each place that says no."""
     consent_based = purpose in REPORTS
-    why = ["offline"] if state.offline else []  # "never offline"
+    why = ["offline"] * (state.offline + (state.withdrawn == "offline"))  # "never offline"
     if purpose not in {"license_status", "security_advisories"}:  # those go on under do-not-track
         why += ["opt_out"] * opt_outs_set(state)
     if state.settings_refused:  # "a refused file denies every request"
@@ -190,8 +190,8 @@ def withdrawals(withdrawn: str) -> Withdrawals:
     made: list[Withdrawal] = []
     if withdrawn in grants:
         made = [withdrawal(purpose, grants[withdrawn]) for purpose in REPORTS]
-    if withdrawn == "dnt":
-        made = [withdrawal("do_not_track", None)]
+    if withdrawn in ("dnt", "offline"):
+        made = [withdrawal("do_not_track" if withdrawn == "dnt" else withdrawn, None)]
     ended = tuple(each.id for each in made) if withdrawn == "ended" else ()
     return Withdrawals(agent=AgentRecord(withdrawals=tuple(made)), owner=OwnerRecord(ended=ended))
 
@@ -300,7 +300,7 @@ def by_row() -> Iterator[State]:
         ("none", "denies", "dnt", "refused"),
     )
     finished = (None, *(Request(0, "pending", *each) for each in product(PLACES, BODIES)))
-    withdrawn = ("none", "any grant", "dnt")
+    withdrawn = ("none", "any grant", "dnt", "offline")
     facts = (("none", "all"), BOTH, files, policies, BOTH, (True,), (True,), finished, BOTH, BOTH)
     return (replace(State(*each), withdrawn=kind) for each in product(*facts) for kind in withdrawn)
 
@@ -351,9 +351,9 @@ ROWS = (
     ("usage_statistics", usage_signals, 5 * 2 * 9 * 5 * (1 + 3 * 2 * 9)),
     ("crash_reports", crash_states, 2 * 2 * 9 * 5 * 8 * (1 + 3 * 9)),
     ("crash_reports", crash_signals, 5 * 2 * 9 * 5 * (1 + 3 * 9)),
-    ("usage_statistics", usage_withdrawals, 2 * 9 * 5 * (1 + 2 * 2 * 9) * 6),
-    ("crash_reports", crash_withdrawals, 2 * 9 * 5 * (1 + 3 * 9) * 6),
-    *((purpose, by_row, 2 * 2 * 5 * 4 * 2 * (1 + 9) * 2 * 2 * 3) for purpose in PATHS if purpose not in REPORTS),
+    ("usage_statistics", usage_withdrawals, 2 * 9 * 5 * (1 + 2 * 2 * 9) * 7),
+    ("crash_reports", crash_withdrawals, 2 * 9 * 5 * (1 + 3 * 9) * 7),
+    *((purpose, by_row, 2 * 2 * 5 * 4 * 2 * (1 + 9) * 2 * 2 * 4) for purpose in PATHS if purpose not in REPORTS),
 )
 
 
@@ -373,4 +373,4 @@ def test_the_gate_says_in_every_state_what_the_page_says(
 
 
 def test_the_lattice_is_as_large_as_it_is_said_to_be() -> None:
-    assert sum(count for _, _, count in ROWS) == 262_050
+    assert sum(count for _, _, count in ROWS) == 299_900

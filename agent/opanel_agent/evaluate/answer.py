@@ -155,7 +155,7 @@ def _consent(inputs: Inputs, permissions: Permissions) -> dict[str, Json]:
         "schema": 1,
         "purposes": purposes,
         "do_not_track": [_signal(signal) for signal in (*inputs.signals.do_not_track, *inputs.consent.signals())],
-        "offline": [_signal(signal) for signal in inputs.signals.offline],
+        "offline": [_signal(signal) for signal in (*inputs.signals.offline, *inputs.consent.offline())],
     }
 
 

@@ -156,10 +156,13 @@ def test_both_languages_say_the_same_things_with_the_same_values() -> None:
     assert differing == []
 
 
+SWITCH_WORDS = ("on", "on_beside", "off", "still", "meaning")
+
+
 def test_no_sentence_is_unused() -> None:
     """Whole ids stand in the source; the two switches and the commands that send put theirs together from two words."""
     named_in_source = literals()
-    put_together = {f"{name}.{word}" for name in ("dnt", "offline") for word in ("on", "off", "still", "meaning")} | {
+    put_together = {f"{name}.{word}" for name in ("dnt", "offline") for word in SWITCH_WORDS} | {
         f"{errand}.done" for errand in ("activation", "release", "exchange")
     }
     put_together |= {f"journal.{event}" for event in MESSAGE_IDS}

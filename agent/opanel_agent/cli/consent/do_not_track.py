@@ -19,7 +19,7 @@ def off(_: Options, world: Context) -> CommandResult:
 def explain(_: Options, world: Context) -> CommandResult:
     """Which signals are seen where, and what they do to each purpose. Needs neither root nor the daemon."""
     reading = gate_view.read(world)
-    obeyed, of_shell, offline = reading.do_not_track, reading.of_shell, reading.opt_outs.offline
+    obeyed, of_shell, offline = reading.do_not_track, reading.of_shell, reading.offline
     lines = [
         world.sentence("dnt.in_force" if obeyed else "dnt.not_in_force"),
         *signals.lines(world, obeyed),

@@ -49,6 +49,11 @@ class GateReading(NamedTuple):
         return (*self.opt_outs.do_not_track, *of_daemon, *self.consent.signals())
 
     @property
+    def offline(self) -> tuple[Signal, ...]:
+        """Returns all that says offline: the file, and what a command could write into the record alone."""
+        return (*self.opt_outs.offline, *self.consent.offline())
+
+    @property
     def readable(self) -> bool:
         """Tells whether this user may read what decides: what only root may read is no fault of the file."""
         refused = () if self.settings_refused is None else (self.settings_refused,)
@@ -59,6 +64,11 @@ class GateReading(NamedTuple):
 def consents(world: Context) -> ConsentReading:
     """Reads consent, policies and withdrawals, as the agent does."""
     return LocalConsents(world.files, world.paths, mounts=True).read()
+
+
+def offline(world: Context) -> tuple[Signal, ...]:
+    """Returns all that says offline now."""
+    return read_beside(world, None).offline
 
 
 def read(world: Context) -> GateReading:
@@ -118,7 +128,7 @@ def present(answer: AnswerView, reading: GateReading) -> AnswerView:
             for purpose, objections in found.items()
         },
         "do_not_track": [_signal_json(signal) for signal in reading.do_not_track],
-        "offline": [_signal_json(signal) for signal in reading.opt_outs.offline],
+        "offline": [_signal_json(signal) for signal in reading.offline],
     }
     return answer._replace(members={**answer.members, "consent": part})
 

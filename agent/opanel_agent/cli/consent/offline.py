@@ -1,6 +1,6 @@
 """`offline on | off`: no request at all; documents come as files."""
 
-from opanel_agent.cli.consent import opt_out
+from opanel_agent.cli.consent import gate_view, opt_out
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.display.output import CommandResult
 from opanel_agent.cli.parser import Options
@@ -11,4 +11,4 @@ def on(_: Options, world: Context) -> CommandResult:
 
 
 def off(_: Options, world: Context) -> CommandResult:
-    return opt_out.off(world, world.paths.offline, "offline", lambda: world.optouts.read().offline)
+    return opt_out.off(world, world.paths.offline, "offline", lambda: gate_view.offline(world))

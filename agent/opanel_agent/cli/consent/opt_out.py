@@ -28,7 +28,7 @@ def on(world: Context, path: Path, name: str) -> CommandResult:
     """Creates the file durably, then has the daemon end its jobs. `name` is dnt or offline."""
     world.need_owner()
     unmade, unrecorded = _switch_on(world, path, SUBJECTS[name])
-    text_id = f"{name}.on" if unmade is None else "dnt.on_beside"
+    text_id = f"{name}.on" if unmade is None else f"{name}.on_beside"
     lines = (world.sentence(text_id, file=str(path)), world.sentence(f"{name}.meaning"))
     effect = write.notify_agent(world)
     effect_json = effect.to_json()
@@ -43,8 +43,8 @@ def on(world: Context, path: Path, name: str) -> CommandResult:
 def _switch_on(world: Context, path: Path, subject: Withdrawable) -> tuple[AgentError | None, AgentError | None]:
     """Makes the file, and leaves a trace. Returns what kept it from the one, and from the other.
 
-    Do-not-track that no file can be made for is withdrawn in the record, as the panel does it. Raises Storage where neither
-    can be, and for offline, which has no other place.
+    What no file can be made for, as where /etc is read-only, stands in the record of withdrawals. Raises Storage where
+    neither can be written.
     """
     try:
         with config_folder.changing(world, path.parent):
@@ -52,9 +52,9 @@ def _switch_on(world: Context, path: Path, subject: Withdrawable) -> tuple[Agent
                 return None, None
             world.files.write(path, b"", mode=FILE_MODE)
     except Storage as unmade:
-        if subject is not Withdrawable.DO_NOT_TRACK or unmade.code is Fault.BUSY:
+        if unmade.code is Fault.BUSY:
             raise
-        write.withdraw_tracking(world)
+        write.opt_out_in_record(world, subject)
         return unmade, None
     return None, write.switched_on(world, subject)
 

@@ -164,10 +164,9 @@ def switched_on(world: Context, subject: Withdrawable) -> AgentError | None:
     return _failure(lambda: _keep(world, new))
 
 
-def withdraw_tracking(world: Context) -> None:
-    """Asks in the record not to be tracked, durably, where the file for it cannot be made. Raises Storage."""
-    dnt = Withdrawable.DO_NOT_TRACK
-    _keep(world, Withdrawal(id=_new_id(), subject=dnt, by=Origin.COMMAND, at=int(world.now_s()), grants=()))
+def opt_out_in_record(world: Context, subject: Withdrawable) -> None:
+    """Puts an opt-out into the record, durably, where the file for it cannot be made. Raises Storage."""
+    _keep(world, Withdrawal(id=_new_id(), subject=subject, by=Origin.COMMAND, at=int(world.now_s()), grants=()))
 
 
 def _keep(world: Context, new: Withdrawal) -> None:
@@ -241,7 +240,7 @@ def _known(world: Context) -> Withdrawals:
     path = world.paths.withdrawals_of_owner
     if not any(fault.values.get("file") == str(path) for fault in _reading(world).withdrawals_refused):
         return known
-    subjects = [Withdrawable(purpose.value) for purpose in CONSENT_BASED]
+    subjects = [*(Withdrawable(purpose.value) for purpose in CONSENT_BASED), Withdrawable.DO_NOT_TRACK]
     damaged = withdrawals.of_damage([_new_id() for _ in subjects], subjects, int(world.now_s()))
     world.files.move(path, path.with_name(f"{path.name}.broken"))
     _store(world).write_owner(OwnerRecord(withdrawals=damaged))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from opanel_agent.cli.client import Done, decode_reply
+from opanel_agent.cli.consent import gate_view
 from opanel_agent.cli.context import Context
 from opanel_agent.cli.display.layout import table
 from opanel_agent.cli.display.output import CommandResult, Shown
@@ -68,7 +69,7 @@ def verify(options: Options, world: Context) -> CommandResult:
 def refresh(options: Options, world: Context) -> CommandResult:
     """The fixed GETs: shown as they went over the wire, since they are the same for everyone."""
     patience_s = wait_s(options)
-    if not world.optouts.read().offline:  # else nothing leaves
+    if not gate_view.offline(world):  # else nothing leaves
         world.note("refresh.leaves")
     done = world.client.post("/v1/refresh", wait_s=patience_s)
     with decode_reply():

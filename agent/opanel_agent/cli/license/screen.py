@@ -64,7 +64,7 @@ def status_rows(
         yield Row(world.sentence("label.advisories"), text, Style.WARNING, text)
     yield from _sending_rows(world, answer)
     yield from _report_rows(world, answer)
-    yield _signals_row(world, reading.opt_outs.offline, do_not_track)
+    yield _signals_row(world, reading.offline, do_not_track)
 
 
 def license_rows(world: Context, answer: AnswerView) -> Iterator[Row]:

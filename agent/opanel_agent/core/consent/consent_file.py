@@ -179,7 +179,14 @@ class ConsentReading:
             if policy.do_not_track:
                 yield policy.locate("do_not_track = true", "do_not_track")
         yield from self.in_doubt
-        for withdrawal in self.withdrawals.standing(Withdrawable.DO_NOT_TRACK):
+        yield from self._withdrawn(Withdrawable.DO_NOT_TRACK)
+
+    def offline(self) -> Iterator[Signal]:
+        """Yields every withdrawal by which nothing at all may leave."""
+        yield from self._withdrawn(Withdrawable.OFFLINE)
+
+    def _withdrawn(self, opt_out: Withdrawable) -> Iterator[Signal]:
+        for withdrawal in self.withdrawals.standing(opt_out):
             yield Signal(kind=SignalKind.WITHDRAWAL, what=withdrawal.day_and_time, place=withdrawal.by.value)
 
     def hold_s(self, purpose: Purpose) -> int:

@@ -191,7 +191,7 @@ def _objections(row: Row, purpose: Purpose, snapshot: GateInputs) -> tuple[Objec
 
 def _offline(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
     """Offline denies everything, the fixed GETs too."""
-    for signal in snapshot.signals.offline:
+    for signal in (*snapshot.signals.offline, *snapshot.consent.offline()):
         yield _ground(Reason.OFFLINE, signal)
 
 

@@ -367,6 +367,7 @@ def _all_signals(signals: Signals, consent: ConsentReading) -> Iterator[Signal]:
     yield from signals.do_not_track
     yield from signals.offline
     yield from consent.signals()
+    yield from consent.offline()
 
 
 def _signal_name(signal: Signal) -> str:

@@ -36,12 +36,12 @@ class WithdrawalStore:
             owner = self._load(self._paths.withdrawals_of_owner, OwnerRecord, self._paths.owners) or owner
         except Misconfigured as fault:
             faults.append(fault)
-        path = self._paths.withdrawals_of_agent
+            doubts.append(_in_doubt(self._paths.withdrawals_of_owner))
         try:
-            agent = self._load(path, AgentRecord, None) or agent
+            agent = self._load(self._paths.withdrawals_of_agent, AgentRecord, None) or agent
         except Misconfigured as fault:
             faults.append(fault)
-            doubts.append(Signal(kind=SignalKind.FILE, what=path.name, place=str(path.parent)))
+            doubts.append(_in_doubt(self._paths.withdrawals_of_agent))
         return Withdrawals(owner=owner, agent=agent), tuple(faults), tuple(doubts)
 
     def write_owner(self, record: OwnerRecord) -> None:
@@ -63,3 +63,7 @@ class WithdrawalStore:
             raise Misconfigured(Reason.CONSENT_REFUSED, "withdrawals_refused", file=str(path)) from fault
         except AgentError as fault:
             raise Misconfigured(Reason.CONSENT_REFUSED, fault.detail, **{"file": str(path), **fault.values}) from fault
+
+
+def _in_doubt(path: Path) -> Signal:
+    return Signal(kind=SignalKind.FILE, what=path.name, place=str(path.parent))

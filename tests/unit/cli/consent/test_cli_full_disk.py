@@ -80,21 +80,40 @@ def test_an_opt_out_is_in_force_though_its_trace_cannot_be_kept(terminal: Termin
     assert terminal.files.exists(terminal.paths.offline if name == "offline" else terminal.paths.do_not_track)
 
 
-def test_do_not_track_that_no_file_can_be_made_for_is_in_the_record(terminal: Terminal) -> None:
+OPT_OUTS = [("dnt", Withdrawable.DO_NOT_TRACK, "opt_out"), ("offline", Withdrawable.OFFLINE, "offline")]
+
+
+@pytest.mark.parametrize(("name", "subject", "reason"), OPT_OUTS, ids=["dnt", "offline"])
+def test_an_opt_out_that_no_file_can_be_made_for_is_in_the_record(
+    terminal: Terminal, name: str, subject: Withdrawable, reason: str
+) -> None:
     """As where /etc is mounted read-only."""
     terminal.optouts = LocalOptOuts(terminal.files, terminal.paths, {})
     full(terminal, terminal.paths.config_dir)
     for _ in range(2):
-        printed = terminal.type("dnt", "on", "--json")
+        printed = terminal.type(name, "on", "--json")
         assert (printed.status, codes(printed)) == (0, {"disk_full"})
-        assert not terminal.files.exists(terminal.paths.do_not_track)
-    (standing,) = LocalConsents(terminal.files, terminal.paths).read().withdrawals.standing(Withdrawable.DO_NOT_TRACK)
+    assert not terminal.files.exists(terminal.paths.do_not_track)
+    assert not terminal.files.exists(terminal.paths.offline)
+    (standing,) = LocalConsents(terminal.files, terminal.paths).read().withdrawals.standing(subject)
     assert (standing.by, standing.at) == (Origin.COMMAND, NOW)
     why = terminal.type("consent", "why", USAGE, "--json").json()["result"]
-    assert [each["reason"] for each in why["reasons"]] == ["opt_out"]
-    assert "in the record of withdrawals" in terminal.type("dnt", "on").out
-    assert terminal.type("dnt", "off").status == 0
+    assert [each["reason"] for each in why["reasons"]] == [reason]
+    assert "in the record of withdrawals" in terminal.type(name, "on").out
+    explained = terminal.type("dnt", "explain", "--json").json()["result"]
+    assert [each["place"] for each in explained["offline" if name == "offline" else "do_not_track"]] == [
+        "the withdrawing command"
+    ]
+    assert terminal.type(name, "off").status == 0
     assert terminal.type("consent", "why", USAGE, "--json").json()["result"]["permitted"]
+
+
+def test_a_grant_that_consent_toml_does_not_take_is_an_error_and_ends_no_withdrawal(terminal: Terminal) -> None:
+    assert terminal.type("consent", "deny", USAGE).status == 0
+    full(terminal, terminal.paths.config_dir)
+    printed = terminal.type("consent", "allow", USAGE)
+    assert (printed.status, printed.out) == (74, "")
+    assert is_withdrawn(terminal)
 
 
 def test_an_opt_out_that_neither_place_takes_is_an_error_and_no_claim(terminal: Terminal) -> None:

@@ -219,7 +219,7 @@ def test_an_opt_out_in_the_consent_file_lets_a_command_write_a_file() -> None:
         (
             "usage_statistics",
             {"consent": None},
-            ["_opted_out", "_refused", "_answer", "_withdrawn", "_notice", "_policies", "_hold", "_review"],
+            ["_offline", "_opted_out", "_refused", "_answer", "_withdrawn", "_notice", "_policies", "_hold", "_review"],
         ),
     ],
 )

@@ -15,6 +15,7 @@ from opanel_agent.core.consent.consent_receipt import STATES
 from opanel_agent.core.consent.withdrawals import AgentRecord, OwnerRecord, decode, encode
 from opanel_agent.core.errors import Storage
 from opanel_agent.core.wire.message import Reply, Sealed
+from opanel_agent.network import fetch
 from opanel_agent.system.storage.resources import installed_notice
 
 USAGE, CRASH = "usage_statistics", "crash_reports"
@@ -466,14 +467,41 @@ def test_a_record_of_the_agents_that_cannot_be_read_withdraws_everything(agent: 
 
 
 @pytest.mark.parametrize("lay_", [{"data": b"{"}, {"owner": 1}, {"mode": 0o666}], ids=["text", "owner", "mode"])
-def test_a_record_of_the_owners_that_cannot_be_trusted_withdraws_every_consent(
+def test_a_record_of_the_owners_that_cannot_be_trusted_withdraws_everything(
     agent: Simulated, tmp_path: Path, lay_: dict[str, Any]
 ) -> None:
     agent.files.put(PATHS.withdrawals_of_owner, **{"data": encode(OwnerRecord()), **lay_})
-    assert reasons(agent) == ["consent_refused"]
+    assert reasons(agent) == ["opt_out", "consent_refused"]
+    assert agent.run("refresh")["ok"], "but for what tells nobody apart: without it a license would lapse"
     assert command(agent, tmp_path, "consent", "allow", CRASH).status == 0
+    assert reasons(agent, CRASH) == ["opt_out"]
+    assert command(agent, tmp_path, "dnt", "off").status == 0
     assert reasons(agent, CRASH) == []
     assert reasons(agent) == ["withdrawn"]
+
+
+def test_offline_in_the_record_alone_lets_nothing_out_until_a_command_ends_it(agent: Simulated, tmp_path: Path) -> None:
+    """As `offline on` leaves it where /etc is read-only; fetch and courier, which systemd starts then, refuse by it, too."""
+
+    def read_only(step: str, path: Path) -> None:
+        if step in ("create", "write", "remove") and path.is_relative_to(PATHS.config_dir):
+            raise Storage(Fault.DISK_FULL, "disk_full", file=str(path), errno="EROFS")
+
+    agent.files.fault = read_only
+    assert command(agent, tmp_path, "offline", "on").status == 0
+    agent.files.fault = None
+    sent = len(agent.network.sent)
+    assert fetch.answer(b"status\n", agent.outlet.reading).code == "offline"
+    for intent in ("start", "tick", "refresh"):
+        frame = agent.run(intent)
+        assert frame["answer"]["consent"]["purposes"]["license_status"]["reasons"][0]["reason"] == "offline"
+        assert [each["place"] for each in frame["answer"]["consent"]["offline"]] == ["the withdrawing command"]
+    assert len(agent.network.sent) == sent
+    assert entries(agent)[-1]["kind"] == "OptOutSeen"
+    assert command(agent, tmp_path, "offline", "off").status == 0
+    assert agent.run("refresh")["ok"]
+    assert len(agent.network.sent) > sent
+    assert "OptOutGone" in [each["kind"] for each in entries(agent)]
 
 
 def test_the_records_stay_small(agent: Simulated, tmp_path: Path) -> None:
