@@ -42,7 +42,7 @@ from opanel_agent.evaluate.reporting import report
 from opanel_agent.evaluate.requests import request_records
 from opanel_agent.evaluate.requests.quiet import quiet_permits
 from opanel_agent.evaluate.storage import state_files, without_state
-from opanel_agent.evaluate.storage.without_state import FilesWithoutState
+from opanel_agent.evaluate.storage.without_state import FilesWithout, FilesWithoutState
 from opanel_agent.network.client import LocalNetworkClient
 from opanel_agent.network.gate_inputs import Permissions
 from opanel_agent.system import log
@@ -80,7 +80,9 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
         except Unreadable as trouble:
             return _without_state(ports, without_state.unusable(paths, trouble))
         for directory in directories:
-            unsaved.attempt(directory.name, partial(state_files.open_folder, ports.files, directory))
+            unopened = unsaved.attempt(directory.name, partial(state_files.open_folder, ports.files, directory))
+            if unopened is not None:
+                ports = replace(ports, files=FilesWithout(ports.files, directory, unopened))
         for directory in (paths.state_dir, *directories):
             unsaved.attempt(directory.name, partial(ports.files.sweep, directory))
         context = begin_pass(ports, whole_ledger=kind in _WHOLE_LEDGER)
@@ -146,13 +148,15 @@ class Unsaved:
     def __init__(self) -> None:
         self.files: list[str] = []
 
-    def attempt(self, file: str, write: Callable[[], object]) -> None:
-        """Carries out a step that writes; a Storage that it raises is logged."""
+    def attempt(self, file: str, write: Callable[[], object]) -> Storage | None:
+        """Carries out a step that writes; a Storage that it raises is logged and returned."""
         try:
             write()
         except Storage as error:
             self.files.append(file)
             log_event("state_not_saved", level="error", file=file, error=str(error))
+            return error
+        return None
 
 
 def _keep_license(ports: Ports, license_: Json) -> None:

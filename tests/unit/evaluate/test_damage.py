@@ -333,6 +333,27 @@ def test_a_folder_that_cannot_be_listed_is_moved_aside_as_often_as_it_happens(fo
         assert agent.run("tick")["ok"]
 
 
+@pytest.mark.parametrize("folder", [PATHS.held, PATHS.sent, PATHS.receipts, PATHS.erasure, PATHS.ready])
+def test_a_folder_that_can_neither_be_listed_nor_moved_ends_no_pass(folder: Path) -> None:
+    """A part of the disk that is lost: what lies there is as if it were not, and takes nothing."""
+    agent = Simulated()
+    agent.network.on("POST", REPORTS, _receipt)
+    lived_in(agent)
+
+    def fault(step: str, path: Path) -> None:
+        if path.is_relative_to(folder):
+            raise Unreadable(Fault.IO_FAILED, "read_failed", file=str(path), errno="EIO")
+
+    agent.files.fault = fault
+    for intent in ("start", "tick", "narrowed"):
+        frame = agent.run(intent)
+        assert frame["ok"], frame["error"]
+        license_ = frame["answer"]["license"]
+        assert (license_["state"], license_["reasons"][-1]) == ("active", "state_not_saved")
+    agent.files.fault = None
+    assert "state_not_saved" not in agent.license()["reasons"]
+
+
 def test_a_lock_that_cannot_be_opened_is_moved_aside() -> None:
     agent = Simulated()
     lived_in(agent)
