@@ -3,8 +3,9 @@
 `debian(suite)` is made once by debootstrap, from the archive that this machine's own apt is set up with. What would use
 the network by itself is masked in it: apt's and other timers, and networkd; the counter is to count the agent.
 `builds(place)` are copies of this repository, each with its wheels: as it is, one that calls itself older, and one that
-dies; and of the first two an apt repository each, signed. `self_contained(place)` are those two repositories with the
-package that brings a Python: which is compiled once for each state of packaging/runtime, and kept under .env/runtime.
+dies; of the first two an apt repository each, signed, and a draft of the release manifest; and one repository that has
+the package with a Python, too. `self_contained(place)` are repositories and drafts of that package: its Python is compiled
+once for each state of packaging/runtime, and kept under .env/runtime.
 `cannot()` says why nothing can be booted here at all, or nothing.
 """
 
@@ -25,6 +26,7 @@ from typing import Final
 from boot.guest import TOOLS
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
+FIRST_ROOT: Final = str(REPOSITORY / "docs/examples/root.jws")  # which the settings of every story replace
 KEPT: Final = REPOSITORY / ".env" / "boot"
 SUITES: Final = {"bookworm": "3.11", "trixie": "3.13"}  # and their Python, which the agent runs on
 SELF_CONTAINED: Final = ("bullseye",)  # whose Python is too old: the package brings one
@@ -202,20 +204,24 @@ def builds(place: Path) -> None:
     with _keys() as home:
         for name in ("previous", "current"):
             _repository(place, name, home)
+        _draft(place, "previous")
+        shutil.copytree(place / "repository-current", place / "repository-both")
+        _bring_runtime(place / "current")
+        _repository(place, "current", home, "--self-contained", into="both")
+        _draft(place, "current", "--self-contained")
+        shutil.rmtree(place / "current/.env")
 
 
 def self_contained(place: Path) -> None:
     """The repositories alone: nothing of the source is in such a guest."""
-    kept = REPOSITORY / ".env/runtime"  # one interpreter for both
-    kept.mkdir(parents=True, exist_ok=True)
     with _keys() as home:
         for name in ("previous", "current"):
             tree(place / name)
-            (place / name / ".env").mkdir()
-            (place / name / ".env/runtime").symlink_to(kept)
+            _bring_runtime(place / name)
             if name == "previous":
                 call(place / name, PREVIOUS)
             _repository(place, name, home, "--self-contained")
+            _draft(place, name, "--self-contained")
             shutil.rmtree(place / name)
 
 
@@ -230,6 +236,14 @@ def tree(place: Path) -> None:
             shutil.copy(source, place)
 
 
+def _bring_runtime(tree: Path) -> None:
+    """One interpreter for all builds: this repository's."""
+    kept = REPOSITORY / ".env/runtime"
+    kept.mkdir(parents=True, exist_ok=True)
+    (tree / ".env").mkdir()
+    (tree / ".env/runtime").symlink_to(kept)
+
+
 @contextmanager
 def _keys() -> Iterator[str]:
     """A home of gpg's with the key that signs the repositories."""
@@ -242,11 +256,10 @@ def _gpg(home: str, *options: str) -> None:
     subprocess.run(["gpg", "--batch", "--quiet", *options], check=True, env={**os.environ, "GNUPGHOME": home})
 
 
-def _repository(place: Path, name: str, keys: str, *options: str) -> None:
-    """An apt repository of one build, in `repository-NAME`."""
-    build, out = str(place / name / "packaging/build"), str(place / f"repository-{name}")
-    first_root = str(REPOSITORY / "docs/examples/root.jws")  # which the settings of every story replace
-    building = [build, "deb", *options, "--root", first_root, "--out", out]
+def _repository(place: Path, name: str, keys: str, *options: str, into: str = "") -> None:
+    """An apt repository of one build, in `repository-NAME`, or `repository-INTO` with what is there already."""
+    build, out = str(place / name / "packaging/build"), str(place / f"repository-{into or name}")
+    building = [build, "deb", *options, "--root", FIRST_ROOT, "--out", out]
     subprocess.run(building, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(
         [build, "repository", out, "--key", "packages@opanel.example"],
@@ -254,6 +267,13 @@ def _repository(place: Path, name: str, keys: str, *options: str) -> None:
         env={**os.environ, "GNUPGHOME": keys},
         capture_output=True,
     )
+
+
+def _draft(place: Path, name: str, *options: str) -> None:
+    """What the release manifest of one build says, in `draft-NAME.json`, which the stories have signed."""
+    build, out = str(place / name / "packaging/build"), str(place / f"draft-{name}.json")
+    building = [build, "manifest", *options, "--root", FIRST_ROOT, "--out", out]
+    subprocess.run(building, check=True, stdout=subprocess.DEVNULL)
 
 
 def _made_here(folder: str, names: list[str]) -> set[str]:

@@ -3,6 +3,7 @@
 from boot.file_tree import changed, read
 from boot.guest import TOOLS, UNITS
 from boot.scenario import PYTHON, STANDS, Scenario
+from boot.stories import published
 
 # What is typed at each prompt of setup: no to everything, in both of the ways that a no may be typed.
 TURKISH_NO = {"-- Enter: devamı --": "", r"Açık rıza veriyor musunuz\? e = evet, Enter = hayır >": "h"}
@@ -34,6 +35,7 @@ def installs(scene: Scenario) -> None:
     answers = guest.agent("consent", "show", "--json").json["purposes"]
     allowed = [name for name, answer in answers.items() if answer.get("allow")]
     checks.same("every consent is denied", [], allowed)
+    published.is_verified(scene, "current", lacking=(published.ROOT,))
     before = read(guest.root)
     again = guest.run(*install("current", "--lang", "tr"))
     checks.succeeds("installed again, it succeeds", again)

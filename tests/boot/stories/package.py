@@ -8,6 +8,7 @@ from boot.checks import Ran, until
 from boot.file_tree import Tree, changed, read
 from boot.guest import TOOLS, UNITS
 from boot.scenario import PYTHON, STANDS, Scenario, version_of
+from boot.stories import published
 from boot.stories.busy import herd, reports_outcome
 from boot.stories.install import install
 from boot.stories.removal import DATA, USERS, memory
@@ -56,10 +57,12 @@ def is_installed_by_apt(scene: Scenario) -> None:
     checks.same("license, activation and consents are what they were", before[:2], after[:2])
     checks.same("the ledger goes on where it was", before[2], after[2][: len(before[2])])
     checks.same("it finds every wall of its cage standing", STANDS, scene.isolation())
+    published.is_verified(scene, "previous", ask_doctor=True)
     with scene.heard() as lines:
         checks.succeeds("what it asks leaves by the package's own fetch", guest.agent("license", "refresh"))
     checks.true("and arrives", found=bool(lines))
     is_upgraded(scene, version_of(guest.path(f"{TOOLS}/current")))
+    changes_its_kind(scene)
     is_removed(scene, before_all)
 
 
@@ -86,8 +89,35 @@ def is_upgraded(scene: Scenario, version: str, package: str = PACKAGE) -> None:
     checks.same("it is that version", f"opanel-agent {version}", guest.must("opanel-agent", "--version"))
     checks.same("the settings are what they were", settings, guest.must("cat", "/etc/opanel-agent/agent.toml"))
     checks.same("license and consents, too", before, memory(scene)[:2])
+    published.is_verified(scene, "current", ask_doctor=True)
     checks.succeeds("installed again over itself", apt(scene, "install", "--reinstall", package))
     checks.same("what the administrator disabled stays so", "disabled\ninactive", disabled(scene))
+
+
+def changes_its_kind(scene: Scenario) -> None:
+    """To the package with a Python of its own, and back: one of them goes, and what the agent keeps stays."""
+    checks, guest = scene.checks, scene.guest
+    others = [unit for unit in UNITS if unit != DISABLED]
+    before = memory(scene)
+    with repository(scene, "both"):
+        guest.must("apt-get", "update", "-qq")
+        for kind, gone in ((SELF_CONTAINED, PACKAGE), (PACKAGE, SELF_CONTAINED)):
+            checks.succeeds(f"apt puts {kind} in the place of {gone}", apt(scene, "install", kind))
+            checks.soon("it answers", guest.answers)
+            state = guest.sh(f"dpkg-query -W -f '${{db:Status-Status}}' {gone}")
+            checks.same("the other one is removed", "config-files", state)
+            checks.soon("each unit runs", lambda: all(guest.unit(unit, "ActiveState") == "active" for unit in others))
+            checks.same("but the one that was disabled before", "disabled\ninactive", disabled(scene))
+            checks.soon("its cage stands", lambda: scene.isolation() == STANDS)
+            now = memory(scene)
+            checks.same("license, activation and consents are what they were", before[:2], now[:2])
+            checks.same("the ledger goes on where it was", before[2], now[2][: len(before[2])])
+            published.is_verified(scene, "current")
+        checks.succeeds("the one that was replaced is purged", apt(scene, "purge", SELF_CONTAINED))
+        checks.same("which takes nothing that the other uses", before[:2], memory(scene)[:2])
+        checks.same(
+            "and every unit still runs", ["active"] * len(others), [guest.unit(u, "ActiveState") for u in others]
+        )
 
 
 def disabled(scene: Scenario) -> str:

@@ -6,7 +6,7 @@ What is told of the agent afterwards is what the other stories tell: it lies whe
 from boot.guest import AGENT, TOOLS, UNITS
 from boot.host import PREVIOUS, REPOSITORY
 from boot.scenario import PYTHON, STANDS, Scenario, version_of
-from boot.stories import package
+from boot.stories import package, published
 from boot.stories.install import TURKISH_NO, control
 
 PLACE = "/opt/opanel-agent"
@@ -32,6 +32,8 @@ def is_installed(scene: Scenario) -> None:
     checks.soon("it finds every wall of its cage standing", lambda: scene.isolation() == STANDS)
     _runs_on_its_own(scene)
     _is_silent_when_offline(scene)
+    published.is_verified(scene, "previous")
+    published.is_proven_silent(scene, "previous")
 
 
 def _runs_on_its_own(scene: Scenario) -> None:
