@@ -216,23 +216,15 @@ def test_an_upgrade_and_a_removal_leave_what_is_the_administrator_s(built: Built
     assert root.sh("find / -xdev -name '*.rpmsave' -o -xdev -name '*.rpmnew'") == ""
 
 
-def test_unpacked_by_hand_it_is_the_same_program(archive: Path, root: RpmRoot) -> None:
-    """What docs/operations.md says of the tar, where neither dpkg nor rpm knows of it."""
-    text = (ROOT / "docs/operations.md").read_text("utf-8")
-    _, _, after = text.partition("**Any other Linux**")
-    unpacking, *setting_up = after.split("```")[1].strip().splitlines()
-    *words, named = unpacking.split()
-    assert named == "opanel-agent-VERSION-x86_64.tar.xz"
-    words[words.index("/")] = str(root.place)
-    succeeds(root.outside(*words, archive))
-    for line in setting_up:
-        if not line.startswith(("systemctl daemon-reload", "opanel-agent setup")):  # no PID 1 here, and nobody to ask
-            root.sh(line.replace("enable --now", "enable"))
-    assert root.sh("opanel-agent --version") == f"opanel-agent {__version__}"
-    assert enabled(root) == dict.fromkeys(UNITS, "enabled")
-    assert root.sh("ls /opt/opanel-agent/package || true") == ""
-    found = json.loads(root.sh("opanel-agent verify-install --json"))["result"]
-    assert (found["good"], found["not_covered"]) == (True, ["verifier"])
+def test_the_tar_brings_a_python_to_a_system_without_one(archive: Path, root: RpmRoot) -> None:
+    """Its install.sh shows what it would do, by that Python alone, and last that here is no running systemd."""
+    succeeds(root.outside("tar", "-C", f"{root.place}/root", "-xJf", archive))
+    root.sh("rm /usr/bin/python3*")
+    shown = root.inside(f"/root/opanel-agent-{__version__}/install.sh", "--dry-run", "--lang", "en")
+    assert shown.returncode == os.EX_CONFIG, shown.stderr
+    assert f"make the environment /opt/opanel-agent/env-{__version__}-1 with Python 3.13" in shown.stdout
+    assert "systemd" in shown.stderr
+    assert root.sh("ls -d /opt/opanel-agent /etc/opanel-agent 2>/dev/null || true") == ""
 
 
 def test_systemd_is_told_to_start_all_that_is_enabled_and_to_close_no_socket_at_an_upgrade(
