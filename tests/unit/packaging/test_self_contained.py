@@ -222,7 +222,7 @@ def test_the_tar_brings_a_python_to_a_system_without_one(archive: Path, root: Rp
     root.sh("rm /usr/bin/python3*")
     shown = root.inside(f"/root/opanel-agent-{__version__}/install.sh", "--dry-run", "--lang", "en")
     assert shown.returncode == os.EX_CONFIG, shown.stderr
-    assert f"make the environment /opt/opanel-agent/env-{__version__}-1 with Python 3.13" in shown.stdout
+    assert f"make the environment /opt/opanel-agent/env-{__version__}-1 with Python 3.13" in shown.stderr
     assert "systemd" in shown.stderr
     assert root.sh("ls -d /opt/opanel-agent /etc/opanel-agent 2>/dev/null || true") == ""
 
