@@ -6,6 +6,7 @@ from opanel_authority.cli.main import main as _main
 
 
 def main() -> int:
+    """Runs the `opanel-authority` command of this process's arguments; returns its exit status."""
     return _main(sys.argv[1:])
 
 

@@ -270,6 +270,7 @@ def _database_url(directory: Path) -> Path:
 
 
 def first_key_file(directory: Path, role: Role) -> Path:
+    """Returns where `init` put a role's key."""
     return directory / "keys" / f"{role.value}.pem"
 
 

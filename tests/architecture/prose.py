@@ -116,13 +116,18 @@ def main() -> None:
     """Writes the table and the names to stdout."""
     sources = import_rules.read(ROOT)
     packages = sorted({".".join(name.split(".")[:2]) for name in sources if name.startswith("opanel_agent.")})
-    for package in ("opanel_agent", *packages, "opanel_authority"):
+    for package in (import_rules.AGENT, *packages, import_rules.AUTHORITY):
         figures = total(sources, package)
         sys.stdout.write(
             f"{package:28} {figures.share:6.1%} of {figures.public:4} documented"
             f"  {figures.explaining_lines:7.0f} explaining / {figures.code_lines:5} code = {figures.ratio:.2f}\n"
         )
-    sys.stdout.write("\n".join([*total(sources, "opanel_agent").undocumented, ""]))
+    names = (
+        name
+        for package in (import_rules.AGENT, import_rules.AUTHORITY)
+        for name in total(sources, package).undocumented
+    )
+    sys.stdout.write("\n".join([*names, ""]))
 
 
 if __name__ == "__main__":

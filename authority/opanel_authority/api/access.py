@@ -40,6 +40,12 @@ _BEARER: Final = HTTPBearer(
 
 
 def requires(managed: Managed, scope: str) -> Any:  # noqa: ANN401 - FastAPI's marker of a dependency
+    """Makes the dependency that lets a request in by its API key, and yields the key's `Holder`.
+
+    Raises NoKey for a key that opens nothing, NotPermitted for one without the scope, and (`rate_limited`) where all
+    callers together have shown too many wrong ones.
+    """
+
     def holder(shown: HTTPAuthorizationCredentials | None = Depends(_BEARER)) -> Holder:
         with managed.authority.store.reading() as books:
             found = None if shown is None else api_keys.holder(books, shown.credentials.strip())
@@ -68,4 +74,5 @@ def named_seller(books: Books, holder: Holder, named: str | None) -> DelegationR
 
 
 def who(holder: Holder, reason: str | None = None) -> ChangedBy:
+    """Names an API key's holder as the author of a change, for the change log."""
     return ChangedBy(actor=f"api:{holder.name}", reason=reason, delegation=holder.delegation)

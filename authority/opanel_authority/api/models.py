@@ -84,6 +84,8 @@ class EditionBody(BaseModel):
 
 
 class Seat(BaseModel):
+    """An activation that holds a seat; `since` in seconds since the epoch."""
+
     id: str
     seat: int
     since: int
@@ -108,6 +110,8 @@ class LicenseBody(BaseModel):
 
 
 class LicenseDetail(LicenseBody):
+    """A license with its seats; `edition` is the id of the newest edition, other activations are only counted."""
+
     activations: list[Seat]
     ended_activations: int
     edition: str
@@ -121,6 +125,8 @@ class Licenses(BaseModel):
 
 
 class ChangeRow(BaseModel):
+    """A row of the change log; `at` in seconds since the epoch, `subject` the id of what was changed."""
+
     number: int
     at: int
     actor: str

@@ -24,6 +24,8 @@ class Reserve(BaseModel, extra="forbid"):
 
 
 class StatusEntry(BaseModel):
+    """An index into the status list at `uri` (Token Status List)."""
+
     idx: int
     uri: str
 
@@ -53,6 +55,8 @@ class SignedLicense(BaseModel, extra="forbid"):
 
 
 class Stored(BaseModel):
+    """A license that the service took, as `opanel-agent license install` takes it."""
+
     id: str
     bundle: str
 

@@ -41,10 +41,14 @@ class WebhookBody(BaseModel):
 
 
 class MadeWebhook(WebhookBody):
+    """A webhook right after it was made, with its secret."""
+
     secret: str = Field(description="Standard Webhooks: whsec_ and base64; shown once")
 
 
 class WebhookList(BaseModel):
+    """Every webhook that the key may see, on one page."""
+
     items: list[WebhookBody]
 
 

@@ -94,6 +94,7 @@ class Store:
 
     @property
     def is_sqlite(self) -> bool:
+        """Tells SQLite from PostgreSQL: it has a write-ahead log to scrub, and no sequences."""
         return self._url.get_backend_name() == "sqlite"
 
     @property

@@ -24,15 +24,19 @@ class Books(DelegationRepository, StatusRepository, LicenseRepository, Activatio
     """The rows, inside one transaction."""
 
     def fact(self, name: str) -> str | None:
+        """Returns the value of a fact (a name of at most 32 characters), or None."""
         return self._scalar_text(select(_facts.c.value).where(_facts.c.name == name))
 
     def add_fact(self, name: str, value: str) -> None:
+        """Adds a fact. Raises IntegrityError where one of this name is there already."""
         self._connection.execute(_facts.insert().values(name=name, value=value))
 
     def remove_fact(self, name: str) -> None:
+        """Deletes a fact, if there is one of this name."""
         self._connection.execute(_facts.delete().where(_facts.c.name == name))
 
     def set_fact(self, name: str, value: str) -> None:
+        """Adds a fact, or replaces its value."""
         if not self._connection.execute(_facts.update().where(_facts.c.name == name).values(value=value)).rowcount:
             self.add_fact(name, value)
 

@@ -30,10 +30,12 @@ class AddCommand(Protocol):
 
 
 def opened(arguments: argparse.Namespace) -> Authority:
+    """Opens the authority of `--dir`. Raises Misconfigured where `init` did not make it."""
     return open_home(arguments.dir)
 
 
 def now_s() -> int:
+    """Returns the wall clock in whole seconds since the epoch."""
     return int(time.time())
 
 
@@ -46,6 +48,7 @@ def actor() -> str:
 
 
 def who(arguments: argparse.Namespace) -> ChangedBy:
+    """Names who types this command as the author of a change, with the `--reason` given."""
     return ChangedBy(actor=actor(), reason=arguments.reason)
 
 
@@ -95,6 +98,7 @@ def moment(text: str) -> int:
 
 
 def shown_time(at: int) -> str:
+    """Formats seconds since the epoch as RFC 3339 in UTC: 2026-01-31T12:00:00Z."""
     return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

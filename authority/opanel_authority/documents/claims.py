@@ -201,4 +201,5 @@ def seller(parent: Delegation) -> dict[str, Json]:
 
 
 def contact(*, email: str | None, phone: str | None, url: str | None) -> dict[str, Json]:
+    """Builds contact claims; a claim that is not given is left out, never null."""
     return {name: text for name, text in (("email", email), ("phone", phone), ("url", url)) if text is not None}

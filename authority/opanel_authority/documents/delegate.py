@@ -229,6 +229,7 @@ def require_valid(row: DelegationRow) -> None:
 
 
 def new_license_key() -> str:
+    """Draws a license key of 128 random bits (`license_key`)."""
     while (key := license_key.make(secrets.token_bytes(16))) is None:
         pass  # one draw in seven has a check character that is hard to type
     return key

@@ -165,6 +165,7 @@ def of_order(books: Books, row: DelegationRow, terms: LicenseTerms, authority: A
 
 
 def require_order(order_id: str | None) -> None:
+    """Raises Usage for an order id that is not 1 to 128 printable characters."""
     if order_id is not None and not (1 <= len(order_id) <= _ORDER_CHARACTERS and order_id.isprintable()):
         raise Usage(Fault.USAGE, "order_id", most=_ORDER_CHARACTERS)
 
@@ -283,6 +284,10 @@ def edition(
 
 
 def keep_edition(books: Books, license_id: str, version: int, text: str, fresh: License) -> None:
+    """Stores a signed license as the newest edition; `version` is the number of the delegation version it stands under.
+
+    Its slot and entry are free after its end, its grace days and 90 days for machines whose clocks are behind.
+    """
     books.add_edition(
         Edition(
             jti=fresh.jti,

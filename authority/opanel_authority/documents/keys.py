@@ -99,6 +99,7 @@ class PrivateKey:
 
     @classmethod
     def of(cls, role: Role, secret: Ed25519PrivateKey) -> Self:
+        """Gives an Ed25519 key (RFC 8032) its role."""
         raw = secret.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return cls(role=role, public=PublicKey.from_raw(raw), secret=secret)
 
@@ -110,6 +111,7 @@ class PrivateKey:
 
     @classmethod
     def make(cls, role: Role) -> Self:
+        """Generates a key from the operating system's random numbers; it is nowhere but in memory until it is saved."""
         return cls.of(role, Ed25519PrivateKey.generate())
 
     def sign(self, typ: Typ, claims: Mapping[str, Json]) -> str:
@@ -221,6 +223,7 @@ def new_private(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_private(path: Path, data: bytes) -> None:
+    """Writes a new file of mode 0600 and syncs it. Raises OSError, FileExistsError where there is one already."""
     with new_private(path) as file:
         file.write(data)
 

@@ -32,6 +32,8 @@ from opanel_authority.requests import networks
 
 @unique
 class Change(StrEnum):
+    """Changes of a status that a command or the API asks for, by the names that the change log keeps."""
+
     SUSPEND = "suspend"
     RESUME = "resume"
     REVOKE = "revoke"

@@ -43,6 +43,8 @@ _SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - Standard Webhooks, "Signature s
 
 @unique
 class Event(StrEnum):
+    """Events that a webhook tells, by their `type` on the wire."""
+
     ISSUED = "license.issued"
     ACTIVATED = "license.activated"
     MOVED = "license.moved"

@@ -166,6 +166,7 @@ def _settled_extra(books: Books, row: RightRow) -> dict[str, Json]:
 
 
 def activations_meant(books: Books, row: RightRow) -> tuple[ActivationRow, ...]:
+    """Returns the activations that a person must look at, as far as they are still there."""
     found = (books.activation(each) for each in row.means.split())
     return tuple(each for each in found if each is not None)
 

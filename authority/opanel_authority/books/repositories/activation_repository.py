@@ -15,9 +15,11 @@ class ActivationRepository(Rows):
     """Rows of `activations` and `answers`."""
 
     def set_statuses(self, changes: dict[int, int]) -> None:
+        """Changes status entries by their global numbers; `StatusRepository` does, in `Books`."""
         raise NotImplementedError
 
     def add_activation(self, row: ActivationRow) -> None:
+        """Adds an activation that holds its seat. Raises IntegrityError where its `jti` is there already."""
         self._connection.execute(
             _activations.insert().values(
                 jti=row.jti,
@@ -36,6 +38,7 @@ class ActivationRepository(Rows):
         return tuple(_activation(dict(row)) for row in self._connection.execute(query).mappings())
 
     def activation(self, jti: str) -> ActivationRow | None:
+        """Finds an activation by its jti, ended ones too."""
         row = self._connection.execute(select(_activations).where(_activations.c.jti == jti)).mappings().first()
         return None if row is None else _activation(dict(row))
 
@@ -50,6 +53,7 @@ class ActivationRepository(Rows):
         return self._scalar_text(select(_answers.c.activation).where(_answers.c.request_sha256 == request_sha256))
 
     def add_answer(self, request_sha256: str, activation: str) -> None:
+        """Keeps which activation answered a request (SHA-256 in hex), so that the same request gets the same answer."""
         self._connection.execute(_answers.insert().values(request_sha256=request_sha256, activation=activation))
 
 

@@ -42,6 +42,7 @@ class DelegationRepository(Rows):
         self.update_delegation(number, version=self._newest_number(_versions))
 
     def update_delegation(self, number: int, **values: Any) -> None:
+        """Sets columns of `delegations` by their names, for one reseller's number."""
         self._connection.execute(_delegations.update().where(_delegations.c.number == number).values(**values))
 
     def delegation(
@@ -132,6 +133,7 @@ class DelegationRepository(Rows):
         return int(self._connection.execute(query).scalar_one())
 
     def has_editions(self, version: int) -> bool:
+        """Tells whether any license was signed under a version, so that the version must be kept."""
         return (
             self._connection.execute(select(_editions.c.number).where(_editions.c.version == version)).first()
             is not None

@@ -41,6 +41,7 @@ class LicenseRepository(Rows):
     """Rows of `licenses`, `editions` and `former_entries`."""
 
     def set_statuses(self, changes: dict[int, int]) -> None:
+        """Changes status entries by their global numbers; `StatusRepository` does, in `Books`."""
         raise NotImplementedError
 
     def add_license(
@@ -77,18 +78,23 @@ class LicenseRepository(Rows):
         self.update_license(edition.license, ends=edition.exp, free_at=free_at)
 
     def update_license(self, license_id: str, **values: Any) -> None:
+        """Sets columns of `licenses` by their names; status entries do not follow (`set_license_status`)."""
         self._connection.execute(_licenses.update().where(_licenses.c.id == license_id).values(**values))
 
     def license_of_key(self, key_sha256: str) -> LicenseRow | None:
+        """Finds a license by its key's digest (`license_key.digest`: SHA-256 in hex)."""
         return self._license(_licenses.c.key_sha256 == key_sha256)
 
     def license(self, license_id: str) -> LicenseRow | None:
+        """Finds a license by its id, the jti of its first edition."""
         return self._license(_licenses.c.id == license_id)
 
     def license_of_order(self, delegation: int, order_id: str) -> LicenseRow | None:
+        """Finds a license by an order id, which is unique within one reseller only."""
         return self._license((_licenses.c.delegation == delegation) & (_licenses.c.order_id == order_id))
 
     def license_of_edition(self, jti: str) -> LicenseRow | None:
+        """Finds a license by the jti of any of its editions."""
         return self._license(_licenses.c.id.in_(select(_editions.c.license).where(_editions.c.jti == jti)))
 
     def _license(self, wanted: Any) -> LicenseRow | None:  # noqa: ANN401 - its type's name differs between SQLAlchemy 1.4 and 2
@@ -109,6 +115,7 @@ class LicenseRepository(Rows):
             )
 
     def has_edition(self, license_id: str, sha256: str) -> bool:
+        """Tells whether the SHA-256 (hex) of a signed line is that of any edition of the license."""
         query = select(_editions.c.jti).where(_editions.c.license == license_id, _editions.c.sha256 == sha256)
         return self._connection.execute(query).first() is not None
 

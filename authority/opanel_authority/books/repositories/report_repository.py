@@ -81,6 +81,7 @@ class ReportRepository:
         return self._books.fact(_SCRUB)
 
     def owe_scrub(self) -> None:
+        """Notes, in the transaction that deletes, that SQLite's write-ahead log still has what was deleted."""
         self._books.remove_fact(_SCRUB)
         self._books.add_fact(_SCRUB, secrets.token_hex(8))
 
@@ -92,9 +93,11 @@ class ReportRepository:
     # ---- reports
 
     def add_report(self, row: ReportRow) -> None:
+        """Adds a report. Raises IntegrityError where one of the same `sha256` is there already."""
         self._connection.execute(_reports.insert().values(**{**asdict(row), "restricted": int(row.restricted)}))
 
     def report(self, *, sha256: str | None = None, report_id: str | None = None) -> ReportRow | None:
+        """Finds a report, restricted or not, by its body's SHA-256 (hex) or else by its receipt's jti."""
         wanted = _reports.c.id == report_id if sha256 is None else _reports.c.sha256 == sha256
         found = self._reports(wanted)
         return found[0] if found else None
@@ -105,6 +108,7 @@ class ReportRepository:
         return tuple(_report(row) for row in self._connection.execute(query.limit(newest)).mappings())
 
     def reports_of(self, erasures: Collection[str]) -> tuple[ReportRow, ...]:
+        """Returns the reports of these `erasure`, restricted or not, the earliest day first."""
         return self._reports(_reports.c.erasure.in_(sorted(erasures)))
 
     def counts(self) -> dict[str, int]:
@@ -113,10 +117,12 @@ class ReportRepository:
         return {str(row[0]): int(row[1]) for row in self._connection.execute(query.order_by(_reports.c.purpose))}
 
     def count_restricted(self) -> int:
+        """Counts the reports whose sender had them restricted (GDPR, article 18)."""
         query = select(func.count()).select_from(_reports).where(_reports.c.restricted == 1)
         return int(self._connection.execute(query).scalar_one())
 
     def restrict(self, erasures: Collection[str]) -> None:
+        """Restricts reports: they stay until they are due, in no list and no count (GDPR, article 18)."""
         chosen = _reports.c.erasure.in_(sorted(erasures))
         self._connection.execute(_reports.update().where(chosen).values(restricted=1))
 
@@ -132,23 +138,28 @@ class ReportRepository:
             self._connection.execute(_refused.insert().values(digest=digest, day=day))
 
     def refuses(self, erasure: str) -> bool:
+        """Tells whether reports with this `erasure` are refused. Raises ValueError where it is not hex."""
         query = select(_refused.c.digest).where(_refused.c.digest == _refused_digest(erasure))
         return self._connection.execute(query).first() is not None
 
     # ---- rights
 
     def add_right(self, row: RightRow) -> None:
+        """Adds a rights request. Raises IntegrityError where one of the same `sha256` is there already."""
         self._connection.execute(_rights.insert().values(**{**asdict(row), "answered": int(row.answered)}))
 
     def right(self, *, sha256: str | None = None, right_id: str | None = None) -> RightRow | None:
+        """Finds a rights request by its body's SHA-256 (hex) or else by its receipt's jti."""
         wanted = _rights.c.id == right_id if sha256 is None else _rights.c.sha256 == sha256
         row = self._connection.execute(select(_rights).where(wanted)).mappings().first()
         return None if row is None else _right(row)
 
     def set_answered(self, right_id: str) -> None:
+        """Marks a rights request as answered, so that nothing is owed to it any more."""
         self._connection.execute(_rights.update().where(_rights.c.id == right_id).values(answered=1))
 
     def rights(self, newest: int) -> tuple[RightRow, ...]:
+        """Returns the `newest` rights requests, the latest day first."""
         query = select(_rights).order_by(_rights.c.day.desc(), _rights.c.id).limit(newest)
         return tuple(_right(row) for row in self._connection.execute(query).mappings())
 
@@ -177,6 +188,7 @@ class ReportRepository:
         return tuple(AdvisoryRow(**row) for row in self._connection.execute(query).mappings())
 
     def add_advisory(self, row: AdvisoryRow) -> None:
+        """Adds a signed advisory. Raises IntegrityError where its `seq` or `jti` is there already."""
         self._connection.execute(_advisories.insert().values(**asdict(row)))
 
     def replace_advisory(self, jti: str, line: str) -> None:

@@ -40,6 +40,7 @@ class StatusRepository(Rows):
     """Rows of `pools`, `status_chunks` and `shards`."""
 
     def fact(self, name: str) -> str | None:
+        """Returns the value of a fact, or None; `Books` keeps them."""
         raise NotImplementedError
 
     def new_range(self, owner: str, size: int) -> tuple[int, int]:
@@ -111,6 +112,7 @@ class StatusRepository(Rows):
         return int(row.idx)
 
     def delegation_number(self, jti: str) -> int:
+        """Returns a reseller's number by the jti of his first delegation; `DelegationRepository` does, in `Books`."""
         raise NotImplementedError
 
     def free_entry(self, idx: int) -> None:
@@ -179,6 +181,7 @@ class StatusRepository(Rows):
     # ---- what was signed
 
     def signed_shard(self, shard: int) -> SignedShard | None:
+        """Returns the list that was last signed of a shard, stale or not; None before the first."""
         row = self._connection.execute(select(_shards).where(_shards.c.number == shard)).first()
         if row is None or not row.token:
             return None
@@ -191,6 +194,7 @@ class StatusRepository(Rows):
         return [int(row.number) for row in self._connection.execute(query)]
 
     def set_signed_shard(self, shard: int, *, iat: int, kid: str, token: str) -> None:
+        """Keeps a list that tells every change of a shard so far; `iat` in seconds since the epoch, `kid` its signer's."""
         columns = {"iat": iat, "kid": kid, "token": token, "signed_changes": _shards.c.changes}
         signed = _shards.update().where(_shards.c.number == shard).values(**columns)
         if not self._connection.execute(signed).rowcount:

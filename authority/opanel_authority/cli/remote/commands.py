@@ -115,6 +115,7 @@ def _filter_arguments(parser: argparse.ArgumentParser) -> None:
 def changing(
     add: AddCommand, name: str, command: Callable[[argparse.Namespace], Result], summary: str
 ) -> argparse.ArgumentParser:
+    """Adds a command that changes something, with `--idempotency-key`: sent twice, it is carried out once."""
     parser = add(name, command, summary, changes=True)
     _key_argument(parser)
     return parser

@@ -8,6 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    """Creates the tables as they were in version 1. Fixed since: what changed later is a migration of its own."""
     op.create_table(
         "advisories",
         sa.Column("seq", sa.Integer(), nullable=False),

@@ -8,6 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
+    """Brings books of version 1 to version 2, inside the caller's transaction."""
     op.add_column("licenses", sa.Column("networks", sa.Text(), nullable=True))
     op.create_table(
         "free_numbers",

@@ -8,6 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    """Brings books of version 2 to version 3, inside the caller's transaction."""
     op.add_column("webhooks", sa.Column("previous_secret", sa.String(length=64), nullable=True))
     op.add_column("webhooks", sa.Column("previous_until", sa.BigInteger(), nullable=True))
     # those that there are were all named by the vendor, by his command
