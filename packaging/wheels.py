@@ -18,7 +18,9 @@ pip is the one that every Python with ensurepip carries: it is run from its whee
 """
 
 import argparse
+import base64
 import contextlib
+import csv
 import ensurepip
 import hashlib
 import importlib
@@ -316,13 +318,26 @@ def install(directory: Path) -> None:
     if status != 0:
         sentence = f"cannot install from {directory}: the lines above say why"
         raise CannotError(sentence, 70)
-    isolate(Path(sys.executable).parent / "opanel-agent")
+    (record,) = Path(sysconfig.get_path("purelib")).glob("opanel_agent-*.dist-info/RECORD")
+    isolate(Path(sys.executable).parent / "opanel-agent", record)
 
 
-def isolate(command: Path) -> None:
-    """Has a command that pip wrote see no PYTHONPATH and PYTHONHOME of its caller, and no module that lies beside it."""
+def isolate(command: Path, record: Path) -> None:
+    """Has a command that pip wrote see no PYTHONPATH and PYTHONHOME of its caller, and no module that lies beside it.
+
+    Its row of the package's RECORD says so, too: by it a whole environment is told from a damaged one.
+    """
     first, rest = command.read_bytes().split(b"\n", 1)
-    command.write_bytes(first.removesuffix(b" -I") + b" -I\n" + rest)
+    isolated = first.removesuffix(b" -I") + b" -I\n" + rest
+    command.write_bytes(isolated)
+    with record.open(encoding="utf-8", newline="") as file:
+        rows = [*csv.reader(file)]
+    digest = base64.urlsafe_b64encode(hashlib.sha256(isolated).digest()).decode("ascii").rstrip("=")
+    for row in rows:
+        if (record.parents[1] / row[0]).resolve() == command.resolve():
+            row[1:] = [f"sha256={digest}", str(len(isolated))]
+    with record.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 # ---- the command

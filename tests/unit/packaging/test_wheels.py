@@ -3,6 +3,7 @@
 It runs as a copy beside a lock of its own, against an index on loopback that writes down every request.
 """
 
+import base64
 import hashlib
 import os
 import platform
@@ -286,12 +287,18 @@ def test_an_installed_command_is_deaf_to_its_caller_s_python_settings(tmp_path: 
     command.write_text(f"#!{sys.executable}\nimport json, sys\nprint(sys.flags.isolated, json.__file__)\n")
     command.chmod(0o755)
     (tmp_path / "json.py").write_text("")
+    record = tmp_path / "site-packages/opanel_agent-1.dist-info/RECORD"
+    record.parent.mkdir(parents=True)
+    record.write_text('../opanel-agent,sha256=of_before,1\n"a, b.py",sha256=kept,2\n')
     settings = {"PYTHONHOME": str(tmp_path), "PYTHONPATH": str(tmp_path)}
     bare = subprocess.run([command], env=settings, capture_output=True, text=True, check=False, timeout=60)
     assert bare.returncode != 0
     for _ in range(2):  # whoever installs again finds it so already
-        wheels.isolate(command)
+        wheels.isolate(command, record)
         ran = subprocess.run([command], env=settings, capture_output=True, text=True, check=False, timeout=60)
         assert ran.stderr == ""
         isolated, place = ran.stdout.split()
         assert (isolated, Path(place).parent == tmp_path) == ("1", False)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(command.read_bytes()).digest()).decode().rstrip("=")
+    size = command.stat().st_size
+    assert record.read_text() == f'../opanel-agent,sha256={digest},{size}\n"a, b.py",sha256=kept,2\n'
