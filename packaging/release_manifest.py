@@ -3,9 +3,9 @@
 
     packaging/release_manifest.py --package TREE [--self-contained TREE] --source DIR --date SECONDS [--artifacts DIR]
 
-TREE is what a package lays, below its root: the native one, and the one with a Python of its own, whose files the rpm and
-the tar lay, too. DIR is a source with the first root of trust in it. The draft goes to standard output as JSON;
-`opanel-authority release sign` adds the issuer and signs it. The same source gives the same bytes.
+TREE is what a package lays, below its root: the native one, and the one with a Python of its own. The rpm lays the files
+of the latter, and the tar brings that Python. DIR is a source with the first root of trust in it. The draft goes to
+standard output as JSON; `opanel-authority release sign` adds the issuer and signs it. The same source gives the same bytes.
 """
 
 import argparse
@@ -21,9 +21,11 @@ from typing import Any, Final
 
 PACKAGE: Final = "/usr/lib/opanel-agent"
 INSTALLER: Final = "/opt/opanel-agent"
+OWN_ENV: Final = f"{INSTALLER}/env"
+COMMAND: Final = {"/usr/local/bin/opanel-agent": f"{OWN_ENV}/bin/opanel-agent"}
 PACKAGE_MODULES: Final = f"{PACKAGE}/env/lib/python3/site-packages"
 # Of a package: code, units, accounts and folders. The rest of /usr/share is manual pages and the like.
-OF_CODE: Final = ("/usr/lib/", "/usr/bin/", "/usr/share/python3/", f"{INSTALLER}/env/")
+OF_CODE: Final = ("/usr/lib/", "/usr/bin/", "/usr/share/python3/", f"{OWN_ENV}/")
 PUBLISHED: Final = (".deb", ".rpm", ".tar.xz", "opanel.gpg", "opanel.asc")  # the last two are the repository's key
 # What install.sh keeps of itself, to repair and to remove (packaging/installer/install.py).
 KIT: Final = ("install.sh", "pyproject.toml", "packaging/wheels.py", "packaging/agent.lock", "config/agent.toml")
@@ -48,17 +50,41 @@ def package_layout(tree: Path, folder: str, place: str) -> dict[str, Any]:
     return {"place": place, "folders": [folder], "files": files, "links": links}
 
 
+def take_environment(layout: dict[str, Any]) -> dict[str, Any]:
+    """Takes the files and links of the environment out of a layout, which has them by its folder `env`."""
+    taken: dict[str, Any] = {}
+    for kind in ("files", "links"):
+        inside = {path: text for path, text in layout[kind].items() if path.startswith(f"{OWN_ENV}/")}
+        taken[kind] = {f"env{path.removeprefix(OWN_ENV)}": text for path, text in inside.items()}
+        layout[kind] = {path: text for path, text in layout[kind].items() if path not in inside}
+    return taken
+
+
 def installer_layout(source: Path) -> dict[str, Any]:
     """What install.sh lays, with the wheels of the libraries that it keeps."""
     package = source / "agent/opanel_agent"
     files = {f"modules/opanel_agent/{path.relative_to(package).as_posix()}": digest(path) for path in below(package)}
-    files |= {f"{INSTALLER}/{name}": digest(source / name) for name in KIT}
+    wheels = {"folder": f"{INSTALLER}/wheels", "lock": f"{INSTALLER}/packaging/agent.lock"}
+    laid = {"files": files | kit_files(source), "links": COMMAND, "wheels": wheels}
+    return {"place": OWN_ENV, "folders": ["modules"], **laid}
+
+
+def tar_layout(source: Path, command: Path) -> dict[str, Any]:
+    """What install.sh lays from the tar: the environment that the packages lay, its command in it, and a stamp."""
+    stamp = f"runtime\n{version_of(source)}\n".encode()  # packaging/installer/environment.py
+    files = {"env/bin/opanel-agent": digest(command), "env/stamp": hashlib.sha256(stamp).hexdigest()}
+    laid = {"files": files | kit_files(source), "links": COMMAND}
+    return {"place": f"{OWN_ENV}-runtime-", "folders": ["env"], **laid}
+
+
+def kit_files(source: Path) -> dict[str, str]:
+    """What install.sh lays beside the environment: itself, and the units."""
+    files = {f"{INSTALLER}/{name}": digest(source / name) for name in KIT}
     for path in (path for folder in KIT_FOLDERS for path in below(source / folder)):
         files[f"{INSTALLER}/{path.relative_to(source).as_posix()}"] = digest(path)
     for path in below(source / "systemd"):
         files[laid_at(path.name)] = digest(path)
-    wheels = {"folder": f"{INSTALLER}/wheels", "lock": f"{INSTALLER}/packaging/agent.lock"}
-    return {"place": f"{INSTALLER}/env", "folders": ["modules"], "files": files, "links": {}, "wheels": wheels}
+    return files
 
 
 def laid_at(name: str) -> str:
@@ -70,12 +96,20 @@ def laid_at(name: str) -> str:
 
 
 def layouts(package: Path, self_contained: Path | None, source: Path) -> dict[str, Any]:
-    """Each way of installing. install.sh has folders env-VERSION-N, which do not begin as the self-contained one's."""
+    """Each way of installing, and the environment that the packages with a Python of their own and the tar have.
+
+    install.sh has folders env-VERSION-N, from the tar env-runtime-VERSION-N, which do not begin as the package's `env`.
+    """
     found = {"deb": package_layout(package, PACKAGE, f"{PACKAGE}/env"), "installer": installer_layout(source)}
-    if self_contained is not None:
-        env = f"{INSTALLER}/env"
-        found["self-contained"] = package_layout(self_contained, env, f"{env}/lib")
-    return found
+    if self_contained is None:
+        return {"layouts": found}
+    found["self-contained"] = package_layout(self_contained, "env", f"{OWN_ENV}/lib")
+    found["tar"] = tar_layout(source, self_contained / "usr/bin/opanel-agent")
+    return {"layouts": found, "environment": take_environment(found["self-contained"])}
+
+
+def version_of(source: Path) -> str:
+    return str(tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["project"]["version"])
 
 
 def draft(date: int, source: Path, found: dict[str, Any], artifacts: Path | None) -> dict[str, Any]:
@@ -87,11 +121,11 @@ def draft(date: int, source: Path, found: dict[str, Any], artifacts: Path | None
         raise ValueError(message)
     return {
         "iat": date,
-        "version": tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["project"]["version"],
+        "version": version_of(source),
         "notice": (source / "agent/opanel_agent/data/notices/current").read_text("ascii").strip(),
         "systemd": int(oldest[1]),
         "artifacts": {} if artifacts is None else published(artifacts),
-        "layouts": found,
+        **found,
     }
 
 

@@ -32,14 +32,6 @@ for record in records:
             if digest != "sha256=" + base64.urlsafe_b64encode(found).decode().rstrip("="):
                 sys.exit(1)
 """
-COMMAND: Final = """#!/opt/opanel-agent/env/bin/python -I
-import sys
-import zipfile
-
-from opanel_agent.__main__ import main
-
-sys.exit(main())
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +105,7 @@ def is_current(kit: Kit, wheels: Path | None) -> bool:
     if not os.access(python, os.X_OK) or _text(ENV / "stamp") != stamp(kit):
         return False
     if kit.runtime:
-        return is_same_tree(kit.runtime, ENV, ignored={"stamp", "__pycache__"})
+        return is_same_tree(kit.runtime, ENV, ignored={"stamp"})
     if subprocess.run([python, "-I", "-B", "-c", WHOLE], check=False, stderr=subprocess.DEVNULL).returncode != 0:
         return False
     if is_runtime_kept(kit):
@@ -232,9 +224,6 @@ def _copied(kit: Kit, new: Path) -> bool:
     shutil.copytree(kit.runtime, new, symlinks=True)
     for path in (new, *new.rglob("*")):
         os.chown(path, 0, 0, follow_symlinks=False)
-    command = new / "bin/opanel-agent"
-    command.write_text(COMMAND, "utf-8")
-    command.chmod(0o755)
     return True
 
 
@@ -255,8 +244,10 @@ def take_wheels(packages: Path) -> None:
         raise CannotError("write", WHEELS) from error
 
 
-def new_name(version: str) -> Path:
+def new_name(kit: Kit) -> Path:
+    """By its name, `verify-install` knows one with a Python of its own."""
+    name = f"env-runtime-{kit.version}" if kit.runtime else f"env-{kit.version}"
     number = 1
-    while (PLACE / f"env-{version}-{number}").exists():
+    while (PLACE / f"{name}-{number}").exists():
         number += 1
-    return PLACE / f"env-{version}-{number}"
+    return PLACE / f"{name}-{number}"

@@ -112,7 +112,7 @@ class Installer:
         self.here = self.kept.version if self.kept else self._here()
         self.unfinished = PENDING.exists()
         self.supply: environment.Supply = "none"
-        self.new = environment.new_name(self.version)
+        self.new = environment.new_name(kit)
         self.packages = WHEELS
         self.running: tuple[str, ...] = ()
         self.before: tuple[int, int] | None = None

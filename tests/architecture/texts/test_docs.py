@@ -191,6 +191,7 @@ OPTIONAL: Final = {
     "Root of trust": {*CONTROLLER, "transfers", "ip_retention_days"},
     "Delegation": {*CONTROLLER, "contact.url"},
     "License": {"reseller.url"},
+    "Release manifest": {"environment.files", "environment.links"},
     "Request": {"right", "text"},
     "Status": {"jti", "status_list.aggregation_uri"},
 }

@@ -8,7 +8,7 @@ import pytest
 
 from fixtures import signing
 from fixtures.command_line import Terminal
-from fixtures.installed.released_code import OWN_ENV, UNIT, ReleasedCode, installed, packaged, self_contained, typed
+from fixtures.installed.released_code import UNIT, ReleasedCode, installed, packaged, self_contained, typed, unpacked
 from opanel_agent.core.errors import Misconfigured, Storage, Untrusted
 
 Made = tuple[ReleasedCode, Path]
@@ -21,7 +21,7 @@ def made(tmp_path: Path, lay: Callable[[Path], ReleasedCode]) -> Made:
     return lay(root), folder
 
 
-@pytest.fixture(params=[packaged, installed, self_contained])
+@pytest.fixture(params=[packaged, installed, self_contained, unpacked])
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
     return made(tmp_path, request.param)
 
@@ -185,9 +185,12 @@ def test_a_package_s_libraries_are_the_distribution_s_and_not_covered(package: M
         ("bin/pyvenv.cfg", "extra"),
     ],
 )
-def test_a_python_of_its_own_is_compared_to_its_last_file(tmp_path: Path, name: str, kind: str) -> None:
-    code, folder = made(tmp_path, self_contained)
-    path = code.root / OWN_ENV / name
+@pytest.mark.parametrize("lay", [self_contained, unpacked])
+def test_a_python_of_its_own_is_compared_to_its_last_file(
+    tmp_path: Path, lay: Callable[[Path], ReleasedCode], name: str, kind: str
+) -> None:
+    code, folder = made(tmp_path, lay)
+    path = code.env / name
     if path.is_symlink():
         path.unlink()
         path.symlink_to("/usr/bin/python3")
@@ -195,13 +198,29 @@ def test_a_python_of_its_own_is_compared_to_its_last_file(tmp_path: Path, name: 
         path.unlink()
     else:
         code.write(path, b"\x7fELF, another")
-    assert code.found(folder) == [(f"/{OWN_ENV}/{name}", kind)]
+    assert code.found(folder) == [(code.named(path), kind)]
 
 
-def test_of_a_python_of_its_own_only_the_verifier_is_not_covered(tmp_path: Path) -> None:
-    code, folder = made(tmp_path, self_contained)
+@pytest.mark.parametrize("lay", [self_contained, unpacked])
+def test_of_a_python_of_its_own_only_the_verifier_is_not_covered(
+    tmp_path: Path, lay: Callable[[Path], ReleasedCode]
+) -> None:
+    code, folder = made(tmp_path, lay)
     assert code.check(folder).not_covered == ("verifier",)
     assert "dpkg" not in typed(code, folder).out
+
+
+def test_of_the_tar_install_sh_and_the_units_are_compared_too(tmp_path: Path) -> None:
+    code, folder = made(tmp_path, unpacked)
+    unit, command = code.root / "etc/systemd/system" / UNIT, code.env / "bin/opanel-agent"
+    code.write(unit, "[Unit]\n[Service]\nExecStart=/bin/true\n")
+    code.write(code.root / "opt/opanel-agent/install.sh", "#!/bin/sh\ntrue\n")
+    command.unlink()
+    assert code.found(folder) == [
+        ("/etc/systemd/system/opanel-agent.service", "altered"),
+        (code.named(command), "missing"),
+        ("/opt/opanel-agent/install.sh", "altered"),
+    ]
 
 
 def test_the_screen_and_the_json(package: Made) -> None:

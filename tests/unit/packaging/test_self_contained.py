@@ -216,15 +216,80 @@ def test_an_upgrade_and_a_removal_leave_what_is_the_administrator_s(built: Built
     assert root.sh("find / -xdev -name '*.rpmsave' -o -xdev -name '*.rpmnew'") == ""
 
 
-def test_the_tar_brings_a_python_to_a_system_without_one(archive: Path, root: RpmRoot) -> None:
-    """Its install.sh shows what it would do, by that Python alone, and last that here is no running systemd."""
+@pytest.fixture
+def install_sh(archive: Path, root: RpmRoot) -> str:
+    """That of the unpacked tar, on a system without a Python."""
     succeeds(root.outside("tar", "-C", f"{root.place}/root", "-xJf", archive))
     root.sh("rm /usr/bin/python3*")
-    shown = root.inside(f"/root/opanel-agent-{__version__}/install.sh", "--dry-run", "--lang", "en")
+    return f"/root/opanel-agent-{__version__}/install.sh"
+
+
+def test_the_tar_brings_a_python_to_a_system_without_one(install_sh: str, root: RpmRoot) -> None:
+    """Its install.sh shows what it would do, by that Python alone, and last that here is no running systemd."""
+    shown = root.inside(install_sh, "--dry-run", "--lang", "en")
     assert shown.returncode == os.EX_CONFIG, shown.stderr
-    assert f"make the environment /opt/opanel-agent/env-{__version__}-1 with Python 3.13" in shown.stderr
+    assert f"make the environment /opt/opanel-agent/env-runtime-{__version__}-1 with Python 3.13" in shown.stderr
     assert "systemd" in shown.stderr
     assert root.sh("ls -d /opt/opanel-agent /etc/opanel-agent 2>/dev/null || true") == ""
+
+
+def differences_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    found = json.loads(done.stdout)["result"]
+    assert (found["not_covered"], found["files"] > 2000) == (["verifier"], True)
+    return {each["path"]: each["kind"] for each in found["differences"]}
+
+
+def test_what_install_sh_laid_from_the_tar_is_what_was_published_and_goes_again(install_sh: str, root: RpmRoot) -> None:
+    """Whatever was changed of it is told, installing again repairs it, and after that there is nothing to change."""
+    answering = """#!/bin/sh
+case $* in
+"start opanel-agent.service" | "try-restart opanel-agent.service") date +%N >/run/opanel-agent/answer.json ;;
+esac
+"""
+    root.sh("mkdir -p /run/systemd/system")
+    root.write("/usr/bin/systemctl.answering", answering, "755")
+    root.sh("mv /usr/bin/systemctl.answering /usr/bin/systemctl")
+    verify = ("/usr/local/bin/opanel-agent", "verify-install", "--json")
+    succeeds(root.inside(install_sh))
+    env = root.sh("readlink -f /opt/opanel-agent/env")
+    assert env == f"/opt/opanel-agent/env-runtime-{__version__}-1"
+    laid = root.inside(*verify)
+    assert (laid.returncode, differences_of(laid)) == (0, {})
+    python = f"{env}/lib/python3.13"
+    names = (
+        *(f"{python}/site-packages/opanel_agent/core/consent/gate.py", f"{python}/lib-dynload/_ssl.*.so"),
+        *(f"{python}/__pycache__/ssl.*.pyc", f"{env}/bin/python3.13", f"{env}/bin/opanel-agent", f"{env}/stamp"),
+        *("/opt/opanel-agent/packaging/installer/trial.py", "/etc/systemd/system/opanel-agent.service"),
+    )
+    altered = root.sh(f"ls {' '.join(names)}").split()
+    assert len(altered) == len(names)
+    root.sh(f"for each in {' '.join(altered)}; do echo '#' >>$each; done")
+    root.sh(
+        f"rm {python}/site-packages/h11/py.typed; touch {python}/site-packages/sitecustomize.py {env}/lib/libssl.so"
+    )
+    found = root.inside(*verify)
+    assert (found.returncode, differences_of(found)) == (
+        1,
+        {
+            **dict.fromkeys(altered, "altered"),
+            f"{python}/site-packages/h11/py.typed": "missing",
+            f"{python}/site-packages/sitecustomize.py": "extra",
+            f"{env}/lib/libssl.so": "extra",
+        },
+    )
+    succeeds(root.inside(install_sh))
+    assert root.sh("ls -d /opt/opanel-agent/env-*") == f"/opt/opanel-agent/env-runtime-{__version__}-2"
+    repaired = root.inside(*verify)
+    assert (repaired.returncode, differences_of(repaired)) == (0, {})
+    again = root.inside(install_sh, "--lang", "en")
+    assert "Nothing has to be changed." in again.stderr, again.stderr
+    succeeds(root.inside("/opt/opanel-agent/install.sh", "--uninstall", "--purge", "--no-export"))
+    assert root.sh("ls -d /opt/* /etc/opanel-agent /var/lib/opanel-agent* /run/opanel* || true") == ""
+    assert (
+        root.sh("find /etc /usr/lib/sysusers.d /usr/lib/tmpfiles.d /usr/local/bin /usr/local/share -name '*opanel*'")
+        == ""
+    )
+    assert root.sh("grep opanel /etc/passwd /etc/group || true") == ""
 
 
 def test_systemd_is_told_to_start_all_that_is_enabled_and_to_close_no_socket_at_an_upgrade(

@@ -14,7 +14,7 @@ from typing import Final, assert_never
 
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Misconfigured
-from opanel_agent.core.release.manifest import MODULES, InstallLayout, Manifest
+from opanel_agent.core.release.manifest import ENVIRONMENT, MODULES, InstallLayout, Manifest
 from opanel_agent.core.values import frozen
 
 LINK: Final = "link:"
@@ -68,7 +68,11 @@ def expected(layout: InstallLayout, modules: str) -> dict[str, str]:
 
 def absolute(path: str, modules: str) -> str:
     """Returns a path of a layout as an absolute one."""
-    return path if path.startswith("/") else modules + path.removeprefix(MODULES)
+    if path.startswith("/"):
+        return path
+    if path.startswith(MODULES):
+        return modules + path.removeprefix(MODULES)
+    return modules.rsplit("/", 3)[0] + path.removeprefix(ENVIRONMENT)
 
 
 def differences(

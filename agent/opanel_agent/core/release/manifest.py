@@ -5,7 +5,9 @@ signature each; the root's role `release` names the keys and how many of them
 must sign (TUF specification section 4.4, a targets role with a threshold). It
 names the published artifacts by their digests and, for each layout in which
 they install, the digest of every file of code. The manifest inside of an
-artifact cannot name that artifact; `artifacts` is empty there.
+artifact cannot name that artifact; `artifacts` is empty there. An environment
+with a Python of its own, of some 2,000 files, is named once for all layouts
+that have it.
 
 Left out: expiry, since an installed release does not cease to be what was
 published; that a release is the newest (the package manager's and the
@@ -28,16 +30,22 @@ MAX_LINE_BYTES: Final = 1024 * 1024
 MAX_BYTES: Final = 4 * 1024 * 1024
 MODULES: Final = "modules"
 """The first part of a path below the folder that the package lies in, whatever that folder is called."""
+ENVIRONMENT: Final = "env"
+"""The first part of a path below the environment that these modules lie in, three folders above theirs."""
 _MAX_LINES: Final = 16
 _MAX_ARTIFACTS: Final = 64
 _MAX_LAYOUTS: Final = 8
 _MAX_FILES: Final = 16_384
 _MAX_FOLDERS: Final = 16
 _PART: Final = r"(?!\.\.?(?:/|$))[A-Za-z0-9@._+-]{1,128}"
-_PATH: Final = rf"(?:{MODULES}|/{_PART})(?:/{_PART}){{0,16}}"
+_PATH: Final = rf"(?:{MODULES}|{ENVIRONMENT}|/{_PART})(?:/{_PART}){{0,16}}"
 _TARGET: Final = r"[A-Za-z0-9@._+/-]{1,256}"
 _VERSION: Final = r"[0-9]{1,4}(?:\.[0-9]{1,4}){1,3}"
 _NOTICE: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_INSIDE: Final = rf"{ENVIRONMENT}(?:/{_PART}){{1,16}}"
+_LISTED: Final = (("files", SHA256_HEX), ("links", _TARGET))
+_OWN: Final = "environment"
+_NO_ENVIRONMENT: Final[tuple[Mapping[str, str], ...]] = ({}, {})
 _INTERPRETER: Final = r"/bin/python3\.[0-9]+\Z"
 _FILE_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}"
 
@@ -64,7 +72,8 @@ class InstallLayout:
     - `folders`: in which every file is the release's, so that one more is a
       difference.
     - `files`: SHA-256 in hex by path; `links`: the target by path. A path is
-      absolute, or begins with `modules/`.
+      absolute, or begins with `modules/` or `env/`. Where `env` is one of the
+      folders, what the release's own environment holds is among them.
     - `wheels`: None where the libraries are no part of the release.
     """
 
@@ -143,6 +152,7 @@ def _envelopes(text: bytes) -> Sequence[Envelope]:
 def _read(envelopes: Sequence[Envelope], root: Root) -> Manifest:
     claims = envelopes[0].unverified(Typ.RELEASE)
     layouts = claims.members("layouts")
+    environment = _environment(claims.members(_OWN)) if claims.has(_OWN) else _NO_ENVIRONMENT
     manifest = Manifest(
         iss=claims.text("iss", pattern=URI),
         iat=claims.integer("iat"),
@@ -150,7 +160,7 @@ def _read(envelopes: Sequence[Envelope], root: Root) -> Manifest:
         notice=claims.text("notice", pattern=_NOTICE),
         systemd=claims.integer("systemd", low=1, high=9999),
         artifacts=_texts(claims, "artifacts", _MAX_ARTIFACTS, (_FILE_NAME, SHA256_HEX)),
-        layouts={name: _layout(layouts.members(name)) for name in _names(layouts, _MAX_LAYOUTS, NAME)},
+        layouts={name: _layout(layouts.members(name), environment) for name in _names(layouts, _MAX_LAYOUTS, NAME)},
         signatures=_signatures(envelopes, root),
     )
     claims.end()
@@ -164,13 +174,24 @@ def _signatures(envelopes: Sequence[Envelope], root: Root) -> int:
     return len({each.kid for each in envelopes if each.kid in keys and each.signed_by(keys[each.kid])})
 
 
-def _layout(members: Members) -> InstallLayout:
+def _environment(members: Members) -> tuple[Mapping[str, str], ...]:
+    """The files and the links of an environment with a Python of its own."""
+    found = tuple(_texts(members, name, _MAX_FILES, (_INSIDE, text)) for name, text in _LISTED)
+    members.end()
+    return found
+
+
+def _layout(members: Members, environment: tuple[Mapping[str, str], ...]) -> InstallLayout:
     wheels = members.members("wheels") if members.has("wheels") else None
+    folders = tuple(sorted(members.texts("folders", max_items=_MAX_FOLDERS, pattern=_PATH)))
+    shared = environment if ENVIRONMENT in folders else _NO_ENVIRONMENT
+    own = tuple(_texts(members, name, _MAX_FILES, (_PATH, text)) for name, text in _LISTED)
+    files, links = ({**ours, **theirs} for ours, theirs in zip(shared, own, strict=True))
     layout = InstallLayout(
         place=members.text("place", pattern=_PATH),
-        folders=tuple(sorted(members.texts("folders", max_items=_MAX_FOLDERS, pattern=_PATH))),
-        files=_texts(members, "files", _MAX_FILES, (_PATH, SHA256_HEX)),
-        links=_texts(members, "links", _MAX_FILES, (_PATH, _TARGET)),
+        folders=folders,
+        files=files,
+        links=links,
         wheels=None if wheels is None else _wheels(wheels),
     )
     members.end()

@@ -22,6 +22,9 @@ def test_paths_of_a_layout_are_absolute_and_links_are_told_from_files() -> None:
         "/usr/local/bin/opanel-agent": "link:/opt/opanel-agent/bin/opanel-agent",
     }
     assert comparison.absolute("modules", "/opt/x") == "/opt/x"
+    assert (
+        comparison.absolute("env/bin/python", "/opt/x/env-2/lib/python3.13/site-packages") == "/opt/x/env-2/bin/python"
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,12 +68,14 @@ def test_a_layout_is_known_by_where_the_modules_lie() -> None:
         "deb": signing.layout(place="/usr/lib/opanel-agent/env"),
         "installer": signing.layout(),
         "self-contained": signing.layout(place="/opt/opanel-agent/env/lib"),
+        "tar": signing.layout(place="/opt/opanel-agent/env-runtime-"),
     }
     read = manifest.verify(signing.release(layouts=layouts), signing.trusted_root())
     for modules, name in (
         ("/usr/lib/opanel-agent/env/lib/python3/site-packages", "deb"),
         ("/opt/opanel-agent/env-0.1.0-2/lib/python3.13/site-packages", "installer"),
         ("/opt/opanel-agent/env/lib/python3.13/site-packages", "self-contained"),
+        ("/opt/opanel-agent/env-runtime-0.1.0-1/lib/python3.13/site-packages", "tar"),
     ):
         assert comparison.layout_for(read, modules, version="0.1.0") is read.layouts[name]
     with pytest.raises(Misconfigured, match="release_layout"):

@@ -54,6 +54,20 @@ def test_a_manifest_reads_as_it_was_written() -> None:
     assert verify(artifacts={}, layouts={}).layouts == {}
 
 
+def test_what_the_environment_of_a_release_holds_is_a_part_of_each_layout_that_has_it() -> None:
+    environment = {"files": {"env/bin/python3.13": HEX}, "links": {"env/bin/python": "python3.13"}}
+    tar = signing.layout(folders=["env"], files={"/a": HEX}, links={"/b": "c"}, wheels=signing.DROP)
+    read = verify(environment=environment, layouts={"tar": tar, "installer": signing.layout()}).layouts
+    assert (read["tar"].files, read["tar"].links) == (
+        {"/a": HEX, "env/bin/python3.13": HEX},
+        {"/b": "c", "env/bin/python": "python3.13"},
+    )
+    assert (read["tar"].carries_interpreter, read["installer"].carries_interpreter) == (True, False)
+    assert read["installer"].files == signing.layout()["files"]
+    without = {**tar, "files": {"env/stamp": HEX}, "links": {}}
+    assert verify(layouts={"tar": without}).layouts["tar"].files == {"env/stamp": HEX}
+
+
 def test_the_published_example_verifies_under_the_published_root() -> None:
     root = roots.first((EXAMPLES / "root.jws").read_bytes())
     assert manifest.verify((EXAMPLES / "release.jws").read_bytes(), root).version == "0.1.0"
@@ -122,6 +136,16 @@ def test_a_threshold_counts_distinct_release_keys_alone() -> None:
         ({"layouts": {"a": signing.layout(links={"/a": "b c"})}}, "?"),
         ({"layouts": {"a": signing.layout(links={"modules/opanel_agent/__init__.py": "x"})}}, "links"),
         ({"layouts": {"a": signing.layout(files={})}}, "wheels"),
+        ({"environment": {"files": {"/a": HEX}, "links": {}}}, "?"),
+        ({"environment": {"files": {"env/../a": HEX}, "links": {}}}, "?"),
+        ({"environment": {"files": {}, "links": {"modules/a": "b"}}}, "?"),
+        (
+            {
+                "environment": {"files": {"env/a": HEX}, "links": {}},
+                "layouts": {"a": signing.layout(folders=["env"], links={"env/a": "b"})},
+            },
+            "links",
+        ),
     ],
 )
 def test_what_a_manifest_must_not_say(changes: dict[str, Any], name: str) -> None:
@@ -134,6 +158,8 @@ def test_what_a_manifest_must_not_say(changes: dict[str, Any], name: str) -> Non
     [
         ({"note": 1}, "member_unknown"),
         ({"layouts": {"a": signing.layout(note=1)}}, "member_unknown"),
+        ({"environment": {"files": {}, "links": {}, "note": 1}}, "member_unknown"),
+        ({"environment": {"files": {}}}, "member_missing"),
         ({"layouts": {"a": signing.layout(wheels={"folder": "/a", "lock": "/b", "note": 1})}}, "member_unknown"),
         *[
             ({"layouts": {"a": signing.layout(**{name: signing.DROP})}}, "member_missing")
