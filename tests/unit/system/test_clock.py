@@ -1,4 +1,4 @@
-"""Both clocks are read together with their boot, and a boot that is not told is an error rather than a guess."""
+"""Both clocks are read together with their boot, and a boot that is not told is unknown rather than guessed."""
 
 import time
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from fixtures import signing
 from fixtures.simulated.fake_clock import FakeClock
 from fixtures.simulated.simulated_agent import Simulated
-from opanel_agent.core.errors import Storage
+from fixtures.unreadable import FAULTS, spoil
 from opanel_agent.system.clock import BOOT_ID, LocalClock
 
 
@@ -22,13 +22,16 @@ def test_a_reading_is_of_now() -> None:
     assert LocalClock().read().boot_id == reading.boot_id
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"])
-def test_a_boot_that_is_not_told_is_an_error(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_boot_that_is_not_told_is_unknown_and_a_line_says_so(
+    tmp_path: Path, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     boot_id = tmp_path / "boot_id"
-    if content is not None:
-        boot_id.write_bytes(content)
-    with pytest.raises(Storage, match="boot_id"):
-        LocalClock(boot_id).read()
+    spoil(boot_id, fault)
+    reading = LocalClock(boot_id).read()
+    assert reading.boot_id is None
+    assert reading.boottime_s > 0
+    assert "collector=boot_id" in capsys.readouterr().err
 
 
 def test_fetch_and_courier_see_no_boot_and_need_none(tmp_path: Path) -> None:

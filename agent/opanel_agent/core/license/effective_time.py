@@ -55,6 +55,8 @@ FAR_S: Final = 26 * HOUR_S
 """How far a wall clock may be from a witness and still agree with it: a day and two hours."""
 RATE: Final = 2
 """Seconds of a far wall clock taken over a second of uptime."""
+UNTOLD_BOOT: Final = "unknown"
+"""In a mark, the boot that the kernel did not tell: another one at each reading, never known to be the same."""
 LIFT_S: Final = 30 * DAY_S
 """How far a signed time alone lifts above the own clock."""
 SUSPECT_S: Final = DAY_S
@@ -65,12 +67,12 @@ class ClockReading:
     """The clocks at one moment.
 
     `boottime_s` is CLOCK_BOOTTIME (it runs on through suspend) of the boot
-    `boot_id`.
+    `boot_id`, None where the kernel does not tell it.
     """
 
     wall_s: Wall
     boottime_s: int
-    boot_id: str
+    boot_id: str | None
 
 
 @frozen
@@ -101,7 +103,7 @@ def first(reading: ClockReading, floor_s: int) -> ClockState:
     return ClockState(
         own_s=max(reading.wall_s, floor_s),
         boottime_s=reading.boottime_s,
-        boot_id=reading.boot_id,
+        boot_id=reading.boot_id or UNTOLD_BOOT,
         unwitnessed_s=max(0, reading.wall_s - floor_s),
     )
 
@@ -122,7 +124,8 @@ def clock_suspect(mark: ClockState) -> bool:
 def advance(mark: ClockState, reading: ClockReading) -> ClockState:
     """The mark at a later reading."""
     elapsed_s = _elapsed(mark, reading)
-    run = replace(mark, own_s=mark.own_s + elapsed_s, boottime_s=reading.boottime_s, boot_id=reading.boot_id)
+    boot_id = reading.boot_id or UNTOLD_BOOT
+    run = replace(mark, own_s=mark.own_s + elapsed_s, boottime_s=reading.boottime_s, boot_id=boot_id)
     ahead_s = max(0, reading.wall_s - run.own_s)
     earned_s = RATE * elapsed_s
     credit_s = run.allowance_s + earned_s
@@ -170,9 +173,11 @@ def leapt_s(before: ClockState, after: ClockState) -> int:
     """By how many seconds effective time went ahead between two marks beyond the uptime between them; 0 where it did not.
 
     Nobody could look at anything here meanwhile: the clock was set, or the
-    machine was off.
+    machine was off. Of a boot that was not told, the uptime since the mark
+    before counts alone.
     """
-    up_s = after.boottime_s - (before.boottime_s if after.boot_id == before.boot_id else 0)
+    perhaps_same = after.boot_id == before.boot_id or UNTOLD_BOOT in {after.boot_id, before.boot_id}
+    up_s = after.boottime_s - (before.boottime_s if perhaps_same else 0)
     return max(0, now(after) - now(before) - max(0, up_s))
 
 
@@ -232,7 +237,11 @@ def _elapsed(mark: ClockState, reading: ClockReading) -> int:
         return max(0, reading.boottime_s - mark.boottime_s)
     since_s = reading.wall_s - mark.own_s
     if since_s < -FAR_S:
-        return reading.boottime_s
+        # Of a boot that is not told, or was not, no more than what ran if it
+        # is the same: else each reading would count the whole uptime again.
+        known = reading.boot_id is not None and mark.boot_id != UNTOLD_BOOT
+        before_s = 0 if known or reading.boottime_s < mark.boottime_s else mark.boottime_s
+        return reading.boottime_s - before_s
     return min(reading.boottime_s, max(0, since_s))
 
 

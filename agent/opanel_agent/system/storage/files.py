@@ -366,11 +366,21 @@ def _judge_directories(path: Path, owners: frozenset[int]) -> None:
             raise _refused("file_writable", directory)
 
 
-@cache
 def _unmapped_uids() -> frozenset[int]:
-    """The overflow uid inside of a user namespace that does not map every uid; none outside of one."""
-    maps = Path("/proc/self/uid_map").read_text("ascii").split()
-    if maps[:2] == ["0", "0"] and int(maps[2]) >= 2**32 - 1:
+    """The overflow uid inside of a user namespace that does not map every uid; none outside of one.
+
+    None as well where the kernel does not tell, this time: who owns a folder is then judged as outside of one.
+    """
+    try:
+        return _read_unmapped_uids()
+    except (OSError, ValueError):
+        return frozenset()
+
+
+@cache
+def _read_unmapped_uids() -> frozenset[int]:
+    inside, outside, count = map(int, Path("/proc/self/uid_map").read_text("ascii").split()[:3])
+    if (inside, outside) == (0, 0) and count >= 2**32 - 1:
         return frozenset()
     return frozenset({int(Path("/proc/sys/kernel/overflowuid").read_text("ascii"))})
 

@@ -24,7 +24,7 @@ T0 = 1_800_000_000
 UP = 5_000
 
 
-def at(wall_s: int, boottime_s: int = UP, boot_id: str = "one") -> ClockReading:
+def at(wall_s: int, boottime_s: int = UP, boot_id: str | None = "one") -> ClockReading:
     return ClockReading(wall_s=Wall(wall_s), boottime_s=boottime_s, boot_id=boot_id)
 
 
@@ -475,6 +475,47 @@ def read(clock_json: Json) -> ClockState:
 def test_thumbprints_that_begin_with_a_hyphen_or_underscore_are_kept() -> None:
     mark = replace(START, lifts={"-abc": 1, "_abc": 2}, disagreed_s=7)
     assert read(effective_time.to_json(mark)) == mark
+
+
+# ---- a boot that the kernel does not tell
+
+
+def untold(seconds: int, *, ahead_s: int = 0) -> ClockReading:
+    """As `after`, where the kernel does not tell its boot id."""
+    return at(T0 + seconds + ahead_s, UP + seconds, None)
+
+
+def test_where_no_boot_is_told_time_runs_with_the_wall_clock() -> None:
+    mark = effective_time.first(untold(0), T0)
+    for hour in range(1, 24 * 365):
+        mark = effective_time.advance(mark, untold(hour * HOUR_S))
+    assert now(mark) == T0 + (24 * 365 - 1) * HOUR_S
+    assert read(effective_time.to_json(mark)) == mark
+
+
+def test_a_wall_clock_far_behind_adds_what_ran_since_and_not_the_whole_uptime_again() -> None:
+    mark = effective_time.first(untold(0), T0)
+    for hour in range(1, 100):
+        mark = effective_time.advance(mark, untold(hour * HOUR_S, ahead_s=-30 * DAY_S))
+    assert now(mark) == T0 + 99 * HOUR_S
+
+
+def test_a_boot_that_is_told_again_is_no_more_than_what_ran() -> None:
+    mark = effective_time.first(untold(0), T0)
+    assert now(effective_time.advance(mark, after(HOUR_S, ahead_s=-30 * DAY_S))) == T0 + HOUR_S
+    known = effective_time.advance(START, untold(HOUR_S, ahead_s=-30 * DAY_S))
+    assert now(known) == T0 + HOUR_S
+
+
+def test_uptime_that_went_back_is_a_new_boot_and_counts_whole() -> None:
+    mark = effective_time.first(untold(0), T0)
+    assert now(effective_time.advance(mark, at(T0 - 30 * DAY_S, 60, None))) == T0 + 60
+
+
+def test_a_hold_counts_no_uptime_of_before_the_mark_where_no_boot_is_told() -> None:
+    mark = effective_time.first(untold(0), T0)
+    later = effective_time.advance(mark, at(T0 + 20 * HOUR_S, UP + HOUR_S, None))
+    assert effective_time.leapt_s(mark, later) == now(later) - T0 - HOUR_S > 0
 
 
 GOOD = effective_time.to_json(START)

@@ -274,3 +274,11 @@ def test_a_revocation_comes_by_file_too(made: Vendor) -> None:
     server.carry(server.list())
     assert server.agent.license()["reasons"] == ["revoked"]
     assert server.days(3)["state"] == "revoked"
+
+
+# ---- a kernel that does not tell its boot
+
+
+def test_a_server_whose_kernel_tells_no_boot_id_stays_active(customer: Customer) -> None:
+    customer.agent.clock.boot_id = None
+    assert customer.days(40)["state"] == "active"

@@ -7,6 +7,9 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.simulated.memory_files import MemoryFiles, Stopped
+from fixtures.unreadable import FAULTS, spoil
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import AgentError, Bug, Misconfigured, Storage, Unreadable
 from opanel_agent.system.storage.files import Files, LocalFiles, Syscalls
@@ -422,6 +426,40 @@ def test_the_directory_must_be_of_the_owner_or_of_root(path: Path) -> None:
     assert LocalFiles().read(path, max_bytes=100, owners=frozenset({12345})) == OLD
     os.chown(path.parent, 0, -1)
     assert LocalFiles().read(path, max_bytes=100, owners=frozenset({12345})) == OLD
+
+
+JUDGE = """
+import os, sys
+from pathlib import Path
+from opanel_agent.system.storage.files import LocalFiles
+print(LocalFiles().read(Path(sys.argv[1]), max_bytes=100, owners=frozenset({os.geteuid()})))
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("fault", sorted({*FAULTS} - {"ENOENT", "EIO"}))  # /proc/self is another process's there
+def test_where_the_kernel_does_not_tell_of_a_user_namespace_owners_are_judged_as_outside(
+    path: Path, tmp_path: Path, fault: str
+) -> None:
+    """Bound over the real uid_map, in a mount namespace: exec keeps the process's number."""
+    unshare, odd = shutil.which("unshare"), tmp_path / "odd"
+    if unshare is None:
+        pytest.skip("unshare is not installed")
+    path.write_bytes(OLD)
+    spoil(odd, fault)
+    script = 'mount --bind "$(realpath "$1")" /proc/$$/uid_map && exec "$2" -c "$3" "$4"'
+    for owner, expected in ((0, f"{OLD!r}\n"), (65534, "")):
+        os.chown(path.parent, owner, -1)
+        finished = subprocess.run(
+            [unshare, "-m", "sh", "-c", script, "sh", str(odd), sys.executable, JUDGE, str(path)],
+            env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert finished.stdout == expected, finished.stderr
+        assert ("file_owner" in finished.stderr) is (owner != 0), finished.stderr
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
