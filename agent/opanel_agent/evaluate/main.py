@@ -70,7 +70,6 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
     kind = intent.text("intent", max_length=16)
     command = _handler(kind)
     paths = ports.paths
-    directories = (paths.held, paths.sent, paths.receipts, paths.erasure, paths.ready)
     unsaved = Unsaved()
     unsaved.attempt(paths.state_dir.name, partial(ports.files.make_dir, paths.state_dir, mode=0o700))
     unsaved.attempt(paths.state_dir.name, partial(ports.files.restore_access, paths.state_dir))
@@ -79,12 +78,7 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
             held.enter_context(state_files.locked(ports.files, paths.lock))
         except Unreadable as trouble:
             return _without_state(ports, without_state.unusable(paths, trouble))
-        for directory in directories:
-            unopened = unsaved.attempt(directory.name, partial(state_files.open_folder, ports.files, directory))
-            if unopened is not None:
-                ports = replace(ports, files=FilesWithout(ports.files, directory, unopened))
-        for directory in (paths.state_dir, *directories):
-            unsaved.attempt(directory.name, partial(ports.files.sweep, directory))
+        ports = _open_folders(ports, unsaved)
         context = begin_pass(ports, whole_ledger=kind in _WHOLE_LEDGER)
         install.share_roots(ports, context.inputs.first_root, context.inputs.root)
         unsaved.attempt(paths.bundle.name, partial(install.begin_waiting, context))
@@ -157,6 +151,19 @@ class Unsaved:
             log_event("state_not_saved", level="error", file=file, error=str(error))
             return error
         return None
+
+
+def _open_folders(ports: Ports, unsaved: Unsaved) -> Ports:
+    """Opens the state's folders and sweeps them; a folder that does not open is one that the pass does without."""
+    paths = ports.paths
+    directories = (paths.held, paths.sent, paths.receipts, paths.erasure, paths.ready)
+    for directory in directories:
+        unopened = unsaved.attempt(directory.name, partial(state_files.open_folder, ports.files, directory))
+        if unopened is not None:
+            ports = replace(ports, files=FilesWithout(ports.files, directory, unopened))
+    for directory in (paths.state_dir, *directories):
+        unsaved.attempt(directory.name, partial(ports.files.sweep, directory))
+    return ports
 
 
 def _keep_license(ports: Ports, license_: Json) -> None:

@@ -81,6 +81,29 @@ class Served:
 def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
     """The ASGI application; `log` gets one line for each request that was answered."""
 
+    async def broken(_request: Request, error: Exception) -> Response:
+        log(f"error {error}")  # an AgentError: a code, a detail and values of ours, never a payload's
+        return problem("unavailable", 503, "unavailable_here")
+
+    managed = Managed(
+        authority=served.authority,
+        now=served.now,
+        elapsed=served.elapsed,
+        log=log,
+        wrong_keys=served.wrong_keys,
+        webhook_tests=served.webhook_tests,
+    )
+    manage = Mount(management.PREFIX, management.application(managed))
+    handlers = {AgentError: broken, HTTPException: _no_such}
+    routes = [*_published(served), *_received(served), *_watched(served), manage]
+    inner = Starlette(routes=routes, exception_handlers=handlers)
+    inner.router.redirect_slashes = False  # one address each; nothing here redirects
+    return _Logged(inner, log)
+
+
+def _published(served: Served) -> list[BaseRoute]:
+    """Signed documents, the same bytes for everybody: the status lists, the roots, the advisories."""
+
     async def status(request: Request) -> Response:
         shard = _SHARDS.get(request.path_params.get("name", ""))
         if shard is None:
@@ -95,40 +118,27 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
         text = await run_in_threadpool(advisories.published, served.authority, now=served.now())
         return Response(text, media_type=JOSE)
 
-    routes: list[BaseRoute] = [
+    return [
         Route("/v1/status.jwt", status),
         Route("/v1/status/{name}", status),
         Route("/v1/roots.jws", roots),
         Route("/v1/advisories.jws", advisory_set),
+    ]
+
+
+def _received(served: Served) -> list[BaseRoute]:
+    """What agents send: license requests, rights requests, and a report for each purpose that is based on consent."""
+    routes: list[BaseRoute] = [
         Route("/v1/bundles", _post(served, JSON, partial(_bundle, served)), methods=["POST"]),
         Route("/v1/activations", _post(served, JOSE, partial(_signed, served, "activation")), methods=["POST"]),
         Route("/v1/releases", _post(served, JOSE, partial(_signed, served, "release")), methods=["POST"]),
         Route("/v1/renewals", _post(served, JOSE, partial(_signed, served, "renewal")), methods=["POST"]),
         Route("/v1/rights", _rights(served), methods=["POST"]),
     ]
-    routes += _watched(served)
     for purpose in CONSENT_BASED:
         report = _post(served, JSON, partial(_report, served, purpose))
         routes.append(Route(f"/v1/reports/{purpose.value}", report, methods=["POST"]))
-
-    managed = Managed(
-        authority=served.authority,
-        now=served.now,
-        elapsed=served.elapsed,
-        log=log,
-        wrong_keys=served.wrong_keys,
-        webhook_tests=served.webhook_tests,
-    )
-    routes.append(Mount(management.PREFIX, management.application(managed)))
-
-    async def broken(_request: Request, error: Exception) -> Response:
-        log(f"error {error}")  # an AgentError: a code, a detail and values of ours, never a payload's
-        return problem("unavailable", 503, "unavailable_here")
-
-    handlers = {AgentError: broken, HTTPException: _no_such}
-    inner = Starlette(routes=routes, exception_handlers=handlers)
-    inner.router.redirect_slashes = False  # one address each; nothing here redirects
-    return _Logged(inner, log)
+    return routes
 
 
 def _watched(served: Served) -> list[BaseRoute]:

@@ -9,6 +9,7 @@ timer knows neither slow headers nor slow bodies.)
 """
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import h11
@@ -21,7 +22,61 @@ REPLY_S: Final = 120.0
 _Waiting = dict[H11Protocol, asyncio.TimerHandle]
 
 
-def protocol(  # noqa: C901 - a class whose counts are its closure
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Deadlines:
+    """What each connection is waited for, with its deadline; in each stage the one waited for longest stands first."""
+
+    headers_s: float
+    body_s: float
+    reply_s: float
+    asking: _Waiting = field(default_factory=dict)
+    sending: _Waiting = field(default_factory=dict)  # a body whose headers have come
+    answered: _Waiting = field(default_factory=dict)
+
+    def opened(self, connection: H11Protocol) -> None:
+        self._wait(connection, self.asking, self.headers_s)
+
+    def received(self, connection: H11Protocol) -> None:
+        """Something came: a body has begun, or a request is complete."""
+        if connection.conn.their_state is h11.SEND_BODY and connection not in self.sending:
+            self._wait(connection, self.sending, self.body_s)
+        elif connection.conn.their_state not in {h11.IDLE, h11.SEND_BODY} and connection not in self.answered:
+            self._wait(connection, self.answered, self.reply_s)
+
+    def replied(self, connection: H11Protocol) -> None:
+        """The reply is written, though it may not be read yet."""
+        if connection.transport.is_closing() or _unread(connection):
+            self._wait(connection, self.answered, self.reply_s)
+        elif connection.conn.their_state is h11.IDLE:
+            self._wait(connection, self.asking, self.headers_s)
+        elif connection.conn.their_state is h11.SEND_BODY:  # answered before its body was there
+            self._wait(connection, self.sending, self.body_s)
+
+    def leave(self, connection: H11Protocol) -> None:
+        for stage in (self.asking, self.sending, self.answered):
+            timer = stage.pop(connection, None)
+            if timer is not None:
+                timer.cancel()
+
+    def make_room(self, newest: H11Protocol) -> None:
+        quiet = (each for stage in (self.asking, self.sending) for each in stage if each is not newest)
+        unread = (each for each in self.answered if _unread(each))
+        self._end(next(quiet, None) or next(unread, newest))
+
+    def _wait(self, connection: H11Protocol, stage: _Waiting, seconds: float) -> None:
+        self.leave(connection)
+        stage[connection] = connection.loop.call_later(seconds, self._end, connection)
+
+    def _end(self, connection: H11Protocol) -> None:
+        """Close it; to write first what nobody reads would take for ever."""
+        self.leave(connection)
+        if _unread(connection):
+            connection.transport.abort()
+        else:
+            connection.transport.close()
+
+
+def protocol(
     *,
     max_connections: int = MAX_CONNECTIONS,
     headers_s: float = HEADERS_S,
@@ -29,61 +84,27 @@ def protocol(  # noqa: C901 - a class whose counts are its closure
     reply_s: float = REPLY_S,
 ) -> type[H11Protocol]:
     """The protocol of uvicorn with those limits; each class counts its own connections."""
-    # what a connection is waited for, with its deadline; in each the one that has been waited for longest stands first
-    asking: _Waiting = {}
-    sending: _Waiting = {}  # a body whose headers have come
-    answered: _Waiting = {}
-
-    def wait(connection: H11Protocol, stage: _Waiting, seconds: float) -> None:
-        leave(connection)
-        stage[connection] = connection.loop.call_later(seconds, end, connection)
-
-    def leave(connection: H11Protocol) -> None:
-        for stage in (asking, sending, answered):
-            timer = stage.pop(connection, None)
-            if timer is not None:
-                timer.cancel()
-
-    def end(connection: H11Protocol) -> None:
-        """Close it; to write first what nobody reads would take for ever."""
-        leave(connection)
-        if _unread(connection):
-            connection.transport.abort()
-        else:
-            connection.transport.close()
-
-    def make_room(newest: H11Protocol) -> None:
-        quiet = (each for stage in (asking, sending) for each in stage if each is not newest)
-        unread = (each for each in answered if _unread(each))
-        end(next(quiet, None) or next(unread, newest))
+    deadlines = _Deadlines(headers_s=headers_s, body_s=body_s, reply_s=reply_s)
 
     class Limited(H11Protocol):
         def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn declares it
             super().connection_made(transport)
-            wait(self, asking, headers_s)
+            deadlines.opened(self)
             if len(self.connections) > max_connections:
-                make_room(self)
+                deadlines.make_room(self)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            leave(self)
+            deadlines.leave(self)
             super().connection_lost(exc)
 
         def handle_events(self) -> None:
             super().handle_events()
-            if self.conn.their_state is h11.SEND_BODY and self not in sending:
-                wait(self, sending, body_s)
-            elif self.conn.their_state not in {h11.IDLE, h11.SEND_BODY} and self not in answered:
-                wait(self, answered, reply_s)
+            deadlines.received(self)
 
         def on_response_complete(self) -> None:
-            leave(self)
+            deadlines.leave(self)
             super().on_response_complete()
-            if self.transport.is_closing() or _unread(self):
-                wait(self, answered, reply_s)
-            elif self.conn.their_state is h11.IDLE:
-                wait(self, asking, headers_s)
-            elif self.conn.their_state is h11.SEND_BODY:  # answered before its body was there
-                wait(self, sending, body_s)
+            deadlines.replied(self)
 
     return Limited
 

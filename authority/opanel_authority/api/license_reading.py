@@ -17,7 +17,12 @@ from opanel_authority.lifecycle.listing import Filter, LicenseState
 
 def add_reading(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: ANN401 - FastAPI's marker
     """Lists, one license, its bundle, the change log."""
+    _add_list(app, managed, reader)
+    _add_license(app, managed, reader)
+    _add_changes(app, managed, reader)
 
+
+def _add_list(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: ANN401 - as above
     @app.get("/licenses", response_model=Licenses, operation_id="listLicenses")
     def list_licenses(  # noqa: PLR0917 - a filter each
         holder: Holder = reader,
@@ -45,6 +50,8 @@ def add_reading(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: A
             found = listing.page(books, wanted, now=managed.now(), cursor=cursor, limit=limit)
         return {"items": [*found.items], "next_cursor": found.next_cursor}
 
+
+def _add_license(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: ANN401 - as above
     @app.get("/licenses/{handle}", response_model=LicenseDetail, operation_id="showLicense")
     def show_license(handle: str, holder: Holder = reader) -> Mapping[str, Any]:
         """One license, by its id, its key, the key's eight hex digits or SHA-256, or the order id."""
@@ -59,6 +66,8 @@ def add_reading(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: A
             row = find_license(books, handle, delegation=holder.delegation)
             return {"id": str(listing.claims_of(row)["jti"]), "bundle": row.text}
 
+
+def _add_changes(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: ANN401 - as above
     @app.get("/changes", response_model=Changes, operation_id="listChanges")
     def list_changes(
         holder: Holder = reader,
