@@ -213,7 +213,7 @@ def builds(place: Path) -> None:
 
 
 def self_contained(place: Path) -> None:
-    """The repositories alone: nothing of the source is in such a guest."""
+    """The repositories and the tar: nothing of the source is in such a guest."""
     with _keys() as home:
         for name in ("previous", "current"):
             tree(place / name)
@@ -222,6 +222,8 @@ def self_contained(place: Path) -> None:
                 call(place / name, PREVIOUS)
             _repository(place, name, home, "--self-contained")
             _draft(place, name, "--self-contained")
+            if name == "current":
+                _tar(place, name)
             shutil.rmtree(place / name)
 
 
@@ -267,6 +269,11 @@ def _repository(place: Path, name: str, keys: str, *options: str, into: str = ""
         env={**os.environ, "GNUPGHOME": keys},
         capture_output=True,
     )
+
+
+def _tar(place: Path, name: str) -> None:
+    build, out = str(place / name / "packaging/build"), str(place / "tar")
+    subprocess.run([build, "tar", "--root", FIRST_ROOT, "--out", out], check=True, stdout=subprocess.DEVNULL)
 
 
 def _draft(place: Path, name: str, *options: str) -> None:

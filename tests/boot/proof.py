@@ -59,6 +59,7 @@ SELF_CONTAINED_STORIES: Final = (
     ("signals", walls.signals_hold),
     ("rebooted", life.is_rebooted),
     ("upgraded, removed, purged", self_contained.is_upgraded_and_removed),
+    ("the tar", self_contained.is_installed_from_the_tar),
 )
 
 

@@ -3,11 +3,15 @@
 What is told of the agent afterwards is what the other stories tell: it lies where install.sh would have laid it.
 """
 
+import subprocess
+
+from boot.file_tree import changed, read
 from boot.guest import AGENT, TOOLS, UNITS
 from boot.host import PREVIOUS, REPOSITORY
 from boot.scenario import PYTHON, STANDS, Scenario, version_of
 from boot.stories import package, published
 from boot.stories.install import TURKISH_NO, control
+from boot.stories.removal import USERS
 
 PLACE = "/opt/opanel-agent"
 
@@ -43,7 +47,9 @@ def _runs_on_its_own(scene: Scenario) -> None:
     libc = ("/libc", "/libm", "/libdl", "/libpthread", "/libutil", "/librt", "/ld-", "/locale/", "/gconv", "/libnss")
     others = [path for path in mapped if not path.startswith(f"{PLACE}/") and not any(each in path for each in libc)]
     checks.same("the daemon maps no library of the system's but libc's", [], others)
-    checks.true("and its own Python", found=any(path.startswith(f"{PLACE}/env/bin/python") for path in mapped))
+    checks.true(
+        "and its own Python", found=any(path.startswith(f"{PLACE}/env") and "/bin/python" in path for path in mapped)
+    )
     loaded = guest.must(f"{PLACE}/env/bin/python", "-I", "-c", "import ssl; print(ssl.get_default_verify_paths()[2:])")
     checks.true("OpenSSL looks for its settings in its own place", found=f"{PLACE}/ssl" in loaded, reason=loaded)
 
@@ -70,3 +76,31 @@ def is_upgraded_and_removed(scene: Scenario) -> None:
     checks.soon("its cage stands", lambda: scene.isolation() == STANDS)
     package.is_removed(scene, scene.before, package.SELF_CONTAINED)
     checks.same("nothing is left in its place", "", guest.sh(f"ls -d {PLACE} {TOOLS}/../opanel-agent || true"))
+
+
+def is_installed_from_the_tar(scene: Scenario) -> None:
+    """Without a package manager: by install.sh, with the Python that lies beside it."""
+    checks, guest = scene.checks, scene.guest
+    version = version_of(REPOSITORY)
+    before = read(guest.root)
+    scene.settle()
+    # From outside: a minimal Debian has no xz.
+    archive = guest.path(f"{TOOLS}/tar/opanel-agent-{version}-x86_64.tar.xz")
+    subprocess.run(["tar", "-C", guest.path("/root"), "-xJf", archive], check=True)
+    install = f"/root/opanel-agent-{version}/install.sh"
+    ran = guest.run(install, "--lang", "en")
+    checks.succeeds("install.sh of the tar installs", ran)
+    checks.true("it contacts nobody", found="Hosts that will be contacted: none." in ran.both, reason=ran.both)
+    checks.soon("it answers", guest.answers)
+    checks.soon("each unit runs", lambda: all(guest.unit(unit, "ActiveState") == "active" for unit in UNITS))
+    checks.soon("it finds every wall of its cage standing", lambda: scene.isolation() == STANDS)
+    _runs_on_its_own(scene)
+    published.is_verified(scene, "current")
+    laid = read(guest.root)
+    checks.succeeds("installed again, it succeeds", guest.run(install, "--lang", "en"))
+    checks.same("and nothing is changed by that", [], changed(laid, read(guest.root)))
+    removing = ("/opt/opanel-agent/install.sh", "--uninstall", "--purge", "--no-export")
+    checks.succeeds("it is purged", guest.run(*removing))
+    guest.must("rm", "-r", f"/root/opanel-agent-{version}")
+    left = [each for each in changed(before, read(guest.root)) if each not in USERS]  # apt had left them
+    checks.same("but for the accounts, the file system is what it was before", [], left)
