@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fixtures.daemon.live_daemon import AGENT
+from fixtures.processes import ended
 
 TICKS = Path(__file__).parents[2] / "fixtures/daemon/daemon_clock_program.py"
 DAY_S = 86_400
@@ -78,6 +79,7 @@ def test_a_turn_that_hangs_does_not_feed_the_watchdog(tmp_path: Path, hangs: int
         subprocess.Popen(
             command(tmp_path / "r", ticks=9, next_run_s=4, hangs=hangs), env=environment, stdout=subprocess.PIPE
         ) as hanging,
+        ended(hanging),
     ):
         assert hanging.stdout is not None
         assert hanging.stdout.readline() == b"hangs\n"

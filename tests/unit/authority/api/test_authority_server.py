@@ -14,6 +14,7 @@ import pytest
 
 from fixtures.authority.authority_server import JOSE, JSON, Served, environment, serving
 from fixtures.authority.vendor import DAY, RESELLER, vendor
+from fixtures.processes import ended
 from opanel_agent.core.codec.strict_json import dumps, loads
 from opanel_agent.core.documents import advisory, status_list
 from opanel_agent.core.documents import root as roots
@@ -241,9 +242,9 @@ def test_damaged_books_are_one_line_and_a_503(tmp_path: Path) -> None:
 def test_requests_go_to_stderr_without_a_log_file(tmp_path: Path) -> None:
     vendor(tmp_path, now=int(time.time()))
     command = [sys.executable, "-m", "opanel_authority", "serve", "--dir", str(tmp_path / "vendor")]
-    with subprocess.Popen(
-        [*command, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-    ) as process:
+    command += ["--listen", "127.0.0.1:0"]
+    piped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    with piped as process, ended(process):
         assert process.stdout is not None
         port = int(process.stdout.readline().decode().rpartition(":")[2])
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
