@@ -69,7 +69,10 @@ class Host:
         self.text("proc/self/mountinfo", "\n".join([f"29 1 {number} / / rw shared:1 - {fs_type} {source} rw", *more]))
 
     def components(self) -> dict[str, str]:
-        return dict(binding.normalize({**LocalMachine({}, self.root).components(), "agent_key": self.key}))
+        return dict(binding.normalize({**LocalMachine({}, self.root).components().found, "agent_key": self.key}))
+
+    def unread(self) -> frozenset[str]:
+        return LocalMachine({}, self.root).components().unread
 
 
 def plain(host: Host) -> None:

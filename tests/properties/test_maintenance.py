@@ -4,8 +4,23 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.unreadable import BY_ERRNO, FAULTS, spoil
+from opanel_agent.core.documents.activation import Bind
 from opanel_agent.core.license import binding
-from properties.maintenance import KINDS, Host, container, disk_only, matched, plain
+from properties.maintenance import (
+    KINDS,
+    SALT,
+    Change,
+    Host,
+    container,
+    disk_only,
+    dmi_only,
+    matched,
+    nvme,
+    plain,
+    raid,
+    virtio,
+)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -79,3 +94,64 @@ def test_every_kind_changes_something_or_says_that_nothing_is_read(tmp_path: Pat
         "container on another host",
         "container without the id of its host's disk",
     }
+
+
+# ---- what cannot be read is no part that changed
+
+HOSTS: dict[str, Change] = {
+    "plain": plain,
+    "disk only": disk_only,
+    "DMI only": dmi_only,
+    "RAID": raid,
+    "NVMe": nvme,
+    "virtio": virtio,
+    "container": container,
+}
+
+
+def _files(host: Host) -> list[str]:
+    """Every file that a machine of this kind tells something in; links into the kernel's tree are not among them."""
+    return sorted(
+        str(each.relative_to(host.root)) for each in host.root.rglob("*") if each.is_file() and not each.is_symlink()
+    )
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", HOSTS)
+def test_no_file_that_fails_makes_another_machine_of_a_server_where_anything_else_tells(
+    name: str, fault: str, tmp_path: Path
+) -> None:
+    """Each file by itself. At worst the only evidence of the platform is gone: then the key stays, and a bounded grace."""
+    lay = HOSTS[name]
+    pattern = Host(tmp_path / "pattern")
+    lay(pattern)
+    for number, path in enumerate(_files(pattern)):
+        host = Host(tmp_path / str(number))
+        lay(host)
+        before = host.components()
+        k, p = binding.quorum(before)
+        bind = Bind(salt=SALT, components=binding.digests(SALT, before), k=k, p=p)
+        spoil(host.root / path, fault)
+        here, unread = host.components(), host.unread()
+        found = binding.match(bind, here, unread)
+        assert binding.identity(binding.fingerprints(before), here, unread) is binding.Identity.SAME, path
+        assert "agent_key" in found.matched, path
+        if fault in BY_ERRNO or path == "proc/self/mountinfo":
+            assert found.ok or found.undecided, (path, found)
+        else:
+            assert found.ok or found.platform_matched == 0, (path, found)
+
+
+def test_one_disk_that_cannot_be_read_leaves_the_match_undecided_until_it_can(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    disk_only(host)
+    before = host.components()
+    bind = Bind(salt=SALT, components=binding.digests(SALT, before), k=2, p=1)
+    spoil(tmp_path / "sys/devices/sda/device/wwid", "EIO")
+    assert host.unread() == {"boot_disk"}
+    assert binding.match(bind, host.components(), host.unread()).undecided
+    spoil(tmp_path / "sys/devices/sda/device/wwid", "ENOENT")
+    assert host.unread() == frozenset()
+    found = binding.match(bind, host.components(), host.unread())
+    assert not found.ok
+    assert not found.undecided

@@ -132,7 +132,7 @@ def _list_rules_until(bundle: Bundle, inputs: Inputs, state: AgentState, shard: 
 def _match(inputs: Inputs) -> binding.Match | None:
     if inputs.bundle is None or inputs.bundle.activation is None:
         return None
-    return binding.match(inputs.bundle.activation.bind, inputs.components)
+    return binding.match(inputs.bundle.activation.bind, inputs.components, inputs.unread)
 
 
 def _remarks(inputs: Inputs, failure: str | None) -> tuple[Reason, ...]:

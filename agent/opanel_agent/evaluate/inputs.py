@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codec.strict_json import loads
@@ -66,14 +66,23 @@ class Documents:
         return replace(self, status_lists={**self.status_lists, listed.shard: listed})
 
 
+class MachineIdentity(NamedTuple):
+    """The three members of `Inputs` that tell which machine this is."""
+
+    components: Mapping[str, str]
+    unread: frozenset[str]
+    key_id: str | None
+
+
 @frozen
 class Inputs:
     """Everything that a pass has read. An effect that changes one of them puts a changed copy in its place.
 
     `clock` is the raw reading, `clock_state` what it came to in effective time. `components` are this machine's binding
-    components without junk; `key_id` is the thumbprint of the agent's own key, None without one. `clone`: the consents
-    were given for another machine. `isolated`: systemd runs fetch and courier; `unprotected` names the missing sandbox
-    rules. `leapt_s`: by how much the clock went ahead since the last pass beyond the uptime.
+    components without junk, `unread` the types of which not everything could be read; `key_id` is the thumbprint of the
+    agent's own key, None without one. `clone`: the consents were given for another machine. `isolated`: systemd runs
+    fetch and courier; `unprotected` names the missing sandbox rules. `leapt_s`: by how much the clock went ahead since the
+    last pass beyond the uptime.
     """
 
     settings: Settings
@@ -87,6 +96,7 @@ class Inputs:
     clock_state: ClockState
     documents: Documents
     components: Mapping[str, str]
+    unread: frozenset[str]
     key_id: str | None
     isolated: bool
     unprotected: tuple[str, ...] = field(default=())
@@ -110,7 +120,7 @@ def load_inputs(ports: Ports, state: AgentState) -> Inputs:
     first = trust.first_root(ports.files, ports.paths, settings)
     root = _newest_root(ports, first)
     clock = ports.clock.read()
-    components, key_id = machine_identity(ports)
+    identity = machine_identity(ports)
     clock_state, leapt_s = _clock_state(ports, root, clock)
     return Inputs(
         settings=settings,
@@ -123,8 +133,9 @@ def load_inputs(ports: Ports, state: AgentState) -> Inputs:
         clock=clock,
         clock_state=clock_state,
         documents=load_documents(ports.files, ports.paths, root, state),
-        components=components,
-        key_id=key_id,
+        components=identity.components,
+        unread=identity.unread,
+        key_id=identity.key_id,
         isolated=ports.network.isolated,
         unprotected=ports.sandbox.missing() if ports.network.isolated else (),
         leapt_s=leapt_s,
@@ -155,13 +166,13 @@ def load_documents(files: Files, paths: Paths, root: Root, state: AgentState) ->
     )
 
 
-def machine_identity(ports: Ports) -> tuple[dict[str, str], str | None]:
+def machine_identity(ports: Ports) -> MachineIdentity:
     """Returns the binding components, junk left out, the agent's own key among them; and that key's thumbprint."""
-    raw = dict(ports.machine.components())
+    found, unread = ports.machine.components()
     key = agent_key.load(ports.files, ports.paths)
-    if key is not None:
-        raw["agent_key"] = key.public.kid
-    return dict(binding.normalize(raw)), None if key is None else key.public.kid
+    key_id = None if key is None else key.public.kid
+    raw = found if key_id is None else {**found, "agent_key": key_id}
+    return MachineIdentity(binding.normalize(raw), unread, key_id)
 
 
 def _bundle(files: Files, paths: Paths, root: Root) -> tuple[Bundle | None, Untrusted | None]:

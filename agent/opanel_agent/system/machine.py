@@ -13,6 +13,7 @@ Sources, as readable inside the service's sandbox: /etc, /proc, /run/udev/data, 
 systemd loads for us, and cloud-init's instance-id. Hostname, addresses and MAC are never read.
 """
 
+import errno
 import hashlib
 import hmac
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from opanel_agent import __version__
-from opanel_agent.core.license.binding import BOOT_DISKS, canonical
+from opanel_agent.core.license.binding import BOOT_DISKS, TYPES, canonical
 from opanel_agent.core.reporting import fingerprint
 from opanel_agent.core.values import frozen
 from opanel_agent.system.log import log_event
@@ -41,12 +42,27 @@ _PACKAGE_MARK: Final = "opt/opanel-agent/package"
 # kernels have changed it (a quirk for a maker's bogus ones), while the serial stayed.
 _DISK_NAMES: Final = ("wwid", "device/wwid", "serial", "device/serial")
 _NVME_NAMES: Final = ("serial", "device/serial", "wwid", "device/wwid")
+# With which the kernel says that there is nothing to tell; a disk without a name answers the last four (sd, scsi_dh).
+_ABSENT: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP}
+)
+
+
+class Components(NamedTuple):
+    """`found`: raw values by component type. `unread`: the types of which not everything could be read.
+
+    What is not there is evidence: it may be another machine. What could not be read is none, as an input/output error or
+    a missing permission. A type may be both: some disks of several, a machine id that may be one boot's.
+    """
+
+    found: Mapping[str, str]
+    unread: frozenset[str]
 
 
 class Machine(Protocol):
     """Collects facts of a machine. Tests replace it."""
 
-    def components(self) -> Mapping[str, str]:
+    def components(self) -> Components:
         """Raw values by component type; a type that this machine does not tell is missing. Without the agent's key."""
         ...
 
@@ -102,19 +118,31 @@ class LocalMachine:
         self._root = root
         self._kernel = kernel
         self._code = code
+        self._failed = False
 
-    def components(self) -> Mapping[str, str]:
+    def components(self) -> Components:
         """Returns the raw identifiers that this machine has, by component type."""
-        devices = _collected("root_device", self._root_devices) or ()
-        disks = _collected("boot_disk", lambda: self._disk_names(devices))
+        unread: set[str] = set()
+
+        def collect(name: str, read: Callable[[], T]) -> T | None:
+            self._failed = False
+            value = _collected(name, lambda: (read(),))
+            if self._failed or value is None:
+                unread.add(name)
+            return None if value is None else value[0]
+
+        devices = collect("root_device", self._root_devices) or ()
+        disks = collect(BOOT_DISKS[0], lambda: self._disk_names(devices))
         found = {
-            "machine_id": _collected("machine_id", self._machine_id),
-            "root_fs_uuid": _collected("root_fs_uuid", lambda: self._file_system_uuid(devices)),
-            "dmi_product_uuid": _collected("dmi_product_uuid", self._product_uuid),
+            "machine_id": collect("machine_id", self._machine_id),
+            "root_fs_uuid": collect("root_fs_uuid", lambda: self._file_system_uuid(devices)),
+            "dmi_product_uuid": collect("dmi_product_uuid", self._product_uuid),
             **dict(zip(BOOT_DISKS, disks or (), strict=False)),
-            "cloud_instance_id": self._text("var/lib/cloud/data/instance-id"),
+            "cloud_instance_id": collect("cloud_instance_id", lambda: self._text("var/lib/cloud/data/instance-id")),
         }
-        return {kind: value for kind, value in found.items() if value}
+        if "root_device" in unread:
+            unread |= {"root_fs_uuid", BOOT_DISKS[0]}
+        return Components({kind: value for kind, value in found.items() if value}, frozenset(unread & TYPES.keys()))
 
     def facts(self, names: Collection[str], *, panel_version_file: Path | None) -> Mapping[str, str]:
         """Returns the coarse facts of the given names; `unknown` for what cannot be found out."""
@@ -138,7 +166,7 @@ class LocalMachine:
         if file is None:
             return fingerprint.UNKNOWN
         path = self._root / file.relative_to("/")
-        return fingerprint.series(_text(path) if path.is_file() else None)  # a FIFO would make us wait for ever
+        return fingerprint.series(self._read(path) if path.is_file() else None)  # a FIFO would make us wait for ever
 
     def _os_release(self) -> Mapping[str, str]:
         return fingerprint.os_release(self._text("etc/os-release") or self._text("usr/lib/os-release"))
@@ -160,7 +188,7 @@ class LocalMachine:
             cgroup=self._text("proc/self/cgroup"),
             maker=" ".join(filter(None, maker)) or None,
             hypervisor=self._text("sys/hypervisor/type"),
-            cpu=_text(self._root / "proc/cpuinfo", MAX_CPUINFO_BYTES),
+            cpu=self._read(self._root / "proc/cpuinfo", MAX_CPUINFO_BYTES),
         )
 
     def _machine_id(self) -> str | None:
@@ -175,18 +203,20 @@ class LocalMachine:
         directory = self._environ.get("CREDENTIALS_DIRECTORY")
         if directory is None:
             return self._text("sys/class/dmi/id/product_uuid")
-        text = _text(Path(directory) / "product_uuid")
+        text = self._read(Path(directory) / "product_uuid")
         return None if text == "absent" else text  # SetCredential= says so where the machine has no DMI
 
     def _mounts(self) -> list[_Mount]:
         """The lines of mountinfo that can be understood (proc_pid_mountinfo(5))."""
-        text = _text(self._root / "proc/self/mountinfo", MAX_MOUNTINFO_BYTES) or ""
+        text = self._read(self._root / "proc/self/mountinfo", MAX_MOUNTINFO_BYTES) or ""
         lines = (line.split(" ") for line in text.split("\n"))
-        return [
+        mounts = [
             _Mount(fields[2], fields[4], fields[dash + 1], fields[dash + 2])
             for fields in lines
             if "-" in fields and 5 < (dash := fields.index("-")) < len(fields) - 2
         ]
+        self._failed |= not mounts  # something is mounted wherever we run
+        return mounts
 
     def _root_devices(self) -> tuple[str, ...]:
         """`major:minor` of what is mounted at /, the last such line being on top, and of the other members of a pool."""
@@ -206,9 +236,9 @@ class LocalMachine:
         named = self._block_named(source.removeprefix("/dev/"))
         if named is None:
             return ()
-        systems = (_entries(each / "devices") for each in _entries(self._root / "sys/fs/btrfs"))
+        systems = (self._entries(each / "devices") for each in self._entries(self._root / "sys/fs/btrfs"))
         members = next((found for found in systems if named.name in {each.name for each in found}), [])
-        devices = (_text(each / "dev") for each in (named, *members))
+        devices = (self._read(each / "dev") for each in (named, *members))
         return tuple(dict.fromkeys(device for device in devices if device))
 
     def _block_named(self, name: str) -> Path | None:
@@ -216,12 +246,14 @@ class LocalMachine:
         blocks = self._root / "sys/class/block"
         mapped = name.removeprefix("mapper/")
         if mapped == name:
-            return blocks / name if (blocks / name).exists() else None
-        return next((each for each in _entries(blocks) if _text(each / "dm/name") == mapped), None)
+            return blocks / name if self._resolved(blocks / name) else None
+        return next((each for each in self._entries(blocks) if self._read(each / "dm/name") == mapped), None)
 
     def _pool_members(self, pool: str) -> tuple[str, ...]:
         """The devices that udev found to be of this ZFS pool; the kernel tells nobody but root."""
-        known = [each.name.removeprefix("b") for each in _entries(self._root / "run/udev/data") if each.name[0] == "b"]
+        known = [
+            each.name.removeprefix("b") for each in self._entries(self._root / "run/udev/data") if each.name[0] == "b"
+        ]
         members = (each for each in known if self._udev(each, "ID_FS_TYPE") == "zfs_member")
         return tuple(each for each in members if self._udev(each, "ID_FS_LABEL") == pool)
 
@@ -231,7 +263,7 @@ class LocalMachine:
     def _by_uuid(self, device: str) -> str | None:
         """Outside of the sandbox, and where udev keeps no database: the links that it or mdev made."""
         block = self._block(device)
-        for link in _entries(self._root / "dev/disk/by-uuid"):
+        for link in self._entries(self._root / "dev/disk/by-uuid"):
             if block is not None and link.is_symlink() and link.readlink().name == block.name:
                 return link.name
         return None
@@ -242,7 +274,7 @@ class LocalMachine:
         Sorted, because the order of the disks may change at a boot. Each may be what an activation was bound to.
         """
         blocks = [block for device in devices if (block := self._block(device)) is not None]
-        disks = dict.fromkeys(disk for block in blocks for disk in _disks(block))
+        disks = dict.fromkeys(disk for block in blocks for disk in self._disks(block))
         by_disk = [names for disk in disks if (names := self._names_of(disk))]
         preferred = sorted({names[0] for names in by_disk})
         others = sorted({name for names in by_disk for name in names[1:]} - {*preferred})
@@ -251,8 +283,8 @@ class LocalMachine:
     def _names_of(self, disk: Path) -> list[str]:
         """The kernel's names first, then udev's: either may write a number in another way one day, or not at all."""
         order = _NVME_NAMES if disk.name.startswith("nvme") else _DISK_NAMES
-        names = [text for name in order if (text := _text(disk / name))]
-        device = _text(disk / "dev")
+        names = [text for name in order if (text := self._read(disk / name))]
+        device = self._read(disk / "dev")
         by_udev = (self._udev(device, name) for name in ("ID_SERIAL_SHORT", "ID_WWN")) if device else ()
         one_each: dict[str, str] = {}
         for name in (*names, *filter(None, by_udev)):
@@ -260,16 +292,55 @@ class LocalMachine:
         return [*one_each.values()]
 
     def _block(self, device: str) -> Path | None:
-        path = self._root / "sys/dev/block" / device
-        return path.resolve() if path.exists() else None
+        return self._resolved(self._root / "sys/dev/block" / device)
 
     def _udev(self, device: str, name: str) -> str | None:
-        text = _text(self._root / "run/udev/data" / f"b{device}", MAX_MOUNTINFO_BYTES) or ""
+        text = self._read(self._root / "run/udev/data" / f"b{device}", MAX_MOUNTINFO_BYTES) or ""
         start = f"E:{name}="
         return next((line.removeprefix(start) for line in text.split("\n") if line.startswith(start)), None)
 
     def _text(self, path: str) -> str | None:
-        return _text(self._root / path)
+        return self._read(self._root / path)
+
+    def _read(self, path: Path, max_bytes: int = MAX_BYTES) -> str | None:
+        """The text of a small file, or None where it is not there, not ours to read, or no text."""
+        try:
+            with path.open("rb") as file:
+                text = file.read(max_bytes).decode("utf-8").strip(" \t\r\n\0")
+        except (OSError, UnicodeDecodeError) as failed:
+            self._note(failed)
+            return None
+        return text or None
+
+    def _entries(self, directory: Path) -> list[Path]:
+        try:
+            return sorted(directory.iterdir())
+        except OSError as failed:
+            self._note(failed)
+            return []
+
+    def _resolved(self, path: Path) -> Path | None:
+        """The path without links; None where nothing is there, or cannot be looked at."""
+        try:
+            return path.resolve(strict=True)
+        except (OSError, RuntimeError) as failed:  # links in a circle
+            self._note(failed)
+            return None
+
+    def _disks(self, block: Path) -> Iterator[Path]:
+        """The whole disks under a partition, a mapped device or an array."""
+        if self._resolved(block / "partition"):
+            yield from self._disks(block.parent)
+            return
+        slaves = self._entries(block / "slaves")
+        for slave in slaves:
+            if (below := self._resolved(slave)) is not None:
+                yield from self._disks(below)
+        if not slaves:
+            yield block
+
+    def _note(self, failed: Exception) -> None:
+        self._failed |= not isinstance(failed, OSError) or failed.errno not in _ABSENT
 
 
 def _collected(name: str, read: Callable[[], T]) -> T | None:
@@ -291,32 +362,3 @@ def app_specific(machine_id: bytes, app_id: bytes = APP_ID) -> str:
     digest[6] = digest[6] & 0x0F | 0x40
     digest[8] = digest[8] & 0x3F | 0x80
     return digest.hex()
-
-
-def _disks(block: Path) -> Iterator[Path]:
-    """The whole disks under a partition, a mapped device or an array."""
-    if (block / "partition").exists():
-        yield from _disks(block.parent)
-        return
-    slaves = list(_entries(block / "slaves"))
-    for slave in slaves:
-        yield from _disks(slave.resolve())
-    if not slaves:
-        yield block
-
-
-def _entries(directory: Path) -> list[Path]:
-    try:
-        return sorted(directory.iterdir())
-    except OSError:
-        return []
-
-
-def _text(path: Path, max_bytes: int = MAX_BYTES) -> str | None:
-    """The text of a small file, or None where it is not there, not ours to read, or no text."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(max_bytes).decode("utf-8").strip(" \t\r\n\0")
-    except (OSError, UnicodeDecodeError):
-        return None
-    return text or None

@@ -89,7 +89,7 @@ class LocalSandbox:
         """Returns the codes of the walls that do not hold or cannot be looked at."""
         return tuple(code for code, wall in WALLS.items() if not _holds(wall, self))
 
-    # the walls, each True where it holds; OSError where it cannot be looked at
+    # the walls, each True where it holds; OSError, ValueError or IndexError where it cannot be looked at
 
     def network_namespace(self) -> bool:
         """Not /sys/class/net: on systemd 252 it shows the host's (measured)."""
@@ -170,8 +170,8 @@ WALLS: Final[Mapping[str, Callable[[LocalSandbox], bool]]] = {
 
 
 def _holds(wall: Callable[[LocalSandbox], bool], cage: LocalSandbox) -> bool:
-    """What cannot be looked at is not known to hold."""
+    """What cannot be looked at, or is told in another form, is not known to hold."""
     try:
         return wall(cage)
-    except OSError:
+    except (OSError, ValueError, IndexError):
         return False

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.simulated.fake_machine import FACTS, FakeMachine
+from fixtures.unreadable import FAULTS, spoil
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.system.machine import Kernel, LocalMachine
 from opanel_agent.system.storage.resources import load_catalog
@@ -177,6 +178,20 @@ def test_whatever_a_collector_raises_its_value_is_unknown_and_a_line_says_so(
     assert all(f"kind={error.__name__}" in line for line in lines)
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("path", [*MACHINE, "sys/hypervisor/type", "usr/lib/os-release"])
+def test_no_file_that_fails_raises_or_makes_a_value_that_is_not_admitted(
+    tmp_path: Path, looks: list[str], path: str, fault: str
+) -> None:
+    local = machine(tmp_path, looks)
+    spoil(tmp_path / path, fault)
+    facts = local.facts(FACTS, panel_version_file=PANEL)
+    fields = load_catalog().fields("usage_statistics")
+    assert set(facts) == set(FACTS)
+    assert [name for name, value in facts.items() if not fields[name].admits(value)] == []
+    assert (facts["kernel"], facts["cpu_class"]) == ("6.1", "3-4")
+
+
 def test_folders_that_may_not_be_entered_or_lead_in_a_circle_are_unknown(tmp_path: Path) -> None:
     circle = tmp_path / "proc"
     circle.symlink_to("proc")
@@ -185,7 +200,7 @@ def test_folders_that_may_not_be_entered_or_lead_in_a_circle_are_unknown(tmp_pat
     local = LocalMachine({}, tmp_path, code=Path("/home/x.py"))
     facts = local.facts({"virtualization", "os_id", "panel_version"}, panel_version_file=Path("/etc/panel"))
     assert facts == {"virtualization": "unknown", "os_id": "other", "panel_version": "unknown"}
-    assert local.components() == {}
+    assert local.components().found == {}
 
 
 MEMINFO = """

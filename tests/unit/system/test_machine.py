@@ -48,7 +48,7 @@ class Layout:
         self.link(f"sys/class/block/{name}", f"sys/devices/{disk}/{name}")
 
     def found(self, **environ: str) -> dict[str, str]:
-        return dict(LocalMachine(environ, self.root).components())
+        return dict(LocalMachine(environ, self.root).components().found)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_machine_that_tells_nothing(layout: Layout) -> None:
 
 
 def test_this_machine_is_read_without_an_error() -> None:
-    found = LocalMachine(os.environ).components()
+    found = LocalMachine(os.environ).components().found
     assert set(found) <= set(FULL)
     assert all(found.values())
 
@@ -232,7 +232,7 @@ def test_a_disk_without_a_name_has_none(layout: Layout) -> None:
 def test_the_fake_tells_what_it_is_told() -> None:
     machine = FakeMachine()
     machine.parts["boot_disk"] = "another"
-    assert machine.components() == {**FULL, "boot_disk": "another"}
+    assert machine.components().found == {**FULL, "boot_disk": "another"}
     assert FULL["boot_disk"] != "another"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from fixtures.simulated.simulated_agent import Simulated
+from fixtures.unreadable import FAULTS, spoil
 from opanel_agent.system.sandbox import WALLS, LocalSandbox, SandboxTests
 
 DEV = """Inter-|   Receive                                                |  Transmit
@@ -126,6 +127,22 @@ def test_each_wall_that_does_not_hold_is_named_and_no_other(
 def test_what_cannot_be_looked_at_is_missing(inside: Inside, tmp_path: Path) -> None:
     (tmp_path / "proc/self/net/dev").unlink()
     assert inside.missing() == ("network_namespace",)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("path", "wall"),
+    [
+        ("proc/self/net/dev", "network_namespace"),
+        ("proc/self/status", "privileges"),
+        ("proc/self/mountinfo", "temporary_files"),
+    ],
+)
+def test_a_file_of_the_kernel_that_fails_costs_its_wall_and_no_pass(
+    inside: Inside, tmp_path: Path, path: str, wall: str, fault: str
+) -> None:
+    spoil(tmp_path / path, fault)
+    assert LocalSandbox(tmp_path, tries=TRIES).missing() == (wall,)
 
 
 def test_an_empty_list_of_homes_is_still_a_list(inside: Inside, tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ at activation and at every comparison alike. Changing the list can only take
 components away from a machine, so a constant is added only where it is known to
 be one.
 
+What could not be read is no part that changed. Where such parts could make the
+quorum, the match is undecided: nothing is said of it for half of the time that
+a mismatch has (verdict), and the other half is counted on.
+
 Not here: reading the components (system/machine.py), refusing an activation of
 a machine that shows fewer platform-borne parts than a license's `min_p` (the
 authority). Never a component: hostname, IP, MAC, kernel version, CPU or memory
@@ -175,7 +179,9 @@ class Match:
     """How a machine compares with a signed binding.
 
     `matched`: the parts that match, all disks together as `boot_disk`; `of`:
-    how many were signed. `drift`: accepted, with fewer than all.
+    how many were signed. `drift`: accepted, with fewer than all that could be
+    read. `undecided`: not accepted, and would be if the parts that could not
+    be read matched.
     """
 
     matched: frozenset[str]
@@ -183,6 +189,7 @@ class Match:
     of: int
     ok: bool
     drift: bool
+    undecided: bool = False
 
 
 def normalize(raw: Mapping[str, str]) -> Mapping[str, str]:
@@ -229,8 +236,11 @@ def platform_parts(components: Collection[str]) -> int:
     return len({_part(name) for name in components if TYPES.get(name) is Class.PLATFORM})
 
 
-def match(bind: Bind, components: Mapping[str, str]) -> Match:
-    """This machine's normalized components against a signed binding."""
+def match(bind: Bind, components: Mapping[str, str], unread: Collection[str] = ()) -> Match:
+    """This machine's normalized components against a signed binding.
+
+    `unread`: the types of which not everything could be read.
+    """
     here: dict[str, set[bytes]] = {}
     for name, value in components.items():
         forms = {canonical(name, value), value}
@@ -240,10 +250,16 @@ def match(bind: Bind, components: Mapping[str, str]) -> Match:
         for name, signed in bind.components.items()
         if any(hmac.compare_digest(found, signed) for found in here.get(_part(name), ()))
     )
-    of = len({_part(name) for name in bind.components})
-    ok = len(matched) >= min(bind.k, (of + 1) // 2) and platform_parts(matched) >= min(bind.p, P_MAX)
+    signed_parts = {_part(name) for name in bind.components}
+    possible = matched | signed_parts & {_part(name) for name in unread}
+    ok = _suffice(bind, len(signed_parts), matched)
     return Match(
-        matched=matched, platform_matched=platform_parts(matched), of=of, ok=ok, drift=ok and len(matched) < of
+        matched=matched,
+        platform_matched=platform_parts(matched),
+        of=len(signed_parts),
+        ok=ok,
+        drift=ok and possible != signed_parts,
+        undecided=not ok and _suffice(bind, len(signed_parts), possible),
     )
 
 
@@ -278,23 +294,30 @@ class Identity(Enum):
     COPY = "copy"
 
 
-def fingerprints(components: Mapping[str, str]) -> dict[str, str]:
-    """SHA-256 in hex of each normalized component but the agent's own key: what the state remembers of its machine."""
+def fingerprints(components: Mapping[str, str], unread: Collection[str] = ()) -> dict[str, str]:
+    """SHA-256 in hex of each normalized component but the agent's own key: what the state remembers of its machine.
+
+    Without the parts of which not everything could be read.
+    """
+    left_out = {"agent_key", *map(_part, unread)}
     return {
         name: sha256(canonical(name, value).encode("ascii")).hexdigest()
         for name, value in components.items()
-        if name != "agent_key"
+        if _part(name) not in left_out
     }
 
 
-def identity(known: Mapping[str, str], components: Mapping[str, str]) -> Identity:
-    """Compares what the state remembers (`fingerprints`, of earlier versions of the values as written) with this machine."""
+def identity(known: Mapping[str, str], components: Mapping[str, str], unread: Collection[str] = ()) -> Identity:
+    """Compares what the state remembers (`fingerprints`, of earlier versions of the values as written) with this machine.
+
+    A part of which not everything could be read has not changed.
+    """
     here: dict[str, set[str]] = {}
     for name, value in components.items():
         forms = {canonical(name, value), value}
         here.setdefault(_part(name), set()).update(sha256(form.encode("ascii")).hexdigest() for form in forms)
     same = {_part(name) for name, digest_ in known.items() if digest_ in here.get(_part(name), ())}
-    changed = ({_part(name) for name in known} & here.keys()) - same
+    changed = ({_part(name) for name in known} & here.keys()) - same - {_part(name) for name in unread}
     new_hardware = platform_parts(changed) > 0 and platform_parts(same) == 0
     if "machine_id" not in changed:
         return Identity.NEW_HARDWARE if new_hardware else Identity.SAME
@@ -310,6 +333,10 @@ def _bound(components: Collection[str]) -> list[str]:
     better = platform_parts(set(components) - {"cloud_instance_id"}) > 0
     left_out = {*BOOT_DISKS[BOUND_DISKS:], *({"cloud_instance_id"} if better else ())}
     return [name for name in components if name not in left_out]
+
+
+def _suffice(bind: Bind, of: int, parts: Collection[str]) -> bool:
+    return len(parts) >= min(bind.k, (of + 1) // 2) and platform_parts(parts) >= min(bind.p, P_MAX)
 
 
 def _part(component: str) -> str:

@@ -67,6 +67,8 @@ REVOKED_S: Final = 72 * HOUR_S
 SUPERSEDED_S: Final = 72 * HOUR_S
 SUSPENDED_APART_S: Final = HOUR_S
 MISMATCH_S: Final = 14 * DAY_S
+UNDECIDED_S: Final = 7 * DAY_S
+"""Of MISMATCH_S, for how long nothing is said where the parts that would decide cannot be read."""
 REFUSED_S: Final = 14 * DAY_S
 RESELLER_S: Final = 30 * DAY_S
 RENEW_S: Final = 30 * DAY_S
@@ -264,6 +266,9 @@ def _binding(e: Evidence) -> Countdown | None:
     if e.match is None or e.match.ok:
         return None
     since_s = e.now if e.unmatched_since is None else e.unmatched_since
+    if e.match.undecided:  # a copy that hides its hardware gains no more time than one that shows it
+        left_s = MISMATCH_S - UNDECIDED_S
+        return _after(State.WRONG_MACHINE, Reason.MACHINE_MISMATCH, since_s + UNDECIDED_S, left_s)
     return _after(State.WRONG_MACHINE, Reason.MACHINE_MISMATCH, since_s, MISMATCH_S, seen=True)
 
 

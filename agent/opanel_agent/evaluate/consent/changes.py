@@ -150,12 +150,12 @@ def _check_identity(context: PassContext) -> None:
     """On other hardware every consent was given for another machine. A copy makes its key anew as well."""
     inputs, state = context.inputs, context.state
     known = state.identity
-    found = binding.identity(known, inputs.components)
+    found = binding.identity(known, inputs.components, inputs.unread)
     if found is not Identity.SAME:
         context.ledger.append(EntryKind.CLONE_FOUND, inputs.now)
         _become_another(context, copy=found is Identity.COPY)
         log_event("clone_found", level="warning")
-    state.identity = {**known, **binding.fingerprints(context.inputs.components)}
+    state.identity = {**known, **binding.fingerprints(context.inputs.components, inputs.unread)}
     if state.clone_of not in (None, _digest_of(inputs.consent)):
         state.clone_of = None  # answered again, here
     context.inputs = replace(context.inputs, clone=state.clone_of is not None)

@@ -92,8 +92,8 @@ def signed_request(context: PassContext, kind: RequestKind) -> bytes:
     if inputs.bundle is None:
         raise Untrusted(Reason.NO_LICENSE, "license_needed")
     signer = agent_key.load_or_make(ports.files, ports.paths, ports.random)
-    components, key_id = machine_identity(ports)  # the key may be a new one
-    context.inputs = replace(inputs, components=components, key_id=key_id)
+    components, unread, key_id = machine_identity(ports)  # the key may be a new one
+    context.inputs = replace(inputs, components=components, unread=unread, key_id=key_id)
     activation = inputs.bundle.activation
     steady = binding.steady(components, None if activation is None else activation.bind)
     subject = signed.RequestSubject(kind=kind, components=steady if kind is RequestKind.ACTIVATION else {})

@@ -300,6 +300,35 @@ def test_a_copied_disk_alone_is_another_machine() -> None:
     assert not match.ok
 
 
+def test_what_cannot_be_read_decides_nothing_and_what_changed_does() -> None:
+    bind, platform = bound_to(MACHINE), {"dmi_product_uuid", "boot_disk"}
+    hidden = binding.match(bind, part(DISK), platform)
+    assert (hidden.ok, hidden.undecided, hidden.matched) == (False, True, frozenset(DISK))
+    assert not binding.match(bind, part(DISK)).undecided
+    replaced = part(DISK) | {"dmi_product_uuid": "11112222-3333-4444-5555-666677778888", "boot_disk": "naa.other"}
+    assert not binding.match(bind, replaced).undecided
+    assert not binding.match(bind, part({"machine_id"}), {"root_fs_uuid", "boot_disk_2"}).ok
+    assert binding.match(bind, part({"machine_id"}), {"root_fs_uuid", "boot_disk_2"}).undecided
+    assert not binding.match(bind, part({"machine_id"}), {"boot_disk"}).undecided, "two of five are too few"
+
+
+def test_what_cannot_be_read_is_no_drift_where_the_rest_is_enough() -> None:
+    bind, rest = bound_to(MACHINE), {name: value for name, value in MACHINE.items() if name != "boot_disk"}
+    match = binding.match(bind, rest, {"boot_disk"})
+    assert (match.ok, match.drift, match.undecided) == (True, False, False)
+    assert binding.match(bind, rest).drift
+
+
+def test_what_may_not_have_been_read_whole_makes_no_copy() -> None:
+    known = binding.fingerprints(part({"machine_id", "root_fs_uuid", "boot_disk"}))
+    here = part({"root_fs_uuid"}) | {"machine_id": "0123456789abcdef0123456789abcd00", "boot_disk": "naa.other"}
+    assert binding.identity(known, here) is Identity.COPY
+    assert binding.identity(known, here, {"machine_id"}) is Identity.NEW_HARDWARE
+    assert binding.identity(known, here, {"machine_id", "boot_disk"}) is Identity.SAME
+    some = {"root_fs_uuid": "0d3f", "boot_disk": "naa.one", "boot_disk_2": "naa.two"}
+    assert binding.fingerprints(some, {"boot_disk"}).keys() == {"root_fs_uuid"}
+
+
 def test_losing_the_key_costs_one_component_and_nothing_else() -> None:
     match = binding.match(bound_to(MACHINE), MACHINE | {"agent_key": "another"})
     assert (len(match.matched), match.ok, match.drift) == (4, True, True)

@@ -760,3 +760,24 @@ def test_states_follow_each_other_as_time_alone_passes() -> None:
         now = verdict.until
     assert path == [State.NOT_YET_VALID, State.ACTIVE, State.GRACE, State.NOT_ACTIVATED, State.EXPIRED]
     assert all(a is not b for a, b in pairwise(path))
+
+
+# ---- where the parts that would decide cannot be read
+
+
+HIDDEN = replace(ELSEWHERE, undecided=True)
+
+
+def test_what_cannot_be_read_is_not_told_for_a_week_and_gains_no_time_over_a_mismatch() -> None:
+    hidden = replace(ACTIVE, match=HIDDEN, unmatched_since=NOW)
+    first = judge(hidden)
+    assert (first.state, Reason.MACHINE_MISMATCH in first.reasons, first.until) == (
+        State.ACTIVE,
+        False,
+        NOW + 7 * DAY,
+    )
+    week = judge(replace(hidden, now=NOW + 7 * DAY))
+    assert (week.state, week.reasons[0], week.until) == (State.GRACE, Reason.MACHINE_MISMATCH, NOW + 14 * DAY)
+    assert judge(replace(hidden, now=NOW + 14 * DAY)).state is State.WRONG_MACHINE
+    shown = replace(hidden, now=NOW + 14 * DAY, match=ELSEWHERE)
+    assert judge(shown).state is State.WRONG_MACHINE

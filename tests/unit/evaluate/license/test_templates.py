@@ -354,6 +354,28 @@ def test_a_machine_that_tells_less_is_no_copy(made: Vendor, original: Customer) 
     assert "CloneFound" not in kinds
 
 
+def test_hardware_that_cannot_be_read_for_some_days_changes_nothing(made: Vendor, original: Customer) -> None:
+    machine, key = original.agent.machine, original.agent.files.read(PATHS.activation_key, max_bytes=32)
+    machine.unread = frozenset({"root_fs_uuid", "dmi_product_uuid", "boot_disk", "cloud_instance_id"})
+    license_ = original.days(6)
+    assert (license_["state"], license_["reasons"]) == ("active", ["ok"])
+    machine.unread = frozenset()
+    license_ = original.days(1)
+    assert (license_["state"], license_["reasons"]) == ("active", ["ok"])
+    machine.unread = frozenset({"boot_disk", "dmi_product_uuid"})  # the week begins anew
+    assert original.days(6)["state"] == "active"
+    kinds = [each["kind"] for each in original.agent.run("history")["result"]["entries"]]
+    assert "CloneFound" not in kinds
+    assert original.agent.files.read(PATHS.activation_key, max_bytes=32) == key
+
+
+def test_a_copy_that_hides_its_hardware_has_fourteen_days_as_any(made: Vendor, original: Customer) -> None:
+    original.agent.machine.unread = frozenset({"dmi_product_uuid", "boot_disk", "cloud_instance_id"})
+    seen = [original.days(1)["state"] for _ in range(16)]
+    assert (seen[5], seen[7], seen[12]) == ("active", "grace", "grace")
+    assert seen[14:] == ["wrong_machine", "wrong_machine"]
+
+
 def test_a_seeded_world_is_told_apart_by_its_chance_alone() -> None:
     """What the two-servers tests rest on: the same draws for the same seed, others for another."""
     world = Simulated(seed=1).world
