@@ -35,7 +35,10 @@ hold = "1h"
 NO = YES.replace(b"true", b"false")
 REPORTS = signing.ENDPOINT + "/v1/reports/usage_statistics"
 EVERYONES = {"roots.jws", "status-list.jwt", "advisories.jws", "state.json", "lock"}
-ELSEWHERE = {"machine_id": "fedcba98" * 4, "dmi_product_uuid": "1c9f2d3e-0a1b-4c2d-8e3f-4a5b6c7d8e9f"}
+ELSEWHERE = {
+    "machine_id": "c4e19b7d02fa4d6e8b35a1f07c92de48",
+    "dmi_product_uuid": "1c9f2d3e-0a1b-4c2d-8e3f-4a5b6c7d8e9f",
+}
 
 
 def _receipt(sealed: Sealed) -> Reply:
