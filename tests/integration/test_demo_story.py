@@ -53,7 +53,7 @@ def left_over(place: Path) -> list[str]:
 @pytest.mark.parametrize("lang", ["tr", "en"])
 def test_it_is_told_to_its_end_and_nothing_stays(place: Path, lang: str) -> None:
     process = start(place, "--lang", lang)
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=1200)
     assert process.returncode == 0, printed
     for expected in {
         "tr": ("etkin, opanel, paket", "api:billing", "violations  0", "ek süre", "Hiçbir istek", "kanıtlandı"),
@@ -72,7 +72,7 @@ def test_stopped_in_the_middle_it_leaves_no_process_and_no_file(place: Path, num
         if "opanel-agent status" in line:
             break
     os.killpg(process.pid, number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 130
     assert list(place.iterdir()) == []
     assert left_over(place) == []
@@ -80,7 +80,7 @@ def test_stopped_in_the_middle_it_leaves_no_process_and_no_file(place: Path, num
 
 def test_kept_it_goes_on_and_says_how_to_stop_it(place: Path) -> None:
     process = start(place, "--lang", "en", "--keep")
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=1200)
     assert process.returncode == 0, printed
     try:
         stop = next(line.strip() for line in printed.splitlines() if line.strip().startswith("kill "))
