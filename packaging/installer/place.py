@@ -88,7 +88,10 @@ def write(path: Path, content: str | bytes, mode: int = 0o644) -> None:
             file.write(content.encode() if isinstance(content, str) else content)
             os.fchmod(file.fileno(), mode)
             os.fchown(file.fileno(), 0, 0)
+            file.flush()
+            os.fsync(file.fileno())
         new.replace(path)
+        _keep_name(path)
     except OSError as error:
         raise CannotError("write", path) from error
 
@@ -100,8 +103,18 @@ def link(path: Path, target: str | Path) -> None:
         new.unlink(missing_ok=True)
         new.symlink_to(target)
         new.replace(path)
+        _keep_name(path)
     except OSError as error:
         raise CannotError("write", path) from error
+
+
+def _keep_name(path: Path) -> None:
+    """Has a power cut not undo a rename: the record of an upgrade has to be there before what it records is replaced."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def is_there(path: Path) -> bool:

@@ -1,6 +1,9 @@
 """packaging/installer, part by part: what it takes for a key, what it refuses, when a version died."""
 
 import os
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -115,3 +118,23 @@ def test_trees_are_the_same_by_names_bytes_and_links(tmp_path: Path) -> None:
         assert not environment.is_same_tree(first, second, ignored={"__pycache__"})
         (second / "a/code.py").write_text("1", "ascii")
         (second / "a/more.py").unlink(missing_ok=True)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_what_is_written_survives_a_power_cut(tmp_path: Path) -> None:
+    """By name and content: else the record of an upgrade could be gone, and what it records already replaced."""
+    program = (
+        "from pathlib import Path; from installer.place import link, write; write(Path('a'), ''); link(Path('b'), 'a')"
+    )
+    traced = ["strace", "-qq", "-y", "-o", str(tmp_path / "calls"), "-e", "trace=fsync,rename,renameat,renameat2"]
+    subprocess.run(
+        [*traced, sys.executable, "-B", "-c", program],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "packaging")},
+        cwd=tmp_path,
+        check=True,
+        timeout=60,
+    )
+    calls = re.findall(r"^(rename|fsync\(\d+<.*>)", (tmp_path / "calls").read_text(), re.MULTILINE)
+    seen = [call.partition("<")[2].rstrip(">") or call for call in calls]
+    assert seen == [f"{tmp_path}/a.opanel-new", "rename", str(tmp_path), "rename", str(tmp_path)]
