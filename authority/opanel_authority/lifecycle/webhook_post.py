@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import h11
 
 from opanel_agent.core.wire import endpoints
+from opanel_authority.tls import client_context
 
 TIMEOUT_S: Final = 10.0
 _MAX_REPLY_BYTES: Final = 64 * 1024
@@ -101,7 +102,7 @@ def post(
         connected = _connected(places, ends_s)
         try:
             if secure:
-                connected = _encrypted(connected, context or ssl.create_default_context(), host, ends_s)
+                connected = _encrypted(connected, context or client_context(), host, ends_s)
             own = {"Host": parts.netloc, "Content-Length": str(len(body)), "Connection": "close"}
             request = h11.Request(method="POST", target=parts.path or "/", headers=[*own.items(), *headers.items()])
             return str(_status(connected, request, body, ends_s))

@@ -27,6 +27,7 @@ from opanel_agent.core.errors import AgentError, Misconfigured, Unavailable, Unt
 from opanel_agent.core.problems import MEDIA_TYPE, TYPE_PREFIX
 from opanel_agent.core.wire import endpoints
 from opanel_authority.redirects import NoRedirect
+from opanel_authority.tls import client_context
 
 KEY_VARIABLE: Final = "OPANEL_AUTHORITY_API_KEY"
 KEY_FILE_VARIABLE: Final = "OPANEL_AUTHORITY_API_KEY_FILE"
@@ -136,7 +137,7 @@ class Client:
 
     def _send(self, request: urllib.request.Request) -> tuple[int, str, bytes]:
         """Returns status, media type and body."""
-        handlers: list[Any] = [NoRedirect, urllib.request.HTTPSHandler(context=ssl.create_default_context())]
+        handlers: list[Any] = [NoRedirect, urllib.request.HTTPSHandler(context=client_context())]
         if self.server.startswith("http://"):
             handlers.append(urllib.request.ProxyHandler({}))
         opener = urllib.request.build_opener(*handlers)

@@ -1,7 +1,6 @@
 """Where a webhook may lead, and what a receiver can do to who sends it: nothing."""
 
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from fixtures.daemon import wire_server
 from fixtures.daemon.wire_server import wire
 from opanel_authority.lifecycle import webhook_post
 from opanel_authority.lifecycle.webhook_post import Place, PostFailure, is_public, names_public
+from opanel_authority.tls import client_context
 
 PUBLIC = ("8.8.8.8", "193.140.0.1", "2001:4860:4860::8888", "2a00:1450:4001::1")
 INSIDE = (
@@ -178,7 +178,7 @@ def test_a_body_goes_to_who_can_prove_his_name(tmp_path: Path) -> None:
         url = f"https://localhost:{running.port}/hook"
         assert post(url) == PostFailure.TLS
         assert running.received == []
-        trusting = ssl.create_default_context(cafile=by.file)
+        trusting = client_context(by.file)
         assert post(url, context=trusting) == "204"
         assert running.received[0].startswith(b"POST /hook HTTP/1.1\r\n")
         assert post(f"https://127.0.0.1:{running.port}/hook", context=trusting) == PostFailure.TLS
