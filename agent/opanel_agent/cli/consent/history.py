@@ -149,10 +149,14 @@ def _shown(value: Json) -> str:
 
 
 def _receipt_line(world: Context, members: Members) -> str:
+    """One receipt: what it is of, and when it was answered or is due. One that owes nothing more is due as it is given."""
     kind = members.text("kind")
     line = world.sentence("receipt.line", id=members.text("id"), kind=world.named("receipt_kind", kind))
     due = members.value("due")
-    return line if not isinstance(due, int) else f"{line}; {world.sentence('receipt.due', at=moment(due))}"
+    if not isinstance(due, int):
+        return line
+    sentence = "receipt.answered" if due == members.value("iat") else "receipt.due"
+    return f"{line}; {world.sentence(sentence, at=moment(due))}"
 
 
 def _plain(members: Members) -> dict[str, Json]:

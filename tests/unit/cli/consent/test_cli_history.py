@@ -108,12 +108,14 @@ def test_receipts_are_listed_and_one_is_shown_whole(terminal: Terminal) -> None:
     receipts: list[Json] = [
         {"id": "report-1", "kind": "report", "iat": 1, "due": None, "sub": "ab", "token": "e.y.s"},
         {"id": "rights-2", "kind": "erase", "iat": 1, "due": 1_798_000_000, "sub": "cd", "token": "e.y.t"},
+        {"id": "rights-3", "kind": "access", "iat": 1_798_000_000, "due": 1_798_000_000, "sub": "ef", "token": "e.y.u"},
     ]
     with fake_daemon(terminal.paths.socket) as daemon:
         daemon.done("/v1/receipts", {"receipts": receipts})
         printed = terminal.type("consent", "receipt")
         assert "rights-2: erasure; due by 2026-12" in printed.out
         assert "report-1: report received\n" in printed.out
+        assert "rights-3: access; answered 2026-12" in printed.out  # what is answered at once is not owed any more
         one = terminal.type("consent", "receipt", "rights-2")
         assert "token: e.y.t" in one.out
         assert "report-1" not in one.out
