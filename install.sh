@@ -5,7 +5,7 @@
 # It finds the way and hands over: in a checkout, in the unpacked tar and in /opt/opanel-agent to packaging/installer; alone
 # (curl … | sh), or with --repository, to this system's package manager, or to the tar where there is none. Key: as pinned.
 #
-# shellcheck disable=SC1091,SC2015,SC1111 # "A && B || fail": fail ends the script, so it is if-then-else; texts have quotes as people print them
+# shellcheck disable=SC1091,SC2015,SC2154,SC1111 # python is of python.sh; "A && B || fail": fail ends the script, so it is if-then-else; texts have quotes as people print them
 set -eu
 
 released=2026-11-24   # a clock that says an earlier day is wrong
@@ -93,13 +93,15 @@ problem() {
     language) cannot 64 "cannot use the language $2" '--lang takes tr or en' "$2 dili kullanılamıyor" '--lang tr ya da en olabilir' ;;
     root) cannot 77 'cannot install or remove a service: this needs root' 'run it with sudo; --dry-run shows every change without root' 'hizmet kurulamıyor ya da kaldırılamıyor: root yetkisi gerekiyor' 'sudo ile çalıştırın; --dry-run her değişikliği root olmadan da gösterir' ;;
     systemd) cannot 78 'cannot install a service: systemd does not run this machine' 'in a container, start the agent by hand (docs/operations.md); to look at it: ./install.sh --demo' 'hizmet kurulamıyor: bu makineyi systemd yönetmiyor' 'kapsayıcıda ajanı elle başlatın (docs/operations.md); görmek için: ./install.sh --demo' ;;
-    python) cannot 78 'cannot find Python 3.11 or newer' 'install it (Debian 12, Ubuntu 24.04: apt install python3 python3-venv; AlmaLinux 9: dnf install python3.12)' 'Python 3.11 ya da daha yenisi bulunamıyor' 'kurun (Debian 12, Ubuntu 24.04: apt install python3 python3-venv; AlmaLinux 9: dnf install python3.12)' ;;
-    venv) cannot 78 "cannot make a Python environment with $2: its venv module is not there" 'Debian and Ubuntu keep it apart: apt install python3-venv' "$2 ile Python ortamı kurulamıyor: venv modülü yok" 'Debian ve Ubuntu onu ayrı tutar: apt install python3-venv' ;;
+    missing) cannot 78 "cannot go on without $2; nothing was changed" "install it by: $3" "$2 olmadan sürdürülemiyor; hiçbir şey değişmedi" "şununla kurun: $3" ;;
+    python) cannot 78 'cannot find Python 3.11 or newer' "install it by: $2" 'Python 3.11 ya da daha yenisi bulunamıyor' "şununla kurun: $2" ;;
+    old_python) cannot 78 'cannot find Python 3.11 or newer, and no package of this system brings it' 'the package opanel-agent-self-contained and the tar bring one of their own (docs/operations.md)' 'Python 3.11 ya da daha yenisi bulunamıyor; bu sistemin hiçbir paketinde de yok' 'opanel-agent-self-contained paketi ve tar kendi Python sürümünü getirir (docs/operations.md)' ;;
+    venv) cannot 78 "cannot make a Python environment with $2: its venv module is not there" "install it by: $3" "$2 ile Python ortamı kurulamıyor: venv modülü yok" "şununla kurun: $3" ;;
     repository) cannot 78 'cannot tell where the packages are: this is no whole copy of the repository, and it names no other' 'name it: --repository URL --key SHA256, or run install.sh in a whole copy' 'paketlerin yeri bilinmiyor: bu, deponun eksiksiz bir kopyası değil ve başka bir depo da belirtilmemiş' 'belirtin: --repository ADRES --key SHA256; ya da install.sh dosyasını eksiksiz bir kopyada çalıştırın' ;;
-    unreachable) cannot 69 "cannot fetch $2; nothing was changed" 'check the network and the address; curl or wget has to be here' "$2 indirilemiyor; hiçbir şey değişmedi" 'ağı ve adresi denetleyin; curl ya da wget kurulu olmalı' ;;
+    unreachable) cannot 69 "cannot fetch $2; nothing was changed" 'the lines above say why; check the network and the address' "$2 indirilemiyor; hiçbir şey değişmedi" 'nedeni yukarıda; ağı ve adresi denetleyin' ;;
     key) cannot 78 "cannot trust $2: its key has the SHA-256 $3" "ask the vendor for the right one; it was to be $4" "$2 güvenilir değil: anahtarının SHA-256 özeti $3" "doğrusunu üreticiye sorun; beklenen: $4" ;;
     processor) cannot 78 "cannot install on a processor $2" 'the package is made for x86-64; on Debian 12 and Ubuntu 24.04 or newer it runs on each' "$2 işlemcide kurulamıyor" 'paket x86-64 içindir; Debian 12, Ubuntu 24.04 ve sonrasında her işlemcide çalışır' ;;
-    signature) cannot 78 "cannot verify $2; nothing was changed" 'the lines above say why; gpgv or gpg has to be installed' "$2 doğrulanamıyor; hiçbir şey değişmedi" 'nedeni yukarıda; gpgv ya da gpg kurulu olmalı' ;;
+    signature) cannot 78 "cannot verify $2; nothing was changed" 'the lines above say why; tell the vendor' "$2 doğrulanamıyor; hiçbir şey değişmedi" 'nedeni yukarıda; üreticiye bildirin' ;;
     manager) cannot 70 "cannot finish: $2 failed" 'the lines above say why; run this again to go on' "tamamlanamıyor: $2 başarısız oldu" 'nedeni yukarıda; sürdürmek için yeniden çalıştırın' ;;
     esac
 }
@@ -117,36 +119,29 @@ fail() { # one sentence, one cure, one code
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-good_python() {
-    "$1" -I -c 'import sys; sys.exit(not (sys.version_info >= (3, 11) and sys.implementation.name == "cpython"))' 2>/dev/null
+need() { # programs; behind a colon the package that brings one, where it is called otherwise
+    for name; do has "${name%:*}" || fail missing "${name%:*}" "$(by "${name#*:}")"; done
 }
 
-# A service must not stand on somebody's own Python: its user could not even read it.
-system_python() {
-    case $("$1" -I -c 'import sys; print(sys.base_prefix)' 2>/dev/null) in
-    /usr | /usr/* | /opt/*) good_python "$1" ;;
-    *) return 1 ;;
+find_system() { # into ID, VERSION_ID and own, its package manager
+    ID=Linux VERSION_ID='' own=''
+    [ ! -r /etc/os-release ] || . /etc/os-release
+    for name in pacman zypper yum dnf apt-get; do ! has "$name" || own=$name; done
+}
+
+by() { # how this system's own package manager brings a package
+    case $own in
+    '') both "this system's package manager" 'bu sistemin paket yöneticisi' ;;
+    pacman) echo "pacman -S $1" ;;
+    *) echo "$own install $1" ;;
     esac
-}
-
-# The kit's own, where it brings one (python3.13), else this system's, with venv where an environment is to be made.
-choose_python() { # which of the system's will do, and what to try first
-    for python in "$root/runtime/env/bin/python3.13" "$root/env/bin/python3.13"; do
-        ! good_python "$python" || return 0
-    done
-    for name in ${2-} python3 python3.14 python3.13 python3.12 python3.11; do
-        if has "$name" && "$1" "$name"; then
-            python=$(command -v "$name")
-            [ -n "$uninstall" ] || "$python" -I -c 'import venv, ensurepip' 2>/dev/null || fail venv "$python"
-            return
-        fi
-    done
-    fail python
 }
 
 # ---- beside its kit: packaging/installer does it
 
 by_kit() {
+    [ -r "$root/packaging/installer/python.sh" ] || fail repository
+    . "$root/packaging/installer/python.sh"
     if [ -n "$demo" ]; then choose_python good_python; else choose_python system_python /usr/bin/python3; fi
     "$python" -I -B "$root/packaging/installer" --lang "$lang" ${lang_asked:+--lang-asked} ${demo:+--demo} ${keep:+--keep} \
         ${dry_run:+--dry-run} ${uninstall:+--uninstall} ${purge:+--purge} ${no_export:+--no-export} \
@@ -156,10 +151,10 @@ by_kit() {
 # ---- alone: this system's package manager, or the tar
 
 find_manager() { # into manager, package, keyring and list
-    ID=Linux VERSION_ID='' manager=tar package=opanel-agent keyring=/etc/pki/rpm-gpg/RPM-GPG-KEY-opanel
-    [ ! -r /etc/os-release ] || . /etc/os-release
-    for name in zypper yum dnf apt-get; do ! has "$name" || manager=$name; done
+    find_system
+    manager=$own package=opanel-agent keyring=/etc/pki/rpm-gpg/RPM-GPG-KEY-opanel
     case $manager in
+    '' | pacman) manager=tar ;;
     apt-get) keyring=/etc/apt/keyrings/opanel.asc list=/etc/apt/sources.list.d/opanel.list ;;
     zypper) list=/etc/zypp/repos.d/opanel.repo ;;
     *) list=/etc/yum.repos.d/opanel.repo ;;
@@ -172,8 +167,8 @@ find_manager() { # into manager, package, keyring and list
 }
 
 fetch() { # a file of the repository, into the folder
-    curl -fsS -A opanel-agent-install -o "$made/$1" "$repository/$1" ||
-        wget -q -U opanel-agent-install --max-redirect=0 -O "$made/$1" "$repository/$1" || fail unreachable "$repository/$1"
+    if has curl; then curl -fsS -A opanel-agent-install -o "$made/$1" "$repository/$1"
+    else wget -nv -U opanel-agent-install --max-redirect=0 -O "$made/$1" "$repository/$1" >&2; fi || fail unreachable "$repository/$1"
 }
 
 manage() { "$@" </dev/null >&2 || fail manager "$*"; }
@@ -189,6 +184,9 @@ by_manager() {
     tell hosts "${host%%/*}" "$manager"
     tell then_setup
     [ -z "$dry_run" ] || tell dry
+    has curl || has wget || need curl
+    need sha256sum:coreutils
+    [ "$manager" != tar ] || need tar xz gpgv:gnupg base64:coreutils
     [ -d /run/systemd/system ] && has systemctl || fail systemd
     [ -z "$dry_run" ] || exit 0
     made=$(mktemp -d /var/tmp/opanel-agent.XXXXXX)

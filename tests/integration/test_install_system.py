@@ -159,6 +159,36 @@ def test_a_python_without_venv_is_told_by_name(bare: Server) -> None:
     bare.sh("chmod 755 /usr/bin/python3")
     ran = bare.install()
     assert (ran.status, "with /usr/bin/python3: its venv module" in ran.err) == (78, True), ran.err
+    assert ran.err.splitlines()[-2:] == ["  install it by: apt-get install python3-venv", "  code: venv"]
+
+
+@pytest.mark.parametrize(
+    ("system", "manager", "code", "cure"),
+    [
+        ("ID=debian VERSION_ID=12", "apt-get", "python", "apt-get install python3 python3-venv"),
+        ("ID=debian VERSION_ID=11", "apt-get", "old_python", "opanel-agent-self-contained"),
+        ("ID=ubuntu VERSION_ID=22.04", "apt-get", "old_python", "opanel-agent-self-contained"),
+        ("ID=ubuntu VERSION_ID=24.04", "apt-get", "python", "apt-get install python3 python3-venv"),
+        ("ID=almalinux VERSION_ID=9.6", "dnf", "python", "dnf install python3.12"),
+        ("ID=centos VERSION_ID=7", "yum", "old_python", "opanel-agent-self-contained"),
+        ("ID=opensuse-leap VERSION_ID=15.6", "zypper", "python", "zypper install python311"),
+        ("ID=arch", "pacman", "python", "pacman -S python"),
+        ("ID=other", "", "python", "this system's package manager"),
+    ],
+)
+def test_a_system_without_python_is_told_what_brings_it(
+    bare: Server, system: str, manager: str, code: str, cure: str
+) -> None:
+    bare.sh("rm -f /usr/bin/python3* /usr/local/bin/python3* /usr/bin/apt-get /usr/bin/dnf /usr/bin/dnf-3 /usr/bin/yum")
+    bare.write("/etc/os-release", "\n".join(system.split()))
+    if manager:
+        bare.write(f"/played/bin/{manager}", "#!/bin/sh\n")
+        bare.sh("chmod 755 /played/bin/*")
+    for options in ((), ("--demo",)):
+        ran = bare.install(*options)
+        assert (ran.status, ran.err.splitlines()[-1]) == (78, f"  code: {code}"), ran.err
+        assert cure in ran.err.splitlines()[-2]
+    assert mutating(bare.calls()) == []
 
 
 def test_an_older_systemd_is_told_and_taken(supplied: Server, stage: Container) -> None:

@@ -70,17 +70,17 @@ def check(world: Context, means: InstalledCode | None = None) -> ReleaseCheck:
         raise Misconfigured(Fault.NO_RELEASE, "release_none", folder=code.modules)
     text = code.manifest()
     if text is None:
-        raise Misconfigured(Fault.NO_RELEASE, "release_absent", file=code.manifest_path)
+        raise Misconfigured(Fault.NO_RELEASE, "release_absent", file=code.manifest_path, again=code.again)
     root = documents.trusted_root(world)
     read = manifest.verify(text, root)
-    layout = comparison.layout_for(read, code.modules, version=__version__)
+    layout = comparison.layout_for(read, code.modules, version=__version__, again=code.again)
     survey = code.survey(layout)
     return ReleaseCheck(
         manifest=read,
         layout=layout,
         root=root.digest,
         files=len(survey.wanted),
-        differences=comparison.differences(survey.wanted, survey.seen, foreign=survey.foreign),
+        differences=comparison.differences(survey.wanted, survey.seen, foreign=survey.foreign, again=code.again),
         overrides=survey.overrides,
     )
 

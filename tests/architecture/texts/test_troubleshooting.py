@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "packaging"))
 from generators import failure_codes  # noqa: E402 - found by that folder
 
-INSTALLER: Final = (ROOT / "install.sh").read_text("utf-8")
+INSTALLER: Final = "".join((ROOT / name).read_text("utf-8") for name in ("install.sh", "packaging/installer/python.sh"))
 PAGES: Final = {
     language: (ROOT / f"docs/troubleshooting/{language}.md").read_text("utf-8") for language in ("en", "tr")
 }

@@ -42,6 +42,35 @@ def test_what_was_published_is_found_to_be_that(either: Made) -> None:
     assert code.found(folder) == []
 
 
+@pytest.mark.parametrize(
+    ("lay", "has", "again"),
+    [
+        (packaged, {}, "apt install --reinstall opanel-agent."),
+        (self_contained, {"opt/opanel-agent/package": "deb\n"}, "apt install --reinstall opanel-agent-self-contained."),
+        (self_contained, {"usr/bin/dnf": "", "usr/bin/yum": ""}, "dnf reinstall opanel-agent."),
+        (self_contained, {"usr/bin/yum": ""}, "yum reinstall opanel-agent."),
+        (self_contained, {"usr/bin/zypper": ""}, "zypper install --force opanel-agent."),
+        (self_contained, {}, "dnf reinstall opanel-agent."),
+        (installed, {}, "./install.sh."),
+        (unpacked, {}, "./install.sh."),
+    ],
+)
+def test_the_cure_is_the_command_of_whoever_laid_it(
+    tmp_path: Path, lay: Callable[[Path], ReleasedCode], has: dict[str, str], again: str
+) -> None:
+    """Of no other manager: what this system does not have is no cure."""
+    code, folder = made(tmp_path, lay)
+    for name, text in has.items():
+        code.write(code.root / name, text)
+    code.source.unlink()
+    for lang, before in (("en", "Install the release again: "), ("tr", "Sürümü yeniden kurun: ")):
+        assert f"{before}{again}" in " ".join(typed(code, folder, lang=lang).out.split())
+    code.manifest.unlink()
+    with pytest.raises(Misconfigured, match="release_absent") as raised:
+        code.check(folder)
+    assert f"{raised.value.values['again']}." == again
+
+
 def test_an_altered_a_missing_and_an_added_file(either: Made) -> None:
     code, folder = either
     code.write(code.source, code.source.read_bytes() + b"#")

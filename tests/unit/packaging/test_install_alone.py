@@ -22,7 +22,7 @@ KEY = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n=AAAA\n-----END PGP PUBLIC
 DIGEST = hashlib.sha256(KEY).hexdigest()
 TOOLS = (
     *("sh", "cat", "tr", "cut", "dirname", "id", "mktemp", "rm", "sha256sum", "uname", "curl", "wget", "env", "sed"),
-    *("base64", "tail", "grep", "date"),
+    *("base64", "tail", "grep", "date", "tar", "xz", "gpgv", "install"),
 )
 
 
@@ -81,6 +81,49 @@ def test_from_a_pipe_without_a_repository_it_says_why_not(path: Path, shell: str
         ran = piped(path, *words, shell=shell)
         assert (ran.returncode, ran.stderr.splitlines()[-1]) == (78, "  code: repository"), ran.stderr
     assert "--repository URL --key SHA256" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("manager", "gone", "cure"),
+    [
+        ("apt-get", "curl wget", "apt-get install curl"),
+        ("dnf", "curl wget", "dnf install curl"),
+        ("yum", "curl wget", "yum install curl"),
+        ("zypper", "sha256sum", "zypper install coreutils"),
+        ("pacman", "curl wget", "pacman -S curl"),
+        ("pacman", "xz", "pacman -S xz"),
+        ("pacman", "tar", "pacman -S tar"),
+        ("pacman", "gpgv", "pacman -S gnupg"),
+        (None, "xz", "this system's package manager"),
+        (None, "gpgv", "this system's package manager"),
+    ],
+)
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="what has a Python of its own is made for x86-64")
+def test_a_program_that_is_missing_is_told_with_the_cure_of_this_system(
+    path: Path, repository: HTTPServer, manager: str | None, gone: str, cure: str
+) -> None:
+    if manager:
+        play(path, manager)
+    code, *_ = gone.split()
+    for name in gone.split():
+        (path / name).unlink(missing_ok=True)
+    where = ("--repository", f"http://127.0.0.1:{repository.server_port}", "--key", DIGEST, "--dry-run")
+    ran = piped(path, *where)
+    assert (ran.returncode, ran.stderr.splitlines()[-3:]) == (
+        78,
+        [f"cannot go on without {code}; nothing was changed", f"  install it by: {cure}", "  code: missing"],
+    )
+    turkish = piped(path, *where, "--lang", "tr").stderr.splitlines()[-3:]
+    assert turkish[0] == f"{code} olmadan sürdürülemiyor; hiçbir şey değişmedi"
+    assert turkish[1].startswith("  şununla kurun: ")
+    assert repository.heard == []  # type: ignore[attr-defined]
+
+
+def test_wget_will_do_where_there_is_no_curl(path: Path, repository: HTTPServer) -> None:
+    (path / "curl").unlink(missing_ok=True)
+    where = ("--repository", f"http://127.0.0.1:{repository.server_port}", "--key", DIGEST, "--dry-run")
+    play(path, "dnf")
+    assert "code: missing" not in piped(path, *where).stderr
 
 
 @pytest.mark.parametrize(

@@ -37,19 +37,20 @@ class DifferenceKind(StrEnum):
 
 @frozen
 class CodeDifference:
-    """Holds one path that is not as it was published."""
+    """Holds one path that is not as it was published. `again` is the command that installs the release again."""
 
     path: str
     kind: DifferenceKind
+    again: str
 
     @property
     def error(self) -> AgentError:
         """Returns the difference as an error: with a code, a sentence and a cure."""
         match self.kind:
             case DifferenceKind.ALTERED:
-                return Misconfigured(Fault.CODE_DIFFERS, "code_altered", file=self.path)
+                return Misconfigured(Fault.CODE_DIFFERS, "code_altered", file=self.path, again=self.again)
             case DifferenceKind.MISSING:
-                return Misconfigured(Fault.CODE_DIFFERS, "code_missing", file=self.path)
+                return Misconfigured(Fault.CODE_DIFFERS, "code_missing", file=self.path, again=self.again)
             case DifferenceKind.EXTRA:
                 return Misconfigured(Fault.CODE_DIFFERS, "code_extra", file=self.path)
             case DifferenceKind.COMPILED:
@@ -76,16 +77,18 @@ def absolute(path: str, modules: str) -> str:
 
 
 def differences(
-    wanted: Mapping[str, str], seen: Mapping[str, str], *, foreign: Iterable[str]
+    wanted: Mapping[str, str], seen: Mapping[str, str], *, foreign: Iterable[str], again: str
 ) -> tuple[CodeDifference, ...]:
     """Returns every difference, by path. `foreign` are folders of modules that are nobody's part of the release.
+
+    `again` is the command that installs the release again.
 
     What is seen and not wanted is one more than was published, but for a
     compiled file: `seen` says of it whether it is its source's.
     """
     kinds = {path: _kind(wanted.get(path), seen.get(path)) for path in wanted.keys() | seen.keys()}
-    found = [CodeDifference(path=path, kind=kind) for path, kind in kinds.items() if kind is not None]
-    found += [CodeDifference(path=path, kind=DifferenceKind.FOREIGN) for path in foreign]
+    found = [CodeDifference(path=path, kind=kind, again=again) for path, kind in kinds.items() if kind is not None]
+    found += [CodeDifference(path=path, kind=DifferenceKind.FOREIGN, again=again) for path in foreign]
     return tuple(sorted(found, key=lambda each: (each.path, each.kind)))
 
 
@@ -97,7 +100,7 @@ def _kind(wanted: str | None, seen: str | None) -> DifferenceKind | None:
     return DifferenceKind.COMPILED if seen == COMPILED_OTHERWISE else DifferenceKind.EXTRA
 
 
-def layout_for(manifest: Manifest, modules: str, *, version: str) -> InstallLayout:
+def layout_for(manifest: Manifest, modules: str, *, version: str, again: str) -> InstallLayout:
     """Returns the layout of this installation: the one whose place the folder of modules begins with.
 
     Of several it is the longest place's.
@@ -105,7 +108,9 @@ def layout_for(manifest: Manifest, modules: str, *, version: str) -> InstallLayo
     version than the code, and (`release_layout`) where it has no such layout.
     """
     if manifest.version != version:
-        raise Misconfigured(Fault.CODE_DIFFERS, "release_version", release=manifest.version, version=version)
+        raise Misconfigured(
+            Fault.CODE_DIFFERS, "release_version", release=manifest.version, version=version, again=again
+        )
     found = [layout for layout in manifest.layouts.values() if modules.startswith(layout.place)]
     if not found:
         raise Misconfigured(Fault.NO_RELEASE, "release_layout", folder=modules)

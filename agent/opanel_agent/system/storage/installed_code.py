@@ -38,6 +38,13 @@ MANIFESTS: Final = {
     "/usr/": "/usr/share/opanel-agent/release.jws",
     "/opt/opanel-agent/": "/opt/opanel-agent/release.jws",
 }
+_NATIVE: Final = "/usr/lib/opanel-agent/"
+_PACKAGE_MARK: Final = "/opt/opanel-agent/package"  # in which a package with a Python of its own says who laid it
+_RPM_MANAGERS: Final = {
+    "dnf": "dnf reinstall opanel-agent",
+    "zypper": "zypper install --force opanel-agent",
+    "yum": "yum reinstall opanel-agent",
+}
 _CACHE: Final = "__pycache__"
 _HEADER_BYTES: Final = 16  # PEP 552
 _OF_CODE: Final = frozenset({".py", ".pyc", ".pth", ".so"})
@@ -73,6 +80,11 @@ class InstalledCode(Protocol):
         """Where the release manifest has to lie; None for code that no package and no installer laid."""
         ...
 
+    @property
+    def again(self) -> str:
+        """The command that installs this release again: of the package manager that laid it, or install.sh."""
+        ...
+
     def manifest(self) -> bytes | None:
         """The manifest's bytes; None where there is none."""
         ...
@@ -99,6 +111,17 @@ class LocalInstalledCode:
     def manifest_path(self) -> str | None:
         """Returns where the release manifest has to lie; None for code that no package and no installer laid."""
         return next((path for place, path in MANIFESTS.items() if self.modules.startswith(place)), None)
+
+    @property
+    def again(self) -> str:
+        """Returns the command that installs this release again: of the package manager that laid it, or install.sh."""
+        if self.modules.startswith(_NATIVE):
+            return "apt install --reinstall opanel-agent"
+        mark = self._at(_PACKAGE_MARK)
+        laid_by = mark.read_text("utf-8", "replace").strip() if mark.is_file() else ""
+        if laid_by == "rpm":
+            return _RPM_MANAGERS[next((name for name in _RPM_MANAGERS if self._at(f"/usr/bin/{name}").exists()), "dnf")]
+        return "apt install --reinstall opanel-agent-self-contained" if laid_by else "./install.sh"
 
     def manifest(self) -> bytes | None:
         """Returns the manifest's bytes, MAX_BYTES and one more at most; None where there is none. Raises Storage."""

@@ -45,20 +45,20 @@ def test_paths_of_a_layout_are_absolute_and_links_are_told_from_files() -> None:
 )
 def test_what_a_difference_is(wanted: str | None, seen: str | None, kind: DifferenceKind | None) -> None:
     found = comparison.differences(
-        {} if wanted is None else {"/p": wanted}, {} if seen is None else {"/p": seen}, foreign=()
+        {} if wanted is None else {"/p": wanted}, {} if seen is None else {"/p": seen}, foreign=(), again="dnf"
     )
-    assert found == (() if kind is None else (CodeDifference(path="/p", kind=kind),))
+    assert found == (() if kind is None else (CodeDifference(path="/p", kind=kind, again="dnf"),))
 
 
 def test_differences_are_in_order_and_each_has_its_own_sentence() -> None:
-    found = comparison.differences({"/c": "1", "/a": "1"}, {"/b": "2", "/a": "2"}, foreign=("/d",))
+    found = comparison.differences({"/c": "1", "/a": "1"}, {"/b": "2", "/a": "2"}, foreign=("/d",), again="dnf")
     assert [(each.path, each.kind) for each in found] == [
         ("/a", KIND.ALTERED),
         ("/b", KIND.EXTRA),
         ("/c", KIND.MISSING),
         ("/d", KIND.FOREIGN),
     ]
-    details = {kind: CodeDifference(path="/p", kind=kind).error for kind in KIND}
+    details = {kind: CodeDifference(path="/p", kind=kind, again="dnf").error for kind in KIND}
     assert {kind: error.detail for kind, error in details.items()} == {kind: f"code_{kind}" for kind in KIND}
     assert {(error.code, error.values["file"]) for error in details.values()} == {(Fault.CODE_DIFFERS, "/p")}
 
@@ -77,11 +77,11 @@ def test_a_layout_is_known_by_where_the_modules_lie() -> None:
         ("/opt/opanel-agent/env/lib/python3.13/site-packages", "self-contained"),
         ("/opt/opanel-agent/env-runtime-0.1.0-1/lib/python3.13/site-packages", "tar"),
     ):
-        assert comparison.layout_for(read, modules, version="0.1.0") is read.layouts[name]
+        assert comparison.layout_for(read, modules, version="0.1.0", again="dnf") is read.layouts[name]
     with pytest.raises(Misconfigured, match="release_layout"):
-        comparison.layout_for(read, "/home/x", version="0.1.0")
+        comparison.layout_for(read, "/home/x", version="0.1.0", again="dnf")
     with pytest.raises(Misconfigured, match="release_version"):
-        comparison.layout_for(read, "/usr/lib/opanel-agent/env", version="0.1.1")
+        comparison.layout_for(read, "/usr/lib/opanel-agent/env", version="0.1.1", again="dnf")
 
 
 @pytest.mark.parametrize(
