@@ -111,10 +111,14 @@ def answer() -> Schema:
     from opanel_agent.core.codes import Reason
     from opanel_agent.core.documents.advisory import Severity
     from opanel_agent.core.ledger.requests import Stage
+    from opanel_agent.core.license.binding import PARTS
 
     left: dict[str, Schema] = {"id": TEXT, "purpose": TEXT, "kind": TEXT, "at": TIME, "url": TEXT}
     request = or_null(record(left | {"stage": codes(Stage)}))
     in_both = record({"tr": TEXT, "en": TEXT})
+    unread = record({"part": codes(sorted(PARTS)), "file": or_null(TEXT), "errno": or_null(TEXT)})
+    undecided = or_null(record({"since": TIME, "grace": TIME, "until": TIME}))
+    machine = record({"key": or_null(codes(("ok", "unread", "lost"))), "unread": array(unread), "undecided": undecided})
     advisory: dict[str, Schema] = {"id": TEXT, "seq": WHOLE, "severity": codes(Severity), "title": in_both}
     advisory |= {"body": in_both, "fixed_in": or_null(TEXT), "exp": TIME}
     return record(
@@ -123,6 +127,7 @@ def answer() -> Schema:
             "license": other("license"),
             "consent": other("consent"),
             "advisories": array(record(advisory)),
+            "machine": machine,
             "isolation": record({"level": codes(("none", "partial", "kernel")), "missing": array(TEXT)}),
             "next_run": record({"at": TIME}),
             "root": record({"name": TEXT, "seq": WHOLE, "sha256": TEXT, "exp": TIME}),

@@ -72,7 +72,7 @@ class Host:
         return dict(binding.normalize({**LocalMachine({}, self.root).components().found, "agent_key": self.key}))
 
     def unread(self) -> frozenset[str]:
-        return LocalMachine({}, self.root).components().unread
+        return frozenset(LocalMachine({}, self.root).components().unread)
 
 
 def plain(host: Host) -> None:

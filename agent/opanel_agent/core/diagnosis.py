@@ -14,13 +14,15 @@ may leave, which the gate alone decides.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from enum import StrEnum, unique
 from typing import Final
 
 from opanel_agent.core.codes import Code, Fault, Reason
 from opanel_agent.core.errors import AgentError, Misconfigured, Storage, Unavailable, Untrusted
+from opanel_agent.core.license.binding import TYPES
 from opanel_agent.core.license.effective_time import FAR_S
-from opanel_agent.core.license.states import State
+from opanel_agent.core.license.states import State, Undecided, UnreadPart
 from opanel_agent.core.units import HOUR_S
 from opanel_agent.core.values import frozen
 
@@ -42,6 +44,7 @@ class Check(StrEnum):
     SETTINGS = "settings"
     CONSENT = "consent"
     LICENSE = "license"
+    MACHINE = "machine"
     STATUS_LIST = "status_list"
     ROOT = "root"
     CLOCK = "clock"
@@ -173,6 +176,43 @@ def license_state(state: str, reasons: Iterable[str]) -> Finding:
     code = relevant[0] if relevant else Reason.INTERNAL
     error = Misconfigured(code, "license_state", reason=str(code))
     return (warned if state in (State.ACTIVE, State.GRACE) else failed)(Check.LICENSE, error)
+
+
+def machine(unread: Iterable[UnreadPart], undecided: Undecided | None, *, key_lost: bool) -> Iterator[Finding]:
+    """Yields a finding for each part of the activated machine that could not be read, and for a lost key; else one for all.
+
+    Nothing of it is failed: the state of the license tells once it counts.
+    """
+    sound_ = True
+    for each in unread:
+        sound_ = False
+        label = f"machine/{each.part if each.part in TYPES else '*'}"
+        yield warned(Check.MACHINE, _unread(each, undecided), subject=each.file, label=label)
+    if key_lost:
+        yield warned(Check.MACHINE, Misconfigured(Fault.FILE_REFUSED, "key_lost"), label="machine/agent_key")
+    elif sound_:
+        yield Finding(check=Check.MACHINE)
+
+
+def _unread(each: UnreadPart, undecided: Undecided | None) -> AgentError:
+    errno = each.errno or "?"
+    if each.part == "agent_key":
+        return Storage(Fault.IO_FAILED, "key_unread", errno=errno)
+    if undecided is None:
+        return Storage(Fault.IO_FAILED, "part_unread", part=each.part, errno=errno)
+    return Storage(
+        Fault.IO_FAILED,
+        "part_undecided",
+        part=each.part,
+        errno=errno,
+        since=_day(undecided.since),
+        grace=_day(undecided.grace),
+        until=_day(undecided.until),
+    )
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
 
 
 def root_age(exp: int, now_s: int) -> Finding:

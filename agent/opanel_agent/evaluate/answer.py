@@ -10,12 +10,12 @@ from opanel_agent.core.consent.gate import Signal
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.license import License
 from opanel_agent.core.documents.root import Root
-from opanel_agent.core.license import renewal, verdict
+from opanel_agent.core.license import binding, renewal, verdict
 from opanel_agent.core.license.states import ACTIONS
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, LANGUAGES
 from opanel_agent.core.values import frozen
-from opanel_agent.evaluate.decision import rules_until
+from opanel_agent.evaluate.decision import match_of, rules_until
 from opanel_agent.evaluate.inputs import Inputs
 from opanel_agent.evaluate.reporting import advisories
 from opanel_agent.evaluate.storage.state import AgentState
@@ -56,6 +56,7 @@ def compose(
         "may_have_left": outlook.newest.get("may_have_left"),
         "requests": outlook.newest.get("requests"),
         "reports": {"held": outlook.held_reports, "next": outlook.next_report_s},
+        "machine": _machine(inputs, state),
         "isolation": _isolation(isolated=inputs.isolated, unprotected=inputs.unprotected),
         "next_run": {"at": outlook.next_check_s},
         "root": _root(inputs.root),
@@ -161,6 +162,21 @@ def _consent(inputs: Inputs, permissions: Permissions) -> dict[str, Json]:
 
 def _signal(signal: Signal) -> Json:
     return {"what": signal.what, "place": signal.place, "line": signal.line}
+
+
+def _machine(inputs: Inputs, state: AgentState) -> dict[str, Json]:
+    """What keeps this server from being recognized as the one that was activated, before it shows in the state."""
+    activation, match = None if inputs.bundle is None else inputs.bundle.activation, match_of(inputs)
+    if activation is None or match is None:
+        return {"key": None, "unread": [], "undecided": None}
+    bound = binding.unread_parts(activation.bind, inputs.unread)
+    unread: list[Json] = [{"part": part, "file": why.file, "errno": why.errno} for part, why in bound.items()]
+    key = "unread" if "agent_key" in inputs.unread else "ok" if inputs.key_id == activation.jkt else "lost"
+    since = inputs.now if state.unmatched_since is None else state.unmatched_since
+    undecided: Json = None
+    if match.undecided:
+        undecided = {"since": since, "grace": since + verdict.UNDECIDED_S, "until": since + verdict.MISMATCH_S}
+    return {"key": key, "unread": unread, "undecided": undecided}
 
 
 def _isolation(*, isolated: bool, unprotected: tuple[str, ...]) -> Json:

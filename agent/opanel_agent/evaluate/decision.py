@@ -36,7 +36,7 @@ class Decision:
 
 def decide(inputs: Inputs, state: AgentState) -> Decision:
     """Returns the decision on these inputs; `state` says since when things were first seen."""
-    match = _match(inputs)
+    match = match_of(inputs)
     unmatched_since = (
         None if match is None or match.ok else state.unmatched_since or _mismatch_began(inputs, lost=state.lost)
     )
@@ -129,7 +129,8 @@ def _list_rules_until(bundle: Bundle, inputs: Inputs, state: AgentState, shard: 
     )
 
 
-def _match(inputs: Inputs) -> binding.Match | None:
+def match_of(inputs: Inputs) -> binding.Match | None:
+    """Returns how this machine compares with the activation; None without one."""
     if inputs.bundle is None or inputs.bundle.activation is None:
         return None
     return binding.match(inputs.bundle.activation.bind, inputs.components, inputs.unread)

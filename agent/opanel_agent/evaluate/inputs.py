@@ -36,6 +36,7 @@ from opanel_agent.evaluate.storage import state_files
 from opanel_agent.evaluate.storage.state import MAX_BYTES as MAX_STATE_BYTES
 from opanel_agent.evaluate.storage.state import AgentState
 from opanel_agent.system.log import log_event
+from opanel_agent.system.machine import UnreadFile
 from opanel_agent.system.storage import trust
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
@@ -70,7 +71,7 @@ class MachineIdentity(NamedTuple):
     """The three members of `Inputs` that tell which machine this is."""
 
     components: Mapping[str, str]
-    unread: frozenset[str]
+    unread: Mapping[str, UnreadFile]
     key_id: str | None
 
 
@@ -96,7 +97,7 @@ class Inputs:
     clock_state: ClockState
     documents: Documents
     components: Mapping[str, str]
-    unread: frozenset[str]
+    unread: Mapping[str, UnreadFile]
     key_id: str | None
     isolated: bool
     unprotected: tuple[str, ...] = field(default=())
@@ -169,8 +170,14 @@ def load_documents(files: Files, paths: Paths, root: Root, state: AgentState) ->
 def machine_identity(ports: Ports) -> MachineIdentity:
     """Returns the binding components, junk left out, the agent's own key among them; and that key's thumbprint."""
     found, unread = ports.machine.components()
-    key = agent_key.load(ports.files, ports.paths)
-    key_id = None if key is None else key.public.kid
+    key_id: str | None = None
+    try:
+        key = agent_key.load(ports.files, ports.paths)
+        key_id = None if key is None else key.public.kid
+    except Unreadable as refused:
+        why = str(refused.values.get("errno"))
+        log_event("collector_failed", level="warning", collector="agent_key", kind=why)
+        unread = {**unread, "agent_key": UnreadFile(str(ports.paths.activation_key), why)}
     raw = found if key_id is None else {**found, "agent_key": key_id}
     return MachineIdentity(binding.normalize(raw), unread, key_id)
 

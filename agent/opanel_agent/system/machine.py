@@ -26,6 +26,7 @@ from opanel_agent import __version__
 from opanel_agent.core.license.binding import BOOT_DISKS, TYPES, canonical
 from opanel_agent.core.reporting import fingerprint
 from opanel_agent.core.values import frozen
+from opanel_agent.system import errno_codes
 from opanel_agent.system.log import log_event
 from opanel_agent.system.storage import installation
 
@@ -48,15 +49,22 @@ _ABSENT: Final = frozenset(
 )
 
 
+class UnreadFile(NamedTuple):
+    """What could not be read, and why: `file` None where no file is known, `errno` (`EIO`) None for what is no text."""
+
+    file: str | None
+    errno: str | None
+
+
 class Components(NamedTuple):
-    """`found`: raw values by component type. `unread`: the types of which not everything could be read.
+    """`found`: raw values by component type. `unread`: the types of which not everything could be read, each with a file.
 
     What is not there is evidence: it may be another machine. What could not be read is none, as an input/output error or
     a missing permission. A type may be both: some disks of several, a machine id that may be one boot's.
     """
 
     found: Mapping[str, str]
-    unread: frozenset[str]
+    unread: Mapping[str, UnreadFile]
 
 
 class Machine(Protocol):
@@ -118,17 +126,17 @@ class LocalMachine:
         self._root = root
         self._kernel = kernel
         self._code = code
-        self._failed = False
+        self._failed: UnreadFile | None = None  # the first file that the present collector could not read
 
     def components(self) -> Components:
         """Returns the raw identifiers that this machine has, by component type."""
-        unread: set[str] = set()
+        unread: dict[str, UnreadFile] = {}
 
         def collect(name: str, read: Callable[[], T]) -> T | None:
-            self._failed = False
+            self._failed = None
             value = _collected(name, lambda: (read(),))
-            if self._failed or value is None:
-                unread.add(name)
+            if self._failed is not None or value is None:
+                unread[name] = self._failed or UnreadFile(None, None)
             return None if value is None else value[0]
 
         devices = collect("root_device", self._root_devices) or ()
@@ -141,8 +149,11 @@ class LocalMachine:
             "cloud_instance_id": collect("cloud_instance_id", lambda: self._text("var/lib/cloud/data/instance-id")),
         }
         if "root_device" in unread:
-            unread |= {"root_fs_uuid", BOOT_DISKS[0]}
-        return Components({kind: value for kind, value in found.items() if value}, frozenset(unread & TYPES.keys()))
+            unread = dict.fromkeys(("root_fs_uuid", BOOT_DISKS[0]), unread["root_device"]) | unread
+        return Components(
+            {kind: value for kind, value in found.items() if value},
+            {kind: why for kind, why in unread.items() if kind in TYPES},
+        )
 
     def facts(self, names: Collection[str], *, panel_version_file: Path | None) -> Mapping[str, str]:
         """Returns the coarse facts of the given names; `unknown` for what cannot be found out."""
@@ -208,14 +219,16 @@ class LocalMachine:
 
     def _mounts(self) -> list[_Mount]:
         """The lines of mountinfo that can be understood (proc_pid_mountinfo(5))."""
-        text = self._read(self._root / "proc/self/mountinfo", MAX_MOUNTINFO_BYTES) or ""
+        path = self._root / "proc/self/mountinfo"
+        text = self._read(path, MAX_MOUNTINFO_BYTES) or ""
         lines = (line.split(" ") for line in text.split("\n"))
         mounts = [
             _Mount(fields[2], fields[4], fields[dash + 1], fields[dash + 2])
             for fields in lines
             if "-" in fields and 5 < (dash := fields.index("-")) < len(fields) - 2
         ]
-        self._failed |= not mounts  # something is mounted wherever we run
+        if not mounts:  # something is mounted wherever we run
+            self._failed = self._failed or UnreadFile(str(path), None)
         return mounts
 
     def _root_devices(self) -> tuple[str, ...]:
@@ -308,7 +321,7 @@ class LocalMachine:
             with path.open("rb") as file:
                 text = file.read(max_bytes).decode("utf-8").strip(" \t\r\n\0")
         except (OSError, UnicodeDecodeError) as failed:
-            self._note(failed)
+            self._note(path, failed)
             return None
         return text or None
 
@@ -316,7 +329,7 @@ class LocalMachine:
         try:
             return sorted(directory.iterdir())
         except OSError as failed:
-            self._note(failed)
+            self._note(directory, failed)
             return []
 
     def _resolved(self, path: Path) -> Path | None:
@@ -324,7 +337,7 @@ class LocalMachine:
         try:
             return path.resolve(strict=True)
         except (OSError, RuntimeError) as failed:  # links in a circle
-            self._note(failed)
+            self._note(path, failed)
             return None
 
     def _disks(self, block: Path) -> Iterator[Path]:
@@ -339,8 +352,11 @@ class LocalMachine:
         if not slaves:
             yield block
 
-    def _note(self, failed: Exception) -> None:
-        self._failed |= not isinstance(failed, OSError) or failed.errno not in _ABSENT
+    def _note(self, path: Path, failed: Exception) -> None:
+        if isinstance(failed, OSError) and failed.errno in _ABSENT:
+            return
+        why = errno_codes.name_of(failed) if isinstance(failed, OSError) else None
+        self._failed = self._failed or UnreadFile(str(path), why)
 
 
 def _collected(name: str, read: Callable[[], T]) -> T | None:

@@ -30,6 +30,7 @@ from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.ledger.chain import EntryKind
 from opanel_agent.core.ledger.export import ExportFlawKind
 from opanel_agent.core.ledger.requests import CopyState, Stage
+from opanel_agent.core.license.binding import PARTS
 from opanel_agent.core.license.states import Action, State
 from opanel_agent.core.problems import REFUSALS
 from opanel_agent.core.reporting.catalog import Type
@@ -90,6 +91,7 @@ def of_codes() -> dict[str, Iterable[str]]:
         "carry": ("activation", "release", "exchange"),
         "governor": (governor.name.lower() for governor in Basis if governor is not Basis.CONSENT),
         "question": CONSENT_BASED,
+        "part": PARTS - {"agent_key"},
         "silence": ("do_not_track", "ci", "noninteractive", "no_terminal"),
         "event": EntryKind,
         "receipt.state": STATES,

@@ -149,9 +149,11 @@ def _of_the_answer(known: CheckInputs, now_s: int) -> Iterator[Finding]:
     answer = known.answer
     if answer is None:
         yield unseen(Check.LICENSE, SkipReason.NO_ANSWER)
+        yield unseen(Check.MACHINE, SkipReason.NO_ANSWER)
         yield unseen(Check.STATUS_LIST, SkipReason.NO_ANSWER)
         return
     yield diagnosis.license_state(answer.license.state, answer.license.reasons)
+    yield from _machine(answer)
     failure, following = answer.part("last_check").get("failure"), answer.part("next_run").get("at")
     yield diagnosis.status_list(
         failure if isinstance(failure, str) else None,
@@ -159,6 +161,14 @@ def _of_the_answer(known: CheckInputs, now_s: int) -> Iterator[Finding]:
         answer.license.as_of,
         now_s,
     )
+
+
+def _machine(answer: AnswerView) -> Iterator[Finding]:
+    members, undecided = answer.part("machine"), answers.undecided(answer)
+    if "key" not in members:
+        yield unseen(Check.MACHINE, SkipReason.NO_ANSWER)
+        return
+    yield from diagnosis.machine(answers.unread(answer), undecided, key_lost=members.get("key") == "lost")
 
 
 def _root(world: Context, known: CheckInputs) -> Finding:

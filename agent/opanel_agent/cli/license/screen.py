@@ -9,7 +9,7 @@ from opanel_agent.cli.context import Context
 from opanel_agent.cli.display.layout import Row
 from opanel_agent.cli.display.output import Style
 from opanel_agent.cli.display.times import day, moment, relative
-from opanel_agent.cli.license.status_view import CONTACT, PERMITS, AnswerView, LicenseView, number
+from opanel_agent.cli.license.status_view import CONTACT, PERMITS, AnswerView, LicenseView, number, undecided, unread
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.opt_outs import Signal
@@ -54,6 +54,7 @@ def status_rows(
 ) -> Iterator[Row]:
     """Yields the license, and after an empty line the agent: what it sends, how it is confined, what keeps it silent."""
     yield from brief_rows(world, answer.license, ("email", "phone"))
+    yield from _unread_rows(world, answer)
     yield from _renewal_rows(world, answer.part("renewal"))
     yield Row(rank=_rank("empty"))
     yield from _settings_rows(world, reading.settings_refused)
@@ -156,6 +157,15 @@ def _renewal_rows(world: Context, renewal: Mapping[str, Json]) -> Iterator[Row]:
     if following is not None:
         text = world.sentence("status.next", text=text, at=moment(following))
     yield Row(world.sentence("label.renewal"), text) if failed else _spare(world, "label.renewal", text)
+
+
+def _unread_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
+    """Yields what cannot be read while it leaves open whether this is the activated server, and when that ends."""
+    open_ = undecided(answer)
+    if open_ is not None:
+        parts = ", ".join(world.named("part", each.part) for each in unread(answer))
+        text = world.sentence("status.unread", parts=parts, until=day(open_.until))
+        yield Row(world.sentence("label.unread"), text, Style.WARNING)
 
 
 def _settings_rows(world: Context, refused: Misconfigured | None) -> Iterator[Row]:

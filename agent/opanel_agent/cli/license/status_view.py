@@ -16,9 +16,11 @@ from opanel_agent.core.codec.strict_json import loads
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents.controller import Controller, read_controller
 from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Storage, Unavailable, Untrusted
+from opanel_agent.core.license.states import Undecided, UnreadPart
 from opanel_agent.core.units import LANGUAGES
 
 MAX_BYTES: Final = 1024 * 1024
+_YEAR_10000_S: Final = 253_402_300_800
 PERMITS: Final = ("run", "change", "create", "paid_features")
 CONTACT: Final = ("email", "phone", "url")
 
@@ -94,6 +96,32 @@ def number(members: Mapping[str, Json], name: str) -> int | None:
     """A member that is a whole number; None where an older daemon does not tell it, or it is null."""
     value = members.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def unread(answer: AnswerView) -> tuple[UnreadPart, ...]:
+    """Returns the parts of the activated machine that could not be read."""
+    parts = answer.part("machine").get("unread")
+    return tuple(
+        UnreadPart(part=part, file=_text_or_none(each, "file"), errno=_text_or_none(each, "errno"))
+        for each in (parts if isinstance(parts, list) else ())
+        if isinstance(each, dict) and isinstance(part := each.get("part"), str)
+    )
+
+
+def undecided(answer: AnswerView) -> Undecided | None:
+    """Returns the days for which such parts leave it open whether this is the activated server; else None."""
+    days = answer.part("machine").get("undecided")
+    if not isinstance(days, dict):
+        return None
+    since, grace, until = (number(days, name) for name in ("since", "grace", "until"))
+    if since is None or grace is None or until is None or not 0 <= since <= grace <= until < _YEAR_10000_S:
+        return None
+    return Undecided(since=since, grace=grace, until=until)
+
+
+def _text_or_none(members: Mapping[str, Json], name: str) -> str | None:
+    value = members.get(name)
+    return value if isinstance(value, str) else None
 
 
 def latest(world: Context) -> AnswerView:

@@ -48,10 +48,12 @@ from collections.abc import Collection, Mapping
 from enum import Enum, unique
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from opanel_agent.core.documents.activation import Bind
 from opanel_agent.core.values import frozen
+
+T = TypeVar("T")
 
 
 @unique
@@ -77,6 +79,9 @@ TYPES: Final[Mapping[str, Class]] = MappingProxyType(
         "cloud_instance_id": Class.PLATFORM,
     }
 )
+
+PARTS: Final = frozenset(TYPES) - {*BOOT_DISKS[1:]}
+"""The types as parts: all disks are one."""
 
 P_MAX: Final = 1
 DIGEST_BYTES: Final = 16
@@ -229,6 +234,12 @@ def quorum(components: Collection[str]) -> tuple[int, int]:
     bound = _bound(components)
     parts = {_part(name) for name in bound}
     return (len(parts) + 1) // 2, min(P_MAX, platform_parts(bound))
+
+
+def unread_parts(bind: Bind, unread: Mapping[str, T]) -> dict[str, T]:
+    """The parts of a signed binding of which not everything could be read, each with its reason."""
+    signed = {_part(name) for name in bind.components}
+    return {_part(name): why for name, why in sorted(unread.items(), reverse=True) if _part(name) in signed}
 
 
 def platform_parts(components: Collection[str]) -> int:

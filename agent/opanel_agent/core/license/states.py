@@ -1,4 +1,4 @@
-"""The nine license states: what each permits, and the one thing to do about each reason.
+"""The nine license states: what each permits, and the one thing to do about each reason; and what may lead to one.
 
 Words and two tables, light enough for whoever only shows an answer. Which state
 holds is decided in `verdict`. Always permitted, in every state: `run` (sites,
@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from opanel_agent.core.codes import Reason
+from opanel_agent.core.values import frozen
 
 
 @unique
@@ -103,3 +104,24 @@ ACTIONS: Final[Mapping[Reason, Action]] = MappingProxyType(
         Reason.STATE_UNREADABLE: Action.CHECK_STORAGE,
     }
 )
+
+
+@frozen
+class UnreadPart:
+    """Holds a part of the machine that could not be read, the file and the errno (`EIO`) as far as they are known."""
+
+    part: str
+    file: str | None
+    errno: str | None
+
+
+@frozen
+class Undecided:
+    """Holds from when on the parts do not tell whether this is the activated server, and when grace begins and ends.
+
+    Effective seconds.
+    """
+
+    since: int
+    grace: int
+    until: int

@@ -1,12 +1,15 @@
 """Keeps the agent's own signing key: it proves that the same installation asks again, and is a component of its machine.
 
-Losing it costs that one component and nothing else: a new one is made at the next activation.
+Losing it costs that one component, and renewals until the next activation, which makes a new one. One that is there and
+cannot be read stays where it is, since it may be readable again: only an activation sets it aside.
 """
 
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import Misconfigured, Unreadable
 from opanel_agent.core.jose.keys import PublicKey
 from opanel_agent.evaluate.storage import state_files
 from opanel_agent.system.randomness import RandomSource
@@ -32,14 +35,34 @@ class AgentKey:
 
 
 def load(files: Files, paths: Paths) -> AgentKey | None:
-    """Returns the key; None where there is none, or where the file holds none: the next activation makes a new one."""
-    seed = state_files.read(files, paths.activation_key, max_bytes=SEED_BYTES)
-    return AgentKey(seed) if seed is not None and len(seed) == SEED_BYTES else None
+    """Returns the key; None where there is none. What lies there and is no key is moved aside.
+
+    Raises Unreadable where it is there and cannot be read, and leaves it.
+    """
+    try:
+        seed = files.read(paths.activation_key, max_bytes=SEED_BYTES)
+    except Misconfigured as refused:
+        state_files.quarantine(files, paths.activation_key, refused)
+        return None
+    if seed is None or len(seed) == SEED_BYTES:
+        return None if seed is None else AgentKey(seed)
+    damaged = Misconfigured(Fault.FILE_REFUSED, "key_length", file=str(paths.activation_key))
+    state_files.quarantine(files, paths.activation_key, damaged)
+    return None
 
 
-def load_or_make(files: Files, paths: Paths, random: RandomSource) -> AgentKey:
-    """Returns the key, made and written durably where there is none. Raises Storage where it cannot be written."""
-    key = load(files, paths)
+def load_or_make(files: Files, paths: Paths, random: RandomSource, *, replace_unreadable: bool) -> AgentKey:
+    """Returns the key, made and written durably where there is none, or none that can be read if it may be replaced.
+
+    Raises Storage where it cannot be written, and Unreadable where it cannot be read and may not be replaced.
+    """
+    try:
+        key = load(files, paths)
+    except Unreadable as refused:
+        if not replace_unreadable:
+            raise
+        state_files.quarantine(files, paths.activation_key, refused)
+        key = None
     if key is not None:
         return key
     seed = random.token_bytes(SEED_BYTES)

@@ -86,12 +86,14 @@ def finish_answered(context: PassContext) -> None:
 def signed_request(context: PassContext, kind: RequestKind) -> bytes:
     """Returns a signed request about the installed license; the agent's key is made where there is none.
 
-    Only an activation has the machine's components. Raises Untrusted without a license.
+    Only an activation has the machine's components, and replaces a key that cannot be read: for any other request that
+    raises Unreadable, since a new key would prove nothing. Raises Untrusted without a license.
     """
     inputs, ports = context.inputs, context.ports
     if inputs.bundle is None:
         raise Untrusted(Reason.NO_LICENSE, "license_needed")
-    signer = agent_key.load_or_make(ports.files, ports.paths, ports.random)
+    anew = kind is RequestKind.ACTIVATION
+    signer = agent_key.load_or_make(ports.files, ports.paths, ports.random, replace_unreadable=anew)
     components, unread, key_id = machine_identity(ports)  # the key may be a new one
     context.inputs = replace(inputs, components=components, unread=unread, key_id=key_id)
     activation = inputs.bundle.activation

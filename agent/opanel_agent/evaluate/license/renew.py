@@ -70,7 +70,9 @@ def next_s(plan: Plan | None, state: AgentState, now: int, *, permitted: bool) -
 def _wanted(inputs: Inputs, state: AgentState) -> bool:
     bundle = inputs.bundle
     activation = None if bundle is None else bundle.activation
-    matches = activation is None or binding.match(activation.bind, inputs.components).ok
+    match = None if activation is None else binding.match(activation.bind, inputs.components, inputs.unread)
+    # Undecided is no reason to let a license run out: the authority judges the request, and the days of grace go on.
+    matches = match is None or match.ok or match.undecided
     bad = status_history.any_bad(state.seen)
     return bundle is not None and renewal.wanted(bundle, kid=inputs.key_id, matches=matches, bad=bad)
 
