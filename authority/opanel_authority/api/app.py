@@ -17,7 +17,6 @@ from typing import Final
 from urllib.parse import quote
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -35,6 +34,7 @@ from opanel_authority.api import management
 from opanel_authority.api.access import Managed
 from opanel_authority.api.limits import Limiter
 from opanel_authority.api.problems import problem
+from opanel_authority.api.workers import Admission, Shared, Workers
 from opanel_authority.authority import Authority
 from opanel_authority.documents import advisories, publish
 from opanel_authority.lifecycle import health
@@ -74,6 +74,8 @@ class Served:
     guesses: Limiter = field(default_factory=lambda: Limiter(burst=GUESSES_BURST, refill_s=1))
     rights: Limiter = field(default_factory=lambda: Limiter(burst=RIGHTS_BURST, refill_s=10, detail="too_many"))
     proxies: tuple[Network, ...] = ()
+    workers: Workers = field(default_factory=Workers)
+    admission: Admission = field(default_factory=Admission)
     now: Callable[[], int] = field(default=lambda: int(time.time()))
     elapsed: Callable[[], float] = time.monotonic
 
@@ -103,20 +105,19 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
 
 def _published(served: Served) -> list[BaseRoute]:
     """Signed documents, the same bytes for everybody: the status lists, the roots, the advisories."""
+    lists = {shard: _shared(served, partial(publish.served_status_list, shard=shard)) for shard in _SHARDS.values()}
+    advised = _shared(served, advisories.published)
 
     async def status(request: Request) -> Response:
         shard = _SHARDS.get(request.path_params.get("name", ""))
-        if shard is None:
-            return await _no_such(request, HTTPException(404))
-        token = await run_in_threadpool(publish.served_status_list, served.authority, shard, now=served.now())
+        token = None if shard is None else await served.admission.take(lists[shard].result)
         return await _no_such(request, HTTPException(404)) if token is None else Response(token, media_type=STATUS_LIST)
 
     async def roots(_request: Request) -> Response:
         return Response(publish.roots_text(served.authority), media_type=JOSE)
 
     async def advisory_set(_request: Request) -> Response:
-        text = await run_in_threadpool(advisories.published, served.authority, now=served.now())
-        return Response(text, media_type=JOSE)
+        return Response(await served.admission.take(advised.result), media_type=JOSE)
 
     return [
         Route("/v1/status.jwt", status),
@@ -126,10 +127,15 @@ def _published(served: Served) -> list[BaseRoute]:
     ]
 
 
+def _shared(served: Served, look: Callable[..., bytes | None]) -> Shared[bytes | None]:
+    """What `look` finds in the authority, looked up once for all who ask at the same time."""
+    return Shared(lambda: served.workers.read(lambda: look(served.authority, now=served.now())))
+
+
 def _received(served: Served) -> list[BaseRoute]:
     """What agents send: license requests, rights requests, and a report for each purpose that is based on consent."""
     routes: list[BaseRoute] = [
-        Route("/v1/bundles", _post(served, JSON, partial(_bundle, served)), methods=["POST"]),
+        Route("/v1/bundles", _post(served, JSON, partial(_bundle, served), writes=False), methods=["POST"]),
         Route("/v1/activations", _post(served, JOSE, partial(_signed, served, "activation")), methods=["POST"]),
         Route("/v1/releases", _post(served, JOSE, partial(_signed, served, "release")), methods=["POST"]),
         Route("/v1/renewals", _post(served, JOSE, partial(_signed, served, "renewal")), methods=["POST"]),
@@ -143,16 +149,17 @@ def _received(served: Served) -> list[BaseRoute]:
 
 def _watched(served: Served) -> list[BaseRoute]:
     """Health, readiness and metrics: for the machine itself, not for the proxy in front."""
+    examined = Shared(lambda: served.workers.read(lambda: health.examine(served.authority, now=served.now())))
 
     async def alive(_request: Request) -> Response:
         return Response("ok\n", media_type="text/plain")
 
     async def ready(_request: Request) -> Response:
-        problems_found = await run_in_threadpool(health.ready, served.authority)
+        problems_found = await served.workers.read(partial(health.ready, served.authority))
         return Response("\n".join([*problems_found, ""]) or "ok\n", status_code=503 if problems_found else 200)
 
     async def metrics(_request: Request) -> Response:
-        found = await run_in_threadpool(health.examine, served.authority, now=served.now())
+        found = await examined.result()
         return Response(health.metrics(found), media_type=_OPEN_METRICS)
 
     return [Route("/livez", alive), Route("/readyz", ready), Route("/metrics", metrics)]
@@ -212,24 +219,30 @@ def _hold_back(served: Served, key_sha256: str) -> None:
 
 
 def _post(
-    served: Served, content_type: str, decide: Callable[[bytes, Sender], Answer]
+    served: Served, content_type: str, decide: Callable[[bytes, Sender], Answer], *, writes: bool = True
 ) -> Callable[[Request], Awaitable[Response]]:
+    work = served.workers.write if writes else served.workers.read
+
     async def handler(request: Request) -> Response:
         connected = None if request.client is None else request.client.host
         peer = networks.peer_of(connected, request.headers.getlist("x-forwarded-for"), served.proxies)
-        return await _answered(request, content_type, lambda body: decide(body, peer))
+
+        async def decided(body: bytes) -> Answer:
+            return await served.admission.take(lambda: work(partial(decide, body, peer)))
+
+        return await _answered(request, content_type, decided)
 
     return handler
 
 
-async def _answered(request: Request, content_type: str, decide: Callable[[bytes], Answer]) -> Response:
+async def _answered(request: Request, content_type: str, decide: Callable[[bytes], Awaitable[Answer]]) -> Response:
     if request.headers.get("content-type", "").lower() != content_type:
         return problem(problems.REQUEST_REFUSED.name, 415, "content_type")
     body = await _body(request)
     if body is None:
         return problem(problems.REQUEST_REFUSED.name, 413, "body_size")
     try:
-        made = await run_in_threadpool(decide, body)
+        made = await decide(body)
     except Untrusted as error:
         return problem(problems.REQUEST_REFUSED.name, 400, error.detail, error.values)
     except NotPermitted as error:

@@ -84,7 +84,8 @@ def key_of(body: bytes) -> str:
 def hold_known(authority: Authority, key_sha256: str) -> None:
     """Raises NotPermitted (key_unknown) for a license key that was never issued."""
     with authority.store.reading() as books:
-        license_row(books, key_sha256)
+        if not books.has_key(key_sha256):
+            raise _unknown()
 
 
 def bundle(authority: Authority, key_sha256: str, *, now: int, peer: Sender = CARRIED) -> Answer:
@@ -319,8 +320,12 @@ def license_row(books: Books, key_sha256: str) -> LicenseRow:
     """Raises NotPermitted (key_unknown) for a license key that was never issued."""
     row = books.license_of_key(key_sha256)
     if row is None:
-        raise NotPermitted(Fault.KEY_UNKNOWN, "key_unknown")
+        raise _unknown()
     return row
+
+
+def _unknown() -> NotPermitted:
+    return NotPermitted(Fault.KEY_UNKNOWN, "key_unknown")
 
 
 def _line(row: ActivationRow) -> Answer:

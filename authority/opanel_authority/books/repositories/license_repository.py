@@ -85,6 +85,11 @@ class LicenseRepository(Rows):
         """Finds a license by its key's digest (`license_key.digest`: SHA-256 in hex)."""
         return self._license(_licenses.c.key_sha256 == key_sha256)
 
+    def has_key(self, key_sha256: str) -> bool:
+        """Tells whether there is a license of a key, without reading it."""
+        query = select(_licenses.c.id).where(_licenses.c.key_sha256 == key_sha256)
+        return self._connection.execute(query).first() is not None
+
     def license(self, license_id: str) -> LicenseRow | None:
         """Finds a license by its id, the jti of its first edition."""
         return self._license(_licenses.c.id == license_id)

@@ -5,6 +5,7 @@ import json
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,12 +19,13 @@ import pytest
 import uvicorn
 
 from fixtures.authority.authority_records import given
-from fixtures.authority.authority_server import JSON, Served, environment, serving
+from fixtures.authority.authority_server import JOSE, JSON, Served, environment, serving
 from fixtures.authority.vendor import vendor
 from fixtures.data import catalog_bodies
 from fixtures.processes import ended
 from opanel_agent.core.codec.strict_json import dumps
 from opanel_agent.core.documents import status_list
+from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.license import license_key
 from opanel_authority.api.connections import BODY_S, HEADERS_S, MAX_CONNECTIONS, protocol
 from opanel_authority.cli.main import main
@@ -50,6 +52,19 @@ def test_a_crowd_that_says_nothing_shuts_nobody_out(served: Served) -> None:
         assert served.ask("GET", "/v1/status.jwt").status == 200
         crowd += [stack.enter_context(connected(served)) for _ in range(MAX_CONNECTIONS - 300 + 20)]
         assert served.ask("GET", "/v1/status.jwt").status == 200, "who is silent for longest made room"
+
+
+def test_lists_are_served_while_a_crowd_of_writers_waits_for_the_books(served: Served) -> None:
+    assert served.ask("GET", "/v1/status.jwt").status == 200, "signed: the next needs no writer"
+    several = [served.vendor.request(served.vendor.issue(), RequestKind.ACTIVATION) for _ in range(3)]
+    books = sqlite3.connect(served.vendor.authority.directory / "authority.sqlite", isolation_level=None)
+    with contextlib.closing(books), contextlib.ExitStack() as stack:
+        books.execute("BEGIN IMMEDIATE")  # as another process does that writes for long
+        for asked in several * 20:  # of one key no more are admitted
+            head = f"POST /v1/activations HTTP/1.1\r\nHost: x\r\nContent-Type: {JOSE}\r\nContent-Length: {len(asked)}"
+            stack.enter_context(connected(served)).sendall(f"{head}\r\n\r\n".encode() + asked)
+        assert served.ask("GET", "/v1/status.jwt").status == 200
+        books.execute("ROLLBACK")
 
 
 @pytest.mark.slow
