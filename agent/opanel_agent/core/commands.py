@@ -120,12 +120,12 @@ SIGNALS: Final = "do_not_track"
 
 
 def _get(path: str, member: str) -> Route:
-    """A GET that any peer may make, of one member of the answer."""
+    """Returns a GET that any peer may make, of one member of the answer."""
     return Route("GET", path, who=Who.PEERS, member=member)
 
 
 def _post(name: str, *options: str, result_members: tuple[str, ...]) -> Route:
-    """A POST of the owner's that takes options, its intent named as its path."""
+    """Returns a POST of the owner's that takes options, its intent named as its path."""
     return Route(
         "POST",
         f"/v1/{name}",

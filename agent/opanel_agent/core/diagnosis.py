@@ -240,7 +240,7 @@ def status_list(failure: str | None, next_run_at: int | None, as_of: int, now_s:
 
 
 def known_code(text: str) -> Code:
-    """A code of another version is relevant as a fault of ours rather than as it came."""
+    """Returns the code that a text is; of a text of another version, the one of a fault of ours."""
     return next((known for known in (*Reason, *Fault) if known == text), Reason.INTERNAL)
 
 
@@ -331,7 +331,7 @@ def aside(rule: Rule) -> AgentError | None:
 
 
 def _reads(who: tuple[int, frozenset[int]], seen: PathFacts) -> bool:
-    """As the kernel judges (path_resolution(7)): the first class that fits decides.
+    """Tells whether it can be read, as the kernel judges (path_resolution(7)): the first class that fits decides.
 
     A folder must be entered, too.
     """

@@ -42,7 +42,7 @@ class AgentError(Exception):
         self.values: dict[str, Value] = values
 
     def __str__(self) -> str:
-        """For a log: `code/detail name=value …`, never a sentence."""
+        """Formats the error for a log: `code/detail name=value …`, never a sentence."""
         shown = " ".join(f"{name}={value}" for name, value in self.values.items())
         return f"{self.code}/{self.detail}" + (f" {shown}" if shown else "")
 

@@ -62,12 +62,12 @@ def mirror(probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Ite
 
 
 def _about(probe: MirrorProbe, route: MirrorRoute, finding: Finding) -> Finding:
-    """The finding, about this mirror."""
+    """Returns the finding, about this mirror."""
     return replace(finding, subject=probe.url, label=route.label)
 
 
 def _of_step(layer: Check, probe: MirrorProbe, route: MirrorRoute, *, another_good: bool) -> Finding:
-    """The finding on one step of the route."""
+    """Returns the finding on one step of the route."""
     if probe.code is not None and layer is Check(probe.failed or Step.HTTP):
         return (warned if another_good else failed)(layer, _error(probe))
     left_out = _left_out(layer, route)
@@ -103,7 +103,7 @@ def _of_address(layer: Check, attempt: Attempt, attempts: Iterable[Attempt], *, 
 
 
 def _of_outcome(outcome: Outcome) -> Unavailable:
-    """The error of an address that was tried in vain."""
+    """Returns the error of an address that was tried in vain."""
     match outcome:
         case Outcome.REFUSED:
             return Unavailable(Reason.UNREACHABLE_TCP, "address_refused")
@@ -140,7 +140,7 @@ def _left_out(layer: Check, route: MirrorRoute) -> SkipReason | None:
 
 
 def _error(probe: MirrorProbe) -> AgentError:
-    """The error of a failed probe.
+    """Returns the error of a failed probe.
 
     Of a certificate's dates the cure is the clock, so they have a detail of
     their own.

@@ -95,7 +95,7 @@ def remove_blanks(text: str) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    """The escape of one character, as Python and JSON write it."""
+    """Returns the escape of one character, as Python and JSON write it."""
     code = ord(found[0])
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
@@ -103,6 +103,6 @@ def _escaped(found: re.Match[str]) -> str:
 def _escaped_in_json(found: re.Match[str]) -> str:
     # A lone surrogate has no encoding of its own in UTF-16 either;
     # `surrogatepass` spells it as the unit that it is.
-    """The escape of one character in UTF-16 units, as RFC 8259 section 7 wants it."""
+    """Returns the escape of one character in UTF-16 units, as RFC 8259 section 7 wants it."""
     units = found[0].encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))

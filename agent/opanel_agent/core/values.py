@@ -130,7 +130,7 @@ def is_value_class(kind: type) -> bool:
 
 
 def _make(cls: type[T], methods: Mapping[str, object]) -> type[T]:
-    """The class made once more: slots can be given to none that is there."""
+    """Returns the class made once more: slots can be given to none that is there."""
     body = dict(cls.__dict__)
     found = tuple(_rule(name, body.pop(name, _REQUIRED)) for name in cls.__annotations__)
     del body["__dict__"], body["__weakref__"]
@@ -161,7 +161,7 @@ def _repr(self: object) -> str:
 
 
 def _eq(self: object, other: object) -> object:
-    """Equal where class and fields are; `NotImplemented` asks the other side, as Python's own comparisons do."""
+    """Compares by class and fields; `NotImplemented` asks the other side, as Python's own comparisons do."""
     if type(other) is not type(self):
         return NotImplemented
     compared = [rule.name for rule in _RULES[type(self)] if rule.compare]
@@ -173,7 +173,7 @@ def _hash(self: object) -> int:
 
 
 def _replace(self: object, /, **changes: object) -> object:
-    """A copy with these fields changed. Raises TypeError for a field that the class has not."""
+    """Returns a copy with these fields changed. Raises TypeError for a field that the class has not."""
     cls = type(self)
     return cls(**({rule.name: getattr(self, rule.name) for rule in _RULES[cls]} | changes))
 

@@ -181,14 +181,14 @@ def decode(kind: type[T], data: bytes, where: str, *, max_bytes: int, schema: in
 
 @cache
 def _rules(kind: type[Record]) -> tuple[_Rule, ...]:
-    """The rules of a class, in the order of its fields."""
+    """Returns the rules of a class, in the order of its fields."""
     hints: dict[str, object] = get_type_hints(kind, include_extras=True)
     found = [_rule(field, *_split(hints[field.name])) for field in rules(kind)]
     return tuple(rule for rule in found if rule is not None)
 
 
 def _rule(field: FieldRule, type_: object, marks: Marks) -> _Rule | None:
-    """The rule of a field, None where it has no member.
+    """Returns the rule of a field, None where it has no member.
 
     Raises TypeError where it may be absent and has no default.
     """
@@ -201,7 +201,7 @@ def _rule(field: FieldRule, type_: object, marks: Marks) -> _Rule | None:
 
 
 def _split(hint: object) -> tuple[object, Marks]:
-    """The type and the marks of an annotation."""
+    """Returns the type and the marks of an annotation."""
     if get_origin(hint) is Annotated:
         type_, *marks = get_args(hint)
         return type_, tuple(marks)
@@ -209,7 +209,7 @@ def _split(hint: object) -> tuple[object, Marks]:
 
 
 def _converter(hint: object, outer: Marks = ()) -> _Converter:
-    """The converter of a type.
+    """Returns the converter of a type.
 
     The marks of an array or an optional hold for what is within, unless that
     has its own.
@@ -230,17 +230,17 @@ V = TypeVar("V")
 
 
 def _mark(kind: type[M], marks: Marks) -> M:
-    """The innermost mark of this kind, else one with its defaults."""
+    """Returns the innermost mark of this kind, else one with its defaults."""
     return next((mark for mark in marks if isinstance(mark, kind)), kind())
 
 
 def _unsupported(what: object) -> TypeError:
-    """A mistake of the programmer's, found by the first test that writes or reads the class."""
+    """Returns the error for a mistake of the programmer's, found by the first test that writes or reads the class."""
     return TypeError(f"no JSON for {what}")
 
 
 def _as(kind: type[V], value: object) -> V:
-    """The value, whose field's annotation says that it is of this kind.
+    """Returns the value, whose field's annotation says that it is of this kind.
 
     Raises TypeError where it is not.
     """
@@ -281,7 +281,10 @@ def _octets(_arguments: Marks, marks: Marks) -> _Converter:
 
 
 def _enum(kind: type[Enum]) -> _Converter:
-    """By value and type, because 1 and true are equal; a value that an enum does not have is a fault, not a default."""
+    """Returns the converter of an enum, by value and type, because 1 and true are equal.
+
+    A value that an enum does not have is a fault, not a default.
+    """
     known: dict[tuple[type, object], Enum] = {(type(member.value), member.value): member for member in kind}
 
     def read_enum(value: Json, members: Members, name: str) -> object:
@@ -298,7 +301,7 @@ def _enum(kind: type[Enum]) -> _Converter:
 
 
 def _optional(arguments: Marks, marks: Marks) -> _Converter:
-    """X or None; a choice between two other types has no JSON that tells them apart."""
+    """Returns the converter of X or None; a choice between two other types has no JSON that tells them apart."""
     kinds = [argument for argument in arguments if argument is not NoneType]
     if len(kinds) > 1:
         raise _unsupported(f"a choice of {kinds}")
@@ -310,7 +313,7 @@ def _optional(arguments: Marks, marks: Marks) -> _Converter:
 
 
 def _array(arguments: Marks, marks: Marks) -> _Converter:
-    """A tuple of any length, or of exactly these types."""
+    """Returns the converter of a tuple of any length, or of exactly these types."""
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return _sequence(tuple, _converter(arguments[0], marks), _mark(Items, marks))
     return _fixed(tuple(_converter(argument, marks) for argument in arguments))
@@ -321,7 +324,7 @@ def _list(arguments: Marks, marks: Marks) -> _Converter:
 
 
 def _fixed(inner: tuple[_Converter, ...]) -> _Converter:
-    """An array of exactly as many items as the tuple has types."""
+    """Returns the converter of an array of exactly as many items as the tuple has types."""
 
     def read_fixed(value: Json, members: Members, name: str) -> object:
         items = members.as_items(value, name)
@@ -336,7 +339,7 @@ def _fixed(inner: tuple[_Converter, ...]) -> _Converter:
 
 
 def _sequence(kind: type[tuple[object, ...]] | type[list[object]], inner: _Converter, mark: Items) -> _Converter:
-    """An array of any length up to the mark's."""
+    """Returns the converter of an array of any length up to the mark's."""
 
     def read_sequence(value: Json, members: Members, name: str) -> object:
         items = members.as_items(value, name, max_items=mark.most)
@@ -346,7 +349,7 @@ def _sequence(kind: type[tuple[object, ...]] | type[list[object]], inner: _Conve
 
 
 def _set(arguments: Marks, marks: Marks) -> _Converter:
-    """An array of distinct strings."""
+    """Returns the converter of an array of distinct strings."""
     inner, mark = _converter(arguments[0], marks), _mark(Items, marks)
 
     def read_set(value: Json, members: Members, name: str) -> object:
@@ -362,7 +365,7 @@ def _set(arguments: Marks, marks: Marks) -> _Converter:
 
 
 def _mapping(arguments: Marks, marks: Marks) -> _Converter:
-    """An object whose names are data.
+    """Returns the converter of an object whose names are data.
 
     Keys are held to be safe to print by no rule but that of the values' errors.
     """
@@ -383,7 +386,7 @@ def _mapping(arguments: Marks, marks: Marks) -> _Converter:
 
 
 def _nested(kind: type[Record]) -> _Converter:
-    """An object within, by the rules of its own class."""
+    """Returns the converter of an object within, by the rules of its own class."""
     return _Converter(
         lambda value, members, name: read(kind, members.as_members(value, name)),
         lambda value: to_json(_as(kind, value)),

@@ -67,7 +67,7 @@ def dumps(value: Json) -> bytes:
 
 
 def _check_outside_of_strings(data: bytes, max_depth: int) -> None:
-    """Before parsing, because the parser recurses, and because a parsed 0 no longer says that it was -0.
+    """Checks before parsing, because the parser recurses, and because a parsed 0 no longer says that it was -0.
 
     Up to the first syntax error the parser sees the same strings.
     """
@@ -80,12 +80,12 @@ def _check_outside_of_strings(data: bytes, max_depth: int) -> None:
 
 
 def _depth(alike: bytes) -> int:
-    """How deep brackets are nested, of which there is at least one."""
+    """Tells how deep brackets are nested, of which there is at least one."""
     return max(accumulate(map(_STEP.__getitem__, alike.translate(None, _NO_BRACKET))))
 
 
 def _exceeds(outside: bytes) -> bool:
-    """Whether an integer is over 2^53 - 1, which has 16 digits: longer ones are not even converted."""
+    """Tells whether an integer is over 2^53 - 1, which has 16 digits: longer ones are not even converted."""
     return any(len(number) > 16 or int(number) > MAX_INT for number in re.findall(_LONG, outside))
 
 
@@ -98,7 +98,7 @@ def _check_surrogates(value: Json) -> None:
 
 
 def _distinct(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """The object of these members.
+    """Returns the object of these members.
 
     RFC 8259 section 4 leaves open which of two of one name counts: none does
     here.

@@ -43,7 +43,7 @@ def loads(data: bytes, reason: Reason, *, schema: int = 1) -> "Table":
 
 
 def _text(data: bytes, reason: Reason) -> str:
-    """The file's text.
+    """Returns the file's text.
 
     Raises Misconfigured (`toml_utf8`) with the line of the first byte that is
     none.
@@ -55,7 +55,7 @@ def _text(data: bytes, reason: Reason) -> str:
 
 
 def _toml(text: str, reason: Reason) -> Mapping[str, object]:
-    """The file's values.
+    """Returns the file's values.
 
     Raises Misconfigured (`toml_syntax`), also for what is nested too deep for
     the parser.
@@ -67,7 +67,7 @@ def _toml(text: str, reason: Reason) -> Mapping[str, object]:
 
 
 def _line_in(message: str, text: str) -> int:
-    """The line at which the parser stopped.
+    """Returns the line at which the parser stopped.
 
     It names none at the end, nor for what is too long or too deep for it.
     """
@@ -122,7 +122,10 @@ class Table:
         return value
 
     def _resembling(self, name: str) -> str | None:
-        """The key of this table that is most like `name`; the table has not that one, and nobody else asked for it."""
+        """Returns the key of this table that is most like `name`.
+
+        The table has not that one, and nobody else asked for it.
+        """
         import difflib  # for who mistyped alone
 
         known = {key.lower(): key for key in self.values if key not in self._taken}
@@ -189,7 +192,7 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
 
 
 def _holds(lines: Sequence[str], path: tuple[str, ...]) -> bool | None:
-    """Whether these lines say something at `path`; None where they end within a statement."""
+    """Tells whether these lines say something at `path`; None where they end within a statement."""
     try:
         value: object = tomllib.loads("\n".join([*lines, ""]))
     except (ValueError, RecursionError):

@@ -211,12 +211,12 @@ class ConsentReading:
         return purpose is Purpose.CRASH_REPORTS if choice is None else choice.review
 
     def _own_hold_s(self, purpose: Purpose) -> int:
-        """What consent.toml asks for, or the default."""
+        """Returns what consent.toml asks for, or the default."""
         choice = self._choice(purpose)
         return _default_hold_s(purpose) if choice is None else choice.hold_s
 
     def _choice(self, purpose: Purpose) -> Choice | None:
-        """The answer in consent.toml, None where there is none."""
+        """Returns the answer in consent.toml, None where there is none."""
         return None if self.file is None else self.file.purposes.get(purpose)
 
 
@@ -309,7 +309,7 @@ def edit(data: bytes, purpose: Purpose, *, allow: bool) -> bytes:
 
 
 def _changed(text: str, line: int, wanted: str) -> Iterator[bytes]:
-    """The text with one literal of that line changed, for each literal of it."""
+    """Yields the text with one literal of that line changed, for each literal of it."""
     lines = text.split("\n")
     old = lines[line - 1]
     for found in re.finditer(_LITERAL, old):
@@ -318,7 +318,7 @@ def _changed(text: str, line: int, wanted: str) -> Iterator[bytes]:
 
 
 def _not_edited(line: int, purpose: Purpose, wanted: str) -> Misconfigured:
-    """The refusal that says what to type instead, and where."""
+    """Returns the refusal that says what to type instead, and where."""
     return Misconfigured(
         Reason.CONSENT_REFUSED,
         "consent_edit",
@@ -351,7 +351,7 @@ _DEFAULTS: Final[Mapping[Purpose, Mapping[str, object]]] = {
 
 
 def _choice(row: Table, purpose: Purpose) -> Choice:
-    """The answer for one purpose, with the defaults of the keys that the file leaves out."""
+    """Returns the answer for one purpose, with the defaults of the keys that the file leaves out."""
     hold_s = _take_hold(row, purpose)
     review = row.take("review", boolean) if purpose is Purpose.CRASH_REPORTS else False
     choice = Choice(
@@ -364,7 +364,7 @@ def _choice(row: Table, purpose: Purpose) -> Choice:
 
 
 def _take_hold(row: Table, purpose: Purpose) -> int | None:
-    """The hold that a row asks for, None where it does not.
+    """Returns the hold that a row asks for, None where it does not.
 
     Only reports of usage have one.
     """
@@ -372,12 +372,12 @@ def _take_hold(row: Table, purpose: Purpose) -> int | None:
 
 
 def _default_hold_s(purpose: Purpose) -> int:
-    """The hold of a file that names none: three days, a weekend and a day to look at a report."""
+    """Returns the hold of a file that names none: three days, a weekend and a day to look at a report."""
     return DEFAULT_HOLD_S if purpose is Purpose.USAGE_STATISTICS else 0
 
 
 def _denies(row: Table) -> bool:
-    """Whether a policy's row denies its purpose.
+    """Tells whether a policy's row denies its purpose.
 
     Raises Misconfigured for one that allows: a fleet may narrow alone.
     """
@@ -387,14 +387,14 @@ def _denies(row: Table) -> bool:
 
 
 def _granted(row: Table) -> Granted:
-    """Who granted, of a preseeded file."""
+    """Tells who granted, of a preseeded file."""
     granted = Granted(by=row.need("by", _name), role=row.need("role", _name), on=row.need("on", _day))
     row.end()
     return granted
 
 
 def _lines(table: Table, rows: Mapping[Purpose, Table]) -> dict[str, int]:
-    """Where each key stands that an objection can name."""
+    """Tells where each key stands that an objection can name."""
     places = {"notice": table.line("notice"), "do_not_track": table.line("do_not_track")}
     for purpose, row in rows.items():
         places |= {f"purposes.{purpose}.{name}": row.line(name) for name in ("allow", "hold", "review")}
@@ -402,7 +402,7 @@ def _lines(table: Table, rows: Mapping[Purpose, Table]) -> dict[str, int]:
 
 
 def _hold(value: object) -> int:
-    """Seconds of a hold such as `72h` or `3d`, MAX_HOLD_S at the most.
+    """Returns the seconds of a hold such as `72h` or `3d`, MAX_HOLD_S at the most.
 
     Raises ValueError or TypeError.
     """
@@ -414,7 +414,7 @@ def _hold(value: object) -> int:
 
 
 def _day(value: object) -> str:
-    """A day as YYYY-MM-DD that the calendar has.
+    """Returns a day as YYYY-MM-DD that the calendar has.
 
     Raises ValueError or TypeError.
     """
@@ -426,7 +426,7 @@ def _day(value: object) -> str:
 
 
 def _name(value: object) -> str:
-    """A person's name or role: not blank, 200 characters at most, safe to print.
+    """Returns a person's name or role: not blank, 200 characters at most, safe to print.
 
     Raises ValueError or TypeError.
     """

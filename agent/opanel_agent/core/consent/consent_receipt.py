@@ -119,7 +119,9 @@ def readable(subject: ReceiptSubject, entries: Iterable[Entry], translate: Trans
 
 
 def _processing(subject: ReceiptSubject) -> Json:
-    """Section "PII processing": one purpose, one lawful basis; technical data, none of it of a special category.
+    """Returns the section "PII processing": one purpose, one lawful basis.
+
+    Technical data, none of it of a special category.
 
     KVKK m.5/1 and GDPR art. 6(1)(a) are consent. Storage and processing are
     where the root says that the authority's servers stand.
@@ -160,7 +162,7 @@ def _processing(subject: ReceiptSubject) -> Json:
 
 
 def _party(subject: ReceiptSubject) -> Json:
-    """Section "party identification": the vendor, who alone receives what is sent."""
+    """Returns the section "party identification": the vendor, who alone receives what is sent."""
     urls: list[Json] = [place.url for place in _places(subject)]
     return {
         "party_id": subject.root.sub,
@@ -171,7 +173,7 @@ def _party(subject: ReceiptSubject) -> Json:
 
 
 def _event(entry: Entry) -> Json:
-    """Section "event".
+    """Returns the section "event".
 
     `entity_id` is who answered: by name where the consent file says it, else
     the administrator.
@@ -188,7 +190,7 @@ def _event(entry: Entry) -> Json:
 
 
 def _answers(subject: ReceiptSubject, entries: Iterable[Entry]) -> list[Entry]:
-    """The entries of answers for the purpose, oldest first.
+    """Returns the entries of answers for the purpose, oldest first.
 
     Raises Untrusted (`receipt_none`) where there is none.
     """
@@ -199,27 +201,27 @@ def _answers(subject: ReceiptSubject, entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _places(subject: ReceiptSubject) -> tuple[Destination, ...]:
-    """Where reports of the purpose go, as the root names it."""
+    """Tells where reports of the purpose go, as the root names it."""
     return subject.root.endpoints.get(subject.purpose, ())
 
 
 def _live(sheet: PurposeSchema) -> list[tuple[str, Field]]:
-    """What a report can say today: a retired field is never built again, so a receipt must not name it."""
+    """Returns what a report can say today: a retired field is never built again, so a receipt must not name it."""
     return [(name, field) for name, field in sheet.fields.items() if field.until is None]
 
 
 def _days(sheet: PurposeSchema) -> tuple[int, int]:
-    """The longest that any field is kept, here and there."""
+    """Returns the longest that any field is kept, here and there."""
     fields = [field for _, field in _live(sheet)]
     here = max((field.retention_days_here for field in fields), default=0)
     return here, max((field.retention_days_there for field in fields), default=0)
 
 
 def _withdraw(subject: ReceiptSubject) -> str:
-    """The command that withdraws: as short as the one that gives (GDPR art. 7(3))."""
+    """Returns the command that withdraws: as short as the one that gives (GDPR art. 7(3))."""
     return f"opanel-agent consent deny {subject.purpose}"
 
 
 def _iso(at: int) -> str:
-    """RFC 3339 in UTC; a number where no calendar of Python's goes that far (the year 9999)."""
+    """Formats a time by RFC 3339 in UTC; as a number where no calendar of Python's goes that far (the year 9999)."""
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z") if at <= _LAST_SECOND else str(at)

@@ -63,7 +63,7 @@ def changes(before: ConsentFile | None, after: ConsentFile) -> tuple[Edit, ...]:
 
 
 def _to_notice(data: bytes, file: ConsentFile, notice: str) -> bytes:
-    """The file with the installed notice in the place of the one it names."""
+    """Returns the file with the installed notice in the place of the one it names."""
     line = file.lines.get("notice", 1)
     lines = data.decode("utf-8").split("\n")
     lines[line - 1] = re.sub(_NOTICE, rf'\g<1>"{notice}"', lines[line - 1], count=1)
@@ -75,7 +75,7 @@ def _to_notice(data: bytes, file: ConsentFile, notice: str) -> bytes:
 
 
 def _key_values(file: ConsentFile) -> Iterator[tuple[str, str]]:
-    """Every key of a file with its value, as TOML writes it."""
+    """Yields every key of a file with its value, as TOML writes it."""
     yield "notice", f'"{file.notice}"'
     yield "do_not_track", _literal(file.do_not_track)
     for purpose in CONSENT_BASED:

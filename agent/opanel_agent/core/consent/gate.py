@@ -161,7 +161,7 @@ def decide_all(inputs: Mapping[Purpose, GateInputs]) -> dict[Purpose, Permit | D
 
 
 def _decide(known: Purpose, snapshot: GateInputs) -> Permit | Denial:
-    """The rows of the table that the purpose's basis chooses, each asked, and every objection collected."""
+    """Asks each row of the table that the purpose's basis chooses, and collects every objection."""
     terms = POLICIES[known]
     rows = (*_OF_THE_MACHINE, *_OF_THE_GOVERNOR[terms.governor], *_OF_THE_REQUEST)
     grounds = tuple(ground for row in rows for ground in _objections(row, known, snapshot))
@@ -179,7 +179,7 @@ Row = Callable[[Purpose, GateInputs], Iterable[Objection]]
 
 
 def _objections(row: Row, purpose: Purpose, snapshot: GateInputs) -> tuple[Objection, ...]:
-    """What one row objects to; a row that fails objects too, so that no fault of ours opens the gate."""
+    """Returns what one row objects to; a row that fails objects too, so that no fault of ours opens the gate."""
     try:
         return tuple(row(purpose, snapshot))
     except Exception as fault:  # noqa: BLE001 - what could not be decided is a "no", told as a fault of ours
@@ -190,13 +190,13 @@ def _objections(row: Row, purpose: Purpose, snapshot: GateInputs) -> tuple[Objec
 
 
 def _offline(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """Offline denies everything, the fixed GETs too."""
+    """Objects to everything while the server is offline, the fixed GETs too."""
     for signal in (*snapshot.signals.offline, *snapshot.consent.offline()):
         yield _ground(Reason.OFFLINE, signal)
 
 
 def _opted_out(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """Do-not-track denies what tells this server apart."""
+    """Objects to what tells this server apart while do-not-track stands."""
     # Do-not-track is about telling apart. A GET that is the same for everyone
     # tells nothing apart, so it goes on (purposes.UnderDoNotTrack).
     if POLICIES[purpose].under_do_not_track is UnderDoNotTrack.GOES_ON:
@@ -212,7 +212,7 @@ def _settings_refused(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _setting(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """The purpose's own setting.
+    """Objects by the purpose's own setting.
 
     Of a refused file nothing is known, and `_settings_refused` objects to that.
     """
@@ -227,13 +227,13 @@ def _setting(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _command(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """An administrator's command permits one run and no other."""
+    """Objects to a run that no command asked for: a command permits one run and no other."""
     if not snapshot.commanded:
         yield Objection(reason=Reason.NOT_ASKED, place=Basis.COMMAND.value)
 
 
 def _refused(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A fault in consent.toml or in a policy denies all: nobody knows what else the file was meant to say."""
+    """Objects to all where consent.toml or a policy has a fault: nobody knows what else the file was meant to say."""
     for fault in snapshot.consent.faults():
         line = fault.values.get("line")
         place = str(fault.values.get("file", snapshot.consent.place))
@@ -241,7 +241,7 @@ def _refused(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _answer(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """The administrator's own answer, in the one file that can grant.
+    """Objects by the administrator's own answer, in the one file that can grant.
 
     Of a refused file nothing is known.
     """
@@ -256,40 +256,40 @@ def _answer(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _withdrawn(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A withdrawal holds by itself until a later grant ends it, whatever the file says meanwhile."""
+    """Objects by a withdrawal, which holds by itself until a later grant ends it, whatever the file says meanwhile."""
     withdrawal = snapshot.consent.withdrawal(purpose)
     if withdrawal is not None:
         yield Objection(reason=Reason.WITHDRAWN, place=withdrawal.by.value, what=withdrawal.day_and_time)
 
 
 def _notice(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A yes to an older notice is no yes to what the installed one adds."""
+    """Objects to a yes to an older notice: it is no yes to what the installed one adds."""
     consent = snapshot.consent
     if consent.file is not None and consent.file.notice != snapshot.installed_notice:
         yield _ground(Reason.NOTICE_CHANGED, consent.locate(f'notice = "{consent.file.notice}"', "notice"))
 
 
 def _policies(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A policy of the fleet can deny what the administrator of one server allowed, never the other way round."""
+    """Objects by the fleet's policies: they can deny what one server's administrator allowed, never the other way round."""
     for policy in snapshot.consent.policies:
         if purpose in policy.denied:
             yield _ground(Reason.POLICY, policy.locate("allow = false", f"purposes.{purpose}.allow"))
 
 
 def _ledger(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A report that cannot be proven later does not leave."""
+    """Objects to a report that could not be proven later."""
     if snapshot.ledger is not None:
         yield Objection(reason=Reason.LEDGER, place=snapshot.ledger)
 
 
 def _clone(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """What was answered for another machine was not answered for this one."""
+    """Objects to an answer that was given for another machine."""
     if snapshot.clone:
         yield Objection(reason=Reason.CLONE, place="machine identity")
 
 
 def _hold(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A report waits until its hold is over, so that its owner can look at it first and drop it."""
+    """Objects to a report until its hold is over, so that its owner can look at it first and drop it."""
     # Nothing is held before it exists: `asked` is None while nothing is sealed.
     asked = snapshot.asked
     if asked is not None and not asked.reviewed and asked.waited_s < snapshot.consent.hold_s(purpose):
@@ -297,14 +297,17 @@ def _hold(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _review(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A crash report waits until somebody has looked at it."""
+    """Objects to a crash report until somebody has looked at it."""
     asked = snapshot.asked
     if asked is not None and not asked.reviewed and snapshot.consent.review(purpose):
         yield _ground(Reason.REVIEW_PENDING, snapshot.consent.locate("review", f"purposes.{purpose}.review"))
 
 
 def _destination(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A request goes to a path of its purpose below a base that the root or the settings name, by one method."""
+    """Objects to a request unless it goes, by one method, to a path of its purpose below a known base.
+
+    The root or the settings name that base.
+    """
     asked = snapshot.asked
     if asked is None:
         return
@@ -317,7 +320,7 @@ def _destination(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _fields(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """A report is judged by the catalog; another body by its row and, where the catalog declares it, by that too."""
+    """Objects to a report by the catalog; to another body by its row and, where the catalog declares it, by that too."""
     asked = snapshot.asked
     if asked is None:
         return
@@ -331,7 +334,7 @@ def _fields(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _base(url: str, paths: frozenset[str]) -> str | None:
-    """The URL without one of the purpose's paths, as the root writes it; None where it ends in none of them.
+    """Returns the URL without one of the purpose's paths, as the root writes it; None where it ends in none of them.
 
     Compared whole rather than parsed: what a URL parser forgives, another reads
     in a different way.
@@ -340,7 +343,7 @@ def _base(url: str, paths: frozenset[str]) -> str | None:
 
 
 def _ground(reason: Reason, signal: Signal) -> Objection:
-    """An objection at the place of an opt-out or of a key."""
+    """Returns an objection at the place of an opt-out or of a key."""
     return Objection(reason=reason, place=signal.place, line=signal.line, what=signal.what)
 
 

@@ -215,7 +215,7 @@ def owner_grants(known: Withdrawals, subject: Withdrawable) -> OwnerRecord:
 
 
 def _pruned_owner(known: Withdrawals, withdrawals: Iterable[Withdrawal], ended: Iterable[str]) -> OwnerRecord:
-    """Without what a grant ended and the ledger has, and without ids that the agent's file has no more."""
+    """Returns the record without what a grant ended and the ledger has, and ids that the agent's file has no more."""
     agents = frozenset(each.id for each in known.agent.withdrawals)
     return OwnerRecord(
         withdrawals=_bounded(each for each in withdrawals if each.stands or each.id not in known.agent.recorded),
@@ -245,7 +245,7 @@ def agent_gave(known: Withdrawals, subject: Withdrawable, grant: str) -> AgentRe
 
 
 def _pruned_agent(known: Withdrawals) -> AgentRecord:
-    """Without what a grant ended or a later withdrawal covers and the ledger has, and without ids of neither file.
+    """Returns the record without what was ended or covered later and the ledger has, and ids of neither file.
 
     A yes by file ends no withdrawal of before: without this, each edit left one
     more, and each names all grants that ever were.
@@ -275,7 +275,7 @@ def _ended(each: Withdrawal) -> Withdrawal:
 
 
 def _bounded(withdrawals: Iterable[Withdrawal]) -> tuple[Withdrawal, ...]:
-    """MAX_WITHDRAWALS at the most: the earliest of those that were ended go first, then the earliest."""
+    """Returns MAX_WITHDRAWALS at the most: the earliest of those that were ended go first, then the earliest."""
     ordered = tuple(withdrawals)
     spare = max(0, len(ordered) - MAX_WITHDRAWALS)
     going = sorted(ordered, key=lambda each: (each.stands, each.at))[:spare]

@@ -118,7 +118,7 @@ def read_components(members: Members, name: str) -> Mapping[str, bytes]:
 
 
 def _bind(members: Members) -> Bind:
-    """The binding.
+    """Returns the binding.
 
     Raises Untrusted for k = 0, which would match any machine, and for p over k,
     which none could match.

@@ -107,7 +107,7 @@ def raised(floors: Mapping[str, int], advisories: tuple[Advisory, ...], root: Ro
 
 
 def _newest(advisories: tuple[Advisory, ...]) -> int:
-    """The last `seq`, 0 for an empty set.
+    """Returns the last `seq`, 0 for an empty set.
 
     Raises Untrusted where they do not grow, or two advisories have one `jti`.
     """
@@ -122,7 +122,7 @@ def _newest(advisories: tuple[Advisory, ...]) -> int:
 
 
 def _read(envelope: Envelope, keys: Mapping[str, PublicKey], root: Root) -> Advisory:
-    """One advisory.
+    """Returns one advisory.
 
     Raises Untrusted for another issuer than the root's, so a key is good for
     its own vendor alone.
@@ -153,7 +153,7 @@ def _read(envelope: Envelope, keys: Mapping[str, PublicKey], root: Root) -> Advi
 
 
 def _texts(members: Members, max_length: int) -> Mapping[str, str]:
-    """A text in every language, none of them empty: a reader of either language must get the same news."""
+    """Returns a text in every language, none of them empty: a reader of either language must get the same news."""
     texts: dict[str, str] = {
         language: members.text(language, max_length=max_length, pattern=_FILLED) for language in LANGUAGES
     }

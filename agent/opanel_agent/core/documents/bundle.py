@@ -116,7 +116,7 @@ def shards(bundle: Bundle | None, root: Root) -> tuple[int, ...]:
 
 
 def _at_line(number: int, read: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """What `read` returns; its refusal is raised again with the number of the line."""
+    """Returns what `read` returns; its refusal is raised again with the number of the line."""
     try:
         return read(*args, **kwargs)
     except Untrusted as error:
@@ -124,7 +124,7 @@ def _at_line(number: int, read: Callable[_P, _T], *args: _P.args, **kwargs: _P.k
 
 
 def _envelopes(text: bytes) -> Sequence[Envelope]:
-    """Every line, parsed and not yet verified."""
+    """Returns every line, parsed and not yet verified."""
     if len(text) > MAX_BYTES:
         raise Untrusted(Reason.FORMAT_INVALID, "bundle_size", max_bytes=MAX_BYTES)
     lines = text.removesuffix(b"\n").split(b"\n")
@@ -134,7 +134,7 @@ def _envelopes(text: bytes) -> Sequence[Envelope]:
 
 
 def _count_delegations(envelopes: Sequence[Envelope]) -> int:
-    """How many lines are delegations, which are followed by one license and at most one activation.
+    """Tells how many lines are delegations, which are followed by one license and at most one activation.
 
     The types come from unverified headers and only choose who must have signed;
     `Envelope.open` holds each line to its type again.
@@ -150,7 +150,7 @@ def _count_delegations(envelopes: Sequence[Envelope]) -> int:
 
 
 def _first_link(root: Root) -> _Link:
-    """What the root says of the first line: its issuer keys sign it."""
+    """Returns what the root says of the first line: its issuer keys sign it."""
     # A reseller's key must not be one of the vendor's, whatever its role: each
     # key signs one kind of document.
     held = frozenset(key.raw for keys in root.keys.values() for key in keys)
@@ -158,7 +158,7 @@ def _first_link(root: Root) -> _Link:
 
 
 def _next_link(envelope: Envelope, link: _Link, root: Root) -> _Link:
-    """What a delegation says of the line after it.
+    """Returns what a delegation says of the line after it.
 
     Raises Untrusted unless it is within the one before it.
     """
@@ -190,7 +190,7 @@ def _check_within(child: Delegation, parent: Delegation, entry: int) -> None:
 
 
 def _license(envelope: Envelope, link: _Link, root: Root) -> License:
-    """The license, within the last delegation and within the term of each."""
+    """Returns the license, within the last delegation and within the term of each."""
     license_ = license.read(envelope, link.keys)
     _check_issuer(license_.iss, link.iss, "license")
     entry = _entry(license_.status, root, "license")
@@ -207,7 +207,10 @@ def _license(envelope: Envelope, link: _Link, root: Root) -> License:
 
 
 def _activation(envelope: Envelope, license_: License, root: Root) -> Activation:
-    """The activation, which must be for this license and outlive it, so that a valid license never lacks one by date."""
+    """Returns the activation.
+
+    It must be for this license and outlive it, so that a valid license never lacks one by date.
+    """
     found = activation.read(envelope, root.keys_of("activation"))
     _check_issuer(found.iss, root.sub, "activation")
     _entry(found.status, root, "activation")
@@ -225,7 +228,7 @@ def _check_issuer(iss: str, expected: str, where: str) -> None:
 
 
 def _entry(status: StatusRef, root: Root, where: str) -> int:
-    """The number of a status entry through all shards.
+    """Returns the number of a status entry through all shards.
 
     Raises Untrusted for one in another list than the root's, which nobody would
     fetch, and for an index beyond a shard, which has the number of another

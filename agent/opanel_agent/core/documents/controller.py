@@ -97,7 +97,7 @@ def read_transfers(claims: Members) -> Mapping[str, Mechanism]:
 
 
 def _mechanism(members: Members, name: str) -> Mechanism:
-    """The mechanism of one region."""
+    """Returns the mechanism of one region."""
     try:
         return Mechanism(members.text(name))
     except ValueError:

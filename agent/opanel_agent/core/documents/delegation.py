@@ -157,7 +157,7 @@ def limits_within(child: Mapping[str, int], parent: Mapping[str, int]) -> bool:
 
 
 def _may(members: Members) -> Permissions:
-    """The permissions.
+    """Returns the permissions.
 
     A member that this version does not know refuses the document: it might
     widen them.

@@ -151,7 +151,7 @@ def outside(license_: License, delegation: Delegation, *, entry: int) -> str | N
 
 
 def _key(claims: Members) -> str:
-    """The license key.
+    """Returns the license key.
 
     Raises Untrusted for a spelling that is not the canonical one: equal keys
     must be equal texts.
@@ -167,7 +167,7 @@ def _key(claims: Members) -> str:
 
 
 def _product(claims: Members) -> str:
-    """The product.
+    """Returns the product.
 
     Raises Untrusted (`product_mismatch`), a code of its own: the document is
     good, and not for here.
@@ -179,7 +179,7 @@ def _product(claims: Members) -> str:
 
 
 def _activation(members: Members) -> ActivationTerms:
-    """What the license asks of an activation."""
+    """Returns what the license asks of an activation."""
     terms = ActivationTerms(
         required=members.boolean("required"),
         within_days=read_days(members, "within_days"),
@@ -191,7 +191,7 @@ def _activation(members: Members) -> ActivationTerms:
 
 
 def _reseller(members: Members) -> Reseller:
-    """Who sold the license."""
+    """Tells who sold the license."""
     contact = read_contact(members)
     reseller = Reseller(name=members.text("name"), email=contact.email, phone=contact.phone, url=contact.url)
     members.end()

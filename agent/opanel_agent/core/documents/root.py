@@ -210,7 +210,7 @@ def walk(trusted: Root, text: bytes) -> Root:
 
 
 def _envelopes(text: bytes) -> Sequence[Envelope]:
-    """The lines of one root.
+    """Returns the lines of one root.
 
     Raises Untrusted unless all have the same payload: a signature counts for
     what it is over.
@@ -229,12 +229,12 @@ def _envelopes(text: bytes) -> Sequence[Envelope]:
 
 
 def _digest(envelope: Envelope) -> str:
-    """SHA-256 of the payload, which all lines share, in hex."""
+    """Returns the SHA-256 of the payload, which all lines share, in hex."""
     return hashlib.sha256(envelope.payload).hexdigest()
 
 
 def _read(envelope: Envelope, text: bytes) -> Root:
-    """The claims of a root whose signatures the caller has counted or counts next."""
+    """Returns the claims of a root whose signatures the caller has counted or counts next."""
     claims = envelope.unverified(Typ.ROOT)
     iat, exp = claims.integer("iat"), claims.integer("exp")
     sub = claims.text("sub", pattern=URI)
@@ -312,7 +312,7 @@ def _destinations(members: Members, name: str) -> tuple[Destination, ...]:
 
 
 def _destination(members: Members) -> Destination:
-    """One base URL with its region."""
+    """Returns one base URL with its region."""
     destination = Destination(url=members.text("url", pattern=_BASE_URL), region=members.text("region", pattern=REGION))
     members.end()
     return destination

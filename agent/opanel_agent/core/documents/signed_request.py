@@ -141,7 +141,7 @@ def verify(token: bytes) -> RequestClaims:
 
 
 def _right(claims: Members) -> tuple[Right, str | None]:
-    """The right and what was written.
+    """Returns the right and what was written.
 
     Raises Untrusted for a right that is none.
     """

@@ -182,7 +182,7 @@ def decode(bits: int, lst: str, max_bytes: int) -> Statuses:
 
 
 def _admit_foreign(claims: Members) -> None:
-    """What somebody else's publisher may add, and ours may leave out."""
+    """Admits what somebody else's publisher may add, and ours may leave out."""
     if claims.has("ver"):
         claims.constant("ver", 1)
     for name in ("iss", "jti"):
@@ -191,7 +191,7 @@ def _admit_foreign(claims: Members) -> None:
 
 
 def _list(members: Members) -> tuple[int, str]:
-    """The width and the compressed entries.
+    """Returns the width and the compressed entries.
 
     Raises Untrusted for another width than two bits, which Status needs.
     """

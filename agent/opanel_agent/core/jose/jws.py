@@ -157,7 +157,7 @@ def assemble(signed: bytes, signature: bytes) -> bytes:
 
 
 def _header(header: bytes) -> tuple[str, str]:
-    """`typ` and `kid` of a header that equals `{alg, kid, typ}`."""
+    """Returns `typ` and `kid` of a header that equals `{alg, kid, typ}`."""
     # What follows would give the same; for three documents in a row it took 15
     # µs, this 2 (2026-11-24).
     if own := re.fullmatch(_OWN_HEADER, header):

@@ -433,7 +433,7 @@ class _Growing:
             self.review_due = False
 
     def now(self) -> ChainState:
-        """The state so far, as a value.
+        """Returns the state so far, as a value.
 
         `latest` is shared: it is made once for each chain.
         """
@@ -448,7 +448,7 @@ class _Growing:
 
 
 def _flaw_at_end(found: ChainState, head: ChainHead) -> Flaw | None:
-    """What the head says of an end that is not the head's."""
+    """Returns what the head says of an end that is not the head's."""
     if head in (found.head, found.before):
         return None
     if found.head.seq < head.seq:
@@ -459,12 +459,12 @@ def _flaw_at_end(found: ChainState, head: ChainHead) -> Flaw | None:
 
 
 def _body(entry: Entry) -> bytes:
-    """What the digest is over: the line without `sha256`, which sorts last."""
+    """Returns what the digest is over: the line without `sha256`, which sorts last."""
     return dumps(_members(entry))
 
 
 def _members(entry: Entry) -> dict[str, Json]:
-    """The members that the digest is over, in the order of `dumps`."""
+    """Returns the members that the digest is over, in the order of `dumps`."""
     return {
         "at": entry.at,
         "data": dict(entry.data),
@@ -476,7 +476,7 @@ def _members(entry: Entry) -> dict[str, Json]:
 
 
 def _with_digest(body: bytes, digest: str) -> bytes:
-    """The line:
+    """Returns the line:
 
     `sha256` sorts behind all others, so it is put at the end without encoding
     the body again.
@@ -485,7 +485,7 @@ def _with_digest(body: bytes, digest: str) -> bytes:
 
 
 def _read(line: bytes) -> tuple[Entry, str, str]:
-    """An entry, the digest that its line says, and the one that it has.
+    """Returns an entry, the digest that its line says, and the one that it has.
 
     Raises Untrusted for a spelling not ours.
 
@@ -512,7 +512,7 @@ def _read(line: bytes) -> tuple[Entry, str, str]:
 
 
 def _datum(name: str, value: Datum) -> Json:
-    """The value as it is recorded.
+    """Returns the value as it is recorded.
 
     Raises Bug (`ledger_datum`) for a name or type that the table does not have.
     """
@@ -535,6 +535,6 @@ def _datum(name: str, value: Datum) -> Json:
 
 
 def _shown(text: str) -> str:
-    """A path may hold anything, and more than a line should; what is recorded of it can be read and encoded."""
+    """Returns a path as it can be read and encoded: it may hold anything, and more than a line should."""
     clean = mask(text)
     return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 1] + "…"

@@ -120,7 +120,7 @@ def _ledger(members: Members) -> ChainState:
 
 
 def _row(request: RequestRecord) -> list[Json]:
-    """The fields in their order, without names: an object of twelve members takes three times as long to read."""
+    """Returns the fields in their order, without names: an object of twelve members takes three times as long to read."""
     return [
         request.id,
         request.purpose,

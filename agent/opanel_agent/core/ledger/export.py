@@ -224,23 +224,23 @@ class _Case:
         self.findings.append(ExportFlaw(what=what, name=name, line=line))
 
     def names(self, holds: PartKind) -> list[str]:
-        """The names of the parts of a kind."""
+        """Returns the names of the parts of a kind."""
         return [name for kind, name in self.parts if kind == holds]
 
     def data(self, holds: PartKind, name: str) -> bytes | None:
-        """The bytes of a part, None where it is not there or only its digest is."""
+        """Returns the bytes of a part, None where it is not there or only its digest is."""
         part = self.parts.get((holds, name))
         return None if part is None else part.data
 
     def only(self, holds: PartKind) -> bytes:
-        """The one part of a kind; what is missing is found, and reads as empty."""
+        """Returns the one part of a kind; what is missing is found, and reads as empty."""
         for name in self.names(holds):
             return self.data(holds, name) or b""
         self.find(ExportFlawKind.ABSENT, holds)
         return b""
 
     def judge_ledger(self) -> None:
-        """The chain, its end against the head that was written, and a torn last line."""
+        """Judges the chain, its end against the head that was written, and a torn last line."""
         data, head_data = self.only(PartKind.LEDGER), self.only(PartKind.HEAD)
         try:
             head = ChainHead.decode(head_data)
@@ -255,7 +255,10 @@ class _Case:
         self.entries = [*chain.entries(whole[: self.ledger.entries])]
 
     def judge_broken(self) -> None:
-        """Each broken ledger that this one names must be there as it was; its readable entries count as recorded."""
+        """Judges whether each broken ledger that this one names is there as it was.
+
+        Its readable entries count as recorded.
+        """
         for entry in self.entries:
             if entry.kind == EntryKind.LEDGER_OPENED and "broken" in entry.data:
                 name = str(entry.data.get("kept_as"))
@@ -290,7 +293,7 @@ class _Case:
             self.find(ExportFlawKind.SENT_MISSING, request_id)
 
     def judge_roots(self, trusted: str | None) -> tuple[Root, ...]:
-        """The roots, first to newest; () where the first is none."""
+        """Returns the roots, first to newest; () where the first is none."""
         try:
             first = root_document.first(self.only(PartKind.ROOT))
             later = next((self.data(PartKind.ROOTS, name) for name in self.names(PartKind.ROOTS)), None)
@@ -303,7 +306,7 @@ class _Case:
         return roots
 
     def judge_receipts(self, roots: tuple[Root, ...]) -> None:
-        """A receipt is good under the root of its day: keys change, and what they signed stays signed."""
+        """Judges each receipt by the root of its day: keys change, and what they signed stays signed."""
         bodies = self._bodies()
         for name in self.names(PartKind.RECEIPT):
             token = (self.data(PartKind.RECEIPT, name) or b"").strip()
@@ -314,7 +317,7 @@ class _Case:
                 self.find(ExportFlawKind.RECEIPT_STRAY, name)
 
     def _bodies(self) -> frozenset[str]:
-        """The digest of every body that left or was made to be carried, of those that were purged as well."""
+        """Returns the digest of every body that left or was made to be carried, of those that were purged as well."""
         recorded = {
             str(entry.data["body_sha256"]) for entry in self.entries + self.older if "body_sha256" in entry.data
         }
@@ -324,7 +327,7 @@ class _Case:
 
 
 def _attempts(entries: Iterable[Entry]) -> frozenset[tuple[str, str]]:
-    """Id and digest of every request that was about to leave."""
+    """Returns id and digest of every request that was about to leave."""
     attempts = (entry.data for entry in entries if entry.kind == EntryKind.REQUEST_ATTEMPTED)
     return frozenset((str(data.get("id")), str(data.get("sha256"))) for data in attempts)
 
@@ -339,7 +342,7 @@ def _readable(data: bytes) -> Iterator[Entry]:
 
 
 def _header(line: bytes) -> tuple[int, str]:
-    """The time and the version of the first line.
+    """Returns the time and the version of the first line.
 
     Raises Untrusted (`export_none`).
     """
@@ -355,7 +358,7 @@ def _header(line: bytes) -> tuple[int, str]:
 
 
 def _read(data: bytes, case: _Case) -> Mapping[tuple[str, str], Part]:
-    """The parts that can be read; every line that cannot be, and an end that does not fit, is found."""
+    """Returns the parts that can be read; every line that cannot be, and an end that does not fit, is found."""
     whole = [*chain.lines(data)]
     parts: dict[tuple[str, str], Part] = {}
     for number, line in enumerate(whole[1:-1], 2):
@@ -377,7 +380,7 @@ def _read(data: bytes, case: _Case) -> Mapping[tuple[str, str], Part]:
 
 
 def _part_json(part: Part) -> Json:
-    """A part as a line of the file."""
+    """Returns a part as a line of the file."""
     part_json: dict[str, Json] = {"part": str(part.holds), "name": part.name, "sha256": part.sha256}
     if part.data is not None:
         try:
@@ -388,7 +391,7 @@ def _part_json(part: Part) -> Json:
 
 
 def _part(line: bytes) -> tuple[Part, bool]:
-    """A part, and whether its bytes are what its digest says.
+    """Returns a part, and whether its bytes are what its digest says.
 
     Raises Untrusted for a line that is no part.
     """
@@ -406,7 +409,7 @@ def _part(line: bytes) -> tuple[Part, bool]:
 
 
 def _text(members: Members) -> bytes:
-    """The text of a part, of any characters: a consent file is shown as it was written, line ends and all."""
+    """Returns the text of a part, of any characters: a consent file is shown as it was written, line ends and all."""
     value = members.value("text")
     if not isinstance(value, str):
         raise members.refuse("text")
@@ -414,7 +417,7 @@ def _text(members: Members) -> bytes:
 
 
 def _sub(token: bytes, root: Root) -> tuple[str, ...]:
-    """The digest that a receipt is for, if it verifies under this root."""
+    """Returns the digest that a receipt is for, if it verifies under this root."""
     try:
         return (receipt_document.verify(token, root).sub,)
     except Untrusted:
@@ -422,7 +425,7 @@ def _sub(token: bytes, root: Root) -> tuple[str, ...]:
 
 
 def _body(frame: bytes | None) -> tuple[bytes, ...]:
-    """The body of a sealed request; nothing for the mark and the reply beside it."""
+    """Returns the body of a sealed request; nothing for the mark and the reply beside it."""
     try:
         return () if frame is None else (Sealed.decode(frame).body,)
     except Untrusted:

@@ -115,7 +115,7 @@ def copy_state(record: RequestRecord | None, sha256: str | None) -> CopyState:
 
 
 def _after(known: RequestRecord | None, request_id: str, entry: Entry) -> RequestRecord | None:
-    """The record after an entry about a request; None for a kind that is about none."""
+    """Returns the record after an entry about a request; None for a kind that is about none."""
     if entry.kind not in _STAGES:
         return None
     reached = _STAGES[entry.kind]
@@ -152,7 +152,10 @@ def _after(known: RequestRecord | None, request_id: str, entry: Entry) -> Reques
 
 
 def _purged(known: RequestRecord | None, entry: Entry) -> RequestRecord | None:
-    """A purge of what waits leaves the copy of what was attempted, and the other way round."""
+    """Returns the record after a purge.
+
+    One of what waits leaves the copy of what was attempted, and the other way round.
+    """
     room = entry.data.get("room")
     if known is None or (room == "held" and known.may_have_left):
         return known

@@ -198,13 +198,13 @@ class Match:
 
 
 def normalize(raw: Mapping[str, str]) -> Mapping[str, str]:
-    """The components worth hashing: known types, trimmed and lower-case, without junk."""
+    """Returns the components worth hashing: known types, trimmed and lower-case, without junk."""
     trimmed = {name: value.strip().lower() for name, value in raw.items() if name in TYPES}
     return {name: value for name, value in trimmed.items() if not _is_junk(name, value)}
 
 
 def canonical(component: str, value: str) -> str:
-    """The one form of a normalized value that is hashed, however the machine writes it."""
+    """Returns the one form of a normalized value that is hashed, however the machine writes it."""
     if component == "agent_key":  # a thumbprint that we write ourselves: its punctuation tells keys apart
         return value
     if component in BOOT_DISKS:
@@ -225,12 +225,12 @@ def digest(salt: bytes, component: str, value: str) -> bytes:
 
 
 def digests(salt: bytes, components: Mapping[str, str]) -> dict[str, bytes]:
-    """The digests of these normalized components that an activation asks to have signed."""
+    """Returns the digests of these normalized components that an activation asks to have signed."""
     return {name: digest(salt, name, canonical(name, components[name])) for name in _bound(components)}
 
 
 def quorum(components: Collection[str]) -> tuple[int, int]:
-    """(k, p) that the authority signs for an activation with these component types."""
+    """Returns (k, p) that the authority signs for an activation with these component types."""
     bound = _bound(components)
     parts = {_part(name) for name in bound}
     return (len(parts) + 1) // 2, min(P_MAX, platform_parts(bound))
@@ -243,12 +243,12 @@ def unread_parts(bind: Bind, unread: Mapping[str, T]) -> dict[str, T]:
 
 
 def platform_parts(components: Collection[str]) -> int:
-    """How many platform-borne parts these component types are."""
+    """Tells how many platform-borne parts these component types are."""
     return len({_part(name) for name in components if TYPES.get(name) is Class.PLATFORM})
 
 
 def match(bind: Bind, components: Mapping[str, str], unread: Collection[str] = ()) -> Match:
-    """This machine's normalized components against a signed binding.
+    """Returns this machine's normalized components against a signed binding.
 
     `unread`: the types of which not everything could be read.
     """
@@ -306,7 +306,9 @@ class Identity(Enum):
 
 
 def fingerprints(components: Mapping[str, str], unread: Collection[str] = ()) -> dict[str, str]:
-    """SHA-256 in hex of each normalized component but the agent's own key: what the state remembers of its machine.
+    """Returns the SHA-256 in hex of each normalized component but the agent's own key.
+
+    What the state remembers of its machine.
 
     Without the parts of which not everything could be read.
     """
@@ -340,7 +342,10 @@ def identity(known: Mapping[str, str], components: Mapping[str, str], unread: Co
 
 
 def _bound(components: Collection[str]) -> list[str]:
-    """The types that are signed: few enough disks, and an instance id only where no other platform part is there."""
+    """Returns the types that are signed.
+
+    Few enough disks, and an instance id only where no other platform part is there.
+    """
     better = platform_parts(set(components) - {"cloud_instance_id"}) > 0
     left_out = {*BOOT_DISKS[BOUND_DISKS:], *({"cloud_instance_id"} if better else ())}
     return [name for name in components if name not in left_out]
@@ -355,13 +360,13 @@ def _part(component: str) -> str:
 
 
 def _other_byte_order(uuid: str) -> str:
-    """A UUID of 32 hex digits with the bytes of its first three fields reversed."""
+    """Returns a UUID of 32 hex digits with the bytes of its first three fields reversed."""
     octets = bytes.fromhex(uuid)
     return (octets[3::-1] + octets[5:3:-1] + octets[7:5:-1] + octets[8:]).hex()
 
 
 def _is_junk(component: str, value: str) -> bool:
-    """Whether many machines show this normalized value, with or without a prefix, and in either byte order."""
+    """Tells whether many machines show this normalized value, with or without a prefix, and in either byte order."""
     bare = re.sub(r"[^a-z0-9]", "", value)
     if re.fullmatch(_SHAPE, value) is None or len(bare) < 4:
         return True

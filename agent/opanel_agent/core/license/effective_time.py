@@ -93,7 +93,7 @@ class ClockState:
 
 
 def first(reading: ClockReading, floor_s: int) -> ClockState:
-    """The mark of a machine that has none.
+    """Returns the mark of a machine that has none.
 
     `floor_s`: the newest time that the package or any document at hand proves.
 
@@ -109,12 +109,12 @@ def first(reading: ClockReading, floor_s: int) -> ClockState:
 
 
 def now(mark: ClockState) -> Effective:
-    """Effective time at the mark's reading."""
+    """Returns effective time at the mark's reading."""
     return Effective(mark.own_s + max(0, *mark.lifts.values(), 0))
 
 
 def clock_suspect(mark: ClockState) -> bool:
-    """Whether the wall clock has disagreed for 24 h.
+    """Tells whether the wall clock has disagreed for 24 h.
 
     A reason to look, never an accusation.
     """
@@ -122,7 +122,7 @@ def clock_suspect(mark: ClockState) -> bool:
 
 
 def advance(mark: ClockState, reading: ClockReading) -> ClockState:
-    """The mark at a later reading."""
+    """Returns the mark at a later reading."""
     elapsed_s = _elapsed(mark, reading)
     boot_id = reading.boot_id or UNTOLD_BOOT
     run = replace(mark, own_s=mark.own_s + elapsed_s, boottime_s=reading.boottime_s, boot_id=boot_id)
@@ -141,7 +141,7 @@ def advance(mark: ClockState, reading: ClockReading) -> ClockState:
 
 
 def lift(mark: ClockState, kid: str, iat: int, reading: ClockReading) -> ClockState:
-    """The mark after a status list or root with this `iat`, signed by `kid`, was accepted at `reading`.
+    """Returns the mark after a status list or root with this `iat`, signed by `kid`, was accepted at `reading`.
 
     A wall clock at or after `iat` (less FAR_S) is a second witness that it is
     at least `iat`: then the lift has no cap. One within FAR_S of `iat` on
@@ -157,7 +157,7 @@ def lift(mark: ClockState, kid: str, iat: int, reading: ClockReading) -> ClockSt
 
 
 def corroborate(mark: ClockState, iat: int, reading: ClockReading) -> ClockState:
-    """The mark after a freshly accepted document of this `iat` that may not lift: a license, an activation.
+    """Returns the mark after a freshly accepted document of this `iat` that may not lift: a license, an activation.
 
     It bears the wall clock out where they agree within FAR_S. Where both say
     that it is later than the own clock, the earlier of the two counts: so the
@@ -170,7 +170,9 @@ def corroborate(mark: ClockState, iat: int, reading: ClockReading) -> ClockState
 
 
 def leapt_s(before: ClockState, after: ClockState) -> int:
-    """By how many seconds effective time went ahead between two marks beyond the uptime between them; 0 where it did not.
+    """Returns the seconds that effective time went ahead between two marks, beyond the uptime between them.
+
+    0 where it did not.
 
     Nobody could look at anything here meanwhile: the clock was set, or the
     machine was off. Of a boot that was not told, the uptime since the mark
@@ -182,7 +184,7 @@ def leapt_s(before: ClockState, after: ClockState) -> int:
 
 
 def drop(mark: ClockState, alive: Collection[str]) -> ClockState:
-    """The mark without the lifts of keys that the root no longer names."""
+    """Returns the mark without the lifts of keys that the root no longer names."""
     return replace(mark, lifts={kid: ahead_s for kid, ahead_s in mark.lifts.items() if kid in alive})
 
 
@@ -211,7 +213,7 @@ def to_json(mark: ClockState) -> dict[str, Json]:
 
 
 def from_json(members: Members) -> ClockState:
-    """The mark that `to_json` wrote; Untrusted for anything else, and the caller starts with `first`."""
+    """Returns the mark that `to_json` wrote; Untrusted for anything else, and the caller starts with `first`."""
     members.constant("schema", 1)
     lifts = members.members("lifts")
     ahead = {kid: lifts.integer(kid) for kid in lifts.names()}  # a thumbprint may begin with - or _
@@ -246,13 +248,13 @@ def _elapsed(mark: ClockState, reading: ClockReading) -> int:
 
 
 def _jump(mark: ClockState, ahead_s: int) -> ClockState:
-    """The own clock moved by so much, back where it is negative; what each key has signed stays where it is."""
+    """Returns the own clock moved by so much, back where it is negative; what each key has signed stays where it is."""
     lifts = {kid: lift_s - ahead_s for kid, lift_s in mark.lifts.items()}
     return replace(mark, own_s=mark.own_s + ahead_s, lifts=lifts)
 
 
 def _corroborated(mark: ClockState, iat: int, reading: ClockReading) -> ClockState:
-    """The own clock at the wall clock, as far as that may be taken back, where a signed date bears the wall clock out."""
+    """Returns the own clock at the wall clock, as far as that may be taken back and a signed date bears it out."""
     if abs(reading.wall_s - iat) > FAR_S:
         return mark
     ahead_s = max(reading.wall_s - mark.own_s, -mark.unwitnessed_s)

@@ -24,7 +24,7 @@ _MAX_TYPED: Final = 64
 
 
 def parse(text: str) -> str:
-    """The canonical form of what was typed.
+    """Returns the canonical form of what was typed.
 
     Raises Untrusted when it is no key, or one with a typing error.
     """
@@ -39,7 +39,7 @@ def parse(text: str) -> str:
 
 
 def make(random16: bytes) -> str | None:
-    """The key of 16 random bytes; None where its check character would be punctuation: draw again."""
+    """Returns the key of 16 random bytes; None where its check character would be punctuation: draw again."""
     value = int.from_bytes(random16, "big")
     check = _check(value)
     if check in "*~$=":
@@ -48,7 +48,7 @@ def make(random16: bytes) -> str | None:
 
 
 def digest(key: str) -> str:
-    """SHA-256, in hex, of the canonical form without its hyphens."""
+    """Returns the SHA-256, in hex, of the canonical form without its hyphens."""
     return hashlib.sha256(parse(key).replace("-", "").encode("ascii")).hexdigest()
 
 

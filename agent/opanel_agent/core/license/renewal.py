@@ -47,12 +47,12 @@ class Plan:
 
 
 def begins_s(nbf: int, exp: int) -> int:
-    """From when on a license may be renewed: 30 % of its term are left."""
+    """Returns the time from which a license may be renewed: 30 % of its term are left."""
     return exp - (exp - nbf) * LEFT_PERCENT // 100
 
 
 def wanted(held: Bundle | None, *, kid: str | None, matches: bool, bad: bool) -> bool:
-    """Whether this installation asks at all.
+    """Tells whether this installation asks at all.
 
     `kid`: of its key. `matches`: this machine. `bad`: what the list says.
     """
@@ -64,7 +64,7 @@ def wanted(held: Bundle | None, *, kid: str | None, matches: bool, bad: bool) ->
 
 
 def plan(kept: Plan | None, license_: License, now: int, draw: float) -> Plan:
-    """The plan that holds for this license: the one that was kept for it, or the first."""
+    """Returns the plan that holds for this license: the one that was kept for it, or the first."""
     starts_s = max(now, begins_s(license_.nbf, license_.exp))
     left_s = license_.exp - starts_s
     first_s = starts_s + int(draw * (min(DAY_S, left_s // 2) if left_s > 0 else DAY_S))
@@ -80,7 +80,10 @@ def due(planned: Plan, now: int) -> bool:
 
 
 def asked_today(attempted_s: int | None, now: int) -> bool:
-    """Whether the last attempt was made today, whatever the plan remembers of it: a crash may have come in between."""
+    """Tells whether the last attempt was made today, whatever the plan remembers of it.
+
+    A crash may have come in between.
+    """
     return attempted_s is not None and attempted_s // DAY_S == now // DAY_S
 
 

@@ -52,12 +52,12 @@ class Schedule:
 
 
 def plan_first(now: int, draw: float) -> Schedule:
-    """The plan of an installation that has none: some time in the day to come."""
+    """Returns the plan of an installation that has none: some time in the day to come."""
     return Schedule(next_check_s=now + int(draw * DAY_S))
 
 
 def after_success(schedule: Schedule, now: int, draw: float, *, sighting: bool) -> Schedule:
-    """The plan once a list was accepted.
+    """Returns the plan once a list was accepted.
 
     `sighting`: it gave this license, activation or delegation 1, 2 or 3.
     """
@@ -67,7 +67,7 @@ def after_success(schedule: Schedule, now: int, draw: float, *, sighting: bool) 
 
 
 def after_failure(schedule: Schedule, now: int, draw: float, *, retry_after_s: int | None = None) -> Schedule:
-    """The plan once no mirror gave a list.
+    """Returns the plan once no mirror gave a list.
 
     `retry_after_s`: as the last server asked, if it did.
     """
@@ -83,12 +83,12 @@ def after_failure(schedule: Schedule, now: int, draw: float, *, retry_after_s: i
 
 
 def before_asking(schedule: Schedule, now: int, draw: float) -> Schedule:
-    """The plan that is stored before the list is asked for: the one after a failure, which it is if the pass dies."""
+    """Returns the plan to store before the list is asked for: the one after a failure, which it is if the pass dies."""
     return replace(after_failure(schedule, now, draw), not_before_s=schedule.not_before_s)
 
 
 def at_start(schedule: Schedule, now: int, draw: float, *, wall_s: int) -> Schedule:
-    """The plan when the agent starts: as it was, or a missed check made up within two hours.
+    """Returns the plan when the agent starts: as it was, or a missed check made up within two hours.
 
     Where the wall clock is ahead of effective time, the check comes when the
     wall clock says that it is due. One that is planned within two hours anyway
@@ -103,17 +103,20 @@ def at_start(schedule: Schedule, now: int, draw: float, *, wall_s: int) -> Sched
 
 
 def soon(schedule: Schedule, now: int, draw: float) -> Schedule:
-    """The plan when the list is known to have changed: within the hour, not in the same minutes as what changed it."""
+    """Returns the plan for a list that is known to have changed.
+
+    Within the hour, not in the same minutes as what changed it.
+    """
     return replace(schedule, next_check_s=min(schedule.next_check_s, now + SOON_MIN_S + int(draw * SOON_SPREAD_S)))
 
 
 def due(schedule: Schedule, now: int) -> bool:
-    """Whether the check is to be made now."""
+    """Tells whether the check is to be made now."""
     return wait_s(schedule, now) == 0
 
 
 def wait_s(schedule: Schedule, now: int) -> int:
-    """Seconds until the check is due; 0 when it is."""
+    """Returns the seconds until the check is due; 0 when it is."""
     planned_s = schedule.next_check_s - now
     if planned_s > AHEAD_MAX_S:
         planned_s = 0
@@ -121,7 +124,7 @@ def wait_s(schedule: Schedule, now: int) -> int:
 
 
 def held_off_s(schedule: Schedule, now: int) -> int:
-    """Seconds for which a server's `Retry-After` still asks for silence, commands included; 0 for none."""
+    """Returns the seconds for which a server's `Retry-After` still asks for silence, commands included; 0 for none."""
     left_s = schedule.not_before_s - now
     return left_s if 0 < left_s <= RETRY_AFTER_MAX_S else 0
 

@@ -72,7 +72,7 @@ def mark_installed(rows: StatusRecords, bundle: Bundle) -> StatusRecords:
 
 
 def mark_removed(rows: StatusRecords) -> StatusRecords:
-    """The rows once nothing is installed any more."""
+    """Returns the rows once nothing is installed any more."""
     return tuple(replace(row, installed=False) for row in rows)
 
 
@@ -107,7 +107,7 @@ def record_list(
 
 
 def sighting_of(rows: StatusRecords, document: Document) -> Sighting | None:
-    """Of what is installed.
+    """Returns the sighting of what is installed.
 
     Of a chain of delegations one that is revoked, else one that is bad in
     another way.
@@ -117,12 +117,12 @@ def sighting_of(rows: StatusRecords, document: Document) -> Sighting | None:
 
 
 def any_bad(rows: StatusRecords) -> bool:
-    """Whether anything of what is installed was last seen bad."""
+    """Tells whether anything of what is installed was last seen bad."""
     return any(row.installed for row in rows)
 
 
 def _documents(bundle: Bundle) -> Iterator[tuple[Document, StatusRef, str, int]]:
-    """What has an entry in a status list: kind, entry, `jti`, `iat`."""
+    """Yields what has an entry in a status list: kind, entry, `jti`, `iat`."""
     yield Document.LICENSE, bundle.license.status, bundle.license.jti, bundle.license.iat
     if bundle.activation is not None:
         yield Document.ACTIVATION, bundle.activation.status, bundle.activation.jti, bundle.activation.iat
@@ -131,7 +131,7 @@ def _documents(bundle: Bundle) -> Iterator[tuple[Document, StatusRef, str, int]]
 
 
 def _status(listed: StatusList, entry: StatusRef) -> Status | None:
-    """None where the list says nothing of this entry: it is beyond it, or another list's."""
+    """Returns an entry's status; None where the list says nothing of this entry: it is beyond it, or another list's."""
     return listed.status(entry.idx) if entry.uri == listed.sub else None
 
 

@@ -199,7 +199,7 @@ def _revoked(e: Evidence) -> Countdown | None:
 
 
 def _not_yet_valid(e: Evidence) -> Countdown | None:
-    """Nor before it was issued: a date in the future would put off the day on which a missing status counts."""
+    """Holds until a license begins, and until it was issued: a date in the future would put off when a status counts."""
     if e.license is None:
         return None
     starts_s = begins_s(e.license)
@@ -211,7 +211,7 @@ def _not_yet_valid(e: Evidence) -> Countdown | None:
 
 
 def _held(e: Evidence) -> Countdown | None:
-    """The license became unreadable while it permitted less than everything: damaging a file must not be a cure."""
+    """Holds a state that permitted less where the license became unreadable: damaging a file must not be a cure."""
     refused = _unreadable(e)
     if refused is None or e.previous_state is None or PERMITS[e.previous_state] == EVERYTHING:
         return None
@@ -255,7 +255,7 @@ def _suspended(e: Evidence) -> Countdown | None:
 
 
 def _suspended_then_revoked(e: Evidence) -> Countdown | None:
-    """A revocation is no pardon: its 72 hours are not spent in a better state than the one before."""
+    """Holds the state before a revocation, whose 72 hours are no pardon from a suspension."""
     seen = e.license_sighting
     if seen is None or seen.status is not Status.REVOKED or e.previous_state is not State.SUSPENDED:
         return None
@@ -306,7 +306,7 @@ ROWS: Final[tuple[Row, ...]] = (
 
 
 def judge(e: Evidence) -> Verdict:
-    """The state that this evidence makes."""
+    """Returns the state that this evidence makes."""
     rows = tuple(countdown for row in ROWS if (countdown := row(e)) is not None)
     due = [each for each in rows if each.is_due(e.now)]
     # The soonest first: what comes next is what to act upon. Ties stay in the
@@ -329,7 +329,7 @@ def judge(e: Evidence) -> Verdict:
 
 
 def _action(reason: Reason, e: Evidence) -> Action:
-    """A server that still holds its key keeps its seat by activating again: no other server can be meant.
+    """Returns the next action: to activate again where the key is still held, since no other server can be meant.
 
     That a license begins later is the clock's fault only where the clock is
     suspect.
@@ -342,7 +342,7 @@ def _action(reason: Reason, e: Evidence) -> Action:
 
 
 def begins_s(license_: License) -> int:
-    """From when on a license is valid: neither before its `nbf` nor before it was issued, less a little skew."""
+    """Returns from when on a license is valid: neither before its `nbf` nor before it was issued, less a little skew."""
     return max(license_.nbf, license_.iat) - SKEW_S
 
 
@@ -352,7 +352,7 @@ def ends_s(license_: License) -> int:
 
 
 def rules_until(list_iat: int | None, list_exp: int | None, *, stale_days: int, newest_iat: int) -> int:
-    """When the status becomes stale.
+    """Tells when the status becomes stale.
 
     `newest_iat`: the newest in the bundle, for where no list was ever accepted.
 
@@ -384,7 +384,7 @@ def _unreadable(e: Evidence) -> Refusal | None:
 
 
 def _activation_term(e: Evidence) -> Period | None:
-    """The time that a license leaves for activating, from acceptance."""
+    """Returns the time that a license leaves for activating, from acceptance."""
     if e.license is None or e.activated or not e.license.activation.required:
         return None
     start_s = e.now if e.accepted_at is None else e.accepted_at
@@ -393,7 +393,7 @@ def _activation_term(e: Evidence) -> Period | None:
 
 
 def _terms(e: Evidence) -> Iterator[Period]:
-    """What runs out while everything is still well."""
+    """Yields what runs out while everything is still well."""
     term = _activation_term(e)
     if term is not None:
         yield term

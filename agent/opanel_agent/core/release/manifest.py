@@ -175,7 +175,7 @@ def _signatures(envelopes: Sequence[Envelope], root: Root) -> int:
 
 
 def _environment(members: Members) -> tuple[Mapping[str, str], ...]:
-    """The files and the links of an environment with a Python of its own."""
+    """Returns the files and the links of an environment with a Python of its own."""
     found = tuple(_texts(members, name, _MAX_FILES, (_INSIDE, text)) for name, text in _LISTED)
     members.end()
     return found
@@ -209,7 +209,7 @@ def _wheels(members: Members) -> Wheels:
 
 
 def _texts(members: Members, name: str, most: int, patterns: tuple[str, str]) -> Mapping[str, str]:
-    """An object of at most `most` members; `patterns` are those of its names and of its values."""
+    """Returns an object of at most `most` members; `patterns` are those of its names and of its values."""
     inner = members.members(name)
     of_name, of_value = patterns
     texts = {each: inner.text(each, pattern=of_value) for each in _names(inner, most, of_name)}
@@ -218,7 +218,7 @@ def _texts(members: Members, name: str, most: int, patterns: tuple[str, str]) ->
 
 
 def _names(members: Members, most: int, pattern: str) -> tuple[str, ...]:
-    """The names of an object whose names are data.
+    """Returns the names of an object whose names are data.
 
     Raises Untrusted for too many, and for one that `pattern` does not match.
     """

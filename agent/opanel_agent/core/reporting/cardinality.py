@@ -47,7 +47,7 @@ class _Rest:
         return taken
 
     def character(self) -> str:
-        """One literal character, written as itself or after a backslash."""
+        """Returns one literal character, written as itself or after a backslash."""
         escaped = self.take("\\")
         character, self.text = self.text[:1], self.text[1:]
         if escaped and character.isalnum():  # \d, \w, \1 … stand for more than themselves
@@ -86,7 +86,7 @@ def _atom(rest: _Rest) -> int:
 
 
 def _members(rest: _Rest) -> set[str]:
-    """The characters of a class.
+    """Returns the characters of a class.
 
     Raises ValueError for a negated one, which has no number.
     """

@@ -208,11 +208,11 @@ class Catalog:
         return (json.dumps(sheets, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode("utf-8")
 
     def _missing(self, purpose: str, report: Mapping[str, Json]) -> list[str]:
-        """The required fields that a report lacks."""
+        """Returns the required fields that a report lacks."""
         return [name for name, field in self.fields(purpose).items() if field.required and name not in report]
 
     def _wrong(self, purpose: str, report: Mapping[str, Json]) -> list[str]:
-        """The declared fields whose value is not permitted."""
+        """Returns the declared fields whose value is not permitted."""
         fields = self.fields(purpose)
         return [name for name, value in report.items() if name in fields and not fields[name].admits(value)]
 
@@ -263,7 +263,7 @@ def widened(before: Catalog, after: Catalog) -> tuple[str, ...]:
 
 
 def _wider(was: Field | None, now: Field) -> tuple[str, ...]:
-    """In which ways a field can tell more than it could, or is kept longer, by the names of its declaration."""
+    """Returns in which ways a field can tell more than it could, or is kept longer, by the names of its declaration."""
     if now.until is not None:
         return ()  # never built again
     if was is None:
@@ -285,7 +285,7 @@ def _wider(was: Field | None, now: Field) -> tuple[str, ...]:
 
 
 def _within(now: Field, was: Field) -> bool:
-    """Whether everything that `now` permits was permitted before."""
+    """Tells whether everything that `now` permits was permitted before."""
     if now.type is not was.type or now.max_items > was.max_items:
         return False
     return now.pattern == was.pattern if now.pattern is not None else all(map(was.permits, now.values))
@@ -295,7 +295,7 @@ def _within(now: Field, was: Field) -> bool:
 
 
 def _toml(purpose: str, text: bytes) -> Members:
-    """The declarations of a file, with what `[every]` says filled into each field."""
+    """Returns the declarations of a file, with what `[every]` says filled into each field."""
     try:
         table: dict[str, Json] = tomllib.loads(text.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -312,7 +312,7 @@ def _toml(purpose: str, text: bytes) -> Members:
 
 
 def _sheet(purpose: str, members: Members) -> PurposeSchema:
-    """One purpose from its declarations.
+    """Returns one purpose from its declarations.
 
     Raises Untrusted for a purpose without recipients.
     """
@@ -329,7 +329,7 @@ def _sheet(purpose: str, members: Members) -> PurposeSchema:
 
 
 def _field(name: str, members: Members) -> Field:
-    """One declaration.
+    """Returns one declaration.
 
     Raises Untrusted naming the field and the member that is wrong.
     """
@@ -371,7 +371,7 @@ def _label(members: Members) -> Mapping[str, str]:
 
 
 def _values(members: Members) -> tuple[str | int, ...]:
-    """The permitted values: distinct strings or integers."""
+    """Returns the permitted values: distinct strings or integers."""
     listed = members.value("values") if members.has("values") else []
     values = [value for value in listed if isinstance(value, str | int)] if isinstance(listed, list) else []
     if listed != values or len(set(values)) != len(values):
@@ -380,7 +380,7 @@ def _values(members: Members) -> tuple[str | int, ...]:
 
 
 def _consistent(field: Field, members: Members) -> None:
-    """Either values or a pattern (a boolean has neither), values of the type, and an example that is admitted."""
+    """Requires either values or a pattern (a boolean has neither), values of the type, and an example that is admitted."""
     if [bool(field.values), field.pattern is not None].count(True) != (0 if field.type is Type.BOOLEAN else 1):
         raise members.refuse("values")
     if not all(type(value) is (int if field.type is Type.INTEGER else str) for value in field.values):
@@ -394,7 +394,7 @@ def _consistent(field: Field, members: Members) -> None:
 
 
 def _sheet_json(sheet: PurposeSchema) -> Json:
-    """As `_sheet` reads it."""
+    """Returns the JSON that `_sheet` reads."""
     return {
         "recipients": list(sheet.recipients),
         "fields": {name: _field_json(field) for name, field in sheet.fields.items()},
@@ -402,7 +402,7 @@ def _sheet_json(sheet: PurposeSchema) -> Json:
 
 
 def _field_json(field: Field) -> Json:
-    """A field as a notice keeps it, members that say nothing left out."""
+    """Returns a field as a notice keeps it, members that say nothing left out."""
     field_json: dict[str, Json] = {
         "source": field.source,
         "transform": field.transform,

@@ -77,7 +77,7 @@ def from_traceback(stack: Iterable[Summary], *, package: str) -> tuple[StackFram
 
 
 def _module(filename: str, package: str) -> str | None:
-    """The module of a source file of ours, None for any other file."""
+    """Returns the module of a source file of ours, None for any other file."""
     if not filename.startswith(f"{package}/") or not filename.endswith(".py"):
         return None
     parts = filename.removeprefix(f"{package}/").removesuffix(".py").split("/")
@@ -85,13 +85,13 @@ def _module(filename: str, package: str) -> str | None:
 
 
 def _ours(frame: StackFrame) -> bool:
-    """Whether the frame fits its declared pattern: a guard against a file that somebody else laid among ours."""
+    """Tells whether the frame fits its declared pattern: a guard against a file that somebody else laid among ours."""
     named = re.fullmatch(_MODULE, frame.module) and re.fullmatch(_FUNCTION, frame.function)
     return named is not None and 1 <= frame.line <= MAX_LINE
 
 
 def _types(base: type[BaseException]) -> Iterator[type[BaseException]]:
-    """A class of exceptions and all below it that are defined by now."""
+    """Yields a class of exceptions and all below it that are defined by now."""
     yield base
     for each in base.__subclasses__():
         yield from _types(each)

@@ -81,7 +81,7 @@ def is_exempt(host: str, exceptions: Iterable[str]) -> bool:
 
 
 def _network(text: str) -> IPv4Network | IPv6Network | None:
-    """The network that a text is in CIDR notation, an address being one of a single host; None for a name."""
+    """Returns the network that a text is in CIDR notation, an address being one of a single host; None for a name."""
     try:
         return ip_network(text, strict=False)
     except ValueError:

@@ -212,7 +212,7 @@ def written_by_us(sealed: Sealed) -> bool:
 
 
 def _made(sealed: Sealed, accept: str, content_type: str | None) -> Sealed:
-    """What `seal` makes of the same address and body."""
+    """Returns what `seal` makes of the same address and body."""
     made = seal(
         request_id=sealed.id,
         purpose=sealed.purpose,
@@ -261,13 +261,13 @@ def fields_of(sealed: Sealed) -> frozenset[str]:
 
 
 def _frame(message: Sealed | Reply, headers: Headers, body: bytes) -> bytes:
-    """The line of JSON, a newline, and the body, whose length the line has."""
+    """Returns the line of JSON, a newline, and the body, whose length the line has."""
     pairs: list[Json] = [list(pair) for pair in headers]
     return dumps({"schema": 1, **record.to_json(message), "headers": pairs, "body_bytes": len(body)}) + b"\n" + body
 
 
 def _split(frame: bytes, max_body_bytes: int, where: str) -> tuple[Members, Headers, bytes]:
-    """The members that are still to be read, the headers and the body of a frame."""
+    """Returns the members that are still to be read, the headers and the body of a frame."""
     line, newline, body = frame.partition(b"\n")
     if not newline:
         raise Untrusted(Reason.FORMAT_INVALID, "frame_cut", where=where)
