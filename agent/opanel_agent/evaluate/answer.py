@@ -98,7 +98,10 @@ def _license(bundle: Bundle | None, found: Verdict, now: int, checked_at: int | 
 
 
 def _terms(inputs: Inputs, state: AgentState) -> Json:
-    """The installed license itself: which it is, and its dates. `offline_until` is null where no check is ever needed."""
+    """Returns the installed license itself: which it is, and its dates.
+
+    `offline_until` is null where no check is ever needed.
+    """
     if inputs.bundle is None:
         return None
     terms = inputs.bundle.license
@@ -125,7 +128,7 @@ def _period(period: verdict.Period, now: int) -> Json:
 
 
 def _reseller(bundle: Bundle | None) -> Json:
-    """Whom to call, by the license, and who answers for personal data, by the delegation that it was issued under."""
+    """Tells whom to call, by the license, and who answers for personal data, by the delegation that it was issued under."""
     if bundle is None:
         return None
     reseller, controller = bundle.license.reseller, bundle.delegations[-1].controller
@@ -147,7 +150,10 @@ def _next_action(terms: License | None, found: Verdict) -> Json:
 
 
 def _consent(inputs: Inputs, permissions: Permissions) -> dict[str, Json]:
-    """Every purpose and whether the gate would let it pass now; a command's purposes as if the command were given."""
+    """Returns every purpose and whether the gate would let it pass now.
+
+    A command's purposes as if the command were given.
+    """
     purposes: dict[str, Json] = {}
     for purpose, decision in permissions.items():
         objections = objections_of(decision)

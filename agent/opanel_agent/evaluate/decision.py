@@ -73,7 +73,10 @@ def record(decision: Decision, state: AgentState) -> None:
 
 
 def _mismatch_began(inputs: Inputs, *, lost: bool) -> int:
-    """Now; where the state does not say any more since when, at the activation: forgetting must not be a cure."""
+    """Returns when the mismatch began: now; where the state does not say any more since when, at the activation.
+
+    Forgetting must not be a cure.
+    """
     if not lost or inputs.bundle is None or inputs.bundle.activation is None:
         return inputs.now
     return min(inputs.now, inputs.bundle.activation.iat)
@@ -137,7 +140,7 @@ def match_of(inputs: Inputs) -> binding.Match | None:
 
 
 def _remarks(inputs: Inputs, failure: str | None) -> tuple[Reason, ...]:
-    """What went wrong beside the license: shown with every state, and never the cause of one."""
+    """Returns what went wrong beside the license: shown with every state, and never the cause of one."""
     remarks: list[Reason] = []
     documents = inputs.documents
     if inputs.settings_refused is not None:
@@ -156,7 +159,7 @@ def _remarks(inputs: Inputs, failure: str | None) -> tuple[Reason, ...]:
 
 
 def _not_listed(bundle: Bundle, lists: Iterable[StatusList]) -> list[Reason]:
-    """STATUS_UNAVAILABLE where an entry of the bundle lies beyond the end of its list."""
+    """Returns STATUS_UNAVAILABLE where an entry of the bundle lies beyond the end of its list."""
     by_name = {listed.sub: listed for listed in lists}
     links = [bundle.license.status, *(link.status for link in bundle.delegations)]
     beyond = any(by_name[link.uri].status(link.idx) is None for link in links if link.uri in by_name)

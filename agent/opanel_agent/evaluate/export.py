@@ -40,7 +40,7 @@ _MAX_PART_BYTES: Final = 1024 * 1024
 
 
 def gather(files: Files, paths: Paths, first_root: Root | None, *, max_carried_bytes: int = MAX_CARRIED_BYTES) -> bytes:
-    """The export. The caller holds the state's lock, or knows that nobody writes."""
+    """Returns the export. The caller holds the state's lock, or knows that nobody writes."""
     chain = files.read(paths.ledger, max_bytes=MAX_BYTES) or b""
     parts = [
         Part.of(PartKind.LEDGER, paths.ledger.name, chain),
@@ -69,7 +69,7 @@ def gather(files: Files, paths: Paths, first_root: Root | None, *, max_carried_b
 
 
 def at_rest(files: Files, paths: Paths) -> bytes:
-    """The export of an agent that is stopped. One that trusts no root any more keeps what it did all the same."""
+    """Returns the export of an agent that is stopped. One that trusts no root any more keeps what it did all the same."""
     try:
         first_root = trust.first_root(files, paths, settings.load(files, paths))
     except Misconfigured:
@@ -78,7 +78,7 @@ def at_rest(files: Files, paths: Paths) -> bytes:
 
 
 def main() -> int:
-    """All of it on stdout, or a status that says that it is not."""
+    """Writes all of it on stdout, or a status that says that it is not."""
     try:
         data = at_rest(LocalFiles(), installation.find())
     except AgentError as error:
@@ -95,7 +95,7 @@ def _notice(installed: Resources) -> Iterator[tuple[str, bytes]]:
 
 
 def _carried(parts: Iterable[Part], max_bytes: int) -> Iterator[Part]:
-    """The parts as they are, as long as their bytes fit; from then on their digests."""
+    """Yields the parts as they are, as long as their bytes fit; from then on their digests."""
     left = max_bytes
     for part in parts:
         left -= len(part.data or b"")
@@ -103,7 +103,7 @@ def _carried(parts: Iterable[Part], max_bytes: int) -> Iterator[Part]:
 
 
 def _broken(files: Files, paths: Paths) -> Iterator[Part]:
-    """The ledgers that were set aside."""
+    """Yields the ledgers that were set aside."""
     here = paths.ledger.parent
     for name in files.names(here):
         if re.fullmatch(BROKEN_NAME, name):
@@ -111,7 +111,10 @@ def _broken(files: Files, paths: Paths) -> Iterator[Part]:
 
 
 def _without_secrets(part: Part) -> Part:
-    """A rights request reveals the secrets of reports: of it the export has the digest, which the ledger has as well."""
+    """Returns the part without secrets: a rights request reveals the secrets of reports.
+
+    Of it the export has the digest, which the ledger has as well.
+    """
     rights = part.name.startswith(f"{RIGHTS}-") and not part.name.endswith((".attempted", ".reply"))
     return replace(part, data=None) if rights else part
 

@@ -19,7 +19,7 @@ from opanel_agent.evaluate.requests.commanded import options_of
 
 
 def _refresh(context: PassContext) -> Result:
-    """A person may always ask: a server's Retry-After holds only for what asks by itself."""
+    """Asks at once, as a person always may: a server's Retry-After holds only for what asks by itself."""
     checked, advised = check.check(context), check.check_advisories(context, commanded=True)
     return {**checked, "advisories": advised[-1] if advised else None}
 

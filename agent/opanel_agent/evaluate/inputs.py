@@ -183,7 +183,7 @@ def machine_identity(ports: Ports) -> MachineIdentity:
 
 
 def _bundle(files: Files, paths: Paths, root: Root) -> tuple[Bundle | None, Untrusted | None]:
-    """The current bundle, or the previous good one where the current is refused; the first refusal is kept."""
+    """Returns the current bundle, or the previous good one where the current is refused; the first refusal is kept."""
     first_refusal: Untrusted | None = None
     for path in (paths.bundle, paths.previous_bundle):
         try:
@@ -213,7 +213,10 @@ def _status_lists(
 
 
 def _status_list(files: Files, paths: Paths, root: Root, state: AgentState, shard: int) -> StatusList | None:
-    """None where the root knows its key no more. Its own `exp` is not asked (see `verdict.rules_until`)."""
+    """Returns the list; None where the root knows its key no more.
+
+    Its own `exp` is not asked (see `verdict.rules_until`).
+    """
     token = state_files.read(files, paths.status_shard(shard), max_bytes=MAX_STATUS_BYTES)
     if token is None:
         return None
@@ -227,7 +230,7 @@ def _status_list(files: Files, paths: Paths, root: Root, state: AgentState, shar
 
 
 def _settings(ports: Ports) -> tuple[Settings, AgentError | None]:
-    """The settings; where they are refused, the last good ones (every request is then denied) and why."""
+    """Returns the settings; where they are refused, the last good ones (every request is then denied) and why."""
     kept = ports.paths.last_settings
     try:
         settings = load(ports.files, ports.paths)
@@ -244,7 +247,10 @@ def _settings(ports: Ports) -> tuple[Settings, AgentError | None]:
 
 
 def _newest_root(ports: Ports, first: Root) -> Root:
-    """The newest that the state's roots lead to, or the copy of them: what was lost, or put back, begins anew from that."""
+    """Returns the newest that the state's roots lead to, or the copy of them.
+
+    What was lost, or put back, begins anew from that.
+    """
     files, paths = ports.files, ports.paths
     try:
         own = trust.newest_root(files, paths, first)
@@ -263,7 +269,7 @@ def _newest_root(ports: Ports, first: Root) -> Root:
 
 
 def _clock_state(ports: Ports, root: Root, clock: ClockReading) -> tuple[ClockState, int]:
-    """The clock as it stands now, and by how much it leapt since it was kept."""
+    """Returns the clock as it stands now, and by how much it leapt since it was kept."""
     kept = _own(
         ports, ports.paths.clock, MAX_SMALL_BYTES, lambda data: effective_time.from_json(_members(data, "clock.json"))
     )
@@ -274,7 +280,7 @@ def _clock_state(ports: Ports, root: Root, clock: ClockReading) -> tuple[ClockSt
 
 
 def _signed_dates(files: Files, paths: Paths, root: Root) -> Iterator[int]:
-    """The dates of the documents at hand: what a lost clock begins anew from."""
+    """Yields the dates of the documents at hand: what a lost clock begins anew from."""
     yield 0
     bundle, _ = _bundle(files, paths, root)
     if bundle is not None:
@@ -287,7 +293,10 @@ def _signed_dates(files: Files, paths: Paths, root: Root) -> Iterator[int]:
 
 
 def _own(ports: Ports, path: Path, max_bytes: int, decode: Callable[[bytes], T]) -> T | None:
-    """A file of the agent's own state; one that this agent did not write is moved aside, and its counts begin anew."""
+    """Returns a file of the agent's own state.
+
+    One that this agent did not write is moved aside, and its counts begin anew.
+    """
     data = state_files.read(ports.files, path, max_bytes=max_bytes)
     if data is None:
         return None

@@ -115,7 +115,9 @@ def run(ports: Ports, intent: Members) -> dict[str, Json]:
 
 
 def _without_state(ports: Ports, trouble: Storage) -> dict[str, Json]:
-    """The frame of a pass that cannot use the state's folder: no command is carried out, and what is at hand is judged.
+    """Returns the frame of a pass that cannot use the state's folder.
+
+    No command is carried out, and what is at hand is judged.
 
     `provisional`: an answer of before, whose evidence was more than this, stands as long as it said.
     """
@@ -177,7 +179,7 @@ def _keep_license(ports: Ports, license_: Json) -> None:
 
 
 def _conclude(context: PassContext, *, timed: bool) -> tuple[dict[str, Json], int]:
-    """The answer, and in how many seconds the next pass is wanted: one reading of consent, one decision for both.
+    """Returns the answer, and in how many seconds the next pass is wanted: one reading of consent, one decision for both.
 
     A pass that was not started by time has sent no report. One that is ready goes with a pass of its own, soon.
     """
@@ -222,7 +224,7 @@ def outlook(context: PassContext, permissions: Permissions) -> Outlook:
 
 
 def _run_reports(context: PassContext, *, timed: bool) -> None:
-    """The reports' part of a pass. What goes wrong in it is logged, and never keeps the license from being judged.
+    """Runs the reports' part of a pass. What goes wrong in it is logged, and never keeps the license from being judged.
 
     Only the passage of time sends one (`timed`): a command that reads, allows or denies opens no connection.
     """
@@ -242,7 +244,10 @@ def _run_reports(context: PassContext, *, timed: bool) -> None:
 def _attempt(
     command: Callable[[], Result], settings_refused: AgentError | None, *, quiet: bool
 ) -> tuple[Result | None, AgentError | None]:
-    """`quiet`: nobody asked. Why a check failed is then among the license's reasons, and shown with them."""
+    """Runs a command; `quiet` says that nobody asked.
+
+    Why a check failed is then among the license's reasons, and shown with them.
+    """
     try:
         return command(), None
     except AgentError as raised:
@@ -265,7 +270,7 @@ def _tick(context: PassContext) -> Result:
 
 
 def _start(context: PassContext) -> Result:
-    """A start alone is no reason for a request: a check that was missed is made up a little later."""
+    """Starts without a request, for which a start alone is no reason: a check that was missed is made up a little later."""
     context.schedule = schedule.at_start(
         context.schedule, context.now, context.ports.random.random(), wall_s=context.inputs.clock.wall_s
     )
@@ -273,7 +278,7 @@ def _start(context: PassContext) -> Result:
 
 
 def _handler(kind: str) -> Command:
-    """The function for an intent. Raises Usage for an unknown one."""
+    """Returns the function for an intent. Raises Usage for an unknown one."""
     routine = ROUTINES.get(kind)
     if routine is not None:
         return routine
@@ -333,7 +338,7 @@ def main() -> int:
 
 
 def _journal(lines: Iterable[log.Line], frame: Mapping[str, Json]) -> Json:
-    """Each line with its sentence: the daemon, which passes it on to the journal, has no texts."""
+    """Returns each line with its sentence: the daemon, which passes it on to the journal, has no texts."""
     chosen = frame.get("language")
     lang = messages.language(None, chosen if isinstance(chosen, str) else None, os.environ)
     journal: list[Json] = []

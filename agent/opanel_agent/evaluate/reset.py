@@ -47,7 +47,7 @@ def run(context: PassContext, intent: Members) -> Result:
 
 
 def _summary(ports: Ports, bundle: Bundle | None, outbox: Outbox, rights: DataRights) -> Result:
-    """What is here, in numbers, and what of root's the servers to come will find."""
+    """Returns what is here, in numbers, and what of root's the servers to come will find."""
     files, paths = ports.files, ports.paths
     stays: list[Json] = [str(path) for path in (paths.license, paths.consent) if files.exists(path)]
     stays += [str(paths.import_dir / name) for name in files.names(paths.import_dir)]
@@ -85,7 +85,7 @@ def _forget(context: PassContext) -> None:
 
 
 def _to_remove(files: Files, paths: Paths) -> Iterator[Path]:
-    """The key first, then what could leave, then what left, and all else that lies in the folder."""
+    """Yields the key first, then what could leave, then what left, and all else that lies in the folder."""
     yield paths.activation_key
     for folder in _folders(paths):
         yield from (folder / name for name in files.names(folder))
@@ -98,6 +98,6 @@ def _folders(paths: Paths) -> tuple[Path, ...]:
 
 
 def _kept(paths: Paths) -> tuple[Path, ...]:
-    """What is the same for everyone, what was written a moment ago, and the folders themselves."""
+    """Returns what is the same for everyone, what was written a moment ago, and the folders themselves."""
     public = (paths.roots, paths.status_list, paths.advisories)
     return (*public, paths.state, paths.lock, *_folders(paths), paths.runtime_dir)

@@ -147,7 +147,7 @@ def _record_upgrade(ledger: LedgerFile, state: AgentState, now: int) -> None:
 
 
 def _check_identity(context: PassContext) -> None:
-    """On other hardware every consent was given for another machine. A copy makes its key anew as well."""
+    """Notices other hardware, where every consent was given for another machine. A copy makes its key anew as well."""
     inputs, state = context.inputs, context.state
     known = state.identity
     found = binding.identity(known, inputs.components, inputs.unread)
@@ -179,7 +179,7 @@ def _become_another(context: PassContext, *, copy: bool) -> None:
 
 
 def _record_opt_outs(outbox: Outbox, state: AgentState, signals: list[Signal], now: int) -> None:
-    """Each new opt-out is recorded once. One that disappears gives every hold its whole time again."""
+    """Records each new opt-out once. One that disappears gives every hold its whole time again."""
     every = {_signal_name(signal): signal for signal in signals}
     standing = dict(sorted(every.items())[:MAX_SIGNALS])  # as many as the state keeps: each denies, recorded or not
     for name in sorted(standing.keys() - set(state.signals)):
@@ -193,7 +193,10 @@ def _record_opt_outs(outbox: Outbox, state: AgentState, signals: list[Signal], n
 
 
 def _begin_anew(outbox: Outbox, now: int) -> None:
-    """What forbade is gone: every hold has its whole time again, and crashes that were noted meanwhile are forgotten."""
+    """Begins anew after what forbade is gone.
+
+    Every hold has its whole time again, and crashes that were noted meanwhile are forgotten.
+    """
     crash.forget(outbox.files, outbox.paths)
     waiting = [sealed for sealed in outbox.held_reports() if not sealed.reviewed]
     if not waiting:
@@ -210,11 +213,11 @@ def _record_signals(context: PassContext) -> None:
 
 
 def _record_withdrawals(context: PassContext, withdrawn: Withdrawn) -> None:
-    """What was withdrawn since the last pass, by whatever, and whether or not it was granted again meanwhile."""
+    """Records what was withdrawn since the last pass, by whatever, and whether or not it was granted again meanwhile."""
     standing = frozenset(map(_signal_name, _all_signals(context.inputs.signals, context.inputs.consent)))
 
     def reversed_(subject: str, each: Withdrawal) -> None:
-        """An opt-out that is gone again; one that stood at an earlier pass is known to be gone by its name."""
+        """Records an opt-out that is gone again; one that stood at an earlier pass is known to be gone by its name."""
         paths = context.outbox.paths
         file = paths.do_not_track if subject == Withdrawable.DO_NOT_TRACK else paths.offline
         known = {_signal_name(Signal(kind=SignalKind.FILE, what=file.name, place=str(file.parent)))}
@@ -236,7 +239,7 @@ def _answer_now(context: PassContext, purpose: Purpose) -> str:
 
 
 def _record_answer(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None:
-    """An answer that is no withdrawal: those are recorded already, and left `withdrawn` as the answer of before."""
+    """Records an answer that is no withdrawal: those are recorded already, and left `withdrawn` as the answer of before."""
     inputs, state = context.inputs, context.state
     before, now = state.answers.get(purpose, NO_FILE), _answer_now(context, purpose)
     if now == "given":
@@ -306,7 +309,7 @@ def _is_rewritten(context: PassContext) -> bool:
 
 
 def _rewritten_last(context: PassContext, purpose: Purpose) -> int:
-    """When the ledger last had that the file was rewritten: a program that does so every hour must not fill it."""
+    """Tells when the ledger last had that the file was rewritten: a program that does so every hour must not fill it."""
     entry = context.ledger.latest(EntryKind.CONSENT_INVALIDATED, purpose)
     return entry.at if entry is not None and entry.data.get("reason") == Reason.CONSENT_REWRITTEN else 0
 
@@ -330,7 +333,7 @@ def _invalid(consent: ConsentReading, *, clone: bool) -> Reason:
 
 
 def _purge(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None:
-    """Held reports are purged; reports that may have left are named, and their erasure request is written first.
+    """Purges held reports and names those that may have left, whose erasure request is written first.
 
     A report whose attempt nobody answered is held and may have left: it is named as the latter alone. One whose copy was
     purged is known by the ledger, as long as the authority may store it. Where the request cannot be written the reports
@@ -355,7 +358,10 @@ def _purge(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None
 
 
 def _purge_before_grant(context: PassContext, purpose: Purpose, withdrawn: Withdrawn) -> None:
-    """A consent is not retroactive: whatever was held or noted before it goes, and is collected anew under it."""
+    """Purges whatever was held or noted before a consent, which is not retroactive.
+
+    It goes and is collected anew under it.
+    """
     waiting = [sealed.id for sealed in context.outbox.held_reports() if sealed.purpose == purpose]
     withdrawn.purged += waiting
     context.outbox.purge_held(waiting, context.now, reason="before_consent")
@@ -375,5 +381,5 @@ def _signal_name(signal: Signal) -> str:
 
 
 def _digest_of(consent: ConsentReading) -> str:
-    """Of the file's bytes; a refused file counts as none."""
+    """Returns the digest of the file's bytes; a refused file counts as none."""
     return NO_FILE if consent.file is None else consent.file.sha256

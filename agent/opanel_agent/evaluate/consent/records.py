@@ -210,7 +210,7 @@ def export_part(files: Files, paths: Paths, first_root: Root, intent: Members) -
 
 
 def _first_that_fit(rows: Iterable[Json]) -> list[Json]:
-    """The first of a list, as many as a job's output has room for."""
+    """Returns the first of a list, as many as a job's output has room for."""
     fitting: list[Json] = []
     left = MAX_LIST_BYTES
     for row in islice(rows, MAX_ENTRIES):
@@ -222,7 +222,7 @@ def _first_that_fit(rows: Iterable[Json]) -> list[Json]:
 
 
 def _send_reviewed(context: PassContext, sealed: Sealed) -> Result:
-    """Reviewed and released: neither hold nor review stands in its way any more, everything else still does."""
+    """Releases a reviewed report: neither hold nor review stands in its way any more, everything else still does."""
     released = replace(sealed, reviewed=True)
     sources = context.read_gate()
     decision = report.decide(sources, released, context.ports.catalog, context.now)
@@ -237,12 +237,12 @@ def _send_reviewed(context: PassContext, sealed: Sealed) -> Result:
 
 
 def _why(sources: GateSources, sealed: Sealed, catalog: Catalog, now: int) -> list[Json]:
-    """What objects to a held report now, from the reading of this pass."""
+    """Returns what objects to a held report now, from the reading of this pass."""
     return objections_json(objections_of(report.decide(sources, sealed, catalog, now)))
 
 
 def _held_json(sealed: Sealed, context: PassContext) -> Result:
-    """A report that waits: how far it came (one that nobody answered may have left), and when its hold ends."""
+    """Returns a report that waits: how far it came (one that nobody answered may have left), and when its hold ends."""
     record = context.outbox.ledger.requests.get(sealed.id)
     hold_s = context.inputs.consent.hold_s(Purpose(sealed.purpose))
     return {
@@ -258,13 +258,13 @@ def _held_json(sealed: Sealed, context: PassContext) -> Result:
 
 
 def _is_edited(outbox: Outbox, sealed: Sealed) -> bool:
-    """Whether a held report says something else than what the ledger has the digest of."""
+    """Tells whether a held report says something else than what the ledger has the digest of."""
     record = outbox.ledger.requests.get(sealed.id)
     return record is not None and record.body_sha256 not in (None, digest(sealed.body))
 
 
 def _sent_json(outbox: Outbox, record: RequestRecord) -> Result:
-    """A request that left or may have: how far it came, by the ledger, and what its copy here is worth."""
+    """Returns a request that left or may have: how far it came, by the ledger, and what its copy here is worth."""
     return {
         "id": record.id,
         "purpose": record.purpose,
@@ -299,14 +299,14 @@ def _sent_one(outbox: Outbox, request_id: str) -> Result:
 
 
 def _reply_copy(record: RequestRecord, reply: Reply | None) -> Json:
-    """What the kept reply is worth, null where nobody replied."""
+    """Returns what the kept reply is worth, null where nobody replied."""
     if reply is None:
         return str(CopyState.PURGED if record.purged else CopyState.MISSING) if record.left else None
     return str(CopyState.KEPT if request_records.reply_is_kept(record, reply) else CopyState.EDITED)
 
 
 def _receipt_name(outbox: Outbox, request_id: str) -> str | None:
-    """The receipt of a request: of a right's, the answer before the receipt that announced it."""
+    """Returns the receipt of a request: of a right's, the answer before the receipt that announced it."""
     names = (f"{request_id}.answer", request_id)
     return next((name for name in names if _receipt_token(outbox.files, outbox.paths, name) is not None), None)
 
@@ -317,7 +317,10 @@ def _entry(entry: Entry) -> Json:
 
 
 def _verified(token: bytes, roots: Sequence[Root]) -> Receipt | None:
-    """A receipt outlives its key: it is verified under the root under which it was given, as an auditor will."""
+    """Verifies a receipt, which outlives its key.
+
+    It is verified under the root under which it was given, as an auditor will.
+    """
     for root in reversed(roots):
         with contextlib.suppress(Untrusted):
             return receipt_document.verify(token, root)

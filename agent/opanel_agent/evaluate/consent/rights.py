@@ -249,7 +249,7 @@ class DataRights:
         return sealed
 
     def _kept_body(self, request: RightsRequest) -> bytes | None:
-        """The bytes of a held or attempted request; None where no copy of those very bytes is kept."""
+        """Returns the bytes of a held or attempted request; None where no copy of those very bytes is kept."""
         kept = self.outbox.copy(request.id)
         return kept.body if kept is not None and digest(kept.body) == request.sha256 else None
 
@@ -263,14 +263,20 @@ class DataRights:
         return self._ready_path(name)
 
     def _remove_smaller(self, known: Iterable[RightsRequest], meant: frozenset[str], made: Collection[Path]) -> None:
-        """A newer file that asks for as much replaces a file. The request stays listed: it may be on its way."""
+        """Removes a file that a newer one replaces, which asks for as much. The request stays listed.
+
+        It may be on its way.
+        """
         for request in known:
             path = self._ready_path(request.id)
             if request.reports <= meant and path not in made:
                 self._files.remove(path)
 
     def _secrets(self, ids: Iterable[str]) -> list[bytes]:
-        """The ids come from a command: only what is in the folder is opened. Raises Usage, Storage."""
+        """Returns the secrets by their ids, which come from a command: only what is in the folder is opened.
+
+        Raises Usage, Storage.
+        """
         kept = frozenset(self._files.names(self._paths.erasure))
         secrets: list[bytes] = []
         for report_id in ids:
@@ -285,7 +291,7 @@ class DataRights:
         return secrets
 
     def _kept_secret(self, report_id: str) -> bytes | None:
-        """None where the disk has damaged it."""
+        """Returns a kept secret; None where the disk has damaged it."""
         try:
             secret = self._files.read(self._paths.erasure / report_id, max_bytes=_SECRET_BYTES)
         except (Misconfigured, Unreadable):
@@ -293,7 +299,10 @@ class DataRights:
         return secret if secret is not None and len(secret) == _SECRET_BYTES else None
 
     def _endpoint(self) -> str:
-        """Where an answer is owed. One in another region still gets its request, to a file: the gate forbids sending."""
+        """Tells where an answer is owed. One in another region still gets its request, to a file.
+
+        The gate forbids sending.
+        """
         places = gate_inputs.destinations(Purpose.DATA_RIGHTS, self.settings, self.root)
         elsewhere = [place.url for place in self.root.endpoints.get(Purpose.DATA_RIGHTS, ())]
         if not elsewhere:
@@ -301,18 +310,18 @@ class DataRights:
         return [*places, *elsewhere][0]
 
     def _not_erased(self, known: Iterable[RightsRequest]) -> list[str]:
-        """The reports that the authority still stores, as far as it answered."""
+        """Returns the reports that the authority still stores, as far as it answered."""
         done = (request for request in known if request.kind == Right.ERASE and request.answered_at)
         erased = {name for request in done for name in request.reports}
         return [name for name in self.reports_sent() if name not in erased]
 
     def _with_sending(self, request: RightsRequest) -> RightsRequest:
-        """With the time of its attempt, where this agent sent it and the copy is kept."""
+        """Returns the request with the time of its attempt, where this agent sent it and the copy is kept."""
         at = self.outbox.attempted_at(request.id)
         return request if at is None else replace(request, sent_at=at)
 
     def _remember(self, request: RightsRequest) -> None:
-        """The first time counts: to ask again for the same does not begin the count anew."""
+        """Remembers a request; the first time counts: to ask again for the same does not begin the count anew."""
         known = self._load()
         if all(kept.id != request.id for kept in known):
             self._store([*known, request])
@@ -329,7 +338,10 @@ class DataRights:
         return () if data is None else rights.decode(data)
 
     def _load(self) -> tuple[RightsRequest, ...]:
-        """Before a change: a file that `_store` did not write is moved aside, for the dates in it are owed to somebody."""
+        """Loads the requests before a change.
+
+        A file that `_store` did not write is moved aside, for the dates in it are owed to somebody.
+        """
         try:
             return self._decoded()
         except (Untrusted, Misconfigured, Unreadable) as refused:
@@ -338,7 +350,10 @@ class DataRights:
             return ()
 
     def _purge_unknown(self) -> None:
-        """Held requests that no list explains any more would wait for ever; asked again, each is another one."""
+        """Purges held requests that no list explains any more: they would wait for ever.
+
+        Asked again, each is another one.
+        """
         try:
             self.outbox.purge_held(self.outbox.held_ids(PREFIX), self.now, reason="unknown")
         except Storage as trouble:  # a right does not depend on the ledger
@@ -354,7 +369,7 @@ def _asks(body: bytes, right: Right, text: str | None, license_sha256: str, kid:
 
 
 def _portions(names: Sequence[str]) -> list[Sequence[str]]:
-    """As many as one request may reveal."""
+    """Splits names into as many as one request may reveal."""
     return [names[start : start + MAX_REVEALS] for start in range(0, len(names), MAX_REVEALS)]
 
 

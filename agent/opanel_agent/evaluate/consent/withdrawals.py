@@ -143,7 +143,7 @@ def _add(context: PassContext, subject: Withdrawable, by: Origin) -> None:
 
 
 def _ended_grants(context: PassContext, subject: Withdrawable) -> tuple[str, ...] | None:
-    """What a withdrawal of now ends; None, any grant, where it is not known what was granted."""
+    """Returns what a withdrawal of now ends; None, any grant, where it is not known what was granted."""
     reading = context.inputs.consent
     was_granted = context.state.answers.get(subject.value, "none") not in UNGRANTED
     if reading.refused is not None or (was_granted and subject.value not in reading.withdrawals.agent.given):
@@ -152,14 +152,14 @@ def _ended_grants(context: PassContext, subject: Withdrawable) -> tuple[str, ...
 
 
 def _stands_already(context: PassContext, subject: Withdrawable) -> bool:
-    """Whether one that stands ended all that a withdrawal of now would end."""
+    """Tells whether one that stands ended all that a withdrawal of now would end."""
     ends = _ended_grants(context, subject)
     standing = context.inputs.consent.withdrawals.standing(subject)
     return any(each.grants is None or (ends is not None and {*ends} <= {*each.grants}) for each in standing)
 
 
 def _grant(reading: ConsentReading, subject: Withdrawable) -> str | None:
-    """The grant that the file gives for a purpose; None where it gives none, or cannot be read."""
+    """Returns the grant that the file gives for a purpose; None where it gives none, or cannot be read."""
     file = reading.file
     if file is None or subject not in _CONSENTS or not file.allows(Purpose(subject.value)):
         return None
@@ -167,7 +167,7 @@ def _grant(reading: ConsentReading, subject: Withdrawable) -> str | None:
 
 
 def _subject(intent: Members) -> Withdrawable:
-    """Exactly one purpose that consent is asked for, or do-not-track."""
+    """Returns exactly one purpose that consent is asked for, or do-not-track."""
     named = intent.text("purpose", max_length=64) if intent.has("purpose") else None
     everything = intent.has("do_not_track") and intent.boolean("do_not_track")
     if everything and named is None:
@@ -178,7 +178,7 @@ def _subject(intent: Members) -> Withdrawable:
 
 
 def _write(context: PassContext, record_: AgentRecord) -> None:
-    """Durably; and the pass goes on with what is then read, the owner's latest word among it."""
+    """Writes the record durably; and the pass goes on with what is then read, the owner's latest word among it."""
     WithdrawalStore(context.ports.files, context.ports.paths).write_agent(record_)
     context.inputs = replace(context.inputs, consent=context.ports.consents.read())
 

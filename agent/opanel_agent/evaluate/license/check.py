@@ -91,7 +91,7 @@ def check_advisories(context: PassContext, *, commanded: bool) -> list[Json]:
 def _get(
     ports: Ports, outbox: Outbox, now: int, fixed: str, take: Install, *, offline: bool
 ) -> tuple[list[Json], AgentError | None]:
-    """One fixed GET: what became of it at each mirror that replied, and the error in the end.
+    """Makes one fixed GET; returns what became of it at each mirror that replied, and the error in the end.
 
     A mirror whose document is refused (garbage, another list, an older one) must not hide the others: the next one is
     asked, as long as this pass has time for it. fetch has passed over the mirrors that cannot be reached.
@@ -117,7 +117,7 @@ def _get(
 def _get_from(
     network: NetworkClient, outbox: Outbox, word: str, fixed: str, take: Install, *, offline: bool
 ) -> tuple[Reply, AgentError | None]:
-    """One word to fetch. Whatever kept it from a good document is an error, shown and planned around alike."""
+    """Sends one word to fetch. Whatever kept it from a good document is an error, shown and planned around alike."""
     try:
         reply = network.fetch(word, signalled=offline)
     except AgentError as unanswered:  # fetch itself hung, died or was refused by systemd
@@ -158,7 +158,7 @@ def _plan_for_death(context: PassContext) -> None:
 
 
 def _after(error: AgentError | None, planned: Schedule, state: AgentState, now: int, draw: float) -> Schedule:
-    """The next check after this one, whose outcome the state notes; `draw` in [0, 1)."""
+    """Returns the next check after this one, whose outcome the state notes; `draw` in [0, 1)."""
     if error is None:
         state.failure, state.checked_at = None, now
         bad = status_history.any_bad(state.seen)

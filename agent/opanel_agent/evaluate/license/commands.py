@@ -133,14 +133,17 @@ def _install(context: PassContext, wanted: LicenseRequest, sealed: Sealed, reply
 
 
 def _matches(sealed: Sealed | None, wanted: LicenseRequest, key: str | None) -> bool:
-    """Whether the confirmed request is the one of this command; another's answer would be installed for it."""
+    """Tells whether the confirmed request is the one of this command; another's answer would be installed for it."""
     if sealed is None or not sealed.id.startswith(f"{wanted.kind}-"):
         return False
     return wanted is not EXCHANGE or sealed.body == _key_body(key)
 
 
 def _subject(sealed: Sealed) -> str | bytes:
-    """The license that a request is about: its digest, or the body that has the key's digest. A damaged one has none."""
+    """Returns the license that a request is about: its digest, or the body that has the key's digest.
+
+    A damaged one has none.
+    """
     if dict(sealed.headers)["Content-Type"] != JOSE:
         return sealed.body
     try:

@@ -288,7 +288,7 @@ def _verified(context: PassContext, text: bytes) -> Bundle:
 
 
 def _keep_or_wait(context: PassContext, new: Bundle) -> None:
-    """A license that is not valid yet never replaces one that is: it waits in a file of its own."""
+    """Keeps a license; one that is not valid yet waits in a file of its own and never replaces one that is."""
     inputs, path = context.inputs, context.ports.paths.next_bundle
     if _waits(inputs.bundle, new, context.now):
         context.ports.files.write(path, new.text)
@@ -303,7 +303,7 @@ def _waits(held: Bundle | None, new: Bundle, now: int) -> bool:
 
 
 def _keep(context: PassContext, new: Bundle) -> None:
-    """The previous good one first, then the new one: at every moment a good bundle is readable."""
+    """Writes the previous good one first, then the new one: at every moment a good bundle is readable."""
     files, paths, state = context.ports.files, context.ports.paths, context.state
     old = context.inputs.bundle
     if old is not None and old.text != new.text:
@@ -319,7 +319,10 @@ def _keep(context: PassContext, new: Bundle) -> None:
 
 
 def _accepted(token: bytes, inputs: Inputs, floors: dict[str, int], shard: int | None) -> StatusList:
-    """A list that is newer than the floor of its key. Where the floor itself is of the future no mirror can mend it."""
+    """Returns a list that is newer than the floor of its key.
+
+    Where the floor itself is of the future no mirror can mend it.
+    """
     try:
         return status_document.accept(token, inputs.root, floor=floors, now=0, shard=shard)
     except Untrusted as refused:
@@ -329,7 +332,7 @@ def _accepted(token: bytes, inputs: Inputs, floors: dict[str, int], shard: int |
 
 
 def _floors(lists: Mapping[int, StatusList], floors: dict[str, int]) -> dict[str, int]:
-    """With the installed lists' own `iat`: a crash may have come before the state was written."""
+    """Returns the floors with the installed lists' own `iat`: a crash may have come before the state was written."""
     held = {listed.floor: max(listed.iat, floors.get(listed.floor, 0)) for listed in lists.values()}
     return {**floors, **held}
 
@@ -339,7 +342,7 @@ def _is_ours(found: Activation, inputs: Inputs) -> bool:
 
 
 def _require_newer(held: Bundle | None, new: Bundle) -> None:
-    """A license is newer by its date; another activation of the same license by the activation's."""
+    """Requires that a license is newer by its date; another activation of the same license by the activation's."""
     if held is None or new.license.iat > held.license.iat:
         return
     if new.license.digest != held.license.digest or _activated_at(new) <= _activated_at(held):
@@ -351,7 +354,7 @@ def _activated_at(held: Bundle) -> int:
 
 
 def _with_known_activation(old: Bundle | None, new: Bundle, root: Root, now: int) -> Bundle:
-    """A renewal keeps `sub`, so the activation at hand stays good: it goes along where the new bundle has none."""
+    """Returns the bundle, with the activation at hand where it has none: a renewal keeps `sub`, so that stays good."""
     if new.activation is not None or old is None or old.activation is None or old.license.sub != new.license.sub:
         return new
     try:
@@ -361,12 +364,12 @@ def _with_known_activation(old: Bundle | None, new: Bundle, root: Root, now: int
 
 
 def _rows(held: Bundle) -> list[bytes]:
-    """A bundle's lines: delegations, the license, and last the activation where there is one."""
+    """Returns a bundle's lines: delegations, the license, and last the activation where there is one."""
     return held.text.removesuffix(b"\n").split(b"\n")
 
 
 def _candidates(files: Files, paths: Paths, state: AgentState) -> list[Path]:
-    """As many as the state can tell apart; the rest wait until some are taken away."""
+    """Returns as many files as the state can tell apart; the rest wait until some are taken away."""
     try:
         names = [name for name in files.names(paths.import_dir) if not name.startswith(".")]
     except Storage as error:
@@ -378,7 +381,10 @@ def _candidates(files: Files, paths: Paths, state: AgentState) -> list[Path]:
 
 
 def _known(state: AgentState, digest: str) -> bool:
-    """Whether it was met before. What still lies there is forgotten last, else an old license would be installed anew."""
+    """Tells whether it was met before.
+
+    What still lies there is forgotten last, else an old license would be installed anew.
+    """
     known = digest in state.adopted
     state.adopted = [*(kept for kept in state.adopted if kept != digest), digest]
     return known

@@ -109,7 +109,7 @@ def renew(context: PassContext) -> Json:
 
 
 def _ask(context: PassContext) -> Json:
-    """Recorded, then sent. Raises Storage where it cannot be recorded: then nothing is sent."""
+    """Records the request, then sends it. Raises Storage where it cannot be recorded: then nothing is sent."""
     outbox, state, ports = context.outbox, context.state, context.ports
     places = context.gate.destinations(PURPOSE)
     sealed = next(_pending(outbox, context.inputs, places), None)
@@ -177,7 +177,7 @@ def _finish_answered(context: PassContext) -> None:
 
 
 def _pending(outbox: Outbox, inputs: Inputs, places: tuple[str, ...]) -> Iterator[Sealed]:
-    """The held requests for the installed license, by the key at hand, to the endpoint that the root names."""
+    """Yields the held requests for the installed license, by the key at hand, to the endpoint that the root names."""
     if inputs.bundle is None or inputs.key_id is None or not places:
         return iter(())
     subject, url = (inputs.bundle.license.digest, inputs.key_id), places[0] + PATH
@@ -185,7 +185,7 @@ def _pending(outbox: Outbox, inputs: Inputs, places: tuple[str, ...]) -> Iterato
 
 
 def _subject(sealed: Sealed) -> tuple[str, str] | None:
-    """The license that a renewal is about, and the key that signed it; None for a damaged or foreign one."""
+    """Returns the license that a renewal is about, and the key that signed it; None for a damaged or foreign one."""
     if sealed.purpose != PURPOSE:
         return None
     try:

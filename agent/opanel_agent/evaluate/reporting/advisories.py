@@ -75,7 +75,7 @@ class AdvisoryStore:
         return self.paths.advisories.with_suffix(".json")
 
     def _known(self) -> _Known:
-        """A file that `_write` did not write is logged and written anew."""
+        """Reads what is known; a file that `_write` did not write is logged and written anew."""
         data = state_files.read(self.files, self._path, max_bytes=_MAX_BYTES)
         try:
             return _Known() if data is None else _decode(data)
@@ -84,7 +84,7 @@ class AdvisoryStore:
             return _Known()
 
     def _write(self, floors: dict[str, int], taken: tuple[Advisory, ...]) -> None:
-        """One that was not logged because it had ended counts as logged: it will not begin again."""
+        """Writes what is known; one that was not logged because it had ended counts as logged: it will not begin again."""
         members: dict[str, Json] = {"schema": 1, "floors": dict(floors), "told": [item.jti for item in taken]}
         self.files.write(self._path, dumps(members))
 

@@ -79,7 +79,10 @@ class Proofs:
         return max(0 if record is None else record.at, dates.get(request_id, 0)) or opened.at
 
     def _record(self, folder: ProofFolder, names: Sequence[str]) -> None:
-        """By their ids, never by content: the ledger leaves this server in an export, and a secret must not."""
+        """Records them by their ids, never by content.
+
+        The ledger leaves this server in an export, and a secret must not.
+        """
         for start in range(0, len(names), MAX_TEXTS):
             ids = tuple(map(_id_of, names[start : start + MAX_TEXTS]))
             self.outbox.ledger.append(
@@ -87,7 +90,7 @@ class Proofs:
             )
 
     def _sweep_aside(self) -> None:
-        """What was set aside may hold payloads: it is removed before that is recorded, and where it cannot be."""
+        """Removes what was set aside, as it may hold payloads: it goes before that is recorded, and where it cannot be."""
         files, paths = self.outbox.files, self.outbox.paths
         found = {name: found[1] for name in files.names(paths.state_dir) if (found := re.fullmatch(_ASIDE, name))}
         since = {name: self.state.aside.get(name, self.now) for name in found}

@@ -178,7 +178,10 @@ class Reports:
         return reply
 
     def _finish(self, sealed: Sealed, reply: Reply) -> None:
-        """The receipt kept, and only then no longer held: so that a pass that is killed here is taken up again."""
+        """Keeps the receipt, and only then holds the report no longer.
+
+        A pass that is killed here is taken up again.
+        """
         self.state.retries.pop(sealed.purpose, None)
         keep_receipt(self.outbox, sealed, reply.body, self.root, self.now)
         self.outbox.end_hold(sealed.id)
@@ -193,7 +196,7 @@ def _usage_facts(ports: Ports, settings: Settings, state: AgentState) -> dict[st
 def _seal(
     ports: Ports, purpose: Purpose, facts: Mapping[str, Json], places: tuple[str, ...], now: int
 ) -> tuple[Sealed, bytes]:
-    """A report built by the catalog, and its erasure secret; nothing is written."""
+    """Returns a report built by the catalog, and its erasure secret; nothing is written."""
     secret = ports.random.token_bytes(ERASURE_BYTES)
     sealed = seal(
         request_id=new_id(ports.random, PREFIX[purpose]),
@@ -226,7 +229,7 @@ def _permits(sources: GateSources, purpose: Purpose) -> bool:
 
 
 def _may_try(state: AgentState, purpose: str, now: int) -> bool:
-    """Not while a retry waits, nor shortly after a run of another purpose."""
+    """Tells whether a report may be tried: not while a retry waits, nor shortly after a run of another purpose."""
     return state.retries.get(purpose, 0) <= now and quiet_permits(state, purpose, now)
 
 
@@ -235,7 +238,7 @@ def _due(state: AgentState, now: int) -> bool:
 
 
 def _has(facts: Mapping[str, Json], sealed: Sealed) -> bool:
-    """Whether this held report is of this very crash."""
+    """Tells whether this held report is of this very crash."""
     try:
         body = loads(sealed.body, max_bytes=MAX_BODY_BYTES)
     except Untrusted:  # damaged: the gate will not let it out either

@@ -287,20 +287,26 @@ class Outbox:
         return StoredItem(id=name, folder=PayloadFolder.HELD, since_s=0 if sealed is None else sealed.held_since)
 
     def _since(self, request_id: str) -> int | None:
-        """Not attempted yet: while the request waits in `held/` its age counts there."""
+        """Tells since when a request counts as left; None for one not attempted yet.
+
+        While the request waits in `held/` its age counts there.
+        """
         if self._read(self.paths.sent / (request_id + _ATTEMPTED), _MAX_PURGED_BYTES) is None:
             return None if self.files.exists(self.paths.held / request_id) else 0
         return self.attempted_at(request_id) or 0
 
     def _copies(self) -> Mapping[str, list[str]]:
-        """The names in `sent/` by request: one listing, however many requests are purged."""
+        """Returns the names in `sent/` by request: one listing, however many requests are purged."""
         found: dict[str, list[str]] = {}
         for name in self.files.names(self.paths.sent):
             found.setdefault(_id_of(name), []).append(name)
         return found
 
     def _paths_of(self, item: StoredItem, copies: Iterable[str]) -> tuple[Path, ...]:
-        """The request first, its mark last: what a crash leaves is found by the mark and purged at the next sweep."""
+        """Returns the request first, its mark last.
+
+        What a crash leaves is found by the mark and purged at the next sweep.
+        """
         if item.folder is PayloadFolder.HELD:
             return (self.paths.held / item.id,)
         folder = self.paths.sent
@@ -341,7 +347,10 @@ class Outbox:
             return None
 
     def _read(self, path: Path, max_bytes: int) -> bytes | None:
-        """None also for what is no regular file of a sane size: a damaged disk must not stop the judging of the license."""
+        """Reads a file; None also for what is no regular file of a sane size.
+
+        A damaged disk must not stop the judging of the license.
+        """
         try:
             return self.files.read(path, max_bytes=max_bytes)
         except (Misconfigured, Unreadable):
@@ -349,7 +358,7 @@ class Outbox:
 
 
 def _id_of(name: str) -> str:
-    """The request that a file of `sent/` belongs to; a name of no such form is its own."""
+    """Returns the request that a file of `sent/` belongs to; a name of no such form is its own."""
     return name.rpartition(".")[0] or name
 
 
@@ -362,7 +371,7 @@ def _storage_error(step: Callable[[], None]) -> Storage | None:
 
 
 def _digests(contents: Iterable[tuple[str, bytes]]) -> dict[str, Datum]:
-    """`sha256` of the request as it was kept, `reply_sha256` of its reply."""
+    """Returns `sha256` of the request as it was kept, `reply_sha256` of its reply."""
     names = {_REPLY: "reply_sha256", _ATTEMPTED: None}
     found = ((names.get(suffix, "sha256"), data) for suffix, data in contents)
     return {name: digest(data) for name, data in found if name}

@@ -87,7 +87,7 @@ def _json(record: RequestRecord | None) -> Json:
 
 
 def _by_copy(outbox: Outbox, request_id: str) -> Iterator[RequestRecord]:
-    """What lies in `sent/` says by itself of a request; nothing where nothing lies there, or nothing of it left.
+    """Yields what lies in `sent/` says by itself of a request; nothing where nothing lies there, or nothing of it left.
 
     A mark whose copy cannot be read any more still says that there was an attempt.
     """

@@ -101,7 +101,7 @@ class LedgerFile:
         return ChainHead() if self._ledger is None else self._ledger.head
 
     def latest(self, kind: EntryKind, purpose: str | None = None) -> Entry | None:
-        """The newest entry of a kind for a purpose, None where there is none or the book cannot be read."""
+        """Returns the newest entry of a kind for a purpose, None where there is none or the book cannot be read."""
         return None if self._ledger is None else self._ledger.latest.get((kind, purpose))
 
     @property
@@ -110,16 +110,19 @@ class LedgerFile:
         return self._requests.records
 
     def gap(self, now_s: int) -> bool:
-        """Whether more than 48 h lie between the last daily mark and now. It stays true until `mark`."""
+        """Tells whether more than 48 h lie between the last daily mark and now. It stays true until `mark`."""
         return self._ledger is not None and chain.gap(self._ledger, now_s)
 
     def mark(self, now_s: int) -> None:
-        """The daily mark, at most once a day. What a gap calls for is done before, so that a crash does not skip it."""
+        """Writes the daily mark, at most once a day.
+
+        What a gap calls for is done before, so that a crash does not skip it.
+        """
         if self._ledger is None or chain.mark_due(self._ledger, now_s):
             self.append(EntryKind.DAILY_MARK, now_s)
 
     def append(self, kind: EntryKind, now_s: int, *, purpose: str | None = None, **data: Datum) -> None:
-        """One entry, durably. Raises Storage: then nothing that depends on it may happen."""
+        """Appends one entry, durably. Raises Storage: then nothing that depends on it may happen."""
         try:
             if self._ledger is None:
                 self._begin(now_s)
@@ -147,7 +150,7 @@ class LedgerFile:
         )
 
     def entries(self) -> Iterator[Entry]:
-        """All entries from the first, read from the disk one at a time. Raises Storage where that cannot be read."""
+        """Yields all entries from the first, read from the disk one at a time. Raises Storage where that cannot be read."""
         try:
             yield from chain.entries(chain.lines(self._read(0).data))
         except (Misconfigured, Untrusted) as error:
@@ -213,7 +216,10 @@ class LedgerFile:
         )
 
     def _checkpoint(self, data: bytes, now_s: int) -> Checkpoint | None:
-        """None where the ledger has to be verified whole: no checkpoint of ours, an old one, or one of other bytes."""
+        """Returns the checkpoint; None where the ledger has to be verified whole.
+
+        It has to without a checkpoint of ours, and with an old one or one of other bytes.
+        """
         kept = state_files.read(self._files, self._checkpoint_path, max_bytes=checkpoint.MAX_BYTES)
         try:
             known = None if kept is None else Checkpoint.decode(kept)
@@ -224,7 +230,7 @@ class LedgerFile:
         return known if known.aside == self._aside() and known.holds(data) else None
 
     def _keep_checkpoint(self, found: _Found) -> None:
-        """Without one the next pass takes longer, and that is all."""
+        """Keeps a checkpoint; without one the next pass takes longer, and that is all."""
         whole_lines = found.data[: len(found.data) - chain.torn_bytes(found.data)]
         kept = Checkpoint(
             size=len(whole_lines),
@@ -241,13 +247,13 @@ class LedgerFile:
                 self._files.write(self._checkpoint_path, encoded)
 
     def _aside(self) -> dict[str, str]:
-        """The ledgers that were set aside, each with its file's stamp."""
+        """Returns the ledgers that were set aside, each with its file's stamp."""
         here = self._paths.ledger.parent
         names = (f"ledger.{number}.broken" for number in self._broken_numbers())
         return {name: self._files.stamp(here / name) for name in names}
 
     def _append(self, kind: EntryKind, now_s: int, purpose: str | None, data: dict[str, Datum]) -> None:
-        """A torn line is cut by `Files.append`."""
+        """Appends a line; a torn one is cut by `Files.append`."""
         current = self._ledger or ChainState()
         entry = chain.entry_after(current, kind, now_s, purpose, data)
         text = chain.encode(entry)
@@ -263,7 +269,10 @@ class LedgerFile:
         self._head_current = True
 
     def _set_aside(self, found: _Found, flaw: Flaw, now_s: int) -> None:
-        """The copy is durable before the new ledger takes the place. A crash in between begins again, and loses nothing."""
+        """Sets the ledger aside; the copy is durable before the new ledger takes the place.
+
+        A crash in between begins again, and loses nothing.
+        """
         kept_as = self._copy(found.data)
         self._at_least = 0
         self._requests, self.read = self._older_requests()[0], True
@@ -295,7 +304,7 @@ class LedgerFile:
         return sorted(int(found[1]) for found in (re.fullmatch(BROKEN_NAME, name) for name in names) if found)
 
     def _older_requests(self) -> tuple[RequestLog, int]:
-        """The requests of ledgers that were set aside, as far as each line is one by itself: what left has left.
+        """Returns the requests of ledgers that were set aside, as far as each line is one by itself: what left has left.
 
         And how many lines these ledgers have.
         """
@@ -335,5 +344,5 @@ def digest(data: bytes) -> str:
 
 
 def _as_storage(error: Misconfigured | Untrusted) -> Storage:
-    """A ledger that is no readable file is this machine's trouble to whoever wants to write a line."""
+    """Returns the error of a ledger that is no readable file: this machine's trouble to whoever wants to write a line."""
     return Storage(Fault.IO_FAILED, error.detail, **error.values)

@@ -105,7 +105,10 @@ class AgentState:
         return self.list_iat if shard == 0 else self.shard_iats.get(str(shard))
 
     def forget_future(self, now: int) -> None:
-        """After effective time went back: nothing began later than now, and no pause reaches further than from now on."""
+        """Forgets the future after effective time went back.
+
+        Nothing began later than now, and no pause reaches further than from now on.
+        """
         self.accepted = {key: min(at, now) for key, at in self.accepted.items()}
         self.aside = {name: min(at, now) for name, at in self.aside.items()}
         for name in ("unmatched_since", "refused_since", "state_since", "checked_at"):
@@ -185,7 +188,7 @@ def _row(seen: StatusRecord) -> _SeenRow:
 
 
 def _all_seen(members: Members) -> status_history.StatusRecords:
-    """An array; until 0.1 an object by document, each with the `jti` of the one that was installed."""
+    """Reads an array; until 0.1 an object by document, each with the `jti` of the one that was installed."""
     if isinstance(members.value("seen"), list):
         return tuple(_seen(row) for row in members.each("seen", status_history.MAX_ROWS))
     by_document = members.members("seen")
@@ -195,7 +198,7 @@ def _all_seen(members: Members) -> status_history.StatusRecords:
 
 
 def _seen(members: Members, *, document: str | None = None) -> StatusRecord:
-    """`document` is given where the row itself does not name it."""
+    """Reads one record; `document` is given where the row itself does not name it."""
     row = record.read(_SeenRow, members)
     kind = row.document or {str(each): each for each in Document}.get(document or "")
     if kind is None or (row.document is not None and document is not None):
