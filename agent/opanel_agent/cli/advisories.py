@@ -41,6 +41,6 @@ def _advisory_lines(world: Context, advisory: Members) -> Iterator[str]:
 
 
 def _denied_lines(world: Context, answer: AnswerView) -> Iterator[str]:
-    """That none may be told because none is fetched."""
+    """Says that none may be told because none is fetched."""
     for reason in answer.denied(Purpose.SECURITY_ADVISORIES):
         yield from paragraph(world.sentence("advisories.denied", reason=world.named("reason", reason)), hang=2)

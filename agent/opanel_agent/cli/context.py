@@ -68,7 +68,7 @@ class Context(NamedTuple):
         return translate_code(kind, code, self.lang)
 
     def note(self, text_id: str, /, **values: Value) -> None:
-        """A line on stderr, now: for what must be read before something happens."""
+        """Writes a line on stderr, now: for what must be read before something happens."""
         self.console.note(escape(self.sentence(text_id, **values)))
 
     def need_owner(self) -> None:
@@ -91,7 +91,7 @@ class Context(NamedTuple):
 
 
 def local(console: Console, lang_flag: str | None, environ: Mapping[str, str]) -> Context:
-    """This machine. A settings file that is refused decides no language; who needs more of it will be told why."""
+    """Returns this machine. A settings file that is refused decides no language; who needs more of it will be told why."""
     paths, files = installation.find(), LocalFiles()
     try:
         preferred = settings_file.load(files, paths).language

@@ -24,7 +24,7 @@ DEADLINE_S: Final = 60.0
 
 
 def export(state_dir: Path, reader: Sequence[str] = READER) -> bytes:
-    """All that the reader says.
+    """Returns all that the reader says.
 
     Raises Storage where it cannot be read, NotPermitted for who is neither root nor the owner.
     """

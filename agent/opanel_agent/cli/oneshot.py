@@ -34,7 +34,7 @@ def run(
     user: str = USER,
     deadline_s: float = DEADLINE_S,
 ) -> Members:
-    """The result. Raises the job's own error, Misconfigured where the agent's user is missing."""
+    """Returns the result. Raises the job's own error, Misconfigured where the agent's user is missing."""
     try:
         finished = process.run(
             program,

@@ -24,7 +24,7 @@ def consent_purpose(name: str) -> Purpose:
 
 
 def is_like_purpose(name: str) -> bool:
-    """Whether a word is a purpose, or is like one."""
+    """Tells whether a word is a purpose, or is like one."""
     return resembling(name, Purpose) is not None
 
 

@@ -69,7 +69,9 @@ def known_id(operand: str) -> str:
 def send(
     options: Options, world: Context, path: str, asked: dict[str, Json], *, suffix: str = "jwt"
 ) -> Done | CommandResult:
-    """Done where it was sent; the Outcome of a file where it was not. `asked` are the request's own options.
+    """Sends it; returns Done where it was sent; the Outcome of a file where it was not.
+
+    `asked` are the request's own options.
 
     `suffix` is that of the file, where its name is left to us.
     """
@@ -86,7 +88,7 @@ def send(
 
 
 def read(members: Members) -> Leaving:
-    """What the daemon shows of a request. Raises Untrusted where it is none."""
+    """Returns what the daemon shows of a request. Raises Untrusted where it is none."""
     body = text_of(members, "body")
     return Leaving(
         id=members.text("id", pattern=_ID),
@@ -100,14 +102,17 @@ def read(members: Members) -> Leaving:
 
 
 def _values(body: str) -> Mapping[str, Json]:
-    """The claims of a signed request, or the members of a plain one. The bytes are shown as well, whatever they say."""
+    """Returns the claims of a signed request, or the members of a plain one.
+
+    The bytes are shown as well, whatever they say.
+    """
     claims = body if body.startswith("{") else unbase64url(body.partition(".")[2].partition(".")[0])
     parsed = loads(claims.encode() if isinstance(claims, str) else claims, max_bytes=MAX_REQUEST_CHARACTERS)
     return parsed if isinstance(parsed, dict) else {}
 
 
 def text_of(members: Members, name: str) -> str:
-    """A text that may have line breaks in it, which `Members.text` refuses."""
+    """Returns a text that may have line breaks in it, which `Members.text` refuses."""
     value = members.value(name)
     if not isinstance(value, str):
         raise members.refuse(name)
@@ -115,7 +120,7 @@ def text_of(members: Members, name: str) -> str:
 
 
 def grounds(members: Members) -> tuple[SendObstacle, ...]:
-    """The member `why`. Raises Untrusted where it is none."""
+    """Returns the member `why`. Raises Untrusted where it is none."""
     return tuple(
         SendObstacle(
             reason=each.text("reason"),
@@ -132,7 +137,7 @@ def why_json(why: tuple[SendObstacle, ...]) -> Shown:
 
 
 def show(world: Context, leaving: Leaving) -> None:
-    """On stderr, before anything is sent: in words, then the bytes themselves."""
+    """Shows it on stderr, before anything is sent: in words, then the bytes themselves."""
     for line in (
         world.sentence("leaves.head", purpose=world.named("purpose", leaving.purpose), url=leaving.url),
         *(_value_line(world, leaving, name) for name in leaving.names),
@@ -142,7 +147,7 @@ def show(world: Context, leaving: Leaving) -> None:
 
 
 def raw_lines(world: Context, leaving: Leaving) -> Iterator[str]:
-    """The bytes themselves, and what the other end sees besides."""
+    """Yields the bytes themselves, and what the other end sees besides."""
     yield world.sentence("leaves.address")
     yield world.sentence("leaves.bytes")
     yield from verbatim(leaving.raw)
@@ -153,7 +158,7 @@ def _value_line(world: Context, leaving: Leaving, name: str) -> str:
 
 
 def value_of(leaving: Leaving, name: str) -> str:
-    """As the body says it; a question mark where the daemon names what is not in the body."""
+    """Returns the value as the body says it; a question mark where the daemon names what is not in the body."""
     return dumps(leaving.values[name]).decode() if name in leaving.values else "?"
 
 

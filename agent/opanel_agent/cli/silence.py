@@ -115,7 +115,7 @@ def prove(options: Options, world: Context, means: ProofTools | None = None) -> 
 
 
 def _published(world: Context, code: InstalledCode | None = None) -> tuple[bool | None, str | None, str]:
-    """Whether the code that was proven is the code that was published, the code of why not, and a sentence of it."""
+    """Tells whether the code that was proven is the code that was published, the code of why not, and a sentence of it."""
     try:
         found = release.check(world, code)
     except AgentError as error:

@@ -28,7 +28,7 @@ DENIED: Final = 1
 
 
 def show(_: Options, world: Context) -> CommandResult:
-    """Each purpose in a row: what decides it, whether the gate would let it out now, and why not."""
+    """Shows each purpose in a row: what decides it, whether the gate would let it out now, and why not."""
     reading = gate_view.read(world)
     consent = reading.consent
     found = {purpose: gate_view.grounds(reading, purpose) for purpose in POLICIES}
@@ -43,7 +43,7 @@ def show(_: Options, world: Context) -> CommandResult:
 
 
 def why(options: Options, world: Context) -> CommandResult:
-    """Every reason why a purpose's request would not be let out, with its place. Exit 1 where there is one."""
+    """Shows every reason why a purpose's request would not be let out, with its place. Exit 1 where there is one."""
     purpose = any_purpose(options.operands[0])
     reading = gate_view.read(world)
     consent = reading.consent
@@ -146,7 +146,10 @@ def _judge_beside(reading: ConsentReading) -> None:
 
 
 def _judged(world: Context, name: str, *, in_force: bool) -> ConsentFile:
-    """The file, parsed. The one in force must also be the owner's alone; one that is checked first may lie anywhere."""
+    """Returns the file, parsed. The one in force must also be the owner's alone.
+
+    One that is checked first may lie anywhere.
+    """
     try:
         found = write.current(world) if in_force else _given(world, name)
         if found is not None:
@@ -183,7 +186,7 @@ def _outcome(world: Context, effect: write.Effect, result: dict[str, Shown], lin
 
 
 def _waits(world: Context, purpose: Purpose, consent: ConsentReading) -> Iterator[str]:
-    """What a finished report still waits for."""
+    """Yields what a finished report still waits for."""
     if purpose in CONSENT_BASED:
         if consent.review(purpose):
             yield world.sentence("why.review")

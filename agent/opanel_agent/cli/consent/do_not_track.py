@@ -17,7 +17,7 @@ def off(_: Options, world: Context) -> CommandResult:
 
 
 def explain(_: Options, world: Context) -> CommandResult:
-    """Which signals are seen where, and what they do to each purpose. Needs neither root nor the daemon."""
+    """Shows which signals are seen where, and what they do to each purpose. Needs neither root nor the daemon."""
     reading = gate_view.read(world)
     obeyed, of_shell, offline = reading.do_not_track, reading.of_shell, reading.offline
     lines = [

@@ -150,19 +150,19 @@ def shown(grounds_: tuple[Objection, ...]) -> Shown:
 
 
 def ground_lines(world: Context, purpose: Purpose, grounds_: tuple[Objection, ...]) -> tuple[str, ...]:
-    """Each objection to a purpose, with the place that it comes from."""
+    """Returns each objection to a purpose, with the place that it comes from."""
     return tuple(_ground_line(world, purpose, each) for each in grounds_)
 
 
 def _ground_line(world: Context, purpose: Purpose, ground: Objection) -> str:
-    """A withdrawal with the way to grant again, since the file that says yes does not tell it."""
+    """Returns a withdrawal with the way to grant again, since the file that says yes does not tell it."""
     if ground.reason is Reason.WITHDRAWN:
         return world.sentence("ground.withdrawn", withdrawn=where(world, ground), purpose=str(purpose))
     return world.sentence("ground.line", reason=world.named("reason", ground.reason), where=where(world, ground))
 
 
 def _signals(reading: GateReading, purpose: Purpose) -> Signals:
-    """The opt-outs that decide: what is sent by a command alone is sent under those of its shell, too."""
+    """Returns the opt-outs that decide: what is sent by a command alone is sent under those of its shell, too."""
     found = reading.opt_outs
     if POLICIES[purpose].governor is not Basis.COMMAND:
         return found
@@ -189,7 +189,7 @@ def _of_the_agent(purpose: Purpose, answer: AnswerView | None) -> tuple[Objectio
 
 
 def _ground(objection_json: Json) -> Objection | None:
-    """None for what an agent of another version says in another way."""
+    """Returns the objection; None for what an agent of another version says in another way."""
     if not isinstance(objection_json, dict):
         return None
     reason, place, line, what = (objection_json.get(name) for name in ("reason", "place", "line", "what"))

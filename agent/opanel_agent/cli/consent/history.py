@@ -29,7 +29,9 @@ _WIDE: Final = 200  # an entry is one line, whatever the terminal
 
 
 def history(options: Options, world: Context) -> CommandResult:
-    """The ledger's entries, newest first: number, time, event, purpose; `--verbose`: every day's mark, and what each says.
+    """Shows the ledger's entries, newest first: number, time, event, purpose.
+
+    `--verbose`: every day's mark, and what each says.
 
     For a program the entries are in the ledger's own order.
     """
@@ -53,7 +55,7 @@ def history(options: Options, world: Context) -> CommandResult:
 
 
 def receipt(options: Options, world: Context) -> CommandResult:
-    """The receipts that are kept; of one the whole, as it was signed. For a purpose, the receipt of its consent."""
+    """Shows the receipts that are kept; of one the whole, as it was signed. For a purpose, the receipt of its consent."""
     if options.operands and options.operands[0] in CONSENT_BASED:
         return _of_consent(world, Purpose(options.operands[0]))
     asked: dict[str, Json] = {"id": options.operands[0]} if options.operands else {}
@@ -72,7 +74,10 @@ def receipt(options: Options, world: Context) -> CommandResult:
 
 
 def _of_consent(world: Context, purpose: Purpose) -> CommandResult:
-    """In the structure of ISO/IEC TS 27560, made from the ledger's entries. Raises Untrusted where nothing was answered."""
+    """Shows the receipt in the structure of ISO/IEC TS 27560, made from the ledger's entries.
+
+    Raises Untrusted where nothing was answered.
+    """
     done = world.client.post("/v1/history")
     with decode_reply():
         entries = list(_chained(done.result.each("entries", MAX_ENTRIES)))
@@ -87,7 +92,7 @@ def _of_consent(world: Context, purpose: Purpose) -> CommandResult:
 
 
 def _notice(world: Context, purpose: Purpose, entries: list[Entry]) -> Notice:
-    """The one that the newest answer was given to."""
+    """Returns the one that the newest answer was given to."""
     shipped = resources.Resources()
     answers = [entry for entry in entries if entry.purpose == purpose and entry.kind in STATES]
     version = answers[-1].data.get("notice") if answers else None
@@ -98,7 +103,7 @@ def _notice(world: Context, purpose: Purpose, entries: list[Entry]) -> Notice:
 
 
 def _chained(entries: Iterable[Members]) -> Iterator[Entry]:
-    """The entries as they were written; of a list that was cut, all but the first, whose forerunner is not there."""
+    """Yields the entries as they were written; of a list that was cut, all but the first, whose forerunner is not there."""
     before = NOTHING
     for each in entries:
         purpose, digest = each.value("purpose"), each.text("sha256")

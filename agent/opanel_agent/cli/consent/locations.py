@@ -40,7 +40,7 @@ def place_name(world: Context, place: str) -> str:
 
 
 def where(world: Context, ground: Placed) -> str:
-    """As much of it as is known."""
+    """Tells the place, as much of it as is known."""
     if ground.place in _WITHDRAWN and ground.what is not None:
         return world.sentence(_WITHDRAWN[ground.place], on=ground.what)
     place = place_name(world, ground.place)

@@ -24,13 +24,13 @@ def show(_: Options, world: Context) -> CommandResult:
 
 
 def page(world: Context, lang: Language) -> tuple[str, ...]:
-    """The notice's lines, none of them wider than a terminal of 80 columns."""
+    """Returns the notice's lines, none of them wider than a terminal of 80 columns."""
     text = notice.fill(Resources().notice(lang), lang, _circumstances(world, _root(world)))
     return tuple(line for each in text.splitlines() for line in folded(each))
 
 
 def _root(world: Context) -> Root | None:
-    """Whoever is trusted; None where nobody is yet, which the notice says."""
+    """Returns whoever is trusted; None where nobody is yet, which the notice says."""
     try:
         return documents.trusted_root(world)
     except AgentError:
@@ -38,7 +38,7 @@ def _root(world: Context) -> Root | None:
 
 
 def _circumstances(world: Context, root: Root | None) -> Circumstances:
-    """Who is responsible, and every server that may be contacted within the region that the settings choose."""
+    """Tells who is responsible, and every server that may be contacted within the region that the settings choose."""
     if root is None:
         return Circumstances(reseller=_reseller(world))
     settings = world.settings()  # it was read to find the root

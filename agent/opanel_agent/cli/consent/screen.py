@@ -31,7 +31,7 @@ def lines(
 
 
 def _file(world: Context, consent: ConsentReading) -> Iterator[str]:
-    """Where the answers stand and who gave them; each file that is refused, with line and cure."""
+    """Yields where the answers stand and who gave them; each file that is refused, with line and cure."""
     if consent.file is not None:
         yield world.sentence("consent.file", file=consent.place, notice=consent.file.notice)
         if consent.file.granted is not None:
@@ -58,7 +58,7 @@ def _row(world: Context, purpose: Purpose, consent: ConsentReading, objections: 
 
 
 def _decided_by(world: Context, purpose: Purpose, consent: ConsentReading) -> str:
-    """The setting, the command, or the answer's file and line."""
+    """Returns the setting, the command, or the answer's file and line."""
     if purpose not in CONSENT_BASED:
         return place_name(world, POLICIES[purpose].governor.value)
     name = Path(consent.place).name
@@ -71,7 +71,7 @@ def _decided_by(world: Context, purpose: Purpose, consent: ConsentReading) -> st
 
 
 def _why(world: Context, purpose: Purpose, consent: ConsentReading, objections: tuple[Objection, ...]) -> str:
-    """The first objection and how many more there are; of what consent lets out, what a report still waits for."""
+    """Returns the first objection and how many more there are; of what consent lets out, what a report still waits for."""
     if not objections:
         return _waiting(world, purpose, consent)
     reasons = tuple(dict.fromkeys(each.reason for each in objections))

@@ -50,7 +50,7 @@ def setup(options: Options, world: Context) -> CommandResult:
 
 
 def _silence(world: Context, obeyed: tuple[Signal, ...]) -> str | None:
-    """Why nobody is to be asked, although a terminal may be there."""
+    """Tells why nobody is to be asked, although a terminal may be there."""
     environ = world.environ
     if world.client.signals or obeyed:
         return "do_not_track"
@@ -60,14 +60,14 @@ def _silence(world: Context, obeyed: tuple[Signal, ...]) -> str | None:
 
 
 def _unasked(world: Context, consent: ConsentReading, why: str) -> CommandResult:
-    """One line that says why, and how to change it. What was answered before stands."""
+    """Shows one line that says why, and how to change it. What was answered before stands."""
     text_id = "setup.unasked" if consent.file is None else "setup.unasked_kept"
     line = world.sentence(text_id, why=world.sentence(f"silence.{why}"))
     return CommandResult(result={"asked": False, "why": why, "file": consent.place}, lines=(line,))
 
 
 def _speaking(world: Context, options: Options, teletype: Terminal) -> Context:
-    """The world in the language that the person reads: from the flag or the settings, else asked for."""
+    """Returns the world in the language that the person reads: from the flag or the settings, else asked for."""
     try:
         chosen = "--lang" in options.values or world.settings().language is not None
     except Misconfigured:
@@ -98,7 +98,7 @@ def _asked(prompter: Prompter, before: ConsentFile | None) -> CommandResult:
 
 
 def _show_notice(prompter: Prompter, installed: str) -> tuple[Warned, ...]:
-    """The whole of it, a screenful at a time; that it was shown is recorded where the agent runs."""
+    """Shows the whole of it, a screenful at a time; that it was shown is recorded where the agent runs."""
     step = max(prompter.teletype.rows - 2, 5)
     lines = page(prompter.world, prompter.world.lang)
     for start in range(0, len(lines), step):
@@ -117,7 +117,7 @@ def _show_notice(prompter: Prompter, installed: str) -> tuple[Warned, ...]:
 
 
 def _answers(prompter: Prompter, before: ConsentFile | None) -> Iterator[tuple[Purpose, bool]]:
-    """One question a consent. A "no" to an older notice stands: it is not asked again."""
+    """Asks one question a consent. A "no" to an older notice stands: it is not asked again."""
     catalog = resources.load_catalog()
     for number, purpose in enumerate(CONSENT_BASED, start=1):
         choice = None if before is None else before.purposes.get(purpose)
@@ -128,7 +128,7 @@ def _answers(prompter: Prompter, before: ConsentFile | None) -> Iterator[tuple[P
 
 
 def _question(world: Context, purpose: Purpose, catalog: Catalog) -> str:
-    """What leaves, why, how long it is kept, and what happens if not."""
+    """Returns what leaves, why, how long it is kept, and what happens if not."""
     fields = catalog.fields(purpose)
     names = ", ".join(field.label[world.lang] for field in fields.values() if field.until is None)
     return world.sentence(
@@ -140,7 +140,7 @@ def _question(world: Context, purpose: Purpose, catalog: Catalog) -> str:
 
 
 def _preseeded(world: Context, name: str) -> CommandResult:
-    """The answers of a file, byte for byte, unless answers to the same notice stand already."""
+    """Takes the answers of a file, byte for byte, unless answers to the same notice stand already."""
     found = world.files.read(Path(name), max_bytes=MAX_BYTES, follow=True)
     if found is None:
         raise Storage(Fault.IO_FAILED, "file_absent", file=name)
@@ -153,7 +153,10 @@ def _preseeded(world: Context, name: str) -> CommandResult:
 
 
 def _granting(found: bytes, name: str) -> ConsentFile:
-    """The file, parsed. A grant in it must name who gave it, and be to the installed notice. Raises Misconfigured."""
+    """Returns the file, parsed. A grant in it must name who gave it, and be to the installed notice.
+
+    Raises Misconfigured.
+    """
     try:
         file = consent_file.parse(found)
     except Misconfigured as refused:
@@ -170,7 +173,7 @@ def _granting(found: bytes, name: str) -> ConsentFile:
 def _outcome(
     world: Context, file: ConsentFile | None, warnings: tuple[Warned, ...], *, kept: bool, asked: bool = True
 ) -> CommandResult:
-    """What stands now, and how to change it."""
+    """Shows what stands now, and how to change it."""
     answers = {} if file is None else {purpose: choice.allow for purpose, choice in file.purposes.items()}
     lines = [
         world.sentence(

@@ -75,7 +75,10 @@ class Effect:
 
 
 def current(world: Context) -> bytes | None:
-    """consent.toml as it lies there, judged as the agent judges it; None where there is none. Raises Misconfigured."""
+    """Returns consent.toml as it lies there, judged as the agent judges it; None where there is none.
+
+    Raises Misconfigured.
+    """
     return world.files.read(world.paths.consent, max_bytes=MAX_BYTES, owners=world.paths.owners)
 
 
@@ -235,7 +238,10 @@ def _grant(world: Context, purposes: list[Purpose]) -> None:
 
 
 def _known(world: Context) -> Withdrawals:
-    """The record of withdrawals. An owner's that cannot be read is made anew, and all that it may have held is withdrawn."""
+    """Returns the record of withdrawals.
+
+    An owner's that cannot be read is made anew, and all that it may have held is withdrawn.
+    """
     known = _reading(world).withdrawals
     path = world.paths.withdrawals_of_owner
     if not any(fault.values.get("file") == str(path) for fault in _reading(world).withdrawals_refused):
@@ -273,7 +279,7 @@ def notify_agent(world: Context) -> Effect:
 
 
 def warnings(world: Context, effect: Effect) -> tuple[Warned, ...]:
-    """What is not done yet. The file is in force all the same."""
+    """Returns what is not done yet. The file is in force all the same."""
     found: list[Warned] = []
     for error, sentence in ((effect.error, "switch.not_cut"), (effect.pending, "switch.pending")):
         if error is not None:
@@ -286,7 +292,7 @@ def warnings(world: Context, effect: Effect) -> tuple[Warned, ...]:
 
 
 def exit_status(effect: Effect) -> int:
-    """0 once nothing is under way any more: what the agent could not do yet takes nothing back."""
+    """Returns 0 once nothing is under way any more: what the agent could not do yet takes nothing back."""
     return 0 if effect.error is None else effect.error.exit_status
 
 

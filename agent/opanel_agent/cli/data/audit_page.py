@@ -78,7 +78,7 @@ def _read(data: bytes) -> _Record:
 
 
 def _readable(ledger: bytes) -> Iterator[Entry]:
-    """The entries that are what their own digest says; the verdict names the line from which on the chain breaks."""
+    """Yields the entries that are what their own digest says; the verdict names the line from which on the chain breaks."""
     for line in chain.lines(ledger):
         try:
             yield chain.decode(line)
@@ -87,7 +87,7 @@ def _readable(ledger: bytes) -> Iterator[Entry]:
 
 
 def _head(world: Context) -> Markup:
-    """Nothing may be loaded or run, and only this style counts."""
+    """Returns the head, by which nothing may be loaded or run, and only this style counts."""
     digest = b64encode(sha256(STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return tag(
@@ -126,7 +126,7 @@ def _list(items: Sequence[str | Markup]) -> Markup:
 
 
 def _verdict(world: Context, whole: Whole) -> Iterator[Markup]:
-    """What `verify` says of the export here, word for word."""
+    """Yields what `verify` says of the export here, word for word."""
     checked = check_here(world, whole.data)
     outcome = "good" if checked.good else "bad"
     verdict, *rest = report_lines(world, checked)
@@ -150,7 +150,7 @@ def _consents(world: Context, record: _Record, as_of: int) -> Iterator[Markup]:
 
 
 def _requests(world: Context, record: _Record) -> Iterator[Markup]:
-    """What was collected, and how far each came: newest first."""
+    """Yields what was collected, and how far each came: newest first."""
     if not record.requests:
         yield _paragraph(world.sentence("sent.none"))
         return
@@ -160,7 +160,7 @@ def _requests(world: Context, record: _Record) -> Iterator[Markup]:
 
 
 def _counts(world: Context, record: _Record) -> Markup:
-    """How many were made, how far they came, and what became of them here and at the authority."""
+    """Tells how many were made, how far they came, and what became of them here and at the authority."""
     made = record.requests
     rows = [
         (world.sentence("audit.collected"), len(made)),
@@ -202,7 +202,7 @@ def _facts(world: Context, record: _Record, request: RequestRecord) -> Markup:
 
 
 def _request_bytes(world: Context, record: _Record, request: RequestRecord) -> Iterator[Markup]:
-    """As it went over the wire, or as it waits."""
+    """Yields a request as it went over the wire, or as it waits."""
     for key in ((PartKind.SENT, f"{request.id}.request"), (PartKind.HELD, request.id)):
         part = record.parts.get(key)
         if part is not None and part.data is not None:
@@ -212,7 +212,7 @@ def _request_bytes(world: Context, record: _Record, request: RequestRecord) -> I
 
 
 def _wire(frame: bytes) -> bytes:
-    """Head and body; the frame itself where it is none of this version's."""
+    """Returns head and body; the frame itself where it is none of this version's."""
     try:
         sealed = Sealed.decode(frame)
     except Untrusted:
@@ -244,14 +244,14 @@ def _bytes(heading: str, data: bytes) -> Markup:
 
 
 def _entry(world: Context, entry: Entry) -> Markup:
-    """One line to read, and the ledger's own line folded."""
+    """Returns one line to read, and the ledger's own line folded."""
     purpose = "" if entry.purpose is None else f": {world.named('purpose', entry.purpose)}"
     head = f"{entry.seq} · {moment(entry.at)} · {world.named('event', entry.kind)}{purpose}"
     return _folded(head, preformatted(dumps(entry.to_json())))
 
 
 def _parts(world: Context, record: _Record) -> Iterator[Markup]:
-    """Everything else: what consents were given by and to, receipts, roots; of the rest the digests."""
+    """Yields everything else: what consents were given by and to, receipts, roots; of the rest the digests."""
     yield _paragraph(world.sentence("audit.parts_lead"))
     for (holds, name), part in record.parts.items():
         if holds != PartKind.LEDGER:

@@ -20,7 +20,10 @@ from opanel_agent.system.storage.resources import load_catalog
 
 
 def show(options: Options, world: Context) -> CommandResult:
-    """A line a field, of every purpose or of one; `--verbose`: each as it is declared, and how much a report tells."""
+    """Shows a line a field, of every purpose or of one.
+
+    `--verbose`: each as it is declared, and how much a report tells.
+    """
     catalog = load_catalog()
     purposes = [any_purpose(options.operands[0])] if options.operands else [*Purpose]
     screen = _whole if "--verbose" in options.flags else _brief
@@ -30,7 +33,7 @@ def show(options: Options, world: Context) -> CommandResult:
 
 
 def _brief(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
-    """A line a field: its name and what it says. One that is not sent any more is left out."""
+    """Yields a line a field: its name and what it says. One that is not sent any more is left out."""
     yield world.sentence("catalog.purpose", purpose=world.sentence(f"brief.{purpose}"), code=str(purpose))
     if purpose in FIXED:
         yield from paragraph(world.sentence("catalog.nothing"), indent=2)
@@ -61,7 +64,7 @@ def _whole(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
 
 
 def _identifiability(world: Context, catalog: Catalog, purpose: Purpose) -> Iterator[str]:
-    """The most that a request can tell, what an ordinary report does, and what such a figure means."""
+    """Yields the most that a request can tell, what an ordinary report does, and what such a figure means."""
     yield world.sentence("catalog.bits", bits=_bits(catalog, purpose))
     ordinary = _ordinary(purpose)
     if ordinary is not None:
@@ -103,7 +106,7 @@ def _bits(catalog: Catalog, purpose: str) -> str:
 
 
 def _ordinary(purpose: Purpose) -> str | None:
-    """Of an ordinary fleet; None for a purpose of which no distribution is assumed."""
+    """Returns the figure of an ordinary fleet; None for a purpose of which no distribution is assumed."""
     return f"{fleet.bits(fleet.ORDINARY):.1f}" if purpose is Purpose.USAGE_STATISTICS else None
 
 

@@ -93,7 +93,10 @@ def held_send(options: Options, world: Context) -> CommandResult:
 
 
 def export(options: Options, world: Context) -> CommandResult:
-    """The one file for an auditor, also as a page. What a check finds is printed, and both are written all the same."""
+    """Writes the one file for an auditor, also as a page.
+
+    What a check finds is printed, and both are written all the same.
+    """
     file, html = (Path(options.values[name]) if name in options.values else None for name in ("-o", "--html"))
     if file is None and html is None:
         raise Usage(Fault.USAGE, "operand_missing", operand="-o FILE")
@@ -130,7 +133,7 @@ def export(options: Options, world: Context) -> CommandResult:
 
 
 def request(options: Options, world: Context) -> CommandResult:
-    """A right, used: shown first, then sent; or written to a file, to be carried by other ways."""
+    """Uses a right: shown first, then sent; or written to a file, to be carried by other ways."""
     suffix = "jwt" if "--license" in options.flags else "json"
     sent_ = send.send(options, world, "/v1/rights", _right(options), suffix=suffix)
     if isinstance(sent_, Done):
@@ -159,7 +162,7 @@ def purge(options: Options, world: Context) -> CommandResult:
 
 
 def _kept(options: Options, world: Context) -> list[str]:
-    """The ids of the reports that wait, and of those that left and of which a copy is here."""
+    """Returns the ids of the reports that wait, and of those that left and of which a copy is here."""
     waiting = world.client.post("/v1/held", {"action": "list"}, wait_s=wait_s(options)).result
     left = world.client.post("/v1/sent", {}, wait_s=wait_s(options)).result
     with decode_reply():
@@ -195,7 +198,7 @@ def _report(world: Context, done: Done) -> CommandResult:
 
 
 def _leaving_lines(world: Context, leaving: Leaving, head: str) -> Iterator[str]:
-    """What a report says, field by field as the catalog describes it, and then its bytes."""
+    """Yields what a report says, field by field as the catalog describes it, and then its bytes."""
     fields = load_catalog().fields(leaving.purpose)
     yield world.sentence(head, purpose=world.named("purpose", leaving.purpose), url=leaving.url)
     for name in leaving.names:
@@ -243,7 +246,7 @@ def _sent_line(world: Context, sent: Members) -> str:
 
 
 def _right(options: Options) -> dict[str, Json]:
-    """What is asked, as the daemon takes it. Judged here as it will be built, so that a mistake is told at once."""
+    """Returns what is asked, as the daemon takes it. Judged here as it will be built, so that a mistake is told at once."""
     kind, *ids = options.operands
     text = options.values.get("--text")
     rights.right_of(load_catalog(), kind, text)

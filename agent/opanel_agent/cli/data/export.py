@@ -35,7 +35,7 @@ def check_here(world: Context, data: bytes) -> Checked:
 
 
 def _read(world: Context, name: str) -> bytes:
-    """The bytes of a file, or stdin's for `-`, which are cut (and then found to be) where they go on for too long.
+    """Returns the bytes of a file, or stdin's for `-`, which are cut (and then found to be) where they go on for too long.
 
     Raises Untrusted for what is no file, or too large to be an export.
     """
@@ -51,7 +51,10 @@ def _read(world: Context, name: str) -> bytes:
 
 
 def _trusted(world: Context) -> str | None:
-    """The digest of the first root here. A machine without one, or whose settings are refused, has nothing to compare."""
+    """Returns the digest of the first root here.
+
+    A machine without one, or whose settings are refused, has nothing to compare.
+    """
     try:
         return trust.first_root(world.files, world.paths, world.settings()).digest
     except (Misconfigured, Storage):

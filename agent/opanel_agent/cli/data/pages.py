@@ -31,7 +31,10 @@ class Whole:
 
 
 def gather(world: Context, wait_s: int) -> Whole:
-    """Every page, checked; of an agent that is stopped, what its files say. Raises Unavailable where they make no whole."""
+    """Returns every page, checked; of an agent that is stopped, what its files say.
+
+    Raises Unavailable where they make no whole.
+    """
     try:
         return _whole(b"".join(_pages(world, wait_s)))
     except Unavailable as error:

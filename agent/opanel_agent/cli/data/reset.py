@@ -74,7 +74,7 @@ def _warning_lines(world: Context, preview: Members) -> Iterator[str]:
 
 
 def _then(world: Context, preview: Members, files: tuple[Path, ...]) -> Iterator[str]:
-    """What is still to be done before the image is taken."""
+    """Yields what is still to be done before the image is taken."""
     yield from (world.sentence("reset.erase", file=str(file)) for file in files)
     stays = _stays(preview)
     for path in stays:
@@ -85,7 +85,7 @@ def _then(world: Context, preview: Members, files: tuple[Path, ...]) -> Iterator
 
 
 def _write(world: Context, file: Path, done: Members) -> tuple[Path, ...]:
-    """The requests, one a file: the first has the name that was asked for, the others a number before the suffix."""
+    """Writes the requests, one a file: the first has the name that was asked for, the others a number before the suffix."""
     bodies = done.value("erase")
     made: list[Path] = []
     for number, body in enumerate(bodies if isinstance(bodies, list) else [], start=1):

@@ -25,7 +25,10 @@ _HEAD: Final = ("head.when", "head.id", "head.receipt", "head.outcome")
 
 
 def sent(options: Options, world: Context) -> CommandResult:
-    """The newest of all, or of one purpose; or the one that an id names. What `-n` and PURPOSE leave out, JSON does, too."""
+    """Shows the newest of all, or of one purpose; or the one that an id names.
+
+    What `-n` and PURPOSE leave out, JSON does, too.
+    """
     operand = options.operands[0] if options.operands else None
     if operand is None or is_like_purpose(operand):
         return _list(options, world, None if operand is None else any_purpose(operand))
@@ -64,7 +67,7 @@ def _lines(world: Context, rows: Sequence[Members], *, verbose: bool) -> Iterato
 
 
 def _row(world: Context, request: Members) -> Sequence[str]:
-    """When, which, whether a receipt came, and how far it got; what is amiss with its copy."""
+    """Tells when, which, whether a receipt came, and how far it got; what is amiss with its copy."""
     status = request.value("status") if request.has("status") else None
     outcome = world.named("outcome", request.text("stage"))
     if isinstance(status, int) and status:
@@ -75,7 +78,7 @@ def _row(world: Context, request: Members) -> Sequence[str]:
 
 
 def _long(world: Context, each: Members) -> Iterator[str]:
-    """A request in three lines: which, when and whereto, how far it came and why not further."""
+    """Yields a request in three lines: which, when and whereto, how far it came and why not further."""
     yield f"{each.text('id')}  {request_name(world, each.text('kind'), each.text('purpose'))}"
     yield from paragraph(world.sentence("sent.where", at=_at(world, each), url=each.text("url")), indent=2, hang=2)
     receipt = "sent.with_receipt" if each.value("receipt") else "sent.no_receipt"  # of one, the receipt itself
@@ -95,12 +98,12 @@ def stage(world: Context, request: Members) -> str:
 
 
 def _reason(world: Context, code: str) -> str:
-    """A reason of the gate or the network; `interrupted` is the ledger's own."""
+    """Returns a reason of the gate or the network; `interrupted` is the ledger's own."""
     return world.sentence("sent.interrupted") if code == "interrupted" else world.named("reason", code)
 
 
 def _bytes_lines(world: Context, request: Members) -> Iterator[str]:
-    """The bytes as far as they are kept. Only what has the ledger's digest is called what left."""
+    """Yields the bytes as far as they are kept. Only what has the ledger's digest is called what left."""
     copy, left = _copy(request, "copy"), request.text("stage") != Stage.ATTEMPTED
     variant = "attempted" if copy is CopyState.KEPT and not left else str(copy)
     yield from paragraph(world.sentence(f"sent.request.{variant}", sha256=str(request.value("sha256") or "?")))
@@ -124,7 +127,7 @@ def _bytes_lines(world: Context, request: Members) -> Iterator[str]:
 
 
 def _copy(request: Members, name: str) -> CopyState:
-    """What a copy is worth. Raises Untrusted for a word that is none."""
+    """Returns what a copy is worth. Raises Untrusted for a word that is none."""
     if request.text(name) not in set(CopyState):
         raise request.refuse(name)
     return CopyState(request.text(name))

@@ -101,7 +101,7 @@ def _name(world: Context, row: str) -> str:
 
 
 def _axis(begin: int, as_of: int, height: int, scale: float) -> Iterator[Markup]:
-    """The days at equal distances; at least a day apart."""
+    """Yields the days at equal distances; at least a day apart."""
     length = max(as_of - begin, DAY_S)
     ticks = max(1, min(_TICKS, length // DAY_S))
     for n in range(ticks + 1):

@@ -47,7 +47,7 @@ def rendered(line: str, opened: frozenset[str] = frozenset(), *, styles: bool) -
 
 
 def _piece(piece: str, now: set[str]) -> str:
-    """A stretch of text as it is, a mark as the switch that it is; what stays open is opened again after an end."""
+    """Returns a stretch of text as it is, a mark as the switch that it is; what stays open is opened again after an end."""
     if not _MARK.fullmatch(piece):
         return piece
     now ^= {piece}

@@ -116,7 +116,7 @@ class Console(NamedTuple):
         return safe.replace(part, f"\x1b[{text.style}m{part}\x1b[0m", 1)
 
     def note(self, text: str) -> None:
-        """A line beside the result, folded on a terminal. Where stderr is gone there is nobody to tell."""
+        """Writes a line beside the result, folded on a terminal. Where stderr is gone there is nobody to tell."""
         if self.err is None:
             return
         with contextlib.suppress(OSError):
@@ -151,7 +151,7 @@ def folded(line: str, columns: int = COLUMNS) -> tuple[str, ...]:
 
 
 def envelope(outcome: CommandResult, errors: Sequence[Mapping[str, Shown]] = ()) -> str:
-    """The documented JSON of every command. Members may be added; none changes its meaning."""
+    """Returns the documented JSON of every command. Members may be added; none changes its meaning."""
     document = {
         "schema": 1,
         "result": outcome.result,
@@ -184,7 +184,7 @@ def publish(console: Console, outcome: CommandResult, lang: Language, *, as_json
 
 
 def complain(console: Console, error: AgentError, lang: Language, *, as_json: bool) -> None:
-    """An error as one sentence, what to do, and its stable code; with --json as an envelope on stdout, too."""
+    """Writes an error as one sentence, what to do, and its stable code; with --json as an envelope on stdout, too."""
     if as_json:
         _complain(console, CommandResult(result=None, failure=error), lang)
     else:
@@ -192,13 +192,13 @@ def complain(console: Console, error: AgentError, lang: Language, *, as_json: bo
 
 
 def _complain(console: Console, outcome: CommandResult, lang: Language) -> None:
-    """The envelope on stdout, with the failure in it; and on stderr, for whoever reads the log of a script."""
+    """Writes the envelope on stdout, with the failure in it; and on stderr, for whoever reads the log of a script."""
     errors = [] if outcome.failure is None else [_print_error(console, outcome.failure, lang)]
     console.write_line(envelope(outcome, errors))
 
 
 def _print_error(console: Console, error: AgentError, lang: Language) -> Mapping[str, Shown]:
-    """On stderr; returns it as a member of `errors`."""
+    """Prints an error on stderr; returns it as a member of `errors`."""
     title, hint = (escape(text) for text in describe_error(error, lang))
     console.note(title)
     console.note(translate("output.hint", lang, hint=hint))
@@ -207,7 +207,7 @@ def _print_error(console: Console, error: AgentError, lang: Language) -> Mapping
 
 
 def standard_streams(environ: Mapping[str, str]) -> Console:
-    """This process's own. Letters that the terminal's encoding lacks become question marks rather than an error."""
+    """Returns this process's own. Letters that the terminal's encoding lacks become question marks rather than an error."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -221,7 +221,7 @@ def standard_streams(environ: Mapping[str, str]) -> Console:
 
 
 def _columns(stream: TextIO | None) -> int:
-    """The terminal's width within what can be read, and 80 where there is none."""
+    """Returns the terminal's width within what can be read, and 80 where there is none."""
     try:
         width = os.get_terminal_size(stream.fileno()).columns if stream is not None else 0
     except (OSError, ValueError):
@@ -230,7 +230,7 @@ def _columns(stream: TextIO | None) -> int:
 
 
 def _has_colours(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
-    """A terminal, unless NO_COLOR (no-color.org) or its type says otherwise."""
+    """Tells whether to colour: on a terminal, unless NO_COLOR (no-color.org) or its type says otherwise."""
     return (
         stream is not None and stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
     )

@@ -59,7 +59,7 @@ def _show_urls(world: Context, bases: tuple[str, ...]) -> None:
 
 
 def _show_bytes(world: Context, bases: tuple[str, ...]) -> None:
-    """The very bytes, as the commands that send show theirs."""
+    """Shows the very bytes, as the commands that send show theirs."""
     for base in bases:
         sealed = fixed_get(PROBE, base)
         world.note("doctor.leaves", url=sealed.url)
@@ -72,7 +72,7 @@ def _show_bytes(world: Context, bases: tuple[str, ...]) -> None:
 
 
 def _screen(world: Context, findings: tuple[Finding, ...], *, verbose: bool) -> Iterator[str]:
-    """What is wrong, the broken before the doubtful; what was not looked at, and why; how many checks passed."""
+    """Yields what is wrong, the broken before the doubtful; what was not looked at, and why; how many checks passed."""
     for status in (CheckStatus.FAILED, CheckStatus.WARNING):
         for finding in findings:
             if finding.status is status:
@@ -86,7 +86,7 @@ def _screen(world: Context, findings: tuple[Finding, ...], *, verbose: bool) -> 
 
 
 def _problem(world: Context, finding: Finding) -> Iterator[str]:
-    """One that failed, with its code and what to do."""
+    """Yields one that failed, with its code and what to do."""
     name = world.named("examined", finding.check)
     if finding.address is not None:
         name = world.sentence("doctor.at_address", name=name, address=finding.address)
@@ -98,7 +98,7 @@ def _problem(world: Context, finding: Finding) -> Iterator[str]:
 
 
 def _unseen(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
-    """What was not looked at, in a line for each reason and place, but what a step that failed is reason enough for."""
+    """Yields what was not looked at, a line for each reason and place, but what a step that failed is reason enough for."""
     found: dict[tuple[SkipReason, str | None], list[str]] = {}
     for each in findings:
         if each.status is CheckStatus.NOT_LOOKED_AT and each.why not in (None, SkipReason.NOT_REACHED):
@@ -114,7 +114,7 @@ def _unseen(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
 
 
 def _sum(world: Context, findings: tuple[Finding, ...], *, verbose: bool) -> str:
-    """How many checks passed, each counted once however many things it looked at. Those not needed are neither."""
+    """Tells how many checks passed, each counted once however many things it looked at. Those not needed are neither."""
     looked = {each.check for each in findings if each.status is not CheckStatus.NOT_NEEDED}
     passed = looked - {each.check for each in findings if each.status not in (CheckStatus.OK, CheckStatus.NOT_NEEDED)}
     sound = all(each.error is None for each in findings)
@@ -123,7 +123,7 @@ def _sum(world: Context, findings: tuple[Finding, ...], *, verbose: bool) -> str
 
 
 def _every(world: Context, findings: tuple[Finding, ...]) -> Iterator[str]:
-    """Each check in a line; those of a mirror under its address, or in one line where no mirror was asked."""
+    """Yields each check in a line; those of a mirror under its address, or in one line where no mirror was asked."""
     for (subject, layered), group in groupby(
         findings, lambda each: (each.subject, each.check in route_diagnosis.LAYERS)
     ):
@@ -187,7 +187,7 @@ def _coded(world: Context, finding: Finding) -> dict[str, Shown]:
 
 
 def _detail(world: Context, error: AgentError) -> str:
-    """A detail that this version knows: another process's, of another version, may say anything."""
+    """Returns a detail that this version knows: another process's, of another version, may say anything."""
     return error.detail if world.named("error", error.detail) != error.detail else UNKNOWN
 
 
@@ -195,7 +195,7 @@ def _detail(world: Context, error: AgentError) -> str:
 
 
 def _report(world: Context, findings: tuple[Finding, ...], status: int) -> CommandResult:
-    """What can be pasted into an e-mail. The beginning is fixed: digits, state, since, reasons, version."""
+    """Shows what can be pasted into an e-mail. The beginning is fixed: digits, state, since, reasons, version."""
     digits = _digits(world)
     state, since, reasons = _state(world)
     first = " ".join((digits or "-" * DIGITS, state, since, ",".join(reasons) or UNKNOWN, __version__))
@@ -224,7 +224,10 @@ def _report_line(world: Context, finding: Finding) -> str:
 
 
 def _state(world: Context) -> tuple[str, str, tuple[str, ...]]:
-    """Of the last answer, as far as it is words in words that this version knows: what is not a code is not passed on."""
+    """Returns the state of the last answer, as far as it is words in words that this version knows.
+
+    What is not a code is not passed on.
+    """
     try:
         license_ = answers.latest(world).license
     except AgentError:
@@ -240,7 +243,10 @@ def _utc(seconds: int) -> str:
 
 
 def _digits(world: Context) -> str | None:
-    """The first of the license key's SHA-256, by which the reseller finds the license; None where no bundle can be read."""
+    """Returns the first of the license key's SHA-256, by which the reseller finds the license.
+
+    None where no bundle can be read.
+    """
     for path in (world.paths.bundle, world.paths.previous_bundle):
         try:
             text = world.files.read(path, max_bytes=MAX_BUNDLE_BYTES)

@@ -72,7 +72,7 @@ def check_ownership(paths: Paths, settings: Settings | None, inspection: FileIns
 
 
 def _as_it_is(rule: Rule, found: PathFacts) -> Rule:
-    """Inside of a folder, a file or a folder is right; anything else is not."""
+    """Returns the rule for what is there: inside of a folder, a file or a folder is right; anything else is not."""
     if rule.kind:
         return rule
     return replace(rule, kind="folder" if found.kind == "folder" else "file")
@@ -101,7 +101,7 @@ Ruled = tuple[Rule, int]
 
 
 def program_place(code: str = installation.CODE) -> Path:
-    """The folder that holds all of a system installation's program."""
+    """Returns the folder that holds all of a system installation's program."""
     return PACKAGE_PLACE if Path(os.path.realpath(code)).is_relative_to(PACKAGE_PLACE) else INSTALLER_PLACE
 
 

@@ -75,7 +75,7 @@ class CheckInputs:
 
 
 def run_checks(world: Context, means: Probes, *, show: Show) -> tuple[Finding, ...]:
-    """Every check, in the order of `Check`. `show` is given the mirrors before any is asked.
+    """Returns every check, in the order of `Check`. `show` is given the mirrors before any is asked.
 
     Raises nothing that a fault of this machine causes.
     """
@@ -138,14 +138,17 @@ def _consent(reading: ConsentReading) -> Iterator[Finding]:
 
 
 def _refused(check: Check, error: AgentError, label: str) -> Finding:
-    """What this user may not read is no fault of the file's: the agent's own user may be able to."""
+    """Returns the finding on what this user may not read, which is no fault of the file's.
+
+    The agent's own user may be able to.
+    """
     if error.values.get("errno") in _FORBIDDEN:
         return unseen(check, SkipReason.NEED_ROOT, label=label)
     return failed(check, error, label=label)
 
 
 def _of_the_answer(known: CheckInputs, now_s: int) -> Iterator[Finding]:
-    """The license, and the last check of the list that it stands on."""
+    """Yields the license, and the last check of the list that it stands on."""
     answer = known.answer
     if answer is None:
         yield unseen(Check.LICENSE, SkipReason.NO_ANSWER)
@@ -194,7 +197,7 @@ def _clock(world: Context, means: Probes, known: CheckInputs, served: list[int])
 
 
 def _effective(world: Context, means: Probes) -> int | None:
-    """Effective time now, as evaluate would find it; None where its mark is not to be read, or is none."""
+    """Returns effective time now, as evaluate would find it; None where its mark is not to be read, or is none."""
     members = _own(world, world.paths.clock.name)
     try:
         mark = None if members is None else effective_time.from_json(members)
@@ -204,7 +207,7 @@ def _effective(world: Context, means: Probes) -> int | None:
 
 
 def _held_off_s(world: Context, means: Probes) -> int:
-    """For how long a server has asked for silence, which holds for this command, too."""
+    """Returns for how long a server has asked for silence, which holds for this command, too."""
     members = _own(world, world.paths.schedule.name)
     try:
         now_s = _effective(world, means) or means.clock.read_wall()
@@ -214,7 +217,10 @@ def _held_off_s(world: Context, means: Probes) -> int:
 
 
 def _own(world: Context, name: str) -> Members | None:
-    """A small file of the state's own; None for one that this user may not read, or that makes no sense any more."""
+    """Returns a small file of the state's own.
+
+    None for one that this user may not read, or that makes no sense any more.
+    """
     try:
         data = world.files.read(world.paths.state_dir / name, max_bytes=MAX_SMALL_BYTES)
         return None if data is None else Members(loads(data, max_bytes=MAX_SMALL_BYTES), name)
@@ -256,7 +262,7 @@ def _isolation(world: Context, known: CheckInputs) -> Finding:
 
 
 def _release(world: Context, means: Probes, known: CheckInputs) -> Iterator[Finding]:
-    """Whether the code is what was published. A checkout, or a vendor who signs no releases, needs no check."""
+    """Finds whether the code is what was published. A checkout, or a vendor who signs no releases, needs no check."""
     if known.settings is None:
         yield unseen(Check.RELEASE, SkipReason.SETTINGS_REFUSED)
         return
@@ -277,7 +283,7 @@ def _owner(world: Context) -> bool:
 
 
 def _door(world: Context, known: CheckInputs, doors: NetworkProbe, check: Check, program: str) -> Finding:
-    """Whether the process is there at all: it is asked nothing, and refuses that without a look at the network."""
+    """Finds whether the process is there at all: it is asked nothing, and refuses that without a look at the network."""
     if not _owner(world):
         return unseen(check, SkipReason.NEED_ROOT)
     path = world.paths.fetch_socket if program == "fetch" else world.paths.courier_socket
@@ -299,7 +305,7 @@ def _door(world: Context, known: CheckInputs, doors: NetworkProbe, check: Check,
 def _mirrors(
     world: Context, means: Probes, known: CheckInputs, doors: NetworkProbe, show: Show | None
 ) -> tuple[tuple[MirrorProbe, ...], list[Finding]]:
-    """What became of the GET at each mirror; or why none was asked. `show` is None where fetch cannot be asked."""
+    """Returns what became of the GET at each mirror; or why none was asked. `show` is None where fetch cannot be asked."""
     settings = known.settings
     why, place = _why_not(world, means, known, open_=show is not None)
     if why is not None or settings is None or show is None:
@@ -326,7 +332,7 @@ def _mirrors(
 
 
 def _why_not(world: Context, means: Probes, known: CheckInputs, *, open_: bool) -> tuple[SkipReason | None, str | None]:
-    """Why nothing is asked, and where it says so; the gate's word first."""
+    """Tells why nothing is asked, and where it says so; the gate's word first."""
     if known.settings is None:
         return SkipReason.SETTINGS_REFUSED, None
     for ground in grounds(known.gate, FIXED_GETS[PROBE].purpose):
@@ -339,7 +345,10 @@ def _why_not(world: Context, means: Probes, known: CheckInputs, *, open_: bool) 
 
 
 def _way(number: int, base: str, trials: tuple[MirrorProbe, ...], settings: Settings) -> Iterator[Finding]:
-    """By this process's own order of the mirrors; what fetch tells of another one is not ours to show."""
+    """Yields the findings by this process's own order of the mirrors.
+
+    What fetch tells of another one is not ours to show.
+    """
     url, label = fixed_get(PROBE, base).url, f"mirror-{number}"
     trial = next((trial for trial in trials if trial.url == url), None)
     if trial is None:

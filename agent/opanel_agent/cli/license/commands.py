@@ -41,7 +41,7 @@ _LIKE_A_KEY: Final = re.compile(r"[0-9A-Za-z -]{24,48}")
 
 
 def install(options: Options, world: Context) -> CommandResult:
-    """A license key, or signed documents of any kind, told apart by content."""
+    """Installs a license key, or signed documents of any kind, told apart by content."""
     outcome = CommandResult(result=None)
     for operand in options.operands:
         given = _given(world, operand)
@@ -67,7 +67,7 @@ def verify(options: Options, world: Context) -> CommandResult:
 
 
 def refresh(options: Options, world: Context) -> CommandResult:
-    """The fixed GETs: shown as they went over the wire, since they are the same for everyone."""
+    """Makes the fixed GETs, shown as they went over the wire, since they are the same for everyone."""
     patience_s = wait_s(options)
     if not gate_view.offline(world):  # else nothing leaves
         world.note("refresh.leaves")
@@ -90,7 +90,7 @@ def release(options: Options, world: Context) -> CommandResult:
 
 
 def remove(options: Options, world: Context) -> CommandResult:
-    """A person at a terminal is shown what is removed, and asked. `--dry-run` only shows."""
+    """Removes the license; a person at a terminal is shown what is removed, and asked. `--dry-run` only shows."""
     if "--dry-run" in options.flags:
         license_id = answers.latest(world).license.terms.get("id")
         return CommandResult(result={"removed": False, "license": license_id}, lines=_removal_lines(world))
@@ -101,7 +101,7 @@ def remove(options: Options, world: Context) -> CommandResult:
 
 
 def _removal_lines(world: Context) -> tuple[str, ...]:
-    """Which license would be removed, and what that does not do."""
+    """Returns which license would be removed, and what that does not do."""
     terms = answers.latest(world).license.terms
     if not isinstance(terms.get("id"), str):
         return (world.sentence("remove.none"),)
@@ -110,7 +110,7 @@ def _removal_lines(world: Context) -> tuple[str, ...]:
 
 
 def _exchange(options: Options, world: Context, key: str) -> CommandResult:
-    """A license key for its bundle: what leaves of it is its SHA-256."""
+    """Exchanges a license key for its bundle: what leaves of it is its SHA-256."""
     return _send(options, world, "/v1/bundle", {"key": key}, "exchange")
 
 
@@ -154,7 +154,7 @@ def _has_value(result: Members, name: str) -> bool:
 
 
 def _failure(each: Members) -> AgentError | None:
-    """Why the request came to nothing, where it did."""
+    """Tells why the request came to nothing, where it did."""
     if each.value("ok") is True:
         return None
     error_json = each.value("error") if _has_value(each, "error") else None
@@ -178,7 +178,7 @@ def _asked_lines(world: Context, each: Members) -> Iterator[str]:
 
 
 def _outcome(world: Context, done: Done, lines: tuple[str, ...]) -> CommandResult:
-    """What a job came to, and the license as it stands now."""
+    """Shows what a job came to, and the license as it stands now."""
     try:
         license_ = answers.license_of(done.license)
     except Untrusted:  # no answer yet, or of another version: the job is done all the same
@@ -188,7 +188,7 @@ def _outcome(world: Context, done: Done, lines: tuple[str, ...]) -> CommandResul
 
 
 def _urls(world: Context) -> CommandResult:
-    """Every address that the agent may contact, by purpose. Works without the daemon."""
+    """Shows every address that the agent may contact, by purpose. Works without the daemon."""
     settings, root = world.settings(), documents.trusted_root(world)
     by_purpose = {purpose: tuple(_addresses(purpose, settings, root)) for purpose in POLICIES}
     lines: list[str] = []
@@ -224,12 +224,15 @@ def _claim_lines(world: Context, claims: dict[str, Json]) -> Iterator[str]:
 
 
 def _given(world: Context, operand: str) -> bytes:
-    """A key as it was typed, or what the file or stdin holds; which may be a key, too: typed, the process list shows it."""
+    """Returns a key as it was typed, or what the file or stdin holds; which may be a key, too.
+
+    Typed, the process list shows it.
+    """
     typed = _LIKE_A_KEY.fullmatch(operand) and not Path(operand).exists()
     return operand.encode("ascii") if typed else documents.read(world, operand)
 
 
 def _key(given: bytes) -> str | None:
-    """The license key, or None where it does not look like one. Raises Untrusted for a mistyped key."""
+    """Returns the license key, or None where it does not look like one. Raises Untrusted for a mistyped key."""
     text = given.strip().decode("latin-1")
     return license_key.parse(text) if _LIKE_A_KEY.fullmatch(text) else None

@@ -25,7 +25,10 @@ FILE_MODE: Final = 0o640  # a bundle holds the license key
 
 
 def read(world: Context, name: str) -> bytes:
-    """A file's bytes, or stdin's for `-`. Raises Untrusted for what can be no document: too large, or no regular file."""
+    """Returns a file's bytes, or stdin's for `-`.
+
+    Raises Untrusted for what can be no document: too large, or no regular file.
+    """
     if name == "-":
         data = world.read_stdin(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
@@ -41,7 +44,7 @@ def read(world: Context, name: str) -> bytes:
 
 
 def _unwrapped(world: Context, data: bytes) -> bytes:
-    """Without the white space of mail programs and editors; says so where there was any."""
+    """Returns the text without the white space of mail programs and editors; says so where there was any."""
     bare = unwrap(data)
     if bare in (data, data + b"\n"):
         return data
@@ -50,13 +53,13 @@ def _unwrapped(world: Context, data: bytes) -> bytes:
 
 
 def trusted_root(world: Context) -> Root:
-    """The newest root that this user may read the way to: the state's for its owner, else the first."""
+    """Returns the newest root that this user may read the way to: the state's for its owner, else the first."""
     first = trust.first_root(world.files, world.paths, world.settings())
     return trust.newest_root(world.files, world.paths, first) if world.euid in (0, world.paths.owner) else first
 
 
 def kind(data: bytes) -> str:
-    """The `typ` of the first line. Raises Untrusted where there is none."""
+    """Returns the `typ` of the first line. Raises Untrusted where there is none."""
     first_line = data.strip().split(b"\n", 1)[0].strip()
     return jws.parse(first_line, max_bytes=MAX_BYTES).typ
 
@@ -81,7 +84,7 @@ def verify(data: bytes, trusted: Root, now_s: int) -> dict[str, Json]:
 
 
 def put(world: Context, data: bytes) -> Path:
-    """A verified document into the administrator's folder, durably; the agent adopts it at its next evaluation."""
+    """Puts a verified document into the administrator's folder, durably; the agent adopts it at its next evaluation."""
     world.need_owner()
     paths = world.paths
     if kind(data) == Typ.DELEGATION:

@@ -50,7 +50,7 @@ def _license(answer: AnswerView, now_s: int) -> Iterator[Family]:
 
 
 def _terms(answer: AnswerView, now_s: int) -> Iterator[Family]:
-    """When the license ends, is renewed, and needs the next status list; no sample where it says none."""
+    """Yields when the license ends, is renewed, and needs the next status list; no sample where it says none."""
     terms, renewal = answer.license.terms, answer.part("renewal")
     expires, offline_until = number(terms, "expires"), number(terms, "offline_until")
     refused = None if number(renewal, "at") is None else int(renewal.get("failure") is not None)
@@ -65,7 +65,7 @@ def _terms(answer: AnswerView, now_s: int) -> Iterator[Family]:
 
 
 def _agent(answer: AnswerView, now_s: int) -> Iterator[Family]:
-    """Whether it runs, looks, gets through, and is confined."""
+    """Yields whether it runs, looks, gets through, and is confined."""
     license_, isolation = answer.license, answer.part("isolation")
     level, missing = isolation.get("level"), isolation.get("missing")
     levels = dict.fromkeys(LEVELS, 0) | {level: 1} if isinstance(level, str) else {}
@@ -88,7 +88,7 @@ def _agent(answer: AnswerView, now_s: int) -> Iterator[Family]:
 
 
 def _promise(answer: AnswerView) -> Iterator[Family]:
-    """What may leave, what did and what waits to, as gauges; no sample of what an older daemon does not tell."""
+    """Yields what may leave, what did and what waits to, as gauges; no sample of what an older daemon does not tell."""
     permitted = {purpose: int(may) for purpose, may in answer.permitted.items()}
     reports, left = answer.part("reports"), answer.part("last_left")
     stages = {stage: at for stage in STAGES if (at := number(answer.part("requests"), stage)) is not None}

@@ -41,7 +41,7 @@ _RANKS: Final = (
 
 
 def _spare(world: Context, label: str, text: str, command: str = "") -> Row:
-    """A row that may be left out; `command` shows what it says."""
+    """Returns a row that may be left out; `command` shows what it says."""
     return Row(world.sentence(label), text, rank=_rank(label.partition(".")[2]), command=command)
 
 
@@ -169,7 +169,7 @@ def _unread_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
 
 
 def _settings_rows(world: Context, refused: Misconfigured | None) -> Iterator[Row]:
-    """What is wrong with agent.toml, where, and the cure. What this user may not read is no fault of the file's."""
+    """Yields what is wrong with agent.toml, where, and the cure. What this user may not read is no fault of the file's."""
     if refused is not None and refused.values.get("errno") not in ("EACCES", "EPERM"):
         title, cure = describe_error(refused, world.lang)
         yield Row(world.sentence("label.settings"), f"{title}. {cure}", Style.BAD, title)
@@ -193,7 +193,7 @@ def _check_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
 
 
 def _isolation_rows(world: Context, isolation: Mapping[str, Json]) -> Iterator[Row]:
-    """How well systemd confines the processes, and what of it does not hold. Of `none` the level says it all."""
+    """Yields how well systemd confines the processes, and what of it does not hold. Of `none` the level says it all."""
     level, missing = isolation.get("level"), isolation.get("missing")
     if not isinstance(level, str):
         return
@@ -227,7 +227,7 @@ def _because(world: Context, kept: Mapping[str, Iterable[str]]) -> Iterator[str]
 
 
 def _report_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
-    """What left last of what says something about this server, what may have since, what waits, and what is due."""
+    """Yields what left last of what says something about this server, what may have since, what waits, and what is due."""
     left, may, reports = answer.part("last_left"), answer.part("may_have_left"), answer.part("reports")
     if text := _request_text(world, left):
         yield _spare(world, "label.last_left", text, "data sent")
@@ -245,7 +245,7 @@ def _report_rows(world: Context, answer: AnswerView) -> Iterator[Row]:
 
 
 def _request_text(world: Context, request: Mapping[str, Json]) -> str:
-    """A request that left, or may have: which, when, and how far it came. An older daemon told no stage."""
+    """Returns a request that left, or may have: which, when, and how far it came. An older daemon told no stage."""
     if (at := number(request, "at")) is None:
         return ""
     what = request_name(world, str(request.get("kind", "?")), str(request.get("purpose", "?")))

@@ -38,7 +38,7 @@ def status(options: Options, world: Context) -> CommandResult:
 
 
 def screen(world: Context) -> CommandResult:
-    """License, what is sent, isolation and opt-outs, in at most 15 lines; what may leave is computed now.
+    """Shows the license, what is sent, isolation and opt-outs, in at most 15 lines; what may leave is computed now.
 
     What other commands show, too, makes room for what is wrong.
     """
@@ -74,7 +74,7 @@ def check(world: Context) -> CommandResult:
 
 
 def _check_parts(world: Context, answer: AnswerView) -> Iterator[str]:
-    """The state with its causes (how systemd confines the processes is none), when the license ends, what is amiss."""
+    """Yields the state with its causes (the confinement by systemd is none), when the license ends, what is amiss."""
     license_ = answer.license
     state, tier, expires = world.named("state", license_.state), license_.tier, number(license_.terms, "expires")
     reasons = ", ".join(world.named("reason", code) for code in license_.reasons if code not in ABOUT_ISOLATION)
@@ -113,7 +113,7 @@ def _level(answer: AnswerView, now_s: int) -> int:
 
 
 def beside(world: Context, answer: AnswerView) -> tuple[Warned, ...]:
-    """What to know of an answer that is not the daemon's latest word."""
+    """Returns what to know of an answer that is not the daemon's latest word."""
     warnings: list[Warned] = []
     if not answer.live:
         title = world.sentence("status.not_live", as_of=moment(answer.license.as_of))

@@ -72,7 +72,7 @@ class AnswerView(NamedTuple):
         return {purpose: decision.get("permitted") is True for purpose, decision in self._purposes.items()}
 
     def denied(self, purpose: str) -> tuple[str, ...]:
-        """The code of every reason for which the gate would not let the purpose pass now."""
+        """Returns the code of every reason for which the gate would not let the purpose pass now."""
         reasons = self._purposes.get(purpose, {}).get("reasons")
         codes = [each.get("reason") for each in reasons if isinstance(each, dict)] if isinstance(reasons, list) else []
         return tuple(dict.fromkeys(code for code in codes if isinstance(code, str)))
@@ -87,13 +87,13 @@ class AnswerView(NamedTuple):
         )
 
     def part(self, name: str) -> Mapping[str, Json]:
-        """A member that is an object; an empty one where this version's daemon tells none."""
+        """Returns a member that is an object; an empty one where this version's daemon tells none."""
         value = self.members.get(name)
         return value if isinstance(value, dict) else {}
 
 
 def number(members: Mapping[str, Json], name: str) -> int | None:
-    """A member that is a whole number; None where an older daemon does not tell it, or it is null."""
+    """Returns a member that is a whole number; None where an older daemon does not tell it, or it is null."""
     value = members.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -125,7 +125,7 @@ def _text_or_none(members: Mapping[str, Json], name: str) -> str | None:
 
 
 def latest(world: Context) -> AnswerView:
-    """From the daemon, else from the file. Raises the daemon's own failure where there is neither."""
+    """Returns from the daemon, else from the file. Raises the daemon's own failure where there is neither."""
     try:
         return read(world.client.get("/v1/answer"), live=True)
     except (Unavailable, NotPermitted) as failure:
@@ -173,13 +173,13 @@ def license_of(members: Members) -> LicenseView:
 
 
 def _terms(members: Members) -> Mapping[str, Json]:
-    """The installed license; nothing where there is none, or an older daemon does not tell of it."""
+    """Returns the installed license; nothing where there is none, or an older daemon does not tell of it."""
     value = members.value("license") if members.has("license") else None
     return value if isinstance(value, dict) else {}
 
 
 def _kept(world: Context) -> Members | None:
-    """The file, where there is one that this user may read and that holds an object."""
+    """Returns the file, where there is one that this user may read and that holds an object."""
     try:
         data = world.files.read(world.paths.answer, max_bytes=MAX_BYTES)
         return None if data is None else Members(loads(data, max_bytes=MAX_BYTES), "answer")
@@ -193,7 +193,7 @@ def _texts(members: Members, name: str) -> tuple[str, ...]:
 
 
 def _controller(reseller: Json) -> Controller | None:
-    """Who answers for personal data at the reseller; None where his delegation does not name one."""
+    """Tells who answers for personal data at the reseller; None where his delegation does not name one."""
     named = reseller.get("controller") if isinstance(reseller, dict) else None
     if not isinstance(named, dict):
         return None
