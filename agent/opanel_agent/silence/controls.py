@@ -26,7 +26,7 @@ _MAX_BYTES: Final = 64 * 1024
 
 
 def run(folder: Path, probe: Callable[[str], Sequence[str]], *, has_v6: bool, traced: bool) -> Iterator[Json]:
-    """Each control's part of the result. `probe` is the command that tries one."""
+    """Yields each control's part of the result. `probe` is the command that tries one."""
     before = namespace.traffic()
     time.sleep(IDLE_S)
     packets = namespace.traffic().since(before).packets
@@ -61,7 +61,7 @@ def _seen(name: str, folder: Path) -> bool:
 
 
 def attempt(name: str) -> None:
-    """One way out. That it leads nowhere is not what is asked."""
+    """Tries one way out. That it leads nowhere is not what is asked."""
     with contextlib.suppress(OSError):
         match name:
             case "lookup":

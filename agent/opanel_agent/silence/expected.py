@@ -56,7 +56,7 @@ class ScenarioFiles:
         )
 
     def expected(self, scenario: Scenario, environ: Mapping[str, str], paths: Paths) -> Expected:
-        """`paths` are those that the installed programs use."""
+        """Returns what is expected; `paths` are those that the installed programs use."""
         return replace(
             self._expected(scenario, environ),
             greetings=frozenset(self._greetings()),
@@ -84,7 +84,7 @@ class ScenarioFiles:
                 return Expected(fixed=self._fixed(self._gets()), purposes=purposes, besides=_RENEWAL, must_speak=True)
 
     def reports(self) -> Iterator[Report]:
-        """Everything posted, as `sent/` keeps it, or kept it before a command removed it."""
+        """Yields everything posted, as `sent/` keeps it, or kept it before a command removed it."""
         places = (self._folder / typist.SENT_ASIDE, self._paths.sent)
         files = {name: place / name for place in places for name in server_copy.FILES.names(place)}
         for name, file in files.items():
@@ -94,7 +94,7 @@ class ScenarioFiles:
                 yield Report(purpose=sealed.purpose, requests=frozenset(self._requests(sealed)))
 
     def _gets(self) -> tuple[str, ...]:
-        """The words of every GET that this server's license needs."""
+        """Returns the words of every GET that this server's license needs."""
         installed = (server_copy.FILES.read(path, max_bytes=_MAX_SENT_BYTES) for path in self._licenses())
         text = next((text for text in installed if text is not None), None)
         try:
@@ -113,7 +113,7 @@ class ScenarioFiles:
             return Settings(), refused
 
     def _as_it_stands(self, environ: Mapping[str, str]) -> Expected:
-        """What the gate permits of this server's own word, before anything is collected."""
+        """Returns what the gate permits of this server's own word, before anything is collected."""
         sources = gate_inputs.GateSources(
             settings=self._settings,
             refused=self._refused,
@@ -138,7 +138,7 @@ class ScenarioFiles:
         return tuple(group for group in groups if group)
 
     def _greetings(self) -> Iterator[tuple[str, int, bytes]]:
-        """What each host may be greeted with, at each of its addresses."""
+        """Yields what each host may be greeted with, at each of its addresses."""
         for host in self.hosts:
             shape = tls_greeting.reference(host)
             for address in self._addresses(host):
@@ -148,7 +148,7 @@ class ScenarioFiles:
         return self.addresses.get(host, _LOOPBACK if host == LOCALHOST else (host,))
 
     def _requests(self, sealed: Sealed) -> Iterator[CapturedRequest]:
-        """The same bytes at each address that the host has here."""
+        """Yields the same bytes at each address that the host has here."""
         url = urlsplit(sealed.url)
         host = url.hostname or ""
         for address in self._addresses(host):

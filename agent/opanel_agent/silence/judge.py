@@ -236,7 +236,7 @@ Row = Callable[[Expected, Observed], Iterable[Violation]]
 
 
 def judge(expected: Expected, observed: Observed) -> tuple[Violation, ...]:
-    """Everything that speaks against it; nothing where it holds."""
+    """Returns everything that speaks against it; nothing where it holds."""
     return tuple(finding for row in _ROWS for finding in row(expected, observed))
 
 
@@ -264,14 +264,17 @@ def _packets(expected: Expected, observed: Observed) -> Iterator[Violation]:
 
 
 def _connections(_: Expected, observed: Observed) -> Iterator[Violation]:
-    """Each connection that the kernel counted is one that the listener has, and none was opened besides."""
+    """Yields a violation for a connection that the kernel counted and the listener has not, or that was opened besides."""
     unheard = observed.traffic.opens - len(observed.received)
     if unheard:
         yield Violation(why=ViolationKind.CONNECTIONS, count=unheard)
 
 
 def _datagrams(_: Expected, observed: Observed) -> Iterator[Violation]:
-    """None at all: names come from the chamber's hosts file, so a lookup that asks a server was of another name."""
+    """Yields a violation for any datagram.
+
+    Names come from the chamber's hosts file, so a lookup that asks a server was of another name.
+    """
     if observed.traffic.datagrams:
         yield Violation(why=ViolationKind.DATAGRAMS, count=observed.traffic.datagrams)
 
@@ -284,7 +287,7 @@ def _other_packets(_: Expected, observed: Observed) -> Iterator[Violation]:
 
 
 def _requests(expected: Expected, observed: Observed) -> Iterator[Violation]:
-    """Every byte that was received is a fixed GET's, or a copy of what `sent/` says of a purpose that may report."""
+    """Yields a violation for any byte but a fixed GET's, or a copy of what `sent/` says of a purpose that may report."""
     allowed = frozenset[CapturedRequest]().union(*expected.fixed)
     probes = frozenset(_probes(allowed, observed))
     kept = [report for report in observed.reports if report.purpose in expected.posting]
@@ -301,7 +304,10 @@ def _requests(expected: Expected, observed: Observed) -> Iterator[Violation]:
 
 
 def _probes(allowed: frozenset[CapturedRequest], observed: Observed) -> Iterator[int]:
-    """The numbers of the connections by which a typed line tried an address: at most one to each, and nothing said."""
+    """Yields the numbers of the connections by which a typed line tried an address.
+
+    At most one to each, and nothing said.
+    """
     for typed in observed.month.typed:
         if typed.sends is not Sends.PROBED:
             continue
@@ -313,7 +319,7 @@ def _probes(allowed: frozenset[CapturedRequest], observed: Observed) -> Iterator
 
 
 def _greetings(expected: Expected, observed: Observed) -> Iterator[Violation]:
-    """The clear text before the encryption is the library's own, and what is random in it is not always the same."""
+    """Yields a violation for clear text before the encryption that is not the library's own, or never random."""
     odd = [each for each in observed.greetings if (each.address, each.port, each.shape) not in expected.greetings]
     if odd:
         yield Violation(why=ViolationKind.GREETING_UNEXPECTED, count=len(odd), what=f"{odd[0].address}:{odd[0].port}")
@@ -341,7 +347,10 @@ def _missing(expected: Expected, observed: Observed) -> Iterator[Violation]:
 
 
 def _started(expected: Expected, observed: Observed) -> Iterator[Violation]:
-    """Where nothing may be posted, the courier is never started; where nothing may be asked, nobody is."""
+    """Yields a violation for a needless start: where nothing may be posted, the courier is never started.
+
+    Where nothing may be asked, nobody is.
+    """
     forbidden = [COURIER] if not expected.posting else []
     forbidden += [FETCH] if expected.silent else []
     for process in forbidden:
@@ -351,7 +360,7 @@ def _started(expected: Expected, observed: Observed) -> Iterator[Violation]:
 
 
 def _typed(_: Expected, observed: Observed) -> Iterator[Violation]:
-    """A line that says nothing of sending opens nothing, one that asks posts nothing, and each was a command at all."""
+    """Yields a violation for a line that opened or posted what it does not say, or was no command at all."""
     for typed in observed.month.typed:
         heard = observed.received[slice(*typed.heard)]
         posted = [request for request in heard if request.data.startswith(b"POST ")]
@@ -396,7 +405,7 @@ _ROWS: Final[tuple[Row, ...]] = (
 
 
 def _shown(request: CapturedRequest) -> str:
-    """The first line, for a person. Bytes that are no text are told by their number."""
+    """Returns the first line, for a person. Bytes that are no text are told by their number."""
     line = request.data.partition(b"\r\n")[0][:_LINE_BYTES].decode("ascii", "replace")
     return f"{request.address}:{request.port} {line if is_safe(line) else ''}({len(request.data)})"
 
@@ -405,7 +414,7 @@ def _shown(request: CapturedRequest) -> str:
 
 
 def violations_json(scenario: Scenario, expected: Expected, observed: Observed) -> dict[str, Json]:
-    """One scenario's part of the result."""
+    """Returns one scenario's part of the result."""
     findings = judge(expected, observed)
     month = observed.month
     why: list[Json] = [finding.to_json() for finding in findings]

@@ -66,12 +66,12 @@ class Listener:
             threading.Thread(target=self._accept, args=(door,), daemon=True).start()
 
     def heard(self) -> int:
-        """How many connections there were until now."""
+        """Tells how many connections there were until now."""
         with self._lock:
             return len(self._talks)
 
     def received(self) -> tuple[CapturedRequest, ...]:
-        """Every connection, once all have ended or PATIENCE_S has passed; one that said nothing is there, too."""
+        """Returns every connection, once all have ended or PATIENCE_S has passed; one that said nothing is there, too."""
         ends_at = time.monotonic() + PATIENCE_S
         with self._lock:
             talks = list(self._talks)
@@ -83,7 +83,7 @@ class Listener:
         )
 
     def greetings(self) -> tuple[Greeting, ...]:
-        """The clear text that opened each TLS connection. Call it after `received`."""
+        """Returns the clear text that opened each TLS connection. Call it after `received`."""
         with self._lock:
             opened = [(talk, talk.opening) for talk in self._talks if talk.opening is not None]
         split = [(talk, tls_greeting.split(opening)) for talk, opening in opened]
@@ -133,7 +133,7 @@ class _Talk:
                 self._talk(secured)
 
     def _first_record(self) -> bytes:
-        """The first TLS record, whole, left where it is."""
+        """Returns the first TLS record, whole, left where it is."""
         flags = socket.MSG_PEEK | socket.MSG_WAITALL
         head = self._connection.recv(RECORD_HEAD, flags)
         size = min(int.from_bytes(head[3:5], "big"), MAX_RECORD_BYTES)
@@ -159,7 +159,7 @@ class _Talk:
 
 
 def whole(data: bytes | bytearray) -> bool:
-    """Whether a request has arrived with the body that its Content-Length declares."""
+    """Tells whether a request has arrived with the body that its Content-Length declares."""
     head, end, body = bytes(data).partition(b"\r\n\r\n")
     if not end:
         return False
@@ -178,7 +178,7 @@ def _door(port: int, *, has_v6: bool) -> socket.socket:
 
 
 def server_context(hosts: Iterable[str], folder: Path, ca_file: Path) -> ssl.SSLContext:
-    """A server's side of TLS for these names and addresses. `ca_file` is written: what its client has to trust."""
+    """Returns a server's side of TLS for these names and addresses. `ca_file` is written: what its client has to trust."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = _name("prove-silence authority")
     ca = (

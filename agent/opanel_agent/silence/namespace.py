@@ -102,7 +102,7 @@ def hosts_file(hosts: Mapping[str, tuple[str, str]], *, has_v6: bool) -> bytes:
 
 
 def local_route(family: int) -> None:
-    """`ip route add local default dev lo`, for one family."""
+    """Does `ip route add local default dev lo` for one family."""
     scope = _SCOPE_HOST if family == socket.AF_INET else 0
     message = struct.pack("=8BI", family, 0, 0, 0, _TABLE_LOCAL, _PROTOCOL_BOOT, scope, _TYPE_LOCAL, 0)
     message += struct.pack("=HHI", 8, _ATTRIBUTE_OIF, socket.if_nametoindex(LOOPBACK))
@@ -117,7 +117,7 @@ def local_route(family: int) -> None:
 
 
 def traffic(net: Path = Path("/proc/self/net")) -> Traffic:
-    """What this network has seen until now. /sys/class/net would still show the old one's figures."""
+    """Returns what this network has seen until now. /sys/class/net would still show the old one's figures."""
     snmp = _table((net / "snmp").read_text("ascii"))
     datagrams = sum(snmp.get(name, 0) for name in ("Udp.OutDatagrams", "UdpLite.OutDatagrams"))
     return Traffic(
@@ -129,7 +129,7 @@ def traffic(net: Path = Path("/proc/self/net")) -> Traffic:
 
 
 def settled() -> Traffic:
-    """The counters once they stand still: the last packets of a connection may come after its end."""
+    """Returns the counters once they stand still: the last packets of a connection may come after its end."""
     ends_at = time.monotonic() + SETTLE_S
     before, seen = None, traffic()
     while before != seen and time.monotonic() < ends_at:
@@ -139,7 +139,7 @@ def settled() -> Traffic:
 
 
 def _sent_packets(text: str) -> int:
-    """The tenth figure of every interface: packets sent. On `lo` each is received, too."""
+    """Returns the tenth figure of every interface: packets sent. On `lo` each is received, too."""
     return sum(int(line.partition(":")[2].split()[9]) for line in text.splitlines()[2:])
 
 
@@ -165,7 +165,7 @@ def _v6_datagrams(path: Path) -> int:
 
 
 def _judge_namespaces() -> None:
-    """A second look before anything is changed: here nothing but `lo` exists, and it is down and has sent nothing."""
+    """Takes a second look before anything is changed: here nothing but `lo` exists, and it is down and has sent nothing."""
     names = [name for _, name in socket.if_nameindex()]
     quiet = names[:1] == [LOOPBACK] and not _flags(LOOPBACK) & _IFF_UP
     if not quiet or traffic() != Traffic():
@@ -186,7 +186,7 @@ def _lift(name: str) -> None:
 
 
 def _try_v6() -> bool:
-    """False where the kernel has no IPv6: then nothing can leave by it, either."""
+    """Tells whether there is IPv6; False where the kernel has no IPv6: then nothing can leave by it, either."""
     try:
         local_route(socket.AF_INET6)
     except OSError:
@@ -206,7 +206,7 @@ def _reaches_v6() -> bool:
 
 
 def _hide_run(folder: Path) -> None:
-    """An empty /run, with udev's database back in it: the machine's components are read from there."""
+    """Mounts an empty /run, with udev's database back in it: the machine's components are read from there."""
     kept = folder / "udev"
     if UDEV.is_dir():
         kept.mkdir(exist_ok=True)
@@ -218,7 +218,7 @@ def _hide_run(folder: Path) -> None:
 
 
 def _lay_etc(folder: Path, hosts: bytes) -> None:
-    """The real /etc, but for name services and opt-outs: those are the scenario's."""
+    """Lays the real /etc, but for name services and opt-outs: those are the scenario's."""
     real = folder / "etc.real"
     _relay(ETC, real, without=_ETC_REPLACED)
     for name in _DEFAULTS:
@@ -277,7 +277,7 @@ def _mount(source: str, target: Path, kind: str, flags: int) -> None:
 
 
 def documentation_addresses(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """An address of each family for each name, out of the blocks for documentation (RFC 5737, RFC 3849)."""
+    """Returns an address of each family for each name, out of the blocks for documentation (RFC 5737, RFC 3849)."""
     blocks = ("192.0.2", "198.51.100", "203.0.113")
     found: dict[str, tuple[str, str]] = {}
     for number, name in enumerate(sorted(names)):

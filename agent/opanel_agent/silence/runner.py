@@ -93,7 +93,7 @@ class Proof:
 
 
 def prove(files: Files, paths: Paths, days: int, means: ProofTools) -> Proof:
-    """Never raises for a prerequisite: what is missing is in the result."""
+    """Proves silence, and never raises for a prerequisite: what is missing is in the result."""
     not_run: list[Json] = [{"code": CAGE}]
     try:
         _judge_unshare(means)
@@ -114,7 +114,7 @@ def prove(files: Files, paths: Paths, days: int, means: ProofTools) -> Proof:
 def _result(
     days: int, scenarios: Sequence[dict[str, Any]], controls: dict[str, Any], not_run: list[Json]
 ) -> dict[str, Json]:
-    """Proven where every scenario holds and every control saw what it had to."""
+    """Returns the result, proven where every scenario holds and every control saw what it had to."""
     parts = [*scenarios, *controls["controls"]]
     proven = bool(scenarios) and bool(controls["controls"]) and all(part["ok"] for part in parts)
     return {
@@ -156,7 +156,7 @@ def _server(files: Files, paths: Paths) -> server_copy.Server:
 def _run(
     server: server_copy.Server, days: int, means: ProofTools, *, traced: bool
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The controls' result and each scenario's. The folder is gone afterwards, whatever happens."""
+    """Returns the controls' result and each scenario's. The folder is gone afterwards, whatever happens."""
     with tempfile.TemporaryDirectory(prefix="opanel-silence-", dir=_outside_of_run()) as name:
         folder = Path(name)
 
@@ -185,7 +185,10 @@ def _run(
 
 
 def merged(life: dict[str, Any], traced: dict[str, Any]) -> dict[str, Any]:
-    """One scenario's result, with what strace's shorter life speaks against it; its figures are the longer one's."""
+    """Returns one scenario's result, with what strace's shorter life speaks against it.
+
+    Its figures are the longer one's.
+    """
     return {
         **life,
         "ok": life["ok"] and traced["ok"],
@@ -195,7 +198,7 @@ def merged(life: dict[str, Any], traced: dict[str, Any]) -> dict[str, Any]:
 
 
 def _outside_of_run() -> str | None:
-    """The chamber hides /run, and a folder in it."""
+    """Returns a folder outside of /run, which the chamber hides; None where the usual one is."""
     return "/var/tmp" if Path(tempfile.gettempdir()).resolve().is_relative_to("/run") else None  # noqa: S108
 
 

@@ -134,7 +134,7 @@ def look(files: Files, paths: Paths) -> Server:
 
 
 def paths_in(folder: Path, owner: int, *, system: bool) -> Paths:
-    """A scenario's folder as an installation."""
+    """Returns a scenario's folder as an installation."""
     return Paths(
         system=system,
         owner=owner,
@@ -147,7 +147,7 @@ def paths_in(folder: Path, owner: int, *, system: bool) -> Paths:
 
 
 def lay_out(server: Server, scenario: Scenario, folder: Path) -> None:
-    """Everything that the scenario's agent will find. `folder` is new."""
+    """Lays out everything that the scenario's agent will find. `folder` is new."""
     for name in ("config", "state", f"{WITHDRAWALS}/agent", "run", "etc", ANSWERS, KEPT):
         FILES.make_dir(folder / name)
     FILES.write(folder / ROOT_FILE, server.root.lines)
@@ -226,7 +226,10 @@ def _consent(*, allow: bool, hold: str = "0h", review: bool = False) -> File:
 
 
 def _owned(files: Files, paths: Paths, path: Path, max_bytes: int) -> File | None:
-    """A file that counts only when it is the owner's. What is wrong with it is not looked at: it is refused there, too."""
+    """Returns a file that counts only when it is the owner's. What is wrong with it is not looked at.
+
+    It is refused there, too.
+    """
     try:
         data = files.read(path, max_bytes=max_bytes, owners=paths.owners)
     except AgentError:
@@ -255,7 +258,10 @@ def _consents(files: Files, paths: Paths) -> Iterator[tuple[str, File]]:
 
 
 def _withdrawals(files: Files, paths: Paths) -> Iterator[tuple[str, File]]:
-    """The owner's record counts only as the owner's; the agent's is its user's, and one that cannot be read is refused."""
+    """Yields the records: the owner's counts only as the owner's.
+
+    The agent's is its user's, and one that cannot be read is refused.
+    """
     owner, agent = paths.withdrawals_of_owner, paths.withdrawals_of_agent
     file = _owned(files, paths, owner, MAX_WITHDRAWALS_BYTES)
     if file is not None:
@@ -266,7 +272,7 @@ def _withdrawals(files: Files, paths: Paths) -> Iterator[tuple[str, File]]:
 
 
 def _signals(files: Files, paths: Paths) -> Iterator[tuple[str, File]]:
-    """What can only narrow: whose it is does not matter, and what cannot be read is a signal there, too."""
+    """Yields what can only narrow: whose it is does not matter, and what cannot be read is a signal there, too."""
     places = {
         paths.offline: "config/offline",
         paths.do_not_track: "config/do-not-track",
@@ -286,14 +292,14 @@ def _signals(files: Files, paths: Paths) -> Iterator[tuple[str, File]]:
 
 
 def _narrowing(data: bytes | None) -> bytes:
-    """The lines that can be a signal, and no other: an environment file may hold other programs' secrets."""
+    """Returns the lines that can be a signal, and no other: an environment file may hold other programs' secrets."""
     if data is None or b"\0" in data:
         return b"\0"
     return b"".join(line + b"\n" for line in _LINE_END.split(data) if b"DO_NOT_TRACK" in line)
 
 
 def _documents(files: Files, paths: Paths) -> tuple[dict[str, File], bool]:
-    """The license and what was put beside it, and whether anything of it may not be read by this user."""
+    """Returns the license and what was put beside it, and whether anything of it may not be read by this user."""
     found: dict[str, File] = {}
     unreadable = False
     try:
@@ -313,7 +319,7 @@ def _documents(files: Files, paths: Paths) -> tuple[dict[str, File], bool]:
 
 
 def _kept(files: Files, paths: Paths) -> tuple[dict[str, bytes], bool]:
-    """The installed bundle and the key, and whether this user may not read one of them."""
+    """Returns the installed bundle and the key, and whether this user may not read one of them."""
     found: dict[str, bytes] = {}
     for path in (paths.bundle, paths.activation_key):
         data = _readable(files, path, MAX_DOCUMENT_BYTES)
@@ -325,7 +331,10 @@ def _kept(files: Files, paths: Paths) -> tuple[dict[str, bytes], bool]:
 
 
 def _answers(files: Files, paths: Paths, root: Root) -> Iterator[tuple[str, bytes]]:
-    """What this server was answered last, where this user may read it; the roots at least as far as they are known."""
+    """Yields what this server was answered last, where this user may read it.
+
+    The roots at least as far as they are known.
+    """
     lists = {status_word(shard): paths.status_shard(shard) for shard in range(SHARDS)}
     kept = {"roots": paths.roots, **lists, "advisories": paths.advisories}
     for word, path in kept.items():

@@ -27,7 +27,7 @@ _PLACE: Final = re.compile(r'sun_path=@?"((?:[^"\\]|\\.)*)"')
 
 
 def available() -> str | None:
-    """None where strace can be used, else why not: `strace_absent` or `strace_refused`."""
+    """Tells why strace cannot be used, None where it can: `strace_absent` or `strace_refused`."""
     if shutil.which(PROGRAM) is None:
         return "strace_absent"
     try:

@@ -74,7 +74,7 @@ def _warden(task: ScenarioTask) -> dict[str, Json]:
 
 
 def _layout(task: ScenarioTask, ground: ScenarioFiles) -> Layout:
-    """The raw control is about the network alone."""
+    """Returns the layout; the raw control is about the network alone."""
     if task.scenario == RAW:
         return Layout(hosts=ground.addresses)
     return simulate.layout(Path(task.folder), ground.addresses)
@@ -102,7 +102,10 @@ def _watched(task: ScenarioTask, ground: ScenarioFiles, heard: Listener) -> dict
 
 
 def _environment(scenario: Scenario, folder: Path) -> dict[str, str]:
-    """The daemon's. What this shell says against being tracked counts as things stand, and nowhere else."""
+    """Returns the daemon's environment.
+
+    What this shell says against being tracked counts as things stand, and nowhere else.
+    """
     kept = environment.select(os.environ, user_folders=True) | simulate.user_folders(simulate.installed_paths(folder))
     if scenario is Scenario.AS_IT_STANDS:
         return kept
@@ -110,7 +113,7 @@ def _environment(scenario: Scenario, folder: Path) -> dict[str, str]:
 
 
 def _replies(folder: Path) -> dict[str, CannedReply]:
-    """This server's own kept documents; the authority that could sign others is not here. A report is accepted."""
+    """Returns this server's own kept documents; the authority that could sign others is not here. A report is accepted."""
     answers = {
         get.path: CannedReply(status="200 OK", content_type=get.content_type, body=file.read_bytes())
         for get in EVERY_GET.values()

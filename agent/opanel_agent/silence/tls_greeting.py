@@ -43,7 +43,7 @@ def split(record: bytes) -> tuple[bytes, bytes]:
 
 
 def reference(host: str) -> bytes:
-    """The shape of what this library says to a host by itself."""
+    """Returns the shape of what this library says to a host by itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = context.wrap_bio(incoming, outgoing, server_hostname=host)
@@ -53,14 +53,14 @@ def reference(host: str) -> bytes:
 
 
 def unchanged(drawn: Sequence[bytes]) -> int:
-    """How many random bytes are the same in every greeting; 0 where there are too few to tell."""
+    """Tells how many random bytes are the same in every greeting; 0 where there are too few to tell."""
     if len(drawn) < ENOUGH:
         return 0
     return sum(len(set(column)) == 1 for column in zip(*drawn, strict=False))
 
 
 def is_name(host: str) -> bool:
-    """Whether a host is a name, which a greeting tells."""
+    """Tells whether a host is a name, which a greeting tells."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -68,7 +68,7 @@ class SkippingEpoll:
         return getattr(self._real, name)
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
-        """As epoll's. Returns without an event where the wait was skipped."""
+        """Polls as epoll does. Returns without an event where the wait was skipped."""
         ready: list[tuple[int, int]] = self._real.poll(0, maxevents)
         if ready or timeout == 0:
             return ready
@@ -147,7 +147,7 @@ def _move_time(clock: SharedClock) -> None:
 
 
 def _move_datetime() -> None:
-    """`datetime.now` asks the kernel itself, and its class is not to be changed: another takes its place."""
+    """Moves `datetime.now`, which asks the kernel itself, and its class is not to be changed: another takes its place."""
     import datetime as dt
 
     real = dt.datetime

@@ -23,7 +23,7 @@ def adopt() -> None:
 
 
 def children() -> frozenset[int]:
-    """The processes whose parent is this one, and which have not ended."""
+    """Returns the processes whose parent is this one, and which have not ended."""
     return frozenset(_children(os.getpid()))
 
 

@@ -50,7 +50,7 @@ def _silence(terminal: int) -> None:
 
 
 def _converse(terminal: int, ends_at: float) -> None:
-    """Until whoever has the terminal has left it."""
+    """Converses until whoever has the terminal has left it."""
     shown = b""
     while time.monotonic() < ends_at:
         if select.select([terminal], [], [], QUIET_S)[0]:

@@ -51,7 +51,7 @@ class Unlived(Exception):
 
 
 def installed_paths(folder: Path) -> Paths:
-    """Where the installed programs will look: a system installation's constants, else folders of the scenario's."""
+    """Tells where the installed programs will look: a system installation's constants, else folders of the scenario's."""
     if installation.is_system():
         return find()
     home = folder / "home"
@@ -65,7 +65,7 @@ def installed_paths(folder: Path) -> Paths:
 
 
 def user_folders(paths: Paths) -> dict[str, str]:
-    """The variables by which a user installation finds its folders."""
+    """Returns the variables by which a user installation finds its folders."""
     if paths.system:
         return {}
     return {
@@ -76,7 +76,7 @@ def user_folders(paths: Paths) -> dict[str, str]:
 
 
 def layout(folder: Path, hosts: Mapping[str, tuple[str, str]]) -> Layout:
-    """What has to be mounted for a life in `folder`, whose clock and list of starts are made."""
+    """Returns what has to be mounted for a life in `folder`, whose clock and list of starts are made."""
     (folder / CLOCK_FILE).write_bytes(bytes(SIZE))
     (folder / STARTS_FILE).touch()
     (folder / BOOT_FILE).write_text(f"{uuid.uuid4()}\n", "ascii")
@@ -106,7 +106,9 @@ def keep(folder: Path) -> None:
 
 
 def live(program: Program, days: int, deadline_s: float, scenario: Scenario, heard: Callable[[], int]) -> Month:
-    """One scenario's days. But as it stands, something is there to report: where that is denied it must not leave either.
+    """Lives one scenario's days. But as it stands, something is there to report.
+
+    Where that is denied it must not leave either.
 
     `heard` says how many connections the listener has had.
     """
@@ -123,7 +125,7 @@ def live(program: Program, days: int, deadline_s: float, scenario: Scenario, hea
 
 
 def starts(folder: Path) -> dict[int, str]:
-    """Which process was which: all that a person types is a command."""
+    """Returns which process was which: all that a person types is a command."""
     found: dict[int, str] = {}
     for line in (folder / STARTS_FILE).read_text("utf-8", "replace").splitlines():
         pid, _, word = line.partition(" ")
@@ -249,7 +251,7 @@ class Life:
         return [pid for pid, name in starts(self._program.folder).items() if name == DAEMON][-1]
 
     def _stop(self) -> None:
-        """As the unit stops it. Raises TimeoutError where it does not end."""
+        """Stops it as the unit does. Raises TimeoutError where it does not end."""
         os.kill(self._daemon(), signal.SIGTERM)
         ends_at = time.monotonic() + STOP_S
         while self._started is not None and os.waitpid(self._started, os.WNOHANG) == (0, 0):
@@ -264,6 +266,6 @@ class Life:
 
 
 def _threads(pid: int) -> int:
-    """How many threads a process has; it waits, so this is one where nothing else waits beside it."""
+    """Tells how many threads a process has; it waits, so this is one where nothing else waits beside it."""
     text = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
     return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Threads:")), 0)

@@ -124,7 +124,7 @@ done
 
 
 def commands_in(lines: Iterable[Line]) -> frozenset[tuple[str, ...]]:
-    """The rows of the table of commands that lines use, each by its words."""
+    """Returns the rows of the table of commands that lines use, each by its words."""
     known = {command.words for command in COMMANDS}
     found = set()
     for line in lines:
@@ -140,11 +140,11 @@ def completion_file(prefixes: Iterable[Path]) -> Path | None:
 
 
 def tab_command(bash: str, file: Path) -> list[str]:
-    """What completes each line of its standard input in a shell that has loaded that file."""
+    """Returns what completes each line of its standard input in a shell that has loaded that file."""
     return [bash, "--noprofile", "--norc", "-c", _TAB, bash, str(file)]
 
 
 def tab_input() -> bytes:
-    """The words of every group and command, a line each."""
+    """Returns the words of every group and command, a line each."""
     typed = {command.words[:size] for command in COMMANDS for size in range(len(command.words) + 1)}
     return b"".join(" ".join((NAME, *words)).encode() + b"\n" for words in sorted(typed))

@@ -47,11 +47,11 @@ class Program:
     traced: bool
 
     def process(self, word: str) -> list[str]:
-        """One of the processes, as the units start it."""
+        """Returns one of the processes, as the units start it."""
         return self.watched([sys.executable, "-I", "-m", "opanel_agent", word])
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """A command as it is typed: by the installed file, where there is one."""
+        """Returns a command as it is typed: by the installed file, where there is one."""
         file = entry()
         return self.watched([*([sys.executable, "-I", "-m", "opanel_agent"] if file is None else [str(file)]), *words])
 
@@ -60,7 +60,7 @@ class Program:
 
 
 def entry() -> Path | None:
-    """The file by which this installation's commands are started; None where it was not installed as one."""
+    """Returns the file by which this installation's commands are started; None where it was not installed as one."""
     python = f"#!{sys.executable}"
     for file in (Path(sys.executable).with_name(NAME), Path("/usr/bin") / NAME):
         try:
@@ -74,7 +74,7 @@ def entry() -> Path | None:
 
 
 def shell() -> str | None:
-    """Where bash is, in which completion runs."""
+    """Tells where bash is, in which completion runs."""
     return shutil.which(typed_lines.COMPLETION, path=environment.PATH)
 
 
@@ -159,7 +159,7 @@ class Typist:
         ).status
 
     def _fields(self) -> dict[str, str]:
-        """What the braces of a line are filled with; an id only where something of its kind waits or waited."""
+        """Returns what the braces of a line are filled with; an id only where something of its kind waits or waited."""
         held = (*server_copy.FILES.names(self._paths.held), *server_copy.FILES.names(self._paths.sent))
         reports = {
             field: next((name.partition(".")[0] for name in held if name.startswith(f"{field}-")), None)
@@ -179,7 +179,7 @@ class Typist:
         return found | {field: name for field, name in reports.items() if name is not None}
 
     def _license(self) -> Path:
-        """This server's, else a file that is none and is refused."""
+        """Returns this server's, else a file that is none and is refused."""
         for file in (self._paths.bundle, self._paths.license):
             if file.exists():
                 return file
