@@ -21,11 +21,11 @@ class Clock(Protocol):
     """This machine's clocks, in whole seconds."""
 
     def read(self) -> ClockReading:
-        """One reading of both."""
+        """Makes one reading of both."""
         ...
 
     def read_wall(self) -> Wall:
-        """The wall clock alone: all that fetch and courier need, who see no boot id."""
+        """Reads the wall clock alone: all that fetch and courier need, who see no boot id."""
         ...
 
 

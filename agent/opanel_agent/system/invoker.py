@@ -41,5 +41,8 @@ def _variables(process: Path) -> dict[str, str]:
 
 
 def _parent(process: Path) -> int:
-    """The fourth field of proc_pid_stat(5); the second, a name, may hold any byte but ends with the last bracket."""
+    """Returns the fourth field of proc_pid_stat(5).
+
+    The second, a name, may hold any byte but ends with the last bracket.
+    """
     return int((process / "stat").read_bytes().rpartition(b")")[2].split()[1])

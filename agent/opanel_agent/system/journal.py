@@ -75,7 +75,7 @@ class Journal:
         self._address = address if _is_stream(environment.get("JOURNAL_STREAM", ""), stderr) else ""
 
     def write(self, event: str, *, level: str = "info", message: str = "", **fields: object) -> None:
-        """One event. Without a `message` its text is the line that stderr would get, less the priority."""
+        """Writes one event. Without a `message` its text is the line that stderr would get, less the priority."""
         if self._address and self._send(entry(event, level, message, fields)):
             return
         log.log_event(event, level=level, **fields)

@@ -45,7 +45,7 @@ def log_event(event: str, *, level: str = "info", **fields: object) -> None:
 
 
 def render(level: str, event: str, fields: Mapping[str, object]) -> str:
-    """The line, without its end."""
+    """Returns the line, without its end."""
     return (
         f"<{priority(level)}>{format_event(event, fields)}"
         if "JOURNAL_STREAM" in os.environ
@@ -54,12 +54,12 @@ def render(level: str, event: str, fields: Mapping[str, object]) -> str:
 
 
 def format_event(event: str, fields: Mapping[str, object]) -> str:
-    """The line's text. A value can neither break the line nor pass for another field."""
+    """Returns the line's text. A value can neither break the line nor pass for another field."""
     return " ".join([f"event={_value(event)}", *(f"{name}={_value(value)}" for name, value in fields.items())])
 
 
 def priority(level: str) -> int:
-    """As sd-daemon(3) counts them."""
+    """Returns the priority, as sd-daemon(3) counts them."""
     return _PRIORITIES.get(level, 6)
 
 
@@ -75,7 +75,7 @@ def write(text: str) -> None:
 
 
 def get(**bound: object) -> "FilteringBoundLogger":
-    """A structlog logger that writes the same lines, with `bound` on each."""
+    """Returns a structlog logger that writes the same lines, with `bound` on each."""
     import structlog  # costs 10 MB and 100 ms: never in the daemon
 
     structlog.configure(

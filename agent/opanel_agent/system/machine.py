@@ -71,11 +71,14 @@ class Machine(Protocol):
     """Collects facts of a machine. Tests replace it."""
 
     def components(self) -> Components:
-        """Raw values by component type; a type that this machine does not tell is missing. Without the agent's key."""
+        """Returns raw values by component type; a type that this machine does not tell is missing.
+
+        Without the agent's key.
+        """
         ...
 
     def facts(self, names: Collection[str], *, panel_version_file: Path | None) -> Mapping[str, str]:
-        """Those of `names` that a machine knows, each already as coarse as a report may say it."""
+        """Returns those of `names` that a machine knows, each already as coarse as a report may say it."""
         ...
 
 
@@ -183,14 +186,14 @@ class LocalMachine:
         return fingerprint.os_release(self._text("etc/os-release") or self._text("usr/lib/os-release"))
 
     def _install_channel(self) -> str:
-        """As install.sh and packages lay their code (docs/ARCHITECTURE.md, "On disk")."""
+        """Tells the channel as install.sh and packages lay their code (docs/ARCHITECTURE.md, "On disk")."""
         code = self._code.resolve()
         if code.is_relative_to("/opt/opanel-agent"):
             return "package" if (self._root / _PACKAGE_MARK).is_file() else "installer"
         return "package" if code.is_relative_to("/usr") else "user"
 
     def _hints(self) -> fingerprint.Hints:
-        """What systemd-detect-virt(1) looks at, as far as it is readable without root."""
+        """Returns what systemd-detect-virt(1) looks at, as far as it is readable without root."""
         marks = ("run/systemd/container", ".dockerenv", "run/.containerenv")
         maker = [self._text(f"sys/class/dmi/id/{name}") for name in ("sys_vendor", "product_name")]
         openvz = (self._root / "proc/vz").exists() and not (self._root / "proc/bc").exists()
@@ -218,7 +221,7 @@ class LocalMachine:
         return None if text == "absent" else text  # SetCredential= says so where the machine has no DMI
 
     def _mounts(self) -> list[_Mount]:
-        """The lines of mountinfo that can be understood (proc_pid_mountinfo(5))."""
+        """Returns the lines of mountinfo that can be understood (proc_pid_mountinfo(5))."""
         path = self._root / "proc/self/mountinfo"
         text = self._read(path, MAX_MOUNTINFO_BYTES) or ""
         lines = (line.split(" ") for line in text.split("\n"))
@@ -232,7 +235,7 @@ class LocalMachine:
         return mounts
 
     def _root_devices(self) -> tuple[str, ...]:
-        """`major:minor` of what is mounted at /, the last such line being on top, and of the other members of a pool."""
+        """Returns `major:minor` of what is mounted at /, by the last such line, and of the other members of a pool."""
         roots = [mount for mount in self._mounts() if mount.place == "/"]
         if not roots:
             return ()
@@ -245,7 +248,7 @@ class LocalMachine:
         return self._btrfs_members(root.source) if root.source.startswith("/dev/") else ()
 
     def _btrfs_members(self, source: str) -> tuple[str, ...]:
-        """The device that the mount names, and the others of its file system, of which the kernel names any."""
+        """Returns the device that the mount names, and the others of its file system, of which the kernel names any."""
         named = self._block_named(source.removeprefix("/dev/"))
         if named is None:
             return ()
@@ -255,7 +258,7 @@ class LocalMachine:
         return tuple(dict.fromkeys(device for device in devices if device))
 
     def _block_named(self, name: str) -> Path | None:
-        """The block device with this name below /dev; one of the device mapper's has two."""
+        """Returns the block device with this name below /dev; one of the device mapper's has two."""
         blocks = self._root / "sys/class/block"
         mapped = name.removeprefix("mapper/")
         if mapped == name:
@@ -263,7 +266,7 @@ class LocalMachine:
         return next((each for each in self._entries(blocks) if self._read(each / "dm/name") == mapped), None)
 
     def _pool_members(self, pool: str) -> tuple[str, ...]:
-        """The devices that udev found to be of this ZFS pool; the kernel tells nobody but root."""
+        """Returns the devices that udev found to be of this ZFS pool; the kernel tells nobody but root."""
         known = [
             each.name.removeprefix("b") for each in self._entries(self._root / "run/udev/data") if each.name[0] == "b"
         ]
@@ -274,7 +277,7 @@ class LocalMachine:
         return (self._udev(devices[0], "ID_FS_UUID") or self._by_uuid(devices[0])) if devices else None
 
     def _by_uuid(self, device: str) -> str | None:
-        """Outside of the sandbox, and where udev keeps no database: the links that it or mdev made."""
+        """Finds a device outside of the sandbox, and where udev keeps no database: the links that it or mdev made."""
         block = self._block(device)
         for link in self._entries(self._root / "dev/disk/by-uuid"):
             if block is not None and link.is_symlink() and link.readlink().name == block.name:
@@ -282,7 +285,7 @@ class LocalMachine:
         return None
 
     def _disk_names(self, devices: Sequence[str]) -> list[str]:
-        """The names of the disks below /: the preferred one of each, sorted, then every other that one has.
+        """Returns the names of the disks below /: the preferred one of each, sorted, then every other that one has.
 
         Sorted, because the order of the disks may change at a boot. Each may be what an activation was bound to.
         """
@@ -294,7 +297,10 @@ class LocalMachine:
         return [*preferred, *others]
 
     def _names_of(self, disk: Path) -> list[str]:
-        """The kernel's names first, then udev's: either may write a number in another way one day, or not at all."""
+        """Returns the kernel's names first, then udev's.
+
+        Either may write a number in another way one day, or not at all.
+        """
         order = _NVME_NAMES if disk.name.startswith("nvme") else _DISK_NAMES
         names = [text for name in order if (text := self._read(disk / name))]
         device = self._read(disk / "dev")
@@ -316,7 +322,7 @@ class LocalMachine:
         return self._read(self._root / path)
 
     def _read(self, path: Path, max_bytes: int = MAX_BYTES) -> str | None:
-        """The text of a small file, or None where it is not there, not ours to read, or no text."""
+        """Returns the text of a small file, or None where it is not there, not ours to read, or no text."""
         try:
             with path.open("rb") as file:
                 text = file.read(max_bytes).decode("utf-8").strip(" \t\r\n\0")
@@ -333,7 +339,7 @@ class LocalMachine:
             return []
 
     def _resolved(self, path: Path) -> Path | None:
-        """The path without links; None where nothing is there, or cannot be looked at."""
+        """Returns the path without links; None where nothing is there, or cannot be looked at."""
         try:
             return path.resolve(strict=True)
         except (OSError, RuntimeError) as failed:  # links in a circle
@@ -341,7 +347,7 @@ class LocalMachine:
             return None
 
     def _disks(self, block: Path) -> Iterator[Path]:
-        """The whole disks under a partition, a mapped device or an array."""
+        """Yields the whole disks under a partition, a mapped device or an array."""
         if self._resolved(block / "partition"):
             yield from self._disks(block.parent)
             return
@@ -373,7 +379,7 @@ def _collected(name: str, read: Callable[[], T]) -> T | None:
 
 
 def app_specific(machine_id: bytes, app_id: bytes = APP_ID) -> str:
-    """What sd_id128_get_machine_app_specific(3) returns: nobody can go back from it to the machine id."""
+    """Returns what sd_id128_get_machine_app_specific(3) returns: nobody can go back from it to the machine id."""
     digest = bytearray(hmac.new(machine_id, app_id, hashlib.sha256).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x40
     digest[8] = digest[8] & 0x3F | 0x80

@@ -259,7 +259,7 @@ def _fork(command: Sequence[str], environment: Mapping[str, str], streams: Strea
 def _become(
     command: Sequence[str], environment: Mapping[str, str], streams: Streams, identity: Credentials, failures: int
 ) -> NoReturn:
-    """In the child: gives up its rights before the first instruction of the program. Never returns."""
+    """Gives up, in the child, its rights before the first instruction of the program. Never returns."""
     try:
         os.setsid()
         os.umask(0o077)

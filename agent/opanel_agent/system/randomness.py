@@ -10,11 +10,11 @@ class RandomSource(Protocol):
     """Draws random numbers. Tests replace it."""
 
     def token_bytes(self, count: int) -> bytes:
-        """`count` unpredictable octets, fit for keys and salts."""
+        """Returns `count` unpredictable octets, fit for keys and salts."""
         ...
 
     def random(self) -> float:
-        """A number in [0, 1), for times that nobody should be able to foresee."""
+        """Returns a number in [0, 1), for times that nobody should be able to foresee."""
         ...
 
 

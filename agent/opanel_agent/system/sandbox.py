@@ -33,7 +33,7 @@ class Sandbox(Protocol):
     """Tests the sandbox of this process. Tests replace it."""
 
     def missing(self) -> tuple[str, ...]:
-        """The codes of the walls that do not hold, `missing.<code>` in the catalogs; () when all do."""
+        """Returns the codes of the walls that do not hold, `missing.<code>` in the catalogs; () when all do."""
         ...
 
 
@@ -46,7 +46,7 @@ def _opens(family: int) -> bool:
 
 
 def _maps_code() -> bool:
-    """Memory that can be written and run: what an exploit wants."""
+    """Returns memory that can be written and run: what an exploit wants."""
     try:
         mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
     except OSError:
@@ -55,7 +55,7 @@ def _maps_code() -> bool:
 
 
 def _sets_priority() -> bool:
-    """One of the calls that the filter refuses and every process may make otherwise: to stay as it is."""
+    """Returns one of the calls that the filter refuses and every process may make otherwise: to stay as it is."""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0))
     except OSError:
@@ -92,7 +92,7 @@ class LocalSandbox:
     # the walls, each True where it holds; OSError, ValueError or IndexError where it cannot be looked at
 
     def network_namespace(self) -> bool:
-        """Not /sys/class/net: on systemd 252 it shows the host's (measured)."""
+        """Returns not /sys/class/net: on systemd 252 it shows the host's (measured)."""
         lines = (self._root / "proc/self/net/dev").read_text("ascii").splitlines()[2:]
         return {line.partition(":")[0].strip() for line in lines} == {"lo"}
 
@@ -139,11 +139,11 @@ class LocalSandbox:
         return self._names("dev") <= DEVICES
 
     def processes(self) -> bool:
-        """Of others: /proc/1 is always there, and never ours."""
+        """Returns of others: /proc/1 is always there, and never ours."""
         return not (self._root / "proc/1").exists()
 
     def temporary_files(self) -> bool:
-        """Whether the folders are mounted there that systemd makes for one service (proc_pid_mountinfo(5))."""
+        """Tells whether the folders are mounted there that systemd makes for one service (proc_pid_mountinfo(5))."""
         lines = (self._root / "proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
         private = {fields[4] for fields in (line.split(" ") for line in lines) if "/systemd-private-" in fields[3]}
         return {"/tmp", "/var/tmp"} <= private  # noqa: S108 - the places
@@ -170,7 +170,7 @@ WALLS: Final[Mapping[str, Callable[[LocalSandbox], bool]]] = {
 
 
 def _holds(wall: Callable[[LocalSandbox], bool], cage: LocalSandbox) -> bool:
-    """What cannot be looked at, or is told in another form, is not known to hold."""
+    """Returns what cannot be looked at, or is told in another form, is not known to hold."""
     try:
         return wall(cage)
     except (OSError, ValueError, IndexError):

@@ -74,7 +74,7 @@ class LocalTerminal:
             raise Storage(Fault.IO_FAILED, "input_failed") from exc
 
     def close(self) -> None:
-        """A command lets its own process end do this."""
+        """Closes the terminal; a command lets its own process's end do this."""
         self._reading.close()
         self._writing.close()
 
@@ -87,7 +87,7 @@ class LocalTerminal:
 
 
 def find(stdin: BinaryIO | None, session: str = SESSION) -> LocalTerminal | None:
-    """The terminal of this session, else stdin's; None where nobody can be asked."""
+    """Returns the terminal of this session, else stdin's; None where nobody can be asked."""
     found = _open(session)
     if found is None and stdin is not None and stdin.isatty():
         found = _open(f"/dev/fd/{stdin.fileno()}")

@@ -36,7 +36,7 @@ class Consents(Protocol):
     """Reads consent. Tests replace it."""
 
     def read(self) -> ConsentReading:
-        """What stands now. Never fails: what cannot be read is refused, and that denies."""
+        """Returns what stands now. Never fails: what cannot be read is refused, and that denies."""
         ...
 
 
@@ -86,7 +86,9 @@ class LocalConsents:
             return parse(data)
 
     def _policies(self) -> tuple[tuple[Policy, ...], dict[Path, Misconfigured], tuple[str, ...]]:
-        """The good ones; by path what is wrong with the others, as one fault does not take back another's "no"; the ignored.
+        """Returns the good policies; by path what is wrong with the others; and the ignored.
+
+        One fault does not take back another's "no".
 
         What may be meant as a policy and cannot be read as one denies everything: nobody knows what it was meant to deny.
         """
@@ -123,7 +125,10 @@ class LocalConsents:
                 yield parse_policy(data, escape(str(path)))
 
     def _in_doubt(self, path: Path) -> Iterator[Signal]:
-        """Where a refused file may ask not to be tracked. That can only narrow: whose it is, or a link, does not matter."""
+        """Yields where a refused file may ask not to be tracked. That can only narrow.
+
+        Whose it is, or a link, does not matter.
+        """
         try:
             data = self._files.read(path, max_bytes=MAX_BYTES, follow=True)
         except AgentError:
@@ -148,7 +153,7 @@ def _refused(path: Path, fault: AgentError) -> Misconfigured:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """A fault inside the file says which file it is."""
+    """Makes a fault inside the file say which file it is."""
     try:
         yield
     except Misconfigured as fault:

@@ -33,7 +33,7 @@ class OptOuts(Protocol):
     """Reads opt-outs. Tests replace it."""
 
     def read(self) -> Signals:
-        """Every signal that stands now. Never fails: what cannot be read is a signal."""
+        """Returns every signal that stands now. Never fails: what cannot be read is a signal."""
         ...
 
 
@@ -111,7 +111,7 @@ def in_text(text: str, place: str) -> Iterator[Signal]:
 
 
 def _shown(line: str, name: str) -> str:
-    """The assignment as it stands, or only the name where the line is odd: it may hold other programs' secrets."""
+    """Returns the assignment as it stands, or only the name where the line is odd: it may hold other programs' secrets."""
     assignment = re.fullmatch(_ASSIGNMENT, line)
     return escape(assignment[1]) if assignment else name
 

@@ -60,7 +60,7 @@ def _mount_points(files: Files, path: Path, column: int) -> Iterator[Path]:
 
 
 def _unit(place: Path) -> str:
-    """The name of a path's mount unit (systemd.unit(5), "String escaping for inclusion in unit names")."""
+    """Returns the name of a path's mount unit (systemd.unit(5), "String escaping for inclusion in unit names")."""
     text = str(place).strip("/")
     escaped = "-".join(
         re.sub(

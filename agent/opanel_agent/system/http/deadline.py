@@ -8,7 +8,7 @@ class Deadline:
     """A moment on the monotonic clock by which a request has to be over."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`seconds` from now."""
+        """Ends `seconds` from now."""
         self._clock = clock
         self._ends_at = clock() + seconds
 

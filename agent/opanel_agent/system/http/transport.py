@@ -70,7 +70,7 @@ class HttpxTransport:
         no_proxy: Sequence[str] = (),
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`proxy` and `no_proxy` as the settings have admitted them; `wall` reads a Retry-After that is a date."""
+        """Takes `proxy` and `no_proxy` as the settings have admitted them; `wall` reads a Retry-After that is a date."""
         self._ca_file = ca_file
         self._proxy = None if proxy is None else Proxy.parse(proxy)
         self._no_proxy = no_proxy
@@ -159,7 +159,10 @@ def _speaks_tls(sealed: Sealed, context: RequestContext) -> bool:
 
 
 def _judge_length(sealed: Sealed) -> None:
-    """Before connecting: h11 would notice only after the head had left, and httpx passes its error on as it is."""
+    """Judges the length before connecting.
+
+    h11 would notice only after the head had left, and httpx passes its error on as it is.
+    """
     declared = [text for name, text in sealed.headers if name.lower() == "content-length"]
     if declared != ([str(len(sealed.body))] if sealed.method == "POST" else []):
         raise Bug(Reason.INTERNAL, "request_malformed")
@@ -223,7 +226,7 @@ def _receive(stream: Stream, sealed: Sealed, timeout_s: float) -> Received:
 
 
 def _request(sealed: Sealed) -> httpx.Request:
-    """For httpcore the scheme is http: the stream that it gets is already secured."""
+    """Returns the request for httpcore, whose scheme is http: the stream that it gets is already secured."""
     parts = urlsplit(sealed.url)
     return httpx.Request(
         sealed.method,

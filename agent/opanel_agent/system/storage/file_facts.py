@@ -22,11 +22,11 @@ class FileInspector(Protocol):
     """Every method raises Storage where the kernel does not let us look."""
 
     def look(self, path: Path) -> PathFacts | None:
-        """What lies there; None where nothing does."""
+        """Returns what lies there; None where nothing does."""
         ...
 
     def names(self, directory: Path) -> tuple[str, ...]:
-        """What a folder holds, sorted; () where there is none."""
+        """Returns what a folder holds, sorted; () where there is none."""
         ...
 
     def space(self, path: Path) -> DiskSpace | None:
@@ -34,7 +34,7 @@ class FileInspector(Protocol):
         ...
 
     def user(self, name: str) -> tuple[int, frozenset[int]] | None:
-        """The uid and the gids of a user; None where there is no such user."""
+        """Returns the uid and the gids of a user; None where there is no such user."""
         ...
 
 

@@ -45,7 +45,7 @@ class Files(Protocol):
     def read(
         self, path: Path, *, max_bytes: int, owners: frozenset[int] | None = None, follow: bool = False
     ) -> bytes | None:
-        """The whole content, or None when nothing is there.
+        """Returns the whole content, or None when nothing is there.
 
         Raises Unreadable where it is there and cannot be read (EIO, EACCES). Raises Misconfigured for anything but a
         regular file of at most `max_bytes`; with `owners` also when the file or its directory belongs to another
@@ -88,7 +88,7 @@ class Files(Protocol):
         ...
 
     def stamp(self, path: Path) -> str:
-        """What differs once the file or folder was changed (`system.file_stamp`). Never raises."""
+        """Returns what differs once the file or folder was changed (`system.file_stamp`). Never raises."""
         ...
 
     def make_dir(self, path: Path, *, mode: int = 0o700) -> None:
@@ -352,7 +352,7 @@ def _judge(path: Path, found: os.stat_result, owners: frozenset[int] | None) -> 
 
 
 def _judge_directories(path: Path, owners: frozenset[int]) -> None:
-    """Who can write a directory can replace what is in it, unless its sticky bit says otherwise (/tmp).
+    """Judges who can write a directory, for he can replace what is in it, unless its sticky bit says otherwise (/tmp).
 
     Its owner always can. In a user namespace root's own directories show as the overflow uid, which owns nothing there.
     """
@@ -367,7 +367,7 @@ def _judge_directories(path: Path, owners: frozenset[int]) -> None:
 
 
 def _unmapped_uids() -> frozenset[int]:
-    """The overflow uid inside of a user namespace that does not map every uid; none outside of one.
+    """Returns the overflow uid inside of a user namespace that does not map every uid; none outside of one.
 
     None as well where the kernel does not tell, this time: who owns a folder is then judged as outside of one.
     """
@@ -403,7 +403,7 @@ def _end_of_whole_lines(fd: int) -> int:
 
 
 def _open_to_lock(path: Path) -> int:
-    """The lock file, or, where the file system takes no new file, the one that is there, else its folder."""
+    """Returns the lock file, or, where the file system takes no new file, the one that is there, else its folder."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as exc:
@@ -435,7 +435,7 @@ def _refused(detail: str, path: Path) -> Misconfigured:
 
 
 def _not_opened(path: Path, exc: OSError) -> AgentError:
-    """A symbolic link (ELOOP), a socket or a dead FIFO (ENXIO) is not a file of ours; the rest is the machine's."""
+    """Returns a symbolic link (ELOOP), a socket or a dead FIFO (ENXIO) is not a file of ours; the rest is the machine's."""
     if exc.errno in (errno.ELOOP, errno.ENXIO):
         return _refused("file_type", path)
     return _not_read(path, exc)

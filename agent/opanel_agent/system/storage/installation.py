@@ -27,7 +27,10 @@ DAEMON_LOCK: Final = "daemon.lock"
 
 
 def is_system(code: str = CODE) -> bool:
-    """Of the installation that `code`, a file of this package, belongs to. Raises OSError."""
+    """Tells whether it is a system installation: the one that `code`, a file of this package, belongs to.
+
+    Raises OSError.
+    """
     real = os.path.realpath(code)
     return belongs_to_system(real, os.stat(real).st_uid)
 
@@ -38,7 +41,7 @@ def belongs_to_system(code: str, code_owner: int) -> bool:
 
 
 def runtime_of_session(uid: int) -> str | None:
-    """A user installation's runtime directory; None without a login session (cron, a container, su).
+    """Returns a user installation's runtime directory; None without a login session (cron, a container, su).
 
     Not platformdirs: its newest falls back to /tmp with a warning, its older ones to what does not exist.
     """

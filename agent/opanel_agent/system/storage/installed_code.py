@@ -86,11 +86,11 @@ class InstalledCode(Protocol):
         ...
 
     def manifest(self) -> bytes | None:
-        """The manifest's bytes; None where there is none."""
+        """Returns the manifest's bytes; None where there is none."""
         ...
 
     def survey(self, layout: InstallLayout) -> CodeSurvey:
-        """What lies at the paths of a layout, and beside them."""
+        """Returns what lies at the paths of a layout, and beside them."""
         ...
 
 
@@ -170,7 +170,7 @@ class LocalInstalledCode:
     # ---- libraries
 
     def _of_wheels(self, folder: str, pins: set[str]) -> dict[str, str]:
-        """What the libraries have to be: the files of each pinned wheel that is installed here."""
+        """Returns what the libraries have to be: the files of each pinned wheel that is installed here."""
         wanted: dict[str, str] = {}
         for path in sorted(self._at(folder).glob("*.whl")):
             data = path.read_bytes()
@@ -179,7 +179,7 @@ class LocalInstalledCode:
         return wanted
 
     def _of_wheel(self, data: bytes) -> dict[str, str]:
-        """The modules of a wheel, by path; {} for one that is for another Python, or not installed at all."""
+        """Returns the modules of a wheel, by path; {} for one that is for another Python, or not installed at all."""
         with zipfile.ZipFile(io.BytesIO(data)) as wheel:
             names = [name for name in wheel.namelist() if not name.endswith("/")]
             note = next(name for name in names if re.fullmatch(r"[^/]+\.dist-info/WHEEL", name))
@@ -204,7 +204,7 @@ class LocalInstalledCode:
         return found
 
     def _unnamed(self, path: Path, wanted: Mapping[str, str], seen: Mapping[str, str]) -> str | None:
-        """What a file is that no manifest names; None for one that Python does not run."""
+        """Returns what a file is that no manifest names; None for one that Python does not run."""
         if path.parent.name == _CACHE and path.suffix == ".pyc":
             name, _, tag = path.stem.partition(".")
             source = path.parent.parent / f"{name}.py"
@@ -249,7 +249,7 @@ def _what_lies_at(path: Path) -> str | None:
 
 
 def _files_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder with its files and links; a link to a folder is a file here, and not entered."""
+    """Yields each folder with its files and links; a link to a folder is a file here, and not entered."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -259,7 +259,10 @@ def _files_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _place_of(name: str) -> str | None:
-    """Where a member of a wheel lies below the folder of modules; None for what is no module (wheel format, "data")."""
+    """Tells where a member of a wheel lies below the folder of modules.
+
+    None for what is no module (wheel format, "data").
+    """
     top, _, rest = name.partition("/")
     if top.endswith(".dist-info"):
         return None
@@ -284,7 +287,7 @@ def _says_the_same(compiled: Path, source: Path) -> bool:
 
 
 def _standard_library() -> Iterator[str]:
-    """Where Python finds its own library, as one archive too, whether that is there or not."""
+    """Yields where Python finds its own library, as one archive too, whether that is there or not."""
     for name in ("stdlib", "platstdlib"):
         yield from (sysconfig.get_path(name), f"{sysconfig.get_path(name)}/lib-dynload")
     archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"

@@ -122,7 +122,7 @@ class Paths(NamedTuple):
         return self.status_shard(0)
 
     def status_shard(self, shard: int) -> Path:
-        """The last accepted list of a shard."""
+        """Returns the last accepted list of a shard."""
         return self.state_dir / ("status-list.jwt" if shard == 0 else f"status-list.{shard}.jwt")
 
     @property
@@ -251,7 +251,7 @@ class Paths(NamedTuple):
 
 
 def find(code: str = installation.CODE) -> Paths:
-    """The paths of the installation that `code`, a file of this package, belongs to."""
+    """Returns the paths of the installation that `code`, a file of this package, belongs to."""
     if installation.is_system(code):
         return Paths(
             system=True,

@@ -31,19 +31,19 @@ class Resources:
         return Catalog(sheets=_SheetsOnDemand(self._place / "fields"))
 
     def installed_notice(self) -> str:
-        """The version of the notice that this package carries: what `notice` in consent.toml must say."""
+        """Returns the version of the notice that this package carries: what `notice` in consent.toml must say."""
         return _bytes(self._place / "notices" / "current").decode("ascii").strip()
 
     def notice(self, language: str) -> str:
-        """The installed notice's text, `tr` or `en`, its placeholders still open (`core.consent.notice.fill`)."""
+        """Returns the installed notice's text, `tr` or `en`, its placeholders still open (`core.consent.notice.fill`)."""
         return _bytes(self._notice_dir() / f"notice.{language}.md").decode("utf-8")
 
     def notice_catalog(self, version: str | None = None) -> bytes:
-        """The catalog as a notice froze it: the installed one, or an earlier one that ships too."""
+        """Returns the catalog as a notice froze it: the installed one, or an earlier one that ships too."""
         return _bytes(self._notice_dir(version) / "fields.json")
 
     def noticed(self) -> dict[str, Catalog]:
-        """The catalog by the version of its notice: as each earlier one froze it, and the one in force."""
+        """Returns the catalog by the version of its notice: as each earlier one froze it, and the one in force."""
         installed = self.installed_notice()
         versions = sorted(path.name for path in (self._place / "notices").iterdir() if path.is_dir())
         try:

@@ -41,7 +41,7 @@ class Settings(NamedTuple):
 
 
 def load(files: Files, paths: Paths) -> Settings:
-    """The settings in force. Raises Misconfigured(settings_refused) for any fault, naming file and line."""
+    """Returns the settings in force. Raises Misconfigured(settings_refused) for any fault, naming file and line."""
     file = str(paths.settings)
     try:
         data = files.read(paths.settings, max_bytes=MAX_BYTES, owners=paths.owners)

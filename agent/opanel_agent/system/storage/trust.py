@@ -40,13 +40,13 @@ def first_root(files: Files, paths: Paths, settings: Settings) -> Root:
 
 
 def every_root(files: Files, paths: Paths, first: Root) -> tuple[Root, ...]:
-    """All that were ever walked, oldest first: what one of them vouched for was good then."""
+    """Returns all that were ever walked, oldest first: what one of them vouched for was good then."""
     text = files.read(paths.roots, max_bytes=MAX_ROOTS_BYTES)
     return (first,) if text is None else (first, *root_document.steps(first, text))
 
 
 def newest_root(files: Files, paths: Paths, first: Root) -> Root:
-    """The last root that the state's file leads to; the first where the file is absent. Raises Untrusted."""
+    """Returns the last root that the state's file leads to; the first where the file is absent. Raises Untrusted."""
     text = files.read(paths.roots, max_bytes=MAX_ROOTS_BYTES)
     return first if text is None else root_document.walk(first, text)
 
@@ -79,7 +79,7 @@ def copy_roots(files: Files, paths: Paths, first: Root, newest: Root) -> None:
 
 
 def shared_root(files: Files, paths: Paths, settings: Settings) -> Root:
-    """The newest root as fetch and courier know it: the last of the copy, the first root where there is none.
+    """Returns the newest root as fetch and courier know it: the last of the copy, the first root where there is none.
 
     Raises Misconfigured as `first_root` does, Untrusted for a copy that does not follow from it.
     """
