@@ -26,11 +26,11 @@ class NetworkClient(Protocol):
         ...
 
     def fetch(self, word: str, *, signalled: bool) -> Reply:
-        """One of the fixed GETs. `signalled`: an opt-out is in force that explains a refusal."""
+        """Makes one of the fixed GETs. `signalled`: an opt-out is in force that explains a refusal."""
         ...
 
     def courier(self, sealed: Sealed, *, signalled: bool) -> Reply:
-        """One sealed request, sent at most once."""
+        """Sends one sealed request, at most once."""
         ...
 
 
@@ -43,11 +43,14 @@ class NetworkProbe(Protocol):
         ...
 
     def fetch(self, word: str, *, signalled: bool) -> Reply:
-        """As `NetworkClient` says."""
+        """Makes one, as `NetworkClient` says."""
         ...
 
     def ping(self, program: str, *, signalled: bool) -> Reply:
-        """An empty question to `fetch` or `courier`, which each refuses before it looks at the network: is anybody there?"""
+        """Asks `fetch` or `courier` an empty question, which each refuses before it looks at the network.
+
+        Is anybody there?
+        """
         ...
 
 
@@ -55,7 +58,10 @@ class LocalNetworkClient:
     """By socket where it exists, else by starting the program."""
 
     def __init__(self, paths: Paths, *, deadline_s: float = DEADLINE_S, quiet: bool = False) -> None:
-        """`quiet`: what it starts itself logs nothing, because a person would read it between a command's own lines."""
+        """Takes `quiet`, under which what is started here logs nothing.
+
+        Else a person would read it between a command's own lines.
+        """
         self._sockets = {"fetch": paths.fetch_socket, "courier": paths.courier_socket}
         self._system = paths.system
         self._deadline_s = deadline_s
@@ -79,7 +85,10 @@ class LocalNetworkClient:
         return self._ask(program, b"", signalled=signalled)
 
     def _by_socket(self, program: str) -> bool:
-        """Each for itself: that one is missing is no reason to start the other without its cage."""
+        """Tells whether a socket is there, of each for itself.
+
+        That one is missing is no reason to start the other without its cage.
+        """
         return self._system and self._sockets[program].is_socket()
 
     def _ask(self, program: str, question: bytes, *, signalled: bool) -> Reply:

@@ -19,7 +19,7 @@ MAX_FRAME_BYTES: Final = MAX_LINE_BYTES + 1 + MAX_BODY_BYTES
 
 
 def answer(frame: bytes, reading: NetworkInputs) -> Reply:
-    """The reply to one frame. Total: every failure is a reply with its code."""
+    """Returns the reply to one frame. Total: every failure is a reply with its code."""
     try:
         return _send(Sealed.decode(frame), reading)
     except AgentError as error:

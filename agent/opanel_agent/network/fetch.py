@@ -62,7 +62,7 @@ class NetworkInputs:
     passing_s: Callable[[], float] = time.monotonic
 
     def sources(self, root: Root) -> gate_inputs.GateSources:
-        """This process's own reading of what the administrator says, made now."""
+        """Returns this process's own reading of what the administrator says, made now."""
         return gate_inputs.GateSources(
             settings=self.settings,
             refused=None,
@@ -74,7 +74,7 @@ class NetworkInputs:
 
 
 def answer(word: bytes, reading: NetworkInputs) -> Reply:
-    """The reply to one word. Total: every failure is a reply with its code."""
+    """Returns the reply to one word. Total: every failure is a reply with its code."""
     try:
         return _ask(word.decode("ascii", "replace").removesuffix("\n"), reading)
     except AgentError as error:
@@ -140,7 +140,10 @@ def _limits(sealed: Sealed, share_s: float) -> TransferLimits:
 
 
 def _last(failures: Sequence[Unavailable]) -> Unavailable:
-    """What to tell of several. To wait was asked for only where every mirror asked for it, and then by the most willing."""
+    """Returns what to tell of several.
+
+    To wait was asked for only where every mirror asked for it, and then by the most willing.
+    """
     if not failures:
         return Unavailable(Reason.DESTINATION, "no_mirror")
     waits = [each.values.get("retry_after_s") for each in failures]
@@ -204,7 +207,7 @@ def _require_document(reply: Reply) -> None:
 
 
 def local_reading() -> NetworkInputs:
-    """This machine's. Raises Misconfigured for refused settings: a refused file denies every request."""
+    """Reads this machine's inputs. Raises Misconfigured for refused settings: a refused file denies every request."""
     files, paths = LocalFiles(), find()
     settings = load(files, paths)
     return NetworkInputs(
@@ -226,7 +229,7 @@ def main() -> int:
 
 
 def serve(program: str, max_bytes: int, reply_to: Callable[[bytes, NetworkInputs], Reply]) -> int:
-    """One question in, one reply out: the whole life of fetch and of courier."""
+    """Serves one question in, one reply out: the whole life of fetch and of courier."""
     threading.Thread(target=_end_with_asker, args=(sys.stdin.fileno(),), daemon=True).start()
     try:
         reply = reply_to(sys.stdin.buffer.read(max_bytes + 1), local_reading())

@@ -129,7 +129,7 @@ def view_request(sealed: Sealed, catalog: Catalog, now_s: int) -> RequestView:
 
 
 def _beside_the_body(sealed: Sealed) -> Iterator[str]:
-    """Where a request carries more than its body's fields: in its headers, or around the claims of a signed one."""
+    """Yields where a request carries more than its body's fields: in its headers, or around the claims of a signed one."""
     if not written_by_us(sealed):
         yield "headers"
     elif dict(sealed.headers).get("Content-Type") == JOSE:
