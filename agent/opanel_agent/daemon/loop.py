@@ -339,11 +339,11 @@ class Daemon:
 
 
 def _noted(_number: int, _frame: object) -> None:
-    """The interpreter has written it to the wakeup socket already."""
+    """Does nothing: the interpreter has written it to the wakeup socket already."""
 
 
 def _reap_orphans() -> None:
-    """What jobs left behind, where this is PID 1 (a container)."""
+    """Reaps what jobs left behind, where this is PID 1 (a container)."""
     try:
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
@@ -377,13 +377,16 @@ def main(hooks: Hooks = REAL_HOOKS) -> int:
 
 
 def _locale(environment: Mapping[str, str]) -> str:
-    """As POSIX orders its variables, and as `texts.language` does: until evaluate tells what the settings say."""
+    """Tells the language as POSIX orders its variables, and as `texts.language` does.
+
+    Until evaluate tells what the settings say.
+    """
     named = (environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name))
     return "tr" if next(named, "").lower().startswith("tr") else "en"
 
 
 def _explain(error: AgentError) -> int:
-    """The refusal to start, in the words that commands use too: only here are they worth their memory."""
+    """Explains the refusal to start, in the words that commands use too: only here are they worth their memory."""
     from opanel_agent.messages import describe_error, language
 
     title, hint = describe_error(error, language(None, None, os.environ))

@@ -67,7 +67,7 @@ def _paths_in(directory: str, *, owner: int, make: bool) -> InstancePaths:
 
 
 def _runtime_without_session(code: str) -> str:
-    """As `system.storage.paths` says, in a process that ends at once.
+    """Returns the folder as `system.storage.paths` says, in a process that ends at once.
 
     Pathlib and platformdirs would stay, at 0.8 MB of 14.
     """

@@ -85,7 +85,7 @@ class JobProcess:
         process.end_session(self.pid)
 
     def reap(self) -> JobResult | None:
-        """The end, if it has come; all that it left running ends too."""
+        """Returns the end, if it has come; all that it left running ends too."""
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
             return None

@@ -309,7 +309,7 @@ class JobQueue:
         return JobEffects(replies=replies, trouble=None if purposely else str(error))
 
     def _shown(self, readers: Sequence[tuple[Connection, Route]], now_s: float) -> Replies:
-        """What each GET that waited gets, from the answer as it is now."""
+        """Returns what each GET that waited gets, from the answer as it is now."""
         if self._trouble is not None:
             return [(connection, self._outdated(route, connection, now_s)) for connection, route in readers]
         owners = [(connection, route, connection.peer.owner) for connection, route in readers]
