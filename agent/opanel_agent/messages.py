@@ -77,7 +77,7 @@ class _Shown(dict[str, Value]):
 
 
 def _meant(name: str, value: Value, lang: Language) -> Value:
-    """A published code among an error's values, as what it means."""
+    """Returns a published code among an error's values, as what it means."""
     return translate_code(name, str(value), lang) if name in ("reason", "purpose", "part") else value
 
 
