@@ -3,23 +3,30 @@
 The daemon is the real one (`opanel-agent daemon`, a user installation in a temporary home whose socket everybody
 reaches, as the panel's group does). The well-behaved client and its attackers are users of their own, so this needs
 root. The client asks `GET /v1/license` every two milliseconds, on a kept connection and on a new one each time, with a
-time-out as real clients have one. Every request that fails is counted, root's too, and none is tried again. Beside the
-failures stands the p99 of the client's waiting under each attack, the median of batches, to the same client's with
+time-out as real clients have one. Every request that fails is counted, root's too, and none is tried again; then
+root's monitoring asks with `opanel-agent status --check`, which must not say "unknown". Beside the failures
+stands the p99 of the client's waiting under each attack, the median of batches, to the same client's with
 nobody else there and to a bare echo's with a program that only burns the processor. Daemon, client and attackers share the
 processor as services of systemd do (`processor_groups`). The daemon's memory is weighed at the end
 of each attack, while it still goes on, and once its connections are gone; and again after a second round of all of them,
 since what the first round left behind for good must not grow. Run by tests/bench/run.
+
+`--weight 100` shows what is lost where the daemon has no more of the processor than anybody else, as in a container
+without systemd: the kernel's queue may be full, and only who waits for a place in it is served every time.
 """
 
+import argparse
 import multiprocessing
 import os
 import select
 import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +54,8 @@ CLIENT: Final = 2001
 ATTACKER: Final = 2002
 BATCHES: Final = 6
 CALLS: Final = 200
+CHECKS: Final = 10  # of monitoring under each attack: each starts an interpreter
+UNKNOWN: Final = 3  # the exit status that monitoring takes for "no answer" (Nagios)
 EVERY_S: Final = 0.002
 CLIENT_TIMEOUT_S: Final = 5.0
 P99_GOAL_MS: Final = 5.0
@@ -256,16 +265,39 @@ def p99_ms(path: Path, size: int, uid: int = CLIENT) -> list[tuple[float, int]]:
         os.setegid(0)
 
 
-def compare(daemon: Path, pid: int, echo: Path, size: int, groups: Groups) -> None:
+def unknown(environment: Mapping[str, str]) -> int:
+    """How many of root's checks say that there is no answer; what an answer says of the license is none of it."""
+    command = (sys.executable, "-I", "-m", "opanel_agent", "status", "--check")
+    ended = [
+        subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        for _ in range(CHECKS)
+    ]
+    return sum(check.returncode not in range(UNKNOWN) for check in ended)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The daemon that is attacked, the echo beside it, and the size of the daemon's response."""
+
+    socket: Path
+    pid: int
+    environment: Mapping[str, str]
+    echo: Path
+    size: int
+
+
+def compare(target: Target, groups: Groups, attacks: Mapping[str, Attack]) -> None:
+    daemon, pid, size = target.socket, target.pid, target.size
     alone = p99_ms(daemon, size)
     with under(burns, daemon, groups):
-        busy = p99_ms(echo, size)
+        busy = p99_ms(target.echo, size)
     before_mb = rss_mb(pid)
-    for name, attack in ATTACKS.items():
+    for name, attack in attacks.items():
         REFUSED.value = 0
         with under(attack, daemon, groups):
             found = p99_ms(daemon, size)
             _, of_root = waits(daemon, size, anew=True)
+            of_checks = unknown(target.environment)
             during_mb = rss_mb(pid)
         for which, (mine, failed), (before, _), (bare, _) in zip(("kept", "new"), found, alone, busy, strict=True):
             print_line(
@@ -276,16 +308,17 @@ def compare(daemon: Path, pid: int, echo: Path, size: int, groups: Groups) -> No
             )
         print_line(
             f"root meanwhile, on new connections: failed {of_root} of {BATCHES * CALLS}, goal 0: {verdict(of_root == 0)}; "
+            f"status --check: unknown {of_checks} of {CHECKS}, goal 0: {verdict(of_checks == 0)}; "
             f"the attacker was refused {REFUSED.value} connections; "
             f"memory {before_mb:.1f} MB before all, {during_mb:.1f} MB under it, {left_mb(daemon, pid):.1f} MB after it"
         )
-    second_round(daemon, pid, groups)
+    second_round(daemon, pid, groups, attacks)
 
 
-def second_round(daemon: Path, pid: int, groups: Groups) -> None:
+def second_round(daemon: Path, pid: int, groups: Groups, attacks: Mapping[str, Attack]) -> None:
     """Everything once more, for the memory alone."""
     first_mb = left_mb(daemon, pid)
-    for attack in ATTACKS.values():
+    for attack in attacks.values():
         with under(attack, daemon, groups):
             time.sleep(AGAIN_S)
     second_mb = left_mb(daemon, pid)
@@ -315,11 +348,19 @@ def connections(pid: int) -> int:
     return found - OWN_SOCKETS
 
 
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Failed requests and waiting at the local API under attack.")
+    parser.add_argument("--weight", type=int, default=unit_weight(), help="the daemon's CPUWeight= (%(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="only the attacks named so")
+    return parser.parse_args()
+
+
 def main() -> int:
+    options = read_options()
     if os.geteuid() != 0:
         print_line("the local API under attack: not measured (it needs root, for attackers of another user)")
         return 0
-    weights = {"daemon": unit_weight(), "echo": unit_weight(), "client": USUAL, "attacker": USUAL}
+    weights = {"daemon": options.weight, "echo": options.weight, "client": USUAL, "attacker": USUAL}
     with ExitStack() as stack:
         groups = stack.enter_context(processor_groups(weights))
         if groups is None:
@@ -346,7 +387,9 @@ def main() -> int:
         groups.put("daemon", started.pid)
         groups.put("echo", echoing.pid)
         groups.put("client", os.getpid())
-        compare(run / "agent.sock", started.pid, echo, size, groups)
+        target = Target(socket=run / "agent.sock", pid=started.pid, environment=environment, echo=echo, size=size)
+        chosen = [name for name in ATTACKS if not options.only or any(word in name for word in options.only)]
+        compare(target, groups, {name: ATTACKS[name] for name in chosen})
     return 0
 
 
