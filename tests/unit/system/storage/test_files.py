@@ -556,6 +556,34 @@ def test_the_fake_reads_writes_and_lists_as_the_real_one(tmp_path: Path) -> None
     assert real == fake
 
 
+def test_the_fake_lists_as_the_real_one_whatever_came_and_went(tmp_path: Path) -> None:
+    def story(files: Files) -> list[tuple[str, ...]]:
+        folder, other = tmp_path / "folder", tmp_path / "other"
+        seen: list[tuple[str, ...]] = []
+
+        def look() -> None:
+            seen.extend(files.names(each) for each in (tmp_path, folder, folder / "deep", other, other / "deep"))
+
+        files.make_dir(folder / "deep")
+        for path in (folder / "a", folder / "deep" / "a", folder / "deep" / "b"):
+            files.write(path, OLD)
+            files.write(path, NEW)
+        look()
+        files.remove(folder / "deep" / "a")
+        files.write(folder / "deep" / "c", OLD)
+        files.move(folder / "deep" / "b", folder / "b")
+        look()
+        files.move(folder, other)
+        look()
+        files.remove_tree(other)
+        look()
+        return seen
+
+    real, fake = (story(files) for files in both(tmp_path))
+    assert real == fake
+    assert any(real)
+
+
 @pytest.mark.parametrize("step", range(len(WRITE_STEPS)))
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_fake_loses_power_at_each_step(path: Path, step: int, keep: bool) -> None:
