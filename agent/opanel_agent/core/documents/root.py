@@ -19,6 +19,7 @@ threshold: for that a release ships another first root.
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from opanel_agent.core.codec.reader import NAME, Members
@@ -104,6 +105,7 @@ class Root:
         return by_kid(self.keys.get(role, ()))
 
 
+@lru_cache(maxsize=2)  # a pass asks several times for the root of the same bytes
 def first(text: bytes) -> Root:
     """Returns the root that trust starts from.
 

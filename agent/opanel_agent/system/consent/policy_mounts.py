@@ -7,6 +7,7 @@ nothing on this machine names.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -33,7 +34,7 @@ def missing_mount(files: Files, folder: Path) -> Missing | None:
     candidates = [place for place in (folder, *folder.parents) if place != Path("/")]
     named = dict.fromkeys(_mount_points(files, FSTAB, 1), FSTAB)
     for place in candidates:
-        unit = next((file for each in UNIT_FOLDERS if files.exists(file := each / _unit(place))), None)
+        unit = next(filter(files.exists, _unit_files(place)), None)
         if unit is not None:
             named.setdefault(place, unit)
     wanted = next((place for place in candidates if place in named), None)
@@ -57,6 +58,12 @@ def _mount_points(files: Files, path: Path, column: int) -> Iterator[Path]:
         fields = line.split()
         if len(fields) > column and not fields[0].startswith("#") and fields[column].startswith("/"):
             yield Path(re.sub(_OCTAL, lambda found: chr(int(found[1], 8)), fields[column]))
+
+
+@lru_cache(maxsize=64)
+def _unit_files(place: Path) -> tuple[Path, ...]:
+    """Returns where systemd looks for a path's mount unit. A pass asks for the same few paths again and again."""
+    return tuple(folder / _unit(place) for folder in UNIT_FOLDERS)
 
 
 def _unit(place: Path) -> str:
