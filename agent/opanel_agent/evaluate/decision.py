@@ -136,7 +136,7 @@ def match_of(inputs: Inputs) -> binding.Match | None:
     """Returns how this machine compares with the activation; None without one."""
     if inputs.bundle is None or inputs.bundle.activation is None:
         return None
-    return binding.match(inputs.bundle.activation.bind, inputs.components, inputs.unread)
+    return inputs.match(inputs.bundle.activation.bind)
 
 
 def _remarks(inputs: Inputs, failure: str | None) -> tuple[Reason, ...]:

@@ -20,6 +20,7 @@ from opanel_agent.core.consent.consent_file import ConsentReading
 from opanel_agent.core.consent.gate import Signals
 from opanel_agent.core.documents import bundle as bundle_document
 from opanel_agent.core.documents import status_list as status_document
+from opanel_agent.core.documents.activation import Bind
 from opanel_agent.core.documents.advisory import Advisory
 from opanel_agent.core.documents.bundle import Bundle
 from opanel_agent.core.documents.root import Root
@@ -68,9 +69,10 @@ class Documents:
 
 
 class MachineIdentity(NamedTuple):
-    """The three members of `Inputs` that tell which machine this is."""
+    """The members of `Inputs` that tell which machine this is."""
 
     components: Mapping[str, str]
+    shared: Mapping[str, str]
     unread: Mapping[str, UnreadFile]
     key_id: str | None
 
@@ -80,10 +82,10 @@ class Inputs:
     """Everything that a pass has read. An effect that changes one of them puts a changed copy in its place.
 
     `clock` is the raw reading, `clock_state` what it came to in effective time. `components` are this machine's binding
-    components without junk, `unread` the types of which not everything could be read; `key_id` is the thumbprint of the
-    agent's own key, None without one. `clone`: the consents were given for another machine. `isolated`: systemd runs
-    fetch and courier; `unprotected` names the missing sandbox rules. `leapt_s`: by how much the clock went ahead since the
-    last pass beyond the uptime.
+    components without junk, `shared` the junk, `unread` the types of which not everything could be read; `key_id` is the
+    thumbprint of the agent's own key, None without one. `clone`: the consents were given for another machine. `isolated`:
+    systemd runs fetch and courier; `unprotected` names the missing sandbox rules. `leapt_s`: by how much the clock went
+    ahead since the last pass beyond the uptime.
     """
 
     settings: Settings
@@ -97,6 +99,7 @@ class Inputs:
     clock_state: ClockState
     documents: Documents
     components: Mapping[str, str]
+    shared: Mapping[str, str]
     unread: Mapping[str, UnreadFile]
     key_id: str | None
     isolated: bool
@@ -113,6 +116,10 @@ class Inputs:
     def bundle(self) -> Bundle | None:
         """The installed license with its chain and activation; None without a license that verifies."""
         return self.documents.bundle
+
+    def match(self, bind: Bind) -> binding.Match:
+        """Returns how this machine compares with a signed binding."""
+        return binding.match(bind, self.components, self.unread, self.shared)
 
 
 def load_inputs(ports: Ports, state: AgentState) -> Inputs:
@@ -135,6 +142,7 @@ def load_inputs(ports: Ports, state: AgentState) -> Inputs:
         clock_state=clock_state,
         documents=load_documents(ports.files, ports.paths, root, state),
         components=identity.components,
+        shared=identity.shared,
         unread=identity.unread,
         key_id=identity.key_id,
         isolated=ports.network.isolated,
@@ -179,7 +187,7 @@ def machine_identity(ports: Ports) -> MachineIdentity:
         log_event("collector_failed", level="warning", collector="agent_key", kind=why)
         unread = {**unread, "agent_key": UnreadFile(str(ports.paths.activation_key), why)}
     raw = found if key_id is None else {**found, "agent_key": key_id}
-    return MachineIdentity(binding.normalize(raw), unread, key_id)
+    return MachineIdentity(binding.normalize(raw), binding.shared(found), unread, key_id)
 
 
 def _bundle(files: Files, paths: Paths, root: Root) -> tuple[Bundle | None, Untrusted | None]:

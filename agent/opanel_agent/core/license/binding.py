@@ -28,9 +28,10 @@ Ordinary maintenance is not another machine. So
 
 A value that many machines share identifies none of them: junk of mainboards and
 constants of hypervisors are dropped by `normalize` before anything is hashed,
-at activation and at every comparison alike. Changing the list can only take
-components away from a machine, so a constant is added only where it is known to
-be one.
+at activation and at every comparison alike. A constant that the list came to
+know later may have been signed before: while the machine shows it, that part
+speaks neither for the machine nor against it (`shared`), and the quorum is that
+of the other parts. A constant is added only where it is known to be one.
 
 What could not be read is no part that changed. Where such parts could make the
 quorum, the match is undecided: nothing is said of it for half of the time that
@@ -85,6 +86,7 @@ PARTS: Final = frozenset(TYPES) - {*BOOT_DISKS[1:]}
 
 P_MAX: Final = 1
 DIGEST_BYTES: Final = 16
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _CONTEXT: Final = b"opanel-bind-1"
 
 _SHAPE: Final = r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?"
@@ -184,7 +186,7 @@ class Match:
     """How a machine compares with a signed binding.
 
     `matched`: the parts that match, all disks together as `boot_disk`; `of`:
-    how many were signed. `drift`: accepted, with fewer than all that could be
+    how many were signed and count. `drift`: accepted, with fewer than all that could be
     read. `undecided`: not accepted, and would be if the parts that could not
     be read matched.
     """
@@ -201,6 +203,12 @@ def normalize(raw: Mapping[str, str]) -> Mapping[str, str]:
     """Returns the components worth hashing: known types, trimmed and lower-case, without junk."""
     trimmed = {name: value.strip().lower() for name, value in raw.items() if name in TYPES}
     return {name: value for name, value in trimmed.items() if not _is_junk(name, value)}
+
+
+def shared(raw: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns the values that `normalize` drops since many machines show them, trimmed and lower-case, as one may be signed."""
+    trimmed = {name: value.strip().lower() for name, value in raw.items() if name in TYPES}
+    return {name: value for name, value in trimmed.items() if _is_junk(name, value) and re.fullmatch(_SHAPE, value)}
 
 
 def canonical(component: str, value: str) -> str:
@@ -237,7 +245,7 @@ def quorum(components: Collection[str]) -> tuple[int, int]:
 
 
 def unread_parts(bind: Bind, unread: Mapping[str, T]) -> dict[str, T]:
-    """The parts of a signed binding of which not everything could be read, each with its reason."""
+    """Returns the parts of a signed binding of which not everything could be read, each with its reason."""
     signed = {_part(name) for name in bind.components}
     return {_part(name): why for name, why in sorted(unread.items(), reverse=True) if _part(name) in signed}
 
@@ -247,31 +255,42 @@ def platform_parts(components: Collection[str]) -> int:
     return len({_part(name) for name in components if TYPES.get(name) is Class.PLATFORM})
 
 
-def match(bind: Bind, components: Mapping[str, str], unread: Collection[str] = ()) -> Match:
-    """Returns this machine's normalized components against a signed binding.
+def match(
+    bind: Bind, components: Mapping[str, str], unread: Collection[str] = (), shared: Mapping[str, str] = _NOTHING
+) -> Match:
+    """Compares this machine's normalized components with a signed binding.
 
-    `unread`: the types of which not everything could be read.
+    `unread`: the types of which not everything could be read. `shared`: what
+    this machine shows of values that identify none (the function `shared`).
     """
-    here: dict[str, set[bytes]] = {}
-    for name, value in components.items():
-        forms = {canonical(name, value), value}
-        here.setdefault(_part(name), set()).update(digest(bind.salt, name, form) for form in forms)
-    matched = frozenset(
-        _part(name)
-        for name, signed in bind.components.items()
-        if any(hmac.compare_digest(found, signed) for found in here.get(_part(name), ()))
-    )
-    signed_parts = {_part(name) for name in bind.components}
-    possible = matched | signed_parts & {_part(name) for name in unread}
-    ok = _suffice(bind, len(signed_parts), matched)
+    by_name, constants = _signed_here(bind, components), _signed_here(bind, shared)
+    matched = frozenset(map(_part, by_name))
+    # A part that a disk's own name is signed for as well still counts by that.
+    others = {_part(name) for name in bind.components.keys() - constants}
+    counted = others | matched
+    possible = matched | counted & {_part(name) for name in unread}
+    ok = _suffice(bind, counted, matched)
     return Match(
         matched=matched,
         platform_matched=platform_parts(matched),
-        of=len(signed_parts),
+        of=len(counted),
         ok=ok,
-        drift=ok and possible != signed_parts,
-        undecided=not ok and _suffice(bind, len(signed_parts), possible),
+        drift=ok and possible != counted,
+        undecided=not ok and _suffice(bind, counted, possible),
     )
+
+
+def _signed_here(bind: Bind, values: Mapping[str, str]) -> set[str]:
+    """The signed components whose digest one of these normalized values of the same part has, in either form."""
+    here: dict[str, set[bytes]] = {}
+    for name, value in values.items():
+        forms = {canonical(name, value), value}
+        here.setdefault(_part(name), set()).update(digest(bind.salt, name, form) for form in forms)
+    return {
+        name
+        for name, signed in bind.components.items()
+        if any(hmac.compare_digest(found, signed) for found in here.get(_part(name), ()))
+    }
 
 
 def steady(components: Mapping[str, str], bind: Bind | None) -> Mapping[str, str]:
@@ -351,8 +370,11 @@ def _bound(components: Collection[str]) -> list[str]:
     return [name for name in components if name not in left_out]
 
 
-def _suffice(bind: Bind, of: int, parts: Collection[str]) -> bool:
-    return len(parts) >= min(bind.k, (of + 1) // 2) and platform_parts(parts) >= min(bind.p, P_MAX)
+def _suffice(bind: Bind, counted: Collection[str], parts: Collection[str]) -> bool:
+    """Whether `parts` are enough of those that count; one at least, even where nothing else was signed than constants."""
+    constants_alone = platform_parts(bind.components) > 0 and platform_parts(counted) == 0
+    platform = 0 if constants_alone else min(bind.p, P_MAX)
+    return len(parts) >= max(1, min(bind.k, (len(counted) + 1) // 2)) and platform_parts(parts) >= platform
 
 
 def _part(component: str) -> str:

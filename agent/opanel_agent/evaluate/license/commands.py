@@ -94,10 +94,12 @@ def signed_request(context: PassContext, kind: RequestKind) -> bytes:
         raise Untrusted(Reason.NO_LICENSE, "license_needed")
     anew = kind is RequestKind.ACTIVATION
     signer = agent_key.load_or_make(ports.files, ports.paths, ports.random, replace_unreadable=anew)
-    components, unread, key_id = machine_identity(ports)  # the key may be a new one
-    context.inputs = replace(inputs, components=components, unread=unread, key_id=key_id)
+    here = machine_identity(ports)  # the key may be a new one
+    context.inputs = replace(
+        inputs, components=here.components, shared=here.shared, unread=here.unread, key_id=here.key_id
+    )
     activation = inputs.bundle.activation
-    steady = binding.steady(components, None if activation is None else activation.bind)
+    steady = binding.steady(here.components, None if activation is None else activation.bind)
     subject = signed.RequestSubject(kind=kind, components=steady if kind is RequestKind.ACTIVATION else {})
     return signed.sign(subject, inputs.bundle.license, signer, ports.random, context.now)
 

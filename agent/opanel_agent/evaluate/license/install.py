@@ -22,7 +22,7 @@ from opanel_agent.core.documents.unwrap import unwrap
 from opanel_agent.core.errors import Misconfigured, Storage, Unreadable, Untrusted
 from opanel_agent.core.jose import jws
 from opanel_agent.core.jose.jws import Typ
-from opanel_agent.core.license import binding, effective_time, license_key, renewal, status_history
+from opanel_agent.core.license import effective_time, license_key, renewal, status_history
 from opanel_agent.core.license.verdict import begins_s, ends_s
 from opanel_agent.core.units import DAY_S
 from opanel_agent.core.values import replace
@@ -145,7 +145,7 @@ def activation(context: PassContext, token: bytes, *, only_newer: bool = False) 
     rows = _rows(inputs.bundle)
     kept = rows if inputs.bundle.activation is None else rows[:-1]
     new = bundle_document.verify(b"\n".join([*kept, token.strip(), b""]), inputs.root, now=inputs.now)
-    if new.activation is None or not binding.match(new.activation.bind, inputs.components).ok:
+    if new.activation is None or not inputs.match(new.activation.bind).ok:
         raise Untrusted(Reason.MACHINE_MISMATCH, "activation_elsewhere")
     if inputs.key_id is None or inputs.key_id != new.activation.jkt:
         raise Untrusted(Reason.MACHINE_MISMATCH, "activation_other_key")
@@ -338,7 +338,7 @@ def _floors(lists: Mapping[int, StatusList], floors: dict[str, int]) -> dict[str
 
 
 def _is_ours(found: Activation, inputs: Inputs) -> bool:
-    return inputs.key_id == found.jkt and binding.match(found.bind, inputs.components).ok
+    return inputs.key_id == found.jkt and inputs.match(found.bind).ok
 
 
 def _require_newer(held: Bundle | None, new: Bundle) -> None:

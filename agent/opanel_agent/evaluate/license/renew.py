@@ -18,7 +18,7 @@ from opanel_agent.core.consent.purposes import Purpose
 from opanel_agent.core.documents import signed_request as request_document
 from opanel_agent.core.documents.signed_request import RequestKind
 from opanel_agent.core.errors import AgentError, NotYet, Untrusted
-from opanel_agent.core.license import binding, renewal, status_history
+from opanel_agent.core.license import renewal, status_history
 from opanel_agent.core.license.renewal import Plan
 from opanel_agent.core.values import replace
 from opanel_agent.core.wire.message import SIGNED, Reply, Sealed, seal
@@ -70,7 +70,7 @@ def next_s(plan: Plan | None, state: AgentState, now: int, *, permitted: bool) -
 def _wanted(inputs: Inputs, state: AgentState) -> bool:
     bundle = inputs.bundle
     activation = None if bundle is None else bundle.activation
-    match = None if activation is None else binding.match(activation.bind, inputs.components, inputs.unread)
+    match = None if activation is None else inputs.match(activation.bind)
     # Undecided is no reason to let a license run out: the authority judges the request, and the days of grace go on.
     matches = match is None or match.ok or match.undecided
     bad = status_history.any_bad(state.seen)

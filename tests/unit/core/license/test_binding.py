@@ -329,6 +329,63 @@ def test_what_may_not_have_been_read_whole_makes_no_copy() -> None:
     assert binding.fingerprints(some, {"boot_disk"}).keys() == {"root_fs_uuid"}
 
 
+JUNK = {
+    "dmi_product_uuid": "03000200-0400-0500-0006-000700080009",
+    "boot_disk": "QM00001",
+    "cloud_instance_id": "nocloud",
+}
+
+
+def bound_by_an_earlier_version(components: dict[str, str], **more: bytes) -> Bind:
+    """By one to which none of these values was known to be shared."""
+    trimmed = {name: value.lower() for name, value in components.items()}
+    k, p = binding.quorum(trimmed)
+    return Bind(salt=SALT, k=k, p=p, components={**binding.digests(SALT, trimmed), **more})
+
+
+def compared(bind: Bind, raw: dict[str, str]) -> binding.Match:
+    return binding.match(bind, binding.normalize(raw), shared=binding.shared(raw))
+
+
+@pytest.mark.parametrize("junk", [set(each) for n in (1, 2, 3) for each in combinations(sorted(JUNK), n)])
+def test_a_value_that_came_to_be_known_as_shared_neither_binds_nor_unbinds(junk: set[str]) -> None:
+    raw = MACHINE | {name: JUNK[name] for name in junk}
+    bind = bound_by_an_earlier_version(raw)
+    found = compared(bind, raw)
+    assert (found.ok, found.drift, found.undecided) == (True, False, False)
+    assert found.matched.isdisjoint(junk)
+    assert found.of == len(bind.components.keys() - junk)
+    # It does not help either: the parts that are left are judged as if no other had been signed.
+    assert not compared(bind, {"machine_id": MACHINE["machine_id"]} | {name: JUNK[name] for name in junk}).ok
+
+
+def test_a_server_whose_only_platform_part_is_shared_keeps_its_license() -> None:
+    raw = part(DISK) | {"dmi_product_uuid": JUNK["dmi_product_uuid"]}
+    bind = bound_by_an_earlier_version(raw)
+    assert (bind.k, bind.p) == (2, 1)
+    assert compared(bind, raw).ok
+    assert not compared(bind, part(DISK)).ok, "it is gone: this may be a copy"
+    assert not compared(bind, part(DISK) | {"dmi_product_uuid": "12345678-1234-5678-90ab-cddeefaabbcc"}).ok, "another's"
+
+
+def test_a_disk_with_a_name_of_its_own_counts_by_that() -> None:
+    raw = part(DISK) | {"boot_disk": "QM00001", "boot_disk_2": MACHINE["boot_disk"]}
+    bind = bound_by_an_earlier_version(raw)
+    assert compared(bind, raw).matched == DISK | {"boot_disk"}
+    assert not compared(bind, part(DISK) | {"boot_disk": "QM00001"}).ok
+
+
+def test_where_nothing_but_shared_values_was_signed_nothing_matches() -> None:
+    bind = bound_by_an_earlier_version({"dmi_product_uuid": JUNK["dmi_product_uuid"]})
+    assert not compared(bind, {"dmi_product_uuid": JUNK["dmi_product_uuid"]}).ok
+
+
+def test_a_platform_part_of_a_later_version_is_still_asked_for() -> None:
+    bind = bound_by_an_earlier_version(part(DISK), tpm_ek=bytes(16))
+    bind = Bind(salt=SALT, k=bind.k, p=1, components=bind.components)
+    assert not compared(bind, part(DISK)).ok
+
+
 def test_losing_the_key_costs_one_component_and_nothing_else() -> None:
     match = binding.match(bound_to(MACHINE), MACHINE | {"agent_key": "another"})
     assert (len(match.matched), match.ok, match.drift) == (4, True, True)
