@@ -19,6 +19,7 @@ from fixtures.simulated.fake_machine import FULL
 from fixtures.simulated.fake_network import ok
 from fixtures.simulated.memory_files import Stopped
 from fixtures.simulated.simulated_agent import PATHS, ROOTS_URL, STATUS_URL, Simulated
+from fixtures.unreadable import refuse_to_read
 from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.consent.purposes import POLICIES, Purpose
 from opanel_agent.core.documents import signed_request
@@ -47,6 +48,12 @@ LONG: Final[dict[str, Any]] = {
     "may": signing.may(max_term_days=4000, issue_until=NOW + 800 * DAY),
     "exp": NOW + 2000 * DAY,
 }
+OTHER_HARDWARE: Final = {
+    "dmi_product_uuid": "99999999-1111-2222-3333-444444444445",
+    "boot_disk": "wwn-0x999",
+    "cloud_instance_id": "i-0ffffffff1",
+}
+SHARED: Final = {"dmi_product_uuid": "03000200-0400-0500-0006-000700080009", "boot_disk": "qm00001"}
 OWN_FILES: Final = (PATHS.state, PATHS.clock, PATHS.schedule, PATHS.status_list)
 WORST_FIRST: Final = tuple(State)  # as the table of states has them; `grace` and `active` are the last
 
@@ -75,6 +82,7 @@ class Life:
         self.entries: dict[int, int] = {}
         self.states: set[State] = set()
         self.create_s = 0  # since `counts`
+        self.posts = 0
         self.counted = False
 
     def counts(self) -> None:
@@ -206,6 +214,57 @@ def _maintained(life: Life, *, same: bool) -> None:
         if life.noted()["next_action"]["code"] == "activate":
             assert life.agent.run("activate")["ok"]
         life.days(20)
+
+
+def parts_unreadable_for_days(life: Life) -> None:
+    """Any parts of the machine, or the key, cannot be read for hours to days, time and again; nobody does anything."""
+    _unreadable(life, [HOUR, 20 * HOUR, 3 * DAY, 6 * DAY])
+    assert not any(each.url.endswith("/v1/activations") for each in life.agent.network.sent[life.posts :])
+
+
+def parts_unreadable_for_weeks(life: Life) -> None:
+    """The same for weeks to months; whoever is told to activate does."""
+    _unreadable(life, [8 * DAY, 13 * DAY, 20 * DAY, 60 * DAY])
+
+
+def _unreadable(life: Life, lasting_s: list[int]) -> None:
+    life.agent.install(license_(activation={**BOUND, "min_p": 0}))
+    assert life.agent.run("activate")["ok"]
+    life.lists()
+    life.posts = len(life.agent.network.sent)
+    life.counts()
+    for _ in range(4):
+        unread = life.draw.sample(sorted(FULL), life.draw.randint(1, len(FULL)))
+        life.agent.machine.unread = frozenset(unread)
+        if life.draw.random() < 0.3:
+            refuse_to_read(life.agent.files, PATHS.activation_key, "EIO")
+        ends_s = life.agent.clock.wall_s + life.draw.choice(lasting_s)
+        while life.agent.clock.wall_s < ends_s:
+            life.agent.clock.advance(min(DAY, ends_s - life.agent.clock.wall_s))
+            if life.lists()["next_action"]["code"] == "activate":
+                assert life.agent.run("activate")["ok"]
+        life.agent.machine.unread, life.agent.files.fault = frozenset(), None
+        life.days(life.draw.randint(1, 5))
+
+
+def a_value_known_as_shared_since(life: Life) -> None:
+    """The activation was made by a version that did not know some of this machine's values to be every machine's."""
+    junk = {name: value for name, value in SHARED.items() if life.draw.random() < 0.6}
+    life.agent.machine.parts = {**FULL, **junk}
+
+    def of_an_earlier_version(sealed: Sealed) -> Reply:
+        asked = signed_request.verify(sealed.body)
+        signed = {name: binding.digest(asked.salt, name, binding.canonical(name, junk[name])) for name in junk}
+        components = {**asked.components, **signed}
+        k, p = binding.quorum(components)
+        bind = signing.bind(components=components, salt=asked.salt, k=k, p=p)
+        return ok(signing.activation(bind=bind, cnf={"jkt": asked.jwk.kid}, exp=NOW + 900 * DAY), "application/jose")
+
+    life.agent.network.on("POST", f"{signing.ENDPOINT}/v1/activations", of_an_earlier_version)
+    life.agent.install(license_(activation={**BOUND, "min_p": 0}))
+    assert life.agent.run("activate")["ok"]
+    life.counts()
+    life.days(20)
 
 
 def _another(draw: random.Random, value: str) -> str:
@@ -372,14 +431,25 @@ def runs_a_copied_disk(life: Life) -> None:
     """A disk of another machine; the state is deleted every few days."""
     life.agent.install(license_(iat=NOW, nbf=NOW, activation=BOUND))
     assert life.agent.run("activate")["ok"]
-    life.agent.machine.parts = {
-        **FULL,
-        "dmi_product_uuid": "99999999-1111-2222-3333-444444444445",
-        "boot_disk": "wwn-0x999",
-        "cloud_instance_id": "i-0ffffffff1",
-    }
+    life.agent.machine.parts = {**FULL, **OTHER_HARDWARE}
     life.counts()
     life.days(60, lambda: life.lose(PATHS.state) if life.draw.random() < 0.2 else None)
+
+
+def hides_its_hardware(life: Life) -> None:
+    """A copied disk on a machine whose parts can now and then not be read; the state is deleted every few days."""
+    life.agent.install(license_(iat=NOW, nbf=NOW, activation=BOUND))
+    assert life.agent.run("activate")["ok"]
+    life.agent.machine.parts = {**FULL, **OTHER_HARDWARE}
+    life.counts()
+
+    def hide() -> None:
+        hidden = life.draw.choice([(), OTHER_HARDWARE, tuple(life.draw.sample(sorted(FULL), 4))])
+        life.agent.machine.unread = frozenset(hidden)
+        if life.draw.random() < 0.2:
+            life.lose(PATHS.state)
+
+    life.days(60, hide)
 
 
 def activates_anew_while_suspended(life: Life) -> None:
@@ -427,6 +497,9 @@ KINDS: Final = (
     Kind(maintenance, worst=State.GRACE),
     Kind(maintenance_of_hardware, worst=State.ACTIVE),
     Kind(nothing_of_the_platform_left, worst=State.GRACE),
+    Kind(parts_unreadable_for_days, worst=State.ACTIVE),
+    Kind(parts_unreadable_for_weeks, worst=State.GRACE),
+    Kind(a_value_known_as_shared_since, worst=State.ACTIVE),
     Kind(off_for_months, worst=State.ACTIVE),
     Kind(no_mirror_for_weeks, worst=State.ACTIVE),
     Kind(full_disk, worst=State.ACTIVE),
@@ -442,6 +515,7 @@ KINDS: Final = (
     Kind(puts_a_backup_back_at_each_boot, gain_days=50),
     Kind(never_activates, gain_days=WITHIN_DAYS + GRACE_DAYS),
     Kind(runs_a_copied_disk, gain_days=14),
+    Kind(hides_its_hardware, gain_days=14),
 )
 
 

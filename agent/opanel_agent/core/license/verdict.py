@@ -331,13 +331,15 @@ def judge(e: Evidence) -> Verdict:
 def _action(reason: Reason, e: Evidence) -> Action:
     """Returns the next action: to activate again where the key is still held, since no other server can be meant.
 
+    So does one of which too little can be read, its key perhaps among that.
     That a license begins later is the clock's fault only where the clock is
     suspect.
     """
     if reason is Reason.NOT_YET_VALID and e.clock_suspect:
         return Action.CHECK_CLOCK
-    if reason is Reason.MACHINE_MISMATCH and e.match is not None and "agent_key" in e.match.matched:
-        return Action.ACTIVATE
+    if reason is Reason.MACHINE_MISMATCH and e.match is not None:
+        keeps = "agent_key" in e.match.matched or e.match.undecided
+        return Action.ACTIVATE if keeps else ACTIONS[reason]
     return ACTIONS[reason]
 
 

@@ -13,9 +13,7 @@ import pytest
 from fixtures.authority.market import DAY, Market
 from fixtures.doctor_host import DoctorHost, doctor_host
 from fixtures.simulated.simulated_agent import PATHS, Simulated
-from fixtures.unreadable import BY_ERRNO, spoil
-from opanel_agent.core.codes import Fault
-from opanel_agent.core.errors import Unreadable
+from fixtures.unreadable import BY_ERRNO, refuse_to_read, spoil
 from opanel_agent.core.license import verdict
 from opanel_agent.core.units import LANGUAGES, Language
 from opanel_agent.core.values import replace
@@ -154,24 +152,13 @@ def test_the_license_is_renewed_while_it_is_open_which_server_this_is(market: Ma
 # ---- the key
 
 
-def unreadable_key(agent: Simulated, errno: str) -> None:
-    """Until the file that lies there now is gone from its place."""
-    bad = agent.files.entry(PATHS.activation_key)
-
-    def fault(step: str, path: Path) -> None:
-        if step == "read" and path == PATHS.activation_key and agent.files.entry(path) is bad:
-            raise Unreadable(Fault.IO_FAILED, "read_failed", file=str(path), errno=errno)
-
-    agent.files.fault = fault
-
-
 @pytest.mark.parametrize("errno", BY_ERRNO)
 def test_a_key_that_cannot_be_read_for_weeks_stays_and_is_taken_up_again(
     market: Market, host: Host, sick: DoctorHost, errno: str
 ) -> None:
     agent = activated(market, host)
     key = agent.files.entry(PATHS.activation_key)
-    unreadable_key(agent, errno)
+    refuse_to_read(agent.files, PATHS.activation_key, errno)
     assert days(market, agent, 20) == "active"
     answered = agent.run("tick")["answer"]
     unread = {"part": "agent_key", "file": str(PATHS.activation_key), "errno": errno}
@@ -193,7 +180,7 @@ def test_an_activation_replaces_a_key_that_stays_unreadable_and_no_other_request
     agent = activated(market, host)
     key = agent.files.entry(PATHS.activation_key)
     assert key is not None
-    unreadable_key(agent, "EIO")
+    refuse_to_read(agent.files, PATHS.activation_key, "EIO")
     released = agent.run("release")
     assert (released["ok"], released["error"]["detail"]) == (False, "read_failed")
     assert agent.files.entry(PATHS.activation_key) == key
@@ -228,3 +215,17 @@ def test_a_key_that_is_lost_is_told_and_an_activation_heals_it(
     assert agent.run("activate")["ok"]  # as doctor says
     license_, machine = refreshed(agent)
     assert (license_["state"], license_["reasons"], machine) == ("active", ["ok"], SOUND)
+
+
+@pytest.mark.parametrize("key_too", [False, True])
+def test_the_grace_of_what_cannot_be_read_names_the_activation_that_keeps_the_seat(
+    market: Market, host: Host, *, key_too: bool
+) -> None:
+    agent = activated(market, host)
+    spoil(host.root / WWID, "EIO")
+    if key_too:
+        refuse_to_read(agent.files, PATHS.activation_key, "EIO")
+    assert days(market, agent, 9) == "grace"
+    assert refreshed(agent)[0]["next_action"]["code"] == "activate"
+    assert agent.run("activate")["ok"]
+    assert refreshed(agent)[0]["reasons"] == ["ok"]
