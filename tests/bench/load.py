@@ -33,6 +33,7 @@ from bench.load_clients import (
     GOOD,
     OF_PROXIES,
     PROXIES,
+    Client,
     Outcome,
     Place,
     measured,
@@ -50,7 +51,9 @@ P99_GOAL: Final = 3.0  # × nginx's, for 50 workers
 SECOND_GOAL_MS: Final = 5.0
 EVERY_S: Final = 0.002
 TIMEOUT_S: Final = 5.0
+RESTARTED_S: Final = 0.7  # from one to the next; a start takes a tenth of it
 GREEDY: Final = CLIENTS[0]
+LIBRARY: Final = next(client for client in CLIENTS if client.name == "PHP library")
 
 # Starts the daemon as systemd does one whose socket it holds: descriptor 3, and who it is meant for.
 ACTIVATE: Final = """
@@ -257,7 +260,11 @@ def paced(path: Path, seconds: float) -> Outcome:
 
 
 def restarts(options: argparse.Namespace, place: Place, home: Path) -> None:
-    """50 workers of the owner while the daemon is restarted and killed, with its own socket and with one that is held."""
+    """50 workers of the owner while the daemon is restarted and killed: once with its own socket, often with a held one.
+
+    A client that tries nothing again, and then the library: a kill takes along what the daemon has read. A socket of its
+    own has a gap, so it has no goal.
+    """
     owner = Place(folder=place.folder, uid=None)
     for how in ("a socket of its own", "a socket that systemd holds"):
         with ExitStack() as stack:
@@ -269,15 +276,24 @@ def restarts(options: argparse.Namespace, place: Place, home: Path) -> None:
                 print_line(f"restarts with {how}: left out, the daemon does not take it")
                 continue
             running.ready()
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with working(GREEDY, owner, str(running.socket), 50, options.seconds) as finish:
-                    time.sleep(options.seconds / 3)
-                    running.end(number)
-                    running.start()
-                    found = finish()
-                print_line(
-                    f"{how}, {number.name} under 50 workers: {found.line()}; goal 0 failed: {verdict(found.failed == 0)}"
-                )
+            times = 1 if held is None else options.restarts
+            for client in (GREEDY, LIBRARY):
+                for number in (signal.SIGTERM, signal.SIGKILL):
+                    found = ended_under(client, owner, running, number, times)
+                    goal = "" if held is None else f"; goal 0 failed: {verdict(found.failed == 0)}"
+                    print_line(
+                        f"{how}, {times} × {number.name} under 50 workers of {client.name}: {found.line()}{goal}"
+                    )
+
+
+def ended_under(client: Client, place: Place, running: Agent, number: signal.Signals, times: int) -> Outcome:
+    """What becomes of 50 workers' requests while the daemon is ended so many times, each time while it serves them."""
+    with working(client, place, str(running.socket), 50, times * RESTARTED_S + 1) as finish:
+        for _ in range(times):
+            time.sleep(RESTARTED_S)
+            running.end(number)
+            running.start()
+        return finish()
 
 
 @contextmanager
@@ -305,6 +321,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Failed requests and latencies of the local API under ordinary load.")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run (%(default)s)")
     parser.add_argument("--workers", type=int, nargs="+", default=[50, 200], help="at once (%(default)s)")
+    parser.add_argument("--restarts", type=int, default=20, help="and as many kills (%(default)s)")
     parser.add_argument(
         "--only", nargs="+", metavar="WORD", help="only clients, proxies and parts named so: second, restarts"
     )
