@@ -88,7 +88,7 @@ class Authority:
 
     @contextmanager
     def writing(self, now: int) -> Iterator[Books]:
-        """A writing transaction under a clock that can be right. Raises Misconfigured (clock_wrong) for any other."""
+        """Opens a writing transaction under a clock that can be right. Raises Misconfigured (clock_wrong) for any other."""
         with self.store.transaction() as books:
             clock.hold(books, now)
             yield books
@@ -199,7 +199,10 @@ def open_home(directory: Path) -> Authority:
 
 
 def make_store(directory: Path) -> Store:
-    """Empty books where there are none: `restore` fills them. Raises Misconfigured or OSError where there are some."""
+    """Makes empty books where there are none: `restore` fills them.
+
+    Raises Misconfigured or OSError where there are some.
+    """
     order_key = secrets.token_bytes(32)
     try:
         url = _database_url(directory).read_text(encoding="utf-8").strip()
@@ -209,7 +212,10 @@ def make_store(directory: Path) -> Store:
 
 
 def open_store(directory: Path, *, any_version: bool = False) -> Store:
-    """The books of a directory. Raises Misconfigured where they are missing, or (unless `any_version`) another version's."""
+    """Returns the books of a directory.
+
+    Raises Misconfigured where they are missing, or (unless `any_version`) another version's.
+    """
     try:
         url = _database_url(directory).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
@@ -232,7 +238,7 @@ def _read_root(directory: Path) -> bytes:
 
 
 def _read_roots(directory: Path) -> bytes:
-    """Empty while the first root is the only one."""
+    """Reads the later roots; empty while the first root is the only one."""
     try:
         with (directory / "roots.jws").open("rb") as file:
             return file.read(MAX_ROOTS_BYTES)
@@ -241,7 +247,7 @@ def _read_roots(directory: Path) -> bytes:
 
 
 def write_public(path: Path, data: bytes) -> None:
-    """A file for others to read, replaced whole or not at all: who polls it never sees half.
+    """Writes a file for others to read, replaced whole or not at all: who polls it never sees half.
 
     Others enter the folders that it makes, too, whatever the umask: a web server is another user.
     """
@@ -275,5 +281,5 @@ def first_key_file(directory: Path, role: Role) -> Path:
 
 
 def key_file(directory: Path, role: Role, key: PublicKey) -> Path:
-    """Of a key that came by rotation."""
+    """Returns the file of a key that came by rotation."""
     return directory / "keys" / f"{role.value}-{key.raw.hex()[:16]}.pem"

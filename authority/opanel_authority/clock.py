@@ -22,7 +22,7 @@ _EVERY_S: Final = 60
 
 
 def last_write(books: Books) -> int | None:
-    """When the books were last written to, within a minute; None before the first time."""
+    """Tells when the books were last written to, within a minute; None before the first time."""
     mark = books.fact(_FACT)
     return None if mark is None else int(mark)
 
@@ -44,5 +44,5 @@ def accept(books: Books, now: int) -> None:
 
 
 def shown(at: int) -> str:
-    """RFC 3339, in UTC."""
+    """Formats a time by RFC 3339, in UTC."""
     return datetime.fromtimestamp(at, tz=UTC).isoformat().replace("+00:00", "Z")

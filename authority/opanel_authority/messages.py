@@ -346,7 +346,7 @@ _TABLE: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def sentence(detail: str, values: Mapping[str, Value]) -> str:
-    """The sentence."""
+    """Returns the sentence."""
     if detail in _TABLE:
         return _TABLE[detail][0].format_map(values)
     pairs = " ".join(f"{name}={value}" for name, value in values.items())
@@ -354,7 +354,7 @@ def sentence(detail: str, values: Mapping[str, Value]) -> str:
 
 
 def cure(detail: str, values: Mapping[str, Value]) -> str:
-    """The hint."""
+    """Returns the hint."""
     if detail in _TABLE:
         return _TABLE[detail][1].format_map(values)
     return "docs/license-format.md has the rule"

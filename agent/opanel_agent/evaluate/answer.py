@@ -171,7 +171,7 @@ def _signal(signal: Signal) -> Json:
 
 
 def _machine(inputs: Inputs, state: AgentState) -> dict[str, Json]:
-    """What keeps this server from being recognized as the one that was activated, before it shows in the state."""
+    """Returns what keeps this server from being recognized as the one that was activated, before it shows in the state."""
     activation, match = None if inputs.bundle is None else inputs.bundle.activation, match_of(inputs)
     if activation is None or match is None:
         return {"key": None, "unread": [], "undecided": None}

@@ -280,7 +280,7 @@ def _datagrams(_: Expected, observed: Observed) -> Iterator[Violation]:
 
 
 def _other_packets(_: Expected, observed: Observed) -> Iterator[Violation]:
-    """Packets of neither TCP nor UDP: raw sockets, ICMP."""
+    """Yields a violation for packets of neither TCP nor UDP: raw sockets, ICMP."""
     other = observed.traffic.packets - observed.traffic.segments - observed.traffic.datagrams
     if other > 0:
         yield Violation(why=ViolationKind.OTHER_PACKETS, count=other)

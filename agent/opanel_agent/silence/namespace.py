@@ -144,7 +144,7 @@ def _sent_packets(text: str) -> int:
 
 
 def _table(text: str) -> dict[str, int]:
-    """Pairs of lines: names, then figures."""
+    """Reads pairs of lines: names, then figures."""
     found: dict[str, int] = {}
     lines = text.splitlines()
     for names, figures in zip(lines[::2], lines[1::2], strict=True):

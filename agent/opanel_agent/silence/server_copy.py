@@ -209,7 +209,7 @@ def _places(folder: Path) -> dict[str, object]:
 
 
 def _table(data: bytes) -> dict[str, object]:
-    """Settings that were accepted: strict_toml has judged them."""
+    """Returns settings that were accepted: strict_toml has judged them."""
     return tomllib.loads(data.decode("utf-8"))
 
 

@@ -61,7 +61,10 @@ def requires(managed: Managed, scope: str) -> Any:  # noqa: ANN401 - FastAPI's m
 
 
 def named_seller(books: Books, holder: Holder, named: str | None) -> DelegationRow | None:
-    """The reseller whose key it is; with the vendor's the one that he names, or None. Raises NotPermitted or Usage."""
+    """Returns the reseller whose key it is; with the vendor's the one that he names, or None.
+
+    Raises NotPermitted or Usage.
+    """
     if holder.delegation is not None:
         row = books.delegation(number=holder.delegation)
         if row is None or named not in (None, row.name):

@@ -81,7 +81,7 @@ class Served:
 
 
 def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
-    """The ASGI application; `log` gets one line for each request that was answered."""
+    """Returns the ASGI application; `log` gets one line for each request that was answered."""
 
     async def broken(_request: Request, error: Exception) -> Response:
         log(f"error {error}")  # an AgentError: a code, a detail and values of ours, never a payload's
@@ -104,7 +104,7 @@ def app(served: Served, log: Callable[[str], None]) -> ASGIApp:
 
 
 def _published(served: Served) -> list[BaseRoute]:
-    """Signed documents, the same bytes for everybody: the status lists, the roots, the advisories."""
+    """Returns signed documents, the same bytes for everybody: the status lists, the roots, the advisories."""
     lists = {shard: _shared(served, partial(publish.served_status_list, shard=shard)) for shard in _SHARDS.values()}
     advised = _shared(served, advisories.published)
 
@@ -128,12 +128,15 @@ def _published(served: Served) -> list[BaseRoute]:
 
 
 def _shared(served: Served, look: Callable[..., bytes | None]) -> Shared[bytes | None]:
-    """What `look` finds in the authority, looked up once for all who ask at the same time."""
+    """Returns what `look` finds in the authority, looked up once for all who ask at the same time."""
     return Shared(lambda: served.workers.read(lambda: look(served.authority, now=served.now())))
 
 
 def _received(served: Served) -> list[BaseRoute]:
-    """What agents send: license requests, rights requests, and a report for each purpose that is based on consent."""
+    """Returns what agents send.
+
+    License requests, rights requests, and a report for each purpose that is based on consent.
+    """
     routes: list[BaseRoute] = [
         Route("/v1/bundles", _post(served, JSON, partial(_bundle, served), writes=False), methods=["POST"]),
         Route("/v1/activations", _post(served, JOSE, partial(_signed, served, "activation")), methods=["POST"]),
@@ -148,7 +151,7 @@ def _received(served: Served) -> list[BaseRoute]:
 
 
 def _watched(served: Served) -> list[BaseRoute]:
-    """Health, readiness and metrics: for the machine itself, not for the proxy in front."""
+    """Returns health, readiness and metrics: for the machine itself, not for the proxy in front."""
     examined = Shared(lambda: served.workers.read(lambda: health.examine(served.authority, now=served.now())))
 
     async def alive(_request: Request) -> Response:
@@ -195,7 +198,7 @@ def _license_right(served: Served, body: bytes, _peer: Sender) -> Answer:
 
 
 def _rights(served: Served) -> Callable[[Request], Awaitable[Response]]:
-    """Over reports in JSON, over license data as a signed document."""
+    """Returns the handler of rights: over reports in JSON, over license data as a signed document."""
     over_reports, over_license = (
         _post(served, JSON, partial(_right, served)),
         _post(served, JOSE, partial(_license_right, served)),
@@ -209,7 +212,10 @@ def _rights(served: Served) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _hold_back(served: Served, key_sha256: str) -> None:
-    """Only keys that exist have a bucket: guesses (of 128 bits) cannot fill the memory. All guesses share one."""
+    """Holds back a key that exists, as only those have a bucket: guesses (of 128 bits) cannot fill the memory.
+
+    All guesses share one.
+    """
     try:
         licensing.hold_known(served.authority, key_sha256)
     except NotPermitted:
@@ -252,7 +258,7 @@ async def _answered(request: Request, content_type: str, decide: Callable[[bytes
 
 
 async def _body(request: Request) -> bytes | None:
-    """The whole body, or None as soon as it is larger than any request of an agent."""
+    """Returns the whole body, or None as soon as it is larger than any request of an agent."""
     body = b""
     try:
         async for chunk in request.stream():
@@ -265,13 +271,13 @@ async def _body(request: Request) -> bytes | None:
 
 
 async def _no_such(_request: Request, error: Exception) -> Response:
-    """No such path, or not this method there."""
+    """Answers that there is no such path, or not this method there."""
     status = error.status_code if isinstance(error, HTTPException) else 404
     return problem(problems.REQUEST_REFUSED.name, status, "no_such_request")
 
 
 def _shown(path: str) -> str:
-    """A path as the log has it: the management API's may hold a license key, and keeps its shape alone."""
+    """Returns a path as the log has it: the management API's may hold a license key, and keeps its shape alone."""
     parts = path.split("/")
     return "/".join(
         "*" if at == _HANDLE and path.startswith(management.PREFIX) else part for at, part in enumerate(parts)

@@ -37,14 +37,14 @@ class _Deadlines:
         self._wait(connection, self.asking, self.headers_s)
 
     def received(self, connection: H11Protocol) -> None:
-        """Something came: a body has begun, or a request is complete."""
+        """Notes that something came: a body has begun, or a request is complete."""
         if connection.conn.their_state is h11.SEND_BODY and connection not in self.sending:
             self._wait(connection, self.sending, self.body_s)
         elif connection.conn.their_state not in {h11.IDLE, h11.SEND_BODY} and connection not in self.answered:
             self._wait(connection, self.answered, self.reply_s)
 
     def replied(self, connection: H11Protocol) -> None:
-        """The reply is written, though it may not be read yet."""
+        """Notes that the reply is written, though it may not be read yet."""
         if connection.transport.is_closing() or _unread(connection):
             self._wait(connection, self.answered, self.reply_s)
         elif connection.conn.their_state is h11.IDLE:
@@ -83,7 +83,7 @@ def protocol(
     body_s: float = BODY_S,
     reply_s: float = REPLY_S,
 ) -> type[H11Protocol]:
-    """The protocol of uvicorn with those limits; each class counts its own connections."""
+    """Returns the protocol of uvicorn with those limits; each class counts its own connections."""
     deadlines = _Deadlines(headers_s=headers_s, body_s=body_s, reply_s=reply_s)
 
     class Limited(H11Protocol):

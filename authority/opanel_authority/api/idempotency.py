@@ -37,17 +37,17 @@ class Kept:
 
 
 def canonical(model: Any) -> str:  # noqa: ANN401 - a pydantic model of either version
-    """The JSON of a body as it was understood: white space and order of members do not make another request."""
+    """Returns the JSON of a body as it was understood: white space and order of members do not make another request."""
     return str(model.model_dump_json() if hasattr(model, "model_dump_json") else model.json())
 
 
 def digest(*parts: str) -> str:
-    """SHA-256 of a request's parts."""
+    """Returns the SHA-256 of a request's parts."""
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def find(books: Books, api_key: str, key: str | None, request: str, *, now: int) -> Kept | None:
-    """The reply that this request had. Raises Usage where another one had the same key."""
+    """Returns the reply that this request had. Raises Usage where another one had the same key."""
     if key is None:
         return None
     mine = (_replies.c.api_key == api_key) & (_replies.c.idempotency_key == key) & (_replies.c.at > now - _KEPT_S)
@@ -111,7 +111,7 @@ def _without_secrets(reply: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_secrets(books: Books, kept: dict[str, Any]) -> dict[str, Any]:
-    """With the license's bundle, or the webhook's secret, as it is now."""
+    """Returns the reply with the license's bundle, or the webhook's secret, as it is now."""
     if "bundle" in kept:
         return {**kept, "bundle": find_license(books, kept["id"]).text}
     return {**kept, "secret": webhooks.secret_of(books, kept["id"])} if "secret" in kept else kept

@@ -20,7 +20,7 @@ from opanel_authority.lifecycle.handles import find_license
 
 
 def add_status_changes(app: FastAPI, managed: Managed, caller_: Any) -> None:  # noqa: ANN401 - FastAPI's marker
-    """Suspend, resume, revoke, and what concerns seats."""
+    """Adds the routes to suspend, resume, revoke, and what concerns seats."""
 
     @app.post("/licenses/{handle}/suspend", response_model=LicenseDetail, operation_id="suspendLicense")
     def suspend(handle: str, why: Why, caller: Caller = caller_) -> Response:
@@ -66,7 +66,7 @@ def add_status_changes(app: FastAPI, managed: Managed, caller_: Any) -> None:  #
 
 
 def add_term_changes(app: FastAPI, managed: Managed, caller_: Any) -> None:  # noqa: ANN401 - FastAPI's marker
-    """Terms, renewals and transfers."""
+    """Adds the routes for terms, renewals and transfers."""
 
     @app.patch("/licenses/{handle}", response_model=LicenseDetail, operation_id="changeLicense")
     def change_terms(handle: str, terms: Terms, caller: Caller = caller_) -> Response:
@@ -129,7 +129,7 @@ def _renew(managed: Managed, handle: str, renewal: Renewal, holder: Holder) -> E
 
 
 def _changed(managed: Managed, license_id: str, holder: Holder) -> LicenseDetail:
-    """The license after the change; one that was given away is told to the vendor alone."""
+    """Returns the license after the change; one that was given away is told to the vendor alone."""
     with managed.authority.store.reading() as books:
         row = find_license(books, license_id, delegation=holder.delegation)
         detail: Mapping[str, Any] = listing.detail(books, row, now=managed.now())

@@ -84,7 +84,7 @@ def _add_changes(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: 
 
 
 def _delegation(managed: Managed, holder: Holder, named: str | None) -> int | None:
-    """Whose licenses are listed: the reseller's own, those of him whom the vendor names, or everybody's."""
+    """Tells whose licenses are listed: the reseller's own, those of him whom the vendor names, or everybody's."""
     if named is None:
         return holder.delegation
     with managed.authority.store.reading() as books:
@@ -97,5 +97,5 @@ def _delegation(managed: Managed, holder: Holder, named: str | None) -> int | No
 
 
 def _names(model: type[Any]) -> list[str]:
-    """The fields of a model, in pydantic 1 and 2."""
+    """Returns the fields of a model, in pydantic 1 and 2."""
     return [*(getattr(model, "model_fields", None) or model.__fields__)]

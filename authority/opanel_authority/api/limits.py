@@ -34,11 +34,11 @@ class Limiter:
             heapq.heappush(self._due, (full_at, key))
 
     def admit(self, now_s: float, key: str) -> None:
-        """`take` with the time first, for `functools.partial`."""
+        """Does `take` with the time first, for `functools.partial`."""
         self.take(key, now_s)
 
     def _forget(self, now_s: float) -> None:
-        """In logarithmic time for each bucket that is full again, however many there are."""
+        """Forgets in logarithmic time for each bucket that is full again, however many there are."""
         while self._due and self._due[0][0] <= now_s:
             full_at, key = heapq.heappop(self._due)
             if self.spent.get(key) == full_at:

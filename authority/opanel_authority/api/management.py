@@ -61,7 +61,7 @@ _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def application(managed: Managed) -> FastAPI:
-    """The ASGI application, to be mounted at `PREFIX`."""
+    """Returns the ASGI application, to be mounted at `PREFIX`."""
     app = FastAPI(
         title="OPanel authority: management API",
         version="1",
@@ -111,7 +111,7 @@ async def _require_object(request: Request) -> None:
 
 
 def limiter() -> Limiter:
-    """A bucket for wrong API keys, of all senders together."""
+    """Returns a bucket for wrong API keys, of all senders together."""
     return Limiter(burst=_UNKNOWN_KEYS_BURST, refill_s=1, detail="too_many")
 
 
@@ -175,7 +175,7 @@ def _add_sales(app: FastAPI, managed: Managed, writer: Any) -> None:  # noqa: AN
 
 
 def _sold_before(books: Books, kept: dict[str, Any]) -> Response:
-    """The reply to a sale: what is kept of it, with key and bundle from the license itself."""
+    """Returns the reply to a sale: what is kept of it, with key and bundle from the license itself."""
     row = find_license(books, kept["id"])
     whole = {"license_key": listing.claims_of(row)["sub"], "bundle": row.text}
     body = {name: value for name, value in kept.items() if name != "status"} | whole
@@ -183,7 +183,7 @@ def _sold_before(books: Books, kept: dict[str, Any]) -> Response:
 
 
 def _seller(books: Books, holder: Holder, named: str | None) -> DelegationRow:
-    """Whose license it becomes: the reseller's own, or the one that the vendor names."""
+    """Tells whose license it becomes: the reseller's own, or the one that the vendor names."""
     row = named_seller(books, holder, named)
     if row is None:
         raise Usage(Fault.USAGE, "reseller_missing")

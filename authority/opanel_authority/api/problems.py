@@ -17,7 +17,7 @@ _NOT_FOUND: Final = frozenset({"license_unknown", "id_unknown", "reseller_unknow
 def problem(
     code: str, status: int, detail: str, values: Mapping[str, Value] | None = None, *, hint: bool = False
 ) -> Response:
-    """`title` is the sentence; with `hint` `detail` says what to do about it."""
+    """Returns a problem; `title` is the sentence; with `hint` `detail` says what to do about it."""
     known = {} if values is None else values
     body: dict[str, Json] = {"type": problems.type_of(code), "title": sentence(detail, known), "status": status}
     if hint:
@@ -29,7 +29,7 @@ def problem(
 
 
 def of_error(error: AgentError) -> Response:
-    """What a management request is told of an error; a storage or configuration fault is told by its name alone."""
+    """Returns what a management request is told of an error; a storage or configuration fault is told by its name alone."""
     match error:
         case NotPermitted():
             refusal = problems.by_code(error.code)

@@ -120,7 +120,7 @@ def _show_life(served: Served, line: Line) -> None:
 
 
 def _purge(served: Served, line: Line) -> int | None:
-    """The day on which it was done; None where it could not be. How many is all that is said."""
+    """Returns the day on which it was done; None where it could not be. How many is all that is said."""
     now = served.now()
     try:
         erased = retention.purge(served.authority, now=now)
@@ -230,7 +230,7 @@ def _bound(listen: str) -> socket.socket:
 
 
 def _log(log_file: Path | None) -> TextIO:
-    """Where the lines go. Closing it leaves stderr open."""
+    """Tells where the lines go. Closing it leaves stderr open."""
     if log_file is not None:
         return log_file.open("a", encoding="utf-8")
     return open(sys.stderr.fileno(), "w", encoding="utf-8", closefd=False)

@@ -89,7 +89,7 @@ class DeliveryList(BaseModel):
 
 
 def add_webhooks(app: FastAPI, managed: Managed, reader: Any, caller_: Any) -> None:  # noqa: ANN401 - FastAPI's markers
-    """Look-ups and changes."""
+    """Adds the routes for webhooks: look-ups and changes."""
     _add_reading(app, managed, reader)
 
     @app.post("/webhooks", status_code=201, response_model=MadeWebhook, operation_id="addWebhook")

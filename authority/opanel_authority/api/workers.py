@@ -44,7 +44,7 @@ class Workers:
 
 
 async def _done_in(threads: Executor, act: Callable[[], _Result]) -> _Result:
-    """In the context of the caller: a passphrase that was typed is in it."""
+    """Returns in the context of the caller: a passphrase that was typed is in it."""
     return await asyncio.get_running_loop().run_in_executor(threads, copy_context().run, act)
 
 

@@ -109,7 +109,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _reset_sequences(books: Books, *, sqlite: bool) -> None:
-    """PostgreSQL counts numbers apart from the rows; SQLite takes the highest."""
+    """Resets PostgreSQL's sequences, which count numbers apart from the rows; SQLite takes the highest."""
     if sqlite:
         return
     for table in META_DATA.sorted_tables:

@@ -41,7 +41,10 @@ class Store:
     """One database. `create` makes its tables, `open` takes one that has them."""
 
     def __init__(self, url: URL | Path, *, busy_s: float = _BUSY_S, marks: DrawMarks | None = None) -> None:
-        """`busy_s` is how long another process is waited for; `marks` remember what was drawn beside the database."""
+        """Takes `busy_s`, which is how long another process is waited for.
+
+        `marks` remember what was drawn beside the database.
+        """
         self._url = url if isinstance(url, URL) else URL.create("sqlite", database=str(url))
         self._busy_s = busy_s
         self._marks = marks
@@ -55,7 +58,10 @@ class Store:
 
     @classmethod
     def create(cls, url: URL | Path, *, status_order_key: bytes, marks: DrawMarks | None = None) -> "Store":
-        """Tables in a new file, or in a PostgreSQL database that has none. Raises Misconfigured for one that has."""
+        """Makes the tables in a new file, or in a PostgreSQL database that has none.
+
+        Raises Misconfigured for one that has.
+        """
         if isinstance(url, Path):
             os.close(os.open(url, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
         store = cls(url, marks=marks)
@@ -114,7 +120,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Books]:
-        """A writing transaction, all or nothing, after every other writer's.
+        """Opens a writing transaction, all or nothing, after every other writer's.
 
         One that is begun within it by the same thread, to write or to read, is a part of it. Raises Storage where the
         database cannot be read or written (locked, full, damaged, unreachable).
@@ -196,7 +202,7 @@ def stamp(connection: Connection) -> None:
 
 
 def parsed_url(named: str) -> URL:
-    """A PostgreSQL URL. Raises Usage for any other, and where its driver is not installed."""
+    """Returns a PostgreSQL URL. Raises Usage for any other, and where its driver is not installed."""
     try:
         url = make_url(named)
         if url.get_backend_name() != "postgresql":
@@ -208,7 +214,10 @@ def parsed_url(named: str) -> URL:
 
 
 def _tighten(path: Path) -> None:
-    """Mode 0600 for the books and what SQLite lays beside them: a copy or a backup tool may have opened them to others."""
+    """Sets mode 0600 for the books and what SQLite lays beside them.
+
+    A copy or a backup tool may have opened them to others.
+    """
     for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         if each.exists() and each.stat().st_mode & 0o077 and each.stat().st_uid == os.geteuid():
             each.chmod(0o600)

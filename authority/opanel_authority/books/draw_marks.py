@@ -21,7 +21,7 @@ class DrawMarks:
         self._directory = directory
 
     def read(self, name: str) -> int:
-        """How many were drawn, as far as the file knows."""
+        """Tells how many were drawn, as far as the file knows."""
         with contextlib.suppress(FileNotFoundError, ValueError):
             return int((self._directory / name).read_text(encoding="ascii"))
         return 0

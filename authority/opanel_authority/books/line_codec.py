@@ -37,7 +37,7 @@ _NEWEST: Final = 2
 
 
 def pack(line: str) -> bytes:
-    """The stored form of one compact JWS. Raises Untrusted for base64url that is not canonical."""
+    """Returns the stored form of one compact JWS. Raises Untrusted for base64url that is not canonical."""
     header, payload, signature = (unbase64url(part) for part in line.strip().split("."))
     window, dictionary = _FORMATS[_NEWEST]
     deflater = zlib.compressobj(6, wbits=window, zdict=dictionary)
@@ -46,7 +46,7 @@ def pack(line: str) -> bytes:
 
 
 def unpack(stored: bytes) -> str:
-    """The line, without a newline; empty for what was erased."""
+    """Returns the line, without a newline; empty for what was erased."""
     if not stored:
         return ""
     window, dictionary = _FORMATS[stored[0]]

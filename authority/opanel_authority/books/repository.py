@@ -41,7 +41,7 @@ class Books(DelegationRepository, StatusRepository, LicenseRepository, Activatio
             self.add_fact(name, value)
 
     def subject(self, jti: str) -> Subject | None:
-        """Whom a `jti` means: any version of a delegation, any edition of a license, an activation."""
+        """Tells whom a `jti` means: any version of a delegation, any edition of a license, an activation."""
         license_ = self.license_of_edition(jti)
         if license_ is not None:
             status, delegation = license_.status, license_.delegation
@@ -71,14 +71,14 @@ class Books(DelegationRepository, StatusRepository, LicenseRepository, Activatio
         delegation: int | None,
         reason: str | None = None,
     ) -> None:
-        """Who did what to whom, when and why: a row that nothing changes or deletes before its time."""
+        """Logs who did what to whom, when and why: a row that nothing changes or deletes before its time."""
         values = {"at": at, "actor": actor[:128], "act": act, "kind": kind.value, "subject": subject[:_SUBJECT_LENGTH]}
         self._connection.execute(_changes.insert().values(**values, delegation=delegation, reason=reason))
 
     def changes(
         self, *, subject: str | None = None, delegation: int | None = None, before: int | None = None, limit: int = 100
     ) -> Iterator[dict[str, Any]]:
-        """The newest first."""
+        """Yields the newest first."""
         query = select(_changes).order_by(_changes.c.number.desc()).limit(limit)
         if subject is not None:
             query = query.where(_changes.c.subject == subject)

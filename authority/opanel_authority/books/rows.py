@@ -131,7 +131,7 @@ class Rows:
         self._connection.execute(_free.insert().values(kind=kind, owner=owner, number=number))
 
     def take_freed(self, kind: str, owner: str, *, start: int = 0, end: int = 1 << 62) -> int | None:
-        """A number that was freed, now somebody's again; None where there is none."""
+        """Returns a number that was freed, now somebody's again; None where there is none."""
         mine = (_free.c.kind == kind) & (_free.c.owner == owner)
         number = self._connection.execute(
             select(_free.c.number).where(mine, _free.c.number.between(start, end - 1)).limit(1)

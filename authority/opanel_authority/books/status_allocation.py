@@ -38,7 +38,7 @@ class Pool:
     end: int
 
     def entry(self, ordinal: int) -> int:
-        """The entry of the document that is `ordinal`-th (from 0) of this range. Raises IndexError beyond it."""
+        """Returns the entry of the document that is `ordinal`-th (from 0) of this range. Raises IndexError beyond it."""
         if not 0 <= ordinal < self.end - self.start:
             raise IndexError(ordinal)
         drawn = self._permuted(ordinal)
@@ -62,5 +62,5 @@ class Pool:
 
 
 def shard_of(entry: int) -> tuple[int, int]:
-    """The shard that an entry is in, and its index there."""
+    """Returns the shard that an entry is in, and its index there."""
     return divmod(entry, SHARD_ENTRIES)

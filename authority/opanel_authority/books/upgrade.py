@@ -18,12 +18,12 @@ _SCRIPTS: Final = Path(__file__).parent / "migrations"
 
 
 def newest() -> str:
-    """The version that this code reads and writes."""
+    """Returns the version that this code reads and writes."""
     return str(ScriptDirectory.from_config(_config(None)).get_current_head())
 
 
 def version_of(connection: Connection) -> str | None:
-    """The version of a database; None for one that no Alembic ever saw."""
+    """Returns the version of a database; None for one that no Alembic ever saw."""
     found = MigrationContext.configure(connection).get_current_revision()
     return None if found is None else str(found)
 

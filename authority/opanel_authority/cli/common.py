@@ -40,7 +40,7 @@ def now_s() -> int:
 
 
 def actor() -> str:
-    """Who types this command, for the change log."""
+    """Tells who types this command, for the change log."""
     try:
         return f"command:{os.environ.get('SUDO_USER') or getpass.getuser()}"
     except (KeyError, OSError):
@@ -65,23 +65,23 @@ def logged(arguments: argparse.Namespace) -> Logged:
 
 
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """The options that were given; the terms know the defaults of the others."""
+    """Returns the options that were given; the terms know the defaults of the others."""
     return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def warned(details: Iterable[str]) -> dict[str, Json]:
-    """The member of a result that warns; none where nothing does."""
+    """Returns the member of a result that warns; none where nothing does."""
     sentences: list[Json] = [sentence(each, {}) for each in details]
     return {"warnings": sentences} if sentences else {}
 
 
 def words(text: str) -> tuple[str, ...]:
-    """A,B as a tuple."""
+    """Reads A,B as a tuple."""
     return tuple(word for word in text.split(",") if word)
 
 
 def limit(text: str) -> tuple[str, int]:
-    """NAME=NUMBER as a pair."""
+    """Reads NAME=NUMBER as a pair."""
     name, equals, number = text.partition("=")
     if not (name and equals and number.isascii() and number.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not name=number")
@@ -89,7 +89,7 @@ def limit(text: str) -> tuple[str, int]:
 
 
 def moment(text: str) -> int:
-    """A date, or a time with its zone (RFC 3339), in seconds; a date begins at 00:00 UTC."""
+    """Returns a date, or a time with its zone (RFC 3339), in seconds; a date begins at 00:00 UTC."""
     try:
         read = datetime.fromisoformat(text)
     except ValueError as error:

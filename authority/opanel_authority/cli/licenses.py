@@ -157,7 +157,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Json]]) -> int:
 
 
 def _cell(value: Json) -> str:
-    """A value as a spreadsheet's cell; text that one would run as a formula is quoted."""
+    """Returns a value as a spreadsheet's cell; text that one would run as a formula is quoted."""
     if isinstance(value, list):
         return " ".join(map(str, value))
     if isinstance(value, dict):

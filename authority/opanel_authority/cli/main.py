@@ -69,7 +69,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _with_thumbprints(argv: Sequence[str]) -> list[str]:
-    """The words, with a key's thumbprint that begins with a dash joined to its option: argparse takes it for another one."""
+    """Returns the words, with a key's thumbprint that begins with a dash joined to its option.
+
+    argparse takes it for another one.
+    """
     words: list[str] = []
     for word in argv:
         if _DASHED_THUMBPRINT.fullmatch(word) and words and words[-1].startswith("--"):

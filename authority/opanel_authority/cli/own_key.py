@@ -50,7 +50,7 @@ def register(add: AddCommand) -> None:
 
 
 def public_key(path: Path) -> PublicKey:
-    """A JWK file (RFC 8037). Raises Usage for any other."""
+    """Returns a JWK file (RFC 8037). Raises Usage for any other."""
     try:
         read = Members(loads(path.read_bytes(), max_bytes=_MAX_BYTES), "jwk")
         return PublicKey.from_jwk(read)

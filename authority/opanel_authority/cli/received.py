@@ -61,7 +61,7 @@ def _answer_file(authority: Authority, request: Path) -> tuple[licensing.Answer,
 
 
 def _body(data: bytes) -> bytes:
-    """What the agent would have sent: of a sealed request its body, of anything else all of it."""
+    """Returns what the agent would have sent: of a sealed request its body, of anything else all of it."""
     line, newline, rest = data.partition(b"\n")
     if newline and rest and line.startswith(b"{"):
         return Sealed.decode(data).body

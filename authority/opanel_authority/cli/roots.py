@@ -207,7 +207,10 @@ def _assemble(arguments: argparse.Namespace) -> Result:
 
 
 def _passphrase(arguments: argparse.Namespace, *, twice: bool = False) -> AbstractContextManager[None]:
-    """Under the passphrase that a person types, where `--ask-passphrase` says so. Raises Usage for none, or two others."""
+    """Works under the passphrase that a person types, where `--ask-passphrase` says so.
+
+    Raises Usage for none, or two others.
+    """
     if not arguments.ask_passphrase:
         return nullcontext()
     try:
@@ -226,7 +229,7 @@ def _described(asked: RootRequest) -> dict[str, Json]:
 
 
 def _dated(shown: dict[str, Json]) -> dict[str, Json]:
-    """The same with times as people read them."""
+    """Returns the same with times as people read them."""
     return {
         name: shown_time(value) if name in _TIMES and isinstance(value, int) else value for name, value in shown.items()
     }
@@ -303,7 +306,7 @@ def _request_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _change_arguments(parser: argparse.ArgumentParser) -> None:
-    """What any next root may say otherwise."""
+    """Adds the options for what any next root may say otherwise."""
     parser.add_argument("--days", type=int, default=1825, help="until the new root expires")
     parser.add_argument("--threshold", type=int, metavar="N", help="how many root keys sign from now on")
     parser.add_argument("--release-threshold", type=int, metavar="N", help="how many release keys sign a release")

@@ -75,7 +75,7 @@ def _deliveries(arguments: argparse.Namespace) -> Result:
 
 
 def dated(row: dict[str, Json]) -> dict[str, Json]:
-    """A delivery with its times as people read them."""
+    """Returns a delivery with its times as people read them."""
     return row | {name: shown_time(at) for name in ("at", "next_at") if isinstance(at := row[name], int)}
 
 

@@ -68,7 +68,7 @@ def advise(
 
 
 def published(authority: Authority, *, now: int) -> bytes:
-    """`advisories.jws`: a line each, oldest first; empty before the first."""
+    """Returns `advisories.jws`: a line each, oldest first; empty before the first."""
     with authority.store.reading() as books:
         return _set(ReportRepository(books), now)
 
@@ -91,7 +91,7 @@ def _parsed(draft: bytes) -> Json:
 
 
 def _texts(members: Members) -> dict[str, Json]:
-    """In each language one paragraph."""
+    """Returns in each language one paragraph."""
     texts: dict[str, Json] = {}
     for language in LANGUAGES:
         text = members.value(language)

@@ -74,7 +74,7 @@ def status_ref(authority: Authority, entry: int) -> StatusRef:
 
 
 def status(authority: Authority, entry: int) -> dict[str, Json]:
-    """Shape: {status_list: {idx, uri}}."""
+    """Returns the claim `status`, of shape: {status_list: {idx, uri}}."""
     ref = status_ref(authority, entry)
     return {"status_list": {"idx": ref.idx, "uri": ref.uri}}
 
@@ -82,7 +82,7 @@ def status(authority: Authority, entry: int) -> dict[str, Json]:
 def delegation(
     authority: Authority, terms: DelegationTerms, status_range: tuple[int, int], now: int
 ) -> dict[str, Json]:
-    """All but `jti`, `cnf` and `status`."""
+    """Returns all but `jti`, `cnf` and `status`."""
     issue_until = now + terms.days * DAY_S
     return {
         "ver": 1,
@@ -111,7 +111,7 @@ def delegation(
 
 
 def terms_of(old: Delegation, *, now: int) -> DelegationTerms:
-    """The terms that a delegation was made of; `days` from now on."""
+    """Returns the terms that a delegation was made of; `days` from now on."""
     may = old.may
     return DelegationTerms(
         name=old.name,
@@ -134,7 +134,7 @@ def terms_of(old: Delegation, *, now: int) -> DelegationTerms:
 
 
 def license_(parent: Delegation, terms: LicenseTerms, now: int) -> dict[str, Json]:
-    """All but `jti`, `sub`, `slot` and `status`."""
+    """Returns all but `jti`, `sub`, `slot` and `status`."""
     may = parent.may
     features = may.features if terms.features is None else terms.features
     days = min(365, may.max_term_days) if terms.days is None else terms.days
@@ -163,7 +163,7 @@ def license_(parent: Delegation, terms: LicenseTerms, now: int) -> dict[str, Jso
 
 
 def same_again(old: License) -> dict[str, Json]:
-    """The claims of a license that a renewal keeps."""
+    """Returns the claims of a license that a renewal keeps."""
     terms = old.activation
     reseller = old.reseller
     return {
@@ -192,7 +192,7 @@ def same_again(old: License) -> dict[str, Json]:
 
 
 def seller(parent: Delegation) -> dict[str, Json]:
-    """The `reseller` claim: whom the end user calls."""
+    """Returns the `reseller` claim: whom the end user calls."""
     parent_contact = parent.contact
     return {
         "name": parent.name,

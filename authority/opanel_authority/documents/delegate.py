@@ -87,7 +87,7 @@ def change(
     reason: str | None = None,
     **changes: Any,
 ) -> Delegation:
-    """A new version with some terms of DelegationTerms changed; `days` counts from now on.
+    """Signs a new version with some terms of DelegationTerms changed; `days` counts from now on.
 
     Raises Usage for an unknown reseller, NotPermitted where his delegation is revoked, his range of entries cannot grow,
     or slots that are taken would be outside.
@@ -134,7 +134,7 @@ def rekey(
     public: PublicKey | None = None,
     uri: str | None = None,
 ) -> Delegation:
-    """Another key after a theft, under another status entry; the old entry is revoked.
+    """Makes another key after a theft, under another status entry; the old entry is revoked.
 
     `public` is the new key of a reseller who keeps it himself, `uri` that of one on a token.
     """
@@ -206,13 +206,13 @@ def relocate(
 
 
 def last(authority: Authority, chain: str) -> Delegation:
-    """The delegation that a chain ends in; chains are one link long as yet (a reseller cannot delegate here)."""
+    """Returns the delegation that a chain ends in; chains are one link long as yet (a reseller cannot delegate here)."""
     envelope = jws.parse(chain.strip().encode("ascii"), max_bytes=bundles.MAX_BYTES)
     return delegations.read(envelope, authority.root.keys_of(Role.ISSUER))
 
 
 def key_of(row: DelegationRow) -> PrivateKey:
-    """The reseller's key, where `delegate` or `relocate` put it. Raises Misconfigured where it is not."""
+    """Returns the reseller's key, where `delegate` or `relocate` put it. Raises Misconfigured where it is not."""
     if not row.directory:
         raise NotPermitted(Reason.NOT_PERMITTED, "reseller_signs_himself", name=row.name)
     path = Path(row.directory) / "key.pem"

@@ -61,7 +61,7 @@ def issue(
     reason: str | None = None,
     deliver: Callable[[Issued], None] | None = None,
 ) -> Issued:
-    """A license under the reseller's delegation; the one there is where the order was issued before.
+    """Issues a license under the reseller's delegation; the one there is where the order was issued before.
 
     `deliver` gets it before it counts: whatever that raises leaves no license behind. Raises Untrusted where it would be
     wider than the delegation, NotPermitted where that is revoked or full, Usage for an unknown reseller.
@@ -86,7 +86,7 @@ def sell_once(
     actor: str,
     reason: str | None = None,
 ) -> Issued:
-    """A new license within a transaction, or the one that this order is already."""
+    """Sells a new license within a transaction, or the one that this order is already."""
     return of_order(books, row, terms, authority) or _sell(
         authority, books, row, terms, now=now, actor=actor, reason=reason
     )
@@ -102,7 +102,7 @@ def _sell(
     actor: str,
     reason: str | None,
 ) -> Issued:
-    """A new license, within a transaction."""
+    """Sells a new license, within a transaction."""
     require_valid(row)
     require_order(terms.order_id)
     parent = last(authority, row.text)
@@ -146,7 +146,7 @@ def emit_event(books: Books, license_id: str, act: str, now: int) -> None:
 
 
 def warnings_of(books: Books, row: DelegationRow, slots: int) -> tuple[str, ...]:
-    """What fills up: said once half of it is given out."""
+    """Returns what fills up: said once half of it is given out."""
     drawn, entries = books.drawn_share(row.jti)
     return tuple(
         name
@@ -156,7 +156,10 @@ def warnings_of(books: Books, row: DelegationRow, slots: int) -> tuple[str, ...]
 
 
 def of_order(books: Books, row: DelegationRow, terms: LicenseTerms, authority: Authority) -> Issued | None:
-    """A billing system that got no reply sends its order again: it gets the same license. One order is one sale."""
+    """Returns the license of an order: a billing system that got no reply sends its order again.
+
+    It gets the same license. One order is one sale.
+    """
     found = None if terms.order_id is None else books.license_of_order(row.number, terms.order_id)
     if found is None:
         return None
@@ -171,7 +174,7 @@ def require_order(order_id: str | None) -> None:
 
 
 def renewed(authority: Authority, books: Books, row: LicenseRow, *, now: int) -> str:
-    """The newest bundle of a license, renewed first when it is due and may be.
+    """Returns the newest bundle of a license, renewed first when it is due and may be.
 
     Due: from when agents ask, 30 % of the term left, or at once where the reseller's key was stolen. May be: neither
     suspended nor revoked (what is not paid is suspended), sold to be renewed, and the delegation still issues. Raises
@@ -194,7 +197,10 @@ def renewed(authority: Authority, books: Books, row: LicenseRow, *, now: int) ->
 
 
 def renewal_hindrance(authority: Authority, books: Books, row: LicenseRow, *, now: int) -> str | None:
-    """What keeps a license that is due from being renewed, until the reseller sees to it: a detail; None for nothing."""
+    """Returns what keeps a license that is due from being renewed, until the reseller sees to it: a detail.
+
+    None for nothing.
+    """
     reseller = books.delegation(number=row.delegation)
     old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
     if reseller is None or not row.renews or now < begins_s(old.nbf, old.exp):
@@ -217,7 +223,7 @@ def renew(
     act: str = "renew",
     reason: str | None = None,
 ) -> Issued:
-    """A newer edition of a license now, due or not, for `days` or as long as the last; agents that ask are given it.
+    """Issues a newer edition of a license now, due or not, for `days` or as long as the last; agents that ask are given it.
 
     With `extend` what is left of the last term is added: who pays early loses nothing. `changed` are claims that differ from
     the last edition's. Raises Usage for an id that is no license's, NotPermitted for
@@ -251,7 +257,10 @@ def renew(
 
 
 def _term(old: License, days: int | None, changed: Mapping[str, Json] | None, now: int) -> int:
-    """As long as the last term, or `days`; where only terms change, to the end that was paid for."""
+    """Returns how long it is good: as long as the last term, or `days`.
+
+    Where only terms change, to the end that was paid for.
+    """
     if days is not None:
         return days * DAY_S
     return old.exp - now if changed is not None and now < old.exp else old.exp - old.nbf
@@ -267,7 +276,7 @@ def edition(
     now: int,
     changed: Mapping[str, Json] | None = None,
 ) -> str:
-    """The next edition, signed under the newest delegation, with the same license key."""
+    """Returns the next edition, signed under the newest delegation, with the same license key."""
     old = bundles.verify(row.text.encode("ascii"), authority.root, now=None).license
     license_claims = claims.same_again(old) | {
         "jti": secrets.token_hex(16),

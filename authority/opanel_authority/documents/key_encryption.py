@@ -61,6 +61,6 @@ def _integer(number: int) -> bytes:
 
 
 def _value(tag: int, content: bytes) -> bytes:
-    """One value in DER (X.690 section 8.1); what is encrypted here is shorter than 256 bytes."""
+    """Returns one value in DER (X.690 section 8.1); what is encrypted here is shorter than 256 bytes."""
     size = len(content)
     return bytes([tag, size]) + content if size < 0x80 else bytes([tag, 0x81, size]) + content

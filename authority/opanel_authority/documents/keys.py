@@ -105,7 +105,7 @@ class PrivateKey:
 
     @classmethod
     def on_token(cls, role: Role, uri: str) -> Self:
-        """The key that a PKCS #11 URI means. Raises Misconfigured or Storage."""
+        """Returns the key that a PKCS #11 URI means. Raises Misconfigured or Storage."""
         secret = TokenKey(uri=token_key.parse(uri))
         return cls(role=role, public=secret.public(), secret=secret)
 
@@ -115,11 +115,11 @@ class PrivateKey:
         return cls.of(role, Ed25519PrivateKey.generate())
 
     def sign(self, typ: Typ, claims: Mapping[str, Json]) -> str:
-        """A compact JWS (RFC 7515) whose envelope the agent's code has verified."""
+        """Returns a compact JWS (RFC 7515) whose envelope the agent's code has verified."""
         return self.sign_payload(typ, dumps(dict(claims)))
 
     def sign_payload(self, typ: Typ, payload: bytes) -> str:
-        """As `sign`, for a root: several keys sign byte-identical payloads."""
+        """Signs as `sign` does, for a root: several keys sign byte-identical payloads."""
         if typ not in SIGNS[self.role]:
             raise Bug(Reason.INTERNAL, "role_signs_not", role=self.role.value, typ=typ.value)
         signing_input = jws.signing_input(typ, self.public.kid, payload)
@@ -128,11 +128,11 @@ class PrivateKey:
         return token.decode("ascii")
 
     def pem(self) -> bytes:
-        """PKCS #8, encrypted where there is a passphrase. Never of a key on a token, which has no bytes."""
+        """Returns PKCS #8, encrypted where there is a passphrase. Never of a key on a token, which has no bytes."""
         return self.pem_under(passphrase())
 
     def pem_under(self, secret: bytes | None) -> bytes:
-        """As `pem`, under this passphrase; None for none."""
+        """Returns the same as `pem`, under this passphrase; None for none."""
         if not isinstance(self.secret, Ed25519PrivateKey):
             raise Bug(Reason.INTERNAL, "token_key_bytes", role=self.role.value)
         if secret is None:
@@ -174,7 +174,7 @@ def passphrase() -> bytes | None:
 
 
 def read_passphrase(path: Path) -> bytes:
-    """The passphrase in a file, without the white space around it. Raises Misconfigured for none."""
+    """Returns the passphrase in a file, without the white space around it. Raises Misconfigured for none."""
     secret = path.read_bytes().strip()
     if not secret:
         raise Misconfigured(Fault.FILE_REFUSED, "passphrase_empty", path=str(path))
@@ -203,14 +203,17 @@ def is_encrypted(path: Path) -> bool:
 
 
 def make_directory(directory: Path) -> None:
-    """A directory for keys, 0700. One that exists already must be as tight, or is refused."""
+    """Makes a directory for keys, 0700. One that exists already must be as tight, or is refused."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     _hold_tight(directory, directory.lstat(), directory=True)
 
 
 @contextmanager
 def new_private(path: Path) -> Iterator[BinaryIO]:
-    """A new file of mode 0600, on the disk at the end; gone again if anything fails. None that exists is overwritten."""
+    """Yields a new file of mode 0600, on the disk at the end; gone again if anything fails.
+
+    None that exists is overwritten.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -229,7 +232,7 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def replace_private(path: Path, data: bytes) -> None:
-    """As `write_private`, in the place of a file that may be there: whole or not at all."""
+    """Replaces as `write_private`, in the place of a file that may be there: whole or not at all."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     write_private(temporary, data)
@@ -245,7 +248,7 @@ def save(key: PrivateKey, path: Path) -> Path:
 
 
 def replace_key(key: PrivateKey, path: Path) -> None:
-    """As `save`, in the place of the key that is there."""
+    """Replaces a key as `save`, in the place of the key that is there."""
     make_directory(path.parent)
     place, data = _file_of(key, path)
     replace_private(place, data)
@@ -260,7 +263,7 @@ def _file_of(key: PrivateKey, path: Path) -> tuple[Path, bytes]:
 
 
 def reference(path: Path) -> Path:
-    """Where the URI of a key on a token lies that has no key file at `path`."""
+    """Tells where the URI of a key on a token lies that has no key file at `path`."""
     return path.with_suffix(".uri")
 
 
@@ -270,18 +273,21 @@ def exists(path: Path) -> bool:
 
 
 def named(text: str, role: Role) -> PrivateKey:
-    """The key that a person names: a file, or a PKCS #11 URI. Raises as `load` does."""
+    """Returns the key that a person names: a file, or a PKCS #11 URI. Raises as `load` does."""
     return PrivateKey.on_token(role, text) if text.startswith(token_key.SCHEME) else load(Path(text), role)
 
 
 def of_role(directory: Path, role: Role) -> list[PrivateKey]:
-    """Every key of a role that lies in a folder, as its file or as the URI of one on a token. Raises as `load` does."""
+    """Returns every key of a role that lies in a folder, as its file or as the URI of one on a token.
+
+    Raises as `load` does.
+    """
     found = (path for suffix in ("pem", "uri") for path in directory.glob(f"{role.value}*.{suffix}"))
     return [load(path, role) for path in sorted({path.with_suffix(".pem") for path in found})]
 
 
 def load(path: Path, role: Role) -> PrivateKey:
-    """The key of a file, or on the token that the URI beside it means.
+    """Returns the key of a file, or on the token that the URI beside it means.
 
     Raises Misconfigured for a file or directory that others may read or write, and for what is no Ed25519 key.
     """
@@ -303,7 +309,7 @@ def load(path: Path, role: Role) -> PrivateKey:
 
 
 def _read_tight(path: Path) -> bytes:
-    """The content of a file that only its owner can read or replace."""
+    """Returns the content of a file that only its owner can read or replace."""
     _hold_tight(path.parent, path.parent.lstat(), directory=True)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -326,7 +332,7 @@ def _opens(pem: bytes, password: bytes) -> bool:
 
 @lru_cache(maxsize=256)
 def _decrypted(pem: bytes, password: bytes | None) -> object:
-    """The key of a file's content; to derive the key of a passphrase takes far longer than a signature."""
+    """Returns the key of a file's content; to derive the key of a passphrase takes far longer than a signature."""
     return load_pem_private_key(pem, password=password)
 
 

@@ -35,7 +35,10 @@ _DIRECTORY: Final = "publish_directory"
 
 
 def current_status_list(authority: Authority, shard: int = 0, *, now: int) -> bytes:
-    """A shard's list as last signed; signed anew when a status changed since, or when it is older than its `ttl`."""
+    """Returns a shard's list as last signed.
+
+    Signed anew when a status changed since, or when it is older than its `ttl`.
+    """
     kid = authority.root.keys[Role.STATUS.value][0].kid
     with authority.store.reading() as books:
         held = books.signed_shard(shard)
@@ -67,7 +70,7 @@ def _require_near(held: SignedShard, now: int) -> None:
 
 
 def sign_status_list(authority: Authority, books: Books, shard: int = 0, *, now: int) -> bytes:
-    """Signed now, verified as an agent does, and remembered."""
+    """Signs a list, verifies it as an agent does, and remembers it."""
     key = authority.key(Role.STATUS)
     held = books.signed_shard(shard)
     iat = now if held is None or held.kid != key.public.kid else max(now, held.iat + 1)
@@ -88,7 +91,10 @@ def sign_status_list(authority: Authority, books: Books, shard: int = 0, *, now:
 
 
 def sign_changes(authority: Authority, books: Books, *, now: int) -> None:
-    """Lists of what this transaction changed; where so many were signed lately that they run ahead, whoever asks next."""
+    """Signs the lists of what this transaction changed.
+
+    Where so many were signed lately that they run ahead, whoever asks next has them signed.
+    """
     for shard in books.unsigned_shards():
         held = books.signed_shard(shard)
         if held is None or held.iat <= now + _AHEAD_S:
@@ -96,12 +102,12 @@ def sign_changes(authority: Authority, books: Books, *, now: int) -> None:
 
 
 def pack(bits: bytes) -> str:
-    """`lst` of a Token Status List: zlib (RFC 1950), then base64url."""
+    """Returns `lst` of a Token Status List: zlib (RFC 1950), then base64url."""
     return base64url(zlib.compress(bits, 6))
 
 
 def roots_text(authority: Authority) -> bytes:
-    """Every root since the first, a line a signature."""
+    """Returns every root since the first, a line a signature."""
     return authority.roots_text
 
 
@@ -127,7 +133,7 @@ def publish(authority: Authority, directory: Path, *, now: int) -> tuple[Path, .
 def remember_directory(
     authority: Authority, directory: Path, *, now: int, actor: str = "command", reason: str | None = None
 ) -> None:
-    """Where commands that change a status write the static files again (`publish_again`)."""
+    """Remembers where commands that change a status write the static files again (`publish_again`)."""
     with authority.writing(now) as books:
         if books.fact(_DIRECTORY) == str(directory):
             return
@@ -139,7 +145,10 @@ def remember_directory(
 
 
 def publish_again(authority: Authority, *, now: int) -> None:
-    """The static files, where `publish` put them last and they still are. Raises OSError where they cannot be written."""
+    """Writes the static files, where `publish` put them last and they still are.
+
+    Raises OSError where they cannot be written.
+    """
     with authority.store.reading() as books:
         directory = books.fact(_DIRECTORY)
     if directory is not None and Path(directory).is_dir():

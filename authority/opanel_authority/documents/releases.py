@@ -55,7 +55,7 @@ def sign(root: Root, draft: bytes, signers: list[PrivateKey], *, before: bytes =
 
 
 def release_keys(directory: Path, root: Root) -> list[PrivateKey]:
-    """The private keys of the root's role `release` that lie in a folder. Raises Misconfigured where none does."""
+    """Returns the private keys of the root's role `release` that lie in a folder. Raises Misconfigured where none does."""
     named = [key for key in keys.of_role(directory, Role.RELEASE) if key.public.kid in root.keys_of(Role.RELEASE.value)]
     if not named:
         raise Misconfigured(Fault.FILE_REFUSED, "release_keys_missing", path=str(directory))

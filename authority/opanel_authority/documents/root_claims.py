@@ -147,7 +147,7 @@ def _every_place(claims: Claims) -> list[dict[str, str]]:
 
 
 def _jwks(keys: Keys, release_threshold: int) -> Json:
-    """The claim `keys`: an array for each role, and for `release` an object with its own threshold."""
+    """Returns the claim `keys`: an array for each role, and for `release` an object with its own threshold."""
     claim: Claims = {role.value: [dict(key.jwk()) for key in of_role] for role, of_role in keys.items()}
     if Role.RELEASE.value in claim:
         claim[Role.RELEASE.value] = {"threshold": release_threshold, "keys": claim[Role.RELEASE.value]}
@@ -163,7 +163,7 @@ def _places(there: Collection[Destination]) -> Json:
 
 
 def _notice(controller: Controller | None, transfers: Mapping[str, Mechanism], ip_retention_days: int | None) -> Claims:
-    """The claims for the notice: those that are named."""
+    """Returns the claims for the notice: those that are named."""
     named: Claims = {} if controller is None else {"controller": controller.claim()}
     if transfers:
         named["transfers"] = {region: mechanism.value for region, mechanism in transfers.items()}

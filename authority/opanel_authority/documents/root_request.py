@@ -173,7 +173,7 @@ def _signature(request: RootRequest, line: str) -> Envelope:
 
 
 def _shown(claims: Claims) -> dict[str, Json]:
-    """A root's claims by name, each short enough for a line."""
+    """Returns a root's claims by name, each short enough for a line."""
     keys, release = root_claims.keys_by_role(claims), cast("Claims", claims["keys"]).get(Role.RELEASE.value)
     places = {f"endpoint {purpose}": each for purpose, each in cast("dict[str, Json]", claims["endpoints"]).items()}
     plain = {name: value for name, value in claims.items() if name not in {"keys", "endpoints", "mirrors"}}

@@ -71,7 +71,7 @@ class Rotation:
     ip_retention_days: int | None = None
 
     def says(self, changed: Keys) -> RootChange:
-        """What the next root says, with these keys of the roles that change."""
+        """Returns what the next root says, with these keys of the roles that change."""
         return RootChange(
             days=self.days,
             keys=changed,
@@ -207,7 +207,7 @@ def _require_root_keys(old: Root, thumbprints: Collection[str]) -> None:
 
 
 def _public(old: Root, asked: Rotation, made: Sequence[PublicKey]) -> Sequence[PublicKey]:
-    """All keys of the role that changes, in the next root."""
+    """Returns all keys of the role that changes, in the next root."""
     if asked.role is Role.ROOT:
         kept = [key for key in old.keys[Role.ROOT.value] if asked.replaced and key.kid not in asked.replaced]
         return [*kept, *made]
@@ -215,13 +215,16 @@ def _public(old: Root, asked: Rotation, made: Sequence[PublicKey]) -> Sequence[P
 
 
 def _behind(old: Root, role: Role, made: Sequence[PublicKey], *, compromised: bool) -> Sequence[PublicKey]:
-    """The new keys of a role, and behind them the old ones that go on to be believed."""
+    """Returns the new keys of a role, and behind them the old ones that go on to be believed."""
     gone = compromised or role is Role.STATUS
     return [*made, *(() if gone else old.keys.get(role.value, ()))][:MAX_KEYS]
 
 
 def _signers(old: Root, own: Sequence[PublicKey], asked: Rotation, at_hand: Sequence[PrivateKey]) -> list[PrivateKey]:
-    """As many of the old root's keys as it asks for, and of the new one's. A key that is replaced vouches only at need."""
+    """Returns as many of the old root's keys as it asks for, and of the new one's.
+
+    A key that is replaced vouches only at need.
+    """
     trusted = sorted(at_hand, key=lambda key: key.public.kid in asked.replaced)
     vouching: dict[str, PrivateKey] = {}
     for every, threshold in (
@@ -247,7 +250,7 @@ def _root_keys(directory: Path, old: Root) -> Sequence[PrivateKey]:
 
 
 def _sign_again(authority: Authority, books: Books, old: Root, new: Root, now: int) -> None:
-    """What the new root would not admit any more, and must go on all the same."""
+    """Signs again what the new root would not admit any more, and must go on all the same."""
     gone = old.kids - new.kids
     if new.keys[Role.STATUS.value][0] != old.keys[Role.STATUS.value][0]:
         for shard in books.shard_numbers():
@@ -268,5 +271,5 @@ def _signer(line: str) -> str:
 
 
 def _again(key: PrivateKey, typ: Typ, line: str) -> str:
-    """The same claims, byte for byte, under another key."""
+    """Returns the same claims, byte for byte, under another key."""
     return key.sign_payload(typ, jws.parse(line.strip().encode("ascii"), max_bytes=bundles.MAX_BYTES).payload)

@@ -132,7 +132,7 @@ _sessions: Final[dict[_Place, "Session"]] = {}
 
 
 def _on_token(uri: KeyUri, act: "Callable[[Session], bytes]") -> bytes:
-    """What `act` does with the token's session, one thread at a time. Raises Misconfigured or Storage."""
+    """Returns what `act` does with the token's session, one thread at a time. Raises Misconfigured or Storage."""
     errors = _library().exceptions
     place = (uri.module, tuple(sorted(uri.token.items())))
     with _LOCK:
@@ -164,7 +164,7 @@ def _close(place: _Place) -> None:
 
 
 def _opened(uri: KeyUri) -> "Session":
-    """A session in which the user is logged in."""
+    """Opens a session in which the user is logged in."""
     pkcs11 = _library()
     found = [token for token in pkcs11.lib(str(uri.module)).get_tokens() if _matches(token, uri)]
     if len(found) != 1:
@@ -190,7 +190,7 @@ def _matches(token: "Token", uri: KeyUri) -> bool:
 
 
 def _found(session: "Session", uri: KeyUri, kind: object) -> _TokenObject:
-    """The one object of a class that the URI means. Raises Misconfigured where there is none, or more."""
+    """Returns the one object of a class that the URI means. Raises Misconfigured where there is none, or more."""
     attribute = _library().Attribute
     wanted: dict[Any, object] = {attribute.CLASS: kind}
     if "object" in uri.key:
@@ -223,7 +223,7 @@ def _pin(uri: KeyUri) -> str:
 
 
 def _pieces(text: str, separator: str, uri: str) -> dict[str, bytes]:
-    """Attributes by name, decoded. Raises Misconfigured for one that is none, or that is there twice."""
+    """Returns the attributes by name, decoded. Raises Misconfigured for one that is none, or that is there twice."""
     pieces: dict[str, bytes] = {}
     for piece in text.split(separator) if text else []:
         found = _PIECE.fullmatch(piece)

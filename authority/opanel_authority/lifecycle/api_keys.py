@@ -62,7 +62,7 @@ def make(
     actor: str,
     reason: str | None = None,
 ) -> MadeKey:
-    """A key for a reseller, or for the vendor. Raises Usage for an unknown reseller or scope."""
+    """Returns a key for a reseller, or for the vendor. Raises Usage for an unknown reseller or scope."""
     unknown = set(scopes) - set(SCOPES)
     if unknown or not scopes:
         raise Usage(Fault.USAGE, "scope_unknown", scope=min(unknown, default=""), known=", ".join(SCOPES))
@@ -88,7 +88,7 @@ def make(
 
 
 def revoke(authority: Authority, key_id: str, *, now: int, actor: str, reason: str | None = None) -> None:
-    """The key opens nothing from now on. Raises Usage for an unknown one."""
+    """Revokes a key, which opens nothing from now on. Raises Usage for an unknown one."""
     with authority.writing(now) as books:
         row = books.connection.execute(select(_keys).where(_keys.c.id == key_id)).first()
         if row is None:
@@ -106,7 +106,7 @@ def revoke(authority: Authority, key_id: str, *, now: int, actor: str, reason: s
 
 
 def holder(books: Books, secret: str) -> Holder | None:
-    """Whose key this is; None for none, and for a revoked one."""
+    """Tells whose key this is; None for none, and for a revoked one."""
     shape = _SHAPE.fullmatch(secret)
     if shape is None:
         return None
@@ -126,7 +126,7 @@ def note_use(authority: Authority, key_id: str, *, now: int) -> None:
 
 
 def listed(authority: Authority) -> Iterator[Mapping[str, Json]]:
-    """Every key without its digest, the oldest first."""
+    """Yields every key without its digest, the oldest first."""
     with authority.store.reading() as books:
         query = select(_keys, _delegations.c.name.label("reseller")).outerjoin(
             _delegations, _delegations.c.number == _keys.c.delegation

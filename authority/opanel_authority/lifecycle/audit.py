@@ -41,7 +41,7 @@ class Audited:
 
 
 def audit(authority: Authority, reseller: str | None = None, seen: Sequence[bytes] = ()) -> Audited:
-    """The newest edition of every license, of one reseller or of all, and bundles that were seen elsewhere.
+    """Returns the newest edition of every license, of one reseller or of all, and bundles that were seen elsewhere.
 
     Raises Untrusted for one of those that no delegation of this vendor's signed: it proves nothing.
     """
@@ -61,7 +61,7 @@ def audit(authority: Authority, reseller: str | None = None, seen: Sequence[byte
 
 
 def _not_in_books(books: Books, row: DelegationRow, found: Iterable[Bundle]) -> Iterator[tuple[str, License]]:
-    """(id, license) of those under this reseller's delegation whose edition was never stored, each once."""
+    """Yields (id, license) of those under this reseller's delegation whose edition was never stored, each once."""
     mine = {each.license.jti: each for each in found if books.delegation(jti=each.delegations[-1].jti) == row}
     for jti, each in mine.items():
         if books.license_of_edition(jti) is None:
@@ -71,7 +71,7 @@ def _not_in_books(books: Books, row: DelegationRow, found: Iterable[Bundle]) -> 
 def _verified(
     authority: Authority, books: Books, row: DelegationRow
 ) -> tuple[list[tuple[str, License]], list[LimitBreach]]:
-    """(id, license) of all that are not revoked, and what the verifier refused."""
+    """Returns (id, license) of all that are not revoked, and what the verifier refused."""
     held, refused = [], []
     root = authority.root
     query = select(_licenses).where(_licenses.c.delegation == row.number, _licenses.c.status != int(Status.REVOKED))

@@ -36,7 +36,7 @@ class OrderRefused(Exception):
 
 
 def count(path: Path) -> int:
-    """How many orders the file has. Raises Usage for columns that are none of `COLUMNS`, or without an order id."""
+    """Tells how many orders the file has. Raises Usage for columns that are none of `COLUMNS`, or without an order id."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         return sum(1 for _ in _orders(file))
 
@@ -125,7 +125,7 @@ def _mend(result: Path) -> None:
 
 
 def _done(result: Path) -> set[str]:
-    """Orders that have a license in the result; a refused one is tried again."""
+    """Returns the orders that have a license in the result; a refused one is tried again."""
     try:
         with result.open(encoding="utf-8", newline="") as file:
             return {

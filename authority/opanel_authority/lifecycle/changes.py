@@ -97,7 +97,7 @@ def _signed_slot(authority: Authority, row: LicenseRow) -> int:
 
 
 def lift_move_limit(authority: Authority, handle: str, *, now: int, who: ChangedBy | None = None) -> LicenseRow:
-    """Moves of this license until now do not count toward the limit of three in 30 days."""
+    """Lifts the limit: moves of this license until now do not count toward the limit of three in 30 days."""
     who = who or ChangedBy()
     with authority.writing(now) as books:
         row = find_license(books, handle, delegation=who.delegation)
@@ -109,7 +109,7 @@ def lift_move_limit(authority: Authority, handle: str, *, now: int, who: Changed
 def set_renewal(
     authority: Authority, handle: str, *, renews: bool, now: int, who: ChangedBy | None = None
 ) -> LicenseRow:
-    """Whether the license is renewed by itself when its term ends."""
+    """Sets whether the license is renewed by itself when its term ends."""
     who = who or ChangedBy()
     with authority.writing(now) as books:
         row = find_license(books, handle, delegation=who.delegation)
@@ -121,7 +121,10 @@ def set_renewal(
 def set_networks(
     authority: Authority, handle: str, texts: Iterable[str], *, now: int, who: ChangedBy | None = None
 ) -> LicenseRow:
-    """From which networks the license may be exchanged, activated and renewed from now on; none for all. Raises Usage."""
+    """Sets from which networks the license may be exchanged, activated and renewed from now on; none for all.
+
+    Raises Usage.
+    """
     who = who or ChangedBy()
     kept = networks.stored(texts)
     with authority.writing(now) as books:
@@ -151,7 +154,7 @@ def change_terms(
     who: ChangedBy | None = None,
     deliver: Callable[[Issued], None] | None = None,
 ) -> Issued:
-    """A newer edition with other terms, to the end that was paid for. Machines beyond fewer seats are superseded.
+    """Issues a newer edition with other terms, to the end that was paid for. Machines beyond fewer seats are superseded.
 
     `deliver` gets it before it counts, as `issue.issue` has it. Raises Untrusted where it would be wider than the
     delegation.
@@ -205,7 +208,7 @@ def transfer(
     who: ChangedBy | None = None,
     deliver: Callable[[Issued], None] | None = None,
 ) -> Issued:
-    """The license under another reseller: another slot and entry of his, the same key, activations and end.
+    """Moves the license under another reseller: another slot and entry of his, the same key, activations and end.
 
     `deliver` gets it before it counts, as `issue.issue` has it. Raises Usage for an unknown reseller, NotPermitted where
     it is revoked or he is, Untrusted where his delegation is narrower than the license.
@@ -247,7 +250,7 @@ def _subject(row: LicenseRow) -> Subject:
 
 
 def log(books: Books, act: str, subject: Subject, who: ChangedBy, now: int) -> None:
-    """A row of the change log, and the webhook that tells of it."""
+    """Writes a row of the change log, and the webhook that tells of it."""
     row = books.license(subject.id) if subject.kind is Kind.LICENSE else None
     if row is not None and act in webhooks.OF_ACTS:
         webhooks.emit(books, webhooks.OF_ACTS[act], row, now=now, detail=who.reason)

@@ -22,7 +22,7 @@ _DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 def find_license(books: Books, handle: str, *, delegation: int | None = None) -> LicenseRow:
-    """The license that a handle means. Raises Usage where there is none (of this reseller), or more than one."""
+    """Returns the license that a handle means. Raises Usage where there is none (of this reseller), or more than one."""
     found = [row for row in _candidates(books, handle.strip(), delegation) if delegation in (None, row.delegation)]
     unique = {row.id: row for row in found}
     if not unique:
@@ -33,7 +33,7 @@ def find_license(books: Books, handle: str, *, delegation: int | None = None) ->
 
 
 def find_subject(books: Books, handle: str, *, delegation: int | None = None) -> Subject:
-    """A delegation, a license or an activation. A delegation is also meant by its reseller's name. Raises Usage."""
+    """Returns a delegation, a license or an activation. A delegation is also meant by its reseller's name. Raises Usage."""
     handle = handle.strip()
     reseller = books.delegation(name=handle)
     found = books.subject(handle if reseller is None else reseller.jti)
@@ -62,7 +62,7 @@ def _candidates(books: Books, handle: str, delegation: int | None) -> list[Licen
 
 
 def _digest(handle: str) -> str:
-    """Of a license key, however it is written; a digest stands for itself."""
+    """Returns the digest of a license key, however it is written; a digest stands for itself."""
     if _DIGEST.fullmatch(handle.lower()):
         return handle.lower()
     try:

@@ -37,7 +37,7 @@ class Health:
 
 
 def ready(authority: Authority) -> list[str]:
-    """What keeps the service from answering: empty where nothing does."""
+    """Returns what keeps the service from answering: empty where nothing does."""
     problems = []
     for role in _NEEDED:
         try:
@@ -53,7 +53,7 @@ def ready(authority: Authority) -> list[str]:
 
 
 def examine(authority: Authority, *, now: int) -> Health:
-    """Everything, in time that grows with the resellers and not with the licenses, but for one count."""
+    """Examines everything, in time that grows with the resellers and not with the licenses, but for one count."""
     found = Health(problems=ready(authority))
     if found.problems:
         return found
@@ -89,7 +89,7 @@ def _resellers(authority: Authority, books: Books, found: Health, now: int) -> N
 
 
 def _in_the_clear(files: Iterable[Path]) -> list[str]:
-    """Key files that are not encrypted although a passphrase is given, or only as an older version did it."""
+    """Returns key files that are not encrypted although a passphrase is given, or only as an older version did it."""
     if keys.passphrase() is None:
         return []
     return [f"{path} is not encrypted: opanel-authority encrypt-keys" for path in files if not keys.is_encrypted(path)]
@@ -108,7 +108,7 @@ def _figures(books: Books) -> dict[str, int]:
 
 
 def metrics(found: Health) -> str:
-    """OpenMetrics text."""
+    """Returns the figures as OpenMetrics text."""
     lines = []
     for name, value in {**found.figures, "problems": len(found.problems)}.items():
         lines += [f"# TYPE opanel_authority_{name} gauge", f"opanel_authority_{name} {value}"]

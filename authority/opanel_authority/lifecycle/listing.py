@@ -58,7 +58,7 @@ class Page:
 
 
 def page(books: Books, wanted: Filter, *, now: int, cursor: str | None = None, limit: int = 100) -> Page:
-    """At most `limit` (to 1000) licenses after the cursor. Raises Usage for a cursor that no page gave."""
+    """Returns at most `limit` (to 1000) licenses after the cursor. Raises Usage for a cursor that no page gave."""
     names = {row.number: row.name for row in books.delegations()}
     query = _query(wanted, now)
     if cursor is not None:
@@ -70,7 +70,7 @@ def page(books: Books, wanted: Filter, *, now: int, cursor: str | None = None, l
 
 
 def everything(books: Books, wanted: Filter, *, now: int) -> Iterator[dict[str, Json]]:
-    """Page after page, to the end."""
+    """Yields page after page, to the end."""
     cursor: str | None = None
     while True:
         found = page(books, wanted, now=now, cursor=cursor, limit=MAX_PAGE)
@@ -81,7 +81,7 @@ def everything(books: Books, wanted: Filter, *, now: int) -> Iterator[dict[str, 
 
 
 def summary(row: LicenseRow, names: Mapping[int, str], now: int) -> dict[str, Json]:
-    """What a list tells of a license: never its key."""
+    """Returns what a list tells of a license: never its key."""
     claims = claims_of(row)
     activation = claims["activation"]
     return {
@@ -102,7 +102,7 @@ def summary(row: LicenseRow, names: Mapping[int, str], now: int) -> dict[str, Js
 
 
 def detail(books: Books, row: LicenseRow, *, now: int) -> dict[str, Json]:
-    """As `summary`, with what holds its seats and how often it moved."""
+    """Tells the same as `summary`, with what holds its seats and how often it moved."""
     names = {each.number: each.name for each in books.delegations()}
     every = books.activations(row.id)
     return {
@@ -114,7 +114,7 @@ def detail(books: Books, row: LicenseRow, *, now: int) -> dict[str, Json]:
 
 
 def state(row: LicenseRow, now: int) -> LicenseState:
-    """A stop outlives the end: a suspended license that has ended is still suspended."""
+    """Returns the state; a stop outlives the end: a suspended license that has ended is still suspended."""
     if row.status == Status.REVOKED:
         return LicenseState.REVOKED
     if row.status == Status.SUSPENDED:
@@ -123,7 +123,7 @@ def state(row: LicenseRow, now: int) -> LicenseState:
 
 
 def claims_of(row: LicenseRow) -> dict[str, Any]:
-    """The claims of the newest edition, which was verified before it was stored."""
+    """Returns the claims of the newest edition, which was verified before it was stored."""
     claims: dict[str, Any] = json.loads(unbase64url(row.text.split("\n")[-2].split(".")[1]))
     return claims
 

@@ -34,7 +34,7 @@ GOOD_S: Final = DAY_S
 
 
 def reserve(authority: Authority, row: DelegationRow, *, order_id: str | None, now: int) -> Mapping[str, Json]:
-    """What the reseller signs with: shape {id, slot, status, chain, good_until}.
+    """Returns what the reseller signs with: shape {id, slot, status, chain, good_until}.
 
     Raises NotPermitted where all is given, Usage for an order that is a license already.
     """
@@ -49,7 +49,7 @@ def reserve(authority: Authority, row: DelegationRow, *, order_id: str | None, n
 
 
 def _of_order(books: Books, row: DelegationRow, order_id: str | None) -> Mapping[str, Any] | None:
-    """The reservation that an order has. Raises Usage where it is a license: one order is one sale."""
+    """Returns the reservation that an order has. Raises Usage where it is a license: one order is one sale."""
     if order_id is None:
         return None
     sold = books.license_of_order(row.number, order_id)

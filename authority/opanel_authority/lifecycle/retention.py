@@ -38,7 +38,7 @@ class Retention:
 
 
 def kept(books: Books) -> Retention:
-    """What was set, or the defaults."""
+    """Returns what was set, or the defaults."""
     license_days, change_days = books.fact(_LICENSE_FACT), books.fact(_CHANGE_FACT)
     return Retention(
         license_days=LICENSE_DAYS if license_days is None else int(license_days),
@@ -128,7 +128,7 @@ def _purge_changes(authority: Authority, now: int) -> int:
 
 
 def _purge_deliveries(authority: Authority, now: int) -> int:
-    """The oldest stand first: the look ends with as many rows as one takes of which none is past its time."""
+    """Returns the oldest stand first: the look ends with as many rows as one takes of which none is past its time."""
     erased, after, more = 0, 0, True
     before = now - DELIVERED_DAYS * DAY_S
     ended = select(deliveries.c.number, deliveries.c.body).where(deliveries.c.due.is_(None))

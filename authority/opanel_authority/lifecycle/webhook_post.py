@@ -76,7 +76,7 @@ def names_public(url: str) -> bool:
 
 
 def resolved(host: str, port: int) -> Sequence[Place]:
-    """The places of a host. Raises OSError where there are none."""
+    """Returns the places of a host. Raises OSError where there are none."""
     return [(found[0], found[4]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
@@ -124,7 +124,7 @@ def _places(resolve: Callable[[str, int], Sequence[Place]], host: str, port: int
 
 
 def _connected(places: Sequence[Place], ends_s: float) -> socket.socket:
-    """To the first place that takes the connection; each has its share of the time that is left."""
+    """Connects to the first place that takes the connection; each has its share of the time that is left."""
     for at, (family, place) in enumerate(places):
         share_s = _left_s(ends_s) / (len(places) - at)
         opened = socket.socket(family, socket.SOCK_STREAM)
@@ -175,7 +175,7 @@ def _status(connected: socket.socket, request: h11.Request, body: bytes, ends_s:
 
 
 def _left_s(ends_s: float) -> float:
-    """Seconds that are left. Raises the silence that a receiver is told of where none are."""
+    """Returns the seconds that are left. Raises the silence that a receiver is told of where none are."""
     left_s = ends_s - time.monotonic()
     if left_s <= 0:
         raise _Failed(PostFailure.SILENT)

@@ -72,7 +72,7 @@ def send_due(authority: Authority, *, now: int, ending: Callable[[], bool] = lam
 
 
 def _after(due: Due, outcome: str | None, now: int) -> dict[str, object]:
-    """The row of a delivery once it was tried; None: its turn did not come."""
+    """Returns the row of a delivery once it was tried; None: its turn did not come."""
     if outcome is None:
         return {"due": now, "tries": due.tries - 1}
     ended = outcome.startswith("2") or due.tries >= TRIES
@@ -80,7 +80,7 @@ def _after(due: Due, outcome: str | None, now: int) -> dict[str, object]:
 
 
 def _take(authority: Authority, now: int) -> list[Due]:
-    """At most `AT_ONCE` of each webhook, of those first whose events wait for longest."""
+    """Takes at most `AT_ONCE` of each webhook, of those first whose events wait for longest."""
     ready = (_deliveries.c.due <= now) & (_webhooks.c.id == _deliveries.c.webhook)
     waiting = select(_deliveries.c.webhook).where(_deliveries.c.due <= now).group_by(_deliveries.c.webhook)
     waiting = waiting.order_by(func.min(_deliveries.c.due)).limit(_WEBHOOKS_AT_ONCE)
@@ -123,7 +123,7 @@ def _secrets(row: Any, now: int) -> tuple[bytes, ...]:  # noqa: ANN401 - its typ
 
 
 def _send_in_turn(due: list[Due], *, now: int, ending: Callable[[], bool]) -> list[tuple[int, str]]:
-    """What became of the events of one webhook, by number, as far as its receiver is there and its time goes."""
+    """Returns what became of the events of one webhook, by number, as far as its receiver is there and its time goes."""
     outcomes: list[tuple[int, str]] = []
     ends_s = time.monotonic() + _TURN_S
     for each in due:
@@ -136,7 +136,7 @@ def _send_in_turn(due: list[Due], *, now: int, ending: Callable[[], bool]) -> li
 
 
 def _send(due: Due, now: int) -> str:
-    """The status, or the name of what went wrong."""
+    """Returns the status, or the name of what went wrong."""
     event_id = json.loads(due.body)["id"]
     message = f"{event_id}.{now}.{due.body}".encode()
     signatures = (base64.b64encode(hmac.digest(secret, message, hashlib.sha256)).decode() for secret in due.secrets)

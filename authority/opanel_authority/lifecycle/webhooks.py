@@ -79,7 +79,9 @@ def add(
     who: ChangedBy,
     inside: bool = False,
 ) -> str:
-    """A webhook of a reseller, or of the vendor for all; returns its id. `inside`: the vendor typed it, on this machine.
+    """Adds a webhook of a reseller, or of the vendor for all; returns its id.
+
+    `inside`: the vendor typed it, on this machine.
 
     Raises Usage for an address that is neither https nor loopback, or (unless `inside`) not public; NotPermitted beyond
     MAX_OWN.
@@ -118,7 +120,7 @@ def _log(books: Books, act: str, row: Any, now: int, who: ChangedBy) -> None:  #
 
 
 def _row(books: Books, webhook_id: str, delegation: int | None) -> Any:  # noqa: ANN401 - as above
-    """A webhook; where a reseller asks, only his own exist. Raises Usage."""
+    """Returns a webhook; where a reseller asks, only his own exist. Raises Usage."""
     row = books.connection.execute(select(_webhooks).where(_webhooks.c.id == webhook_id)).first()
     if row is None or delegation not in (None, row.delegation):
         raise Usage(Fault.USAGE, "id_unknown", id=webhook_id[:64])
@@ -133,7 +135,10 @@ def _changeable(books: Books, webhook_id: str, who: ChangedBy) -> Any:  # noqa: 
 
 
 def remove(authority: Authority, webhook_id: str, *, now: int, who: ChangedBy) -> None:
-    """What is still to be sent to it is forgotten. Raises Usage for an unknown one, NotPermitted for one of the vendor's."""
+    """Removes a webhook; what is still to be sent to it is forgotten.
+
+    Raises Usage for an unknown one, NotPermitted for one of the vendor's.
+    """
     with authority.writing(now) as books:
         row = _changeable(books, webhook_id, who)
         books.connection.execute(_deliveries.delete().where(_deliveries.c.webhook == webhook_id))
@@ -152,7 +157,7 @@ def rotate(authority: Authority, webhook_id: str, *, now: int, who: ChangedBy) -
 
 
 def secret_of(books: Books, webhook_id: str) -> str:
-    """As Standard Webhooks writes it: whsec_ and base64."""
+    """Returns the secret as Standard Webhooks writes it: whsec_ and base64."""
     secret = books.connection.execute(select(_webhooks.c.secret).where(_webhooks.c.id == webhook_id)).scalar_one()
     return _SECRET_PREFIX + base64.b64encode(bytes.fromhex(secret)).decode()
 
@@ -165,7 +170,10 @@ def test(authority: Authority, webhook_id: str, *, now: int, who: ChangedBy) -> 
 
 
 def listed(books: Books, *, delegation: int | None = None, webhook_id: str | None = None) -> Iterator[dict[str, Any]]:
-    """Every webhook without its secret, with how many events wait and how the last one ended; of a reseller, or all."""
+    """Yields every webhook without its secret, with how many events wait and how the last one ended.
+
+    Of a reseller, or all.
+    """
     query = select(_webhooks, _delegations.c.name).outerjoin(
         _delegations, _delegations.c.number == _webhooks.c.delegation
     )
@@ -192,7 +200,7 @@ def listed(books: Books, *, delegation: int | None = None, webhook_id: str | Non
 def deliveries(
     books: Books, webhook_id: str, *, delegation: int | None = None, before: int | None = None, limit: int = 100
 ) -> Iterator[dict[str, Any]]:
-    """What was and is to be sent to a webhook, the newest first, for as long as it is kept. Raises Usage."""
+    """Yields what was and is to be sent to a webhook, the newest first, for as long as it is kept. Raises Usage."""
     query = select(_deliveries).where(_deliveries.c.webhook == _row(books, webhook_id, delegation).id)
     if before is not None:
         query = query.where(_deliveries.c.number < before)

@@ -49,7 +49,7 @@ class Installation:
 
 
 def find(books: Books, claims: RequestClaims) -> Installation:
-    """Whose request it is; with no activations where nothing is held of its key. Raises NotPermitted by name."""
+    """Tells whose request it is; with no activations where nothing is held of its key. Raises NotPermitted by name."""
     row = license_row(books, claims.key_sha256)
     if not books.has_edition(row.id, claims.license_sha256):
         raise NotPermitted(Reason.NOT_PERMITTED, "license_elsewhere")
@@ -58,7 +58,7 @@ def find(books: Books, claims: RequestClaims) -> Installation:
 
 
 def held(books: Books, row: ActivationRow) -> dict[str, Json]:
-    """All that is held of one activation; times in seconds."""
+    """Returns all that is held of one activation; times in seconds."""
     bind = parse(row.line.encode("ascii"), max_bytes=MAX_REQUEST_BYTES).unverified(Typ.ACTIVATION).members("bind")
     return {
         "activation": row.jti,
@@ -75,7 +75,7 @@ def held(books: Books, row: ActivationRow) -> dict[str, Json]:
 
 
 def newest_held(books: Books, rows: Iterable[ActivationRow]) -> list[Json]:
-    """As many as a receipt can hold, the newest first."""
+    """Returns as many as a receipt can hold, the newest first."""
     entries: list[Json] = []
     for row in reversed([*rows]):
         if len(dumps([*entries, held(books, row)])) > MAX_HELD_BYTES:
@@ -85,13 +85,13 @@ def newest_held(books: Books, rows: Iterable[ActivationRow]) -> list[Json]:
 
 
 def kept(one: Installation) -> dict[str, Json]:
-    """By name what an erasure leaves, and why it may."""
+    """Returns by name what an erasure leaves, and why it may."""
     names: list[Json] = [f"license {one.license}", *(f"activation {each.jti}" for each in one.running)]
     return {"kept": [*names, "status entries", "refusal of old requests", "count of moves"], "ground": _GROUND}
 
 
 def erase(books: Books, one: Installation, *, now: int) -> None:
-    """Everything that has ended. `Store.scrub`, after the transaction, takes its traces."""
+    """Erases everything that has ended. `Store.scrub`, after the transaction, takes its traces."""
     reports_kept = ReportRepository(books)
     for row in one.activations:
         if row.ended is None:
@@ -109,6 +109,6 @@ def erase(books: Books, one: Installation, *, now: int) -> None:
 
 
 def _requests(books: Books, jti: str) -> tuple[str, ...]:
-    """The digests of the requests that an activation answered."""
+    """Returns the digests of the requests that an activation answered."""
     query = select(_answers.c.request_sha256).where(_answers.c.activation == jti)
     return tuple(str(row[0]) for row in books.connection.execute(query.order_by(_answers.c.request_sha256)))

@@ -73,7 +73,7 @@ class Answer:
 
 
 def key_of(body: bytes) -> str:
-    """`key_sha256` of a request for a bundle: `{"schema":1,"key_sha256":…}`."""
+    """Returns `key_sha256` of a request for a bundle: `{"schema":1,"key_sha256":…}`."""
     asked = Members(loads(body, max_bytes=1024), "body")
     asked.constant("schema", 1)
     digest = asked.text("key_sha256", max_length=64, pattern=SHA256_HEX)
@@ -89,7 +89,7 @@ def hold_known(authority: Authority, key_sha256: str) -> None:
 
 
 def bundle(authority: Authority, key_sha256: str, *, now: int, peer: Sender = CARRIED) -> Answer:
-    """The newest bundle of a license key. It takes no seat and may be asked as often as needed.
+    """Returns the newest bundle of a license key. It takes no seat and may be asked as often as needed.
 
     Where the reseller's key was stolen since, the license is signed anew first.
     """
@@ -104,7 +104,7 @@ def bundle(authority: Authority, key_sha256: str, *, now: int, peer: Sender = CA
 
 
 def signed(authority: Authority, token: bytes, claims: RequestClaims, *, now: int, peer: Sender = CARRIED) -> Answer:
-    """The answer to a verified request, by its kind. `token` is what was verified, `peer` who sent it.
+    """Returns the answer to a verified request, by its kind. `token` is what was verified, `peer` who sent it.
 
     Where a reseller may want to know of a refusal, he is told (`lifecycle.webhooks`).
     """
@@ -217,7 +217,7 @@ def _same_again(books: Books, jti: str) -> Answer:
 
 
 def _quorum(case: _Case) -> tuple[int, int]:
-    """`k` and `p` for what the machine shows, if that is enough for the license."""
+    """Returns `k` and `p` for what the machine shows, if that is enough for the license."""
     components, min_p = case.claims.components, case.license.activation.min_p
     if not components.keys() <= binding.TYPES.keys():
         raise NotPermitted(Reason.NOT_PERMITTED, "component_unknown")  # it would raise k and never match
@@ -229,7 +229,10 @@ def _quorum(case: _Case) -> tuple[int, int]:
 
 
 def _take_seat(case: _Case) -> int:
-    """A free seat, freed first where it must be. Raises NotPermitted (seats_taken) for the fourth taking in 30 days."""
+    """Returns a free seat, freed first where it must be.
+
+    Raises NotPermitted (seats_taken) for the fourth taking in 30 days.
+    """
     every = case.books.activations(case.row.id)
     live = [one for one in every if one.ended is None]
     own = next((one for one in live if one.jkt == case.jkt), None)
@@ -247,7 +250,7 @@ def _take_seat(case: _Case) -> int:
 
 
 def _sign(case: _Case, quorum: tuple[int, int], seat: int, idx: int) -> ActivationRow:
-    """Signed, and verified as part of the bundle that the agent will hold."""
+    """Signs an activation, verified as part of the bundle that the agent will hold."""
     jti = secrets.token_hex(16)
     root, claims = case.authority.root, case.claims
     components: dict[str, Json] = {name: base64url(digest) for name, digest in claims.components.items()}
@@ -289,7 +292,7 @@ def _released(jti: str) -> Answer:
 
 
 def _renewal(case: _Case) -> Answer:
-    """A newer bundle than the one asked about, for who holds the key of an activation that counts, and with that.
+    """Returns a newer bundle than the one asked about, for who holds the key of an activation that counts, and with that.
 
     Where a license asks for no activation, its key is enough. What is there already is given again and again: the same
     request gets the newest edition. Raises NotPermitted by name where there is none.

@@ -76,7 +76,10 @@ def peer_of(connected: str | None, forwarded: Sequence[str], trusted: Sequence[N
 
 
 def _read(text: str) -> Address | None:
-    """An address; of an IPv6 socket's IPv4 peer (RFC 4291 section 2.5.5.2) the IPv4 address. None for anything else."""
+    """Returns an address; of an IPv6 socket's IPv4 peer (RFC 4291 section 2.5.5.2) the IPv4 address.
+
+    None for anything else.
+    """
     try:
         address = ip_address(text.strip().strip("[]"))
     except ValueError:

@@ -29,11 +29,11 @@ Admit = Callable[[str], None]
 
 
 def admit_all(_bucket: str) -> None:
-    """No limit: for a person at the authority's own command line."""
+    """Sets no limit: for a person at the authority's own command line."""
 
 
 def made_receipt(authority: Authority, claims: dict[str, Json]) -> Answer:
-    """A signed receipt that the agent's own code takes, as an answer."""
+    """Returns a signed receipt that the agent's own code takes, as an answer."""
     receipt_claims: dict[str, Json] = {"ver": 1, "iss": authority.root.sub, **claims}
     token = authority.key(Role.RECEIPT).sign(Typ.RECEIPT, receipt_claims).encode("ascii")
     receipt.verify(token, authority.root)
@@ -41,7 +41,7 @@ def made_receipt(authority: Authority, claims: dict[str, Json]) -> Answer:
 
 
 def declared(catalog: Catalog, purpose: Purpose, body: bytes) -> Members:
-    """A body's members. Raises Untrusted (field_undeclared) naming what the catalog does not admit."""
+    """Returns a body's members. Raises Untrusted (field_undeclared) naming what the catalog does not admit."""
     offending = catalog.check(purpose, body)
     if offending:
         more = "" if len(offending) <= _MAX_NAMED else ", …"
@@ -51,15 +51,15 @@ def declared(catalog: Catalog, purpose: Purpose, body: bytes) -> Members:
 
 
 def span(day: int, due: int) -> dict[str, Json]:
-    """The times of a receipt: the start of the day on which something came, and of the day when it is due."""
+    """Returns the times of a receipt: the start of the day on which something came, and of the day when it is due."""
     return {"iat": day * DAY_S, "due": due * DAY_S}
 
 
 def date_of(day: int) -> str:
-    """A day since 1970 as YYYY-MM-DD."""
+    """Returns a day since 1970 as YYYY-MM-DD."""
     return datetime.fromtimestamp(day * DAY_S, tz=UTC).date().isoformat()
 
 
 def retention_days(catalog: Catalog, purpose: Purpose) -> int:
-    """How long what came in for a purpose stays: as long as the first of its fields may."""
+    """Tells how long what came in for a purpose stays: as long as the first of its fields may."""
     return min(field.retention_days_there for field in catalog.fields(purpose).values())

@@ -68,7 +68,7 @@ def report(
 
 
 def _notice_of(body: bytes) -> str:
-    """What the body says it is under; whether it may be that is judged afterwards, as everything in it."""
+    """Returns what the body says it is under; whether it may be that is judged afterwards, as everything in it."""
     try:
         parsed = loads(body, max_bytes=MAX_REQUEST_BYTES)
     except Untrusted:
@@ -104,7 +104,7 @@ def received(authority: Authority) -> dict[str, Json]:
 
 
 def received_one(authority: Authority, found_id: str) -> dict[str, Json]:
-    """One report or rights request by the `jti` of its receipt. Usage: unknown; NotPermitted: restricted."""
+    """Returns one report or rights request by the `jti` of its receipt. Usage: unknown; NotPermitted: restricted."""
     with authority.store.reading() as books:
         reports_kept = ReportRepository(books)
         row = reports_kept.report(report_id=found_id)

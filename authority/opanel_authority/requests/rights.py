@@ -74,7 +74,10 @@ def right(
 
 
 def _bucket(authority: Authority, erasures: Collection[str]) -> str:
-    """Whoever proves that a report is his has a bucket of his own: nobody who proves nothing can empty it."""
+    """Returns the bucket: whoever proves that a report is his has a bucket of his own.
+
+    Nobody who proves nothing can empty it.
+    """
     with authority.store.reading() as books:
         meant = ReportRepository(books).reports_of(erasures)
     return f"rights of {min(each.erasure for each in meant)}" if meant else "rights"
@@ -89,7 +92,7 @@ def license_right(
     by_person: bool = False,
     admit: Admit = admit_all,
 ) -> Answer:
-    """The same over license data: `token` is a request signed by the key of an activation.
+    """Returns the same over license data: `token` is a request signed by the key of an activation.
 
     Raises Untrusted for what nobody signed, NotPermitted by name for a key that no activation of the license names. The
     same request again has the same answer as far as there is something to tell.
@@ -149,7 +152,7 @@ def _license_extra(books: Books, row: RightRow, one: Installation) -> dict[str, 
 
 
 def settle(authority: Authority, right_id: str, *, now: int) -> Answer:
-    """A person's answer to a request that came by the network. Raises Usage for an unknown one."""
+    """Returns a person's answer to a request that came by the network. Raises Usage for an unknown one."""
     with authority.writing(now) as books:
         reports_kept = ReportRepository(books)
         row = reports_kept.right(right_id=right_id)
@@ -193,7 +196,7 @@ def _answered(reports_kept: ReportRepository, row: RightRow) -> RightRow:
 
 
 def reports_meant(reports_kept: ReportRepository, row: RightRow) -> tuple[ReportRow, ...]:
-    """The reports that a person must look at, as far as they are still there."""
+    """Returns the reports that a person must look at, as far as they are still there."""
     found = (reports_kept.report(report_id=each) for each in row.means.split())
     return tuple(each for each in found if each is not None)
 

@@ -222,5 +222,5 @@ def _names(world: Context, purposes: tuple[Purpose, ...]) -> str:
 
 
 def _consents(names: tuple[str, ...]) -> tuple[Purpose, ...]:
-    """Purposes that consent is asked for, each once. Raises Usage."""
+    """Returns the purposes that consent is asked for, each once. Raises Usage."""
     return tuple(dict.fromkeys(map(consent_purpose, names)))

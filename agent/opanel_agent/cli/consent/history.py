@@ -154,7 +154,10 @@ def _shown(value: Json) -> str:
 
 
 def _receipt_line(world: Context, members: Members) -> str:
-    """One receipt: what it is of, and when it was answered or is due. One that owes nothing more is due as it is given."""
+    """Returns one receipt: what it is of, and when it was answered or is due.
+
+    One that owes nothing more is due as it is given.
+    """
     kind = members.text("kind")
     line = world.sentence("receipt.line", id=members.text("id"), kind=world.named("receipt_kind", kind))
     due = members.value("due")

@@ -95,6 +95,6 @@ def _wrap(text: str, columns: int, first: str, others: str) -> tuple[str, ...]:
 
 
 def verbatim(text: str, *, indent: int = 2) -> tuple[Verbatim, ...]:
-    """Lines as they went over the wire; whatever else a terminal would obey is escaped where it is printed."""
+    """Returns lines as they went over the wire; whatever else a terminal would obey is escaped where it is printed."""
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     return tuple(Verbatim(" " * indent + line) for line in lines)

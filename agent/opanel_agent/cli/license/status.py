@@ -86,7 +86,7 @@ def _check_parts(world: Context, answer: AnswerView) -> Iterator[str]:
 
 
 def _perfdata(answer: AnswerView, now_s: int) -> Iterator[str]:
-    """Figures for graphs (Monitoring Plugins guidelines, 2.6), without thresholds: the state has decided.
+    """Yields figures for graphs (Monitoring Plugins guidelines, 2.6), without thresholds: the state has decided.
 
     Days are counted as `relative` counts them.
     """

@@ -206,7 +206,7 @@ def _opted_out(purpose: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
 
 
 def _settings_refused(_: Purpose, snapshot: GateInputs) -> Iterator[Objection]:
-    """Settings that cannot be read might have said no."""
+    """Objects where the settings cannot be read: they might have said no."""
     if snapshot.standing.refused is not None:
         yield Objection(reason=Reason.SETTINGS_REFUSED, place=snapshot.standing.refused)
 

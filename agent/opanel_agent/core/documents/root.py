@@ -273,7 +273,7 @@ def _ip_retention_days(claims: Members) -> int | None:
 
 
 def _keys(members: Members) -> tuple[Mapping[str, tuple[PublicKey, ...]], int]:
-    """Keys by role, and the threshold of the role `release`, 0 without it.
+    """Returns the keys by role, and the threshold of the role `release`, 0 without it.
 
     There is no `end` here: a role that this version does not know is ignored,
     and so are its keys.
@@ -300,7 +300,7 @@ def _key_array(members: Members, name: str) -> tuple[PublicKey, ...]:
 
 
 def _endpoints(members: Members) -> Mapping[str, tuple[Destination, ...]]:
-    """Destinations by purpose.
+    """Returns the destinations by purpose.
 
     A purpose that this version does not know is kept, and never asked.
     """

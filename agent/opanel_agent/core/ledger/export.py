@@ -333,7 +333,7 @@ def _attempts(entries: Iterable[Entry]) -> frozenset[tuple[str, str]]:
 
 
 def _readable(data: bytes) -> Iterator[Entry]:
-    """Entries of a broken ledger, as far as each is one by itself."""
+    """Yields the entries of a broken ledger, as far as each is one by itself."""
     for line in chain.lines(data):
         try:
             yield chain.decode(line)

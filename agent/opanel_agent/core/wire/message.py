@@ -279,7 +279,7 @@ def _split(frame: bytes, max_body_bytes: int, where: str) -> tuple[Members, Head
 
 
 def _headers(value: Json, where: str) -> Headers:
-    """Pairs of strings of any characters: a header of a foreign server is Latin-1, and is not judged here."""
+    """Reads pairs of strings of any characters: a header of a foreign server is Latin-1, and is not judged here."""
     pairs: list[tuple[str, str]] = []
     for pair in value if isinstance(value, list) else [None]:
         match pair:

@@ -152,7 +152,7 @@ def _error(error: object) -> dict[str, object] | None:
 
 
 def _watch(watch: object) -> dict[str, str]:
-    """Paths with their stamps; none where a job of another version names none."""
+    """Returns paths with their stamps; none where a job of another version names none."""
     match watch:
         case None:
             return {}

@@ -130,7 +130,9 @@ def record_days(outbox: Outbox, now: int) -> None:
 
 
 def _record_interrupted(outbox: Outbox, now: int) -> None:
-    """Requests that a "no" or a crash ended under way may have arrived, whole or in part; the ledger has them as failed.
+    """Records requests that a "no" or a crash ended under way; they may have arrived, whole or in part.
+
+    The ledger has them as failed.
 
     Recorded before they are marked as such: a crash in between records them twice rather than never.
     """

@@ -247,7 +247,7 @@ class Life:
         return (self._program.folder / LOG_FILE).read_text("utf-8", "replace").strip()[-_LOG_CHARACTERS:]
 
     def _daemon(self) -> int:
-        """Its pid: of the last one that was started."""
+        """Returns its pid: of the last one that was started."""
         return [pid for pid, name in starts(self._program.folder).items() if name == DAEMON][-1]
 
     def _stop(self) -> None:

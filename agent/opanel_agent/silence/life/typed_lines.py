@@ -135,7 +135,7 @@ def commands_in(lines: Iterable[Line]) -> frozenset[tuple[str, ...]]:
 
 
 def completion_file(prefixes: Iterable[Path]) -> Path | None:
-    """Bash's completion, as it was installed below one of these folders."""
+    """Finds Bash's completion, as it was installed below one of these folders."""
     return next((file for prefix in prefixes if (file := prefix / _COMPLETIONS).is_file()), None)
 
 

@@ -93,7 +93,7 @@ class LocalOptOuts:
 
 
 def in_environment(environ: Mapping[str, str]) -> tuple[Signal, ...]:
-    """Signals among a process's variables: any value but empty or `0`."""
+    """Returns the signals among a process's variables: any value but empty or `0`."""
     return tuple(
         Signal(kind=SignalKind.ENVIRONMENT, what=_shown(f"{name}={environ[name]}", name), place=PROCESS_ENVIRONMENT)
         for name in opt_out_names(environ)
@@ -102,7 +102,7 @@ def in_environment(environ: Mapping[str, str]) -> tuple[Signal, ...]:
 
 
 def in_text(text: str, place: str) -> Iterator[Signal]:
-    """Signals among the lines of an environment file: `NAME=value`, `export NAME=value`, or anything odder."""
+    """Yields the signals among the lines of an environment file: `NAME=value`, `export NAME=value`, or anything odder."""
     for number, line in enumerate(re.split(_LINE_END, text), start=1):
         named = re.search(_NAMED, line)
         if named is None or re.match(_COMMENT, line) or re.fullmatch(_OFF_ASSIGNMENT, line):

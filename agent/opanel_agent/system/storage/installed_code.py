@@ -216,7 +216,7 @@ class LocalInstalledCode:
         return None if note and path.suffix not in _OF_CODE else _what_lies_at(path)
 
     def _foreign(self, wanted: Mapping[str, str]) -> tuple[str, ...]:
-        """Folders of modules that are neither the release's, the standard library's, nor named by a .pth of the release."""
+        """Returns folders of modules that neither the release, the standard library nor a .pth of the release names."""
         admitted = {str(self._modules), *_standard_library()}
         for path in wanted:
             if path.endswith(".pth") and str(Path(path).parent) == self.modules and self._at(path).is_file():

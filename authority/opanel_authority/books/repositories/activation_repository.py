@@ -33,7 +33,7 @@ class ActivationRepository(Rows):
         )
 
     def activations(self, license_id: str) -> tuple[ActivationRow, ...]:
-        """All there ever were of a license, the oldest first."""
+        """Returns all there ever were of a license, the oldest first."""
         query = select(_activations).where(_activations.c.license == license_id).order_by(_activations.c.number)
         return tuple(_activation(dict(row)) for row in self._connection.execute(query).mappings())
 
@@ -43,13 +43,13 @@ class ActivationRepository(Rows):
         return None if row is None else _activation(dict(row))
 
     def end_activation(self, row: ActivationRow, why: Ended, now: int) -> None:
-        """The seat is free; the list says 3 from the next publication on."""
+        """Ends an activation: the seat is free; the list says 3 from the next publication on."""
         changed = _activations.update().where(_activations.c.jti == row.jti).values(ended=why.value, ended_at=now)
         self._connection.execute(changed)
         self.set_statuses({row.idx: Status.SUPERSEDED})
 
     def answered(self, request_sha256: str) -> str | None:
-        """The jti of the activation that this very request was answered with."""
+        """Returns the jti of the activation that this very request was answered with."""
         return self._scalar_text(select(_answers.c.activation).where(_answers.c.request_sha256 == request_sha256))
 
     def add_answer(self, request_sha256: str, activation: str) -> None:

@@ -32,11 +32,11 @@ class DelegationRepository(Rows):
         return number
 
     def _newest_number(self, table: Any) -> int:  # noqa: ANN401 - its type's name differs between SQLAlchemy 1.4 and 2
-        """Of the row just added: writers take turns, so it is the highest."""
+        """Returns the number of the row just added: writers take turns, so it is the highest."""
         return int(self._connection.execute(select(func.max(table.c.number))).scalar_one())
 
     def add_version(self, number: int, *, jti: str, text: str) -> None:
-        """Another signed delegation for the same reseller, the one that counts from now on."""
+        """Adds another signed delegation for the same reseller, the one that counts from now on."""
         values = {"delegation": number, "jti": jti, "text": text, "replaced_key": 0}
         self._connection.execute(_versions.insert().values(**values))
         self.update_delegation(number, version=self._newest_number(_versions))
@@ -48,7 +48,7 @@ class DelegationRepository(Rows):
     def delegation(
         self, *, name: str | None = None, jti: str | None = None, number: int | None = None
     ) -> DelegationRow | None:
-        """By one of its names; `jti` is any version's."""
+        """Finds a delegation by one of its names; `jti` is any version's."""
         wanted = _delegations.c.number == number
         if name is not None:
             wanted = _delegations.c.name == name
@@ -58,7 +58,7 @@ class DelegationRepository(Rows):
         return found[0] if found else None
 
     def delegations(self) -> tuple[DelegationRow, ...]:
-        """Every reseller, by name."""
+        """Returns every reseller, by name."""
         return self._delegations(_delegations.c.number.is_not(None))
 
     def _delegations(self, wanted: Any) -> tuple[DelegationRow, ...]:  # noqa: ANN401 - differs between SQLAlchemy 1.4 and 2
@@ -67,27 +67,29 @@ class DelegationRepository(Rows):
         return tuple(DelegationRow(**row) for row in rows)
 
     def delegation_number(self, jti: str) -> int:
-        """Of the first version's jti, which the owner of a range is called by."""
+        """Returns the number of the first version's jti, which the owner of a range is called by."""
         query = select(_delegations.c.number).where(_delegations.c.jti == jti)
         return int(self._connection.execute(query).scalar_one())
 
     def versions(self, number: int | None = None) -> Mapping[int, str]:
-        """The text of every version, of one reseller or of all, by its number; the oldest first."""
+        """Returns the text of every version, of one reseller or of all, by its number; the oldest first."""
         query = select(_versions.c.number, _versions.c.text).order_by(_versions.c.number)
         if number is not None:
             query = query.where(_versions.c.delegation == number)
         return {int(row.number): str(row.text) for row in self._connection.execute(query)}
 
     def replace_version(self, version: int, text: str) -> None:
-        """The same delegation under another signature, in every bundle that begins with it."""
+        """Puts in its place the same delegation under another signature, in every bundle that begins with it."""
         self._connection.execute(_versions.update().where(_versions.c.number == version).values(text=text))
 
     def mark_stolen(self, number: int) -> None:
-        """The key of every version so far is somebody else's, too: what it signed is to be signed anew."""
+        """Marks that the key of every version so far is somebody else's, too: what it signed is to be signed anew."""
         self._connection.execute(_versions.update().where(_versions.c.delegation == number).values(replaced_key=1))
 
     def draw_slot(self, row: DelegationRow, start: int, end: int, now: int) -> int:
-        """The next slot of [start, end); after the last, one of a license that was revoked, or that ended long enough ago.
+        """Returns the next slot of [start, end).
+
+        After the last, one of a license that was revoked, or that ended long enough ago.
 
         Raises NotPermitted where every slot is taken.
         """
@@ -111,7 +113,10 @@ class DelegationRepository(Rows):
         return int(given.slot)
 
     def _slot_given_back(self, number: int, status: Status, before: int | None = None) -> Any:  # noqa: ANN401 - as above
-        """The license of this status that is free first (by `before`), with its slot: a look at the end of an index."""
+        """Returns the license of this status that is free first (by `before`), with its slot.
+
+        A look at the end of an index.
+        """
         query = select(_licenses.c.id, _licenses.c.slot, _licenses.c.free_at).where(
             _licenses.c.delegation == number, _licenses.c.status == int(status), _licenses.c.slot.is_not(None)
         )
@@ -120,13 +125,13 @@ class DelegationRepository(Rows):
         return self._connection.execute(query.order_by(_licenses.c.free_at).limit(1)).first()
 
     def skip_slots(self, row: DelegationRow, slots: int) -> int:
-        """After a restore: count half of the slots that are left as given. Returns how many were skipped."""
+        """Counts, after a restore, half of the slots that are left as given. Returns how many were skipped."""
         skipped = (max(0, slots - row.slots_drawn) + 1) // 2
         self.update_delegation(row.number, slots_drawn=row.slots_drawn + skipped)
         return skipped
 
     def live_licenses(self, number: int) -> int:
-        """How many licenses stand under a reseller whose slot is still theirs and that are not revoked."""
+        """Tells how many licenses stand under a reseller whose slot is still theirs and that are not revoked."""
         query = select(func.count()).where(
             _licenses.c.delegation == number, _licenses.c.slot.is_not(None), _licenses.c.status != Status.REVOKED
         )

@@ -57,13 +57,13 @@ class LicenseRepository(Rows):
         networks: str | None = None,
         now: int,
     ) -> None:
-        """A license without an edition yet: `add_edition` follows in the same transaction."""
+        """Adds a license without an edition yet: `add_edition` follows in the same transaction."""
         values = {"id": jti, "delegation": delegation, "key_sha256": key_sha256, "slot": slot, "idx": idx}
         more = {"renews": int(renews), "order_id": order_id, "created": now, "status": 0, "networks": networks}
         self._connection.execute(_licenses.insert().values(**values, **more, ends=0, free_at=0, moves_since=0))
 
     def add_edition(self, edition: Edition) -> None:
-        """The newest from now on."""
+        """Adds an edition, the newest from now on."""
         self._connection.execute(
             _editions.insert().values(
                 jti=edition.jti,
@@ -106,7 +106,7 @@ class LicenseRepository(Rows):
         return next(self.licenses(select(_licenses).where(wanted).limit(1)), None)
 
     def licenses(self, query: Any) -> Iterator[LicenseRow]:  # noqa: ANN401 - as above
-        """The rows that a query over `licenses` finds, each with its newest edition's bundle."""
+        """Yields the rows that a query over `licenses` finds, each with its newest edition's bundle."""
         for row in self._connection.execute(query).mappings().all():
             newest = select(_editions.c.line, _editions.c.version, _versions.c.text, _versions.c.replaced_key)
             newest = newest.where(_editions.c.license == row["id"], _versions.c.number == _editions.c.version)
@@ -125,7 +125,7 @@ class LicenseRepository(Rows):
         return self._connection.execute(query).first() is not None
 
     def set_license_status(self, row: LicenseRow, status: Status) -> None:
-        """In the row, and in the entry of every edition that may still be about."""
+        """Sets the status in the row, and in the entry of every edition that may still be about."""
         self.update_license(row.id, status=int(status))
         former = select(_former.c.idx).where(_former.c.license == row.id)
         entries = [int(each.idx) for each in self._connection.execute(former)]
@@ -133,11 +133,11 @@ class LicenseRepository(Rows):
         self.set_statuses(dict.fromkeys(entries, int(status)))
 
     def keep_former_entry(self, license_id: str, idx: int) -> None:
-        """An entry that older editions name: a change of status changes it, too."""
+        """Keeps an entry that older editions name: a change of status changes it, too."""
         self._connection.execute(_former.insert().values(idx=idx, license=license_id))
 
     def take_slot_back(self, row: LicenseRow, slot: int) -> bool:
-        """The slot that the license was signed with; False where a license that is not revoked has it now."""
+        """Takes back the slot that the license was signed with; False where a license that is not revoked has it now."""
         there = (_licenses.c.delegation == row.delegation) & (_licenses.c.slot == slot) & (_licenses.c.id != row.id)
         if (
             self._connection.execute(select(_licenses.c.id).where(there, _licenses.c.status != Status.REVOKED)).first()

@@ -77,7 +77,7 @@ class ReportRepository:
     # ---- traces of what was deleted: owed with the deletion, so that a crash in between is made up for
 
     def scrub_owed(self) -> str | None:
-        """A name of the newest deletion whose traces are still to be taken."""
+        """Returns a name of the newest deletion whose traces are still to be taken."""
         return self._books.fact(_SCRUB)
 
     def owe_scrub(self) -> None:
@@ -86,7 +86,7 @@ class ReportRepository:
         self._books.add_fact(_SCRUB, secrets.token_hex(8))
 
     def scrubbed(self, owed: str) -> None:
-        """Paid, unless something was deleted since it was read."""
+        """Notes that the scrubbing is paid, unless something was deleted since it was read."""
         if self.scrub_owed() == owed:
             self._books.remove_fact(_SCRUB)
 
@@ -103,7 +103,7 @@ class ReportRepository:
         return found[0] if found else None
 
     def reports(self, newest: int) -> tuple[ReportRow, ...]:
-        """The `newest` reports that nobody restricted, the latest day first."""
+        """Returns the `newest` reports that nobody restricted, the latest day first."""
         query = select(_reports).where(_reports.c.restricted == 0).order_by(_reports.c.day.desc(), _reports.c.id)
         return tuple(_report(row) for row in self._connection.execute(query.limit(newest)).mappings())
 
@@ -112,7 +112,7 @@ class ReportRepository:
         return self._reports(_reports.c.erasure.in_(sorted(erasures)))
 
     def counts(self) -> dict[str, int]:
-        """How many reports there are of each purpose; those that are restricted are not counted."""
+        """Tells how many reports there are of each purpose; those that are restricted are not counted."""
         query = select(_reports.c.purpose, func.count()).where(_reports.c.restricted == 0).group_by(_reports.c.purpose)
         return {str(row[0]): int(row[1]) for row in self._connection.execute(query.order_by(_reports.c.purpose))}
 
@@ -132,7 +132,7 @@ class ReportRepository:
             self.owe_scrub()
 
     def refuse(self, erasures: Collection[str], day: int) -> None:
-        """Reports with these `erasure` are not taken from now on."""
+        """Refuses reports with these `erasure`: they are not taken from now on."""
         for digest in map(_refused_digest, sorted(erasures)):
             self._connection.execute(_refused.delete().where(_refused.c.digest == digest))
             self._connection.execute(_refused.insert().values(digest=digest, day=day))
@@ -164,7 +164,7 @@ class ReportRepository:
         return tuple(_right(row) for row in self._connection.execute(query).mappings())
 
     def forget(self, means: str) -> None:
-        """What is erased is not named by a request that means it, either."""
+        """Forgets what is erased: it is not named by a request that means it, either."""
         named = _rights.c.means.like(f"%{means}%")
         self._connection.execute(_rights.update().where(named).values(means=func.replace(_rights.c.means, means, "")))
 
@@ -183,7 +183,7 @@ class ReportRepository:
     # ---- advisories
 
     def advisories(self) -> tuple[AdvisoryRow, ...]:
-        """All that stand, oldest first."""
+        """Returns all that stand, oldest first."""
         query = select(_advisories).order_by(_advisories.c.seq)
         return tuple(AdvisoryRow(**row) for row in self._connection.execute(query).mappings())
 
@@ -192,11 +192,11 @@ class ReportRepository:
         self._connection.execute(_advisories.insert().values(**asdict(row)))
 
     def replace_advisory(self, jti: str, line: str) -> None:
-        """The same advisory under another signature."""
+        """Puts in its place the same advisory under another signature."""
         self._connection.execute(_advisories.update().where(_advisories.c.jti == jti).values(line=line))
 
     def drop_advisory(self, jti: str) -> bool:
-        """Whether there was one."""
+        """Tells whether there was one."""
         return self._connection.execute(_advisories.delete().where(_advisories.c.jti == jti)).rowcount == 1
 
     def _reports(self, wanted: Any) -> tuple[ReportRow, ...]:  # noqa: ANN401 - its type's name differs between 1.4 and 2.x

@@ -44,7 +44,10 @@ class StatusRepository(Rows):
         raise NotImplementedError
 
     def new_range(self, owner: str, size: int) -> tuple[int, int]:
-        """The next free range [start, end) of status entries, now the owner's. Raises NotPermitted where none is left."""
+        """Returns the next free range [start, end) of status entries, now the owner's.
+
+        Raises NotPermitted where none is left.
+        """
         start = self.reserved_entries()
         if start + size > MAX_ENTRIES:
             raise NotPermitted(Reason.NOT_PERMITTED, "status_entries_full", asked=size, left=MAX_ENTRIES - start)
@@ -52,11 +55,11 @@ class StatusRepository(Rows):
         return start, start + size
 
     def reserved_entries(self) -> int:
-        """How many entries belong to somebody: up to the end of the last range."""
+        """Tells how many entries belong to somebody: up to the end of the last range."""
         return int(self._connection.execute(select(func.coalesce(func.max(_pools.c.end), 0))).scalar_one())
 
     def drawn_share(self, owner: str) -> tuple[int, int]:
-        """(drawn, all) of the owner's entries."""
+        """Returns (drawn, all) of the owner's entries."""
         query = select(func.sum(_pools.c.drawn), func.sum(_pools.c.end - _pools.c.first)).where(_pools.c.owner == owner)
         drawn, size = self._connection.execute(query).one()
         return int(drawn or 0), int(size or 0)
@@ -71,7 +74,9 @@ class StatusRepository(Rows):
         return True
 
     def draw(self, owner: str, now: int) -> int:
-        """A status entry that says 0 and is nobody's. The vendor's ranges grow; a reseller's stand in his delegation.
+        """Returns a status entry that says 0 and is nobody's. The vendor's ranges grow.
+
+        A reseller's stand in his delegation.
 
         Raises NotPermitted where a reseller's range is given out and none of it is free again.
         """
@@ -98,7 +103,7 @@ class StatusRepository(Rows):
         return self._draw_again(owner, now)
 
     def _draw_again(self, owner: str, now: int) -> int:
-        """The entry of the license that ended first, once no agent can hold it as valid any more."""
+        """Returns the entry of the license that ended first, once no agent can hold it as valid any more."""
         delegation = select(_licenses.c.id, _licenses.c.idx).where(
             _licenses.c.delegation == self.delegation_number(owner),
             _licenses.c.idx.is_not(None),
@@ -116,12 +121,12 @@ class StatusRepository(Rows):
         raise NotImplementedError
 
     def free_entry(self, idx: int) -> None:
-        """An entry that no document names any more may be drawn again by whose range it is in."""
+        """Frees an entry that no document names any more may be drawn again by whose range it is in."""
         query = select(_pools.c.owner).where(_pools.c.first <= idx, _pools.c.end > idx)
         self.free_number(ENTRY, str(self._connection.execute(query).scalar_one()), idx)
 
     def skip_entries(self) -> int:
-        """After a restore: count half of what is left of each range as given; the vendor's is counted as given whole.
+        """Counts, after a restore, half of what is left of each range as given; the vendor's is counted as given whole.
 
         Whoever was activated with one of the vendor's entries meanwhile is superseded. Returns how many were skipped.
         """
@@ -175,7 +180,7 @@ class StatusRepository(Rows):
         return bytes(bits)
 
     def shard_numbers(self) -> Iterable[int]:
-        """Every shard that has an entry of somebody."""
+        """Returns every shard that has an entry of somebody."""
         return range(max(1, -(-self.reserved_entries() // SHARD_ENTRIES)))
 
     # ---- what was signed
@@ -189,7 +194,7 @@ class StatusRepository(Rows):
         return SignedShard(iat=int(row.iat), kid=str(row.kid), token=str(row.token), current=current)
 
     def unsigned_shards(self) -> list[int]:
-        """Shards whose statuses changed since their list was signed."""
+        """Lists the shards whose statuses changed since their list was signed."""
         query = select(_shards.c.number).where(_shards.c.changes != _shards.c.signed_changes)
         return [int(row.number) for row in self._connection.execute(query)]
 

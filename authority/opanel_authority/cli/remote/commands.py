@@ -180,12 +180,12 @@ def _license(arguments: argparse.Namespace, action: str = "") -> str:
 
 
 def _file(arguments: argparse.Namespace) -> AbstractContextManager[BinaryIO | None]:
-    """The file that the reply goes to, opened before anything is sent: what cannot be kept is not asked for."""
+    """Returns the file that the reply goes to, opened before anything is sent: what cannot be kept is not asked for."""
     return nullcontext() if arguments.output is None else keys.new_private(arguments.output)
 
 
 def _kept(arguments: argparse.Namespace, file: BinaryIO | None, reply: Mapping[str, Any]) -> dict[str, Json]:
-    """The reply with its bundle in the file, and the file's name in the bundle's place."""
+    """Returns the reply with its bundle in the file, and the file's name in the bundle's place."""
     if file is None:
         return {name: value for name, value in reply.items() if name != "bundle"}
     file.write(str(reply["bundle"]).encode("ascii"))
@@ -193,7 +193,7 @@ def _kept(arguments: argparse.Namespace, file: BinaryIO | None, reply: Mapping[s
 
 
 def dated(reply: Mapping[str, Any]) -> dict[str, Json]:
-    """The same with times as people read them, in rows of rows too."""
+    """Returns the same with times as people read them, in rows of rows too."""
     return {name: _shown(name, value) for name, value in reply.items()}
 
 
