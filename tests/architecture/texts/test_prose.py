@@ -11,6 +11,7 @@ LEAST_SHARE: Final = 0.95  # of what is public in the agent, with a docstring
 LEAST_SHARE_CORE: Final = 0.98
 LEAST_SHARE_AUTHORITY: Final = 0.98
 LEAST_RATIO_CORE: Final = 0.45  # explaining lines per code line
+LEAST_VERB_SHARE: Final = 0.98  # of the functions with a docstring, that begin it with what they do
 
 pytestmark = pytest.mark.once
 
@@ -23,6 +24,37 @@ def test_what_is_public_has_a_docstring() -> None:
 
 def test_the_core_gives_its_reasons() -> None:
     assert prose.total(SOURCES, prose.CORE).ratio >= LEAST_RATIO_CORE
+
+
+@pytest.mark.parametrize("package", [import_rules.AGENT, import_rules.AUTHORITY])
+def test_a_function_begins_with_what_it_does(package: str) -> None:
+    found = prose.total(SOURCES, package)
+    assert found.functions > 400
+    assert found.verb_share >= LEAST_VERB_SHARE, found.verbless
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("Returns the key.", True),
+        ("Add one line. Durable when it returns.", True),
+        ("Lists what waits.", True),
+        ("The key.", False),
+        ("What waits.", False),
+        ("Whether it waits.", False),
+        ("Lists of what waits.", False),
+        ("Seconds until the check.", False),
+        ("returns the key.", False),
+    ],
+)
+def test_a_verb_is_told_from_a_noun(text: str, held: bool) -> None:
+    found = prose.measure("m", f'def f():\n    """{text}"""\n')
+    assert (found.functions, found.verbless) == (1, () if held else ("m.f",))
+
+
+@pytest.mark.parametrize("decorator", ["property", "functools.cached_property", "size.setter", "router.get('/x')"])
+def test_what_reads_as_a_noun_owes_no_verb(decorator: str) -> None:
+    assert prose.measure("m", f"@{decorator}\ndef f():\n    'The size.'\n").functions == 0
 
 
 SOURCE: Final = '''"""A module.
