@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 META_DATA = MetaData()
 # The newest of migrations/versions: what Alembic's table says of a database that this code reads and writes.
-VERSION: Final = "0003"
+VERSION: Final = "0004"
 facts = Table("facts", META_DATA, Column("name", String(32), primary_key=True), Column("value", Text))
 
 # ---- the status list
@@ -99,7 +99,7 @@ licenses = Table(
     Column("networks", Text),  # CIDR, a space between them; NULL: from everywhere
     Index("ix_licenses_created", "delegation", "created"),
     Index("ix_licenses_free", "free_at"),
-    Index("ix_licenses_status", "delegation", "status"),
+    Index("ix_licenses_status", "status", "delegation", "created"),
     Index("ix_licenses_order", "order_id", "delegation", unique=True),
 )
 # What is free again is found without passing the licenses whose slot and entry were given away before.
@@ -153,6 +153,8 @@ activations = Table(
     Column("ended", String(16)),
     Column("ended_at", BigInteger),
 )
+_LIVE = activations.c.ended.is_(None)
+Index("ix_activations_live", activations.c.seat, sqlite_where=_LIVE, postgresql_where=_LIVE)  # they are counted
 answers = Table(
     "answers",
     META_DATA,

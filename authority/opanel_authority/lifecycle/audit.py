@@ -9,8 +9,7 @@ support, are examined beside those of the books: one whose license the books do 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-from sqlalchemy import select
+from typing import Self
 
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.documents.bundle import Bundle
@@ -30,6 +29,20 @@ class LimitBreach:
     reseller: str
     rule: str
     licenses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sold:
+    """Holds what is compared of each license: a million of them are in memory."""
+
+    slot: int
+    nbf: int
+    exp: int
+    id: str
+
+    @classmethod
+    def of(cls, license_id: str, signed: License) -> Self:
+        return cls(signed.slot, signed.nbf, signed.exp, license_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,43 +67,39 @@ def audit(authority: Authority, reseller: str | None = None, seen: Sequence[byte
                 strange = [*_not_in_books(books, row, found)]
                 examined += len(held) + len(refused) + len(strange)
                 violations += [
-                    LimitBreach(reseller=row.name, rule="not_in_books", licenses=(id_,)) for id_, _ in strange
+                    LimitBreach(reseller=row.name, rule="not_in_books", licenses=(each.id,)) for each in strange
                 ]
                 violations += [*refused, *_sold_twice(row.name, [*held, *strange])]
     return Audited(examined=examined, violations=tuple(violations))
 
 
-def _not_in_books(books: Books, row: DelegationRow, found: Iterable[Bundle]) -> Iterator[tuple[str, License]]:
-    """Yields (id, license) of those under this reseller's delegation whose edition was never stored, each once."""
+def _not_in_books(books: Books, row: DelegationRow, found: Iterable[Bundle]) -> Iterator[_Sold]:
+    """Yields those under this reseller's delegation whose edition was never stored, each once."""
     mine = {each.license.jti: each for each in found if books.delegation(jti=each.delegations[-1].jti) == row}
     for jti, each in mine.items():
         if books.license_of_edition(jti) is None:
-            yield jti, each.license
+            yield _Sold.of(jti, each.license)
 
 
-def _verified(
-    authority: Authority, books: Books, row: DelegationRow
-) -> tuple[list[tuple[str, License]], list[LimitBreach]]:
-    """Returns (id, license) of all that are not revoked, and what the verifier refused."""
+def _verified(authority: Authority, books: Books, row: DelegationRow) -> tuple[list[_Sold], list[LimitBreach]]:
+    """Returns all that are not revoked, and what the verifier refused."""
     held, refused = [], []
     root = authority.root
-    query = select(_licenses).where(_licenses.c.delegation == row.number, _licenses.c.status != int(Status.REVOKED))
-    for each in books.licenses(query):
+    good = (_licenses.c.delegation == row.number) & (_licenses.c.status != int(Status.REVOKED))
+    for each in books.every_license(good):
         try:
-            held.append((each.id, bundles.verify(each.text.encode("ascii"), root, now=None).license))
+            held.append(_Sold.of(each.id, bundles.verify(each.text.encode("ascii"), root, now=None).license))
         except Untrusted as error:
             refused.append(LimitBreach(reseller=row.name, rule=error.detail, licenses=(each.id,)))
     return held, refused
 
 
-def _sold_twice(name: str, held: list[tuple[str, License]]) -> Iterator[LimitBreach]:
-    by_slot: dict[int, list[tuple[str, License]]] = {}
-    for license_id, license_ in held:
-        by_slot.setdefault(license_.slot, []).append((license_id, license_))
-    for sold in by_slot.values():
-        in_order = sorted(sold, key=lambda each: each[1].nbf)
-        longest = in_order[0]
-        for each in in_order[1:]:
-            if each[1].nbf < longest[1].exp:
-                yield LimitBreach(reseller=name, rule="slot_sold_twice", licenses=(longest[0], each[0]))
-            longest = max(longest, each, key=lambda one: one[1].exp)
+def _sold_twice(name: str, held: list[_Sold]) -> Iterator[LimitBreach]:
+    longest: _Sold | None = None
+    for each in sorted(held, key=lambda one: (one.slot, one.nbf)):
+        if longest is None or longest.slot != each.slot:
+            longest = each
+            continue
+        if each.nbf < longest.exp:
+            yield LimitBreach(reseller=name, rule="slot_sold_twice", licenses=(longest.id, each.id))
+        longest = max(longest, each, key=lambda one: one.exp)

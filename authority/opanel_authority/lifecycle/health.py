@@ -53,7 +53,7 @@ def ready(authority: Authority) -> list[str]:
 
 
 def examine(authority: Authority, *, now: int) -> Health:
-    """Examines everything, in time that grows with the resellers and not with the licenses, but for one count."""
+    """Examines everything, in time that grows with resellers and not with licenses, but for two counts of an index."""
     found = Health(problems=ready(authority))
     if found.problems:
         return found

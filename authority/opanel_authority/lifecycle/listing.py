@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Any, Final
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, false, select, tuple_
 
 from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.codec.json_value import Json
@@ -62,7 +62,7 @@ def page(books: Books, wanted: Filter, *, now: int, cursor: str | None = None, l
     names = {row.number: row.name for row in books.delegations()}
     query = _query(wanted, now)
     if cursor is not None:
-        query = query.where(_after(cursor))
+        query = query.where(_after(cursor, wanted.delegation))
     limit = max(1, min(MAX_PAGE, limit))
     rows = [*books.licenses(query.limit(limit + 1))]
     items = tuple(summary(row, names, now) for row in rows[:limit])
@@ -159,15 +159,16 @@ def _cursor(row: LicenseRow) -> str:
     return base64url(f"{row.delegation} {row.created} {row.id}".encode("ascii"))
 
 
-def _after(cursor: str) -> Any:  # noqa: ANN401 - as above
+def _after(cursor: str, delegation: int | None) -> Any:  # noqa: ANN401 - as above
+    """Rows behind the cursor's, as a place in the index: "later, or as late and …" would sort all the rest for each page."""
     try:
-        delegation, created, license_id = unbase64url(cursor).decode("ascii").split(" ")
-        place = int(delegation), int(created)
+        of, created, license_id = unbase64url(cursor).decode("ascii").split(" ")
+        place = int(of), int(created), license_id
     except (Untrusted, ValueError) as error:
         raise Usage(Fault.USAGE, "cursor") from error
     table = _licenses.c
-    return or_(
-        table.delegation > place[0],
-        and_(table.delegation == place[0], table.created > place[1]),
-        and_(table.delegation == place[0], table.created == place[1], table.id > license_id),
-    )
+    if delegation is None:
+        return tuple_(table.delegation, table.created, table.id) > place
+    if place[0] != delegation:
+        return table.delegation > place[0] if place[0] < delegation else false()
+    return and_(table.created >= place[1], tuple_(table.created, table.id) > place[1:])

@@ -5,11 +5,11 @@ is, compressed. The newest edition is the one that is handed out; older ones sta
 name them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.units import DAY_S
@@ -22,6 +22,8 @@ from opanel_authority.books.tables import licenses as _licenses
 
 # After `exp` and the grace days, a machine's clock may still be behind: 90 days more, and nobody can hold it as valid.
 SAFE_S: Final = 90 * DAY_S
+_BATCH: Final = 200
+_PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,18 +108,42 @@ class LicenseRepository(Rows):
         return next(self.licenses(select(_licenses).where(wanted).limit(1)), None)
 
     def licenses(self, query: Any) -> Iterator[LicenseRow]:  # noqa: ANN401 - as above
-        """Yields the rows that a query over `licenses` finds, each with its newest edition's bundle."""
-        for row in self._connection.execute(query).mappings().all():
-            newest = select(_editions.c.line, _editions.c.version, _versions.c.text, _versions.c.replaced_key)
-            newest = newest.where(_editions.c.license == row["id"], _versions.c.number == _editions.c.version)
-            edition = self._connection.execute(newest.order_by(_editions.c.number.desc()).limit(1)).one()
-            yield LicenseRow(
-                **{name: row[name] for name in _KEPT},
-                renews=bool(row["renews"]),
-                version=int(edition.version),
-                stale_chain=bool(edition.replaced_key),
-                text=f"{edition.text}{unpack(edition.line)}\n",
-            )
+        """Yields the rows that a query over `licenses` finds, each with its newest edition's bundle.
+
+        They are all read at once, their editions for some hundred at a time: for many, ask page by page.
+        """
+        rows = self._connection.execute(query).mappings().all()
+        for start in range(0, len(rows), _BATCH):
+            several = rows[start : start + _BATCH]
+            editions = self._newest_editions([str(row["id"]) for row in several])
+            for row in several:
+                edition = editions[row["id"]]
+                yield LicenseRow(
+                    **{name: row[name] for name in _KEPT},
+                    renews=bool(row["renews"]),
+                    version=int(edition.version),
+                    stale_chain=bool(edition.replaced_key),
+                    text=f"{edition.text}{unpack(edition.line)}\n",
+                )
+
+    def every_license(self, wanted: Any) -> Iterator[LicenseRow]:  # noqa: ANN401 - as above
+        """Yields the licenses for which `wanted` holds, in the order of their ids; never more than a page is in memory."""
+        last = ""
+        while True:
+            query = select(_licenses).where(wanted, _licenses.c.id > last).order_by(_licenses.c.id)
+            found = [*self.licenses(query.limit(_PAGE))]
+            yield from found
+            if len(found) < _PAGE:
+                return
+            last = found[-1].id
+
+    def _newest_editions(self, license_ids: Sequence[str]) -> dict[str, Any]:
+        """Reads, by license id, line and version of the newest edition, and the chain that it was signed under."""
+        newest = select(func.max(_editions.c.number)).where(_editions.c.license.in_(license_ids))
+        query = select(
+            *(_editions.c.license, _editions.c.line, _editions.c.version, _versions.c.text, _versions.c.replaced_key)
+        ).where(_editions.c.number.in_(newest.group_by(_editions.c.license)), _versions.c.number == _editions.c.version)
+        return {str(row.license): row for row in self._connection.execute(query)}
 
     def has_edition(self, license_id: str, sha256: str) -> bool:
         """Tells whether the SHA-256 (hex) of a signed line is that of any edition of the license."""

@@ -120,6 +120,7 @@ def _upgrade(desk: Desk) -> Typed:
         for statement in (
             *(f"ALTER TABLE webhooks DROP COLUMN {name}" for name in ("previous_secret", "previous_until", "inside")),
             *(f"DROP INDEX ix_licenses_{name}" for name in ("slot", "entry")),
+            "DROP INDEX ix_activations_live",
             "ALTER TABLE licenses DROP COLUMN networks",
             "DROP TABLE free_numbers",
             "UPDATE alembic_version SET version_num = '0001'",
