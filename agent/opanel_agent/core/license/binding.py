@@ -206,7 +206,7 @@ def normalize(raw: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def shared(raw: Mapping[str, str]) -> Mapping[str, str]:
-    """Returns the values that `normalize` drops since many machines show them, trimmed and lower-case, as one may be signed."""
+    """Returns the values that `normalize` drops as shared by many machines, trimmed and lower-case, as one may be signed."""
     trimmed = {name: value.strip().lower() for name, value in raw.items() if name in TYPES}
     return {name: value for name, value in trimmed.items() if _is_junk(name, value) and re.fullmatch(_SHAPE, value)}
 
