@@ -4,22 +4,31 @@ Each situation is a real authority and real agents. The cure is taken from the s
 """
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
 
+from fixtures import signing
 from fixtures.authority.market import DAY, HOUR, Market
+from fixtures.signing import NOW
+from fixtures.simulated.fake_network import ok
 from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent import messages
 from opanel_agent.core.commands import ACTIVATE, BUNDLE, COMMANDS, REFRESH, RELEASE, Command
 from opanel_agent.core.documents import signed_request as requests
 from opanel_agent.core.errors import AgentError
+from opanel_agent.core.license import binding
+from opanel_agent.core.wire.message import Reply, Sealed
+from opanel_authority.authority import open_home
+from opanel_authority.documents import issue
 from opanel_authority.documents.issue import Issued
 from opanel_authority.documents.rotate import Rotation, rotate
 from opanel_authority.lifecycle import changes
 from opanel_authority.requests import licensing
+from properties.lives import BOUND, license_
 
 _TYPED: Final = re.compile(r"opanel-agent (?!package\b)([a-z-]+(?: [a-z-]+)*)")
 _STEPS: Final = 4  # no cure asks for more commands than that
@@ -233,6 +242,87 @@ def test_the_reseller_lifts_the_limit_of_moves(market: Market) -> None:
     changes.lift_move_limit(market.vendor.authority, made.issued.jti, now=market.vendor.now)
     assert attempt()["ok"]
     assert is_healed(made)
+
+
+def test_what_an_authority_does_not_know_any_more_is_replaced_by_what_it_knows(market: Market, tmp_path: Path) -> None:
+    """Its books were put back from a backup; the edition that was issued since is on the server and nowhere else."""
+    made = activated(market, days=90)
+    shutil.copytree(tmp_path, tmp_path / "backup")
+    market.pass_time(DAY)
+    lost = issue.renew(open_home(tmp_path / "backup" / "vendor"), made.issued.jti, days=300, now=market.vendor.now)
+    assert made.agent.install(lost.text.encode())["ok"]
+    # license activate -> license install KEY -> license install FILE -> license activate
+    by_key = commands_in(cure_of(made.agent.run("activate"), "problem_request_refused"))
+    assert [each.words for each in by_key] == [("license", "install")]
+    from_file = commands_in(cure_of(made.agent.run("exchange", key=made.issued.key), "bundle_older"))
+    assert [each.words for each in from_file] == [("license", "install")]
+    assert is_healed(made), "nothing was lost by asking"
+    assert made.type(from_file[0])["ok"]
+    assert made.agent.run("activate")["ok"]
+    assert is_healed(made)
+
+
+def of_ten_months(agent: Simulated) -> bytes:
+    """A license that an activation of a hundred days is too short for: the one that the server has, renewed."""
+    return license_(iat=agent.clock.wall_s, exp=NOW + 300 * DAY, jti="license-2", activation=BOUND)
+
+
+def activated_for_a_hundred_days() -> Simulated:
+    """By an authority whose activations end with the license that they are for."""
+    agent = Simulated()
+    ends = {"license": NOW + 100 * DAY}
+
+    def sign(sealed: Sealed) -> Reply:
+        asked = requests.verify(sealed.body)
+        k, p = binding.quorum(asked.components)
+        bind = signing.bind(components=asked.components, salt=asked.salt, k=k, p=p)
+        token = signing.activation(bind=bind, cnf={"jkt": asked.jwk.kid}, exp=ends["license"])
+        ends["license"] = NOW + 300 * DAY
+        return ok(token, "application/jose")
+
+    agent.network.on("POST", f"{signing.ENDPOINT}/v1/activations", sign)
+    short = license_(iat=NOW - 10 * DAY, nbf=NOW - 10 * DAY, exp=NOW + 100 * DAY, activation=BOUND)
+    for frame in (agent.install(short), agent.run("activate")):
+        assert frame["ok"], frame["error"]
+    return agent
+
+
+def healed_by(agent: Simulated, cure: str, file: bytes) -> list[str]:
+    """Types a cure; returns what was typed."""
+    named = commands_in(cure)
+    for command in named:
+        frame = agent.install(file) if BUNDLE in command.asks else agent.run(command.words[-1])
+        assert frame["ok"], (command.words, frame["error"])
+    license_part = agent.run("narrowed")["answer"]["license"]
+    assert (license_part["state"], license_part["reasons"]) == ("active", ["ok"]), license_part
+    return [" ".join(command.words) for command in named]
+
+
+def test_an_activation_that_ends_before_the_license_gives_way_to_a_new_one() -> None:
+    agent = activated_for_a_hundred_days()
+    text = agent.files.read(PATHS.bundle, max_bytes=10**6)
+    assert text is not None
+    longer = of_ten_months(agent)
+    assert agent.install(longer)["ok"]
+    cure = cure_of(agent.install(text.split()[-1] + b"\n"), "activation_ends_early")
+    assert healed_by(agent, cure, longer) == ["license activate"]
+
+
+def test_a_renewal_that_the_activation_does_not_reach_takes_nothing_and_is_installed_by_hand() -> None:
+    agent = activated_for_a_hundred_days()
+    agent.clock.advance(75 * DAY)
+    longer = of_ten_months(agent)
+    agent.network.on("POST", f"{signing.ENDPOINT}/v1/renewals", ok(longer, "application/jose"))
+    asked: list[dict[str, Any]] = []
+    for _ in range(12):  # no two requests within hours of each other: the status list first
+        agent.publish({})
+        asked += agent.run("tick")["result"]["asked"]
+        agent.clock.advance(8 * HOUR)
+    attempt = next(each for each in asked if each["url"].endswith("/v1/renewals"))
+    assert not attempt["ok"]
+    assert agent.run("narrowed")["answer"]["license"]["state"] == "active"
+    cure = cure_of(attempt, "renewal_without_activation")
+    assert healed_by(agent, cure, longer) == ["license install", "license activate"]
 
 
 # ---- what a state says
