@@ -245,15 +245,17 @@ def _transfer(arguments: argparse.Namespace) -> Result:
 
 
 def _bulk(arguments: argparse.Namespace) -> Result:
-    counts = bulk.issue_all(
-        opened(arguments),
-        arguments.reseller,
-        arguments.orders,
-        arguments.output,
-        now=now_s,
-        progress=progress_of(arguments.orders),
-        **logged(arguments),
-    )
+    authority = opened(arguments)
+    with authority.store.pooled():
+        counts = bulk.issue_all(
+            authority,
+            arguments.reseller,
+            arguments.orders,
+            arguments.output,
+            now=now_s,
+            progress=progress_of(arguments.orders),
+            **logged(arguments),
+        )
     return {**counts, "file": str(arguments.output)}
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from fixtures.authority import vendor as vendors
 from fixtures.authority.vendor import RESELLER, Vendor
@@ -191,6 +193,27 @@ def test_a_file_of_orders_is_issued_once_however_often_it_is_run(
     (tmp_path / "wrong.csv").write_text("name\nx\n", "utf-8")
     (error,) = run(capsys, "bulk", tmp_path / "wrong.csv", *command[2:], exits=64)
     assert error["title"] == "cannot read the orders: other columns"
+
+
+def test_many_orders_open_the_books_no_more_often_than_few(made: Vendor, tmp_path: Path, capsys: Captured) -> None:
+    opened: list[object] = []
+
+    def connected(connection: object, _record: object) -> None:
+        opened.append(connection)
+
+    event.listen(Engine, "connect", connected)
+    try:
+        counts = []
+        for name, count in (("few", 2), ("many", 20)):
+            orders = "".join(f"{name} {number}\n" for number in range(count))
+            (tmp_path / name).write_text(f"order_id\n{orders}", "utf-8")
+            opened.clear()
+            there = ("--as", RESELLER, "--dir", tmp_path / "vendor", "-o", tmp_path / f"{name}.csv")
+            assert run(capsys, "bulk", tmp_path / name, *there)["issued"] == count
+            counts.append(len(opened))
+    finally:
+        event.remove(Engine, "connect", connected)
+    assert counts[0] == counts[1]
 
 
 def test_terms_owner_and_renewal_change_by_command(made: Vendor, tmp_path: Path, capsys: Captured) -> None:
