@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.authority.vendor import DAY, NOW, RESELLER, Vendor, vendor
+from fixtures.authority.vendor import DAY, NOW, RESELLER, Vendor, stranger, vendor
 from opanel_agent.core.documents.bundle import verify
 from opanel_agent.core.errors import AgentError, Misconfigured, NotPermitted, Untrusted, Usage
 from opanel_agent.core.license import license_key
@@ -39,6 +39,22 @@ def test_a_license_verifies_and_says_what_was_asked(tmp_path: Path) -> None:
     terms = license_.activation
     assert (terms.required, terms.within_days, terms.min_p, terms.seats) == (True, 3, 1, 2)
     assert (license_.reseller.name, license_.reseller.email) == (RESELLER, "destek@ornek.example")
+
+
+def test_an_authority_of_a_test_is_laid_from_the_first_and_stands_alone(tmp_path: Path) -> None:
+    first, second, other = vendor(tmp_path / "a"), vendor(tmp_path / "b"), stranger(tmp_path / "c")
+    laid, made = (
+        {each.relative_to(top): each.stat().st_mode for each in top.rglob("*")}
+        for top in (tmp_path / "b", tmp_path / "c")
+    )
+    assert laid == made
+    assert first.authority.root == second.authority.root != other.authority.root
+    issued = first.issue()
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(Usage):
+        issue.renew(second.authority, issued.jti, now=second.now)
+    again = issue.renew(second.authority, second.issue().jti, now=second.now)
+    assert second.bundle(again).license.jti == again.jti
 
 
 def test_what_is_not_said_comes_from_the_delegation(tmp_path: Path) -> None:

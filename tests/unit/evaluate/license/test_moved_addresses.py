@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fixtures.authority.customer import Customer, activated, connect
-from fixtures.authority.vendor import URL, Vendor, vendor
+from fixtures.authority.vendor import URL, Vendor, stranger, vendor
 from fixtures.simulated.simulated_agent import PATHS
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.documents.root import Destination
@@ -160,8 +160,8 @@ def test_a_copy_that_does_not_follow_asks_nobody_and_is_mended_by_the_next_pass(
     connect(customer.agent, made, url="http://127.0.0.1:9001")
     customer.check()
     if damage == b"forged":
-        stranger = vendor(tmp_path / "stranger")
-        damage = move(stranger, mirror=9999).root.lines
+        other = stranger(tmp_path / "stranger")
+        damage = move(other, mirror=9999).root.lines
     files.put(PATHS.shared_roots, damage)
     count = len(network.sent)
     reply = fetch.answer(b"status\n", customer.agent.outlet.reading)
