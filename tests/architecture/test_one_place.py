@@ -4,6 +4,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -44,9 +45,14 @@ def test_two_classes_of_one_name_would_be_seen() -> None:
 # ---- spellings that stand in one place
 
 
-def literals(source: str) -> Iterator[tuple[int, object]]:
+@cache
+def literals(source: str) -> tuple[tuple[int, object], ...]:
     """Line and value of every literal but docstrings; a tuple, list or set of strings as one tuple."""
-    for node in ast.walk(ast.parse(source)):
+    return tuple(_literals(ast.parse(source)))
+
+
+def _literals(tree: ast.Module) -> Iterator[tuple[int, object]]:
+    for node in ast.walk(tree):
         match node:
             case ast.Constant(value=int() | float() | str() as value):
                 yield node.lineno, value
@@ -77,13 +83,14 @@ SPELLINGS: Final[dict[str, tuple[Callable[[object], bool], set[str]]]] = {
 """What is looked for in the literals, and the modules that may have it."""
 
 
-def docstrings(source: str) -> set[int]:
+@cache
+def docstrings(source: str) -> frozenset[int]:
     """The first lines of the docstrings: prose may name what code may not spell."""
     found: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             found.add(node.value.lineno)
-    return found
+    return frozenset(found)
 
 
 def second_spellings(sources: Mapping[str, str], what: str) -> list[str]:
