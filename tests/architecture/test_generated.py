@@ -41,6 +41,7 @@ def test_nothing_here_is_stale(capsys: Capture) -> None:
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_each_generator_writes_what_its_pattern_finds(generated: Path) -> None:
     found = {path for each in command.GENERATORS for path in generated.glob(each.pattern)}
     assert found == {path for path in generated.rglob("*") if path.is_file()}
@@ -55,6 +56,7 @@ def test_what_is_written_is_not_stale(generated: Path, capsys: Capture) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_stale_files_are_named_and_mended(generated: Path, capsys: Capture) -> None:
     """Of each generator: one file that was edited and one that is missing; of those that write one file, the missing one."""
     edited: dict[Path, bytes] = {}
@@ -78,6 +80,7 @@ def test_stale_files_are_named_and_mended(generated: Path, capsys: Capture) -> N
     assert all(path.is_file() for path in missing)
 
 
+@pytest.mark.slow
 def test_a_file_that_nothing_generates_any_more_is_named_and_removed(generated: Path, capsys: Capture) -> None:
     left = "packaging/share/man/man1/opanel-courier.1"
     (generated / left).touch()
@@ -101,6 +104,7 @@ def test_help_names_every_option(capsys: Capture) -> None:
     assert all(option in printed for options in command.OPTIONS for option in options)
 
 
+@pytest.mark.slow
 def test_the_script_needs_nothing_but_the_environment_that_it_asks_for(tmp_path: Path) -> None:
     """In a copy whose `tests/run --env` answers at once, and from another folder."""
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")

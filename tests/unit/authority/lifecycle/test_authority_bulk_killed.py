@@ -43,6 +43,7 @@ def lines(result: Path) -> list[str]:
     return result.read_text("utf-8").splitlines() if result.exists() else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [here, over_http], ids=["here", "over HTTP"])
 def test_a_file_of_orders_goes_on_where_it_was_killed(
     way: Callable[[Served], tuple[list[str], dict[str, str]]], tmp_path: Path

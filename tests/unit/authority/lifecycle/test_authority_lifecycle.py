@@ -211,6 +211,7 @@ def test_a_clock_that_was_accepted_is_taken(tmp_path: Path) -> None:
     assert made.status(0) == 0
 
 
+@pytest.mark.slow
 def test_many_changes_in_a_second_do_not_run_ahead_of_the_clock(tmp_path: Path) -> None:
     made = vendor(tmp_path)
     issued = made.issue()
