@@ -491,6 +491,22 @@ def test_a_user_who_may_not_ask_is_told(sick: DoctorHost, tmp_path: Path) -> Non
     assert (checks["daemon"]["status"], checks["daemon"]["why"]) == ("not_looked_at", "need_root")
 
 
+@pytest.mark.parametrize(
+    "undecided",
+    [{"since": 4, "grace": 2, "until": 3}, {"since": 1, "grace": 2, "until": 2**53 - 1}, {"since": 1}, [], "soon"],
+)
+def test_days_that_make_no_sense_are_as_none(sick: DoctorHost, undecided: object) -> None:
+    unread: list[object] = [{"part": "boot_disk", "file": None, "errno": None}, {"part": 1}, "boot_disk"]
+    sick.answer["machine"] = {"key": "ok", "unread": unread, "undecided": undecided}
+    assert sick.found() == {"machine": ("warning", "io_failed")}
+    assert sick.see().out.count("still valid") == 1
+
+
+def test_an_older_daemon_that_tells_nothing_of_the_machine(sick: DoctorHost) -> None:
+    del sick.answer["machine"]
+    assert sick.found() == {"machine": ("not_looked_at", "no_answer")}
+
+
 def test_an_older_daemon_that_tells_no_isolation(sick: DoctorHost) -> None:
     sick.answer["isolation"] = {"level": None}
     assert sick.found() == {"isolation": ("not_looked_at", "no_answer")}
@@ -537,6 +553,11 @@ def infect(sick: DoctorHost) -> None:
         "tier": "acme",
     }
     sick.answer["isolation"] = {"level": "partial", "missing": ["10.9.8.7"]}
+    sick.answer["machine"] = {
+        "key": "acme",
+        "unread": [{"part": "srv-42.acme.example", "file": "/home/ayse/wwid", "errno": "acme"}],
+        "undecided": {"since": 1, "grace": 2, "until": 3},
+    }
     sick.answer["last_check"] = {"at": 1, "failure": "srv-42.acme.example"}
     sick.answer["root"] = {"name": "acme", "seq": 1, "sha256": "acme", "exp": 1}
     sick.answer["last_left"] = {
@@ -563,7 +584,15 @@ def test_nothing_that_was_read_is_in_the_report(sick: DoctorHost, lang: Language
     assert KEY in out
     for code in ("tls_untrusted", "file_refused", "consent_refused", "isolation_partial", "internal", "suspended"):
         assert code in out
-    for label in ("mirror-1", "mirror-2", "ca_file", "config/consent.d/*", "config/import.d/*", "state/held/*"):
+    for label in (
+        "mirror-1",
+        "mirror-2",
+        "ca_file",
+        "config/consent.d/*",
+        "config/import.d/*",
+        "state/held/*",
+        "machine/*",
+    ):
         assert label in out
     assert "state/bundle.jws" in out
     assert [each for each in re.findall(r"\d+", re.sub(r"^.*\n", "", out, count=1)) if len(each) > 4] == [] or flags[1:]

@@ -250,6 +250,21 @@ def test_the_screen_in_turkish(terminal: Terminal) -> None:
     assert row(ask(terminal).out, "Ret işaretleri") == "yok"
 
 
+def test_what_cannot_be_read_has_a_row_as_long_as_it_leaves_the_server_open(terminal: Terminal) -> None:
+    def unreadable(undecided: Any) -> str | None:
+        parts = [{"part": part, "file": "/sys/a", "errno": "EIO"} for part in ("boot_disk", "root_fs_uuid")]
+        with fake_daemon(terminal.paths.socket) as daemon:
+            machine: dict[str, Any] = {"key": "ok", "unread": parts, "undecided": undecided}
+            daemon.says("/v1/answer", answer() | {"machine": machine})
+            return row(terminal.type("status").out, "Unreadable")
+
+    shown = unreadable({"since": NOW, "grace": NOW + 7 * DAY, "until": NOW + 14 * DAY})
+    assert shown is not None
+    assert shown.startswith("the disk’s serial number, the file system UUID; everything stays permitted until ")
+    assert shown.endswith("opanel-agent doctor")
+    assert unreadable(None) is None
+
+
 def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Terminal) -> None:
     def rows(label: str, **parts: Any) -> str | None:
         with fake_daemon(terminal.paths.socket) as daemon:
