@@ -85,8 +85,7 @@ def _verified(authority: Authority, books: Books, row: DelegationRow) -> tuple[l
     """Returns all that are not revoked, and what the verifier refused."""
     held, refused = [], []
     root = authority.root
-    good = (_licenses.c.delegation == row.number) & (_licenses.c.status != int(Status.REVOKED))
-    for each in books.every_license(good):
+    for each in books.every_license(row.number, _licenses.c.status != int(Status.REVOKED)):
         try:
             held.append(_Sold.of(each.id, bundles.verify(each.text.encode("ascii"), root, now=None).license))
         except Untrusted as error:

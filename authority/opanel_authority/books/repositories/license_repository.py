@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 
 from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.units import DAY_S
@@ -126,16 +126,16 @@ class LicenseRepository(Rows):
                     text=f"{edition.text}{unpack(edition.line)}\n",
                 )
 
-    def every_license(self, wanted: Any) -> Iterator[LicenseRow]:  # noqa: ANN401 - as above
-        """Yields the licenses for which `wanted` holds, in the order of their ids; never more than a page is in memory."""
-        last = ""
-        while True:
-            query = select(_licenses).where(wanted, _licenses.c.id > last).order_by(_licenses.c.id)
-            found = [*self.licenses(query.limit(_PAGE))]
+    def every_license(self, delegation: int, wanted: Any, *, page: int = _PAGE) -> Iterator[LicenseRow]:  # noqa: ANN401 - as above
+        """Yields a reseller's licenses for which `wanted` holds, as they were sold; never more than a page is in memory."""
+        table = _licenses.c
+        query = select(_licenses).where(table.delegation == delegation, wanted).order_by(table.created, table.id)
+        found = [*self.licenses(query.limit(page))]
+        while found:
             yield from found
-            if len(found) < _PAGE:
-                return
-            last = found[-1].id
+            last = found[-1]
+            behind = tuple_(table.created, table.id) > (last.created, last.id)
+            found = [*self.licenses(query.where(table.created >= last.created, behind).limit(page))]
 
     def _newest_editions(self, license_ids: Sequence[str]) -> dict[str, Any]:
         """Reads, by license id, line and version of the newest edition, and the chain that it was signed under."""

@@ -1,6 +1,7 @@
 """What a list costs does not grow with the licenses that are not in it: SQLite's instructions are counted, not time."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import select, text
 
 from fixtures.authority.vendor import Vendor, vendor
 from opanel_authority.books.repository import Books
+from opanel_authority.books.rows import LicenseRow
 from opanel_authority.books.tables import editions, licenses
 from opanel_authority.lifecycle import changes as lifecycle
 from opanel_authority.lifecycle import listing
@@ -99,6 +101,19 @@ def test_a_page_and_the_next_one_cost_what_is_on_them(made: Vendor, wanted: Filt
     before = steps(made, pages(wanted, 1))
     multiply(made)
     assert steps(made, pages(wanted, 1)) < 2 * before
+
+
+def test_what_an_audit_reads_costs_what_is_read(made: Vendor) -> None:
+    def some(books: Books) -> list[LicenseRow]:
+        return [*islice(books.every_license(1, licenses.c.status != 1, page=2), 6)]
+
+    before = steps(made, some)
+    multiply(made)
+    assert steps(made, some) < 2 * before
+    with made.authority.store.reading() as books:
+        every = books.connection.execute(select(licenses.c.id).where(licenses.c.status != 1)).scalars()
+        by_page = [each.id for each in books.every_license(1, licenses.c.status != 1, page=100)]
+        assert sorted(by_page) == sorted(every)
 
 
 def test_a_page_takes_as_many_statements_however_many_licenses_are_on_it(made: Vendor) -> None:
