@@ -96,6 +96,7 @@ problem() {
     missing) cannot 78 "cannot go on without $2; nothing was changed" "install it by: $3" "$2 olmadan sürdürülemiyor; hiçbir şey değişmedi" "şununla kurun: $3" ;;
     python) cannot 78 'cannot find Python 3.11 or newer' "install it by: $2" 'Python 3.11 ya da daha yenisi bulunamıyor' "şununla kurun: $2" ;;
     old_python) cannot 78 'cannot find Python 3.11 or newer, and no package of this system brings it' 'the package opanel-agent-self-contained and the tar bring one of their own (docs/operations.md)' 'Python 3.11 ya da daha yenisi bulunamıyor; bu sistemin hiçbir paketinde de yok' 'opanel-agent-self-contained paketi ve tar kendi Python sürümünü getirir (docs/operations.md)' ;;
+    no_start) cannot 78 "cannot start the Python that came with $2" 'it is damaged, no program may run there (noexec), or this system is older than glibc 2.28; unpack the tar again, elsewhere (from a pipe: TMPDIR=/root)' "$2 ile gelen Python başlatılamıyor" "bozuk, orada program çalıştırılamıyor (noexec) ya da sistem glibc 2.28'den eski; tar dosyasını başka yerde yeniden açın (curl ile kurarken: TMPDIR=/root)" ;;
     venv) cannot 78 "cannot make a Python environment with $2: its venv module is not there" "install it by: $3" "$2 ile Python ortamı kurulamıyor: venv modülü yok" "şununla kurun: $3" ;;
     repository) cannot 78 'cannot tell where the packages are: this is no whole copy of the repository, and it names no other' 'name it: --repository URL --key SHA256, or run install.sh in a whole copy' 'paketlerin yeri bilinmiyor: bu, deponun eksiksiz bir kopyası değil ve başka bir depo da belirtilmemiş' 'belirtin: --repository ADRES --key SHA256; ya da install.sh dosyasını eksiksiz bir kopyada çalıştırın' ;;
     unreachable) cannot 69 "cannot fetch $2; nothing was changed" 'the lines above say why; check the network and the address' "$2 indirilemiyor; hiçbir şey değişmedi" 'nedeni yukarıda; ağı ve adresi denetleyin' ;;
@@ -142,10 +143,11 @@ by() { # how this system's own package manager brings a package
 by_kit() {
     [ -r "$root/packaging/installer/python.sh" ] || fail repository
     . "$root/packaging/installer/python.sh"
+    unpack_kept
     if [ -n "$demo" ]; then choose_python good_python; else choose_python system_python /usr/bin/python3; fi
     "$python" -I -B "$root/packaging/installer" --lang "$lang" ${lang_asked:+--lang-asked} ${demo:+--demo} ${keep:+--keep} \
         ${dry_run:+--dry-run} ${uninstall:+--uninstall} ${purge:+--purge} ${no_export:+--no-export} \
-        --released "$released" --wheels "$wheels" --preseed "$preseed" --license "$license"
+        --released "$released" --runtime "$kept" --wheels "$wheels" --preseed "$preseed" --license "$license"
 }
 
 # ---- alone: this system's package manager, or the tar
@@ -189,7 +191,7 @@ by_manager() {
     [ "$manager" != tar ] || need tar xz gpgv:gnupg base64:coreutils
     [ -d /run/systemd/system ] && has systemctl || fail systemd
     [ -z "$dry_run" ] || exit 0
-    made=$(mktemp -d /var/tmp/opanel-agent.XXXXXX)
+    made=$(mktemp -d "${TMPDIR:-/var/tmp}/opanel-agent.XXXXXX")
     trap 'rm -rf "$made"' EXIT
     fetch opanel.asc
     found=$(sha256sum "$made/opanel.asc" | cut -d ' ' -f 1)

@@ -30,7 +30,7 @@ def run(words: Sequence[str], voice: Voice) -> int:
     if not asked.dry_run:
         checks.systemd_runs()
     checks.clock(asked.released)
-    status = install.install(Kit(KIT), wishes, voice)
+    status = install.install(Kit(KIT, Path(asked.runtime) if asked.runtime else None), wishes, voice)
     checks.systemd_runs()  # who only looks may do so on any machine, and reads last what this one lacks
     return status
 

@@ -1,22 +1,27 @@
 """The environment that the agent runs in: made of wheels with the system's Python, or brought whole with one of its own."""
 
 import filecmp
+import gzip
 import hashlib
+import io
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from installer.place import ENV, PLACE, WHEELS, printed
+from installer.place import ENV, PLACE, RUNTIME, WHEELS, printed
 from installer.previous import OLD_WHEELS
 from installer.texts import CannotError
 
 NEW_WHEELS: Final = PLACE / "wheels.new"
+FROM_TAR: Final = "env-runtime-"  # how the name of its environment begins
 ROOT_OF_TRUST: Final = "opanel_agent/data/trust/root.jws"
 LOCK: Final = "packaging/agent.lock"
 Supply = Literal["none", "copy", "kept", "fetch", "runtime"]
@@ -36,9 +41,13 @@ for record in records:
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What install.sh lies in: a checkout, the unpacked tar, or /opt/opanel-agent itself."""
+    """What install.sh lies in: a checkout, the unpacked tar, or /opt/opanel-agent itself.
+
+    `kept` is the folder into which RUNTIME was unpacked, of the last of them.
+    """
 
     place: Path
+    kept: Path | None = None
 
     @property
     def version(self) -> str:
@@ -64,7 +73,7 @@ class Kit:
     @property
     def runtime(self) -> Path | None:
         """The environment with a Python of its own, where the kit brings one."""
-        found = self.place / "runtime/env"
+        found = (self.kept or self.place / "runtime") / "env"
         return found if found.is_dir() else None
 
 
@@ -77,9 +86,9 @@ def version_in(file: Path) -> str:
 
 
 def is_runtime_kept(kit: Kit) -> bool:
-    """Whether /opt/opanel-agent itself is asked, and runs on a Python of its own."""
-    python = ENV / "bin/python"
-    return kit.place == PLACE and python.exists() and python.resolve().is_relative_to(PLACE)
+    """Whether /opt/opanel-agent itself is asked, and was made of the tar, whatever is left of that."""
+    made = ENV.readlink().name if ENV.is_symlink() else ""
+    return kit.place == PLACE and (made.startswith(FROM_TAR) or RUNTIME.exists())
 
 
 def python_version() -> str:
@@ -164,6 +173,41 @@ def _tree(folder: Path, ignored: set[str]) -> dict[str, str | bytes]:
     return found
 
 
+def pack(runtime: Path) -> bytes:
+    """Returns an environment with a Python of its own as RUNTIME has it: a tar of the folder `env`."""
+    packed = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in (runtime, *sorted(runtime.rglob("*"))):
+            tar.add(path, str(Path("env") / path.relative_to(runtime)), recursive=False, filter=_of_root)
+    return packed.getvalue()
+
+
+def _of_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def is_packed(runtime: Path, archive: Path) -> bool:
+    """Whether an archive holds an environment: the same files with the same bytes, and the same links."""
+    found: dict[str, str | bytes] = {}
+    try:
+        with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped) as tar:
+            for member in tar:
+                name = member.name.removeprefix("env/")
+                if member.issym():
+                    found[name] = member.linkname
+                elif content := tar.extractfile(member):
+                    found[name] = hashlib.file_digest(content, "sha256").digest()
+            unzipped.seek(0, os.SEEK_END)  # the sum of all is its end
+    except (OSError, EOFError, tarfile.TarError, zlib.error):
+        return False
+    return found == _tree(runtime, set())
+
+
 def choose(kit: Kit, wheels: Path | None) -> tuple[Supply, Path | None, tuple[str, ...]]:
     """Returns how the packages come, from which folder, and which hosts are contacted for them.
 
@@ -246,7 +290,7 @@ def take_wheels(packages: Path) -> None:
 
 def new_name(kit: Kit) -> Path:
     """By its name, `verify-install` knows one with a Python of its own."""
-    name = f"env-runtime-{kit.version}" if kit.runtime else f"env-{kit.version}"
+    name = f"{FROM_TAR}{kit.version}" if kit.runtime else f"env-{kit.version}"
     number = 1
     while (PLACE / f"{name}-{number}").exists():
         number += 1

@@ -30,6 +30,7 @@ from installer.place import (
     MANIFEST,
     PENDING,
     PLACE,
+    RUNTIME,
     SERVICE,
     SHARE,
     SOCKET,
@@ -136,6 +137,7 @@ class Installer:
         self._plan_environment(plan, wheels)
         plan.add(lambda: self._keep_previous(plan))
         self._plan_kit(plan)
+        self._plan_runtime(plan)
         self._plan_system(plan)
         self._plan_stale(plan)
         self._plan_accounts(plan)
@@ -195,6 +197,28 @@ class Installer:
         """A whole kit without the source: it repairs and removes what was installed, and contacts nobody."""
         for name in self.kit.files():
             self._plan_file(plan, self.kit.place / name, PLACE / name, 0o755 if name in PROGRAMS else 0o644)
+
+    def _plan_runtime(self, plan: Plan) -> None:
+        """The Python that came with the tar, packed: /opt/opanel-agent repairs itself from it, with that tar gone."""
+        runtime = self.kit.runtime
+        if self.kit.place == PLACE:
+            plan.laid.append(RUNTIME)
+        elif runtime is not None:
+            self._plan_packed(plan, runtime)
+
+    @staticmethod
+    def _plan_packed(plan: Plan, runtime: Path) -> None:
+        plan.laid.append(RUNTIME)
+        if environment.is_packed(runtime, RUNTIME):
+            plan.add(lambda: note(f"f {RUNTIME}"))
+            return
+        plan.replaced.append(RUNTIME)
+
+        def make() -> None:
+            note(f"f {RUNTIME}")
+            write(RUNTIME, environment.pack(runtime))
+
+        plan.add(make, "lay", RUNTIME)
 
     def _plan_system(self, plan: Plan) -> None:
         units = self.kit.place / "systemd"

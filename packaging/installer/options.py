@@ -29,7 +29,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--lang", choices=("en", "tr"), default="en")
     for name in ("demo", "keep", "dry-run", "uninstall", "purge", "no-export", "lang-asked"):
         parser.add_argument(f"--{name}", action="store_true")
-    for name in ("wheels", "preseed", "license", "released"):
+    for name in ("wheels", "preseed", "license", "released", "runtime"):
         parser.add_argument(f"--{name}", type=lambda word: word or None)
     return parser.parse_args(words)
 

@@ -17,6 +17,7 @@ from installer.texts import CannotError
 PLACE: Final = Path("/opt/opanel-agent")
 ENV: Final = PLACE / "env"
 WHEELS: Final = PLACE / "wheels"
+RUNTIME: Final = PLACE / "runtime.tar.gz"  # what the tar brought, kept to repair
 MANIFEST: Final = PLACE / "manifest"
 PENDING: Final = PLACE / ".pending"
 CONFIG: Final = Path("/etc/opanel-agent")

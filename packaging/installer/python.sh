@@ -1,5 +1,5 @@
 # Which Python makes and runs what the kit brings; read by install.sh, whose functions, root and uninstall it uses.
-# shellcheck shell=sh disable=SC2154 # they are set there
+# shellcheck shell=sh disable=SC2154 # some are set there, others read
 
 good_python() {
     "$1" -I -c 'import sys; sys.exit(not (sys.version_info >= (3, 11) and sys.implementation.name == "cpython"))' 2>/dev/null
@@ -13,9 +13,25 @@ system_python() {
     esac
 }
 
+# What /opt/opanel-agent keeps of the tar to repair itself, into a folder kept that is gone at the end; where it is not whole, none.
+unpack_kept() {
+    kept='' unpacked=''
+    [ -z "$demo" ] && [ -f "$root/runtime.tar.gz" ] || return 0
+    trap '[ -z "$unpacked" ] || rm -rf "$unpacked"' EXIT
+    trap 'exit 130' INT
+    for folder in "${TMPDIR:-/var/tmp}" "$root"; do # where programs may run
+        unpacked=$(mktemp -d "$folder/.opanel-agent.XXXXXX" 2>/dev/null) || continue
+        tar -C "$unpacked" -xzf "$root/runtime.tar.gz" 2>/dev/null || return 0
+        kept=$unpacked
+        ! good_python "$kept/env/bin/python3.13" || return 0
+        rm -rf "$unpacked"
+        kept='' unpacked=''
+    done
+}
+
 # The kit's own, where it brings one (python3.13), else this system's, with venv where an environment is to be made.
 choose_python() { # which of the system's will do, and what to try first
-    for python in "$root/runtime/env/bin/python3.13" "$root/env/bin/python3.13"; do
+    for python in "${kept:-$root/runtime}/env/bin/python3.13" "$root/env/bin/python3.13"; do
         ! good_python "$python" || return 0
     done
     for name in ${2-} python3 python3.14 python3.13 python3.12 python3.11; do
@@ -25,6 +41,7 @@ choose_python() { # which of the system's will do, and what to try first
             return
         fi
     done
+    [ ! -d "$root/runtime/env" ] && [ ! -f "$root/runtime.tar.gz" ] || fail no_start "$root"
     find_system
     case $own:$ID:$VERSION_ID in # yum without dnf: EL 7
     apt-get:debian:[1-9] | apt-get:debian:1[01] | apt-get:ubuntu:1* | apt-get:ubuntu:2[0-3].* | yum:*) fail old_python ;;

@@ -120,6 +120,28 @@ def test_trees_are_the_same_by_names_bytes_and_links(tmp_path: Path) -> None:
         (second / "a/more.py").unlink(missing_ok=True)
 
 
+def test_what_is_packed_is_known_by_every_byte_and_link(tmp_path: Path) -> None:
+    """And packed again it is the same, so that a second run changes nothing."""
+    runtime, archive = tmp_path / "env", tmp_path / "runtime.tar.gz"
+    (runtime / "bin").mkdir(parents=True)
+    (runtime / "bin/python3.13").write_bytes(b"\x7fELF" * 1000)
+    (runtime / "bin/python").symlink_to("python3.13")
+    assert not environment.is_packed(runtime, archive)
+    archive.write_bytes(environment.pack(runtime))
+    assert environment.is_packed(runtime, archive)
+    assert environment.pack(runtime) == archive.read_bytes()
+    packed = archive.read_bytes()
+    for end in (0, 10, len(packed) // 2, len(packed) - 1):
+        archive.write_bytes(packed[:end])
+        assert not environment.is_packed(runtime, archive)
+    archive.write_bytes(packed)
+    (runtime / "bin/python3.13").write_bytes(b"\x7fELF" * 999)
+    assert not environment.is_packed(runtime, archive)
+    (runtime / "bin/python3.13").write_bytes(b"\x7fELF" * 1000)
+    (runtime / "bin/python").unlink()
+    assert not environment.is_packed(runtime, archive)
+
+
 @pytest.mark.root
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_what_is_written_survives_a_power_cut(tmp_path: Path) -> None:

@@ -135,6 +135,13 @@ def archive(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built.build("tar", tmp_path_factory.mktemp("tar"))
 
 
+@pytest.fixture(scope="module")
+def archive_before(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tar of the version before."""
+    out = tmp_path_factory.mktemp("before")
+    return Path(ran(built.folder / "previous/packaging/build", "tar", "--root", FIRST_ROOT, "--out", out))
+
+
 @pytest.mark.parametrize("kind", ["rpm", "tar"])
 def test_the_same_source_gives_the_same_bytes(built: Built, archive: Path, kind: str, tmp_path: Path) -> None:
     """Wherever it is built; of the rpm, before it is signed."""
@@ -233,6 +240,20 @@ def test_the_tar_brings_a_python_to_a_system_without_one(install_sh: str, root: 
     assert root.sh("ls -d /opt/opanel-agent /etc/opanel-agent 2>/dev/null || true") == ""
 
 
+def play_systemd(root: RpmRoot) -> None:
+    """One whose units all run, whose agent answers, and which started it anew as often as /run/restarts says."""
+    answering = """#!/bin/sh
+case $* in
+"start opanel-agent.service" | "try-restart opanel-agent.service" | "restart opanel-agent.service")
+    date +%N >/run/opanel-agent/answer.json ;;
+show*) printf 'NRestarts=%s\\nActiveState=active\\n' "$(cat /run/restarts 2>/dev/null || echo 0)" ;;
+esac
+"""
+    root.sh("mkdir -p /run/systemd/system")
+    root.write("/usr/bin/systemctl.answering", answering, "755")
+    root.sh("mv /usr/bin/systemctl.answering /usr/bin/systemctl")
+
+
 def differences_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     found = json.loads(done.stdout)["result"]
     assert (found["not_covered"], found["files"] > 2000) == (["verifier"], True)
@@ -241,14 +262,7 @@ def differences_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 def test_what_install_sh_laid_from_the_tar_is_what_was_published_and_goes_again(install_sh: str, root: RpmRoot) -> None:
     """Whatever was changed of it is told, installing again repairs it, and after that there is nothing to change."""
-    answering = """#!/bin/sh
-case $* in
-"start opanel-agent.service" | "try-restart opanel-agent.service") date +%N >/run/opanel-agent/answer.json ;;
-esac
-"""
-    root.sh("mkdir -p /run/systemd/system")
-    root.write("/usr/bin/systemctl.answering", answering, "755")
-    root.sh("mv /usr/bin/systemctl.answering /usr/bin/systemctl")
+    play_systemd(root)
     verify = ("/usr/local/bin/opanel-agent", "verify-install", "--json")
     succeeds(root.inside(install_sh))
     env = root.sh("readlink -f /opt/opanel-agent/env")
@@ -290,6 +304,90 @@ esac
         == ""
     )
     assert root.sh("grep opanel /etc/passwd /etc/group || true") == ""
+
+
+def laid(root: RpmRoot) -> str:
+    """What lies in the installer's places: kind, mode, owner and content, no times."""
+    places = "/opt/opanel-agent /etc/systemd/system /usr/lib/sysusers.d /usr/lib/tmpfiles.d /usr/local/bin"
+    return root.sh(
+        f"find {places} /etc/opanel-agent -printf '%p %y %m %U:%G %l\\n' | sort;"
+        f"find {places} /etc/opanel-agent -type f | sort | xargs sha256sum"
+    )
+
+
+def try_out(root: RpmRoot, seconds: int) -> subprocess.CompletedProcess[str]:
+    """What opanel-agent-trial.service runs after an upgrade, for so long."""
+    line = root.sh("sed -n 's/^ExecStart=//p' /etc/systemd/system/opanel-agent-trial.service")
+    return root.inside(*line.replace(" 600", f" {seconds}").split())
+
+
+def test_from_tar_to_tar_it_upgrades_and_what_dies_gives_way_to_what_was_here(
+    archive: Path, archive_before: Path, root: RpmRoot
+) -> None:
+    """The version before is whole again to the last byte; one that lives stays, and is older only where that is meant."""
+    for each in (archive_before, archive):
+        succeeds(root.outside("tar", "-C", f"{root.place}/root", "-xJf", each))
+    root.sh("rm /usr/bin/python3*")
+    play_systemd(root)
+    before, now = (f"/root/opanel-agent-{version}/install.sh" for version in (host.PREVIOUS, __version__))
+    succeeds(root.inside(before))
+    root.write("/etc/opanel-agent/agent.toml", 'schema = 1\nlanguage = "tr"\n')
+    root.write("/var/lib/opanel-agent/ledger.jsonl", "{}\n")
+    whole = laid(root)
+    root.write("/run/restarts", "1")
+    assert f"{host.PREVIOUS} is here; {__version__} takes its place" in root.inside(now, "--lang", "en").stderr
+    assert root.sh("/usr/local/bin/opanel-agent --version") == f"opanel-agent {__version__}"
+    died = try_out(root, 600)
+    assert (died.returncode, "code: upgrade" in died.stderr) == (70, True), died.stderr
+    assert root.sh("/usr/local/bin/opanel-agent --version") == f"opanel-agent {host.PREVIOUS}"
+    assert laid(root) == whole
+    root.sh("rm /run/restarts")
+    succeeds(root.inside(now))
+    assert try_out(root, 0).returncode == 0
+    assert root.sh("ls -d /opt/opanel-agent/env-* /opt/opanel-agent/.[a-z]* 2>/dev/null || true") == (
+        f"/opt/opanel-agent/env-runtime-{__version__}-1"
+    )
+    older = root.inside(before, "--lang", "en")
+    assert (older.returncode, "code: downgrade" in older.stderr) == (78, True), older.stderr
+    succeeds(root.inside("/opt/opanel-agent/install.sh", "--uninstall"))
+    succeeds(root.inside(before))
+    assert root.sh("/usr/local/bin/opanel-agent --version") == f"opanel-agent {host.PREVIOUS}"
+    assert root.sh("cat /etc/opanel-agent/agent.toml /var/lib/opanel-agent/ledger.jsonl").split("\n")[1:] == [
+        'language = "tr"',
+        "{}",
+    ]
+
+
+def test_with_the_tar_gone_it_repairs_itself_whatever_was_damaged(install_sh: str, root: RpmRoot) -> None:
+    """Also its own interpreter, on a system without another, and with nothing to be had over the network."""
+    play_systemd(root)
+    succeeds(root.inside(install_sh))
+    root.sh("rm -r /root/opanel-agent-*")
+    own, env = "/opt/opanel-agent/install.sh", "/opt/opanel-agent/env"
+    library = f"{env}/lib/python3.13"
+    for damage in (
+        f"rm -r {library}/site-packages/cryptography",
+        f"echo x >>$(echo {library}/lib-dynload/_ssl.*.so)",
+        f"echo '#' >>{library}/site-packages/opanel_agent/core/consent/gate.py",
+        f"echo x >{env}/bin/python3.13",
+        f"rm -r $(readlink -f {env})",
+    ):
+        assert "Nothing has to be changed." in root.inside(own, "--lang", "en").stderr
+        root.sh(damage)
+        damaged = laid(root)
+        assert "make the environment" in root.inside(own, "--dry-run", "--lang", "en").stderr
+        assert laid(root) == damaged
+        repaired = root.inside(own, "--lang", "en")
+        assert (repaired.returncode, "contacted: none" in repaired.stderr) == (0, True), repaired.stderr
+        found = root.inside("/usr/local/bin/opanel-agent", "verify-install", "--json")
+        assert (found.returncode, differences_of(found)) == (0, {}), damage
+    assert root.sh("ls -A /var/tmp") == ""
+    root.sh(f"truncate -s 1000000 /opt/opanel-agent/runtime.tar.gz; rm -r {library}/site-packages/cryptography")
+    for last, code in ((f"rm {library}/site-packages/h11/py.typed", "no_runtime"), (f"rm -r {env}/bin", "no_start")):
+        root.sh(last)
+        refused = root.inside(own, "--lang", "en")
+        assert refused.stderr.splitlines()[-1] == f"  code: {code}", refused.stderr
+        assert "the tar" in refused.stderr.splitlines()[-2]
 
 
 def test_systemd_is_told_to_start_all_that_is_enabled_and_to_close_no_socket_at_an_upgrade(
