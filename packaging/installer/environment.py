@@ -201,7 +201,7 @@ def is_packed(runtime: Path, archive: Path) -> bool:
                 if member.issym():
                     found[name] = member.linkname
                 elif content := tar.extractfile(member):
-                    found[name] = hashlib.file_digest(content, "sha256").digest()
+                    found[name] = hashlib.sha256(content.read()).digest()
             unzipped.seek(0, os.SEEK_END)  # the sum of all is its end
     except (OSError, EOFError, tarfile.TarError, zlib.error):
         return False
