@@ -24,6 +24,7 @@ MESSAGE_IDS: Final[Mapping[str, str]] = {
     "answer_not_written": "0d4073f1d9587352a07a7c8ebcb4d2d9",
     "aside_purged": "8b56f711e24b582c3e1145764191e9f4",
     "clone_found": "5f30a0a50374e27088ed27a30269983d",
+    "collector_failed": "f21c815771744bcbae5095fe159cbfd1",
     "command_failed": "87f5e9db687fefbd0e362a1d45e278b7",
     "consent_changed": "f20432697cda796725a9a282b8d121c6",
     "crash_not_noted": "61fa3faaca4ccfb9f0cab5df42b31ba1",
