@@ -41,7 +41,7 @@ from opanel_agent.system.machine import UnreadFile
 from opanel_agent.system.storage import trust
 from opanel_agent.system.storage.files import Files
 from opanel_agent.system.storage.paths import Paths
-from opanel_agent.system.storage.settings import Settings, load, parse
+from opanel_agent.system.storage.settings import Settings, parse, read
 
 MAX_BUNDLE_BYTES: Final = 64 * 1024
 MAX_STATUS_BYTES: Final = 512 * 1024
@@ -241,11 +241,10 @@ def _settings(ports: Ports) -> tuple[Settings, AgentError | None]:
     """Returns the settings; where they are refused, the last good ones (every request is then denied) and why."""
     kept = ports.paths.last_settings
     try:
-        settings = load(ports.files, ports.paths)
+        settings, text = read(ports.files, ports.paths)
     except (Misconfigured, Unreadable) as refused:
         last_good = state_files.read(ports.files, kept, max_bytes=MAX_SETTINGS_BYTES)
         return parse(b"schema = 1" if last_good is None else last_good), refused
-    text = ports.files.read(ports.paths.settings, max_bytes=MAX_SETTINGS_BYTES, owners=ports.paths.owners)
     if text is not None and text != state_files.read(ports.files, kept, max_bytes=MAX_SETTINGS_BYTES):
         try:
             ports.files.write(kept, text)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from fixtures import signing
 from fixtures.counters import CountedConsents, CountedOptOuts, counted_decisions
 from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.reader import Members
+from opanel_agent.core.codes import Fault
+from opanel_agent.core.errors import Storage
 from opanel_agent.evaluate import answer, decision, main
 from opanel_agent.evaluate.consent import records
 from opanel_agent.evaluate.context import PassContext, begin_pass
@@ -68,6 +71,29 @@ def test_a_tick_with_nothing_due_reads_consent_twice_at_most_and_decides_three_t
     assert consents.readings <= MAX_READINGS
     assert opt_outs.readings <= MAX_READINGS
     assert decisions.count <= MAX_DECISIONS
+
+
+def test_settings_that_end_while_they_are_read_are_kept_as_they_were_judged(agent: Simulated) -> None:
+    laid = agent.files.entry(PATHS.settings)
+    assert laid is not None
+    text = laid.data + b'language = "tr"\n'
+    before = agent.run("tick")["answer"]["license"]["state"]
+    agent.files.put(PATHS.settings, text)
+    readings = 0
+
+    def edited_after_the_first(step: str, path: Path) -> None:
+        nonlocal readings
+        if (step, path) == ("read", PATHS.settings):
+            readings += 1
+            if readings > 1:
+                raise Storage(Fault.IO_FAILED, "read_failed", file=str(path), errno="EIO")
+
+    agent.files.fault = edited_after_the_first
+    frame = agent.run("tick")
+    kept = agent.files.entry(PATHS.last_settings)
+    assert (frame["answer"]["license"]["state"], frame["error"], readings) == (before, None, 1)
+    assert kept is not None
+    assert kept.data == text
 
 
 READING_STEPS = {"read", "names", "exists", "lock", "size"}

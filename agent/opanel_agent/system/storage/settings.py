@@ -42,10 +42,15 @@ class Settings(NamedTuple):
 
 def load(files: Files, paths: Paths) -> Settings:
     """Returns the settings in force. Raises Misconfigured(settings_refused) for any fault, naming file and line."""
+    return read(files, paths)[0]
+
+
+def read(files: Files, paths: Paths) -> tuple[Settings, bytes | None]:
+    """Returns the settings in force and the file that says them, None where there is none. Raises as `load` does."""
     file = str(paths.settings)
     try:
         data = files.read(paths.settings, max_bytes=MAX_BYTES, owners=paths.owners)
-        return Settings() if data is None else parse(data)
+        return (Settings() if data is None else parse(data)), data
     except AgentError as exc:
         raise Misconfigured(Reason.SETTINGS_REFUSED, exc.detail, **{"file": file, **exc.values}) from exc
 
