@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from opanel_agent import messages
 from opanel_agent.core.codec.json_value import Json
@@ -31,6 +31,7 @@ from opanel_agent.core.license.schedule import Schedule
 from opanel_agent.core.license.verdict import Verdict
 from opanel_agent.core.units import DAY_S, HOUR_S
 from opanel_agent.core.values import replace
+from opanel_agent.core.wire.message import Sealed
 from opanel_agent.evaluate import answer, command_signals, decision, watched
 from opanel_agent.evaluate.answer import Outlook
 from opanel_agent.evaluate.consent import changes
@@ -56,6 +57,8 @@ from opanel_agent.system.sandbox import LocalSandbox
 from opanel_agent.system.storage import resources
 from opanel_agent.system.storage.files import LocalFiles
 from opanel_agent.system.storage.paths import find
+
+_T = TypeVar("_T")
 
 LONGEST_SLEEP_S: Final = DAY_S
 SUSPECT_SLEEP_S: Final = HOUR_S
@@ -197,21 +200,21 @@ def _conclude(context: PassContext, *, timed: bool) -> tuple[dict[str, Json], in
     if context.reset:
         return answered, LONGEST_SLEEP_S
     next_run_s = sleep_s(decided.verdict, prospect, context.schedule, context.now)
-    return answered, min(next_run_s, DELIVER_SLEEP_S) if not timed and context.reports.ready(
-        context.gate
-    ) else next_run_s
+    ready = not timed and _read_or(unread=False, read=partial(context.reports.ready, context.gate))
+    return answered, min(next_run_s, DELIVER_SLEEP_S) if ready else next_run_s
 
 
 def outlook(context: PassContext, permissions: Permissions) -> Outlook:
     """Returns what waits and when this agent acts next, as the context stands; writes and draws nothing."""
     inputs, state, now = context.inputs, context.state, context.now
-    held = context.outbox.held_reports()
+    none_held: tuple[Sealed, ...] = ()
+    held = _read_or(none_held, context.outbox.held_reports)
     plan = renew.current_plan(inputs, state)
     renewal = Purpose.LICENSE_RENEWAL
     may_renew = isinstance(permissions[renewal], Permit) and bool(context.gate.destinations(renewal))
     return Outlook(
         held_reports=len(held),
-        newest={} if context.reset else request_records.newest_json(context.outbox),
+        newest={} if context.reset else _read_or({}, partial(request_records.newest_json, context.outbox)),
         next_check_s=now + schedule.wait_s(context.schedule, now),
         next_report_s=report.next_s(state, held, context.gate, permissions, now, purposes=CONSENT_BASED),
         next_advisories_s=report.next_s(
@@ -221,6 +224,18 @@ def outlook(context: PassContext, permissions: Permissions) -> Outlook:
         next_renewal_s=renew.next_s(plan, state, now, permitted=may_renew),
         renewal=renew.renewal_json(plan, permitted=may_renew),
     )
+
+
+def _read_or(unread: _T, read: Callable[[], _T]) -> _T:
+    """Returns what is read of the reports; `unread`, and a line in the log, where their folder cannot be read.
+
+    What is only shown of them never keeps the license from being judged.
+    """
+    try:
+        return read()
+    except Unreadable as error:
+        log_event("reports_failed", level="error", error=str(error))
+        return unread
 
 
 def _run_reports(context: PassContext, *, timed: bool) -> None:

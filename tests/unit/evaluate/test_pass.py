@@ -12,7 +12,7 @@ from fixtures.counters import CountedConsents, CountedOptOuts, counted_decisions
 from fixtures.simulated.simulated_agent import PATHS, Simulated
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
-from opanel_agent.core.errors import Storage
+from opanel_agent.core.errors import Storage, Unreadable
 from opanel_agent.evaluate import answer, decision, main
 from opanel_agent.evaluate.consent import records
 from opanel_agent.evaluate.context import PassContext, begin_pass
@@ -94,6 +94,30 @@ def test_settings_that_end_while_they_are_read_are_kept_as_they_were_judged(agen
     assert (frame["answer"]["license"]["state"], frame["error"], readings) == (before, None, 1)
     assert kept is not None
     assert kept.data == text
+
+
+@pytest.mark.parametrize("folder", [PATHS.held, PATHS.sent], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("intent", ["tick", "start"])
+def test_no_folder_of_the_reports_that_fails_in_a_pass_keeps_the_license_from_being_judged(
+    agent: Simulated, folder: Path, intent: str
+) -> None:
+    before = agent.run(intent)["answer"]["license"]["state"]
+    for failing in range(1, 100):
+        listed = 0
+
+        def fails(step: str, path: Path, failing: int = failing) -> None:
+            nonlocal listed
+            if (step, path) == ("names", folder):
+                listed += 1
+                if listed == failing:
+                    raise Unreadable(Fault.IO_FAILED, "read_failed", file=str(path), errno="EIO")
+
+        agent.files.fault = fails
+        frame = agent.run(intent)
+        assert (frame["answer"]["license"]["state"], frame["error"]) == (before, None), failing
+        if listed < failing:
+            break
+    assert 3 < failing < 100
 
 
 READING_STEPS = {"read", "names", "exists", "lock", "size"}
