@@ -20,9 +20,9 @@ from opanel_agent.core.documents import root as root_document
 from opanel_agent.core.errors import AgentError, Misconfigured, Untrusted
 from opanel_agent.core.values import replace
 from opanel_agent.core.wire import endpoints
-from opanel_agent.core.wire.message import Sealed, fixed_get, head
+from opanel_agent.core.wire.message import Sealed
 from opanel_agent.network import gate_inputs
-from opanel_agent.silence import namespace, server_copy, tls_greeting
+from opanel_agent.silence import documented, namespace, server_copy, tls_greeting
 from opanel_agent.silence.judge import CapturedRequest, Expected, Report, Scenario
 from opanel_agent.silence.life import typist
 from opanel_agent.system.consent.consent_store import LocalConsents
@@ -91,7 +91,14 @@ class ScenarioFiles:
             if name.endswith(".request"):
                 text = server_copy.FILES.read(file, max_bytes=_MAX_SENT_BYTES)
                 sealed = Sealed.decode(text or b"")
-                yield Report(purpose=sealed.purpose, requests=frozenset(self._requests(sealed)))
+                headers = dict(sealed.headers)
+                data = documented.post(
+                    sealed.url,
+                    sealed.body,
+                    accept=headers.get("Accept", ""),
+                    content_type=headers.get("Content-Type", ""),
+                )
+                yield Report(purpose=sealed.purpose, requests=frozenset(self._requests(sealed.url, data)))
 
     def _gets(self) -> tuple[str, ...]:
         """Returns the words of every GET that this server's license needs."""
@@ -134,7 +141,9 @@ class ScenarioFiles:
         groups = []
         for word in words:
             places = gate_inputs.destinations(EVERY_GET[word].purpose, self._settings, self._root)
-            groups.append(frozenset(each for place in places for each in self._requests(fixed_get(word, place))))
+            groups.append(
+                frozenset(each for place in places for each in self._requests(*documented.fixed_get(word, place)))
+            )
         return tuple(group for group in groups if group)
 
     def _greetings(self) -> Iterator[tuple[str, int, bytes]]:
@@ -147,16 +156,12 @@ class ScenarioFiles:
     def _addresses(self, host: str) -> tuple[str, ...]:
         return self.addresses.get(host, _LOOPBACK if host == LOCALHOST else (host,))
 
-    def _requests(self, sealed: Sealed) -> Iterator[CapturedRequest]:
-        """Yields the same bytes at each address that the host has here."""
-        url = urlsplit(sealed.url)
-        host = url.hostname or ""
-        for address in self._addresses(host):
+    def _requests(self, url: str, data: bytes) -> Iterator[CapturedRequest]:
+        """Yields the same bytes at each address that the URL's host has here."""
+        parts = urlsplit(url)
+        for address in self._addresses(parts.hostname or ""):
             yield CapturedRequest(
-                address=address,
-                port=_port(url.scheme, url.port),
-                data=head(sealed) + sealed.body,
-                tls=url.scheme == "https",
+                address=address, port=_port(parts.scheme, parts.port), data=data, tls=parts.scheme == "https"
             )
 
 
