@@ -9,6 +9,7 @@ from opanel_agent.core.codes import Fault, Reason
 from opanel_agent.core.errors import NotPermitted, Usage
 from opanel_authority.api.access import Managed
 from opanel_authority.api.models import ChangeRow, Changes, EditionBody, LicenseDetail, Licenses
+from opanel_authority.books.tables import MAX_NUMBER
 from opanel_authority.lifecycle import listing
 from opanel_authority.lifecycle.api_keys import Holder
 from opanel_authority.lifecycle.handles import find_license
@@ -29,10 +30,10 @@ def _add_list(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: ANN
         reseller: str | None = None,
         state: LicenseState | None = None,
         order_id: str | None = None,
-        created_from: int | None = None,
-        created_to: int | None = None,
-        ends_from: int | None = None,
-        ends_to: int | None = None,
+        created_from: int | None = Query(None, ge=0, le=MAX_NUMBER),
+        created_to: int | None = Query(None, ge=0, le=MAX_NUMBER),
+        ends_from: int | None = Query(None, ge=0, le=MAX_NUMBER),
+        ends_to: int | None = Query(None, ge=0, le=MAX_NUMBER),
         cursor: str | None = None,
         limit: int = Query(100, ge=1, le=listing.MAX_PAGE),
     ) -> Mapping[str, Any]:
@@ -72,7 +73,7 @@ def _add_changes(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: 
     def list_changes(
         holder: Holder = reader,
         license_id: str | None = None,
-        before: int | None = None,
+        before: int | None = Query(None, ge=0, le=MAX_NUMBER),
         limit: int = Query(100, ge=1, le=listing.MAX_PAGE),
     ) -> Mapping[str, Any]:
         """Who changed what, when and why, the newest first: pass `next_before` as `before` for the next page."""

@@ -11,6 +11,7 @@ from opanel_authority.api.access import Managed, named_seller
 from opanel_authority.api.access import who as who_asks
 from opanel_authority.api.idempotency import Caller
 from opanel_authority.api.models import Why
+from opanel_authority.books.tables import MAX_NUMBER
 from opanel_authority.lifecycle import listing, webhooks
 from opanel_authority.lifecycle.api_keys import Holder
 from opanel_authority.lifecycle.webhooks import Event
@@ -169,7 +170,7 @@ def _add_reading(app: FastAPI, managed: Managed, reader: Any) -> None:  # noqa: 
     def list_deliveries(
         webhook_id: str,
         holder: Holder = reader,
-        before: int | None = None,
+        before: int | None = Query(None, ge=0, le=MAX_NUMBER),
         limit: int = Query(100, ge=1, le=listing.MAX_PAGE),
     ) -> Mapping[str, Any]:
         """What was and is to be sent, the newest first: pass `next_before` as `before` for the next page."""

@@ -26,6 +26,7 @@ from sqlalchemy import (
 META_DATA = MetaData()
 # The newest of migrations/versions: what Alembic's table says of a database that this code reads and writes.
 VERSION: Final = "0004"
+MAX_NUMBER: Final = 2**63 - 1  # of every column of numbers, in both engines
 facts = Table("facts", META_DATA, Column("name", String(32), primary_key=True), Column("value", Text))
 
 # ---- the status list

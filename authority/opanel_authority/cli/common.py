@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Protocol, TypedDict
 
 from opanel_agent.core.codec.json_value import Json
 from opanel_authority.authority import Authority, open_home
+from opanel_authority.books.tables import MAX_NUMBER
 from opanel_authority.documents.issue import Issued
 from opanel_authority.lifecycle.changed_by import ChangedBy
 from opanel_authority.messages import sentence
@@ -95,6 +96,13 @@ def moment(text: str) -> int:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not YYYY-MM-DD") from error
     return int((read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp())
+
+
+def number(text: str) -> int:
+    """Returns a whole number from 0 on that a column of the books can hold."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= MAX_NUMBER):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 0 to {MAX_NUMBER}")
+    return int(text)
 
 
 def shown_time(at: int) -> str:

@@ -23,6 +23,7 @@ from opanel_authority.cli.common import (
     logged,
     moment,
     now_s,
+    number,
     opened,
     shown_time,
     who,
@@ -41,14 +42,14 @@ def register(add: AddCommand) -> None:
     listing_ = add("list", _list, "licenses, a page at a time")
     _filter_arguments(listing_)
     listing_.add_argument("--cursor", metavar="CURSOR", help="where the last page ended")
-    listing_.add_argument("--limit", type=int, default=100, metavar="N", help="how many a page, at most 1000")
+    listing_.add_argument("--limit", type=number, default=100, metavar="N", help="how many a page, at most 1000")
     handle_argument(add("show", _show, "one license: its terms, its seats, what was done with it"))
     exporting = add("export", _export, "every license that matches, as CSV; never its key")
     _filter_arguments(exporting)
     exporting.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     log = add("log", _log, "who changed what, when and why, the newest first")
     log.add_argument("id", metavar="ID", nargs="?")
-    log.add_argument("--limit", type=int, default=100, metavar="N")
+    log.add_argument("--limit", type=number, default=100, metavar="N")
     auditing = add("audit", _audit, "find what was sold beyond the delegations, from the signed documents alone")
     auditing.add_argument("--as", dest="reseller", metavar="RESELLER")
     auditing.add_argument("seen", nargs="*", type=Path, metavar="BUNDLE", help="bundles that were seen elsewhere")

@@ -5,7 +5,7 @@ import argparse
 from opanel_agent.core.codec.json_value import Json
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Usage
-from opanel_authority.cli.common import AddCommand, Result, now_s, opened, shown_time, who, words
+from opanel_authority.cli.common import AddCommand, Result, now_s, number, opened, shown_time, who, words
 from opanel_authority.lifecycle import webhooks
 from opanel_authority.lifecycle.webhooks import Event
 
@@ -35,8 +35,8 @@ def events_argument(parser: argparse.ArgumentParser) -> None:
 
 def page_arguments(parser: argparse.ArgumentParser) -> None:
     """Add which page of deliveries."""
-    parser.add_argument("--before", type=int, metavar="NUMBER", help="where the last page ended")
-    parser.add_argument("--limit", type=int, default=100, metavar="N")
+    parser.add_argument("--before", type=number, metavar="NUMBER", help="where the last page ended")
+    parser.add_argument("--limit", type=number, default=100, metavar="N")
 
 
 def _add(arguments: argparse.Namespace) -> Result:

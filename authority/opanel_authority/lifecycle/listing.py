@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Any, Final
 
-from sqlalchemy import and_, false, select, tuple_
+from sqlalchemy import and_, select, tuple_
 
 from opanel_agent.core.codec.base64url import base64url, unbase64url
 from opanel_agent.core.codec.json_value import Json
@@ -19,6 +19,7 @@ from opanel_agent.core.documents.status_list import Status
 from opanel_agent.core.errors import Untrusted, Usage
 from opanel_authority.books.repository import Books
 from opanel_authority.books.rows import ActivationRow, LicenseRow
+from opanel_authority.books.tables import MAX_NUMBER
 from opanel_authority.books.tables import licenses as _licenses
 from opanel_authority.requests import networks
 
@@ -166,9 +167,11 @@ def _after(cursor: str, delegation: int | None) -> Any:  # noqa: ANN401 - as abo
         place = int(of), int(created), license_id
     except (Untrusted, ValueError) as error:
         raise Usage(Fault.USAGE, "cursor") from error
+    if not all(0 <= number <= MAX_NUMBER for number in place[:2]):
+        raise Usage(Fault.USAGE, "cursor")
     table = _licenses.c
     if delegation is None:
         return tuple_(table.delegation, table.created, table.id) > place
     if place[0] != delegation:
-        return table.delegation > place[0] if place[0] < delegation else false()
+        return table.delegation > place[0]
     return and_(table.created >= place[1], tuple_(table.created, table.id) > place[1:])

@@ -12,6 +12,7 @@ import pytest
 from fixtures.authority.authority_server import Served, serving
 from fixtures.authority.billing_system import Client, client
 from fixtures.authority.vendor import RESELLER
+from opanel_agent.core.codec.base64url import base64url
 from opanel_agent.core.documents import bundle as bundles
 from opanel_agent.core.jose.jws import Typ
 from opanel_agent.core.license import license_key
@@ -198,6 +199,18 @@ def test_a_list_has_pages(served: Served) -> None:
     assert len(found) == len(set(found))
     assert ids <= set(found)
     assert billing.ask("GET", "/licenses?cursor=nonsense")[0] == 422
+    for place in (f"0 {2**63} x", f"{2**63} 0 x", "-1 0 x", f"0 {'9' * 5000} x", "0 0"):
+        cursor = base64url(place.encode("ascii"))
+        assert billing.ask("GET", f"/licenses?cursor={cursor}")[0] == 422, place
+
+
+@pytest.mark.parametrize("number", [str(2**63), "-1", "9" * 400, "1.5", "x"])
+@pytest.mark.parametrize(
+    "where", ["/licenses?created_from", "/licenses?created_to", "/licenses?ends_from", "/changes?before"]
+)
+def test_a_number_that_no_column_holds_is_refused(served: Served, where: str, number: str) -> None:
+    assert client(served).ask("GET", f"{where}={number}")[0] == 422
+    assert client(served).ask("GET", f"{where}={2**63 - 1}")[0] == 200
 
 
 @pytest.mark.parametrize("key", ["", "opk_0000000000000000_" + "a" * 43, "nonsense"])

@@ -40,6 +40,13 @@ def made(tmp_path: Path) -> Vendor:
     return vendors.vendor(tmp_path, now=int(time.time()) - 100, limits={"accounts": 10})
 
 
+@pytest.mark.parametrize("number", ["-1", "9223372036854775808", "9" * 400, "1.5", "٣"])
+@pytest.mark.parametrize("line", ["list --limit", "log --limit", "webhook-deliveries x --before"])
+def test_a_number_that_no_column_holds_is_refused(made: Vendor, capsys: Captured, line: str, number: str) -> None:
+    assert main([*line.split(), number, "--dir", str(made.authority.directory)]) == 64
+    assert capsys.readouterr().err.splitlines()[-1] == "  code: usage"
+
+
 def test_a_license_is_listed_shown_and_exported_without_its_key(made: Vendor, tmp_path: Path, capsys: Captured) -> None:
     there = ("--dir", tmp_path / "vendor")
     issued = [made.issue(order_id=f"o{each}") for each in range(5)]

@@ -263,6 +263,8 @@ def test_what_cannot_be_read_has_a_row_as_long_as_it_leaves_the_server_open(term
     assert shown.startswith("the disk’s serial number, the file system UUID; everything stays permitted until ")
     assert shown.endswith("opanel-agent doctor")
     assert unreadable(None) is None
+    for since, grace, until in ((-1, NOW, NOW), (NOW + 2, NOW + 1, NOW + 3), (NOW, NOW + 2, NOW + 1), (0, 1, 10**15)):
+        assert unreadable({"since": since, "grace": grace, "until": until}) is None  # a moment that no calendar has
 
 
 def test_what_is_sent_and_what_waits_has_its_row_in_each_state(terminal: Terminal) -> None:
