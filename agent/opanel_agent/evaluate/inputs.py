@@ -243,14 +243,23 @@ def _settings(ports: Ports) -> tuple[Settings, AgentError | None]:
     try:
         settings, text = read(ports.files, ports.paths)
     except (Misconfigured, Unreadable) as refused:
-        last_good = state_files.read(ports.files, kept, max_bytes=MAX_SETTINGS_BYTES)
-        return parse(b"schema = 1" if last_good is None else last_good), refused
+        return _last_settings(ports.files, kept), refused
     if text is not None and text != state_files.read(ports.files, kept, max_bytes=MAX_SETTINGS_BYTES):
         try:
             ports.files.write(kept, text)
         except Storage as error:  # a copy for worse days, which a full disk has no room for
             log_event("state_not_saved", level="error", file=kept.name, error=str(error))
     return settings, None
+
+
+def _last_settings(files: Files, kept: Path) -> Settings:
+    """Returns the last good settings, those without a file where there are none; a damaged copy is moved aside."""
+    text = state_files.read(files, kept, max_bytes=MAX_SETTINGS_BYTES)
+    try:
+        return Settings() if text is None else parse(text)
+    except Misconfigured as damaged:
+        state_files.quarantine(files, kept, damaged)
+        return Settings()
 
 
 def _newest_root(ports: Ports, first: Root) -> Root:

@@ -9,7 +9,7 @@ import pytest
 
 from fixtures import signing
 from fixtures.counters import CountedConsents, CountedOptOuts, counted_decisions
-from fixtures.simulated.simulated_agent import PATHS, Simulated
+from fixtures.simulated.simulated_agent import PATHS, ROOT_FILE, Simulated
 from opanel_agent.core.codec.reader import Members
 from opanel_agent.core.codes import Fault
 from opanel_agent.core.errors import Storage, Unreadable
@@ -18,6 +18,7 @@ from opanel_agent.evaluate.consent import records
 from opanel_agent.evaluate.context import PassContext, begin_pass
 from opanel_agent.evaluate.license import renew
 from opanel_agent.evaluate.requests import quiet, request_records
+from opanel_agent.system.storage import trust
 
 YES = b"""schema = 1
 notice = "2026-12-03"
@@ -94,6 +95,20 @@ def test_settings_that_end_while_they_are_read_are_kept_as_they_were_judged(agen
     assert (frame["answer"]["license"]["state"], frame["error"], readings) == (before, None, 1)
     assert kept is not None
     assert kept.data == text
+
+
+@pytest.mark.parametrize("copy", [b"", b"\xff", b"schema = 2\n", b"schema = 1\nlanguage = 7\n"])
+def test_refused_settings_beside_a_damaged_copy_leave_the_license_judged(agent: Simulated, copy: bytes) -> None:
+    before = agent.run("tick")["answer"]["license"]["state"]
+    root = agent.files.entry(ROOT_FILE)
+    assert root is not None
+    agent.files.put(trust.PACKAGED, root.data)
+    agent.files.put(PATHS.settings, b"schema = 1\nmirors = []\n")
+    agent.files.put(PATHS.last_settings, copy)
+    frame = agent.run("tick")
+    assert frame["answer"]["license"]["state"] == before
+    assert agent.files.entry(PATHS.last_settings) is None
+    assert agent.files.entry(PATHS.last_settings.with_name("agent.toml.broken")) is not None
 
 
 @pytest.mark.parametrize("folder", [PATHS.held, PATHS.sent], ids=lambda folder: folder.name)
